@@ -1,0 +1,37 @@
+# make demo   toy data, a short training, a table and a picture (about 4 minutes on 2 cores)
+# make test   the whole test suite
+# make lint   ruff
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= output/demo
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint env
+env: $(VENV)/.installed
+
+# Sees the system's packages, so that an installed torch or Detectron2 is used and not fetched again.
+$(VENV)/.installed: setup.py constraints.txt Makefile
+	$(PYTHON) -m venv --system-site-packages $(VENV)
+	$(BIN)/python tools/installed_constraints.py constraints.txt > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev]'
+	touch $@
+
+demo: env
+	$(BIN)/wend toy $(DEMO)/data/toy
+	$(BIN)/python projects/WEND/train_net.py --config-file configs/demo.yaml \
+		--datasets-root $(DEMO)/data OUTPUT_DIR $(DEMO)
+	$(BIN)/wend report $(DEMO) --datasets-root $(DEMO)/data
+	@echo
+	@echo "Try next:"
+	@echo "  the same without the weighted entropy:  $(BIN)/wend train --config-file configs/demo.yaml --datasets-root $(DEMO)/data OUTPUT_DIR output/demo_none WEND.LOSS none WEND.ETA 1.0"
+	@echo "  noisier pseudo boxes:                   $(BIN)/wend toy output/noisy/toy --part 0.3 --shift 0.3"
+	@echo "  CUB-200-2011:                           README, 'On CUB-200-2011'"
+	@echo "  what works on this machine:             $(BIN)/wend doctor"
+
+test: env
+	$(BIN)/python -m pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .

@@ -1,0 +1,42 @@
+"""Package metadata; tool settings are in pyproject.toml. Imports nothing of the project's."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "wend/__init__.py").read_text())[1]
+
+setup(
+    name="wend",
+    version=VERSION,
+    description="Object boxes without box labels: weighted entropy guided binary-class detectors",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["wend", "wend.*"]),
+    install_requires=[
+        "fvcore>=0.1.5.post20221221",  # configs, checkpoints, as Detectron2
+        "matplotlib",  # curves
+        "numpy>=1.24",
+        "opencv-python-headless",  # drawing; the same cv2 as opencv-python, needs no libGL
+        "pillow",  # image files, resized as torchvision does
+        "pyyaml",
+        "tabulate",  # tables, as Detectron2
+        "torch>=2.1",
+        "torchvision>=0.16",  # detectors of the engine for machines without Detectron2
+        "tqdm",  # progress
+    ],
+    extras_require={
+        "dev": ["pre-commit", "pycocotools", "pytest", "hypothesis", "ruff==0.17.6"],
+    },
+    entry_points={"console_scripts": ["wend = wend.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+    ],
+)
