@@ -1,0 +1,27 @@
+"""The exceptions that bad user input ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """A file, key or config entry of the user's is wrong.
+
+    The message names the thing, what was expected, what came and what to do. The command line
+    prints it without a traceback.
+    """
+
+
+class MissingFileError(InputError, FileNotFoundError):
+    """A file or folder of the user's is not where it was expected."""
+
+    def __str__(self) -> str:  # OSError would print a lone argument unchanged only by accident
+        return str(self.args[0]) if self.args else ""
+
+
+def some(items: Iterable[object], limit: int = 3) -> str:
+    """Write the first ``limit`` items and how many more there are: ``a, b, c and 7 more``."""
+    items = [str(item) for item in items]
+    more = len(items) - limit
+    return ", ".join(items[:limit]) + (f" and {more} more" if more > 0 else "")

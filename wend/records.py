@@ -1,0 +1,168 @@
+"""The types that travel: what is known of an image, what a detector and a classifier said of it.
+
+All boxes are ``x0, y0, x1, y1`` in the image's original pixels (as stored, not rotated by EXIF),
+float64, shape (N, 4). Each type is validated once, when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wend.errors import InputError, some
+
+ImageId = Hashable  # an int where the source numbers its images, else the listed file name
+
+
+def _empty_boxes() -> np.ndarray:
+    return np.zeros((0, 4))
+
+
+def as_boxes(boxes: object, what: str) -> np.ndarray:
+    """Check and copy boxes to a read-only float64 array (N, 4).
+
+    Raises:
+        InputError: not N rows of four finite numbers, or a corner right of or below its opposite.
+    """
+    try:
+        array = np.array(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{what}: expected boxes as rows of four numbers, got {boxes!r}"
+        ) from error
+    if array.size == 0:
+        array = array.reshape(0, 4)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise InputError(f"{what}: expected boxes of shape (N, 4), got {array.shape}")
+    bad = ~np.isfinite(array).all(1)
+    if bad.any():
+        raise InputError(f"{what}: box {array[bad][0].tolist()} is not four finite numbers")
+    bad = (array[:, 2:] < array[:, :2]).any(1)
+    if bad.any():
+        raise InputError(
+            f"{what}: box {array[bad][0].tolist()} ends before it starts; expected x0,y0,x1,y1 "
+            f"with x0 <= x1 and y0 <= y1"
+        )
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRecord:
+    """One image of a data set.
+
+    Attributes:
+        image_id: unique in the data set; COCO results carry it.
+        file_name: path of the image file.
+        width, height: size in original pixels.
+        key: ``<class folder>/<file name>``, by which pseudo boxes of any root find the image.
+        class_id: 0-based class, or None where images have no class.
+        gt_boxes: true boxes (M, 4), for evaluation only; M = 0 where the truth is unknown.
+        pseudo_boxes: boxes to train on (P, 4).
+    """
+
+    image_id: ImageId
+    file_name: str
+    width: int
+    height: int
+    key: str = ""
+    class_id: int | None = None
+    gt_boxes: np.ndarray = field(default_factory=_empty_boxes)
+    pseudo_boxes: np.ndarray = field(default_factory=_empty_boxes)
+
+    def __post_init__(self) -> None:
+        if not (self.width > 0 and self.height > 0):
+            raise InputError(f"{self.file_name}: size {self.width}x{self.height} is not positive")
+        for name in ("gt_boxes", "pseudo_boxes"):
+            boxes = as_boxes(getattr(self, name), f"{self.file_name}, {name}")
+            object.__setattr__(self, name, boxes)
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """A detector's boxes of one image, best first (equal scores keep the order they came in).
+
+    Attributes:
+        image_id: the record's.
+        boxes: (N, 4), original pixels.
+        scores: (N,), finite, higher is better.
+    """
+
+    image_id: ImageId
+    boxes: np.ndarray
+    scores: np.ndarray
+
+    def __post_init__(self) -> None:
+        what = f"detections of image {self.image_id!r}"
+        boxes = as_boxes(self.boxes, what)
+        scores = np.array(self.scores, dtype=np.float64).reshape(-1)
+        if len(scores) != len(boxes):
+            raise InputError(f"{what}: {len(boxes)} boxes but {len(scores)} scores")
+        if not np.isfinite(scores).all():
+            raise InputError(f"{what}: score {scores[~np.isfinite(scores)][0]} is not finite")
+        order = np.argsort(-scores, kind="stable")
+        boxes, scores = boxes[order], scores[order]
+        for array in (boxes, scores):
+            array.setflags(write=False)
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "scores", scores)
+
+
+class ClassPredictions:
+    """A classifier's best classes of each image of a data set.
+
+    Args:
+        class_ids: image id -> predicted 0-based classes, best first (the paper's EfficientNet-B7).
+        source: where they come from, for messages (a file name).
+    """
+
+    def __init__(
+        self, class_ids: Mapping[ImageId, Sequence[int]], source: str = "class predictions"
+    ) -> None:
+        self.source = source
+        self.class_ids = {image_id: tuple(ids) for image_id, ids in class_ids.items()}
+        for image_id, ids in self.class_ids.items():
+            whole = all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in ids)
+            if not ids or not whole or min(ids) < 0 or len(set(ids)) != len(ids):
+                raise InputError(
+                    f"{source}: image {image_id!r}: expected distinct class numbers from 0, best "
+                    f"first, got {list(ids)!r}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+    def check_covers(self, records: Sequence[ImageRecord]) -> None:
+        """Raise InputError unless each record has a class and at least five predicted ones."""
+        missing = [r.image_id for r in records if r.image_id not in self.class_ids]
+        if missing:
+            raise InputError(
+                f"{self.source}: {len(missing)} of {len(records)} images have no class prediction "
+                f"({some(missing)}); make the file again for this data set"
+            )
+        unlabelled = [r.image_id for r in records if r.class_id is None]
+        if unlabelled:
+            raise InputError(
+                f"{self.source}: Top-1 and Top-5 Loc need the true class, and {len(unlabelled)} "
+                f"images have none ({some(unlabelled)}); leave WEND.CLASS_PREDICTIONS empty"
+            )
+        short = [r.image_id for r in records if len(self.class_ids[r.image_id]) < 5]
+        if short:
+            raise InputError(
+                f"{self.source}: {len(short)} images have fewer than the five classes that Top-5 "
+                f"Loc needs ({some(short)}); write the five best classes of each image"
+            )
+
+    def ranks(self, records: Sequence[ImageRecord]) -> np.ndarray:
+        """0-based place (N,) of each record's true class in its list; ``len`` of it if absent."""
+        self.check_covers(records)
+        lists = (self.class_ids[r.image_id] for r in records)
+        return np.array(
+            [
+                ids.index(r.class_id) if r.class_id in ids else max(len(ids), 5)
+                for r, ids in zip(records, lists, strict=True)
+            ],
+            dtype=np.int64,
+        )
