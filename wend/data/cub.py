@@ -1,0 +1,153 @@
+"""CUB-200-2011 from its own index files.
+
+``<root>/{images,image_class_labels,train_test_split,bounding_boxes}.txt`` and
+``<root>/images/<class folder>/<file>``. Each line is ``<image id> <value...>``; boxes are ``x y
+width height`` in original pixels, floats, ``x1 = x + width`` (as PSOL, C2AM and wsolevaluation).
+The real data set has one box an image; several lines of one id (the toy set) are several boxes.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from wend.boxes import xywh_to_xyxy
+from wend.data.images import read_image_size
+from wend.errors import InputError, MissingFileError, some
+from wend.files import read_text
+from wend.records import ImageRecord
+
+SPLITS = ("train", "test")
+logger = logging.getLogger(__name__)
+
+
+def _read_index(path: Path, columns: str) -> dict[int, list[list[str]]]:
+    """Lines ``id value...`` as id -> list of value lists; ``columns`` names what a line holds."""
+    expected = columns.count("<")
+    rows: dict[int, list[list[str]]] = {}
+    for number, line in enumerate(read_text(path, f"lines '{columns}'").splitlines(), 1):
+        if not line.strip():
+            continue
+        parts = line.split(maxsplit=expected - 1)
+        if len(parts) != expected or not parts[0].isdecimal():
+            raise InputError(f"{path}, line {number}: expected '{columns}', got {line!r}")
+        rows.setdefault(int(parts[0]), []).append(parts[1:])
+    if not rows:
+        raise InputError(f"{path}: is empty; expected lines '{columns}'")
+    return rows
+
+
+def _single(path: Path, columns: str) -> dict[int, str]:
+    rows = _read_index(path, columns)
+    twice = [image_id for image_id, values in rows.items() if len(values) > 1]
+    if twice:
+        raise InputError(f"{path}: {len(twice)} image ids stand there twice ({some(twice)})")
+    return {image_id: values[0][0] for image_id, values in rows.items()}
+
+
+def _integer(path: Path, image_id: int, value: str, low: int, high: int | None = None) -> int:
+    wanted = f"a number from {low}" + (f" to {high}" if high is not None else "")
+    if not value.isdecimal() or int(value) < low or (high is not None and int(value) > high):
+        raise InputError(f"{path}: image {image_id}: expected {wanted}, got {value!r}")
+    return int(value)
+
+
+def _boxes(path: Path, image_id: int, rows: list[list[str]]) -> np.ndarray:
+    try:
+        boxes = np.array(rows, dtype=np.float64)
+    except ValueError:
+        boxes = np.full((1, 4), np.nan)
+    if not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
+        raise InputError(
+            f"{path}: image {image_id}: expected finite x y width height with width and height "
+            f"> 0, got {' '.join(rows[0])!r}"
+        )
+    return xywh_to_xyxy(boxes)
+
+
+def _check_ids(root: Path, files: dict[str, dict]) -> None:
+    reference = files["images.txt"]
+    for name, rows in files.items():
+        for what, ids in (
+            (f"in {name} but not in images.txt", rows.keys() - reference.keys()),
+            (f"in images.txt but not in {name}", reference.keys() - rows.keys()),
+        ):
+            if ids:
+                raise InputError(
+                    f"{root}: {len(ids)} image ids are {what} ({some(sorted(ids))}); the index "
+                    f"files must come from the same copy of the data set"
+                )
+
+
+def load_cub(root: str | Path, split: str) -> list[ImageRecord]:
+    """Read one split of a data set in CUB-200-2011's layout.
+
+    Args:
+        root: the folder ``CUB_200_2011``.
+        split: "train" or "test" (``train_test_split.txt``: 1 or 0).
+
+    Returns:
+        Records in the order of ``images.txt``, with the true boxes, classes from 0 and
+        ``image_id`` the data set's own number. Sizes are read from the images' headers.
+
+    Raises:
+        MissingFileError: the root, an index file or an image is missing.
+        InputError: malformed lines, ids that differ between the files, unreadable images.
+    """
+    root = Path(root)
+    if split not in SPLITS:
+        raise InputError(f"split must be one of {SPLITS}, got {split!r}")
+    if not root.is_dir():
+        raise MissingFileError(
+            f"{root}: there is no such folder; expected CUB-200-2011 there (images.txt, images/, "
+            f"...). Set DETECTRON2_DATASETS or --datasets-root to the folder that holds it"
+        )
+    names = _single(root / "images.txt", "<image id> <path>")
+    labels_file, split_file = root / "image_class_labels.txt", root / "train_test_split.txt"
+    boxes_file = root / "bounding_boxes.txt"
+    labels = _single(labels_file, "<image id> <class id>")
+    splits = _single(split_file, "<image id> <is training image>")
+    boxes = _read_index(boxes_file, "<image id> <x> <y> <width> <height>")
+    _check_ids(
+        root,
+        {
+            "images.txt": names,
+            labels_file.name: labels,
+            split_file.name: splits,
+            boxes_file.name: boxes,
+        },
+    )
+    in_split = {
+        i: _integer(split_file, i, value, 0, 1) == (split == "train") for i, value in splits.items()
+    }
+    ids = [image_id for image_id in names if in_split[image_id]]
+    if not ids:
+        raise InputError(f"{split_file}: no image is of the {split} split")
+    files = {image_id: root / "images" / names[image_id] for image_id in ids}
+    absent = [path for path in files.values() if not path.is_file()]
+    if absent:
+        raise MissingFileError(
+            f"{root / 'images'}: {len(absent)} of {len(ids)} images of images.txt are not there "
+            f"({some(absent)}); unpack the data set's images again"
+        )
+    records = []
+    for image_id in tqdm(
+        ids, desc=f"{root.name} {split}: image sizes", unit="image", leave=False, disable=None
+    ):
+        width, height = read_image_size(files[image_id])
+        records.append(
+            ImageRecord(
+                image_id=image_id,
+                file_name=str(files[image_id]),
+                width=width,
+                height=height,
+                key="/".join(names[image_id].split("/")[-2:]),
+                class_id=_integer(labels_file, image_id, labels[image_id], 1) - 1,
+                gt_boxes=_boxes(boxes_file, image_id, boxes[image_id]),
+            )
+        )
+    logger.info("%s: %d images of the %s split", root, len(records), split)
+    return records

@@ -1,0 +1,92 @@
+"""Record -> what a detector sees: the paper's crop (appendix A), for every engine the same.
+
+Resize to ``resize``² without keeping the aspect; to train a random ``crop``² with a random
+horizontal flip, to test the centre ``crop``².
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from wend.boxes import Frame, clip_boxes, resize_and_crop
+from wend.data.images import read_image, squash
+from wend.errors import InputError
+
+MIN_SIDE = 1.0  # pixels of the crop; a box with a shorter side there is lost to it
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image as a detector sees it.
+
+    Attributes:
+        image: (crop, crop, 3) uint8, RGB.
+        boxes: (P, 4) float32, xyxy in pixels of the crop, clipped to it.
+        frame: the map from original pixels to the crop.
+        num_lost: boxes that the crop cut off.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    frame: Frame
+    num_lost: int
+
+
+class CropMapper:
+    """Maps image files and their boxes to the crop.
+
+    Args:
+        resize: side in pixels of the square that images are squashed to (paper: 256).
+        crop: side of the square cut out (paper: 224), at most ``resize``.
+        train: random crop and flip, drawn from torch's generator (seeded in loader workers);
+            otherwise the centre crop.
+    """
+
+    def __init__(self, resize: int = 256, crop: int = 224, *, train: bool) -> None:
+        resize_and_crop(1, 1, resize, crop)  # checks the two
+        self.resize = resize
+        self.crop = crop
+        self.train = train
+
+    def draw_frame(self, width: int, height: int) -> Frame:
+        """A frame for an image of this size: random in training, central in testing."""
+        if not self.train:
+            return resize_and_crop(width, height, self.resize, self.crop)
+        left, top = torch.randint(0, self.resize - self.crop + 1, (2,)).tolist()
+        flip = bool(torch.rand(()) < 0.5)
+        return resize_and_crop(width, height, self.resize, self.crop, left=left, top=top, flip=flip)
+
+    def __call__(self, file_name: str, width: int, height: int, boxes: np.ndarray) -> Sample:
+        """Read and crop one image.
+
+        Args:
+            file_name: the image.
+            width, height: its size as recorded.
+            boxes: (P, 4) xyxy in original pixels.
+
+        Raises:
+            InputError: the image cannot be read, or is not of the recorded size.
+        """
+        image = read_image(file_name)
+        if image.size != (width, height):
+            raise InputError(
+                f"{file_name}: is {image.size[0]}x{image.size[1]}, expected {width}x{height} as "
+                f"recorded (sizes are of the file as stored, EXIF not applied); was the file "
+                f"replaced or resized after the data set was made?"
+            )
+        frame = self.draw_frame(width, height)
+        left, top = int(-frame.offset_x), int(-frame.offset_y)
+        pixels = squash(image, self.resize)[top : top + self.crop, left : left + self.crop]
+        if frame.flip:
+            pixels = pixels[:, ::-1]
+        boxes = clip_boxes(frame.to_frame(boxes), self.crop, self.crop)
+        kept = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(1)
+        return Sample(
+            image=np.ascontiguousarray(pixels),
+            boxes=boxes[kept].astype(np.float32),
+            frame=frame,
+            num_lost=int((~kept).sum()),
+        )
