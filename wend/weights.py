@@ -1,0 +1,190 @@
+"""Weight files: bring names to an engine's, and never load nothing, or the wrong thing, in silence.
+
+A file is either a whole detector that this project saved, or a backbone: torchvision's names
+(``layer1.0.conv1.weight``) or Detectron2's (``res2.0.conv1.weight``), bare, in ``{"model": ...}``
+or ``{"state_dict": ...}``, with or without ``module.``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fvcore.common.checkpoint import _IncompatibleKeys
+
+from wend.errors import InputError, MissingFileError, some
+
+logger = logging.getLogger(__name__)
+BACKBONE_PREFIXES = ("backbone.", "backbone.bottom_up.", "backbone.body.")
+_CLASSIFIER = r"(backbone\.(bottom_up\.|body\.)?)?(stem\.)?fc\."  # of a ResNet; detectors have none
+COUNTER = "num_batches_tracked"  # torch's batch norm has it, frozen batch norm and old files do not
+
+
+def torchvision_to_detectron2(name: str) -> str:
+    """A ResNet parameter's name in torchvision -> in Detectron2; other names are unchanged."""
+    name = re.sub(r"^conv1\.", "stem.conv1.", name)
+    name = re.sub(r"^bn1\.", "stem.conv1.norm.", name)
+    name = re.sub(r"^layer(\d)\.", lambda m: f"res{int(m[1]) + 1}.", name)
+    name = re.sub(r"^(res\d\.\d+)\.downsample\.0\.", r"\1.shortcut.", name)
+    name = re.sub(r"^(res\d\.\d+)\.downsample\.1\.", r"\1.shortcut.norm.", name)
+    return re.sub(r"^(res\d\.\d+)\.bn(\d)\.", r"\1.conv\2.norm.", name)
+
+
+def detectron2_to_torchvision(name: str) -> str:
+    """A ResNet parameter's name in Detectron2 -> in torchvision; other names are unchanged."""
+    name = re.sub(r"^stem\.conv1\.norm\.", "bn1.", name)
+    name = re.sub(r"^stem\.conv1\.", "conv1.", name)
+    name = re.sub(r"^res(\d)\.", lambda m: f"layer{int(m[1]) - 1}.", name)
+    name = re.sub(r"^(layer\d\.\d+)\.shortcut\.norm\.", r"\1.downsample.1.", name)
+    name = re.sub(r"^(layer\d\.\d+)\.shortcut\.", r"\1.downsample.0.", name)
+    return re.sub(r"^(layer\d\.\d+)\.conv(\d)\.norm\.", r"\1.bn\2.", name)
+
+
+def match_names(state: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
+    """Rename a file's entries to the model's names.
+
+    Args:
+        state: the file's names and weights.
+        wanted: the model's names.
+
+    Returns:
+        The same weights under the names by which most of them fit; unchanged if some fit already,
+        or if none ever does.
+    """
+    wanted = set(wanted)
+    state = {re.sub(r"^module\.", "", name): value for name, value in state.items()}
+    if wanted & state.keys():
+        return state
+    renames: list[Callable[[str], str]] = [
+        lambda name: name,
+        torchvision_to_detectron2,
+        detectron2_to_torchvision,
+    ]
+    candidates = [
+        {prefix + rename(name): value for name, value in state.items()}
+        for rename in renames
+        for prefix in BACKBONE_PREFIXES
+    ]
+    best = max(candidates, key=lambda renamed: len(wanted & renamed.keys()))
+    return best if wanted & best.keys() else state
+
+
+def _is_backbone(name: str) -> bool:
+    return name.startswith("backbone.") and ".fpn" not in name and ".top_block" not in name
+
+
+def check_loaded(
+    path: str, model_names: Iterable[str], incompatible: _IncompatibleKeys, *, whole: bool
+) -> None:
+    """Report what was loaded, missing and unexpected, and refuse what does not fit.
+
+    Args:
+        path: the file.
+        model_names: all names of the model's weights.
+        incompatible: fvcore's report on the file.
+        whole: the file must be this very detector (evaluation, resuming); otherwise it must at
+            least hold the whole backbone (initial weights).
+
+    Raises:
+        InputError: it does not; the message lists what differs.
+    """
+    names = list(model_names)
+    wrong = [f"{n} {theirs} instead of {ours}" for n, theirs, ours in incompatible.incorrect_shapes]
+    missing = [n for n in incompatible.missing_keys if not n.endswith(COUNTER)]
+    unexpected = [
+        n
+        for n in incompatible.unexpected_keys
+        if not n.endswith(COUNTER) and not re.match(_CLASSIFIER, n)
+    ]
+    num_loaded = len(names) - len(incompatible.missing_keys) - len(wrong)
+    differences = "; ".join(
+        f"{len(items)} {what} ({some(items)})"
+        for what, items in (
+            ("of another shape", wrong),
+            ("missing in the file", missing),
+            ("not in the model", unexpected),
+        )
+        if items
+    )
+    logger.info(
+        "%s: loaded %d of the model's %d weights; %s",
+        path,
+        num_loaded,
+        len(names),
+        differences or "nothing missing, nothing left over",
+    )
+    if num_loaded <= 0 or (whole and differences):
+        raise InputError(
+            f"{path}: not a checkpoint of this detector: {differences or 'no weight matches'}. "
+            f"Was it trained with another config (MODEL.META_ARCHITECTURE, backbone, head)?"
+        )
+    lacking = [n for n in missing if _is_backbone(n)]
+    if wrong or lacking:
+        raise InputError(
+            f"{path}: does not fit the backbone: {differences}. Are MODEL.BACKBONE.NAME and "
+            f"MODEL.RESNETS.DEPTH those of the weights?"
+        )
+
+
+class CheckedLoading:
+    """Mixed into a fvcore ``Checkpointer``: names are matched, and what does not fit is an error.
+
+    Attributes:
+        require_all: the file must be this very detector, see :func:`check_loaded`. Always so when
+            training is resumed.
+    """
+
+    require_all = False
+    _path = ""
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """As fvcore's; a resumed checkpoint must be this very detector."""
+        resumes = resume and self.has_checkpoint()
+        self.require_all = self.require_all or resumes
+        return super().resume_or_load(path, resume=resume)
+
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As fvcore's, but a missing or unreadable file is an InputError that names it."""
+        self._path = path
+        if path and "://" not in path and not Path(path).is_file():
+            raise MissingFileError(
+                f"{path}: there is no such file; config entry MODEL.WEIGHTS expects a checkpoint "
+                f"or a backbone's weights"
+            )
+        return super().load(path, *args, **kwargs)
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        try:
+            content = super()._load_file(filename)
+        except Exception as error:
+            raise InputError(
+                f"{filename}: cannot be read as a weight file ({type(error).__name__}: {error}); "
+                f"expected a PyTorch .pth or a Detectron2 .pkl"
+            ) from error
+        if isinstance(content.get("model"), Mapping) and "state_dict" in content["model"]:
+            content = {"model": content["model"]["state_dict"]}  # Detectron2 has wrapped it
+        if "model" not in content:
+            content = {"model": content.get("state_dict", content)}
+        wanted = self.model.state_dict().keys()
+        content["model"] = match_names(content["model"], wanted)
+        if wanted & content["model"].keys():
+            content["matching_heuristics"] = False  # Detectron2's guess by suffix is not needed
+        return content
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> _IncompatibleKeys:
+        incompatible = super()._load_model(checkpoint)
+        names = self.model.state_dict().keys()
+        check_loaded(self._path, names, incompatible, whole=self.require_all)
+        return _IncompatibleKeys([], [], [])  # reported already
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """As fvcore's; a file whose writing fails is removed."""
+        try:
+            super().save(name, **kwargs)
+        except BaseException:
+            Path(os.path.join(self.save_dir, f"{name}.pth")).unlink(missing_ok=True)
+            raise
