@@ -1,0 +1,30 @@
+"""WEND as a Detectron2 project. Importing it registers (and does nothing else):
+
+- data sets in ``DatasetCatalog``: ``cub_train_c2am``, ``cub_test``, ... (``wend.d2.catalog``)
+- backbones: ``build_small_cnn_backbone`` (``wend.d2.backbones``)
+- meta-architectures: ``BinaryFCOS`` (``wend.d2.fcos``), ``BinaryRCNN`` (``wend.d2.faster_rcnn``)
+- ROI heads: ``BinaryROIHeads`` (``wend.d2.faster_rcnn``)
+"""
+
+try:
+    import detectron2  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "wend.d2 needs Detectron2, which is not installed (it is not on PyPI); README says which "
+        "commit and links its installation page. Without it, use wend.tv (--engine torchvision)."
+    ) from error
+
+from wend.config import add_wend_config
+from wend.d2 import backbones, faster_rcnn, fcos  # noqa: F401
+from wend.d2.catalog import register_wsol_dataset
+from wend.d2.evaluator import WSOLEvaluator
+from wend.d2.mapper import WSOLDatasetMapper
+from wend.d2.trainer import Trainer
+
+__all__ = [
+    "Trainer",
+    "WSOLDatasetMapper",
+    "WSOLEvaluator",
+    "add_wend_config",
+    "register_wsol_dataset",
+]

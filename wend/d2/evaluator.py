@@ -1,0 +1,72 @@
+"""Detectron2's evaluator of the WSOL metrics: it collects; :mod:`wend.evaluation` does the rest."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from wend.evaluation import Evaluation
+from wend.records import Detections
+
+
+class WSOLEvaluator(DatasetEvaluator):
+    """Top-1, Top-5 and GT-known Loc of one data set, in per cent.
+
+    Its result is ``{protocol name: {metric name: value}}`` with the multi-box metrics' K as
+    ``max_boxes``; names have no "-", which Detectron2's
+    printer would drop. Writes ``detections.json`` (COCO results in original pixels) and
+    ``metrics.json``. ``WSOLEvaluator(cfg, dataset_name)`` writes to
+    ``OUTPUT_DIR/inference/<data set>``.
+
+    Args:
+        evaluation: data set, protocols, K and class predictions.
+        output_dir: where the two files go; None for nowhere.
+    """
+
+    @configurable
+    def __init__(self, *, evaluation: Evaluation, output_dir: str | Path | None = None) -> None:
+        self.evaluation = evaluation
+        self.output_dir = output_dir
+        self.reset()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, dataset_name: str) -> dict[str, Any]:
+        """The ``WEND`` node's evaluation of a data set of the catalog."""
+        return {
+            "evaluation": Evaluation.from_config(cfg, dataset_name),
+            "output_dir": Path(cfg.OUTPUT_DIR) / "inference" / dataset_name,
+        }
+
+    def reset(self) -> None:
+        """Forget all detections."""
+        self.detections: list[Detections] = []
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Keep a batch's detections, in original pixels.
+
+        Args:
+            inputs: of :class:`wend.d2.mapper.WSOLDatasetMapper`, with ``image_id`` and ``frame``.
+            outputs: the model's, with ``instances`` in pixels of the crop.
+        """
+        for one, output in zip(inputs, outputs, strict=True):
+            instances = output["instances"].to("cpu")
+            boxes = instances.pred_boxes.tensor.double().numpy()
+            self.detections.append(
+                Detections(
+                    one["image_id"], one["frame"].to_original(boxes), instances.scores.numpy()
+                )
+            )
+
+    def evaluate(self) -> OrderedDict[str, dict[str, float]]:
+        """Gather from all processes, score and write on the first; empty on the others."""
+        gathered = comm.gather(self.detections, dst=0)
+        if not comm.is_main_process():
+            return OrderedDict()
+        results = self.evaluation.run(chain.from_iterable(gathered), self.output_dir)
+        return OrderedDict((name, result.scalars()) for name, result in results.items())

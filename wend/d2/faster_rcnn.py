@@ -1,0 +1,100 @@
+"""Binary Faster R-CNN: Detectron2's, with one foreground class and L_unsup on the R-CNN classifier.
+
+The RPN carries no L_unsup (paper, appendix A); η of eq. (4) multiplies its losses too, as they are
+part of L_sup.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY, GeneralizedRCNN
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
+from detectron2.structures import Instances
+from torch import Tensor
+
+from wend.config import localization_loss
+from wend.errors import InputError
+from wend.losses import LocalizationLoss
+
+
+class BinaryOutputLayers(FastRCNNOutputLayers):
+    """R-CNN's classifier and box regressor; the classifier carries the unsupervised loss.
+
+    Args:
+        input_shape: shape of the box head's output.
+        localization_loss: L_unsup.
+        fast_rcnn: arguments of Detectron2's ``FastRCNNOutputLayers``.
+    """
+
+    @configurable
+    def __init__(
+        self, input_shape: ShapeSpec, *, localization_loss: LocalizationLoss, **fast_rcnn: Any
+    ) -> None:
+        super().__init__(input_shape, **fast_rcnn)
+        if self.num_classes != 1 and localization_loss.name != "none":
+            raise InputError(
+                f"config entry MODEL.ROI_HEADS.NUM_CLASSES: {localization_loss.name} needs one "
+                f"foreground class, got {self.num_classes}; set it to 1 or set WEND.LOSS none"
+            )
+        self.localization_loss = localization_loss
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Detectron2's entries and ``WEND``'s loss."""
+        arguments = super().from_config(cfg, input_shape)
+        return {**arguments, "localization_loss": localization_loss(cfg)}
+
+    def losses(
+        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
+    ) -> dict[str, Tensor]:
+        """Detectron2's losses and L_unsup on the sampled proposals.
+
+        Args:
+            predictions: class scores (N, 2), foreground first, and box deltas (N, 4), of the N
+                sampled proposals of all images.
+            proposals: see Detectron2's.
+        """
+        losses = super().losses(predictions, proposals)
+        scores, _ = predictions
+        # a softmax over two scores is a sigmoid of their difference: the foreground log-odds
+        losses.update(self.localization_loss.unsupervised(scores[:, 0] - scores[:, 1]))
+        return losses
+
+
+@ROI_HEADS_REGISTRY.register()
+class BinaryROIHeads(StandardROIHeads):
+    """Detectron2's ``StandardROIHeads`` with :class:`BinaryOutputLayers` as its predictor."""
+
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        arguments = super()._init_box_head(cfg, input_shape)
+        predictor = BinaryOutputLayers(cfg, arguments["box_head"].output_shape)
+        return {**arguments, "box_predictor": predictor}
+
+
+@META_ARCH_REGISTRY.register()
+class BinaryRCNN(GeneralizedRCNN):
+    """``GeneralizedRCNN`` whose losses are weighted by eq. (4); use it with ``BinaryROIHeads``.
+
+    Args:
+        localization_loss: η.
+        rcnn: arguments of Detectron2's ``GeneralizedRCNN``.
+    """
+
+    @configurable
+    def __init__(self, *, localization_loss: LocalizationLoss, **rcnn: Any) -> None:
+        super().__init__(**rcnn)
+        self.localization_loss = localization_loss
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Detectron2's entries and ``WEND``'s loss."""
+        return {**super().from_config(cfg), "localization_loss": localization_loss(cfg)}
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """As ``GeneralizedRCNN``; in training the supervised losses are multiplied by η."""
+        outputs = super().forward(batched_inputs)
+        return self.localization_loss.joint(outputs) if self.training else outputs

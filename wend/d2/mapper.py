@@ -1,0 +1,86 @@
+"""Detectron2's dicts -> model inputs, through the engine-independent :mod:`wend.data.mapper`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.structures import Boxes, BoxMode, Instances
+
+from wend.data.mapper import CropMapper
+
+
+class WSOLDatasetMapper:
+    """Squash to ``resize``², crop to ``crop``² (random with flip to train, central to test).
+
+    Detectron2's own mapper keeps the aspect and rotates by EXIF; pseudo boxes and truth were made
+    without either. Output dicts have ``image`` (3, crop, crop) uint8, ``height`` and ``width`` of
+    the crop (so that Detectron2 does not rescale detections), ``frame`` (the way back to original
+    pixels) and, in training, ``instances`` and ``num_lost_boxes``.
+
+    Args:
+        is_train: random crop and flip, and ``instances``.
+        resize, crop: sides in pixels.
+        image_format: "RGB" or "BGR", the order of ``image``'s channels.
+        use_class: ``gt_classes`` are the image's class instead of 0.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        resize: int = 256,
+        crop: int = 224,
+        image_format: str = "RGB",
+        use_class: bool = False,
+    ) -> None:
+        if image_format not in ("RGB", "BGR"):
+            raise ValueError(
+                f"image_format (INPUT.FORMAT) must be RGB or BGR, got {image_format!r}"
+            )
+        self.is_train = is_train
+        self.image_format = image_format
+        self.use_class = use_class
+        self.crop_mapper = CropMapper(resize, crop, train=is_train)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """``WEND.RESIZE``, ``WEND.CROP`` and ``INPUT.FORMAT``."""
+        return {
+            "is_train": is_train,
+            "resize": cfg.WEND.RESIZE,
+            "crop": cfg.WEND.CROP,
+            "image_format": cfg.INPUT.FORMAT,
+            "use_class": (
+                cfg.MODEL.META_ARCHITECTURE == "BinaryFCOS" and cfg.WEND.FCOS.NUM_CLASSES > 1
+            ),
+        }
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        """Map one dict of :func:`wend.d2.catalog.dataset_dicts`; the dict itself is unchanged."""
+        result = {k: v for k, v in dataset_dict.items() if k != "annotations"}
+        boxes = [
+            BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
+            for annotation in dataset_dict.get("annotations", [])
+        ]
+        sample = self.crop_mapper(
+            dataset_dict["file_name"],
+            dataset_dict["width"],
+            dataset_dict["height"],
+            np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        )
+        pixels = sample.image if self.image_format == "RGB" else sample.image[:, :, ::-1]
+        height, width = pixels.shape[:2]
+        result["image"] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        result["height"], result["width"], result["frame"] = height, width, sample.frame
+        if self.is_train:
+            label = dataset_dict["class_id"] if self.use_class else 0
+            instances = Instances((height, width))
+            instances.gt_boxes = Boxes(torch.from_numpy(sample.boxes))
+            instances.gt_classes = torch.full((len(sample.boxes),), label, dtype=torch.int64)
+            result["instances"] = instances
+            result["num_lost_boxes"] = sample.num_lost
+        return result

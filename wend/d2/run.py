@@ -1,0 +1,63 @@
+"""``train_net.py`` on Detectron2: config, processes, then train or evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import Any
+
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_setup, launch
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
+from wend.config import add_wend_config, merge_config
+from wend.d2.trainer import Trainer, WENDCheckpointer
+from wend.train import prepare
+
+
+def setup_config(args: argparse.Namespace) -> CfgNode:
+    """Detectron2's config with the ``WEND`` node, the YAML and the overrides; checked, frozen."""
+    cfg = get_cfg()
+    add_wend_config(cfg)
+    merge_config(cfg, args.config_file, args.opts, "Neither Detectron2 nor WEND has such an entry")
+    return prepare(cfg, args)
+
+
+def _main(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any] | None:
+    """What each process does."""
+    for name in (
+        "wend",
+        "fvcore.common.checkpoint",
+    ):  # from here on Detectron2 prints, and to log.txt
+        logging.getLogger(name).handlers.clear()
+    logging.getLogger("fvcore.common.checkpoint").propagate = True
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
+    default_setup(cfg, args)
+    if args.eval_only:
+        model = Trainer.build_model(cfg)
+        checkpointer = WENDCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+        checkpointer.require_all = True
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        results = Trainer.test(cfg, model)
+        if comm.is_main_process():
+            verify_results(cfg, results)
+        return results
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run in ``--num-gpus`` processes (with gloo where there is no GPU)."""
+    cfg = setup_config(args)
+    launch(
+        _main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args, cfg),
+    )

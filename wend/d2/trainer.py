@@ -1,0 +1,159 @@
+"""Detectron2's trainer with WEND's mapper, evaluator, learning rates and checks; no loss here."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import (
+    AMPTrainer,
+    DefaultTrainer,
+    SimpleTrainer,
+    TrainerBase,
+    create_ddp_model,
+    hooks,
+)
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from torch import nn
+
+from wend.d2.evaluator import WSOLEvaluator
+from wend.d2.mapper import WSOLDatasetMapper
+from wend.evaluation import CURVE_FILE, append_to_curve
+from wend.solver import lr_factor
+from wend.weights import CheckedLoading
+
+logger = logging.getLogger(__name__)
+KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
+
+
+class WENDCheckpointer(CheckedLoading, DetectionCheckpointer):
+    """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file."""
+
+
+class LostBoxCounter:
+    """A training loader that counts the boxes that random crops cut off (this process's).
+
+    Args:
+        loader: yields lists of :class:`WSOLDatasetMapper`'s dicts.
+    """
+
+    def __init__(self, loader: Iterable[list[dict[str, Any]]]) -> None:
+        self.loader = loader
+        self.num_boxes = 0
+        self.num_lost = 0
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        for batch in self.loader:
+            lost = sum(one["num_lost_boxes"] for one in batch)
+            self.num_lost += lost
+            self.num_boxes += lost + sum(len(one["instances"]) for one in batch)
+            get_event_storage().put_scalar("data/lost_boxes", lost)
+            yield batch
+
+
+class Trainer(DefaultTrainer):
+    """SGD, the head at ``WEND.HEAD_LR_FACTOR`` times the backbone's rate, evaluation by epochs.
+
+    Args:
+        cfg: its schedule in iterations (:func:`wend.solver.resolve_schedule`).
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        # Not DefaultTrainer.__init__: it gives DDP a device, which DDP refuses for a CPU model.
+        TrainerBase.__init__(self)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        self.loader = LostBoxCounter(self.build_train_loader(cfg))
+        on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
+        model = create_ddp_model(
+            model, broadcast_buffers=False, **({"device_ids": None} if on_cpu else {})
+        )
+        engine = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = engine(model, self.loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = WENDCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    def build_hooks(self) -> list[hooks.HookBase | None]:
+        """Detectron2's hooks; the last two checkpoints are kept, evaluations go to a curve."""
+        cfg = self.cfg
+        mine = {
+            hooks.PeriodicCheckpointer: hooks.PeriodicCheckpointer(
+                self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS
+            ),
+            hooks.EvalHook: hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.test_for_curve),
+        }
+        return [mine.get(type(hook), hook) for hook in super().build_hooks()]
+
+    def test_for_curve(self) -> dict[str, Any]:
+        """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
+        results = self.test(self.cfg, self.model)
+        self._last_eval_results = results
+        if comm.is_main_process():
+            names = self.cfg.DATASETS.TEST
+            by_dataset = {names[0]: results} if len(names) == 1 else results
+            iteration = self.iter + 1
+            epoch = iteration / self.cfg.TEST.EVAL_PERIOD if self.cfg.WEND.EPOCHS else 0
+            for name, metrics in by_dataset.items():
+                path = f"{self.cfg.OUTPUT_DIR}/{CURVE_FILE}"
+                append_to_curve(path, iteration, epoch, name, metrics)
+        return results
+
+    def after_train(self) -> None:
+        """Say how many boxes the crops cut off."""
+        super().after_train()
+        lost, total = self.loader.num_lost, self.loader.num_boxes
+        logger.info("random crops cut off %d of %d training boxes (first process)", lost, total)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """SGD with two learning rates."""
+        factor = cfg.WEND.HEAD_LR_FACTOR
+        params = get_default_optimizer_params(
+            model,
+            base_lr=cfg.SOLVER.BASE_LR,
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+            lr_factor_func=lambda name: lr_factor(name, factor),
+        )
+        sgd = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
+        return sgd(
+            params,
+            lr=cfg.SOLVER.BASE_LR,
+            momentum=cfg.SOLVER.MOMENTUM,
+            nesterov=cfg.SOLVER.NESTEROV,
+            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+        )
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
+        """Detectron2's loader with :class:`WSOLDatasetMapper`."""
+        return build_detection_train_loader(cfg, mapper=WSOLDatasetMapper(cfg, is_train=True))
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
+        """Detectron2's loader with :class:`WSOLDatasetMapper`."""
+        return build_detection_test_loader(
+            cfg,
+            dataset_name,
+            mapper=WSOLDatasetMapper(cfg, is_train=False),
+            batch_size=cfg.WEND.TEST_BATCH,
+        )
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> WSOLEvaluator:
+        """The WSOL metrics."""
+        return WSOLEvaluator(cfg, dataset_name)

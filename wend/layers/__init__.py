@@ -1,0 +1,1 @@
+"""Pure-torch parts that the engines share."""
