@@ -1,0 +1,7 @@
+"""``python -m wend``."""
+
+import sys
+
+from wend.cli import main
+
+sys.exit(main())

@@ -1,0 +1,131 @@
+"""Detectron2's config entries that the torchvision engine has, with Detectron2's defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from wend.config import add_wend_config
+from wend.errors import InputError
+
+ONLY_DETECTRON2 = (
+    "The torchvision engine has no such entry. If it is one of Detectron2's, run with "
+    "--engine detectron2 (README says how to install it)"
+)
+
+# What torchvision's detectors are built with and cannot be told otherwise.
+FIXED = {
+    "INPUT.FORMAT": "RGB",
+    "MODEL.BACKBONE.FREEZE_AT": 0,
+    "MODEL.RESNETS.STRIDE_IN_1X1": False,
+    "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
+    "WEND.FCOS.NUM_CLASSES": 1,
+    "WEND.FCOS.CONV_DIM": 0,
+    "WEND.FCOS.NORM": "GN",
+    "WEND.FCOS.PRIOR_PROB": 0.01,
+    "WEND.FCOS.FOCAL_LOSS_ALPHA": 0.25,
+    "WEND.FCOS.FOCAL_LOSS_GAMMA": 2.0,
+}
+FIXED_FASTER_RCNN = {
+    "MODEL.ROI_HEADS.NAME": "BinaryROIHeads",
+    "MODEL.ROI_HEADS.NUM_CLASSES": 1,
+    "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+    "MODEL.ROI_BOX_HEAD.NUM_FC": 2,
+}
+
+_DEFAULTS: dict[str, Any] = {
+    "VERSION": 2,
+    "MODEL": {
+        "META_ARCHITECTURE": "GeneralizedRCNN",
+        "DEVICE": "cuda",
+        "WEIGHTS": "",
+        "PIXEL_MEAN": [103.530, 116.280, 123.675],
+        "PIXEL_STD": [1.0, 1.0, 1.0],
+        "BACKBONE": {"NAME": "build_resnet_backbone", "FREEZE_AT": 2},
+        "RESNETS": {
+            "DEPTH": 50,
+            "NORM": "FrozenBN",
+            "STRIDE_IN_1X1": True,
+            "OUT_FEATURES": ["res4"],
+        },
+        "ANCHOR_GENERATOR": {
+            "SIZES": [[32, 64, 128, 256, 512]],
+            "ASPECT_RATIOS": [[0.5, 1.0, 2.0]],
+        },
+        "RPN": {
+            "IN_FEATURES": ["res4"],
+            "IOU_THRESHOLDS": [0.3, 0.7],
+            "BATCH_SIZE_PER_IMAGE": 256,
+            "POSITIVE_FRACTION": 0.5,
+            "PRE_NMS_TOPK_TRAIN": 12000,
+            "PRE_NMS_TOPK_TEST": 6000,
+            "POST_NMS_TOPK_TRAIN": 2000,
+            "POST_NMS_TOPK_TEST": 1000,
+            "NMS_THRESH": 0.7,
+        },
+        "ROI_HEADS": {
+            "NAME": "Res5ROIHeads",
+            "NUM_CLASSES": 80,
+            "IN_FEATURES": ["res4"],
+            "IOU_THRESHOLDS": [0.5],
+            "BATCH_SIZE_PER_IMAGE": 512,
+            "POSITIVE_FRACTION": 0.25,
+            "SCORE_THRESH_TEST": 0.05,
+            "NMS_THRESH_TEST": 0.5,
+        },
+        "ROI_BOX_HEAD": {
+            "NAME": "",
+            "NUM_FC": 0,
+            "FC_DIM": 1024,
+            "POOLER_RESOLUTION": 14,
+            "POOLER_SAMPLING_RATIO": 0,
+        },
+    },
+    "INPUT": {"FORMAT": "BGR"},
+    "DATASETS": {"TRAIN": (), "TEST": ()},
+    "DATALOADER": {"NUM_WORKERS": 4},
+    "SOLVER": {
+        "IMS_PER_BATCH": 16,
+        "BASE_LR": 0.001,
+        "BASE_LR_END": 0.0,
+        "MAX_ITER": 40000,
+        "MOMENTUM": 0.9,
+        "NESTEROV": False,
+        "WEIGHT_DECAY": 0.0001,
+        "WEIGHT_DECAY_NORM": 0.0,
+        "LR_SCHEDULER_NAME": "WarmupMultiStepLR",
+        "WARMUP_FACTOR": 1.0 / 1000,
+        "WARMUP_ITERS": 1000,
+        "CHECKPOINT_PERIOD": 5000,
+    },
+    "TEST": {"DETECTIONS_PER_IMAGE": 100, "EVAL_PERIOD": 0, "EXPECTED_RESULTS": []},
+    "OUTPUT_DIR": "./output",
+    "SEED": -1,
+}
+
+
+def get_cfg() -> CfgNode:
+    """A new config with the defaults of Detectron2 and of WEND."""
+    cfg = CfgNode(_DEFAULTS)
+    add_wend_config(cfg)
+    return cfg
+
+
+def _entry(cfg: CfgNode, name: str) -> Any:
+    for part in name.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
+def check_supported(cfg: CfgNode) -> None:
+    """Raise InputError, which names Detectron2, for what torchvision's detectors cannot do."""
+    fixed = dict(FIXED)
+    if cfg.MODEL.META_ARCHITECTURE == "BinaryRCNN":
+        fixed.update(FIXED_FASTER_RCNN)
+    for name, value in fixed.items():
+        if _entry(cfg, name) != value:
+            raise InputError(
+                f"config entry {name}: the torchvision engine has only {value!r}, got "
+                f"{_entry(cfg, name)!r}; set it so, or run with --engine detectron2"
+            )

@@ -1,0 +1,200 @@
+"""Training and evaluation on torchvision's detectors, one process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
+from fvcore.common.config import CfgNode
+from fvcore.common.param_scheduler import (
+    CompositeParamScheduler,
+    CosineParamScheduler,
+    LinearParamScheduler,
+    ParamScheduler,
+)
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+
+from wend.evaluation import CURVE_FILE, Evaluation, append_to_curve
+from wend.records import Detections
+from wend.solver import lr_factor
+from wend.tv.dataset import Example, build_test_loader, build_train_loader
+from wend.weights import CheckedLoading
+
+logger = logging.getLogger(__name__)
+LOG_PERIOD = 20  # iterations, as Detectron2
+KEPT_CHECKPOINTS = 2  # besides model_final.pth
+NORM_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+
+
+class _PickleCheckpointer(Checkpointer):
+    def _load_file(self, f: str) -> dict[str, Any]:
+        if f.endswith(".pkl"):
+            with open(f, "rb") as file:
+                return pickle.load(file, encoding="latin1")  # noqa: S301 (Detectron2's format)
+        return super()._load_file(f)
+
+
+class TVCheckpointer(CheckedLoading, _PickleCheckpointer):
+    """fvcore's checkpointer that also reads Detectron2's ``.pkl`` and refuses a wrong file."""
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.SGD:
+    """SGD; the head at WEND.HEAD_LR_FACTOR times the backbone's rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for module_name, module in model.named_modules():
+        is_norm = isinstance(module, NORM_LAYERS)
+        decay = cfg.SOLVER.WEIGHT_DECAY_NORM if is_norm else cfg.SOLVER.WEIGHT_DECAY
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                factor = lr_factor(f"{module_name}.{name}", cfg.WEND.HEAD_LR_FACTOR)
+                groups.setdefault((factor, decay), []).append(parameter)
+    return torch.optim.SGD(
+        [
+            {"params": parameters, "lr": cfg.SOLVER.BASE_LR * factor, "weight_decay": decay}
+            for (factor, decay), parameters in groups.items()
+        ],
+        momentum=cfg.SOLVER.MOMENTUM,
+        nesterov=cfg.SOLVER.NESTEROV,
+    )
+
+
+def lr_multiplier(cfg: CfgNode) -> ParamScheduler:
+    """Linear warm-up into a cosine, over 0..1 of the training, as Detectron2's WarmupCosineLR."""
+    solver = cfg.SOLVER
+    cosine = CosineParamScheduler(1.0, solver.BASE_LR_END / solver.BASE_LR)
+    warmup = solver.WARMUP_ITERS / solver.MAX_ITER
+    if not warmup:
+        return cosine
+    linear = LinearParamScheduler(solver.WARMUP_FACTOR * cosine(0.0), cosine(warmup))
+    return CompositeParamScheduler(
+        [linear, cosine],
+        interval_scaling=["rescaled", "fixed"],
+        lengths=[warmup, 1 - warmup],
+    )
+
+
+class Trainer:
+    """Trains the detector of a config, evaluating and saving as its schedule says.
+
+    Args:
+        cfg: its schedule in iterations (:func:`wend.solver.resolve_schedule`).
+        model: of :func:`wend.tv.models.build_model`.
+    """
+
+    def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
+        self.cfg = cfg
+        self.model = model
+        self.optimizer = build_optimizer(cfg, model)
+        multiplier = lr_multiplier(cfg)
+        max_iter = cfg.SOLVER.MAX_ITER
+        self.scheduler = LambdaLR(self.optimizer, lambda i: multiplier(min(i / max_iter, 1.0)))
+        self.checkpointer = TVCheckpointer(
+            model, cfg.OUTPUT_DIR, optimizer=self.optimizer, scheduler=self.scheduler
+        )
+        self.start_iter = 0
+        self.num_boxes = self.num_lost = 0
+
+    def resume_or_load(self, *, resume: bool) -> None:
+        """Continue from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS."""
+        resumes = resume and self.checkpointer.has_checkpoint()
+        extra = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if resumes:
+            self.start_iter = extra["iteration"] + 1
+
+    def _step(self, batch: list[Example]) -> dict[str, float]:
+        device, label = self.cfg.MODEL.DEVICE, self.model.foreground_label
+        images = [one.image.to(device) for one in batch]
+        targets = [
+            {
+                "boxes": one.boxes.to(device),
+                "labels": torch.full((len(one.boxes),), label, dtype=torch.int64, device=device),
+            }
+            for one in batch
+        ]
+        self.num_lost += sum(one.num_lost for one in batch)
+        self.num_boxes += sum(one.num_lost + len(one.boxes) for one in batch)
+        losses = self.model(images, targets)
+        total = sum(losses.values())
+        if not torch.isfinite(total):
+            values = {name: value.item() for name, value in losses.items()}
+            raise FloatingPointError(f"the loss is not finite: {values}; lower SOLVER.BASE_LR?")
+        self.optimizer.zero_grad()
+        total.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        return {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
+
+    def train(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Run the schedule; the last evaluation's metrics by data set and protocol."""
+        cfg, max_iter = self.cfg, self.cfg.SOLVER.MAX_ITER
+        saver = PeriodicCheckpointer(
+            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter, KEPT_CHECKPOINTS
+        )
+        seed = max(cfg.SEED, 0) + self.start_iter
+        batches = iter(build_train_loader(cfg, seed))
+        logger.info("iterations %d to %d", self.start_iter, max_iter - 1)
+        self.model.train()
+        start, results = time.perf_counter(), {}
+        for iteration in range(self.start_iter, max_iter):
+            values = self._step(next(batches))
+            done = iteration + 1 - self.start_iter
+            if done % LOG_PERIOD == 0 or iteration + 1 == max_iter:
+                self._log(iteration, values, (time.perf_counter() - start) / done)
+            saver.step(iteration)
+            period = cfg.TEST.EVAL_PERIOD
+            if iteration + 1 == max_iter or (period > 0 and (iteration + 1) % period == 0):
+                results = self._evaluate(iteration + 1)
+        lost, total = self.num_lost, self.num_boxes
+        logger.info("random crops cut off %d of %d training boxes", lost, total)
+        return results
+
+    def _log(self, iteration: int, values: dict[str, float], seconds: float) -> None:
+        rate = self.optimizer.param_groups[0]["lr"]
+        eta = timedelta(seconds=int(seconds * (self.cfg.SOLVER.MAX_ITER - iteration - 1)))
+        losses = "  ".join(f"{name}: {value:.4g}" for name, value in values.items())
+        logger.info(
+            "eta: %s  iter: %d  %s  time: %.3f  lr: %.4g", eta, iteration, losses, seconds, rate
+        )
+        with open(Path(self.cfg.OUTPUT_DIR) / "metrics.json", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"iteration": iteration, "lr": rate, **values}) + "\n")
+
+    def _evaluate(self, iteration: int) -> dict[str, dict[str, dict[str, float]]]:
+        cfg = self.cfg
+        results = evaluate(cfg, self.model)
+        epoch = iteration / cfg.TEST.EVAL_PERIOD if cfg.WEND.EPOCHS else 0
+        for name, metrics in results.items():
+            append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)
+        self.model.train()
+        return results
+
+
+@torch.inference_mode()
+def evaluate(cfg: CfgNode, model: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
+    """Score the detector on each of DATASETS.TEST and write ``OUTPUT_DIR/inference/<data set>``.
+
+    Returns:
+        Data set -> protocol -> metric -> per cent.
+    """
+    model.eval()
+    results = {}
+    for name in cfg.DATASETS.TEST:
+        detections = []
+        for batch in tqdm(build_test_loader(cfg, name), desc=name, leave=False, disable=None):
+            outputs = model([one.image.to(cfg.MODEL.DEVICE) for one in batch])
+            for one, output in zip(batch, outputs, strict=True):
+                boxes = one.frame.to_original(output["boxes"].double().cpu().numpy())
+                scores = output["scores"].cpu().numpy()
+                detections.append(Detections(one.image_id, boxes, scores))
+        output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
+        evaluated = Evaluation.from_config(cfg, name).run(detections, output_dir)
+        results[name] = {p: result.scalars() for p, result in evaluated.items()}
+    return results

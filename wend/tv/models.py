@@ -1,0 +1,279 @@
+"""Torchvision's FCOS and Faster R-CNN with one foreground class and the unsupervised loss.
+
+FCOS has one sigmoid channel, label 0; Faster R-CNN has background 0 and foreground 1.
+
+Shape letters: N = images, R = locations or proposals of all N images.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+from torchvision.models import resnet
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+
+from wend.config import localization_loss
+from wend.errors import InputError
+from wend.layers.small_cnn import SmallCNN
+from wend.losses import LocalizationLoss
+
+RESNET_LAYERS = {"res2": "layer1", "res3": "layer2", "res4": "layer3", "res5": "layer4"}
+RESNET_STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+NORMS = {"BN": nn.BatchNorm2d, "FrozenBN": FrozenBatchNorm2d}
+
+
+class FeatureBackbone(nn.Module):
+    """A backbone as torchvision's detectors expect it: feature maps of equal width, in order.
+
+    Args:
+        body: maps images (N, 3, H, W) to feature maps by name.
+        channels, strides: of each feature map of ``body``.
+        names: the maps to put out.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        channels: dict[str, int],
+        strides: dict[str, int],
+        names: Sequence[str],
+    ) -> None:
+        super().__init__()
+        unknown = [name for name in names if name not in channels]
+        if unknown or not names or len({channels[name] for name in names}) > 1:
+            raise InputError(
+                f"config entry ...IN_FEATURES: expected feature maps of equal width among "
+                f"{channels} (name: channels), got {list(names)}; feature pyramids need "
+                f"--engine detectron2"
+            )
+        self.body = body
+        self.names = list(names)
+        self.out_channels = channels[self.names[0]]
+        self.strides = [strides[name] for name in self.names]
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        """Images (N, 3, H, W) -> the chosen feature maps."""
+        features = self.body(images)
+        return OrderedDict((name, features[name]) for name in self.names)
+
+
+def _build_resnet(cfg: CfgNode, names: Sequence[str]) -> FeatureBackbone:
+    settings = cfg.MODEL.RESNETS
+    builder = getattr(resnet, f"resnet{settings.DEPTH}", None)
+    if builder is None:
+        raise InputError(f"config entry MODEL.RESNETS.DEPTH: no ResNet-{settings.DEPTH}")
+    if settings.NORM not in NORMS:
+        raise InputError(
+            f"config entry MODEL.RESNETS.NORM: the torchvision engine has {', '.join(NORMS)}, got "
+            f"{settings.NORM!r}; others need --engine detectron2"
+        )
+    network = builder(weights=None, norm_layer=NORMS[settings.NORM])
+    last = network.layer4[-1]
+    width = (last.conv3 if hasattr(last, "conv3") else last.conv2).out_channels
+    channels = {name: width >> (5 - stage) for stage, name in enumerate(RESNET_LAYERS, 2)}
+    body = IntermediateLayerGetter(network, {v: k for k, v in RESNET_LAYERS.items()})
+    return FeatureBackbone(body, channels, RESNET_STRIDES, names)
+
+
+def _build_small_cnn(cfg: CfgNode, names: Sequence[str]) -> FeatureBackbone:
+    body = SmallCNN(tuple(cfg.WEND.SMALL_CNN.CHANNELS))
+    return FeatureBackbone(body, body.channels, body.strides, names)
+
+
+BACKBONES = {
+    "build_resnet_backbone": _build_resnet,
+    "build_small_cnn_backbone": _build_small_cnn,
+}
+
+
+def _pick(table: dict[str, Any], entry: str, name: str) -> Any:
+    if name not in table:
+        raise InputError(
+            f"config entry {entry}: the torchvision engine has {', '.join(table)}, got {name!r}; "
+            f"others need --engine detectron2"
+        )
+    return table[name]
+
+
+def _build_backbone(cfg: CfgNode, names: Sequence[str]) -> FeatureBackbone:
+    return _pick(BACKBONES, "MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME)(cfg, names)
+
+
+def _transform_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """Images come cropped, with pixels in 0..255: torchvision is only to normalize them."""
+    return {
+        "image_mean": cfg.MODEL.PIXEL_MEAN,
+        "image_std": cfg.MODEL.PIXEL_STD,
+        "min_size": cfg.WEND.CROP,
+        "max_size": cfg.WEND.CROP,
+        "size_divisible": 1,
+        "_skip_resize": True,
+    }
+
+
+class BinaryFCOSHead(FCOSHead):
+    """Torchvision's FCOS head whose classifier also carries the unsupervised loss."""
+
+    def __init__(self, in_channels: int, num_convs: int, loss: LocalizationLoss) -> None:
+        super().__init__(in_channels, num_anchors=1, num_classes=1, num_convs=num_convs)
+        self.localization_loss = loss
+
+    def compute_loss(
+        self,
+        targets: list[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """Torchvision's losses and L_unsup on the class logits (N, R, 1)."""
+        losses = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
+        logits = head_outputs["cls_logits"][..., 0]
+        return {**losses, **self.localization_loss.unsupervised(logits)}
+
+
+class BinaryFCOS(FCOS):
+    """FCOS with one foreground class, its losses weighted by eq. (4)."""
+
+    foreground_label = 0
+
+    def __init__(self, cfg: CfgNode) -> None:
+        fcos = cfg.WEND.FCOS
+        backbone = _build_backbone(cfg, fcos.IN_FEATURES)
+        if backbone.out_channels % 32:
+            raise InputError(
+                f"config entry WEND.FCOS.NORM: GN needs a multiple of 32 channels, the feature map "
+                f"has {backbone.out_channels}"
+            )
+        loss = localization_loss(cfg)
+        super().__init__(
+            backbone,
+            num_classes=1,
+            anchor_generator=AnchorGenerator(
+                sizes=tuple((stride,) for stride in backbone.strides),
+                aspect_ratios=((1.0,),) * len(backbone.strides),
+            ),
+            head=BinaryFCOSHead(backbone.out_channels, fcos.NUM_CONVS, loss),
+            center_sampling_radius=fcos.CENTER_SAMPLING_RADIUS,
+            score_thresh=fcos.SCORE_THRESH_TEST,
+            nms_thresh=fcos.NMS_THRESH_TEST,
+            topk_candidates=fcos.TOPK_CANDIDATES_TEST,
+            detections_per_img=cfg.TEST.DETECTIONS_PER_IMAGE,
+            **_transform_arguments(cfg),
+        )
+        self.localization_loss = loss
+
+    def forward(self, images: list[Tensor], targets: list[dict] | None = None) -> Any:
+        """Losses in training, detections in evaluation; see torchvision's."""
+        outputs = super().forward(images, targets)
+        return self.localization_loss.joint(outputs) if self.training else outputs
+
+
+class BinaryRoIHeads(RoIHeads):
+    """Torchvision's box heads whose classifier also carries the unsupervised loss."""
+
+    def __init__(self, loss: LocalizationLoss, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.localization_loss = loss
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]] | None = None,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Detections and losses, boxes only; class scores are (R, 2), background first."""
+        if self.training:
+            proposals, _, labels, deltas = self.select_training_samples(proposals, targets)
+        pooled = self.box_roi_pool(features, proposals, image_shapes)
+        scores, predicted = self.box_predictor(self.box_head(pooled))
+        if self.training:
+            classifier, regression = fastrcnn_loss(scores, predicted, labels, deltas)
+            # a softmax over two scores is a sigmoid of their difference: the foreground log-odds
+            unsupervised = self.localization_loss.unsupervised(scores[:, 1] - scores[:, 0])
+            return [], {"loss_classifier": classifier, "loss_box_reg": regression, **unsupervised}
+        found = self.postprocess_detections(scores, predicted, proposals, image_shapes)
+        names = ("boxes", "scores", "labels")
+        return [dict(zip(names, one, strict=True)) for one in zip(*found, strict=True)], {}
+
+
+class BinaryRCNN(FasterRCNN):
+    """Faster R-CNN with one foreground class, its losses (RPN's too) weighted by eq. (4)."""
+
+    foreground_label = 1
+
+    def __init__(self, cfg: CfgNode) -> None:
+        rpn, roi, head = cfg.MODEL.RPN, cfg.MODEL.ROI_HEADS, cfg.MODEL.ROI_BOX_HEAD
+        if list(rpn.IN_FEATURES) != list(roi.IN_FEATURES):
+            raise InputError(
+                f"config entries MODEL.RPN.IN_FEATURES and MODEL.ROI_HEADS.IN_FEATURES: the "
+                f"torchvision engine needs the same, got {rpn.IN_FEATURES} and {roi.IN_FEATURES}"
+            )
+        backbone = _build_backbone(cfg, rpn.IN_FEATURES)
+        levels = len(backbone.names)
+        anchors = cfg.MODEL.ANCHOR_GENERATOR
+        sizes = anchors.SIZES * levels if len(anchors.SIZES) == 1 else anchors.SIZES
+        ratios = anchors.ASPECT_RATIOS
+        ratios = ratios * levels if len(ratios) == 1 else ratios
+        width = backbone.out_channels * head.POOLER_RESOLUTION**2
+        boxes = {
+            "box_roi_pool": MultiScaleRoIAlign(
+                backbone.names, head.POOLER_RESOLUTION, head.POOLER_SAMPLING_RATIO
+            ),
+            "box_head": TwoMLPHead(width, head.FC_DIM),
+            "box_predictor": FastRCNNPredictor(head.FC_DIM, num_classes=2),
+        }
+        super().__init__(
+            backbone,
+            rpn_anchor_generator=AnchorGenerator(
+                tuple(map(tuple, sizes)), tuple(map(tuple, ratios))
+            ),
+            rpn_pre_nms_top_n_train=rpn.PRE_NMS_TOPK_TRAIN,
+            rpn_pre_nms_top_n_test=rpn.PRE_NMS_TOPK_TEST,
+            rpn_post_nms_top_n_train=rpn.POST_NMS_TOPK_TRAIN,
+            rpn_post_nms_top_n_test=rpn.POST_NMS_TOPK_TEST,
+            rpn_nms_thresh=rpn.NMS_THRESH,
+            rpn_fg_iou_thresh=rpn.IOU_THRESHOLDS[1],
+            rpn_bg_iou_thresh=rpn.IOU_THRESHOLDS[0],
+            rpn_batch_size_per_image=rpn.BATCH_SIZE_PER_IMAGE,
+            rpn_positive_fraction=rpn.POSITIVE_FRACTION,
+            **boxes,
+            **_transform_arguments(cfg),
+        )
+        self.localization_loss = localization_loss(cfg)
+        self.roi_heads = BinaryRoIHeads(
+            self.localization_loss,
+            fg_iou_thresh=roi.IOU_THRESHOLDS[0],
+            bg_iou_thresh=roi.IOU_THRESHOLDS[0],
+            batch_size_per_image=roi.BATCH_SIZE_PER_IMAGE,
+            positive_fraction=roi.POSITIVE_FRACTION,
+            bbox_reg_weights=None,
+            score_thresh=roi.SCORE_THRESH_TEST,
+            nms_thresh=roi.NMS_THRESH_TEST,
+            detections_per_img=cfg.TEST.DETECTIONS_PER_IMAGE,
+            **boxes,
+        )
+
+    def forward(self, images: list[Tensor], targets: list[dict] | None = None) -> Any:
+        """Losses in training, detections in evaluation; see torchvision's."""
+        outputs = super().forward(images, targets)
+        return self.localization_loss.joint(outputs) if self.training else outputs
+
+
+META_ARCHITECTURES = {"BinaryFCOS": BinaryFCOS, "BinaryRCNN": BinaryRCNN}
+
+
+def build_model(cfg: CfgNode) -> nn.Module:
+    """The detector that the config names, on its device."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    model = _pick(META_ARCHITECTURES, "MODEL.META_ARCHITECTURE", name)(cfg)
+    return model.to(cfg.MODEL.DEVICE)

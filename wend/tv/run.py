@@ -1,0 +1,64 @@
+"""``train_net.py`` on torchvision's detectors: config, then train or evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+from fvcore.common.config import CfgNode
+
+from wend.config import merge_config
+from wend.errors import InputError
+from wend.files import atomic_write
+from wend.train import prepare
+from wend.tv.config import ONLY_DETECTRON2, check_supported, get_cfg
+from wend.tv.engine import Trainer, TVCheckpointer, evaluate
+from wend.tv.models import build_model
+
+logger = logging.getLogger(__name__)
+
+
+def setup_config(args: argparse.Namespace) -> CfgNode:
+    """The engine's config with the YAML and the overrides; checked, frozen."""
+    if args.num_gpus > 1 or args.num_machines > 1:
+        raise InputError(
+            "--num-gpus, --num-machines: the torchvision engine runs one process; several need "
+            "--engine detectron2"
+        )
+    cfg = get_cfg()
+    merge_config(cfg, args.config_file, args.opts, ONLY_DETECTRON2)
+    check_supported(cfg)
+    return prepare(cfg, args)
+
+
+def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
+    """Check TEST.EXPECTED_RESULTS ``[[protocol, metric, value, tolerance], ...]``."""
+    for protocol, metric, expected, tolerance in cfg.TEST.EXPECTED_RESULTS:
+        actual = results[protocol][metric]
+        if not abs(actual - expected) <= tolerance:
+            raise RuntimeError(
+                f"TEST.EXPECTED_RESULTS: {protocol} {metric} is {actual:.2f}, expected "
+                f"{expected} ± {tolerance}"
+            )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, or with ``--eval-only`` evaluate."""
+    cfg = setup_config(args)
+    if cfg.SEED >= 0:
+        torch.manual_seed(cfg.SEED)
+    model = build_model(cfg)
+    if args.eval_only:
+        checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
+        checkpointer.require_all = True
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        results = evaluate(cfg, model)
+    else:
+        trainer = Trainer(cfg, model)
+        trainer.resume_or_load(resume=args.resume)
+        with atomic_write(Path(cfg.OUTPUT_DIR) / "config.yaml") as file:
+            file.write(cfg.dump())
+        results = trainer.train()
+    verify_results(cfg, results[cfg.DATASETS.TEST[0]])
