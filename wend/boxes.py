@@ -133,9 +133,11 @@ def resize_and_crop(
     centre = round((resize - crop) / 2)
     left = centre if left is None else left
     top = centre if top is None else top
-    if not (0 < crop <= resize and 0 <= left <= resize - crop and 0 <= top <= resize - crop):
+    if not 0 < crop <= resize:
+        raise ValueError(f"expected 0 < crop <= resize, got crop {crop} and resize {resize}")
+    if not (0 <= left <= resize - crop and 0 <= top <= resize - crop):
         raise ValueError(
             f"a crop of {crop}x{crop} at ({left}, {top}) does not lie inside the resized image of "
-            f"{resize}x{resize}; expected 0 < crop <= resize and corners in 0..{resize - crop}"
+            f"{resize}x{resize}; expected corners in 0..{resize - crop}"
         )
     return Frame(crop, crop, resize / width, resize / height, -left, -top, flip)

@@ -6,6 +6,7 @@ keys. Greek letters are the paper's symbols.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fvcore.common.config import CfgNode
 
 from wend.boxes import resize_and_crop
 from wend.errors import InputError, MissingFileError
+from wend.files import read_text
 from wend.losses import UNSUPERVISED_LOSSES, LocalizationLoss
 from wend.protocol import get_protocol
 
@@ -137,14 +139,17 @@ def check_config(cfg: CfgNode) -> None:
             f"({cfg.SOLVER.MAX_ITER}) both set the length of the training; add WEND.EPOCHS 0 to "
             f"count in iterations"
         )
-    _require("WEND.HEAD_LR_FACTOR", wend.HEAD_LR_FACTOR, "> 0", wend.HEAD_LR_FACTOR > 0)
-    _require("SOLVER.BASE_LR", cfg.SOLVER.BASE_LR, "> 0", cfg.SOLVER.BASE_LR > 0)
+    for name, value in (
+        ("WEND.HEAD_LR_FACTOR", wend.HEAD_LR_FACTOR),
+        ("SOLVER.BASE_LR", cfg.SOLVER.BASE_LR),
+        ("WEND.FCOS.CENTER_SAMPLING_RADIUS", fcos.CENTER_SAMPLING_RADIUS),
+    ):
+        _require(name, value, "finite and > 0", 0 < value < math.inf)
     _require(
         "SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH, ">= 1", cfg.SOLVER.IMS_PER_BATCH >= 1
     )
-    _require("WEND.PROTOCOLS", wend.PROTOCOLS, "at least one protocol", len(wend.PROTOCOLS) > 0)
-    for name in wend.PROTOCOLS:
-        get_protocol(name)
+    _require("SOLVER.WARMUP_ITERS", cfg.SOLVER.WARMUP_ITERS, ">= 0", cfg.SOLVER.WARMUP_ITERS >= 0)
+    _check_protocols(wend.PROTOCOLS)
     most = cfg.TEST.DETECTIONS_PER_IMAGE
     _require(
         "WEND.MAX_BOXES",
@@ -163,19 +168,16 @@ def check_config(cfg: CfgNode) -> None:
     _require("WEND.FCOS.NORM", fcos.NORM, "'GN' or ''", fcos.NORM in ("GN", ""))
     _require("WEND.FCOS.PRIOR_PROB", fcos.PRIOR_PROB, "in (0, 1)", 0 < fcos.PRIOR_PROB < 1)
     _require(
-        "WEND.FCOS.CENTER_SAMPLING_RADIUS",
-        fcos.CENTER_SAMPLING_RADIUS,
-        "> 0",
-        fcos.CENTER_SAMPLING_RADIUS > 0,
-    )
-    _require(
         "WEND.FCOS.FOCAL_LOSS_ALPHA",
         fcos.FOCAL_LOSS_ALPHA,
         "in [0, 1]",
         0 <= fcos.FOCAL_LOSS_ALPHA <= 1,
     )
     _require(
-        "WEND.FCOS.FOCAL_LOSS_GAMMA", fcos.FOCAL_LOSS_GAMMA, ">= 0", fcos.FOCAL_LOSS_GAMMA >= 0
+        "WEND.FCOS.FOCAL_LOSS_GAMMA",
+        fcos.FOCAL_LOSS_GAMMA,
+        "finite and >= 0",
+        0 <= fcos.FOCAL_LOSS_GAMMA < math.inf,
     )
     _require(
         "WEND.FCOS.SCORE_THRESH_TEST",
@@ -195,12 +197,38 @@ def check_config(cfg: CfgNode) -> None:
         "in (0, 1]",
         0 < fcos.NMS_THRESH_TEST <= 1,
     )
-    _require(
-        "WEND.SMALL_CNN.CHANNELS",
-        wend.SMALL_CNN.CHANNELS,
-        "one number >= 1 a stage",
-        len(wend.SMALL_CNN.CHANNELS) > 0 and min(wend.SMALL_CNN.CHANNELS) >= 1,
-    )
+    channels = wend.SMALL_CNN.CHANNELS
+    whole = all(type(width) is int and width >= 1 for width in channels)
+    _require("WEND.SMALL_CNN.CHANNELS", channels, "a whole number >= 1 a stage", whole and channels)
+
+
+def _check_protocols(names: Sequence[str]) -> None:
+    """Raise InputError unless the protocols are known, distinct and at least one."""
+    for name in names:
+        try:
+            get_protocol(str(name))
+        except InputError as error:
+            raise InputError(f"config entry WEND.PROTOCOLS: {error}") from None
+    distinct = len(names) > 0 and len(set(names)) == len(names)
+    _require("WEND.PROTOCOLS", names, "distinct protocols, at least one", distinct)
+
+
+def _check_filled(cfg: CfgNode, before: CfgNode, prefix: str = "") -> None:
+    """Raise InputError for an entry that was emptied (``KEY:`` with nothing behind it)."""
+    for name, value in cfg.items():
+        if isinstance(value, CfgNode) and isinstance(before.get(name), CfgNode):
+            _check_filled(value, before[name], f"{prefix}{name}.")
+        elif value is None and before.get(name) is not None:
+            raise InputError(f"config entry {prefix}{name}: has no value; give one or leave it out")
+
+
+def _check_mapping(path: str) -> None:
+    """Raise InputError unless a YAML holds a mapping at its top."""
+    top = yaml.compose(read_text(path, "a config in YAML"))
+    if not isinstance(top, yaml.MappingNode):
+        raise InputError(
+            f"{path}: expected a mapping of config entries, got an empty file or a list"
+        )
 
 
 def merge_config(cfg: CfgNode, config_file: str, opts: Sequence[str], unknown_key: str) -> None:
@@ -217,17 +245,24 @@ def merge_config(cfg: CfgNode, config_file: str, opts: Sequence[str], unknown_ke
     """
     if config_file and not Path(config_file).is_file():
         raise MissingFileError(f"--config-file: there is no file {config_file}")
-    steps = [(f"{config_file}", lambda: cfg.merge_from_file(config_file))] if config_file else []
-    steps.append((f"overrides {' '.join(opts)}", lambda: cfg.merge_from_list(list(opts))))
+    before = cfg.clone()
+    steps = [("command line", lambda: cfg.merge_from_list(list(opts)))]
+    if config_file:
+        steps.insert(0, (config_file, lambda: cfg.merge_from_file(config_file)))
+        steps.insert(0, (config_file, lambda: _check_mapping(config_file)))
     for where, step in steps:
         try:
             step()
-        except KeyError as error:
-            raise InputError(f"{where}: {error.args[0]}. {unknown_key}") from None
-        except (AssertionError, ValueError, AttributeError, TypeError) as error:
-            hint = " (write 1.0, not 1, where the default has decimals)"
-            said = str(error) or "not KEY VALUE pairs"
-            raise InputError(f"{where}: {said}{hint if 'ismatch' in said else ''}") from None
-        except (yaml.YAMLError, FileNotFoundError) as error:
+        except InputError:
+            raise
+        except (yaml.YAMLError, FileNotFoundError, RecursionError) as error:
             raise InputError(f"{where}: cannot be read as YAML: {error}") from None
+        except (KeyError, AssertionError, ValueError, AttributeError, TypeError) as error:
+            said = str(error.args[0]) if error.args else "not KEY VALUE pairs"
+            if "<class 'float'> vs. <class 'int'>" in said:
+                said += " (write 1.0, not 1)"
+            if "Non-existent" in said:
+                said += f". {unknown_key}"
+            raise InputError(f"{where}: {said}") from None
+    _check_filled(cfg, before)
     check_config(cfg)

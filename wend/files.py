@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from wend.errors import InputError, MissingFileError
 
+MAX_NUMBER = 1e300
+
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
@@ -36,6 +38,11 @@ def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
     """Write JSON atomically; NaN and infinities are an error, not invalid JSON."""
     with atomic_write(path) as file:
         json.dump(value, file, indent=indent, allow_nan=False)
+
+
+def is_number(value: object) -> bool:
+    """Whether a JSON value is a finite number that a float holds (true and false are not)."""
+    return type(value) in (int, float) and -MAX_NUMBER < value < MAX_NUMBER
 
 
 def read_text(path: str | Path, what: str) -> str:
@@ -71,7 +78,7 @@ def read_json(
     text = read_text(path, what)
     try:
         return json.loads(text, object_pairs_hook=object_pairs_hook)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
         raise InputError(
             f"{path}: not a whole JSON value ({error}); expected {what}. Was its writing cut off? "
             f"Make or copy the file again"

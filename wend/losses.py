@@ -30,9 +30,9 @@ def _reduce(loss: Tensor, reduction: str) -> Tensor:
 
 
 def _binary_entropy(logits: Tensor) -> Tensor:
-    """H(p) = -p log p - (1-p) log(1-p) in nats, without log(0)."""
-    p = logits.sigmoid()
-    return -p * F.logsigmoid(logits) - (1 - p) * F.logsigmoid(-logits)
+    """H(p) = -p log p - (1-p) log(1-p) in nats, without log(0) or the cancellation of 1 - p."""
+    p, one_minus_p = logits.sigmoid(), (-logits).sigmoid()
+    return -p * F.logsigmoid(logits) - one_minus_p * F.logsigmoid(-logits)
 
 
 def _upcast(logits: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -16,8 +17,24 @@ from wend.errors import InputError, some
 ImageId = Hashable  # an int where the source numbers its images, else the listed file name
 
 
+def image_key(path: str) -> str:
+    """``<class folder>/<file name>``: the last two parts of a path, whatever its root."""
+    return "/".join(PurePosixPath(path.replace("\\", "/").lstrip("/")).parts[-2:])
+
+
 def _empty_boxes() -> np.ndarray:
     return np.zeros((0, 4))
+
+
+def _numbers(values: object, what: str, expected: str) -> np.ndarray:
+    """A float64 copy; InputError for anything but numbers (strings and bools are none)."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: expected {expected}, got {values!r}") from error
+    if array.size and array.dtype.kind not in "fiu":
+        raise InputError(f"{what}: expected {expected}, got {values!r}")
+    return array.astype(np.float64)
 
 
 def as_boxes(boxes: object, what: str) -> np.ndarray:
@@ -26,13 +43,8 @@ def as_boxes(boxes: object, what: str) -> np.ndarray:
     Raises:
         InputError: not N rows of four finite numbers, or a corner right of or below its opposite.
     """
-    try:
-        array = np.array(boxes, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{what}: expected boxes as rows of four numbers, got {boxes!r}"
-        ) from error
-    if array.size == 0:
+    array = _numbers(boxes, what, "boxes as rows of four numbers")
+    if array.shape == (0,):
         array = array.reshape(0, 4)
     if array.ndim != 2 or array.shape[1] != 4:
         raise InputError(f"{what}: expected boxes of shape (N, 4), got {array.shape}")
@@ -57,7 +69,8 @@ class ImageRecord:
         image_id: unique in the data set; COCO results carry it.
         file_name: path of the image file.
         width, height: size in original pixels.
-        key: ``<class folder>/<file name>``, by which pseudo boxes of any root find the image.
+        key: by which pseudo boxes of any root find the image; :func:`image_key` of the file name
+            if left empty.
         class_id: 0-based class, or None where images have no class.
         gt_boxes: true boxes (M, 4), for evaluation only; M = 0 where the truth is unknown.
         pseudo_boxes: boxes to train on (P, 4).
@@ -73,6 +86,8 @@ class ImageRecord:
     pseudo_boxes: np.ndarray = field(default_factory=_empty_boxes)
 
     def __post_init__(self) -> None:
+        if not self.key:
+            object.__setattr__(self, "key", image_key(self.file_name))
         if not (self.width > 0 and self.height > 0):
             raise InputError(f"{self.file_name}: size {self.width}x{self.height} is not positive")
         for name in ("gt_boxes", "pseudo_boxes"):
@@ -97,7 +112,7 @@ class Detections:
     def __post_init__(self) -> None:
         what = f"detections of image {self.image_id!r}"
         boxes = as_boxes(self.boxes, what)
-        scores = np.array(self.scores, dtype=np.float64).reshape(-1)
+        scores = _numbers(self.scores, what, "scores as numbers").reshape(-1)
         if len(scores) != len(boxes):
             raise InputError(f"{what}: {len(boxes)} boxes but {len(scores)} scores")
         if not np.isfinite(scores).all():

@@ -76,6 +76,10 @@ def choose_engine(name: str) -> str:
     return name
 
 
+class StdoutHandler(logging.StreamHandler):
+    """This package's own handler, which Detectron2's replace."""
+
+
 def setup_logging() -> None:
     """Print this package's messages, and fvcore's on checkpoints, to standard output."""
     for name in ("wend", "fvcore.common.checkpoint"):
@@ -83,7 +87,7 @@ def setup_logging() -> None:
         target.setLevel(logging.INFO)
         target.propagate = False
         if not target.handlers:
-            handler = logging.StreamHandler(sys.stdout)
+            handler = StdoutHandler(sys.stdout)
             handler.setFormatter(
                 logging.Formatter("[%(asctime)s %(name)s] %(message)s", "%H:%M:%S")
             )

@@ -8,15 +8,18 @@ or ``{"state_dict": ...}``, with or without ``module.``.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from fvcore.common.checkpoint import _IncompatibleKeys
+from torch import Tensor
 
 from wend.errors import InputError, MissingFileError, some
+from wend.files import atomic_write
 
 logger = logging.getLogger(__name__)
 BACKBONE_PREFIXES = ("backbone.", "backbone.bottom_up.", "backbone.body.")
@@ -92,19 +95,21 @@ def check_loaded(
     Raises:
         InputError: it does not; the message lists what differs.
     """
-    names = list(model_names)
-    wrong = [f"{n} {theirs} instead of {ours}" for n, theirs, ours in incompatible.incorrect_shapes]
-    missing = [n for n in incompatible.missing_keys if not n.endswith(COUNTER)]
-    unexpected = [
-        n
-        for n in incompatible.unexpected_keys
-        if not n.endswith(COUNTER) and not re.match(_CLASSIFIER, n)
-    ]
-    num_loaded = len(names) - len(incompatible.missing_keys) - len(wrong)
+
+    def counted(names: Iterable[str]) -> list[str]:
+        return [n for n in names if not n.endswith(COUNTER) and not re.match(_CLASSIFIER, n)]
+
+    names = counted(model_names)
+    misshapen = {
+        name: f"{theirs}, not {ours}" for name, theirs, ours in incompatible.incorrect_shapes
+    }
+    missing = [n for n in counted(incompatible.missing_keys) if n not in misshapen]
+    unexpected = counted(incompatible.unexpected_keys)
+    num_loaded = len(names) - len(missing) - len(misshapen)
     differences = "; ".join(
         f"{len(items)} {what} ({some(items)})"
         for what, items in (
-            ("of another shape", wrong),
+            ("of another shape", [f"{name} {shapes}" for name, shapes in misshapen.items()]),
             ("missing in the file", missing),
             ("not in the model", unexpected),
         )
@@ -122,12 +127,29 @@ def check_loaded(
             f"{path}: not a checkpoint of this detector: {differences or 'no weight matches'}. "
             f"Was it trained with another config (MODEL.META_ARCHITECTURE, backbone, head)?"
         )
-    lacking = [n for n in missing if _is_backbone(n)]
-    if wrong or lacking:
+    if any(map(_is_backbone, [*misshapen, *missing, *unexpected])):
         raise InputError(
             f"{path}: does not fit the backbone: {differences}. Are MODEL.BACKBONE.NAME and "
             f"MODEL.RESNETS.DEPTH those of the weights?"
         )
+
+
+def _check_weights(path: str, weights: object) -> None:
+    """Raise InputError unless a file's content is names and arrays."""
+    if isinstance(weights, Mapping):
+        wrong = [
+            name
+            for name, value in weights.items()
+            if not isinstance(name, str) or not isinstance(value, (Tensor, np.ndarray))
+        ]
+        if weights and not wrong:
+            return
+        found = f"entries that are no weights ({some(wrong)})" if wrong else "nothing"
+    else:
+        found = type(weights).__name__
+    raise InputError(
+        f"{path}: expected names and weights, bare or under 'model' or 'state_dict'; found {found}"
+    )
 
 
 class CheckedLoading:
@@ -165,15 +187,15 @@ class CheckedLoading:
                 f"{filename}: cannot be read as a weight file ({type(error).__name__}: {error}); "
                 f"expected a PyTorch .pth or a Detectron2 .pkl"
             ) from error
-        if isinstance(content.get("model"), Mapping) and "state_dict" in content["model"]:
-            content = {"model": content["model"]["state_dict"]}  # Detectron2 has wrapped it
-        if "model" not in content:
-            content = {"model": content.get("state_dict", content)}
+        weights = content
+        while isinstance(weights, Mapping) and weights.keys() & {"model", "state_dict"}:
+            weights = weights["model" if "model" in weights else "state_dict"]
+        _check_weights(filename, weights)
         wanted = self.model.state_dict().keys()
-        content["model"] = match_names(content["model"], wanted)
-        if wanted & content["model"].keys():
-            content["matching_heuristics"] = False  # Detectron2's guess by suffix is not needed
-        return content
+        weights = match_names(weights, wanted)
+        if wanted & weights.keys():  # Detectron2's guess by suffix is not needed
+            content = {**content, "matching_heuristics": False}
+        return {**content, "model": weights}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> _IncompatibleKeys:
         incompatible = super()._load_model(checkpoint)
@@ -182,9 +204,12 @@ class CheckedLoading:
         return _IncompatibleKeys([], [], [])  # reported already
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """As fvcore's; a file whose writing fails is removed."""
-        try:
-            super().save(name, **kwargs)
-        except BaseException:
-            Path(os.path.join(self.save_dir, f"{name}.pth")).unlink(missing_ok=True)
-            raise
+        """As fvcore's, but atomic: where writing fails, the file of that name stays as it was."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        path = Path(self.save_dir) / f"{name}.pth"
+        logger.info("saving checkpoint to %s", path)
+        with atomic_write(path, "wb") as file:
+            torch.save({"model": self.model.state_dict(), **parts, **kwargs}, file)
+        self.tag_last_checkpoint(path.name)

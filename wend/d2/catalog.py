@@ -15,6 +15,7 @@ from wend.data.catalog import (
     training_boxes,
 )
 from wend.data.coco import CATEGORY_NAME
+from wend.errors import InputError
 
 
 def dataset_dicts(name: str) -> list[dict]:
@@ -51,7 +52,12 @@ def register_wsol_dataset(name: str, load: LoadRecords, train_on: str = "pseudo_
         name: used in ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
         load: returns a list of :class:`wend.records.ImageRecord`; called at first use.
         train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
+
+    Raises:
+        InputError: the name is taken.
     """
+    if name in DatasetCatalog.list():
+        raise InputError(f"data set {name!r} is registered already; choose another name")
     register_records(name, load, train_on)
     _announce(name)
 

@@ -87,6 +87,11 @@ class BinaryRCNN(GeneralizedRCNN):
     @configurable
     def __init__(self, *, localization_loss: LocalizationLoss, **rcnn: Any) -> None:
         super().__init__(**rcnn)
+        if localization_loss.name != "none" and not isinstance(self.roi_heads, BinaryROIHeads):
+            raise InputError(
+                f"config entry MODEL.ROI_HEADS.NAME: {localization_loss.name} needs "
+                f"BinaryROIHeads, got {type(self.roi_heads).__name__}; set it so or WEND.LOSS none"
+            )
         self.localization_loss = localization_loss
 
     @classmethod

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from wend.data.mapper import CropMapper
+from wend.errors import InputError
 
 
 class WSOLDatasetMapper:
@@ -24,7 +25,7 @@ class WSOLDatasetMapper:
         is_train: random crop and flip, and ``instances``.
         resize, crop: sides in pixels.
         image_format: "RGB" or "BGR", the order of ``image``'s channels.
-        use_class: ``gt_classes`` are the image's class instead of 0.
+        num_classes: with one class ``gt_classes`` are 0, with more they are the image's class.
     """
 
     @configurable
@@ -35,15 +36,15 @@ class WSOLDatasetMapper:
         resize: int = 256,
         crop: int = 224,
         image_format: str = "RGB",
-        use_class: bool = False,
+        num_classes: int = 1,
     ) -> None:
         if image_format not in ("RGB", "BGR"):
-            raise ValueError(
-                f"image_format (INPUT.FORMAT) must be RGB or BGR, got {image_format!r}"
+            raise InputError(
+                f"config entry INPUT.FORMAT: expected RGB or BGR, got {image_format!r}"
             )
         self.is_train = is_train
         self.image_format = image_format
-        self.use_class = use_class
+        self.num_classes = num_classes
         self.crop_mapper = CropMapper(resize, crop, train=is_train)
 
     @classmethod
@@ -54,10 +55,23 @@ class WSOLDatasetMapper:
             "resize": cfg.WEND.RESIZE,
             "crop": cfg.WEND.CROP,
             "image_format": cfg.INPUT.FORMAT,
-            "use_class": (
-                cfg.MODEL.META_ARCHITECTURE == "BinaryFCOS" and cfg.WEND.FCOS.NUM_CLASSES > 1
+            "num_classes": (
+                cfg.WEND.FCOS.NUM_CLASSES
+                if cfg.MODEL.META_ARCHITECTURE == "BinaryFCOS"
+                else cfg.MODEL.ROI_HEADS.NUM_CLASSES
             ),
         }
+
+    def _label(self, dataset_dict: dict[str, Any]) -> int:
+        if self.num_classes == 1:
+            return 0
+        class_id = dataset_dict.get("class_id")
+        if class_id is None or not 0 <= class_id < self.num_classes:
+            raise InputError(
+                f"{dataset_dict['file_name']}: class {class_id}, but the detector has the classes "
+                f"0 to {self.num_classes - 1} (WEND.FCOS.NUM_CLASSES, MODEL.ROI_HEADS.NUM_CLASSES)"
+            )
+        return class_id
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """Map one dict of :func:`wend.d2.catalog.dataset_dicts`; the dict itself is unchanged."""
@@ -77,7 +91,7 @@ class WSOLDatasetMapper:
         result["image"] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         result["height"], result["width"], result["frame"] = height, width, sample.frame
         if self.is_train:
-            label = dataset_dict["class_id"] if self.use_class else 0
+            label = self._label(dataset_dict)
             instances = Instances((height, width))
             instances.gt_boxes = Boxes(torch.from_numpy(sample.boxes))
             instances.gt_classes = torch.full((len(sample.boxes),), label, dtype=torch.int64)

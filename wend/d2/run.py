@@ -6,16 +6,32 @@ import argparse
 import logging
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup, launch
 from detectron2.evaluation import verify_results
+from detectron2.modeling import (
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    build_model,
+)
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from torch.multiprocessing import ProcessRaisedException
 
 import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
 from wend.config import add_wend_config, merge_config
+from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer
-from wend.train import prepare
+from wend.errors import InputError
+from wend.train import StdoutHandler, prepare
+
+REGISTRIES = {
+    "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
+    "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.ROI_HEADS.NAME": ROI_HEADS_REGISTRY,
+}
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
@@ -23,17 +39,40 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     cfg = get_cfg()
     add_wend_config(cfg)
     merge_config(cfg, args.config_file, args.opts, "Neither Detectron2 nor WEND has such an entry")
+    check_model(cfg)
     return prepare(cfg, args)
+
+
+def check_model(cfg: CfgNode) -> None:
+    """Build the detector without memory, so that what cannot be built ends before a run begins.
+
+    Raises:
+        InputError: a name that is not registered, feature maps that do not exist, ...
+    """
+    for entry, registry in REGISTRIES.items():
+        node: Any = cfg
+        for part in entry.split("."):
+            node = node[part]
+        if node not in registry:
+            known = ", ".join(sorted(name for name, _ in registry))
+            raise InputError(
+                f"config entry {entry}: {node!r} is not registered; there are: {known}"
+            )
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "meta"
+    WSOLDatasetMapper(cfg)
+    with torch.device("meta"):
+        build_model(cfg)
 
 
 def _main(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any] | None:
     """What each process does."""
-    for name in (
-        "wend",
-        "fvcore.common.checkpoint",
-    ):  # from here on Detectron2 prints, and to log.txt
-        logging.getLogger(name).handlers.clear()
-    logging.getLogger("fvcore.common.checkpoint").propagate = True
+    for name in ("wend", "fvcore.common.checkpoint"):  # from here on Detectron2 prints and logs
+        target = logging.getLogger(name)
+        target.propagate = name != "wend"
+        for handler in [h for h in target.handlers if isinstance(h, StdoutHandler)]:
+            target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
     default_setup(cfg, args)
     if args.eval_only:
@@ -53,11 +92,17 @@ def _main(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any] | None:
 def run(args: argparse.Namespace) -> None:
     """Run in ``--num-gpus`` processes (with gloo where there is no GPU)."""
     cfg = setup_config(args)
-    launch(
-        _main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args, cfg),
-    )
+    try:
+        launch(
+            _main,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(args, cfg),
+        )
+    except ProcessRaisedException as error:  # its text is a traceback of one process
+        last = str(error).strip().splitlines()[-1]
+        if not last.startswith("wend.errors."):
+            raise
+        raise InputError(last.split(": ", 1)[1]) from None

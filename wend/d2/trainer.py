@@ -104,7 +104,7 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             names = self.cfg.DATASETS.TEST
             by_dataset = {names[0]: results} if len(names) == 1 else results
-            iteration = self.iter + 1
+            iteration = min(self.iter + 1, self.max_iter)  # after training iter is max_iter
             epoch = iteration / self.cfg.TEST.EVAL_PERIOD if self.cfg.WEND.EPOCHS else 0
             for name, metrics in by_dataset.items():
                 path = f"{self.cfg.OUTPUT_DIR}/{CURVE_FILE}"

@@ -77,17 +77,14 @@ def check_name(name: str) -> None:
     """Raise InputError, which lists the known names and the nearest, unless the name is known."""
     if name not in _entries:
         near = difflib.get_close_matches(name, _entries, n=1)
-        raise InputError(
-            f"unknown data set {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else "")
-            + f" Known: {', '.join(registered_names())}"
-        )
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"unknown data set {name!r}.{hint} Known: {', '.join(registered_names())}")
 
 
 def get_records(name: str) -> list[ImageRecord]:
     """The data set's records; read once for each root, the same list at every call."""
     check_name(name)
-    cached = (name, datasets_root())
+    cached = (name, datasets_root().absolute())
     if cached not in _loaded:
         _loaded[cached] = _entries[name].load()
     return _loaded[cached]

@@ -6,6 +6,7 @@ JSON: ``{"format": "wend-class-predictions-1", "predictions": {"<class folder>/<
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,8 +18,8 @@ FORMAT = "wend-class-predictions-1"
 
 
 def write_class_predictions(path: str | Path, predictions: Mapping[str, Sequence[int]]) -> None:
-    """Write ``<class folder>/<file>`` -> classes, best first."""
-    listed = {key: [int(c) for c in classes] for key, classes in predictions.items()}
+    """Write ``<class folder>/<file>`` -> classes (whole numbers), best first."""
+    listed = {key: [operator.index(c) for c in classes] for key, classes in predictions.items()}
     write_json(path, {"format": FORMAT, "predictions": listed})
 
 

@@ -5,7 +5,6 @@ One category, ``{"id": 1, "name": "foreground"}``; boxes ``[x, y, w, h]`` in ori
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from wend.boxes import box_area, xywh_to_xyxy, xyxy_to_xywh
 from wend.errors import InputError
-from wend.files import read_json
+from wend.files import is_number, read_json
 from wend.records import Detections, ImageRecord
 
 CATEGORY_ID = 1
@@ -46,7 +45,8 @@ def records_to_coco(records: Iterable[ImageRecord]) -> dict:
                 }
             )
     categories = [{"id": CATEGORY_ID, "name": CATEGORY_NAME}]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    info = {"description": "ground truth, written by WEND"}  # some pycocotools want an "info"
+    return {"info": info, "images": images, "annotations": annotations, "categories": categories}
 
 
 def detections_to_coco(detections: Iterable[Detections]) -> list[dict]:
@@ -56,10 +56,6 @@ def detections_to_coco(detections: Iterable[Detections]) -> list[dict]:
         for d in detections
         for xywh, score in zip(xyxy_to_xywh(d.boxes).tolist(), d.scores.tolist(), strict=True)
     ]
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def read_detections(path: str | Path, records: Sequence[ImageRecord]) -> list[Detections]:
@@ -81,12 +77,17 @@ def read_detections(path: str | Path, records: Sequence[ImageRecord]) -> list[De
         if (
             not isinstance(box, list)
             or len(box) != 4
-            or not all(map(_is_number, box))
-            or not _is_number(row.get("score"))
+            or not all(map(is_number, box))
+            or not is_number(row.get("score"))
             or min(box[2:]) < 0
         ):
             raise InputError(f"{path}, entry {number}: expected one of {what}, got {row!r}")
-        if row.get("image_id") not in by_id:
+        if row.get("category_id") != CATEGORY_ID:
+            raise InputError(
+                f"{path}, entry {number}: category_id {row.get('category_id')!r}, expected "
+                f"{CATEGORY_ID} (foreground); class-agnostic detections have one category"
+            )
+        if type(row.get("image_id")) not in (int, str) or row["image_id"] not in by_id:
             raise InputError(
                 f"{path}, entry {number}: image_id {row.get('image_id')!r} is not in the data set; "
                 f"are the detections of another one?"

@@ -31,7 +31,7 @@ def _read_index(path: Path, columns: str) -> dict[int, list[list[str]]]:
     for number, line in enumerate(read_text(path, f"lines '{columns}'").splitlines(), 1):
         if not line.strip():
             continue
-        parts = line.split(maxsplit=expected - 1)
+        parts = line.strip().split(maxsplit=expected - 1)
         if len(parts) != expected or not parts[0].isdecimal():
             raise InputError(f"{path}, line {number}: expected '{columns}', got {line!r}")
         rows.setdefault(int(parts[0]), []).append(parts[1:])
@@ -56,16 +56,19 @@ def _integer(path: Path, image_id: int, value: str, low: int, high: int | None =
 
 
 def _boxes(path: Path, image_id: int, rows: list[list[str]]) -> np.ndarray:
-    try:
-        boxes = np.array(rows, dtype=np.float64)
-    except ValueError:
-        boxes = np.full((1, 4), np.nan)
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
-        raise InputError(
-            f"{path}: image {image_id}: expected finite x y width height with width and height "
-            f"> 0, got {' '.join(rows[0])!r}"
-        )
-    return xywh_to_xyxy(boxes)
+    boxes = []
+    for row in rows:
+        try:
+            box = [float(value) for value in row]
+        except ValueError:
+            box = [np.nan]
+        if not np.isfinite(box).all() or min(box[2:]) <= 0:
+            raise InputError(
+                f"{path}: image {image_id}: expected finite x y width height with width and height "
+                f"> 0, got {' '.join(row)!r}"
+            )
+        boxes.append(box)
+    return xywh_to_xyxy(np.array(boxes))
 
 
 def _check_ids(root: Path, files: dict[str, dict]) -> None:
@@ -144,7 +147,6 @@ def load_cub(root: str | Path, split: str) -> list[ImageRecord]:
                 file_name=str(files[image_id]),
                 width=width,
                 height=height,
-                key="/".join(names[image_id].split("/")[-2:]),
                 class_id=_integer(labels_file, image_id, labels[image_id], 1) - 1,
                 gt_boxes=_boxes(boxes_file, image_id, boxes[image_id]),
             )

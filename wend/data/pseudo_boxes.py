@@ -7,19 +7,18 @@ its files use; :func:`attach_pseudo_boxes` takes them to original pixels and cou
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from wend.boxes import xywh_to_xyxy
 from wend.errors import InputError, MissingFileError, some
-from wend.files import read_json
-from wend.records import ImageRecord
+from wend.files import is_number, read_json
+from wend.records import ImageRecord, image_key
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5  # of the image: rounding of x + w by the writer, not a box outside
@@ -71,10 +70,8 @@ class AttachReport:
         )
 
 
-def image_key(path: str) -> str:
-    """``<class folder>/<file name>``: the last two parts of a path, whatever its root."""
-    parts = PurePosixPath(path.replace("\\", "/")).parts
-    return "/".join(parts[-2:])
+class _Pairs(list):
+    """A JSON object as its (key, value) pairs, so that a key that stands there twice is seen."""
 
 
 def _natural(path: Path) -> list:
@@ -84,9 +81,7 @@ def _natural(path: Path) -> list:
 
 def _fraction_box(value: object, where: str) -> np.ndarray:
     """Check C2AM's ``[x, y, w, h]`` and return it as xyxy within 0..1."""
-    numbers = isinstance(value, list) and len(value) == 4
-    numbers = numbers and all(type(v) in (int, float) and math.isfinite(v) for v in value)
-    if not numbers:
+    if not (isinstance(value, list) and len(value) == 4 and all(map(is_number, value))):
         raise InputError(f"{where}: expected four finite numbers [x, y, w, h], got {value!r}")
     box = xywh_to_xyxy(np.array(value, dtype=np.float64))
     if min(value[2:]) < 0 or box.min() < -TOLERANCE or box.max() > 1 + TOLERANCE:
@@ -119,13 +114,12 @@ def read_c2am(folder: str | Path) -> PseudoBoxes:
     dropped = repeated = conflicting = 0
     what = 'an object {"<path>/<class>/<image>": [x, y, w, h]}'
     for file in tqdm(files, desc="pseudo boxes", unit="file", leave=False, disable=None):
-        pairs = read_json(file, what, object_pairs_hook=list)
-        is_object = isinstance(pairs, list) and all(isinstance(pair, tuple) for pair in pairs)
-        if not is_object or (not pairs and file.read_text().strip() != "{}"):
+        pairs = read_json(file, what, object_pairs_hook=_Pairs)
+        if not isinstance(pairs, _Pairs):
             raise InputError(f"{file}: expected {what}, got another JSON value; is it C2AM's file?")
         for path, value in pairs:
             key = image_key(path)
-            if "/" not in key or ".." in key:
+            if "/" not in key or ".." in key.split("/"):
                 raise InputError(f"{file}: key {path!r}: expected a path .../<class>/<image>")
             box = _fraction_box(value, f"{file}: key {path!r}")
             if (box[2:] <= box[:2]).any():

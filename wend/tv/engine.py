@@ -143,7 +143,8 @@ class Trainer:
         batches = iter(build_train_loader(cfg, seed))
         logger.info("iterations %d to %d", self.start_iter, max_iter - 1)
         self.model.train()
-        start, results = time.perf_counter(), {}
+        start = time.perf_counter()
+        results = self._evaluate(max_iter) if self.start_iter >= max_iter else {}
         for iteration in range(self.start_iter, max_iter):
             values = self._step(next(batches))
             done = iteration + 1 - self.start_iter
@@ -191,8 +192,10 @@ def evaluate(cfg: CfgNode, model: nn.Module) -> dict[str, dict[str, dict[str, fl
         for batch in tqdm(build_test_loader(cfg, name), desc=name, leave=False, disable=None):
             outputs = model([one.image.to(cfg.MODEL.DEVICE) for one in batch])
             for one, output in zip(batch, outputs, strict=True):
-                boxes = one.frame.to_original(output["boxes"].double().cpu().numpy())
-                scores = output["scores"].cpu().numpy()
+                boxes = output["boxes"].double().cpu()
+                whole = (boxes[:, 2:] > boxes[:, :2]).all(1)  # torchvision's FCOS has empty ones
+                boxes = one.frame.to_original(boxes[whole].numpy())
+                scores = output["scores"].cpu()[whole].numpy()
                 detections.append(Detections(one.image_id, boxes, scores))
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
         evaluated = Evaluation.from_config(cfg, name).run(detections, output_dir)

@@ -44,6 +44,11 @@ def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
             )
 
 
+def _write_config(cfg: CfgNode) -> None:
+    with atomic_write(Path(cfg.OUTPUT_DIR) / "config.yaml") as file:
+        file.write(cfg.dump())
+
+
 def run(args: argparse.Namespace) -> None:
     """Train, or with ``--eval-only`` evaluate."""
     cfg = setup_config(args)
@@ -54,11 +59,11 @@ def run(args: argparse.Namespace) -> None:
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         checkpointer.require_all = True
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        _write_config(cfg)
         results = evaluate(cfg, model)
     else:
         trainer = Trainer(cfg, model)
         trainer.resume_or_load(resume=args.resume)
-        with atomic_write(Path(cfg.OUTPUT_DIR) / "config.yaml") as file:
-            file.write(cfg.dump())
+        _write_config(cfg)
         results = trainer.train()
     verify_results(cfg, results[cfg.DATASETS.TEST[0]])
