@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from wend.errors import InputError
+
 
 class SmallCNN(nn.Module):
     """A plain stack of stages, each of two 3x3 convolutions with batch norm and ReLU.
@@ -23,20 +25,20 @@ class SmallCNN(nn.Module):
     def __init__(self, channels: Sequence[int] = (32, 64, 128), in_channels: int = 3) -> None:
         super().__init__()
         if not channels or min(channels) < 1 or channels[-1] % 32:
-            raise ValueError(
-                "channels must be positive and the last a multiple of 32, as the heads' "
-                f"GroupNorm(32) needs, got {tuple(channels)}"
+            raise InputError(
+                "channels (config entry WEND.SMALL_CNN.CHANNELS) must be positive and the last a "
+                f"multiple of 32, as the heads' GroupNorm(32) needs, got {tuple(channels)}"
             )
         names = [f"stage{i}" for i in range(1, len(channels) + 1)]
         widths = [in_channels, *channels]
-        self.channels = dict(zip(names, channels))
+        self.channels = dict(zip(names, channels, strict=True))
         self.strides = {name: 2**i for i, name in enumerate(names, start=1)}
         self.stages = nn.ModuleDict(
             {name: _stage(widths[i], widths[i + 1]) for i, name in enumerate(names)}
         )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Maps images (N, in_channels, H, W) to features by stage name, (N, C, H/s, W/s) rounded up."""
+        """Maps images (N, in_channels, H, W) to features (N, C, ceil(H/s), ceil(W/s)) by stage."""
         features = {}
         for name, stage in self.stages.items():
             x = features[name] = stage(x)
