@@ -1,0 +1,51 @@
+"""Fixtures of all tests, and the line that says whether Detectron2's tests ran."""
+
+import importlib.util
+import logging
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The reference data beside the repository; not committed."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder shared/ with the reference data is not beside the repository")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def toy_root(tmp_path_factory):
+    """A tiny toy set; with DETECTRON2_DATASETS at its parent it is toy_train_c2am and toy_test."""
+    from wend.data.toy import ToyConfig, write_toy
+
+    root = tmp_path_factory.mktemp("datasets") / "toy"
+    write_toy(root, ToyConfig(num_train=24, num_test=12, num_classes=6, image_size=(48, 72)))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _no_leaked_state(monkeypatch):
+    """Each test starts without DETECTRON2_DATASETS and with loggers that caplog sees."""
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    yield
+    for name in ("wend", "fvcore.common.checkpoint"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many of Detectron2's tests ran or skipped."""
+    stats = terminalreporter.stats
+    ran = sum(1 for r in stats.get("passed", []) + stats.get("failed", []) if "/d2/" in r.nodeid)
+    skipped = sum(
+        1 for r in stats.get("skipped", []) if "d2" in str(r.longrepr) or "/d2/" in r.nodeid
+    )
+    state = "is installed" if HAS_DETECTRON2 else "is not installed"
+    terminalreporter.write_line(
+        f"Detectron2 {state}: {ran} of its tests ran, {skipped} test files or tests skipped"
+    )

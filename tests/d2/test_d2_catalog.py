@@ -1,0 +1,155 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.structures import BoxMode
+from engine_runs import d2_config
+
+import wend.data.catalog
+from wend.d2 import Trainer, register_wsol_dataset
+from wend.errors import InputError
+from wend.records import ImageRecord
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Names given to it are forgotten after the test."""
+    monkeypatch.setattr(wend.data.catalog, "_entries", dict(wend.data.catalog._entries))
+    monkeypatch.setattr(wend.data.catalog, "_loaded", {})
+    names = []
+    yield names
+    for name in names:
+        if name in DatasetCatalog.list():
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
+
+
+def _lines(root, name):
+    return [line.split() for line in (root / "CUB_200_2011" / name).read_text().splitlines()]
+
+
+def _truth(root):
+    """Image id -> [x0, y0, x1, y1] boxes, read from the text file."""
+    truth = {}
+    for image_id, x, y, w, h in _lines(root, "bounding_boxes.txt"):
+        x, y, w, h = map(float, (x, y, w, h))
+        truth.setdefault(int(image_id), []).append([x, y, x + w, y + h])
+    return truth
+
+
+def _pseudo(root, split):
+    """<class folder>/<file> -> [x, y, w, h] as fractions, read from the JSON files."""
+    found = {}
+    for path in (root / "c2am_boxes" / split / "pseudo_boxes").iterdir():
+        found.update(json.loads(path.read_text()))
+    return {"/".join(key.split("/")[-2:]): box for key, box in found.items()}
+
+
+def test_every_name_of_wend_is_in_detectron2s_catalog():
+    assert {"cub_train_c2am", "cub_train", "cub_test", "toy_train_c2am", "toy_test"} <= set(
+        DatasetCatalog.list()
+    )
+
+
+@pytest.mark.parametrize("name", ["toy_train_c2am", "toy_train", "toy_test", "toy_test_c2am"])
+def test_dicts_are_what_detectron2_expects(name):
+    dicts = DatasetCatalog.get(name)
+    assert len(dicts) == (24 if "train" in name else 12)
+    assert len({one["image_id"] for one in dicts}) == len(dicts)
+    for one in dicts:
+        with Image.open(one["file_name"]) as image:
+            assert image.size == (one["width"], one["height"])
+        assert one["annotations"]
+        for annotation in one["annotations"]:
+            assert annotation["bbox_mode"] == BoxMode.XYXY_ABS
+            assert annotation["category_id"] == 0
+            assert annotation["iscrowd"] == 0
+            assert all(type(value) is float for value in annotation["bbox"])
+    assert MetadataCatalog.get(name).thing_classes == ["foreground"]
+    assert len(get_detection_dataset_dicts([name])) == len(dicts)  # Detectron2's own checks
+
+
+def test_dicts_are_equal_at_every_call_and_not_shared():
+    first = DatasetCatalog.get("toy_train_c2am")
+    first[0]["annotations"].clear()
+    again = DatasetCatalog.get("toy_train_c2am")
+    assert again[0]["annotations"]
+    assert again == DatasetCatalog.get("toy_train_c2am")
+
+
+def test_c2am_sets_are_annotated_with_the_pseudo_boxes(toy_root):
+    pseudo = _pseudo(toy_root, "train")
+    for one in DatasetCatalog.get("toy_train_c2am"):
+        x, y, w, h = pseudo["/".join(one["file_name"].split("/")[-2:])]
+        expected = np.array([x, y, x + w, y + h]) * ([one["width"], one["height"]] * 2)
+        (annotation,) = one["annotations"]
+        assert annotation["bbox"] == pytest.approx(expected.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["toy_train", "toy_test"])
+def test_the_other_sets_are_annotated_with_the_truth(toy_root, name):
+    truth = _truth(toy_root)
+    for one in DatasetCatalog.get(name):
+        boxes = [annotation["bbox"] for annotation in one["annotations"]]
+        assert boxes == truth[one["image_id"]]
+
+
+def test_class_ids_are_those_of_the_list_from_0(toy_root):
+    labels = {int(i): int(label) - 1 for i, label in _lines(toy_root, "image_class_labels.txt")}
+    assert {one["image_id"]: one["class_id"] for one in DatasetCatalog.get("toy_test")} == {
+        i: labels[i] for i in range(25, 37)
+    }
+
+
+def test_own_records_can_be_trained_on(registered, tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (80, 40), (10, 200, 30)).save(path)
+    calls = []
+
+    def load():
+        calls.append(1)
+        boxes = {"gt_boxes": [[0, 0, 8, 8]], "pseudo_boxes": [[20, 10, 60, 30]]}
+        return [ImageRecord("a", str(path), 80, 40, "x/a.png", 0, **boxes)]
+
+    registered.append("mine_train")
+    register_wsol_dataset("mine_train", load)
+    assert not calls, "registering must not read"
+    changes = {"DATASETS.TRAIN": "('mine_train',)", "SOLVER.IMS_PER_BATCH": "2"}
+    batch = next(iter(Trainer.build_train_loader(d2_config("fcos", changes))))
+    assert [one["image_id"] for one in batch] == ["a", "a"]
+    for one in batch:  # 40 x 20 of 80 x 40 pixels are 32 x 32 of the 64 x 64 squash
+        x0, y0, x1, y1 = one["instances"].gt_boxes.tensor[0].tolist()
+        assert (x1 - x0, y1 - y0) == pytest.approx((32, 32))
+        assert one["image"][:, 0, 0].tolist() == [10, 200, 30]
+    assert len(calls) == 1
+
+
+def test_own_records_can_be_trained_on_their_truth(registered, tmp_path):
+    record = ImageRecord(
+        1, str(tmp_path / "a.png"), 9, 9, gt_boxes=[[1, 2, 3, 4]], pseudo_boxes=[[0, 0, 9, 9]]
+    )
+    registered.append("mine_truth")
+    register_wsol_dataset("mine_truth", lambda: [record], train_on="gt_boxes")
+    (one,) = DatasetCatalog.get("mine_truth")
+    assert [annotation["bbox"] for annotation in one["annotations"]] == [[1, 2, 3, 4]]
+
+
+def test_a_name_that_is_taken_is_an_error(registered):
+    with pytest.raises(InputError, match=r"^data set 'toy_test' is registered already; choose"):
+        register_wsol_dataset("toy_test", list)
+
+
+def test_a_name_that_detectron2_has_is_an_error_that_leaves_nothing_behind(registered):
+    with pytest.raises(InputError, match=r"^data set 'coco_2017_val' is registered already"):
+        register_wsol_dataset("coco_2017_val", list)
+    assert "coco_2017_val" not in wend.data.catalog.registered_names()
+
+
+def test_unknown_box_kind_is_an_error(registered):
+    with pytest.raises(InputError, match=r"train_on must be one of .*, got 'boxes'"):
+        register_wsol_dataset("mine", list, train_on="boxes")
+    assert "mine" not in DatasetCatalog.list()

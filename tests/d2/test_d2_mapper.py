@@ -1,0 +1,168 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+from detectron2.data.detection_utils import read_image
+from detectron2.structures import BoxMode, Instances
+from engine_runs import d2_config
+
+from wend.d2 import WSOLDatasetMapper
+from wend.data.mapper import CropMapper
+from wend.errors import InputError
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A 60 x 40 image stored with EXIF orientation 6 (to be shown turned by 90 degrees)."""
+    path = tmp_path / "turned.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(path, exif=exif)
+    return path
+
+
+def _dict(path, *boxes, class_id=3, mode=BoxMode.XYXY_ABS):
+    return {
+        "file_name": str(path),
+        "image_id": 7,
+        "width": 60,
+        "height": 40,
+        "class_id": class_id,
+        "annotations": [{"bbox": list(b), "bbox_mode": mode, "category_id": 0} for b in boxes],
+    }
+
+
+def _expected_centre(path):
+    """64 x 64 squash of the stored pixels, its centre 56 x 56, with Pillow alone: RGB (H, W, 3)."""
+    stored = Image.open(path).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+    return np.asarray(stored)[4:60, 4:60]
+
+
+def test_image_is_not_turned_by_exif_as_detectron2_would(photo):
+    assert read_image(str(photo), "RGB").shape == (60, 40, 3)  # Detectron2's own: turned
+    mapped = WSOLDatasetMapper(False, resize=64, crop=56)(_dict(photo))
+    assert mapped["image"].dtype == torch.uint8
+    assert np.array_equal(mapped["image"].permute(1, 2, 0).numpy(), _expected_centre(photo))
+
+
+def test_bgr_is_the_reversed_order_of_channels(photo):
+    mapped = WSOLDatasetMapper(False, resize=64, crop=56, image_format="BGR")(_dict(photo))
+    image = mapped["image"].permute(1, 2, 0).numpy()
+    assert np.array_equal(image, _expected_centre(photo)[:, :, ::-1])
+
+
+def test_other_image_format_is_an_error():
+    with pytest.raises(ValueError, match=r"INPUT\.FORMAT: expected RGB or BGR, got 'L'"):
+        WSOLDatasetMapper(False, image_format="L")
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_height_and_width_are_the_crops_so_that_detectron2_does_not_rescale(photo, is_train):
+    mapped = WSOLDatasetMapper(is_train, resize=64, crop=56)(_dict(photo, (10, 10, 40, 30)))
+    assert (mapped["height"], mapped["width"]) == (56, 56)
+    assert mapped["image"].shape == (3, 56, 56)
+    assert mapped["image_id"] == 7
+
+
+def test_only_training_has_instances(photo):
+    mapped = WSOLDatasetMapper(False, resize=64, crop=56)(_dict(photo, (10, 10, 40, 30)))
+    assert "instances" not in mapped
+    assert "annotations" not in mapped
+
+
+def test_instances_are_the_crop_mappers_for_the_same_draw(photo):
+    boxes = [(10, 10, 40, 30), (0, 0, 60, 40)]
+    torch.manual_seed(5)
+    mapped = WSOLDatasetMapper(True, resize=64, crop=40)(_dict(photo, *boxes))
+    torch.manual_seed(5)
+    sample = CropMapper(64, 40, train=True)(str(photo), 60, 40, np.array(boxes, float))
+    instances = mapped["instances"]
+    assert isinstance(instances, Instances)
+    assert instances.image_size == (40, 40)
+    assert np.array_equal(instances.gt_boxes.tensor.numpy(), sample.boxes)
+    assert np.array_equal(mapped["image"].permute(1, 2, 0).numpy(), sample.image)
+    assert mapped["frame"] == sample.frame
+    assert instances.gt_classes.tolist() == [0, 0]
+    assert instances.gt_classes.dtype == torch.int64
+
+
+def test_pixels_and_boxes_move_together(tmp_path):
+    # a white rectangle on black: in every random crop the box must enclose the white pixels
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[20:44, 24:50] = 255
+    path = tmp_path / "rectangle.png"
+    Image.fromarray(pixels).save(path)
+    record = {**_dict(path, (24, 20, 50, 44)), "width": 64, "height": 64}
+    mapper = WSOLDatasetMapper(True, resize=64, crop=56)
+    torch.manual_seed(0)
+    seen = set()
+    for _ in range(12):
+        mapped = mapper(record)
+        rows, columns = np.nonzero(mapped["image"][0].numpy() > 127)
+        tight = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert mapped["instances"].gt_boxes.tensor[0].tolist() == tight
+        seen.add(mapped["frame"].flip)
+    assert seen == {True, False}
+
+
+def test_boxes_that_the_crop_cut_off_are_counted_and_left_out(photo):
+    # 64/60 and 64/40 pixels of the squash for one of the original: a corner box of 8 x 8 there
+    mapper = WSOLDatasetMapper(True, resize=64, crop=40)
+    torch.manual_seed(0)
+    lost = []
+    for _ in range(30):
+        mapped = mapper(_dict(photo, (0, 0, 7.5, 5), (20, 15, 40, 25)))
+        frame = mapped["frame"]
+        left, top = -frame.offset_x, -frame.offset_y
+        # the corner box reaches x = y = 8: less than a pixel of it is left from 8 - 1 on
+        expected = int(8 - left < 1 or 8 - top < 1)
+        assert mapped["num_lost_boxes"] == expected
+        assert len(mapped["instances"]) == 2 - expected
+        lost.append(expected)
+    assert 0 < sum(lost) < len(lost)
+
+
+def test_other_box_modes_are_converted(photo):
+    corners = WSOLDatasetMapper(True, resize=64, crop=64)
+    torch.manual_seed(1)
+    expected = corners(_dict(photo, (10, 10, 40, 30)))["instances"].gt_boxes.tensor
+    torch.manual_seed(1)
+    mapped = corners(_dict(photo, (10, 10, 30, 20), mode=BoxMode.XYWH_ABS))
+    assert torch.equal(mapped["instances"].gt_boxes.tensor, expected)
+
+
+def test_image_without_annotations_has_no_instance(photo):
+    mapped = WSOLDatasetMapper(True, resize=64, crop=56)(_dict(photo))
+    assert len(mapped["instances"]) == 0
+    assert mapped["instances"].gt_boxes.tensor.shape == (0, 4)
+    assert mapped["num_lost_boxes"] == 0
+
+
+def test_the_dict_of_the_data_set_is_unchanged(photo):
+    record = _dict(photo, (10, 10, 40, 30))
+    before = copy.deepcopy(record)
+    WSOLDatasetMapper(True, resize=64, crop=56)(record)
+    assert record == before
+
+
+def test_classes_are_the_images_where_the_detector_has_several(photo):
+    changes = {"WEND.FCOS.NUM_CLASSES": "200", "WEND.LOSS": "none"}
+    mapper = WSOLDatasetMapper(d2_config("fcos", changes), is_train=True)
+    assert mapper(_dict(photo, (10, 10, 40, 30)))["instances"].gt_classes.tolist() == [3]
+
+
+def test_config_gives_sides_and_format(photo):
+    mapper = WSOLDatasetMapper(d2_config("fcos", {"INPUT.FORMAT": "BGR"}), is_train=False)
+    image = mapper(_dict(photo))["image"].permute(1, 2, 0).numpy()
+    assert np.array_equal(image, _expected_centre(photo)[:, :, ::-1])
+
+
+def test_image_of_another_size_than_recorded_is_an_error_that_names_it(photo):
+    record = {**_dict(photo), "width": 40, "height": 60}
+    with pytest.raises(InputError, match=r"turned\.png: is 60x40, expected 40x60 as recorded"):
+        WSOLDatasetMapper(True, resize=64, crop=56)(record)

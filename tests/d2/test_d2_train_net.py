@@ -1,0 +1,240 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+from engine_runs import DETECTORS, REPOSITORY, options, run
+
+ENGINE = "detectron2"
+
+
+def _evaluate(weights, output_dir, *flags, **more):
+    changes = {"MODEL.WEIGHTS": str(weights), **more.pop("changes", {})}
+    return run(ENGINE, output_dir, "--eval-only", *flags, changes=changes, **more)
+
+
+def _files(output_dir):
+    folder = output_dir / "inference" / "toy_test"
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_evaluating_the_final_checkpoint_gives_the_last_evaluation_exactly(d2_run, tmp_path):
+    assert _evaluate(d2_run / "model_final.pth", tmp_path / "out") == 0
+    ours, last = _files(tmp_path / "out"), _files(d2_run)
+    assert set(ours) == {"detections.json", "metrics.json"}
+    assert ours == last
+    assert len(json.loads(ours["detections.json"])) >= 12
+
+
+def test_evaluating_an_earlier_checkpoint_gives_other_detections(d2_run, tmp_path):
+    assert _evaluate(d2_run / "model_0000002.pth", tmp_path / "out") == 0
+    assert _files(tmp_path / "out")["detections.json"] != _files(d2_run)["detections.json"]
+
+
+def test_eval_only_with_resume_takes_the_last_checkpoint(d2_run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(d2_run, copy)
+    expected = _files(copy)
+    shutil.rmtree(copy / "inference")
+    assert run(ENGINE, copy, "--eval-only", "--resume") == 0
+    assert _files(copy) == expected
+
+
+def test_larger_batches_give_the_same_metrics(d2_run, tmp_path):
+    changes = {"WEND.TEST_BATCH": "5"}
+    assert _evaluate(d2_run / "model_final.pth", tmp_path / "out", changes=changes) == 0
+    assert _files(tmp_path / "out")["metrics.json"] == _files(d2_run)["metrics.json"]
+
+
+def test_faster_rcnn_trains_and_evaluates(tmp_path):
+    assert run(ENGINE, tmp_path / "out", detector="rcnn", changes={"WEND.EPOCHS": "1"}) == 0
+    weights = tmp_path / "out" / "model_final.pth"
+    assert _evaluate(weights, tmp_path / "again", detector="rcnn") == 0
+    assert _files(tmp_path / "again") == _files(tmp_path / "out")
+
+
+def test_two_hundred_classes_train(tmp_path):
+    # table 1's comparison; the toy set has fewer classes than 200
+    changes = {"WEND.FCOS.NUM_CLASSES": "200", "WEND.LOSS": "none", "WEND.EPOCHS": "1"}
+    assert run(ENGINE, tmp_path / "out", changes=changes) == 0
+
+
+def _process(toy_root, output_dir, *flags, changes=None):
+    """``train_net.py`` in a process of its own (it starts others)."""
+    chosen = options({**(changes or {}), "OUTPUT_DIR": str(output_dir)})
+    script = REPOSITORY / "projects" / "WEND" / "train_net.py"
+    command = [sys.executable, str(script), "--engine", ENGINE, *flags]
+    command += ["--config-file", str(DETECTORS["fcos"]), *chosen]
+    environment = {
+        **os.environ,
+        "DETECTRON2_DATASETS": str(toy_root.parent),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.slow
+def test_one_and_two_processes_write_identical_files(d2_run, toy_root, tmp_path):
+    weights = {"MODEL.WEIGHTS": str(d2_run / "model_final.pth")}
+    for number in ("1", "2"):
+        flags = ("--eval-only", "--num-gpus", number)
+        done = _process(toy_root, tmp_path / number, *flags, changes=weights)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = _files(tmp_path / "1"), _files(tmp_path / "2")
+    assert set(one) == {"detections.json", "metrics.json"}
+    assert one == two
+
+
+@pytest.mark.slow
+def test_two_processes_train_an_epoch(toy_root, tmp_path):
+    changes = {"WEND.EPOCHS": "1"}
+    done = _process(toy_root, tmp_path / "out", "--num-gpus", "2", changes=changes)
+    assert done.returncode == 0, done.stderr[-2000:]
+    final = torch.load(tmp_path / "out" / "model_final.pth", weights_only=False)
+    assert final["iteration"] == 2
+    assert set(_files(tmp_path / "out")) == {"detections.json", "metrics.json"}
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert "(first process)" in log
+
+
+@pytest.mark.slow
+def test_wrong_checkpoint_in_two_processes_is_an_error_without_a_traceback(
+    d2_run, toy_root, tmp_path
+):
+    broken = tmp_path / "broken.pth"
+    broken.write_bytes(b"no weights")
+    flags = ("--eval-only", "--num-gpus", "2")
+    changes = {"MODEL.WEIGHTS": str(broken)}
+    done = _process(toy_root, tmp_path / "out", *flags, changes=changes)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "broken.pth: cannot be read as a weight file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+WRONG = {
+    "MODEL.WEIGHTS /no/such.pth": "config entry MODEL.WEIGHTS: there is no file /no/such.pth",
+    "WEND.GAMMA -1.0": "config entry WEND.GAMMA must be finite and >= 0, got -1.0",
+    "WEND.ALPHA 1.5": "config entry WEND.ALPHA must be in [0, 1], got 1.5",
+    "WEND.TAU1 0.2": "config entry WEND.TAU1 must be >= tau2, got tau1=0.2 < tau2=0.3",
+    "WEND.ETA -1.0": "config entry WEND.ETA must be finite and >= 0, got -1.0",
+    "WEND.LOSS focal": "config entry WEND.LOSS: expected one of",
+    "WEND.CROP 65": "config entries WEND.RESIZE and WEND.CROP: expected 0 < crop <= resize",
+    "WEND.MAX_BOXES 11": "config entry WEND.MAX_BOXES: expected 1 .. TEST.DETECTIONS_PER_IMAGE",
+    "WEND.PROTOCOLS ('best',)": "unknown evaluation protocol 'best'; there are: psol-crop224",
+    "WEND.NO_SUCH_KEY 1": "Non-existent key: WEND.NO_SUCH_KEY",
+    "WEND.ETA one": "command line",
+    "SOLVER.MAX_ITER 10": "both set the length of the training; add WEND.EPOCHS 0",
+    "SOLVER.WARMUP_ITERS 6": "config entry SOLVER.WARMUP_ITERS: expected fewer than the 6",
+    "SOLVER.IMS_PER_BATCH 0": "config entry SOLVER.IMS_PER_BATCH: expected >= 1, got 0",
+    "DATASETS.TRAIN ('toy_train_cam',)": "unknown data set 'toy_train_cam'. Did you mean",
+    "DATASETS.TEST ('toy_tset',)": "unknown data set 'toy_tset'. Did you mean 'toy_test'?",
+    "DATASETS.TEST ()": "config entry DATASETS.TEST: expected at least one data set, got none",
+    "DATASETS.TRAIN ()": "config entry DATASETS.TRAIN: no image of an empty list has a box",
+    "DATASETS.TRAIN ('cub_train_c2am',)": "there is no",
+    "WEND.CLASS_PREDICTIONS /no/classes.json": "there is no file /no/classes.json",
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_wrong_input_ends_with_a_message_before_anything_is_written(override, tmp_path, capsys):
+    key, value = override.split(" ", 1)
+    assert run(ENGINE, tmp_path / "out", changes={key: value}) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert WRONG[override] in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("where", ["file", "override"])
+def test_unknown_entry_is_said_to_be_in_neither_wherever_it_stands(where, tmp_path, capsys):
+    if where == "override":
+        assert run(ENGINE, tmp_path / "out", changes={"WEND.NO_SUCH_KEY": "1"}) == 2
+    else:
+        path = tmp_path / "own.yaml"
+        path.write_text("WEND: {NO_SUCH_KEY: 1}\n")
+        assert run(ENGINE, tmp_path / "out", "--config-file", str(path)) == 2
+    error = capsys.readouterr().err
+    assert "WEND.NO_SUCH_KEY" in error
+    assert "Neither Detectron2 nor WEND has such an entry" in error
+    assert not (tmp_path / "out").exists()
+
+
+# Entries whose value nothing checks before Detectron2 meets them.
+WRONG_LATER = {
+    "INPUT.FORMAT L": "INPUT.FORMAT",
+    "MODEL.META_ARCHITECTURE BinaryYOLO": "MODEL.META_ARCHITECTURE",
+    "MODEL.BACKBONE.NAME build_vgg": "MODEL.BACKBONE.NAME",
+    "WEND.SMALL_CNN.CHANNELS (32, 33)": "WEND.SMALL_CNN.CHANNELS",
+    "WEND.FCOS.IN_FEATURES ('res5',)": "WEND.FCOS.IN_FEATURES",
+    "WEND.FCOS.CONV_DIM 40": "WEND.FCOS.NORM",
+}
+
+
+@pytest.mark.parametrize("override", WRONG_LATER)
+def test_wrong_model_entry_ends_with_a_message_that_names_it(override, tmp_path, capsys):
+    key, value = override.split(" ", 1)
+    assert run(ENGINE, tmp_path / "out", changes={key: value}) == 2
+    assert WRONG_LATER[override] in capsys.readouterr().err
+
+
+def test_wrong_model_entry_leaves_no_output_dir(tmp_path, capsys):
+    changes = {"WEND.FCOS.IN_FEATURES": "('res5',)"}
+    assert run(ENGINE, tmp_path / "out", changes=changes) == 2
+    assert "config entry WEND.FCOS.IN_FEATURES" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_set_folder_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DETECTRON2_DATASETS", "/overwritten/by/the/flag")
+    flags = ("--datasets-root", str(tmp_path / "nowhere"))
+    assert run(ENGINE, tmp_path / "out", *flags) == 2
+    assert str(tmp_path / "nowhere" / "toy" / "CUB_200_2011") in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_eval_only_without_weights_is_an_error(tmp_path, capsys):
+    assert run(ENGINE, tmp_path / "out", "--eval-only") == 2
+    assert "--eval-only: config entry MODEL.WEIGHTS is empty; name the checkpoint" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_checkpoint_of_another_detector_is_refused(d2_run, tmp_path, capsys):
+    weights = d2_run / "model_final.pth"
+    assert _evaluate(weights, tmp_path / "out", detector="rcnn") == 2
+    error = capsys.readouterr().err
+    assert f"error: {weights}: not a checkpoint of this detector: " in error
+    assert "missing in the file (" in error
+    assert "not in the model (" in error
+    assert "MODEL.META_ARCHITECTURE" in error
+    assert not list((tmp_path / "out").rglob("detections.json"))
+
+
+def test_checkpoint_of_another_width_is_refused(d2_run, tmp_path, capsys):
+    weights, changes = d2_run / "model_final.pth", {"WEND.FCOS.CONV_DIM": "64"}
+    assert _evaluate(weights, tmp_path / "out", changes=changes) == 2
+    assert "of another shape (" in capsys.readouterr().err
+
+
+def test_resuming_with_another_detector_is_refused(d2_run, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(d2_run, copy)
+    assert run(ENGINE, copy, "--resume", detector="rcnn") == 2
+    assert "not a checkpoint of this detector" in capsys.readouterr().err
+
+
+def test_broken_checkpoint_is_named(tmp_path, capsys):
+    broken = tmp_path / "broken.pth"
+    broken.write_bytes(b"no weights")
+    assert _evaluate(broken, tmp_path / "out") == 2
+    assert f"error: {broken}: cannot be read as a weight file" in capsys.readouterr().err

@@ -1,0 +1,257 @@
+"""wend.config: an entry out of its range is an error that names it; YAMLs are read in order."""
+
+import re
+
+import pytest
+from fvcore.common.config import CfgNode
+
+from wend.config import add_wend_config, check_config, localization_loss, merge_config
+from wend.errors import InputError, MissingFileError
+from wend.losses import LocalizationLoss
+
+NAN, INF = float("nan"), float("inf")
+
+
+def config(*changes) -> CfgNode:
+    """The entries of an engine that the checks look at, the WEND node, and changes: name, value."""
+    cfg = CfgNode(
+        {
+            "SOLVER": {"MAX_ITER": 40000, "BASE_LR": 0.001, "IMS_PER_BATCH": 16, "WARMUP_ITERS": 0},
+            "TEST": {"DETECTIONS_PER_IMAGE": 100},
+        }
+    )
+    add_wend_config(cfg)
+    for name, value in zip(changes[::2], changes[1::2], strict=True):
+        node = cfg
+        *parents, last = name.split(".")
+        for part in parents:
+            node = node[part]
+        assert last in node
+        node[last] = value
+    return cfg
+
+
+def test_defaults_are_the_papers_and_pass():
+    cfg = config()
+    check_config(cfg)
+    wend = cfg.WEND
+    # facts.md: Faster R-CNN on CUB; the crop, the schedule and the two rates of appendix A
+    assert (wend.GAMMA, wend.ALPHA, wend.TAU1, wend.TAU2) == (6, 0.1, 0.3, 0.3)
+    assert (wend.RESIZE, wend.CROP, wend.EPOCHS, wend.HEAD_LR_FACTOR) == (256, 224, 50, 2)
+    assert wend.LOSS == "weighted_entropy"
+    # table 1: the head of one class and one convolution directly on C5
+    assert (wend.FCOS.NUM_CLASSES, wend.FCOS.NUM_CONVS, tuple(wend.FCOS.IN_FEATURES)) == (
+        1,
+        1,
+        ("res5",),
+    )
+
+
+# entry, values just outside its range (and what a YAML's .nan would be), values at its ends
+RANGES = [
+    ("WEND.LOSS", ["focal", "", "Entropy"], ["weighted_entropy", "entropy", "none"]),
+    ("WEND.ETA", [-0.001, NAN, INF], [0.0, 1e6]),
+    ("WEND.GAMMA", [-0.001, NAN, INF], [0.0, 100.0]),
+    ("WEND.ALPHA", [-0.001, 1.001, NAN], [0.0, 1.0]),
+    ("WEND.TAU1", [0.0, 1.0, -0.5, NAN], [0.3, 0.999]),
+    ("WEND.TAU2", [0.0, 1.0, -0.5, NAN], [0.001, 0.3]),
+    ("WEND.EPOCHS", [-1], [0, 1]),
+    ("WEND.HEAD_LR_FACTOR", [0.0, -1.0, NAN, INF], [0.001]),
+    ("SOLVER.WARMUP_ITERS", [-1], [0, 1]),
+    ("WEND.PROTOCOLS", [()], [("original",), ["psol-crop224"]]),
+    ("WEND.MAX_BOXES", [0, -1, 101], [1, 100]),
+    ("WEND.TEST_BATCH", [0, -1], [1]),
+    ("WEND.FCOS.NUM_CLASSES", [0], [1, 200]),
+    ("WEND.FCOS.NUM_CONVS", [0], [1]),
+    ("WEND.FCOS.CONV_DIM", [-1], [0, 256]),
+    ("WEND.FCOS.NORM", ["BN", "gn"], ["GN", ""]),
+    ("WEND.FCOS.PRIOR_PROB", [0.0, 1.0, NAN], [0.001, 0.999]),
+    ("WEND.FCOS.CENTER_SAMPLING_RADIUS", [0.0, -1.0, NAN], [0.001]),
+    ("WEND.FCOS.FOCAL_LOSS_ALPHA", [-0.001, 1.001, NAN], [0.0, 1.0]),
+    ("WEND.FCOS.FOCAL_LOSS_GAMMA", [-0.001, NAN], [0.0]),
+    ("WEND.FCOS.SCORE_THRESH_TEST", [-0.001, 1.0, NAN], [0.0, 0.999]),
+    ("WEND.FCOS.TOPK_CANDIDATES_TEST", [0], [1]),
+    ("WEND.FCOS.NMS_THRESH_TEST", [0.0, 1.001, NAN], [0.001, 1.0]),
+    ("WEND.SMALL_CNN.CHANNELS", [(), (32, 0), (-32,)], [(1,), (32, 64)]),
+    ("SOLVER.BASE_LR", [0.0, -0.1, NAN], [1e-9]),
+    ("SOLVER.IMS_PER_BATCH", [0], [1]),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, bad, _ in RANGES for value in bad]
+)
+def test_entry_out_of_range_is_named_with_its_value(name, value):
+    shown = re.escape(f"{value!r}")
+    with pytest.raises(InputError, match=rf"^config entry {re.escape(name)}\b.*got {shown}$"):
+        check_config(config(name, value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, _, good in RANGES for value in good]
+)
+def test_ends_of_the_ranges_pass(name, value):
+    check_config(config(name, value))
+
+
+def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
+    """A new entry of add_wend_config fails here until it is tested."""
+    tested = {name for name, _, _ in RANGES}
+    elsewhere = {"WEND.RESIZE", "WEND.CROP", "WEND.CLASS_PREDICTIONS"}
+    without_range = {"WEND.DETACH_WEIGHT", "WEND.FCOS.IN_FEATURES"}
+
+    def names(node, prefix):
+        for key, value in node.items():
+            if isinstance(value, CfgNode):
+                yield from names(value, f"{prefix}.{key}")
+            else:
+                yield f"{prefix}.{key}"
+
+    assert set(names(config().WEND, "WEND")) <= tested | elsewhere | without_range
+
+
+def test_tau1_below_tau2_is_an_error_with_both_values():
+    with pytest.raises(
+        InputError, match=r"^config entry WEND\.TAU1 must be >= tau2, got tau1=0\.2 < tau2=0\.3$"
+    ):
+        check_config(config("WEND.TAU1", 0.2))
+    check_config(config("WEND.TAU1", 0.6, "WEND.TAU2", 0.2))
+
+
+@pytest.mark.parametrize(("resize", "crop"), [(256, 0), (223, 224), (0, 0), (256, -1)])
+def test_crop_that_does_not_fit_is_an_error_with_both_sizes(resize, crop):
+    with pytest.raises(
+        InputError,
+        match=rf"WEND\.RESIZE and WEND\.CROP: .* got crop {crop} and resize {resize}",
+    ):
+        check_config(config("WEND.RESIZE", resize, "WEND.CROP", crop))
+    check_config(config("WEND.RESIZE", 224, "WEND.CROP", 224))
+
+
+def test_unknown_protocol_is_an_error_that_lists_the_known():
+    with pytest.raises(InputError, match=r"protocol 'ilsvrc'; there are: psol-crop224, original"):
+        check_config(config("WEND.PROTOCOLS", ("original", "ilsvrc")))
+
+
+def test_epochs_and_iterations_together_are_an_error_with_the_way_out():
+    with pytest.raises(
+        InputError,
+        match=r"WEND\.EPOCHS \(5\) and SOLVER\.MAX_ITER \(900\) both .*add WEND\.EPOCHS 0",
+    ):
+        check_config(config("WEND.EPOCHS", 5, "SOLVER.MAX_ITER", 900))
+    check_config(config("WEND.EPOCHS", 0, "SOLVER.MAX_ITER", 900))
+
+
+def test_more_boxes_than_the_detector_puts_out_are_an_error_with_their_number():
+    with pytest.raises(InputError, match=r"DETECTIONS_PER_IMAGE \(10\), got 11$"):
+        check_config(config("TEST.DETECTIONS_PER_IMAGE", 10, "WEND.MAX_BOXES", 11))
+
+
+def test_class_predictions_must_be_a_file(tmp_path):
+    file = tmp_path / "classes.json"
+    with pytest.raises(
+        MissingFileError, match=rf"WEND\.CLASS_PREDICTIONS: there is no file {re.escape(str(file))}"
+    ):
+        check_config(config("WEND.CLASS_PREDICTIONS", str(file)))
+    file.write_text("{}")
+    check_config(config("WEND.CLASS_PREDICTIONS", str(file)))
+
+
+def test_loss_is_built_from_the_node():
+    cfg = config(
+        *("WEND.LOSS", "entropy", "WEND.ETA", 0.125, "WEND.GAMMA", 4.0, "WEND.ALPHA", 0.25),
+        *("WEND.TAU1", 0.9, "WEND.TAU2", 0.1, "WEND.DETACH_WEIGHT", True),
+    )
+    assert localization_loss(cfg) == LocalizationLoss(
+        name="entropy", eta=0.125, gamma=4.0, alpha=0.25, tau1=0.9, tau2=0.1, detach_weight=True
+    )
+
+
+# ---- reading ----
+
+
+def merge(tmp_path, text=None, *opts):
+    cfg = config()
+    file = tmp_path / "run.yaml"
+    if text is not None:
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    merge_config(cfg, str(file) if text is not None else "", opts, "Ask the engine's manual.")
+    return cfg
+
+
+def test_base_then_file_then_overrides_each_win_over_the_one_before(tmp_path):
+    (tmp_path / "base.yaml").write_text("WEND: {ETA: 0.5, GAMMA: 1.0, EPOCHS: 7, MAX_BOXES: 9}\n")
+    text = "_BASE_: base.yaml\nWEND: {GAMMA: 2.0, EPOCHS: 8}\n"
+    wend = merge(tmp_path, text, "WEND.EPOCHS", "9").WEND
+    assert (wend.ETA, wend.GAMMA, wend.EPOCHS, wend.MAX_BOXES) == (0.5, 2.0, 9, 9)
+    assert wend.ALPHA == 0.1  # the default
+
+
+def test_overrides_alone_are_enough(tmp_path):
+    cfg = merge(tmp_path, None, "WEND.PROTOCOLS", "('original',)", "SOLVER.BASE_LR", "0.5")
+    assert tuple(cfg.WEND.PROTOCOLS) == ("original",)
+    assert cfg.SOLVER.BASE_LR == 0.5
+
+
+def test_what_was_read_is_checked(tmp_path):
+    with pytest.raises(InputError, match=r"config entry WEND\.EPOCHS: .*got -1"):
+        merge(tmp_path, "WEND: {EPOCHS: -1}\n")
+    with pytest.raises(InputError, match=r"config entry WEND\.ETA .*got nan"):
+        merge(tmp_path, "WEND: {ETA: .nan}\n")
+
+
+def test_missing_config_file_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r"^--config-file: there is no file .*none\.yaml$"):
+        merge_config(config(), str(tmp_path / "none.yaml"), [], "")
+
+
+def test_missing_base_is_named_with_the_file_that_asks_for_it(tmp_path):
+    with pytest.raises(InputError, match=r"run\.yaml: .*gone\.yaml"):
+        merge(tmp_path, "_BASE_: gone.yaml\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["WEND: {EPOCHS: 1", "a: b: c\n", "WEND:\n\t- x\n", b"WEND: {LOSS: \xe9}\n", "- 1\n", "7\n"],
+)
+def test_file_that_is_no_yaml_mapping_is_named(tmp_path, text):
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'run.yaml'}: ")):
+        merge(tmp_path, text)
+
+
+def test_unknown_key_in_a_file_is_named_with_the_engines_hint(tmp_path):
+    with pytest.raises(
+        InputError, match=r"run\.yaml: Non-existent.*WEND\.GAMA\. Ask the engine's manual\.$"
+    ):
+        merge(tmp_path, "WEND: {GAMA: 2.0}\n")
+
+
+def test_unknown_key_in_the_overrides_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"^command line: Non-existent.*WEND\.GAMA"):
+        merge(tmp_path, None, "WEND.GAMA", "2.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEND.ETA", "1"),  # an int for a float
+        ("WEND.EPOCHS", "1.5"),
+        ("WEND.EPOCHS", "True"),
+        ("WEND.TAU1", "nan"),  # a string, as Python's literals have no nan
+        ("WEND.PROTOCOLS", "original"),
+        ("WEND.LOSS", "3"),
+    ],
+)
+def test_value_of_another_type_is_named_with_key_and_both_types(tmp_path, name, value):
+    with pytest.raises(InputError, match=rf"command line: .*ismatch.*(?s:.)*config key: {name}"):
+        merge(tmp_path, None, name, value)
+
+
+def test_int_for_a_float_is_told_how_to_write_it(tmp_path):
+    with pytest.raises(InputError, match=r"run\.yaml: .*WEND\.ETA \(write 1\.0, not 1"):
+        merge(tmp_path, "WEND: {ETA: 1}\n")
+
+
+def test_overrides_that_are_no_pairs_are_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"^command line: .*pairs"):
+        merge(tmp_path, None, "WEND.ETA")

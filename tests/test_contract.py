@@ -1,0 +1,288 @@
+"""Both engines keep one contract: from the same YAML the same files, in the same form."""
+
+import csv
+import importlib.util
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from engine_runs import CONFIG_FILES, CONFIGS, kept_logging, run
+
+from wend.cli import main as wend
+from wend.data.catalog import get_records
+
+HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
+NO_DETECTRON2 = pytest.mark.skipif(not HAS_DETECTRON2, reason="Detectron2 is not installed")
+ENGINES = [pytest.param("detectron2", marks=NO_DETECTRON2), "torchvision"]
+TEST_SET = "toy_test"
+# two test sets: one without pseudo boxes, one with
+CHANGES = {"DATASETS.TEST": "('toy_test', 'toy_test_c2am')"}
+
+
+@pytest.fixture(autouse=True)
+def _toy_datasets(toy_root, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
+    with kept_logging():
+        yield
+
+
+@pytest.fixture(scope="module")
+def outputs(toy_root, tmp_path_factory):
+    """Engine and detector -> OUTPUT_DIR of a finished run; each is run once."""
+    made = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def make(engine, detector):
+        if (engine, detector) not in made:
+            path = tmp_path_factory.mktemp("contract") / "out"
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
+                assert run(engine, path, detector=detector, changes=CHANGES) == 0
+            made[engine, detector] = path
+        return made[engine, detector]
+
+    yield make
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    return request.param
+
+
+@pytest.fixture(params=["fcos", "rcnn"])
+def output_dir(request, engine, outputs):
+    return outputs(engine, request.param)
+
+
+def _structure(value):
+    """Keys and types of JSON without the values."""
+    if isinstance(value, dict):
+        return {key: _structure(item) for key, item in sorted(value.items())}
+    if isinstance(value, list):
+        return [_structure(item) for item in value]
+    return type(value).__name__
+
+
+def test_evaluation_leaves_two_files_a_data_set(output_dir):
+    folders = {path.name: path for path in (output_dir / "inference").iterdir()}
+    assert set(folders) == {"toy_test", "toy_test_c2am"}
+    for folder in folders.values():
+        assert {path.name for path in folder.iterdir()} == {"detections.json", "metrics.json"}
+
+
+def test_a_run_leaves_what_reports_and_resuming_need(output_dir):
+    names = {path.name for path in output_dir.iterdir()}
+    assert {"config.yaml", "curve.csv", "metrics.json", "model_final.pth"} <= names
+    assert (output_dir / "last_checkpoint").read_text() == "model_final.pth"
+
+
+def test_detections_are_coco_results_in_original_pixels(output_dir):
+    rows = json.loads((output_dir / "inference" / TEST_SET / "detections.json").read_text())
+    records = {record.image_id: record for record in get_records(TEST_SET)}
+    assert {row["image_id"] for row in rows} <= set(records)
+    order = [row["image_id"] for row in rows]
+    assert sorted(order, key=list(records).index) == order
+    for row in rows:
+        assert list(row) == ["image_id", "category_id", "bbox", "score"]
+        assert type(row["image_id"]) is int
+        assert row["category_id"] == 1
+        assert [type(value) for value in row["bbox"]] == [float] * 4
+        assert type(row["score"]) is float
+        assert 0 <= row["score"] <= 1
+        x, y, w, h = row["bbox"]
+        record = records[row["image_id"]]
+        assert x >= -1e-3
+        assert y >= -1e-3
+        assert w > 0
+        assert h > 0
+        assert x + w <= record.width + 1e-3
+        assert y + h <= record.height + 1e-3
+    for image_id in records:
+        scores = [row["score"] for row in rows if row["image_id"] == image_id]
+        assert scores == sorted(scores, reverse=True)
+        assert len(scores) <= 10  # TEST.DETECTIONS_PER_IMAGE
+
+
+def test_detections_lie_in_what_the_crop_shows_of_the_image(output_dir):
+    # 56 of the squash's 64 pixels: 4/64 of the image is cut off at each side
+    rows = json.loads((output_dir / "inference" / TEST_SET / "detections.json").read_text())
+    records = {record.image_id: record for record in get_records(TEST_SET)}
+    for row in rows:
+        record = records[row["image_id"]]
+        x, y, w, h = row["bbox"]
+        for low, high, side in ((x, x + w, record.width), (y, y + h, record.height)):
+            assert 4 / 64 - 1e-4 <= low / side <= high / side <= 60 / 64 + 1e-4
+
+
+def test_metrics_have_one_structure(output_dir):
+    metrics = json.loads((output_dir / "inference" / TEST_SET / "metrics.json").read_text())
+    assert set(metrics) == {"psol-crop224", "original"}
+    for name, result in metrics.items():
+        assert set(result) == {
+            *("gt_known_loc", "gt_known_loc_multi", "max_boxes", "mean_boxes", "num_images"),
+            *("missing", "protocol", "dataset", "versions"),
+        }
+        assert result["protocol"]["name"] == name
+        assert result["dataset"] == TEST_SET
+        assert result["num_images"] == 12
+        assert result["max_boxes"] == 5
+        assert 0 <= result["gt_known_loc"] <= result["gt_known_loc_multi"] <= 100
+
+
+def test_curve_has_the_columns_and_a_block_for_each_epoch_and_data_set(output_dir):
+    with open(output_dir / "curve.csv", newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    assert reader.fieldnames == ["iteration", "epoch", "dataset", "protocol", "metric", "value"]
+    places = {(row["iteration"], row["epoch"], row["dataset"]) for row in rows}
+    assert places == {
+        (iteration, epoch, name)
+        for iteration, epoch in (("3", "1"), ("6", "2"))
+        for name in ("toy_test", "toy_test_c2am")
+    }
+    assert len(rows) == 4 * 2 * 3
+    assert all(math.isfinite(float(row["value"])) for row in rows)
+
+
+@NO_DETECTRON2
+@pytest.mark.parametrize("detector", ["fcos", "rcnn"])
+def test_engines_write_the_same_structure(outputs, detector):
+    d2, tv = outputs("detectron2", detector), outputs("torchvision", detector)
+    for name in ("toy_test", "toy_test_c2am"):
+        one, other = (
+            _structure(json.loads((path / "inference" / name / "metrics.json").read_text()))
+            for path in (d2, tv)
+        )
+        assert one == other
+        one, other = (
+            json.loads((path / "inference" / name / "detections.json").read_text())
+            for path in (d2, tv)
+        )
+        assert {json.dumps(_structure(row)) for row in one} == {
+            json.dumps(_structure(row)) for row in other
+        }
+        # an image whose boxes are all empty has no row; most have some
+        shared = {row["image_id"] for row in one} & {row["image_id"] for row in other}
+        assert len(shared) >= 6
+    one, other = ([line.split(",")[:5] for line in open(p / "curve.csv")] for p in (d2, tv))
+    assert one == other
+
+
+@NO_DETECTRON2
+def test_engines_read_the_same_settings_from_the_same_yaml(outputs):
+    from fvcore.common.config import CfgNode
+
+    d2, tv = (
+        CfgNode.load_yaml_with_base(str(outputs(engine, "rcnn") / "config.yaml"))
+        for engine in ("detectron2", "torchvision")
+    )
+
+    def differences(ours, theirs, path=""):
+        for key, value in ours.items():
+            if isinstance(value, dict):
+                yield from differences(value, theirs[key], f"{path}{key}.")
+            elif key != "OUTPUT_DIR" and theirs[key] != value:
+                yield f"{path}{key}: {value} and {theirs[key]}"
+
+    assert list(differences(tv, d2)) == []
+
+
+def _read_png(path):
+    image = cv2.imread(str(path))
+    assert image is not None, f"{path} is no picture"
+    return image[:, :, ::-1].astype(int)
+
+
+def _share_on_border(picture, box, color):
+    """Share of a box's border (x0, y0, x1, y1) that has the colour, give or take a pixel."""
+    near = np.abs(picture - color).max(2) <= 30
+    near = cv2.dilate(near.astype(np.uint8), np.ones((3, 3))) > 0
+    x0, y0, x1, y1 = (round(float(value)) for value in box)
+    height, width = near.shape
+    border = [(x, y) for x in range(x0, x1 + 1) for y in (y0, y1)]
+    border += [(x, y) for y in range(y0, y1 + 1) for x in (x0, x1)]
+    inside = [(x, y) for x, y in border if 0 <= x < width and 0 <= y < height]
+    return sum(near[y, x] for x, y in inside) / len(inside)
+
+
+def test_report_writes_a_table_and_pictures_with_boxes_in_their_places(
+    output_dir, toy_root, capsys
+):
+    flags = ["--datasets-root", str(toy_root.parent), "--num-images", "5"]
+    assert wend(["report", str(output_dir), *flags]) == 0
+    printed = capsys.readouterr().out
+    table = (output_dir / "report.md").read_text()
+    assert table.strip() in printed
+    for label in (
+        "pseudo boxes trained on (toy_train_c2am)",
+        "detector (toy_test)",
+        "pseudo boxes of the test images (toy_test_c2am)",
+        "detector (toy_test_c2am)",
+    ):
+        # the label, and under each of the two protocols a row
+        assert table.count(f" {label} |") == 2, label
+    assert "pseudo boxes of the test images (toy_test) |" not in table
+    for name in ("report.md", "boxes_toy_test.png", "boxes_toy_test_c2am.png", "curve.png"):
+        assert f"written: {output_dir / name}" in printed
+
+    # 5 images in 3 columns and 2 rows of 240 pixels, below a legend of 24
+    picture = _read_png(output_dir / "boxes_toy_test.png")
+    assert picture.shape == (2 * 240 + 24, 3 * 240, 3)
+    records = get_records("toy_test")
+    rows = json.loads((output_dir / "inference" / "toy_test" / "detections.json").read_text())
+    green = []
+    for place, pick in enumerate((0, 3, 6, 8, 11)):  # evenly spread over 12 (5.5 rounds to 6)
+        record = records[pick]
+        top, left = 24 + place // 3 * 240, place % 3 * 240
+        tile = picture[top : top + 240, left : left + 240]
+        scale = 240 / max(record.width, record.height)
+        drawn = tile[: round(record.height * scale), : round(record.width * scale)]
+        assert (tile[drawn.shape[0] :] == 255).all()  # the rest is paper
+        assert (tile[:, drawn.shape[1] :] == 255).all()
+        for box in record.gt_boxes:
+            assert _share_on_border(drawn, box * scale, (220, 30, 30)) > 0.5
+        x, y, w, h = next(row["bbox"] for row in rows if row["image_id"] == record.image_id)
+        best = np.array([x, y, x + w, y + h]) * scale
+        green.append(_share_on_border(drawn, best, (30, 200, 60)))
+    assert min(green) > 0.9  # our best box is drawn last
+
+    curve = _read_png(output_dir / "curve.png")
+    assert curve.shape == (480, 720, 3)  # 6 x 4 inches at 120 dots an inch
+    assert len(np.unique(curve.reshape(-1, 3), axis=0)) > 10
+
+
+def test_report_names_the_file_that_is_not_there(tmp_path, capsys):
+    assert wend(["report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'config.yaml'}: there is no such file; expected the OUTPUT_DIR of a "
+        f"training\n"
+    )
+
+
+def test_report_on_a_run_without_detections_names_the_file(outputs, tmp_path, capsys):
+    config = (outputs("torchvision", "fcos") / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(config)
+    assert wend(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'inference' / 'toy_test' / 'detections.json'}: there is no such" in error
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_report_works_on_an_evaluation(engine, outputs, tmp_path):
+    weights = outputs(engine, "fcos") / "model_final.pth"
+    changes = {**CHANGES, "MODEL.WEIGHTS": str(weights)}
+    assert run(engine, tmp_path / "out", "--eval-only", changes=changes) == 0
+    assert wend(["report", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "report.md").is_file()
+
+
+@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_config_says_in_twelve_lines_what_differs(path):
+    lines = path.read_text().splitlines()
+    assert path.name == "Base-WEND.yaml" or len(lines) <= 12
+    assert path.name == "Base-WEND.yaml" or any(line.startswith("_BASE_:") for line in lines)

@@ -1,0 +1,147 @@
+"""wend.files: nothing is left half-written, and what cannot be read is named."""
+
+import json
+import os
+import re
+import stat
+
+import pytest
+
+from wend.errors import InputError, MissingFileError
+from wend.files import atomic_write, read_json, read_text, write_json
+
+
+@pytest.fixture
+def umask():
+    """Sets the umask, and back."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+def test_written_text_is_utf_8_in_a_new_folder_without_leftovers(tmp_path):
+    path = tmp_path / "a" / "b" / "out.txt"
+    with atomic_write(path) as file:
+        file.write("γ = 6\n")
+    assert path.read_bytes() == "γ = 6\n".encode()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_bytes_are_written_as_they_are(tmp_path):
+    with atomic_write(tmp_path / "out.bin", "wb") as file:
+        file.write(b"\x00\r\n\xff")
+    assert (tmp_path / "out.bin").read_bytes() == b"\x00\r\n\xff"
+
+
+def test_the_file_appears_only_when_it_is_complete(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with atomic_write(path) as file:
+        file.write("new")
+        file.flush()
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def fail_half_way(path, error):
+    with atomic_write(path) as file:
+        file.write("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_error_while_writing_leaves_nothing_behind(tmp_path, error):
+    with pytest.raises(error):
+        fail_half_way(tmp_path / "out.txt", error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_error_while_writing_leaves_the_old_file_as_it_was(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="stop"):
+        fail_half_way(path, RuntimeError("stop"))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_target_that_cannot_be_replaced_leaves_nothing_behind(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OSError, match="out"), atomic_write(tmp_path / "out") as file:
+        file.write("text")
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+@pytest.mark.parametrize(
+    ("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)]
+)
+def test_written_file_has_the_umasks_permissions_and_the_umask_stays(tmp_path, umask, mask, mode):
+    umask(mask)
+    write_json(tmp_path / "out.json", {})
+    assert stat.S_IMODE((tmp_path / "out.json").stat().st_mode) == mode  # 0o666 & ~mask
+    assert umask(0o022) == mask
+
+
+def test_json_is_written_and_read_again(tmp_path):
+    value = {"b": [1, 2.5, None, True], "ä": {"": "\n"}}
+    write_json(tmp_path / "out.json", value)
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == value
+    assert read_json(tmp_path / "out.json", "anything") == value
+    write_json(tmp_path / "out.json", value, indent=1)
+    assert (tmp_path / "out.json").read_text().startswith('{\n "b": [\n  1,')
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_number_that_json_does_not_have_is_an_error_and_leaves_the_old_file(tmp_path, value):
+    path = tmp_path / "out.json"
+    path.write_text("[1]")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"metric": [0.5, value]})
+    assert path.read_text() == "[1]"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_value_that_json_does_not_have_leaves_nothing_behind(tmp_path):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_json(tmp_path / "out.json", {"a": 1, "b": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("read", [read_text, read_json])
+def test_missing_file_and_folder_are_named_with_what_was_expected(tmp_path, read):
+    for path in (tmp_path / "none.json", tmp_path):
+        message = re.escape(f"{path}: there is no such file; expected a list of things")
+        with pytest.raises(MissingFileError, match=f"^{message}$") as error:
+            read(path, "a list of things")
+        assert isinstance(error.value, InputError)
+        assert isinstance(error.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize("read", [read_text, read_json])
+def test_other_encoding_is_named_with_what_was_expected(tmp_path, read):
+    (tmp_path / "a.json").write_bytes('"café"'.encode("latin-1"))
+    message = r"a\.json: not UTF-8 text \(.*0xe9.*\); expected a list of things"
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "a.json", "a list of things")
+
+
+def test_text_is_read_as_utf_8_whatever_the_locale(tmp_path):
+    (tmp_path / "a.txt").write_bytes("τ1 ≥ τ2".encode())
+    assert read_text(tmp_path / "a.txt", "text") == "τ1 ≥ τ2"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", " \n", '{"a": [1, 2', '{"a": 1}x', "{'a': 1}", "[" * 100_000, "[1,]", "nul"],
+    ids=lambda content: repr(content[:10]),
+)
+def test_json_that_is_not_whole_is_named_with_what_was_expected(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    message = r"a\.json: not a whole JSON value \(.+\); expected a list of things"
+    with pytest.raises(InputError, match=message):
+        read_json(tmp_path / "a.json", "a list of things")
+
+
+def test_pairs_of_an_object_reach_the_hook_with_their_repetitions(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": 1, "a": 2}')
+    assert read_json(tmp_path / "a.json", "x", object_pairs_hook=list) == [("a", 1), ("a", 2)]

@@ -1,0 +1,221 @@
+"""wend.losses against hand values, identities, finite differences and tests/reference.py."""
+
+import math
+
+import pytest
+import reference
+import torch
+from torch.autograd import gradcheck
+
+from wend.losses import LocalizationLoss, entropy_loss, joint_loss, weighted_entropy_loss
+
+PAPER = {"gamma": 6.0, "alpha": 0.1, "tau1": 0.3, "tau2": 0.3}
+SETTINGS = [
+    PAPER,
+    {"gamma": 4.0, "alpha": 0.25, "tau1": 0.1, "tau2": 0.1},
+    {"gamma": 0.5, "alpha": 0.75, "tau1": 0.8, "tau2": 0.25},
+    {"gamma": 0.0, "alpha": 0.5, "tau1": 0.5, "tau2": 0.5},
+]
+
+
+def logit(p):
+    return math.log(p / (1 - p))
+
+
+def test_entropy_is_ln2_at_even_odds_and_a_hand_value_elsewhere():
+    # H(1/2) = ln 2; H(1/4) = 1/4 ln 4 + 3/4 ln(4/3) = 0.34657 + 0.21576
+    losses = entropy_loss(torch.tensor([0.0, logit(0.25)], dtype=torch.float64), "none")
+    assert losses[0].item() == pytest.approx(math.log(2), rel=1e-12)
+    assert losses[1].item() == pytest.approx(0.25 * math.log(4) + 0.75 * math.log(4 / 3), rel=1e-12)
+
+
+def test_entropy_equals_torch_distributions():
+    z = torch.linspace(-12, 12, 97, dtype=torch.float64)
+    expected = torch.distributions.Bernoulli(logits=z).entropy()
+    torch.testing.assert_close(entropy_loss(z, "none"), expected, rtol=1e-10, atol=1e-14)
+
+
+def test_weight_of_looks_like_foreground_is_alpha_times_power_of_background():
+    # p = 0.8 >= tau1: w = 0.1 * 0.2^6 = 6.4e-6; p = 0.2 < tau2: w = 0.9 * 0.2^6 = 5.76e-5
+    z = torch.tensor([logit(0.8), logit(0.2)], dtype=torch.float64)
+    entropy = 0.2 * math.log(5) + 0.8 * math.log(1.25)  # the same for both
+    losses = weighted_entropy_loss(z, **PAPER, reduction="none")
+    assert losses[0].item() == pytest.approx(6.4e-6 * entropy, rel=1e-9)
+    assert losses[1].item() == pytest.approx(5.76e-5 * entropy, rel=1e-9)
+
+
+def test_samples_between_the_thresholds_are_left_out_but_counted():
+    z = torch.tensor([logit(0.5), logit(0.9)], dtype=torch.float64)
+    settings = {"gamma": 2.0, "alpha": 0.5, "tau1": 0.8, "tau2": 0.2}
+    none = weighted_entropy_loss(z, **settings, reduction="none")
+    assert none[0].item() == 0
+    mean = weighted_entropy_loss(z, **settings)
+    assert mean.item() == pytest.approx(none[1].item() / 2, rel=1e-12)
+
+
+def test_threshold_tau1_belongs_to_the_foreground():
+    # p = 0.5 exactly = tau1 = tau2: alpha, not 1 - alpha
+    z = torch.zeros(1, dtype=torch.float64)
+    loss = weighted_entropy_loss(z, gamma=0.0, alpha=0.1, tau1=0.5, tau2=0.5)
+    assert loss.item() == pytest.approx(0.1 * math.log(2), rel=1e-12)
+
+
+def test_gamma_zero_and_alpha_half_is_half_the_entropy_with_half_its_gradient():
+    z = torch.linspace(-5, 5, 33, dtype=torch.float64, requires_grad=True)
+    weighted = weighted_entropy_loss(z, gamma=0.0, alpha=0.5, tau1=0.4, tau2=0.4)
+    plain = entropy_loss(z)
+    torch.testing.assert_close(weighted, 0.5 * plain)
+    (a,) = torch.autograd.grad(weighted, z)
+    (b,) = torch.autograd.grad(plain, z)
+    torch.testing.assert_close(a, 0.5 * b)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equals_the_plain_python_reference(settings, dtype):
+    generator = torch.Generator().manual_seed(0)
+    z = (torch.rand(400, generator=generator, dtype=torch.float64) * 40 - 20).to(dtype)
+    ours = weighted_entropy_loss(z, **settings, reduction="none").double()
+    theirs = [reference.weighted_entropy(value, **settings) for value in z.double().tolist()]
+    tolerance = (
+        {"rtol": 1e-10, "atol": 1e-14} if dtype == torch.float64 else {"rtol": 2e-5, "atol": 1e-9}
+    )
+    torch.testing.assert_close(ours, torch.tensor(theirs, dtype=torch.float64), **tolerance)
+    mean = weighted_entropy_loss(z, **settings).item()
+    expected = reference.weighted_entropy_mean(z.double().tolist(), **settings)
+    assert mean == pytest.approx(expected, rel=1e-5 if dtype == torch.float32 else 1e-10)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("detach", [False, True])
+def test_gradient_is_right_against_finite_differences(settings, detach):
+    z = torch.tensor([-9.0, -2.3, -0.1, 0.2, 1.7, 8.0], dtype=torch.float64, requires_grad=True)
+
+    point = z.detach().clone()
+    constant = weighted_entropy_loss(point, **settings, reduction="none")
+    constant = constant / entropy_loss(point, "none")
+
+    def loss(x):
+        if detach:
+            return constant * entropy_loss(x, "none")
+        return weighted_entropy_loss(x, **settings, reduction="none")
+
+    assert gradcheck(loss, (z,), eps=1e-6, atol=1e-8)
+    ours = weighted_entropy_loss(z, **settings, detach_weight=detach, reduction="sum")
+    (gradient,) = torch.autograd.grad(ours, z)
+    (expected,) = torch.autograd.grad(loss(z).sum(), z)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_detaching_the_weight_changes_the_gradient_but_not_the_value():
+    z = torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
+    flowing = weighted_entropy_loss(z, **PAPER)
+    constant = weighted_entropy_loss(z, **PAPER, detach_weight=True)
+    assert flowing.item() == constant.item()
+    (a,) = torch.autograd.grad(flowing, z)
+    (b,) = torch.autograd.grad(constant, z)
+    assert abs(a - b) > 1e-6
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_stable_at_plus_and_minus_100(settings, dtype):
+    z = torch.tensor([-100.0, 100.0], dtype=dtype, requires_grad=True)
+    for loss in (weighted_entropy_loss(z, **settings), entropy_loss(z)):
+        (gradient,) = torch.autograd.grad(loss, z)
+        assert torch.isfinite(loss)
+        assert torch.isfinite(gradient).all()
+        assert 0 <= loss.item() < 1e-30
+
+
+def test_half_precision_is_computed_in_float32_also_inside_autocast():
+    z = torch.linspace(-6, 6, 50)
+    expected = weighted_entropy_loss(z.bfloat16().float(), **PAPER)
+    assert weighted_entropy_loss(z.bfloat16(), **PAPER).dtype == torch.float32
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = weighted_entropy_loss(z.bfloat16(), **PAPER)
+    assert inside.dtype == torch.float32
+    assert inside.item() == expected.item()
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3), (2, 1, 4, 3)])
+def test_any_shape_and_the_three_reductions_agree(shape):
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    none = weighted_entropy_loss(z, **PAPER, reduction="none")
+    assert none.shape == z.shape
+    torch.testing.assert_close(weighted_entropy_loss(z, **PAPER, reduction="sum"), none.sum())
+    torch.testing.assert_close(weighted_entropy_loss(z, **PAPER), none.mean())
+
+
+@pytest.mark.parametrize(
+    "loss", [entropy_loss, lambda z, r: weighted_entropy_loss(z, **PAPER, reduction=r)]
+)
+def test_empty_input_is_a_zero_with_a_gradient(loss):
+    z = torch.zeros(0, 3, requires_grad=True)
+    for reduction in ("mean", "sum"):
+        value = loss(z, reduction)
+        assert value.item() == 0
+        (gradient,) = torch.autograd.grad(value, z)
+        assert gradient.shape == z.shape
+    assert loss(z, "none").shape == (0, 3)
+
+
+def test_nan_is_not_hidden():
+    assert torch.isnan(weighted_entropy_loss(torch.tensor([float("nan"), 0.0]), **PAPER))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gamma": -1.0}, r"gamma must be finite and >= 0, got -1\.0"),
+        ({"gamma": float("nan")}, "gamma must be .* got nan"),
+        ({"alpha": 1.5}, r"alpha must be in \[0, 1\], got 1\.5"),
+        ({"tau1": 1.0}, r"tau1 must be in \(0, 1\), got 1\.0"),
+        ({"tau2": 0.0}, r"tau2 must be in \(0, 1\), got 0\.0"),
+        ({"tau1": 0.2}, r"tau1 must be >= tau2, got tau1=0\.2 < tau2=0\.3"),
+        ({"reduction": "max"}, "reduction must be one of .* got 'max'"),
+    ],
+)
+def test_wrong_arguments_name_range_and_value(change, message):
+    with pytest.raises(ValueError, match=message):
+        weighted_entropy_loss(torch.zeros(2), **{**PAPER, **change})
+
+
+def test_whole_numbers_are_no_logits():
+    with pytest.raises(ValueError, match=r"floating-point tensor, got torch\.int64"):
+        entropy_loss(torch.tensor([1, 2]))
+
+
+def test_joint_loss_multiplies_the_supervised_part_only():
+    losses = {
+        "loss_cls": torch.tensor(2.0),
+        "loss_rpn_loc": torch.tensor(4.0),
+        "loss_unsup": torch.tensor(3.0),
+        "loss_unsup_0": torch.tensor(5.0),
+    }
+    joint = joint_loss(losses, eta=0.125)
+    assert {name: value.item() for name, value in joint.items()} == {
+        "loss_cls": 0.25,
+        "loss_rpn_loc": 0.5,
+        "loss_unsup": 3.0,
+        "loss_unsup_0": 5.0,
+    }
+    assert sum(joint.values()).item() == 0.125 * 6 + 8
+
+
+def test_localization_loss_chooses_the_term_by_name():
+    z = torch.linspace(-3, 3, 9)
+    assert LocalizationLoss("none").unsupervised(z) == {}
+    plain = LocalizationLoss("entropy").unsupervised(z)["loss_unsup"]
+    torch.testing.assert_close(plain, entropy_loss(z))
+    chosen = LocalizationLoss("weighted_entropy", gamma=2.0, alpha=0.25, tau1=0.6, tau2=0.2)
+    expected = weighted_entropy_loss(z, gamma=2.0, alpha=0.25, tau1=0.6, tau2=0.2)
+    torch.testing.assert_close(chosen.unsupervised(z)["loss_unsup"], expected)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"name": "focal"}, {"eta": -0.5}, {"eta": float("inf")}, {"alpha": 2.0}]
+)
+def test_localization_loss_refuses_what_is_out_of_range(wrong):
+    with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+        LocalizationLoss(**wrong)

@@ -1,0 +1,67 @@
+from itertools import islice
+
+import numpy as np
+import torch
+from engine_runs import tv_config
+from PIL import Image
+
+from wend.data.catalog import get_records
+from wend.data.mapper import CropMapper
+from wend.tv.dataset import (
+    EndlessSampler,
+    RecordDataset,
+    build_test_loader,
+    build_train_loader,
+)
+
+
+def test_test_examples_are_the_centre_crops_in_the_records_order():
+    batches = list(build_test_loader(tv_config(), "toy_test"))
+    records = get_records("toy_test")
+    assert [len(batch) for batch in batches] == [1] * 12
+    for (one,), record in zip(batches, records, strict=True):
+        squashed = Image.open(record.file_name).convert("RGB").resize((64, 64), Image.BILINEAR)
+        expected = np.asarray(squashed)[4:60, 4:60]
+        assert one.image_id == record.image_id
+        assert one.image.dtype == torch.float32
+        assert np.array_equal(one.image.permute(1, 2, 0).numpy(), expected)
+
+
+def test_training_batches_hold_the_pseudo_boxes_of_random_crops():
+    cfg = tv_config()
+    records = {r.image_id: r for r in get_records("toy_train_c2am")}
+    frames = set()
+    for batch in islice(build_train_loader(cfg, seed=0), 6):
+        assert len(batch) == 8
+        for one in batch:
+            expected = one.frame.to_frame(records[one.image_id].pseudo_boxes).clip(0, 56)
+            assert len(one.boxes) + one.num_lost == len(expected)
+            if not one.num_lost:
+                assert np.allclose(one.boxes.numpy(), expected, atol=1e-4)
+            frames.add((one.frame.offset_x, one.frame.flip))
+    assert len(frames) > 5
+
+
+def test_each_pass_shows_every_image_once_in_another_order():
+    drawn = list(islice(EndlessSampler(7, seed=1), 21))
+    passes = [drawn[i : i + 7] for i in (0, 7, 14)]
+    assert [sorted(one) for one in passes] == [list(range(7))] * 3
+    assert passes[0] != passes[1] != passes[2]
+    assert list(islice(EndlessSampler(7, seed=1), 21)) == drawn
+    assert list(islice(EndlessSampler(7, seed=2), 21)) != drawn
+
+
+def test_images_without_a_box_are_left_out_of_training_only(monkeypatch):
+    import wend.tv.dataset as module
+
+    empty = {get_records("toy_train_c2am")[3].image_id}
+    boxes = module.training_boxes
+    monkeypatch.setattr(
+        module,
+        "training_boxes",
+        lambda name, r: np.zeros((0, 4)) if r.image_id in empty else boxes(name, r),
+    )
+    mapper = CropMapper(64, 56, train=True)
+    assert len(RecordDataset(["toy_train_c2am"], mapper, train=True)) == 23
+    assert len(RecordDataset(["toy_train_c2am"], mapper, train=False)) == 24
+    assert len(RecordDataset(["toy_train_c2am", "toy_test"], mapper, train=True)) == 35
