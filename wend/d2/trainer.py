@@ -141,7 +141,11 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         """Detectron2's loader with :class:`WSOLDatasetMapper`."""
-        return build_detection_train_loader(cfg, mapper=WSOLDatasetMapper(cfg, is_train=True))
+        return build_detection_train_loader(
+            cfg,
+            mapper=WSOLDatasetMapper(cfg, is_train=True),
+            aspect_ratio_grouping=False,  # crops are square; grouping would send images one by one
+        )
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
