@@ -1,13 +1,32 @@
 """wend.metrics and wend.protocol against tests/reference.py, hand values and published lists."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import reference
 
 from wend.errors import InputError
-from wend.metrics import WSOLMetric, compute
+from wend.metrics import (
+    METRICS,
+    NO_HIT,
+    WSOLMetric,
+    accuracy,
+    best_ious,
+    compute,
+    first_hit_ranks,
+    hits,
+    iou_histogram,
+    max_box_acc,
+    mean_boxes,
+    mean_iou,
+    per_image,
+    recall_curve,
+    score_images,
+    summary,
+    values,
+)
 from wend.protocol import PROTOCOLS, EvalProtocol, get_protocol
 from wend.records import ClassPredictions, Detections, ImageRecord
 
@@ -270,3 +289,98 @@ def test_protocols_describe_themselves_and_go_to_json():
         assert protocol.describe().startswith(f"{name}: ")
     assert "IoU > 0.5" in PSOL.describe()
     assert "per-class" in PSOL.describe()
+
+
+# --- numbers that follow from each image's scores ------------------------------------------------
+
+
+def hand_scored(average="image"):
+    """Four images of one 10x10 truth each, and boxes of known IoU with it, best first."""
+    ious = [[0.3, 0.6], [0.9], [], [0.5, 0.2, 0.8]]
+    records = [
+        ImageRecord(i, "x", 20, 20, class_id=min(i, 1), gt_boxes=[[0, 0, 10, 10]]) for i in range(4)
+    ]
+    detections = [
+        Detections(i, [[0, 0, 10, 10 * x] for x in of], -np.arange(len(of)))
+        for i, of in enumerate(ious)
+    ]
+    classes = ClassPredictions({i: [1, 0, 2, 3, 4] for i in range(4)})
+    return score_images(records, detections, classes, EvalProtocol("mine", average=average))
+
+
+def test_the_scores_of_each_image():
+    scores = hand_scored()
+    assert scores.hit_rank.tolist() == [[1, 0, NO_HIT, 2]]
+    np.testing.assert_allclose(scores.top_iou, [0.3, 0.9, 0, 0.5])
+    np.testing.assert_allclose(scores.best_iou, [0.6, 0.9, 0, 0.8])
+    assert scores.num_boxes.tolist() == [2, 1, 0, 3]
+    assert scores.class_rank.tolist() == [1, 0, 0, 0]
+    assert scores.class_ids.tolist() == [0, 1, 1, 1]
+
+
+def test_multi_box_metrics_at_any_k_with_the_boxes_they_looked_at():
+    scores = hand_scored()
+    for k, expected, boxes in ((1, 25, 0.75), (2, 50, 1.25), (3, 75, 1.5), (None, 75, 1.5)):
+        assert accuracy(scores, "gt_known_loc_multi", k) == expected
+        assert mean_boxes(scores, k) == boxes
+    np.testing.assert_allclose(recall_curve(scores, 5), [25, 50, 75, 75, 75])
+    # class 0: image 0; class 1: images 1 to 3
+    np.testing.assert_allclose(
+        recall_curve(hand_scored("class"), 3), [100 / 6, 100 * (1 + 1 / 3) / 2, 100 * (5 / 3) / 2]
+    )
+    with pytest.raises(ValueError, match="K must be >= 1"):
+        accuracy(scores, "gt_known_loc_multi", 0)
+
+
+def test_hits_are_the_booleans_whose_mean_is_the_metric():
+    scores = hand_scored()
+    assert hits(scores, "gt_known_loc").tolist() == [False, True, False, False]
+    assert hits(scores, "gt_known_loc_multi", 2).tolist() == [True, True, False, False]
+    assert hits(scores, "top1_loc").tolist() == [False, True, False, False]
+    assert hits(scores, "top5_loc_multi", None).tolist() == [True, True, False, True]
+    for name in METRICS:
+        assert 100 * values(scores, name, 2).mean() == accuracy(scores, name, 2)
+
+
+def test_max_box_acc_mean_iou_and_histogram():
+    scores = hand_scored()
+    np.testing.assert_allclose(max_box_acc(scores, (0.2, 0.45, 0.7)), [75, 50, 25])
+    np.testing.assert_allclose(max_box_acc(scores, (0.55, 0.7), any_box=True), [75, 50])
+    assert max_box_acc(scores).tolist() == [accuracy(scores, "gt_known_loc")]
+    assert mean_iou(scores) == pytest.approx((0.3 + 0.9 + 0 + 0.5) / 4)
+    assert mean_iou(scores, any_box=True) == pytest.approx((0.6 + 0.9 + 0 + 0.8) / 4)
+    counts, edges = iou_histogram(scores, bins=4)
+    assert counts.tolist() == [1, 1, 1, 1]
+    assert edges.tolist() == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_summary_goes_to_json():
+    plain = json.loads(json.dumps(summary(hand_scored())))
+    assert plain["multi"]["1"]["mean_boxes"] == 0.75
+    assert plain["multi"]["all"]["gt_known_loc_multi"] == 75
+    assert plain["metrics"].keys() == {"gt_known_loc", "top1_loc", "top5_loc"}
+    assert len(plain["recall_at_k"]) == 100
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 15])
+def test_the_work_may_be_cut_anywhere(size, monkeypatch):
+    records, detections, classes = as_records(made_up(8))
+    whole = score_images(records, detections, classes, PSOL)
+    monkeypatch.setattr(per_image, "CHUNK_BOXES", size)
+    parts = score_images(records, detections, classes, PSOL)
+    for name in ("hit_rank", "top_iou", "best_iou", "num_boxes", "class_rank"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_every_boxs_iou_is_in_its_place():
+    records, detections, _ = as_records(made_up(9))
+    iou, image = best_ious(records, detections, ORIGINAL)
+    expected = [
+        max(reference.iou(box.tolist(), truth.tolist()) for truth in r.gt_boxes)
+        for r, d in zip(records, detections, strict=True)
+        for box in d.boxes
+    ]
+    np.testing.assert_allclose(iou, expected, atol=1e-12)
+    assert image.tolist() == [i for i, d in enumerate(detections) for _ in d.boxes]
+    ranks = first_hit_ranks(records, detections, ORIGINAL)
+    assert (ranks == score_images(records, detections, None, ORIGINAL).hit_rank[0]).all()
