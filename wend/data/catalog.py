@@ -90,6 +90,12 @@ def get_records(name: str) -> list[ImageRecord]:
     return _loaded[cached]
 
 
+def training_side(name: str) -> str:
+    """The records' field that a detector learns from in this data set; see ``CatalogEntry``."""
+    check_name(name)
+    return _entries[name].train_on
+
+
 def training_boxes(name: str, record: ImageRecord) -> np.ndarray:
     """The boxes (P, 4) of a record that a detector learns from in this data set."""
     return getattr(record, _entries[name].train_on)

@@ -5,32 +5,38 @@ One category, ``{"id": 1, "name": "foreground"}``; boxes ``[x, y, w, h]`` in ori
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from wend.boxes import box_area, xywh_to_xyxy, xyxy_to_xywh
+from wend.data.coco_fast import read_results_fast
+from wend.data.detection_rows import DetectionRows, to_detections, unknown_image
 from wend.errors import InputError
 from wend.files import is_number, read_json
 from wend.records import Detections, ImageRecord
 
+logger = logging.getLogger(__name__)
 CATEGORY_ID = 1
 CATEGORY_NAME = "foreground"
+RESULTS = 'a list of {"image_id", "category_id", "bbox": [x, y, w, h], "score"}'
 
 
 def records_to_coco(records: Iterable[ImageRecord]) -> dict:
     """Ground truth as a COCO data set (the records' true boxes)."""
     images, annotations = [], []
     for record in records:
-        images.append(
-            {
-                "id": record.image_id,
-                "file_name": record.key,
-                "width": record.width,
-                "height": record.height,
-            }
-        )
+        image = {
+            "id": record.image_id,
+            "file_name": record.key,
+            "width": record.width,
+            "height": record.height,
+        }
+        if record.class_id is not None:
+            image["class_id"] = int(record.class_id)  # ours; the annotations have one category
+        images.append(image)
         for xywh, area in zip(
             xyxy_to_xywh(record.gt_boxes).tolist(), box_area(record.gt_boxes).tolist(), strict=True
         ):
@@ -49,6 +55,95 @@ def records_to_coco(records: Iterable[ImageRecord]) -> dict:
     return {"info": info, "images": images, "annotations": annotations, "categories": categories}
 
 
+def _entry(path: str | Path, name: str, number: int, problem: str, row: object) -> InputError:
+    return InputError(f"{path}, entry {name}[{number}]: {problem}, got {row!r}")
+
+
+def _read_images(path: str | Path, rows: list) -> dict:
+    """Image id -> its entry."""
+    images: dict = {}
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict) or type(row.get("id")) not in (int, str):
+            raise _entry(path, "images", number, "expected an object with an id", row)
+        sizes = [row.get("width"), row.get("height")]
+        if not isinstance(row.get("file_name"), str) or not all(
+            type(size) is int and size > 0 for size in sizes
+        ):
+            raise _entry(path, "images", number, "expected file_name, width and height", row)
+        if row["id"] in images:
+            raise _entry(path, "images", number, "the id stands there twice", row)
+        class_id = row.get("class_id")
+        if class_id is not None and (type(class_id) is not int or class_id < 0):
+            raise _entry(path, "images", number, "expected class_id as a number from 0", row)
+        images[row["id"]] = row
+    return images
+
+
+def _read_annotations(path: str | Path, rows: list, images: dict) -> tuple[dict, dict]:
+    """Image id -> boxes ``x, y, w, h``, and image id -> the categories of its boxes."""
+    boxes: dict = {image_id: [] for image_id in images}
+    categories: dict = {image_id: set() for image_id in images}
+    crowds = 0
+    for number, row in enumerate(rows):
+        box = row.get("bbox") if isinstance(row, dict) else None
+        numbers = isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
+        if not numbers or min(box[2:]) < 0:
+            raise _entry(path, "annotations", number, 'expected "bbox": [x, y, w, h]', row)
+        if type(row.get("image_id")) not in (int, str) or row["image_id"] not in images:
+            raise _entry(path, "annotations", number, "its image_id is not among the images", row)
+        if row.get("iscrowd"):
+            crowds += 1
+            continue
+        boxes[row["image_id"]].append(box)
+        categories[row["image_id"]].add(row.get("category_id"))
+    if crowds:
+        logger.warning("%s: %d annotations are crowds and no true boxes", path, crowds)
+    return boxes, categories
+
+
+def load_coco(path: str | Path) -> list[ImageRecord]:
+    """Ground truth from a COCO JSON: every box is a true one, whatever its category.
+
+    An image's class is its entry's ``class_id`` (which :func:`records_to_coco` writes); else, in
+    a file of several categories, the place of the only category of its boxes among the sorted
+    category ids; else it has none.
+
+    Raises:
+        InputError: not a COCO data set; the message names the entry.
+    """
+    what = 'a COCO data set {"images", "annotations", "categories"}'
+    content = read_json(path, what)
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(name), list) for name in ("images", "annotations", "categories")
+    ):
+        kind = "a list (detections?)" if isinstance(content, list) else "something else"
+        raise InputError(f"{path}: expected {what}, got {kind}")
+    images = _read_images(path, content["images"])
+    boxes, categories = _read_annotations(path, content["annotations"], images)
+    ids = [row.get("id") if isinstance(row, dict) else None for row in content["categories"]]
+    if not all(type(i) is int for i in ids):
+        raise InputError(f"{path}, entry categories: expected objects with a number id, got {ids}")
+    numbers = {category: place for place, category in enumerate(sorted(ids))}
+
+    def class_of(image_id: object) -> int | None:
+        if images[image_id].get("class_id") is not None or len(numbers) < 2:
+            return images[image_id].get("class_id")
+        (*found,) = categories[image_id]
+        return numbers.get(found[0]) if len(found) == 1 else None
+
+    return [
+        ImageRecord(
+            image_id=image_id,
+            file_name=row["file_name"],
+            width=row["width"],
+            height=row["height"],
+            class_id=class_of(image_id),
+            gt_boxes=xywh_to_xyxy(np.array(boxes[image_id], dtype=float).reshape(-1, 4)),
+        )
+        for image_id, row in images.items()
+    ]
+
+
 def detections_to_coco(detections: Iterable[Detections]) -> list[dict]:
     """Detections as COCO results; an image without boxes has no row."""
     return [
@@ -56,6 +151,60 @@ def detections_to_coco(detections: Iterable[Detections]) -> list[dict]:
         for d in detections
         for xywh, score in zip(xyxy_to_xywh(d.boxes).tolist(), d.scores.tolist(), strict=True)
     ]
+
+
+def _check_row(path: str | Path, number: int, row: object) -> None:
+    box = row.get("bbox") if isinstance(row, dict) else None
+    if isinstance(row, dict) and "score" not in row and isinstance(box, list):
+        raise InputError(
+            f"{path}, entry {number}: has no score; expected one of {RESULTS}, got {row!r}. Is it "
+            f"a ground-truth file?"
+        )
+    if (
+        not isinstance(box, list)
+        or len(box) != 4
+        or not all(map(is_number, box))
+        or not is_number(row.get("score"))
+        or min(box[2:]) < 0
+    ):
+        raise InputError(f"{path}, entry {number}: expected one of {RESULTS}, got {row!r}")
+    if row.get("category_id") != CATEGORY_ID:
+        raise InputError(
+            f"{path}, entry {number}: category_id {row.get('category_id')!r}, expected "
+            f"{CATEGORY_ID} (foreground); class-agnostic detections have one category"
+        )
+    if type(row.get("image_id")) not in (int, str):
+        raise unknown_image(str(path), "entry", number, row.get("image_id"))
+
+
+def _read_row_by_row(path: str | Path) -> DetectionRows:
+    """The slow way, which names the entry that is wrong."""
+    rows = read_json(path, RESULTS)
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: expected {RESULTS}, got {type(rows).__name__}")
+    codes: dict = {}
+    for number, row in enumerate(rows):
+        _check_row(path, number, row)
+        codes.setdefault(row["image_id"], len(codes))
+    xywh = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
+    return DetectionRows(
+        source=str(path),
+        entry="entry",
+        ids=list(codes),
+        codes=np.array([codes[row["image_id"]] for row in rows], dtype=np.int64),
+        boxes=xywh_to_xyxy(xywh),
+        scores=np.array([row["score"] for row in rows], dtype=np.float64),
+    )
+
+
+def read_results(path: str | Path) -> DetectionRows:
+    """Read COCO results as arrays: through pyarrow where it is installed and all is well.
+
+    Raises:
+        InputError: not a list of COCO results, or a row that is not one.
+    """
+    rows = read_results_fast(path, CATEGORY_ID)
+    return _read_row_by_row(path) if rows is None else rows
 
 
 def read_detections(path: str | Path, records: Sequence[ImageRecord]) -> list[Detections]:
@@ -67,35 +216,4 @@ def read_detections(path: str | Path, records: Sequence[ImageRecord]) -> list[De
     Raises:
         InputError: not a list of COCO results, a row that is not one, or of an unknown image.
     """
-    what = 'a list of {"image_id", "category_id", "bbox": [x, y, w, h], "score"}'
-    rows = read_json(path, what)
-    if not isinstance(rows, list):
-        raise InputError(f"{path}: expected {what}, got {type(rows).__name__}")
-    by_id: dict = {record.image_id: ([], []) for record in records}
-    for number, row in enumerate(rows):
-        box = row.get("bbox") if isinstance(row, dict) else None
-        if (
-            not isinstance(box, list)
-            or len(box) != 4
-            or not all(map(is_number, box))
-            or not is_number(row.get("score"))
-            or min(box[2:]) < 0
-        ):
-            raise InputError(f"{path}, entry {number}: expected one of {what}, got {row!r}")
-        if row.get("category_id") != CATEGORY_ID:
-            raise InputError(
-                f"{path}, entry {number}: category_id {row.get('category_id')!r}, expected "
-                f"{CATEGORY_ID} (foreground); class-agnostic detections have one category"
-            )
-        if type(row.get("image_id")) not in (int, str) or row["image_id"] not in by_id:
-            raise InputError(
-                f"{path}, entry {number}: image_id {row.get('image_id')!r} is not in the data set; "
-                f"are the detections of another one?"
-            )
-        boxes, scores = by_id[row["image_id"]]
-        boxes.append(box)
-        scores.append(row["score"])
-    return [
-        Detections(image_id, xywh_to_xyxy(np.array(boxes, dtype=float).reshape(-1, 4)), scores)
-        for image_id, (boxes, scores) in by_id.items()
-    ]
+    return to_detections(read_results(path), records)[0]
