@@ -23,6 +23,8 @@ setup(
         "numpy>=1.24",
         "opencv-python-headless",  # drawing; the same cv2 as opencv-python, needs no libGL
         "pillow",  # image files, resized as torchvision does
+        "pyarrow",  # per_image.parquet, detections as Parquet, large JSON as arrays
+        "pycocotools",  # AP and AR as everybody computes them
         "pyyaml",
         "tabulate",  # tables, as Detectron2
         "torch>=2.1",
@@ -30,7 +32,8 @@ setup(
         "tqdm",  # progress
     ],
     extras_require={
-        "dev": ["pre-commit", "pycocotools", "pytest", "hypothesis", "ruff==0.17.6"],
+        "classifier": ["efficientnet_pytorch==0.7.1", "timm>=1.0"],  # wend classify
+        "dev": ["pre-commit", "pytest", "hypothesis", "ruff==0.17.6"],
     },
     entry_points={"console_scripts": ["wend = wend.cli:main"]},
     classifiers=[

@@ -19,6 +19,10 @@ DETECTORS = {
     "fcos": CONFIGS / "CUB" / "fcos_R50_we.yaml",
     "rcnn": CONFIGS / "CUB" / "faster_rcnn_R50_we.yaml",
 }
+EVALUATION_FILES = {
+    *("detections.json", "metrics.json", "per_image.parquet"),
+    *("results.md", "results.csv", "results.tex", "recall_curve.csv"),
+}
 RESIZE, CROP = 64, 56
 TINY = {
     "DATASETS.TRAIN": "('toy_train_c2am',)",

@@ -129,3 +129,21 @@ def test_eval_only_without_a_checkpoint_is_refused(toy_root, tmp_path, capsys):
 def test_a_missing_config_file_is_named(capsys):
     assert train.main(["--config-file", "no.yaml", "--engine", "torchvision"]) == 2
     assert "--config-file: there is no file no.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [("evaluate", "--analysis"), ("compare", "--images"), ("classify", "--ten-crop")],
+)
+def test_each_verb_has_its_own_help(verb, option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--help"])
+    assert ended.value.code == 0
+    assert option in capsys.readouterr().out
+
+
+def test_classify_is_run_by_the_command(tmp_path, capsys):
+    arguments = ["--dataset", "toy_tset", "--output", str(tmp_path / "c.json")]
+    arguments += ["--model", "efficientnet-b7", "--weights", "no.pth"]
+    assert cli.main(["classify", *arguments, "--preprocessing", "c2am-685-600"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")

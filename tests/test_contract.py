@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from engine_runs import CONFIG_FILES, CONFIGS, kept_logging, run
+from engine_runs import CONFIG_FILES, CONFIGS, EVALUATION_FILES, kept_logging, run
 
 from wend.cli import main as wend
 from wend.data.catalog import get_records
@@ -68,11 +68,11 @@ def _structure(value):
     return type(value).__name__
 
 
-def test_evaluation_leaves_two_files_a_data_set(output_dir):
+def test_evaluation_leaves_the_same_files_for_each_data_set(output_dir):
     folders = {path.name: path for path in (output_dir / "inference").iterdir()}
     assert set(folders) == {"toy_test", "toy_test_c2am"}
     for folder in folders.values():
-        assert {path.name for path in folder.iterdir()} == {"detections.json", "metrics.json"}
+        assert {path.name for path in folder.iterdir()} == EVALUATION_FILES
 
 
 def test_a_run_leaves_what_reports_and_resuming_need(output_dir):
@@ -125,13 +125,31 @@ def test_metrics_have_one_structure(output_dir):
     for name, result in metrics.items():
         assert set(result) == {
             *("gt_known_loc", "gt_known_loc_multi", "max_boxes", "mean_boxes", "num_images"),
-            *("missing", "protocol", "dataset", "versions"),
+            *("missing", "protocol", "dataset", "versions", "num_excluded", "counts", "inputs"),
+            *("multi", "recall_at_k", "max_box_acc", "mean_top_iou", "mean_best_iou"),
+            *("iou_histogram", "intervals", "bootstrap", "baseline"),
         }
+        assert list(result["multi"]) == ["5", "1", "10"]  # WEND.MAX_BOXES first
+        assert result["bootstrap"]["rounds"] == 1000
+        assert 0 < result["baseline"]["gt_known_loc_multi@10"] <= 100
         assert result["protocol"]["name"] == name
         assert result["dataset"] == TEST_SET
         assert result["num_images"] == 12
         assert result["max_boxes"] == 5
         assert 0 <= result["gt_known_loc"] <= result["gt_known_loc_multi"] <= 100
+
+
+def test_the_command_writes_the_same_bytes_from_the_detections_alone(output_dir, tmp_path):
+    for name in ("toy_test", "toy_test_c2am"):
+        folder = output_dir / "inference" / name
+        arguments = ["--ground-truth", name, "--detections", folder / "detections.json"]
+        arguments += ["--baseline-boxes", "toy_train_c2am", "--max-boxes", 5, 1, 10]
+        arguments += ["--output", tmp_path / name]
+        assert wend(["evaluate", *map(str, arguments)]) == 0
+        written = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        assert set(written) == EVALUATION_FILES - {"detections.json"}
+        for file, content in written.items():
+            assert (folder / file).read_bytes() == content, file
 
 
 def test_curve_has_the_columns_and_a_block_for_each_epoch_and_data_set(output_dir):

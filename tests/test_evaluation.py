@@ -108,9 +108,52 @@ def test_table_says_what_is_missing_and_what_the_protocol_is(evaluation, detecti
     caplog.set_level("INFO", logger="wend")
     evaluation.run(detections)
     assert "33.33" in caplog.text
-    assert "GT-known multi@2" in caplog.text
+    assert "GT-known Loc multi |   2 |" in caplog.text
+    assert "not computed (no training data set is named)" in caplog.text
     assert "needs class predictions" in caplog.text
     assert "IoU > 0.5; mean of per-class accuracies" in caplog.text
+
+
+@pytest.fixture
+def training_sets(monkeypatch, records):
+    from wend.data import catalog
+
+    monkeypatch.setattr(catalog, "_entries", dict(catalog._entries))
+    box = [[10, 10, 50, 60]]
+    others = [ImageRecord(i, f"t/{i}.jpg", 100, 100, pseudo_boxes=box) for i in range(3)]
+    catalog.register_records("others", lambda: others)
+    catalog.register_records("same", lambda: records)
+    catalog.register_records("bare", lambda: [ImageRecord(9, "t/9.jpg", 100, 100)])
+    return records
+
+
+@pytest.mark.parametrize(
+    ("train_on", "note"),
+    [
+        (("others",), "chosen on the pseudo boxes of others"),
+        (("same",), "not computed (same: 3 of its images are scored"),
+        (("others", "same"), "not computed (same: 3 of its images are scored"),
+        (("bare",), "not computed (fixed boxes: none of the 1 images has pseudo_boxes"),
+        (("cub_train_c2am",), "not computed (cub_train_c2am cannot be read here)"),
+        ((), "not computed (no training data set is named)"),
+    ],
+)
+def test_the_baseline_is_chosen_on_the_training_sets_or_it_is_said_why_not(
+    training_sets, detections, tmp_path, train_on, note, monkeypatch
+):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
+    protocols = [get_protocol("original")]
+    evaluation = Evaluation("made_up", training_sets, protocols, 1, train_on=train_on)
+    evaluation.run(detections, tmp_path / "out")
+    assert note in (tmp_path / "out" / "results.md").read_text()
+    entry = json.loads((tmp_path / "out" / "metrics.json").read_text())["original"]
+    # the only training box is image 1's truth
+    expected = {"gt_known_loc": 100 / 3, "gt_known_loc_multi@1": 100 / 3}
+    assert entry["baseline"] == pytest.approx(expected if note.startswith("chosen") else {})
+    assert ("baseline_boxes" in entry["inputs"]) == note.startswith("chosen")
+    assert str(tmp_path) not in "".join(
+        path.read_text() for path in (tmp_path / "out").glob("*.[jm]*")
+    )
 
 
 def read(path):

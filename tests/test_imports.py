@@ -6,13 +6,26 @@ import sys
 import pytest
 
 CORE = [
+    "wend.analysis",
+    "wend.analysis_report",
+    "wend.baselines",
     "wend.boxes",
+    "wend.classifiers",
+    "wend.classify",
+    "wend.coco_metrics",
+    "wend.compare",
     "wend.config",
     "wend.data.catalog",
+    "wend.data.class_imports",
     "wend.data.coco",
     "wend.data.mapper",
+    "wend.data.partial_predictions",
+    "wend.data.preprocessing",
+    "wend.data.sources",
     "wend.data.toy",
+    "wend.data.wsoleval",
     "wend.draw",
+    "wend.evaluate",
     "wend.evaluation",
     "wend.layers.small_cnn",
     "wend.losses",
@@ -20,7 +33,9 @@ CORE = [
     "wend.protocol",
     "wend.records",
     "wend.report",
+    "wend.scoring",
     "wend.solver",
+    "wend.statistics",
     "wend.summary",
     "wend.train",
     "wend.cli",
@@ -49,6 +64,19 @@ def test_importing_prints_nothing_and_touches_no_log_handler():
         "import logging, wend.cli, wend.evaluation; assert not logging.getLogger('wend').handlers"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_help_waits_for_no_tensor_library():
+    code = (
+        "import sys; from wend.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print([m for m in ('torch', 'numpy', 'pyarrow') if m in sys.modules])"
+    )
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("[]\n")
+    for verb in ("classify", "compare", "doctor", "evaluate", "report", "toy", "train"):
+        assert f"\n    {verb} " in done.stdout
 
 
 def test_without_detectron2_the_error_says_what_to_do():

@@ -10,7 +10,7 @@ from wend.evaluation import append_to_curve
 from wend.metrics import compute
 from wend.protocol import get_protocol
 from wend.records import Detections, ImageRecord
-from wend.report import draw_curve, results_table
+from wend.report import draw_curve, format_table, results_table
 
 
 @pytest.fixture
@@ -91,3 +91,10 @@ def test_curve_is_a_picture_whose_line_is_not_empty(tmp_path):
 def test_a_missing_curve_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"c\.csv: there is no such file"):
         draw_curve(tmp_path / "c.csv", tmp_path / "c.png")
+
+
+def test_latex_escapes_what_latex_reads_as_its_own():
+    text = format_table(["a_b"], [["5 %"]], ["of 50 %"], "latex")
+    assert text.startswith("% of 50 %\n")
+    assert "a\\_b" in text
+    assert "5 \\%" in text

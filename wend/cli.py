@@ -1,8 +1,12 @@
-"""The command ``wend``: one thin function for each verb."""
+"""The command ``wend``: one thin function for each verb.
+
+A verb's module is imported when that verb is called: ``wend --help`` waits for nothing.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,8 +14,12 @@ from dataclasses import fields
 
 from wend import __version__
 from wend.errors import InputError
-from wend.train import main as train_main
-from wend.train import setup_logging
+
+MODULES = {  # verb -> module with add_arguments and run, help
+    "evaluate": ("wend.evaluate", "score detections from files, under any protocol"),
+    "compare": ("wend.compare", "test two sets of detections against each other"),
+    "classify": ("wend.classify", "a classifier's classes of each image, as a file"),
+}
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -47,7 +55,7 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wend", description="Object boxes without box labels.")
     parser.add_argument("--version", action="version", version=f"wend {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -63,7 +71,8 @@ def _make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     toy.add_argument("root", help="new folder; .../toy below DETECTRON2_DATASETS to train on it")
-    _add_toy_arguments(toy)
+    if chosen == "toy":
+        _add_toy_arguments(toy)
     toy.set_defaults(run=_toy)
 
     report = verbs.add_parser("report", help="table, picture and curve of a finished run")
@@ -71,6 +80,12 @@ def _make_parser() -> argparse.ArgumentParser:
     report.add_argument("--num-images", type=int, default=16, help="images in the picture")
     report.add_argument("--datasets-root", metavar="DIR", help="sets DETECTRON2_DATASETS")
     report.set_defaults(run=_report)
+    for verb, (module, purpose) in MODULES.items():
+        one = verbs.add_parser(verb, help=purpose)
+        if chosen == verb:
+            loaded = importlib.import_module(module)
+            loaded.add_arguments(one)
+            one.set_defaults(run=loaded.run)
     return parser
 
 
@@ -93,8 +108,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``wend ...``; returns the exit status (2: the user's input is wrong)."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ["train"]:
+        from wend.train import main as train_main
+
         return train_main(argv[1:], prog="wend train")
-    args = _make_parser().parse_args(argv)
+    verb = next((text for text in argv if not text.startswith("-")), None)
+    args = _make_parser(verb).parse_args(argv)
+    from wend.train import setup_logging
+
     setup_logging()
     try:
         return args.run(args)

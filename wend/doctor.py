@@ -27,7 +27,8 @@ PACKAGES = {
     "opencv-python-headless": "drawing",
     "opencv-python": "drawing (either of the two)",
     "matplotlib": "curves",
-    "pycocotools": "tests",
+    "pyarrow": "per_image.parquet, detections as Parquet",
+    "pycocotools": "AP and AR",
     "tensorboard": "Detectron2's logs",
 }
 ENGINES = {

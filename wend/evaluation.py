@@ -8,29 +8,38 @@ from __future__ import annotations
 
 import csv
 import logging
-import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from fvcore.common.config import CfgNode
 
-from wend import __version__
-from wend.data.catalog import get_records
+from wend.boxes import xywh_to_xyxy, xyxy_to_xywh
+from wend.data.catalog import get_records, training_side
 from wend.data.class_predictions import read_class_predictions
 from wend.data.coco import detections_to_coco
+from wend.data.detection_rows import DetectionRows, to_detections
+from wend.data.sources import records_sha256
 from wend.errors import InputError, some
 from wend.files import atomic_write, write_json
-from wend.metrics import WSOLResult, align, compute
+from wend.fixed_boxes import FixedBoxes, TrainingSet, choose_from
+from wend.metrics import WSOLResult, align, compute, result_of
 from wend.protocol import EvalProtocol, get_protocol
 from wend.records import ClassPredictions, Detections, ImageRecord
-from wend.report import results_table
+from wend.report import score_table
+from wend.score_files import (
+    baseline_entry,
+    evaluation_notes,
+    file_entry,
+    with_threshold,
+    write_scores,
+)
+from wend.scoring import Bootstrap, score_all
 
 logger = logging.getLogger(__name__)
 DETECTIONS_FILE = "detections.json"
-METRICS_FILE = "metrics.json"
+MORE_KS = (1, 5, 10)  # of the tables, besides WEND.MAX_BOXES
 CURVE_FILE = "curve.csv"
 CURVE_COLUMNS = ("iteration", "epoch", "dataset", "protocol", "metric", "value")
 
@@ -45,6 +54,10 @@ class Evaluation:
         protocols: each is computed on the same detections.
         max_boxes: K of the multi-box metrics.
         class_predictions: a classifier's, for Top-1 and Top-5 Loc.
+        classes_file: where they were read, for the record.
+        more_ks: further K that the files and the table state; None for all boxes.
+        bootstrap: of the intervals.
+        train_on: data sets whose training boxes the content-blind baseline is chosen from.
     """
 
     dataset: str
@@ -52,6 +65,10 @@ class Evaluation:
     protocols: Sequence[EvalProtocol]
     max_boxes: int
     class_predictions: ClassPredictions | None = None
+    classes_file: str = ""
+    more_ks: Sequence[int | None] = ()
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    train_on: Sequence[str] = ()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, dataset: str) -> Evaluation:
@@ -74,6 +91,9 @@ class Evaluation:
             protocols=[get_protocol(name) for name in cfg.WEND.PROTOCOLS],
             max_boxes=cfg.WEND.MAX_BOXES,
             class_predictions=read_class_predictions(path, records) if path else None,
+            classes_file=path,
+            more_ks=[k for k in MORE_KS if k <= cfg.TEST.DETECTIONS_PER_IMAGE],
+            train_on=tuple(cfg.DATASETS.TRAIN),
         )
 
     def compute(self, detections: Iterable[Detections]) -> dict[str, WSOLResult]:
@@ -93,36 +113,80 @@ class Evaluation:
     def run(
         self, detections: Iterable[Detections], output_dir: str | Path | None = None
     ) -> dict[str, WSOLResult]:
-        """Score, print and, with ``output_dir``, write ``detections.json`` and ``metrics.json``.
+        """Score, print the table and, with ``output_dir``, write what ``wend evaluate`` writes.
 
-        ``detections.json`` holds COCO results in original pixels, in the records' order;
-        ``metrics.json`` one object for each protocol name.
+        Besides: ``detections.json``, COCO results in original pixels, in the records' order. Scored
+        is what stands in it, so that the same numbers follow from the file alone.
 
         Raises:
             InputError: the detections do not hold each image of the data set exactly once.
         """
-        detections = align(self.records, detections)
-        results = self.compute(detections)
-        if output_dir is not None:
-            write_json(Path(output_dir) / DETECTIONS_FILE, detections_to_coco(detections))
-            write_json(Path(output_dir) / METRICS_FILE, self.to_dict(results), indent=1)
-        logger.info(
-            "%s, %d images:\n%s", self.dataset, len(self.records), results_table({"": results})
+        found = align(self.records, detections)
+        detections, counts = to_detections(_rows(found), self.records)
+        counts = with_threshold(counts, detections, None)
+        baseline, fixed = self.choose_baseline()
+        ks = list(dict.fromkeys([self.max_boxes, *self.more_ks]))
+        scores = score_all(
+            self.records,
+            detections,
+            self.protocols,
+            ks,
+            self.class_predictions,
+            bootstrap=self.bootstrap,
+            baseline=baseline,
         )
-        return results
+        notes = evaluation_notes(self.dataset, counts, fixed, self.bootstrap.rounds)
+        if output_dir is not None:
+            path = Path(output_dir) / DETECTIONS_FILE
+            write_json(path, detections_to_coco(found))
+            about = {"dataset": self.dataset, "ks": ks, "bootstrap": self.bootstrap}
+            about |= {"counts": counts, "inputs": self._inputs(path, baseline), "notes": notes}
+            write_scores(output_dir, self.records, detections, scores, **about)
+        logger.info("%s:\n%s", self.dataset, score_table(scores, notes))
+        return {name: result_of(of.per_image, self.max_boxes) for name, of in scores.items()}
 
-    def to_dict(self, results: Mapping[str, WSOLResult]) -> dict:
-        """What ``metrics.json`` holds."""
-        versions = {
-            "wend": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
+    def choose_baseline(self) -> tuple[FixedBoxes | None, str]:
+        """Content-blind boxes of ``train_on``; and where they are from, or why there are none."""
+        if not self.train_on:
+            return None, "not computed (no training data set is named)"
+        try:
+            training = [
+                TrainingSet(name, get_records(name), training_side(name)) for name in self.train_on
+            ]
+        except InputError as error:  # names paths, which do not belong into the files
+            logger.info("no fixed boxes beside the numbers: %s", error)
+            return None, f"not computed ({', '.join(self.train_on)} cannot be read here)"
+        try:
+            baseline = choose_from(self.records, training)
+        except InputError as error:
+            return None, f"not computed ({error})"
+        return baseline, baseline.name
+
+    def _inputs(self, detections: Path, baseline: FixedBoxes | None) -> dict:
+        truth = {"records": records_sha256(self.records)}
+        inputs = {
+            "ground_truth": {"name": self.dataset, "sha256": truth},
+            "detections": file_entry(detections),
         }
-        return {
-            name: {**result.to_dict(), "dataset": self.dataset, "versions": versions}
-            for name, result in results.items()
-        }
+        if self.classes_file:
+            inputs["class_predictions"] = file_entry(self.classes_file)
+        if baseline is not None:
+            inputs["baseline_boxes"] = baseline_entry(baseline)
+        return inputs
+
+
+def _rows(detections: Sequence[Detections]) -> DetectionRows:
+    """What a reader of ``detections.json`` finds there, to the last bit."""
+    counts = [len(d.boxes) for d in detections]
+    boxes = np.concatenate([np.zeros((0, 4)), *(d.boxes for d in detections)])
+    return DetectionRows(
+        source=DETECTIONS_FILE,
+        entry="entry",
+        ids=[d.image_id for d in detections],
+        codes=np.repeat(np.arange(len(counts)), counts),
+        boxes=xywh_to_xyxy(xyxy_to_xywh(boxes)),
+        scores=np.concatenate([np.zeros(0), *(d.scores for d in detections)]),
+    )
 
 
 def pseudo_box_detections(records: Iterable[ImageRecord]) -> list[Detections]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
 from wend.errors import MissingFileError
 from wend.metrics import WSOLResult
+from wend.scoring import ProtocolScores
 
 METRIC_TITLES = {
     "top1_loc": "Top-1",
@@ -94,3 +96,92 @@ def draw_curve(curve_file: str | Path, path: str | Path, metric: str = "gt_known
     axes.legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+SCORE_COLUMNS = (
+    "protocol",
+    "metric",
+    "K",
+    "boxes/image",
+    "lowest score",
+    "value",
+    "low",
+    "high",
+    "fixed boxes",
+)
+TITLES = {
+    "top1_loc": "Top-1 Loc",
+    "top5_loc": "Top-5 Loc",
+    "gt_known_loc": "GT-known Loc",
+    "top5_loc_multi": "Top-5 Loc multi",
+    "gt_known_loc_multi": "GT-known Loc multi",
+}
+
+
+def score_rows(scores: Mapping[str, ProtocolScores]) -> list[list[str]]:
+    """Every number of :func:`wend.scoring.score_all` as a row of ``SCORE_COLUMNS``, as text."""
+    rows = []
+    for name, of in scores.items():
+        for column, cell in of.cells.items():
+            low, high = cell.interval or (None, None)
+            numbers = (cell.value, low, high, cell.baseline)
+            rows.append(
+                [
+                    name,
+                    TITLES[column.metric],
+                    ("all" if column.k is None else str(column.k)) if column.multi else "1",
+                    f"{cell.mean_boxes:.2f}",
+                    "-" if cell.min_score is None else f"{cell.min_score:.4g}",
+                    *("-" if value is None else f"{value:.2f}" for value in numbers),
+                ]
+            )
+    return rows
+
+
+def score_notes(scores: Mapping[str, ProtocolScores], extra: Iterable[str] = ()) -> list[str]:
+    """What stands below a table: each protocol's meaning, what is missing, and more."""
+    notes = [f"per cent; {of.protocol.describe()}" for of in scores.values()]
+    first = next(iter(scores.values()))
+    reasons: dict[str, list[str]] = {}
+    for metric, why in first.missing.items():
+        reasons.setdefault(why, []).append(TITLES[metric])
+    notes += [f"{', '.join(metrics)}: {why}" for why, metrics in reasons.items()]
+    return [*notes, *extra]
+
+
+def score_table(
+    scores: Mapping[str, ProtocolScores],
+    notes: Iterable[str] = (),
+    table_format: str = "github",
+) -> str:
+    """A table with a row for each protocol, metric and K, and notes below it.
+
+    Args:
+        scores: by protocol name.
+        notes: lines besides those on protocols and missing metrics.
+        table_format: "github", "csv" (no notes: every line is a row) or "latex" (booktabs; the
+            notes are comments).
+    """
+    rows = score_rows(scores)
+    lines = score_notes(scores, notes)
+    return format_table(SCORE_COLUMNS, rows, lines, table_format)
+
+
+def format_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    notes: Sequence[str] = (),
+    table_format: str = "github",
+) -> str:
+    """Rows of text as Markdown ("github"), CSV ("csv") or LaTeX ("latex"); see score_table."""
+    if table_format == "csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([["" if cell == "-" else cell for cell in row] for row in rows])
+        return text.getvalue().rstrip("\n")
+    if table_format == "latex":
+        body = tabulate(rows, header, tablefmt="latex_booktabs", disable_numparse=True)
+        return "\n".join([*(f"% {note}" for note in notes), body])
+    text = tabulate(rows, header, tablefmt=table_format, disable_numparse=True, stralign="right")
+    return "\n".join([text, "", *(f"- {note}" for note in notes)] if notes else [text])

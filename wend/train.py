@@ -15,8 +15,10 @@ import torch
 from fvcore.common.config import CfgNode
 
 from wend.data.catalog import count_training_images
+from wend.data.detections import require_pyarrow
 from wend.errors import InputError, MissingFileError
 from wend.evaluation import Evaluation
+from wend.score_files import PER_IMAGE_FILE
 from wend.solver import resolve_schedule
 
 ENGINES = {"detectron2": "wend.d2.run", "torchvision": "wend.tv.run"}
@@ -117,6 +119,7 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
         raise InputError(f"--num-gpus: expected at least 1, got {args.num_gpus}")
     if not cfg.DATASETS.TEST:
         raise InputError("config entry DATASETS.TEST: expected at least one data set, got none")
+    require_pyarrow(PER_IMAGE_FILE)  # of the evaluation, hours later
     for name in cfg.DATASETS.TEST:
         Evaluation.from_config(cfg, name)
     cfg = cfg.clone()

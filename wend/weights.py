@@ -183,8 +183,9 @@ class CheckedLoading:
         try:
             content = super()._load_file(filename)
         except Exception as error:
+            why = (str(error).splitlines() or [""])[0]  # torch writes several
             raise InputError(
-                f"{filename}: cannot be read as a weight file ({type(error).__name__}: {error}); "
+                f"{filename}: cannot be read as a weight file ({type(error).__name__}: {why}); "
                 f"expected a PyTorch .pth or a Detectron2 .pkl"
             ) from error
         weights = content

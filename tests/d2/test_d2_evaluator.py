@@ -188,8 +188,8 @@ def test_without_class_predictions_it_is_said_what_is_missing(record, caplog, tm
     with caplog.at_level(logging.INFO, "wend"):
         results = evaluator.evaluate()
     assert "top1_loc" not in results["original"]
-    why = "needs class predictions (config entry WEND.CLASS_PREDICTIONS)"
-    assert f"Top-1, Top-5, Top-5 multi@2: {why}" in caplog.text
+    why = "needs class predictions (--class-predictions, or WEND.CLASS_PREDICTIONS)"
+    assert f"Top-1 Loc, Top-5 Loc, Top-5 Loc multi: {why}" in caplog.text
     written = json.loads((tmp_path / "metrics.json").read_text())["original"]["missing"]
     assert written == dict.fromkeys(["top1_loc", "top5_loc", "top5_loc_multi"], why)
 
@@ -226,3 +226,7 @@ def test_from_config_writes_below_output_dir(tmp_path):
     evaluator = WSOLEvaluator(d2_config("fcos", {"OUTPUT_DIR": str(tmp_path)}), "toy_test")
     assert evaluator.output_dir == tmp_path / "inference" / "toy_test"
     assert evaluator.evaluation.max_boxes == 5
+    assert evaluator.evaluation.more_ks == [1, 5, 10]
+    assert evaluator.evaluation.train_on == ("toy_train_c2am",)
+    few = d2_config("fcos", {"TEST.DETECTIONS_PER_IMAGE": "5"})
+    assert WSOLEvaluator(few, "toy_test").evaluation.more_ks == [1, 5]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
-from engine_runs import DETECTORS, REPOSITORY, options, run
+from engine_runs import DETECTORS, EVALUATION_FILES, REPOSITORY, options, run
 
 ENGINE = "detectron2"
 
@@ -26,7 +26,7 @@ def _files(output_dir):
 def test_evaluating_the_final_checkpoint_gives_the_last_evaluation_exactly(d2_run, tmp_path):
     assert _evaluate(d2_run / "model_final.pth", tmp_path / "out") == 0
     ours, last = _files(tmp_path / "out"), _files(d2_run)
-    assert set(ours) == {"detections.json", "metrics.json"}
+    assert set(ours) == EVALUATION_FILES
     assert ours == last
     assert len(json.loads(ours["detections.json"])) >= 12
 
@@ -48,7 +48,7 @@ def test_eval_only_with_resume_takes_the_last_checkpoint(d2_run, tmp_path):
 def test_larger_batches_give_the_same_metrics(d2_run, tmp_path):
     changes = {"WEND.TEST_BATCH": "5"}
     assert _evaluate(d2_run / "model_final.pth", tmp_path / "out", changes=changes) == 0
-    assert _files(tmp_path / "out")["metrics.json"] == _files(d2_run)["metrics.json"]
+    assert _files(tmp_path / "out")["results.csv"] == _files(d2_run)["results.csv"]
 
 
 def test_faster_rcnn_trains_and_evaluates(tmp_path):
@@ -74,7 +74,7 @@ def _process(toy_root, output_dir, *flags, changes=None):
         **os.environ,
         "DETECTRON2_DATASETS": str(toy_root.parent),
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
     }
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=300, check=False
@@ -82,15 +82,17 @@ def _process(toy_root, output_dir, *flags, changes=None):
 
 
 @pytest.mark.slow
-def test_one_and_two_processes_write_identical_files(d2_run, toy_root, tmp_path):
+def test_one_two_and_three_processes_write_identical_files(d2_run, toy_root, tmp_path):
     weights = {"MODEL.WEIGHTS": str(d2_run / "model_final.pth")}
-    for number in ("1", "2"):
+    written = []
+    for number in ("1", "2", "3"):
         flags = ("--eval-only", "--num-gpus", number)
         done = _process(toy_root, tmp_path / number, *flags, changes=weights)
         assert done.returncode == 0, done.stderr[-2000:]
-    one, two = _files(tmp_path / "1"), _files(tmp_path / "2")
-    assert set(one) == {"detections.json", "metrics.json"}
-    assert one == two
+        written.append(_files(tmp_path / number))
+    assert set(written[0]) == EVALUATION_FILES
+    for name in EVALUATION_FILES:
+        assert written[0][name] == written[1][name] == written[2][name], name
 
 
 @pytest.mark.slow
@@ -100,7 +102,7 @@ def test_two_processes_train_an_epoch(toy_root, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     final = torch.load(tmp_path / "out" / "model_final.pth", weights_only=False)
     assert final["iteration"] == 2
-    assert set(_files(tmp_path / "out")) == {"detections.json", "metrics.json"}
+    assert set(_files(tmp_path / "out")) == EVALUATION_FILES
     log = (tmp_path / "out" / "log.txt").read_text()
     assert "(first process)" in log
 
@@ -237,4 +239,6 @@ def test_broken_checkpoint_is_named(tmp_path, capsys):
     broken = tmp_path / "broken.pth"
     broken.write_bytes(b"no weights")
     assert _evaluate(broken, tmp_path / "out") == 2
-    assert f"error: {broken}: cannot be read as a weight file" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"error: {broken}: cannot be read as a weight file" in error
+    assert error.count("\n") == 1

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 import torchvision
-from engine_runs import CONFIGS, run, tv_config
+from engine_runs import CONFIGS, EVALUATION_FILES, run, tv_config
 from reference import iou
 from torch import nn
 
@@ -107,7 +107,7 @@ def test_evaluating_the_final_checkpoint_gives_the_last_evaluation_exactly(tv_ru
     changes = {"MODEL.WEIGHTS": str(tv_run / "model_final.pth")}
     assert run(ENGINE, tmp_path / "out", "--eval-only", changes=changes) == 0
     ours = _files(tmp_path / "out")
-    assert set(ours) == {"detections.json", "metrics.json"}
+    assert set(ours) == EVALUATION_FILES
     assert ours == _files(tv_run)
 
 

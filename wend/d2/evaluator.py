@@ -20,13 +20,13 @@ class WSOLEvaluator(DatasetEvaluator):
 
     Its result is ``{protocol name: {metric name: value}}`` with the multi-box metrics' K as
     ``max_boxes``; names have no "-", which Detectron2's
-    printer would drop. Writes ``detections.json`` (COCO results in original pixels) and
-    ``metrics.json``. ``WSOLEvaluator(cfg, dataset_name)`` writes to
+    printer would drop. Writes ``detections.json`` (COCO results in original pixels) and what
+    ``wend evaluate`` writes. ``WSOLEvaluator(cfg, dataset_name)`` writes to
     ``OUTPUT_DIR/inference/<data set>``.
 
     Args:
         evaluation: data set, protocols, K and class predictions.
-        output_dir: where the two files go; None for nowhere.
+        output_dir: where the files go; None for nowhere.
     """
 
     @configurable
