@@ -183,9 +183,10 @@ class CheckedLoading:
         try:
             content = super()._load_file(filename)
         except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise InputError(
-                f"{filename}: cannot be read as a weight file ({type(error).__name__}: {error}); "
-                f"expected a PyTorch .pth or a Detectron2 .pkl"
+                f"{filename}: cannot be read as a weight file ({reason}); expected a PyTorch .pth "
+                f"or a Detectron2 .pkl"
             ) from error
         weights = content
         while isinstance(weights, Mapping) and weights.keys() & {"model", "state_dict"}:
