@@ -41,11 +41,12 @@ def _no_leaked_state(monkeypatch):
 def pytest_terminal_summary(terminalreporter):
     """Say how many of Detectron2's tests ran or skipped."""
     stats = terminalreporter.stats
-    ran = sum(1 for r in stats.get("passed", []) + stats.get("failed", []) if "/d2/" in r.nodeid)
-    skipped = sum(
-        1 for r in stats.get("skipped", []) if "d2" in str(r.longrepr) or "/d2/" in r.nodeid
-    )
-    state = "is installed" if HAS_DETECTRON2 else "is not installed"
+    ran = sum(1 for r in stats.get("passed", []) + stats.get("failed", []) if "d2/" in r.nodeid)
+    skipped = [r for r in stats.get("skipped", []) if "etectron2" in str(r.longrepr)]
+    files = sum(1 for report in skipped if isinstance(report, pytest.CollectReport))
     terminalreporter.write_line(
-        f"Detectron2 {state}: {ran} of its tests ran, {skipped} test files or tests skipped"
+        f"Detectron2 is installed: {ran} tests of tests/d2 ran"
+        if HAS_DETECTRON2
+        else f"Detectron2 is not installed: {files} whole test files and {len(skipped) - files} "
+        f"further tests skipped"
     )

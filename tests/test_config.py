@@ -67,6 +67,7 @@ RANGES = [
     ("WEND.FCOS.NORM", ["BN", "gn"], ["GN", ""]),
     ("WEND.FCOS.PRIOR_PROB", [0.0, 1.0, NAN], [0.001, 0.999]),
     ("WEND.FCOS.CENTER_SAMPLING_RADIUS", [0.0, -1.0, NAN], [0.001]),
+    ("WEND.FCOS.INITIAL_DISTANCE", [0.0, -1.0, NAN, INF], [0.001, 8.0]),
     ("WEND.FCOS.FOCAL_LOSS_ALPHA", [-0.001, 1.001, NAN], [0.0, 1.0]),
     ("WEND.FCOS.FOCAL_LOSS_GAMMA", [-0.001, NAN], [0.0]),
     ("WEND.FCOS.SCORE_THRESH_TEST", [-0.001, 1.0, NAN], [0.0, 0.999]),

@@ -76,6 +76,9 @@ def add_wend_config(cfg: CfgNode) -> None:
     wend.FCOS.NORM = "GN"
     # Foreground probability that the classifier starts at, in (0, 1).
     wend.FCOS.PRIOR_PROB = 0.01
+    # Distance in strides from a location to each side of its box that the regressor starts at, > 0.
+    # Detectron2's and torchvision's start at 0, where their ReLU can stay dead from scratch.
+    wend.FCOS.INITIAL_DISTANCE = 1.0
     # Locations within this many strides of a box's centre are positive, > 0.
     wend.FCOS.CENTER_SAMPLING_RADIUS = 1.5
     # α and γ of the supervised focal loss: in [0, 1] and >= 0.
@@ -143,6 +146,7 @@ def check_config(cfg: CfgNode) -> None:
         ("WEND.HEAD_LR_FACTOR", wend.HEAD_LR_FACTOR),
         ("SOLVER.BASE_LR", cfg.SOLVER.BASE_LR),
         ("WEND.FCOS.CENTER_SAMPLING_RADIUS", fcos.CENTER_SAMPLING_RADIUS),
+        ("WEND.FCOS.INITIAL_DISTANCE", fcos.INITIAL_DISTANCE),
     ):
         _require(name, value, "finite and > 0", 0 < value < math.inf)
     _require(

@@ -232,3 +232,13 @@ def test_detections_are_detectron2s():
             ours, theirs = ours["instances"], theirs["instances"]
             assert torch.equal(ours.pred_boxes.tensor, theirs.pred_boxes.tensor)
             assert torch.equal(ours.scores, theirs.scores)
+
+
+def test_every_location_starts_with_a_box_of_the_initial_distance():
+    """Behind Detectron2's ReLU an output that starts at or below 0 may never get a gradient."""
+    model = _build({"WEND.FCOS.INITIAL_DISTANCE": "1.5"})
+    with torch.no_grad():
+        distances = model.head([torch.randn(2, 32, 7, 7)])[1][0]
+    assert distances.shape == (2, 4, 7, 7)
+    torch.testing.assert_close(distances.mean((0, 2, 3)), torch.full((4,), 1.5), atol=0.2, rtol=0)
+    assert distances.min() > 0

@@ -233,3 +233,12 @@ def test_unknown_norm_is_an_error_that_names_detectron2():
     changes = {"MODEL.BACKBONE.NAME": "build_resnet_backbone", "MODEL.RESNETS.NORM": "SyncBN"}
     with pytest.raises(InputError, match=r"has BN, FrozenBN, got 'SyncBN'; others need --engine"):
         build_model(tv_config("fcos", changes))
+
+
+def test_every_location_of_fcos_starts_with_a_box_of_the_initial_distance():
+    """Behind torchvision's ReLU an output that starts at or below 0 may never get a gradient."""
+    model = _build("fcos", {"WEND.FCOS.INITIAL_DISTANCE": "1.5"})
+    with torch.no_grad():
+        distances = model.head([torch.randn(2, 32, 7, 7)])["bbox_regression"]  # (N, R, 4)
+    torch.testing.assert_close(distances.mean((0, 1)), torch.full((4,), 1.5), atol=0.2, rtol=0)
+    assert distances.min() > 0

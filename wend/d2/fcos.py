@@ -16,7 +16,7 @@ from detectron2.layers import cat
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.structures import Boxes
-from torch import Tensor
+from torch import Tensor, nn
 
 from wend.config import localization_loss
 from wend.errors import InputError
@@ -68,6 +68,7 @@ class BinaryFCOS(FCOS):
             norm=fcos.NORM,
             prior_prob=fcos.PRIOR_PROB,
         )
+        nn.init.constant_(head.bbox_pred.bias, fcos.INITIAL_DISTANCE)
         return {
             "localization_loss": localization_loss(cfg),
             "backbone": backbone,

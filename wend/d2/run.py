@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
             args=(args, cfg),
         )
     except ProcessRaisedException as error:  # its text is a traceback of one process
-        last = str(error).strip().splitlines()[-1]
-        if not last.startswith("wend.errors."):
+        _, ours, said = str(error).rpartition("\nwend.errors.")
+        if not ours:
             raise
-        raise InputError(last.split(": ", 1)[1]) from None
+        raise InputError(said.split(": ", 1)[1].strip()) from None

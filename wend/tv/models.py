@@ -123,8 +123,9 @@ def _transform_arguments(cfg: CfgNode) -> dict[str, Any]:
 class BinaryFCOSHead(FCOSHead):
     """Torchvision's FCOS head whose classifier also carries the unsupervised loss."""
 
-    def __init__(self, in_channels: int, num_convs: int, loss: LocalizationLoss) -> None:
-        super().__init__(in_channels, num_anchors=1, num_classes=1, num_convs=num_convs)
+    def __init__(self, in_channels: int, fcos: CfgNode, loss: LocalizationLoss) -> None:
+        super().__init__(in_channels, num_anchors=1, num_classes=1, num_convs=fcos.NUM_CONVS)
+        nn.init.constant_(self.regression_head.bbox_reg.bias, fcos.INITIAL_DISTANCE)
         self.localization_loss = loss
 
     def compute_loss(
@@ -161,7 +162,7 @@ class BinaryFCOS(FCOS):
                 sizes=tuple((stride,) for stride in backbone.strides),
                 aspect_ratios=((1.0,),) * len(backbone.strides),
             ),
-            head=BinaryFCOSHead(backbone.out_channels, fcos.NUM_CONVS, loss),
+            head=BinaryFCOSHead(backbone.out_channels, fcos, loss),
             center_sampling_radius=fcos.CENTER_SAMPLING_RADIUS,
             score_thresh=fcos.SCORE_THRESH_TEST,
             nms_thresh=fcos.NMS_THRESH_TEST,
