@@ -8,6 +8,8 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "wend/__init__.py").read_text())[1]
 
+CLASSIFIER = ["efficientnet_pytorch==0.7.1", "timm>=1.0"]  # wend classify: B7 as the paper, others
+
 setup(
     name="wend",
     version=VERSION,
@@ -32,8 +34,8 @@ setup(
         "tqdm",  # progress
     ],
     extras_require={
-        "classifier": ["efficientnet_pytorch==0.7.1", "timm>=1.0"],  # wend classify
-        "dev": ["pre-commit", "pytest", "hypothesis", "ruff==0.17.6"],
+        "classifier": CLASSIFIER,
+        "dev": [*CLASSIFIER, "pre-commit", "pytest", "hypothesis", "ruff==0.17.6"],
     },
     entry_points={"console_scripts": ["wend = wend.cli:main"]},
     classifiers=[
