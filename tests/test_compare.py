@@ -55,7 +55,8 @@ def test_differences_and_tests_are_those_of_hand(files, capsys):
     assert float(first["p McNemar"]) == pytest.approx(exact, rel=1e-2)
     assert float(first["low"]) < 30 < float(first["high"])
     assert 0 < float(first["p bootstrap"]) < 0.05
-    assert "A: a.json; B: b.json; 20 images" in capsys.readouterr().out
+    names = f"A: {files / 'a.json'}; B: {files / 'b.json'}; 20 images"
+    assert names in capsys.readouterr().out
 
 
 def test_images_that_differ_most_come_first(files, capsys):

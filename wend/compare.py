@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
     records, a, b = _score_both(args)
     rows = [row for name in a for row in compare_scores(a[name], b[name], bootstrap)]
     notes = [
-        f"A: {Path(args.a).name}; B: {Path(args.b).name}; {len(records)} images",
+        f"A: {args.a}; B: {args.b}; {len(records)} images",
         f"low, high: 95 % interval of A - B, {bootstrap.rounds} paired bootstrap resamples",
         "only A, only B: images that one hits and the other misses; p of McNemar's exact test",
         *(f"per cent; {of.protocol.describe()}" for of in a.values()),
