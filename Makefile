@@ -25,6 +25,7 @@ demo: env
 	@echo
 	@echo "Try next:"
 	@echo "  the same without the weighted entropy:  $(BIN)/wend train --config-file configs/demo.yaml --datasets-root $(DEMO)/data OUTPUT_DIR output/demo_none WEND.LOSS none WEND.ETA 1.0"
+	@echo "  intervals, K, fixed boxes, errors:      $(BIN)/wend evaluate --ground-truth toy_test --datasets-root $(DEMO)/data --detections $(DEMO)/inference/toy_test_c2am/detections.json --baseline-boxes toy_train_c2am --analysis --output output/table"
 	@echo "  noisier pseudo boxes:                   $(BIN)/wend toy output/noisy/toy --part 0.3 --shift 0.3"
 	@echo "  CUB-200-2011:                           README, 'On CUB-200-2011'"
 	@echo "  what works on this machine:             $(BIN)/wend doctor"
