@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import torch
 
 from wend.train import main
@@ -117,3 +118,31 @@ def random_crops(count: int, boxes_each: tuple[int, ...], seed: int = 0) -> list
         size = 8 + torch.rand(number, 2, generator=generator) * 24
         crops.append((image, torch.cat([corner, corner + size], 1)))
     return crops
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """The models are tiny: more threads only wait for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _toy_datasets(toy_root, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
+
+
+@pytest.fixture(autouse=True)
+def _own_loggers():
+    with kept_logging():
+        yield
+
+
+def finished_run(engine: str, toy_root: Path, output_dir: Path) -> Path:
+    """OUTPUT_DIR of two epochs of FCOS + WE, for a session fixture."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
+        assert run(engine, output_dir) == 0
+    return output_dir

@@ -115,6 +115,15 @@ def localization_loss(cfg: CfgNode) -> LocalizationLoss:
         raise InputError(f"config entry WEND.{name.upper()} {rest}") from None
 
 
+def check_binary(entry: str, num_classes: int, loss: LocalizationLoss) -> None:
+    """Raise InputError unless the loss can be used with so many foreground classes."""
+    if num_classes != 1 and loss.name != "none":
+        raise InputError(
+            f"config entry {entry}: {loss.name} needs one foreground class, got {num_classes}; set "
+            f"it to 1 or set WEND.LOSS none"
+        )
+
+
 def _require(name: str, value: object, wanted: str, ok: bool) -> None:
     if not ok:
         raise InputError(f"config entry {name}: expected {wanted}, got {value!r}")

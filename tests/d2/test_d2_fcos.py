@@ -151,7 +151,7 @@ def test_more_classes_with_we_are_an_error():
         _build({"WEND.FCOS.NUM_CLASSES": "200"})
     assert str(error.value) == (
         "config entry WEND.FCOS.NUM_CLASSES: weighted_entropy needs one foreground class, got 200; "
-        "set WEND.LOSS none"
+        "set it to 1 or set WEND.LOSS none"
     )
 
 

@@ -15,7 +15,7 @@ from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from detectron2.structures import Instances
 from torch import Tensor
 
-from wend.config import localization_loss
+from wend.config import check_binary, localization_loss
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
 
@@ -34,11 +34,7 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         self, input_shape: ShapeSpec, *, localization_loss: LocalizationLoss, **fast_rcnn: Any
     ) -> None:
         super().__init__(input_shape, **fast_rcnn)
-        if self.num_classes != 1 and localization_loss.name != "none":
-            raise InputError(
-                f"config entry MODEL.ROI_HEADS.NUM_CLASSES: {localization_loss.name} needs one "
-                f"foreground class, got {self.num_classes}; set it to 1 or set WEND.LOSS none"
-            )
+        check_binary("MODEL.ROI_HEADS.NUM_CLASSES", self.num_classes, localization_loss)
         self.localization_loss = localization_loss
 
     @classmethod

@@ -18,7 +18,7 @@ from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.structures import Boxes
 from torch import Tensor, nn
 
-from wend.config import localization_loss
+from wend.config import check_binary, localization_loss
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
 
@@ -35,11 +35,7 @@ class BinaryFCOS(FCOS):
     @configurable
     def __init__(self, *, localization_loss: LocalizationLoss, **fcos: Any) -> None:
         super().__init__(**fcos)
-        if self.num_classes != 1 and localization_loss.name != "none":
-            raise InputError(
-                f"config entry WEND.FCOS.NUM_CLASSES: {localization_loss.name} needs one "
-                f"foreground class, got {self.num_classes}; set WEND.LOSS none"
-            )
+        check_binary("WEND.FCOS.NUM_CLASSES", self.num_classes, localization_loss)
         self.localization_loss = localization_loss
 
     @classmethod
