@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import warnings
 
 import torch
 from tabulate import tabulate
@@ -68,7 +69,9 @@ def diagnose() -> tuple[str, bool]:
     works = False
     for name, (module, can, fix) in ENGINES.items():
         try:
-            importlib.import_module(module)
+            with warnings.catch_warnings():  # Detectron2's, about torch.jit
+                warnings.simplefilter("ignore")
+                importlib.import_module(module)
             lines.append(f"engine {name}: ready: {can}")
             works = True
         except ImportError as error:
