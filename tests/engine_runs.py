@@ -85,6 +85,17 @@ def run(
         return main([*arguments, *flags, *chosen])
 
 
+def assert_refused(engine: str, override: str, message: str, output_dir: Path, capsys) -> None:
+    """``KEY VALUE`` ends in one line that holds the message, and leaves no OUTPUT_DIR."""
+    key, value = override.split(" ", 1)
+    assert run(engine, output_dir, changes={key: value}) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not output_dir.exists()
+
+
 def d2_config(detector: str = "fcos", changes: Mapping[str, str] | None = None):
     """Detectron2's config, read as ``train_net.py`` reads it."""
     from detectron2.config import get_cfg

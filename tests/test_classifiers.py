@@ -3,20 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from classifier_models import EFFICIENTNET, TIMM, efficientnet
 
 from wend import classifiers
 from wend.classifiers import build_classifier, read_weights, top_classes
 from wend.errors import InputError, MissingFileError
 from wend.records import ImageRecord
-
-EFFICIENTNET = "efficientnet_pytorch is not installed (extra 'classifier')"
-TIMM = "timm is not installed (extra 'classifier')"
-
-
-def efficientnet(num_classes=6, seed=0):
-    package = pytest.importorskip("efficientnet_pytorch", reason=EFFICIENTNET)
-    torch.manual_seed(seed)
-    return package.EfficientNet.from_name("efficientnet-b0", num_classes=num_classes, image_size=64)
 
 
 def test_canonical_b7_resizes_the_short_side_to_600_by_0_949_bicubic(tmp_path, monkeypatch):

@@ -7,21 +7,13 @@ import logging
 import numpy as np
 import pytest
 import torch
+from classifier_models import TIMM, efficientnet
 from PIL import Image
 
 from wend import classifiers, classify
 from wend.classifiers import build_classifier, top_classes
 from wend.data.class_predictions import read_class_predictions, read_predictions_file
 from wend.errors import InputError
-
-EFFICIENTNET = "efficientnet_pytorch is not installed (extra 'classifier')"
-TIMM = "timm is not installed (extra 'classifier')"
-
-
-def efficientnet(num_classes=6, seed=0):
-    package = pytest.importorskip("efficientnet_pytorch", reason=EFFICIENTNET)
-    torch.manual_seed(seed)
-    return package.EfficientNet.from_name("efficientnet-b0", num_classes=num_classes, image_size=64)
 
 
 @pytest.fixture(scope="session")

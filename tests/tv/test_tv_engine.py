@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 import torchvision
-from engine_runs import CONFIGS, EVALUATION_FILES, run, tv_config
+from engine_runs import CONFIGS, EVALUATION_FILES, assert_refused, run, tv_config
 from reference import iou
 from torch import nn
 
@@ -297,12 +297,7 @@ WRONG = {
 
 @pytest.mark.parametrize("override", WRONG)
 def test_wrong_input_ends_with_a_message_before_anything_is_written(override, tmp_path, capsys):
-    key, value = override.split(" ", 1)
-    assert run(ENGINE, tmp_path / "out", changes={key: value}) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert WRONG[override] in error
-    assert not (tmp_path / "out").exists()
+    assert_refused(ENGINE, override, WRONG[override], tmp_path / "out", capsys)
 
 
 def test_channels_that_the_heads_cannot_take_end_with_a_message_that_names_the_entry(
