@@ -73,6 +73,32 @@ RANGES = [
     ("WEND.FCOS.SCORE_THRESH_TEST", [-0.001, 1.0, NAN], [0.0, 0.999]),
     ("WEND.FCOS.TOPK_CANDIDATES_TEST", [0], [1]),
     ("WEND.FCOS.NMS_THRESH_TEST", [0.0, 1.001, NAN], [0.001, 1.0]),
+    ("WEND.OPTIMIZER", ["sgd", "", "LBFGS"], ["SGD", "Adam", "AdamW"]),
+    ("WEND.FCOS.REDUCE_DIM", [-1], [0, 256]),
+    ("WEND.SCR.HIDDEN_DIM", [0], [1]),
+    ("WEND.SCR.LOSS", ["mse", ""], ["l2", "l1", "smooth_l1"]),
+    ("WEND.CLN.OBJECTNESS_IOU", [0.0, 1.0, NAN], [0.001, 0.999]),
+    ("WEND.CLN.RPN_LOC_WEIGHT", [-0.1, NAN, INF], [0.0]),
+    ("WEND.CLN.RPN_OBJECTNESS_WEIGHT", [-0.1, NAN, INF], [0.0]),
+    ("WEND.CLN.IOU_WEIGHT", [-0.1, NAN, INF], [0.0]),
+    ("WEND.CLN.CLS_EXPONENT", [-0.001, 1.001, NAN], [0.0, 1.0]),
+    ("WEND.DETR.IN_FEATURES", [(), ("res5", "res5")], [("res5",)]),
+    *[
+        (f"WEND.DETR.{name}", [least - 1], [least])
+        for name, least in (
+            *(("NUM_FEATURE_LEVELS", 1), ("NUM_QUERIES", 1), ("HIDDEN_DIM", 2), ("NUM_HEADS", 1)),
+            *(("NUM_POINTS", 1), ("ENC_LAYERS", 1), ("DEC_LAYERS", 1), ("FFN_DIM", 1)),
+        )
+    ],
+    ("WEND.DETR.DROPOUT", [-0.001, 1.0, NAN], [0.0, 0.999]),
+    *[
+        (f"WEND.DETR.{term}_{what}", [-0.1, NAN, INF], [0.0])
+        for term in ("CLASS", "L1", "GIOU")
+        for what in ("COST", "WEIGHT")
+    ],
+    ("WEND.DETR.FOCAL_LOSS_ALPHA", [-0.001, 1.001, NAN], [0.0, 1.0]),
+    ("WEND.DETR.FOCAL_LOSS_GAMMA", [-0.001, NAN, INF], [0.0]),
+    ("WEND.DETR.PRIOR_PROB", [0.0, 1.0, NAN], [0.001, 0.999]),
     ("WEND.SMALL_CNN.CHANNELS", [(), (32, 0), (-32,)], [(1,), (32, 64)]),
     ("SOLVER.BASE_LR", [0.0, -0.1, NAN], [1e-9]),
     ("SOLVER.IMS_PER_BATCH", [0], [1]),
@@ -99,7 +125,11 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
     """A new entry of add_wend_config fails here until it is tested."""
     tested = {name for name, _, _ in RANGES}
     elsewhere = {"WEND.RESIZE", "WEND.CROP", "WEND.CLASS_PREDICTIONS"}
-    without_range = {"WEND.DETACH_WEIGHT", "WEND.FCOS.IN_FEATURES"}
+    # true or false, or what only a built backbone can tell
+    without_range = {
+        *("WEND.DETACH_WEIGHT", "WEND.CLN.NORMALIZE_FEATURES", "WEND.FCOS.IN_FEATURES"),
+        *("WEND.SCR.IN_FEATURE", "WEND.TIMM.MODEL"),
+    }
 
     def names(node, prefix):
         for key, value in node.items():

@@ -9,6 +9,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.structures import Boxes, BoxMode, Instances
 
+from wend.config import number_of_classes
 from wend.data.mapper import CropMapper
 from wend.errors import InputError
 
@@ -55,11 +56,7 @@ class WSOLDatasetMapper:
             "resize": cfg.WEND.RESIZE,
             "crop": cfg.WEND.CROP,
             "image_format": cfg.INPUT.FORMAT,
-            "num_classes": (
-                cfg.WEND.FCOS.NUM_CLASSES
-                if cfg.MODEL.META_ARCHITECTURE == "BinaryFCOS"
-                else cfg.MODEL.ROI_HEADS.NUM_CLASSES
-            ),
+            "num_classes": number_of_classes(cfg),
         }
 
     def _label(self, dataset_dict: dict[str, Any]) -> int:

@@ -1,0 +1,69 @@
+"""The entries of the ``WEND`` node that every detector has; Greek letters are the paper's."""
+
+from wend.config.entries import POSITIVE, Entry, Range, at_least, one_of
+from wend.losses import UNSUPERVISED_LOSSES
+
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
+
+# WEND.<name>
+COMMON = (
+    Entry(
+        "LOSS",
+        "weighted_entropy",
+        'L_unsup of eq. (4): "weighted_entropy" (eqs. 2, 3), "entropy" (table 10) or "none".',
+        one_of(*UNSUPERVISED_LOSSES),
+    ),
+    Entry("ETA", 1.0, "η of eq. (4), the weight of the supervised losses, >= 0."),
+    Entry("GAMMA", 6.0, "γ of eq. (3), how strongly confident samples are weighted down, >= 0."),
+    Entry("ALPHA", 0.1, "α of eq. (3), the weight of samples that look like foreground, [0, 1]."),
+    Entry("TAU1", 0.3, "τ1 of eq. (3): samples with p >= τ1 look like foreground, (0, 1), >= τ2."),
+    Entry("TAU2", 0.3, "τ2 of eq. (3): samples with p < τ2 look like background, (0, 1)."),
+    Entry(
+        "DETACH_WEIGHT",
+        False,
+        "Take the weight w(p) as a constant in the gradient (the paper does not say).",
+    ),
+    Entry("RESIZE", 256, "Side in pixels of the square that images are squashed to, >= CROP."),
+    Entry("CROP", 224, "Side in pixels of the random (training) or centre (testing) crop, >= 1."),
+    Entry(
+        "EPOCHS",
+        50,
+        "Length of the training in epochs, evaluated and saved after each; 0: SOLVER.MAX_ITER, "
+        "TEST.EVAL_PERIOD and SOLVER.CHECKPOINT_PERIOD count in iterations, as in Detectron2.",
+        Range("a whole number >= 0", lambda x: x >= 0),
+    ),
+    Entry(
+        "OPTIMIZER",
+        "SGD",
+        "SGD (SOLVER.MOMENTUM, SOLVER.NESTEROV), or Adam or AdamW with betas 0.9 and 0.999.",
+        one_of(*OPTIMIZERS),
+    ),
+    Entry(
+        "HEAD_LR_FACTOR",
+        2.0,
+        "Learning rate of everything but the backbone, as a multiple of SOLVER.BASE_LR.",
+        POSITIVE,
+    ),
+    Entry(
+        "PROTOCOLS",
+        ("psol-crop224", "original"),
+        "Evaluation protocols (wend.protocol), all computed on the same detections; at least one.",
+    ),
+    Entry(
+        "MAX_BOXES",
+        5,
+        "K, the boxes an image that the multi-box metrics look at, 1 .. TEST.DETECTIONS_PER_IMAGE.",
+    ),
+    Entry(
+        "TEST_BATCH",
+        1,
+        "Images a batch in evaluation. With 1 the files do not depend on the number of processes "
+        "to the last bit.",
+        at_least(1),
+    ),
+    Entry(
+        "CLASS_PREDICTIONS",
+        "",
+        "File of class predictions (wend.data.class_predictions); empty: no Top-1 and Top-5 Loc.",
+    ),
+)

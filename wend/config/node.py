@@ -1,0 +1,126 @@
+"""The ``WEND`` node: made from the tables of entries, checked against them, and read.
+
+Works on any fvcore ``CfgNode``: Detectron2's config and the torchvision engine's own get the same
+entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+
+from wend.boxes import resize_and_crop
+from wend.config.common import COMMON
+from wend.config.detectors import NODES
+from wend.config.entries import POSITIVE, add_entries, at_least, check_entries, require
+from wend.errors import InputError, MissingFileError
+from wend.losses import LocalizationLoss
+from wend.protocol import get_protocol
+
+DEFAULT_MAX_ITER = 40000  # Detectron2's SOLVER.MAX_ITER
+
+# Where a detector's number of foreground classes is set; the others have one.
+CLASS_ENTRIES = {
+    "BinaryFCOS": ("WEND", "FCOS", "NUM_CLASSES"),
+    "BinaryRCNN": ("MODEL", "ROI_HEADS", "NUM_CLASSES"),
+    "CLN": ("MODEL", "ROI_HEADS", "NUM_CLASSES"),
+}
+
+
+def add_wend_config(cfg: CfgNode) -> None:
+    """Add the ``WEND`` node with its defaults to a config."""
+    node = type(cfg)
+    cfg.WEND = node()
+    add_entries(cfg.WEND, COMMON)
+    for name, entries in NODES.items():
+        cfg.WEND[name] = node()
+        add_entries(cfg.WEND[name], entries)
+
+
+def number_of_classes(cfg: CfgNode) -> int:
+    """Foreground classes of the detector; with more than one, boxes carry the image's class."""
+    value = cfg
+    for part in CLASS_ENTRIES.get(cfg.MODEL.META_ARCHITECTURE, ()):
+        value = value[part]
+    return 1 if value is cfg else value
+
+
+def localization_loss(cfg: CfgNode) -> LocalizationLoss:
+    """The loss that the ``WEND`` node chooses; InputError names the entry that is out of range."""
+    wend = cfg.WEND
+    try:
+        return LocalizationLoss(
+            name=wend.LOSS,
+            eta=wend.ETA,
+            gamma=wend.GAMMA,
+            alpha=wend.ALPHA,
+            tau1=wend.TAU1,
+            tau2=wend.TAU2,
+            detach_weight=wend.DETACH_WEIGHT,
+        )
+    except ValueError as error:  # "gamma must be ...": the entries have the parameters' names
+        name, rest = str(error).split(" ", 1)
+        raise InputError(f"config entry WEND.{name.upper()} {rest}") from None
+
+
+def check_binary(entry: str, num_classes: int, loss: LocalizationLoss) -> None:
+    """Raise InputError unless the loss can be used with so many foreground classes."""
+    if num_classes != 1 and loss.name != "none":
+        raise InputError(
+            f"config entry {entry}: {loss.name} needs one foreground class, got {num_classes}; set "
+            f"it to 1 or set WEND.LOSS none"
+        )
+
+
+def check_config(cfg: CfgNode) -> None:
+    """Check the entries that can be checked without reading data or building a detector.
+
+    Raises:
+        InputError: names the entry, what was expected and what came.
+    """
+    wend, solver = cfg.WEND, cfg.SOLVER
+    check_entries("WEND", wend, COMMON)
+    for name, entries in NODES.items():
+        check_entries(f"WEND.{name}", wend[name], entries)
+    localization_loss(cfg)
+    try:
+        resize_and_crop(1, 1, wend.RESIZE, wend.CROP)
+    except ValueError as error:
+        raise InputError(f"config entries WEND.RESIZE and WEND.CROP: {error}") from None
+    if wend.EPOCHS and solver.MAX_ITER != DEFAULT_MAX_ITER:
+        raise InputError(
+            f"config entries WEND.EPOCHS ({wend.EPOCHS}) and SOLVER.MAX_ITER "
+            f"({solver.MAX_ITER}) both set the length of the training; add WEND.EPOCHS 0 to "
+            f"count in iterations"
+        )
+    for name, value, allowed in (
+        ("SOLVER.BASE_LR", solver.BASE_LR, POSITIVE),
+        ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH, at_least(1)),
+        ("SOLVER.WARMUP_ITERS", solver.WARMUP_ITERS, at_least(0)),
+    ):
+        require(name, value, allowed.text, allowed.holds(value))
+    _check_protocols(wend.PROTOCOLS)
+    most = cfg.TEST.DETECTIONS_PER_IMAGE
+    require(
+        "WEND.MAX_BOXES",
+        wend.MAX_BOXES,
+        f"1 .. TEST.DETECTIONS_PER_IMAGE ({most})",
+        1 <= wend.MAX_BOXES <= most,
+    )
+    if wend.CLASS_PREDICTIONS and not Path(wend.CLASS_PREDICTIONS).is_file():
+        raise MissingFileError(
+            f"config entry WEND.CLASS_PREDICTIONS: there is no file {wend.CLASS_PREDICTIONS}"
+        )
+
+
+def _check_protocols(names: Sequence[str]) -> None:
+    """Raise InputError unless the protocols are known, distinct and at least one."""
+    for name in names:
+        try:
+            get_protocol(str(name))
+        except InputError as error:
+            raise InputError(f"config entry WEND.PROTOCOLS: {error}") from None
+    distinct = len(names) > 0 and len(set(names)) == len(names)
+    require("WEND.PROTOCOLS", names, "distinct protocols, at least one", distinct)
