@@ -1,11 +1,19 @@
 """wend.solver: epochs become iterations, and the head learns at its own rate."""
 
 import pytest
+import torch
 from fvcore.common.config import CfgNode
 
 from wend.config import add_wend_config
-from wend.errors import InputError
-from wend.solver import iterations_per_epoch, lr_factor, resolve_schedule
+from wend.errors import InputError, NonFiniteLossError
+from wend.solver import (
+    describe_non_finite,
+    iterations_per_epoch,
+    lr_factor,
+    optimizer_class,
+    refuse_non_finite,
+    resolve_schedule,
+)
 
 
 def config(epochs=50, batch=256, warmup=0, max_iter=40000) -> CfgNode:
@@ -98,6 +106,10 @@ def test_warm_up_may_end_with_the_last_iteration():
         ("head.cls_score.weight", 2.0),
         ("proposal_generator.rpn_head.conv.weight", 2.0),
         ("roi_heads.box_predictor.cls_score.bias", 2.0),
+        # Deformable DETR: "the linear projections ... are reduced to 0.1" (appendix A)
+        ("transformer.reference_points.weight", 1.0),
+        ("transformer.encoder.layers.0.self_attn.sampling_offsets.bias", 1.0),
+        ("transformer.encoder.layers.0.self_attn.value_proj.bias", 2.0),
         ("head.backbone.weight", 2.0),  # the first part counts
         ("backbone2.conv.weight", 2.0),
     ],
@@ -109,3 +121,43 @@ def test_only_the_pretrained_trunk_learns_at_the_base_rate(parameter, factor):
 def test_the_heads_factor_is_the_given_one():
     assert lr_factor("head.bias", 10.0) == 10.0
     assert lr_factor("backbone.res2.bias", 10.0) == 1.0
+
+
+def solver(**changes) -> CfgNode:
+    cfg = config()
+    cfg.SOLVER = CfgNode({"BASE_LR": 0.5, "WEIGHT_DECAY": 0.25, "MOMENTUM": 0.75, "NESTEROV": True})
+    cfg.WEND.merge_from_other_cfg(CfgNode(changes))
+    return cfg
+
+
+def test_sgd_has_the_configs_momentum():
+    arguments = {"lr": 0.5, "weight_decay": 0.25, "momentum": 0.75, "nesterov": True}
+    assert optimizer_class(solver()) == (torch.optim.SGD, arguments)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_adam_has_the_papers_betas(name):
+    arguments = {"lr": 0.5, "weight_decay": 0.25, "betas": (0.9, 0.999)}
+    assert optimizer_class(solver(OPTIMIZER=name)) == (getattr(torch.optim, name), arguments)
+
+
+LOSSES = {
+    "loss_cls": torch.tensor(1.0, requires_grad=True),
+    "loss_box": torch.tensor(float("nan")),
+    "loss_unsup": torch.tensor(float("inf"), dtype=torch.float16),
+}
+
+
+def test_terms_that_are_no_numbers_are_named_with_the_images():
+    said = describe_non_finite(LOSSES, [7, "a/b.jpg"])
+    assert said == "loss_box is nan, loss_unsup is inf on the images 7, a/b.jpg"
+    assert describe_non_finite({"loss_cls": LOSSES["loss_cls"]}, [7]) == ""
+
+
+def test_every_process_is_told_of_the_one_that_failed():
+    refuse_non_finite(["", ""], "iteration 3")
+    with pytest.raises(
+        NonFiniteLossError,
+        match=r"^iteration 3: process 1: loss is nan on the images 5; the step was not taken\.",
+    ):
+        refuse_non_finite(["", "loss is nan on the images 5"], "iteration 3")

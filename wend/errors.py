@@ -20,6 +20,10 @@ class MissingFileError(InputError, FileNotFoundError):
         return str(self.args[0]) if self.args else ""
 
 
+class NonFiniteLossError(InputError, FloatingPointError):
+    """A loss became NaN or infinite; raised before the optimizer's step."""
+
+
 def some(items: Iterable[object], limit: int = 3) -> str:
     """Write the first ``limit`` items and how many more there are: ``a, b, c and 7 more``."""
     items = [str(item) for item in items]

@@ -1,12 +1,23 @@
-"""The schedule in epochs and the two learning rates, for every engine the same."""
+"""The schedule in epochs, the optimizer, its two learning rates and the check of the losses.
+
+For every engine the same.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+import torch
 from fvcore.common.config import CfgNode
+from torch import Tensor
 
-from wend.errors import InputError
+from wend.errors import InputError, NonFiniteLossError
+
+ADAM_BETAS = (0.9, 0.999)  # paper, appendix A
+# Projections of Deformable DETR that learn at the backbone's rate (paper, appendix A).
+SLOW_PROJECTIONS = ("reference_points", "sampling_offsets")
 
 
 def resolve_schedule(cfg: CfgNode, num_images: int) -> CfgNode:
@@ -50,9 +61,53 @@ def lr_factor(parameter: str, head_lr_factor: float) -> float:
 
     Args:
         parameter: its name in the detector. The backbone's begin with "backbone."; the pyramid's
-            (``fpn...``, ``top_block...`` inside it) are new layers and count as head.
+            (``fpn...``, ``top_block...`` inside it) are new layers and count as head. Deformable
+            DETR's :data:`SLOW_PROJECTIONS` learn at the base rate, as the backbone does.
         head_lr_factor: the head's multiple.
     """
     parts = parameter.split(".")
     in_pyramid = any(part.startswith(("fpn", "top_block")) for part in parts)
-    return 1.0 if parts[0] == "backbone" and not in_pyramid else head_lr_factor
+    in_backbone = parts[0] == "backbone" and not in_pyramid
+    return 1.0 if in_backbone or set(SLOW_PROJECTIONS) & set(parts) else head_lr_factor
+
+
+def optimizer_class(cfg: CfgNode) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """``WEND.OPTIMIZER``'s class and its arguments besides the groups of parameters."""
+    solver, name = cfg.SOLVER, cfg.WEND.OPTIMIZER
+    arguments = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
+    if name == "SGD":
+        arguments |= {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}
+    else:
+        arguments |= {"betas": ADAM_BETAS}
+    return getattr(torch.optim, name), arguments
+
+
+def describe_non_finite(losses: Mapping[str, Tensor], image_ids: Iterable[object]) -> str:
+    """Which terms are NaN or infinite, in which images' batch; empty where all are finite.
+
+    One transfer from the device, however many terms.
+
+    Args:
+        losses: terms by name, each a scalar.
+        image_ids: of the batch that they were computed on.
+    """
+    values = torch.stack([value.detach().float() for value in losses.values()]).tolist()
+    bad = [f"{n} is {v}" for n, v in zip(losses, values, strict=True) if not math.isfinite(v)]
+    if not bad:
+        return ""
+    return f"{', '.join(bad)} on the images {', '.join(map(str, image_ids))}"
+
+
+def refuse_non_finite(found: Iterable[str], where: str) -> None:
+    """Raise NonFiniteLossError if a process found a term that is not finite.
+
+    Args:
+        found: :func:`describe_non_finite` of each process, by rank.
+        where: the iteration, for the message.
+    """
+    bad = [f"process {rank}: {text}" for rank, text in enumerate(found) if text]
+    if bad:
+        raise NonFiniteLossError(
+            f"{where}: {'; '.join(bad)}; the step was not taken. Lower SOLVER.BASE_LR, raise "
+            f"SOLVER.WARMUP_ITERS, or look at these images' pseudo boxes"
+        )

@@ -121,6 +121,15 @@ def test_wrong_checkpoint_in_two_processes_is_an_error_without_a_traceback(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_nan_in_one_of_two_processes_ends_both_with_one_line(toy_root, tmp_path):
+    changes = {"SOLVER.BASE_LR": "1e30", "SOLVER.WARMUP_ITERS": "0"}
+    done = _process(toy_root, tmp_path / "out", "--num-gpus", "2", changes=changes)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "error: iteration 1: process 0: " in done.stderr
+    assert "the step was not taken" in done.stderr
+
+
 WRONG = {
     "MODEL.WEIGHTS /no/such.pth": "config entry MODEL.WEIGHTS: there is no file /no/such.pth",
     "WEND.GAMMA -1.0": "config entry WEND.GAMMA must be finite and >= 0, got -1.0",

@@ -16,6 +16,7 @@ import wend.d2.trainer
 from wend.config import add_wend_config, merge_config
 from wend.d2 import Trainer
 from wend.data.catalog import get_records
+from wend.errors import NonFiniteLossError
 from wend.solver import resolve_schedule
 
 
@@ -249,3 +250,47 @@ def test_training_crops_are_random_and_test_crops_central():
     assert [len(batch) for batch in test] == [1] * 12  # WEND.TEST_BATCH
     assert [b[0]["image_id"] for b in test] == [r.image_id for r in get_records("toy_test")]
     assert {(b[0]["frame"].offset_x, b[0]["frame"].offset_y) for b in test} == {(-4, -4)}
+
+
+def test_loss_that_is_not_finite_ends_the_training_before_the_step(tmp_path, capsys):
+    changes = {"SOLVER.BASE_LR": "1e30", "SOLVER.WARMUP_ITERS": "0"}
+    assert run("detectron2", tmp_path / "out", changes=changes) == 2
+    error = capsys.readouterr().err
+    # one step at this rate, then the second batch's losses are no numbers
+    assert error.startswith("error: iteration 1: process 0: ")
+    assert "loss_fcos_cls is nan" in error or "AssertionError in the losses (bad box" in error
+    assert "on the images " in error
+    assert "the step was not taken. Lower SOLVER.BASE_LR" in error
+
+
+class _Detector(nn.Module):
+    """Puts out the losses that its batch holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch):
+        if batch[0]["loss"] is None:
+            raise FloatingPointError("Predicted boxes contain Inf/NaN.")
+        return {"loss_cls": torch.tensor(1.0), "loss_box": torch.tensor(batch[0]["loss"])}
+
+
+@pytest.mark.usefixtures("_event_storage")
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (math.nan, "process 0: loss_box is nan on the images 8, 3;"),
+        (-math.inf, "process 0: loss_box is -inf on the images 8, 3;"),
+        (None, "FloatingPointError in the losses (Predicted boxes contain Inf/NaN.) on the images"),
+    ],
+)
+def test_guard_names_the_term_and_the_images(loss, said):
+    model = _Detector()
+    wend.d2.trainer.guard_losses(model)
+    assert model([{"image_id": 8, "loss": 0.5}])["loss_box"] == 0.5
+    with pytest.raises(NonFiniteLossError) as error:
+        model([{"image_id": 8, "loss": loss}, {"image_id": 3, "loss": 0.0}])
+    assert said in str(error.value)
+    if loss is not None:
+        assert not math.isfinite(model.eval()([{"image_id": 8, "loss": loss}])["loss_box"])

@@ -22,12 +22,12 @@ from detectron2.engine import (
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
-from torch import nn
+from torch import Tensor, nn
 
 from wend.d2.evaluator import WSOLEvaluator
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.evaluation import CURVE_FILE, append_to_curve
-from wend.solver import lr_factor
+from wend.solver import describe_non_finite, lr_factor, optimizer_class, refuse_non_finite
 from wend.weights import CheckedLoading
 
 logger = logging.getLogger(__name__)
@@ -59,8 +59,40 @@ class LostBoxCounter:
             yield batch
 
 
+def guard_losses(model: nn.Module) -> None:
+    """Make a detector in training end, on every process and before the step, on a loss that is NaN.
+
+    The message names the terms and the images of the batch. NaN in a prediction can also end in an
+    assertion inside fvcore's or Detectron2's losses; that is told in the same way.
+
+    Args:
+        model: takes a batch of :class:`WSOLDatasetMapper`'s dicts and returns loss terms.
+    """
+    forward = model.forward
+
+    def guarded(batch: list[dict[str, Any]]) -> Any:
+        if not model.training:
+            return forward(batch)
+        image_ids = [one["image_id"] for one in batch]
+        losses: dict[str, Tensor] = {}
+        try:
+            losses = forward(batch)
+            found = describe_non_finite(losses, image_ids)
+        except (AssertionError, FloatingPointError) as error:
+            ids = ", ".join(map(str, image_ids))
+            found = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
+        on_any = torch.tensor(float(bool(found)), device=next(model.parameters()).device)
+        if comm.get_world_size() > 1:
+            torch.distributed.all_reduce(on_any)
+        if on_any:
+            refuse_non_finite(comm.all_gather(found), f"iteration {get_event_storage().iter}")
+        return losses
+
+    model.forward = guarded
+
+
 class Trainer(DefaultTrainer):
-    """SGD, the head at ``WEND.HEAD_LR_FACTOR`` times the backbone's rate, evaluation by epochs.
+    """The head at ``WEND.HEAD_LR_FACTOR`` times the backbone's rate, evaluation by epochs.
 
     Args:
         cfg: its schedule in iterations (:func:`wend.solver.resolve_schedule`).
@@ -71,6 +103,7 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
+        guard_losses(model)
         optimizer = self.build_optimizer(cfg, model)
         self.loader = LostBoxCounter(self.build_train_loader(cfg))
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
@@ -119,7 +152,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """SGD with two learning rates."""
+        """``WEND.OPTIMIZER`` with two learning rates; frozen parameters are left out."""
         factor = cfg.WEND.HEAD_LR_FACTOR
         params = get_default_optimizer_params(
             model,
@@ -129,14 +162,8 @@ class Trainer(DefaultTrainer):
             weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
             lr_factor_func=lambda name: lr_factor(name, factor),
         )
-        sgd = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
-        return sgd(
-            params,
-            lr=cfg.SOLVER.BASE_LR,
-            momentum=cfg.SOLVER.MOMENTUM,
-            nesterov=cfg.SOLVER.NESTEROV,
-            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-        )
+        optimizer, arguments = optimizer_class(cfg)
+        return maybe_add_gradient_clipping(cfg, optimizer)(params, **arguments)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from wend.evaluation import CURVE_FILE, Evaluation, append_to_curve
 from wend.records import Detections
-from wend.solver import lr_factor
+from wend.solver import describe_non_finite, lr_factor, optimizer_class, refuse_non_finite
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.weights import CheckedLoading
 
@@ -47,8 +47,8 @@ class TVCheckpointer(CheckedLoading, _PickleCheckpointer):
     """fvcore's checkpointer that also reads Detectron2's ``.pkl`` and refuses a wrong file."""
 
 
-def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.SGD:
-    """SGD; the head at WEND.HEAD_LR_FACTOR times the backbone's rate."""
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """``WEND.OPTIMIZER``; the head at WEND.HEAD_LR_FACTOR times the backbone's rate."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for module_name, module in model.named_modules():
         is_norm = isinstance(module, NORM_LAYERS)
@@ -57,13 +57,13 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.SGD:
             if parameter.requires_grad:
                 factor = lr_factor(f"{module_name}.{name}", cfg.WEND.HEAD_LR_FACTOR)
                 groups.setdefault((factor, decay), []).append(parameter)
-    return torch.optim.SGD(
+    optimizer, arguments = optimizer_class(cfg)
+    return optimizer(
         [
             {"params": parameters, "lr": cfg.SOLVER.BASE_LR * factor, "weight_decay": decay}
             for (factor, decay), parameters in groups.items()
         ],
-        momentum=cfg.SOLVER.MOMENTUM,
-        nesterov=cfg.SOLVER.NESTEROV,
+        **arguments,
     )
 
 
@@ -110,7 +110,7 @@ class Trainer:
         if resumes:
             self.start_iter = extra["iteration"] + 1
 
-    def _step(self, batch: list[Example]) -> dict[str, float]:
+    def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
         device, label = self.cfg.MODEL.DEVICE, self.model.foreground_label
         images = [one.image.to(device) for one in batch]
         targets = [
@@ -123,10 +123,9 @@ class Trainer:
         self.num_lost += sum(one.num_lost for one in batch)
         self.num_boxes += sum(one.num_lost + len(one.boxes) for one in batch)
         losses = self.model(images, targets)
+        found = describe_non_finite(losses, [one.image_id for one in batch])
+        refuse_non_finite([found], f"iteration {iteration}")
         total = sum(losses.values())
-        if not torch.isfinite(total):
-            values = {name: value.item() for name, value in losses.items()}
-            raise FloatingPointError(f"the loss is not finite: {values}; lower SOLVER.BASE_LR?")
         self.optimizer.zero_grad()
         total.backward()
         self.optimizer.step()
@@ -146,7 +145,7 @@ class Trainer:
         start = time.perf_counter()
         results = self._evaluate(max_iter) if self.start_iter >= max_iter else {}
         for iteration in range(self.start_iter, max_iter):
-            values = self._step(next(batches))
+            values = self._step(iteration, next(batches))
             done = iteration + 1 - self.start_iter
             if done % LOG_PERIOD == 0 or iteration + 1 == max_iter:
                 self._log(iteration, values, (time.perf_counter() - start) / done)
