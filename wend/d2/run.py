@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,11 +35,17 @@ REGISTRIES = {
 }
 
 
-def setup_config(args: argparse.Namespace) -> CfgNode:
-    """Detectron2's config with the ``WEND`` node, the YAML and the overrides; checked, frozen."""
+def read_config(config_file: str, opts: Sequence[str]) -> CfgNode:
+    """Detectron2's config with the ``WEND`` node, a YAML and ``KEY VALUE`` overrides."""
     cfg = get_cfg()
     add_wend_config(cfg)
-    merge_config(cfg, args.config_file, args.opts, "Neither Detectron2 nor WEND has such an entry")
+    merge_config(cfg, config_file, opts, "Neither Detectron2 nor WEND has such an entry")
+    return cfg
+
+
+def setup_config(args: argparse.Namespace) -> CfgNode:
+    """The run's config; checked, frozen."""
+    cfg = read_config(args.config_file, args.opts)
     check_model(cfg)
     return prepare(cfg, args)
 

@@ -165,7 +165,8 @@ class Trainer:
             "eta: %s  iter: %d  %s  time: %.3f  lr: %.4g", eta, iteration, losses, seconds, rate
         )
         with open(Path(self.cfg.OUTPUT_DIR) / "metrics.json", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"iteration": iteration, "lr": rate, **values}) + "\n")
+            line = {"iteration": iteration, "lr": rate, "time": seconds, **values}
+            file.write(json.dumps(line) + "\n")
 
     def _evaluate(self, iteration: int) -> dict[str, dict[str, dict[str, float]]]:
         cfg = self.cfg

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,17 +21,22 @@ from wend.tv.models import build_model
 logger = logging.getLogger(__name__)
 
 
+def read_config(config_file: str, opts: Sequence[str]) -> CfgNode:
+    """The engine's config with a YAML and ``KEY VALUE`` overrides."""
+    cfg = get_cfg()
+    merge_config(cfg, config_file, opts, ONLY_DETECTRON2)
+    check_supported(cfg)
+    return cfg
+
+
 def setup_config(args: argparse.Namespace) -> CfgNode:
-    """The engine's config with the YAML and the overrides; checked, frozen."""
+    """The run's config; checked, frozen."""
     if args.num_gpus > 1 or args.num_machines > 1:
         raise InputError(
             "--num-gpus, --num-machines: the torchvision engine runs one process; several need "
             "--engine detectron2"
         )
-    cfg = get_cfg()
-    merge_config(cfg, args.config_file, args.opts, ONLY_DETECTRON2)
-    check_supported(cfg)
-    return prepare(cfg, args)
+    return prepare(read_config(args.config_file, args.opts), args)
 
 
 def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:

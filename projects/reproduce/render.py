@@ -1,0 +1,129 @@
+"""Finished runs -> tables: mean and standard deviation over seeds, beside the paper's figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from plan import CONFIGS, Row, Run
+from runs import is_finished
+from tabulate import tabulate
+
+from wend.files import atomic_write, read_json
+
+PROTOCOLS = ("psol-crop224", "original")  # the paper's, and the one without a crop
+METRICS = {
+    "top1_loc": "Top-1",
+    "top5_loc": "Top-5",
+    "top5_loc_multi": "Top-5 multi",
+    "gt_known_loc": "GT-known",
+    "gt_known_loc_multi": "GT-known multi",
+}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over the seeds of a config.
+
+    Attributes:
+        values: per cent, one a seed.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """In per cent."""
+        return mean(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation (n - 1) in per cent; None for one seed."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" + (f" ± {self.sd:.2f}" if self.sd is not None else "")
+
+
+def collect(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
+    """Protocol -> metric -> values of the finished runs of one row."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in filter(is_finished, runs):
+        metrics = read_json(run.folder / "inference" / run.test_set / "metrics.json", "metrics")
+        for protocol in PROTOCOLS:
+            for name in METRICS:
+                if name in metrics.get(protocol, {}):
+                    values = found.setdefault(protocol, {}).setdefault(name, [])
+                    values.append(metrics[protocol][name])
+    return {
+        protocol: {name: Spread(tuple(values)) for name, values in by_name.items()}
+        for protocol, by_name in found.items()
+    }
+
+
+def markdown(plan: Mapping[Row, Sequence[Run]], title: str) -> str:
+    """A table for each data set: ours under both protocols, the paper's figure in brackets."""
+    parts = [f"### {title}"]
+    for data in dict.fromkeys(row.data for row in plan):
+        rows = {row: collect(runs) for row, runs in plan.items() if row.data == data}
+        shown = [
+            name
+            for name in METRICS
+            if any(name in by_name for found in rows.values() for by_name in found.values())
+        ] or ["gt_known_loc", "gt_known_loc_multi"]
+        header = ["", "backbone", "seeds"]
+        header += [f"{METRICS[name]} ({protocol})" for protocol in PROTOCOLS for name in shown]
+        header += [f"paper: {METRICS[name]}" for name in shown]
+        body = [_line(row, found, shown) for row, found in rows.items()]
+        parts += [f"**{data}**", tabulate(body, header, tablefmt="github", disable_numparse=True)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(row: Row, found: Mapping[str, Mapping[str, Spread]], shown: Sequence[str]) -> list[str]:
+    first = next((s for by_name in found.values() for s in by_name.values()), None)
+    line = [row.label, row.backbone, str(len(first.values)) if first else "not run"]
+    for protocol in PROTOCOLS:
+        line += [str(found.get(protocol, {}).get(name, "-")) for name in shown]
+    return line + [f"{row.paper[name]:.2f}" if name in row.paper else "-" for name in shown]
+
+
+CSV_HEADER = (
+    *("data", "label", "backbone", "config", "protocol", "metric", "seeds", "mean", "sd"),
+    *("paper", "difference", "values"),
+)
+
+
+def as_csv(plan: Mapping[Row, Sequence[Run]]) -> str:
+    """One line for each row, protocol and metric; a row without a finished run has seeds 0."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_HEADER)
+    for row, runs in plan.items():
+        config = row.config_file.relative_to(CONFIGS).as_posix()
+        lead = [row.data, row.label, row.backbone, config]
+        found = collect(runs)
+        if not found:
+            writer.writerow([*lead, "", "", 0, "", "", "", "", ""])
+        for protocol, by_name in found.items():
+            for name, spread in by_name.items():
+                paper = row.paper.get(name) if protocol == PROTOCOLS[0] else None
+                writer.writerow(
+                    [
+                        *(*lead, protocol, name, len(spread.values), f"{spread.mean:.4f}"),
+                        "" if spread.sd is None else f"{spread.sd:.4f}",
+                        *(("", "") if paper is None else (paper, f"{spread.mean - paper:.4f}")),
+                        " ".join(f"{value:.4f}" for value in spread.values),
+                    ]
+                )
+    return text.getvalue()
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(text)

@@ -1,0 +1,210 @@
+"""The paper's tables and figures, and a study of noise, with one command each.
+
+python projects/reproduce/run.py table 2 --data CUB --weights R50=R-50.pth D161=densenet161.pth
+python projects/reproduce/run.py table 2 10 12 --toy --jobs 2
+python projects/reproduce/run.py figure 3 --toy
+python projects/reproduce/run.py study noise --jobs 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import figures
+import noise
+import render
+from plan import (
+    DATA,
+    HERE,
+    Row,
+    Run,
+    as_toy,
+    figure_rows,
+    plan_runs,
+    read_yaml,
+    table_rows,
+    with_overrides,
+    with_weights,
+)
+from runs import estimate, run_all, sample_seconds, unique
+
+from wend.data.toy import ToyConfig, write_toy
+from wend.errors import InputError
+
+Plan = Mapping[Row, Sequence[Run]]
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["table", "figure", "study"])
+    parser.add_argument("which", nargs="+", help="numbers of tables or figures, or 'noise'")
+    parser.add_argument("--toy", action="store_true", help="on toy data, small scale")
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--seeds", nargs="+", type=int, help="default: 0 1 2 on toy data, else 0")
+    parser.add_argument("--output", type=Path, default=Path("output/reproduce"))
+    parser.add_argument("--print-only", action="store_true", help="print the commands to run")
+    parser.add_argument("--collect-only", action="store_true", help="tables of what is finished")
+    parser.add_argument("--weights", nargs="+", default=[], metavar="NAME=FILE")
+    parser.add_argument("--from-scratch", action="store_true", help="without any weights")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    parser.add_argument("--engine", default="auto", choices=["auto", "detectron2", "torchvision"])
+    parser.add_argument("--num-gpus", type=int, default=1)
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every run"
+    )
+    args = parser.parse_args(argv)
+    toy = args.toy or args.what == "study"
+    args.seeds = args.seeds or ([0, 1, 2] if toy else [0])
+    return args
+
+
+def toy_config(toy: Mapping[str, Any]) -> ToyConfig:
+    """The toy set of ``--toy``."""
+    return ToyConfig(num_train=toy["train_images"], num_test=toy["test_images"])
+
+
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """NAME=VALUE texts as a mapping."""
+    for text in texts:
+        if "=" not in text:
+            raise InputError(f"{option} {text}: expected NAME=VALUE")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def prepare_rows(
+    args: argparse.Namespace, rows: Sequence[Row], toy: Mapping[str, Any]
+) -> list[Row]:
+    """Rows at the scale that was asked for, with their weights and the user's overrides."""
+    if args.toy:
+        root = args.output / "data"
+        root.mkdir(parents=True, exist_ok=True)
+        write_toy(
+            root / "toy", ToyConfig(num_train=toy["train_images"], num_test=toy["test_images"])
+        )
+        rows = [as_toy(row, toy, root) for row in rows]
+    elif not args.from_scratch:
+        files = pairs(args.weights, "--weights")
+        if args.print_only:
+            files = {row.weights: files.get(row.weights, f"{row.weights}.pth") for row in rows}
+        rows = [with_weights(row, files) for row in rows]
+    changes = pairs(args.set, "--set")
+    return [with_overrides(row, changes) for row in rows]
+
+
+def plans(args: argparse.Namespace) -> dict[str, tuple[str, Plan]]:
+    """Name of the result's files -> its title and its rows with their runs."""
+    tables, toy = read_yaml(HERE / "tables.yaml"), read_yaml(HERE / "toy.yaml")
+    plan = partial(
+        plan_runs, seeds=args.seeds, output=args.output, engine=args.engine, num_gpus=args.num_gpus
+    )
+    suffix = "_toy" if args.toy else ""
+    if args.what == "study":
+        return _noise_plans(args, toy, plan)
+    found: dict[str, tuple[str, Plan]] = {}
+    for text in args.which:
+        if not text.isdecimal():
+            raise InputError(f"{args.what} {text}: expected a number")
+        number = int(text)
+        if args.what == "table":
+            data = args.data[:1] if args.toy else args.data
+            rows = table_rows(tables, number, data) or table_rows(tables, number, DATA)
+            title = f"Table {number}: {tables['tables'][number]['title']}"
+        else:
+            rows = figure_rows(tables, number)
+            title = f"Figure {number}: {tables['figures'][number]['title']}"
+        rows = prepare_rows(args, rows, toy)
+        if args.what == "figure" and args.toy:
+            rows = [with_overrides(row, toy["figure"]) for row in rows]
+        found[f"{args.what}{number}{suffix}"] = (title, plan(rows))
+    return found
+
+
+def _noise_plans(args: argparse.Namespace, toy: Mapping[str, Any], plan) -> dict[str, tuple]:
+    if args.which != ["noise"]:
+        raise InputError(f"study {' '.join(args.which)}: there is: noise")
+    found = {}
+    for share in noise.SHARES:
+        root, summary = noise.make_data(args.output / "data", share, toy)
+        right = 100 * summary["train"]["pseudo_box_accuracy"]
+        title = f"{100 * share:.0f} % disturbed, {right:.1f} % with IoU > 0.5"
+        changes = pairs(args.set, "--set")
+        rows = [with_overrides(row, changes) for row in noise.rows(share, toy, root)]
+        found[f"noise{round(100 * share):02d}"] = (title, plan(rows))
+    return found
+
+
+def show(args: argparse.Namespace, found: Mapping[str, tuple[str, Plan]]) -> None:
+    """Write and print what the finished runs say."""
+    results = args.output / "results"
+    for name, (title, plan) in found.items():
+        if args.what == "figure":
+            curves = figures.curves(plan, render.PROTOCOLS[0])
+            figures.plot(results / f"{name}.png", curves, title, "epoch")
+            render.write(results / f"{name}.csv", figures.curve_csv(curves, "epoch"))
+        else:
+            text = render.markdown(plan, title)
+            print(f"\n{text}")
+            render.write(results / f"{name}.md", text)
+            render.write(results / f"{name}.csv", render.as_csv(plan))
+    if args.what == "study":
+        _show_noise(results, found)
+    print(f"written: {', '.join(str(path) for path in sorted(results.glob('*')))}")
+
+
+def _show_noise(results: Path, found: Mapping[str, tuple[str, Plan]]) -> None:
+    for protocol in render.PROTOCOLS:
+        lines: dict[str, list] = {label: [] for label in noise.METHODS}
+        for share, (_, plan) in zip(noise.SHARES, found.values(), strict=True):
+            for row, runs in plan.items():
+                spread = render.collect(runs).get(protocol, {}).get("gt_known_loc")
+                if spread:
+                    point = (100 * share, spread.mean, spread.sd or 0.0, len(spread.values))
+                    lines[row.label].append(point)
+        title = f"Toy data, {protocol}: mean and one standard deviation over seeds"
+        figures.plot(results / f"noise_{protocol}.png", lines, title, "disturbed boxes (%)")
+        render.write(results / f"noise_{protocol}.csv", figures.curve_csv(lines, "disturbed"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, collect, write; 1: a run failed, 2: the user's input is wrong."""
+    args = parse(argv)
+    try:
+        found = plans(args)
+        runs = unique(run for _, plan in found.values() for each in plan.values() for run in each)
+        if args.print_only:
+            for run in runs:
+                print(run.command())
+            return 0
+        failures = []
+        if not args.collect_only:
+            if args.toy or args.what == "study":
+                sample = partial(sample_seconds, threads=args.threads)
+                expected, _ = estimate(runs, args.jobs, sample)
+                print(f"expected: {timedelta(seconds=round(expected))} for {len(runs)} runs")
+            start = monotonic()
+            failures = run_all(runs, args.jobs, args.threads)
+            print(f"took {timedelta(seconds=round(monotonic() - start))}")
+        show(args, found)
+        for failure in failures:
+            print(f"\n{failure.run.command()}\nended with status {failure.status}:\n{failure.tail}")
+        return 1 if failures else 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
