@@ -1,0 +1,338 @@
+"""projects/reproduce: rows -> runs -> tables, against figures worked out by hand."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from engine_runs import CONFIGS, REPOSITORY, kept_logging
+
+PROJECT = REPOSITORY / "projects" / "reproduce"
+sys.path.insert(0, str(PROJECT))
+
+import figures  # noqa: E402
+import noise  # noqa: E402
+import plan  # noqa: E402
+import render  # noqa: E402
+import run as command  # noqa: E402
+import runs  # noqa: E402
+
+from wend.data.toy import ToyConfig  # noqa: E402
+from wend.errors import InputError  # noqa: E402
+from wend.train import make_parser  # noqa: E402
+
+TABLES = yaml.safe_load((PROJECT / "tables.yaml").read_text())
+TOY = yaml.safe_load((PROJECT / "toy.yaml").read_text())
+# torchvision has FCOS, Faster R-CNN and SCR: enough for these tests on every machine
+ENGINE = "torchvision"
+
+
+def row(config="CUB/fcos_R50.yaml", label="FCOS", **more):
+    fields = {"backbone": "ResNet50", "data": "CUB", "paper": {"gt_known_loc": 94.24}}
+    return plan.Row(label, config_file=CONFIGS / config, **{**fields, **more})
+
+
+def planned(rows, tmp_path, seeds=(0, 1)):
+    return plan.plan_runs(rows, seeds, tmp_path, engine=ENGINE)
+
+
+def finish(one, values, seconds=10.0):
+    """Leave what a finished run leaves."""
+    metrics = {name: {"gt_known_loc": value} for name, value in values.items()}
+    folder = one.folder / "inference" / one.test_set
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    note = {"key": one.key, "seconds": seconds}
+    (one.folder / runs.FINISHED).write_text(json.dumps(note))
+
+
+# ---- the paper's tables as data ----
+
+
+def test_every_config_of_the_tables_exists_and_each_has_a_figure_of_the_paper():
+    count = 0
+    for number in TABLES["tables"]:
+        for one in plan.table_rows(TABLES, number, plan.DATA):
+            assert one.config_file.is_file()
+            assert one.paper
+            count += 1
+    # 24 + 6 + 7 + 20 + 8 + 7 + 5 + 6 + 3 + 5 rows of tables 2, 3, 4, 6, 7, 8, 9, 10, 11, 12
+    assert count == 91
+    assert set(TABLES["tables"]) == {2, 3, 4, 6, 7, 8, 9, 10, 11, 12}
+
+
+def test_published_figures_are_those_of_the_paper():
+    found = {one.label: one for one in plan.table_rows(TABLES, 2, ["CUB"])}
+    # facts.md: CLN + WE 84.15 / 93.98 94.25 / 95.91 96.19
+    assert list(found["CLN + WE"].paper.values()) == [84.15, 93.98, 94.25, 95.91, 96.19]
+    assert found["C2AM (SCR)"].paper == {
+        **{"top1_loc": 81.28, "top5_loc": 90.69, "gt_known_loc": 92.48}
+    }
+
+
+def test_every_ablation_config_is_a_row_of_a_table():
+    used = {
+        CONFIGS / name
+        for table in TABLES["tables"].values()
+        for one in table["rows"]
+        for name in one["config"].values()
+    }
+    assert set((CONFIGS / "ablation").rglob("*.yaml")) <= used
+
+
+@pytest.mark.parametrize(
+    ("config", "entry", "value"),
+    [
+        ("table3/gamma2_alpha0.25.yaml", ("WEND", "GAMMA"), 2.0),
+        ("table3/gamma2_alpha0.25.yaml", ("WEND", "ALPHA"), 0.25),
+        ("table3/gamma2_alpha0.25.yaml", ("WEND", "ETA"), 1.0),
+        ("table4/eta0.0625.yaml", ("WEND", "ETA"), 0.0625),
+        ("table6/CUB/fcos_R50_we.yaml", ("MODEL", "BACKBONE", "FREEZE_AT"), 5),
+        ("table8/eta0.015625.yaml", ("WEND", "ETA"), 0.015625),
+        ("table8/eta0.015625.yaml", ("WEND", "GAMMA"), 4.0),
+        ("table8/eta0.015625.yaml", ("WEND", "EPOCHS"), 10),
+        ("table9/tau0.4.yaml", ("WEND", "TAU2"), 0.4),
+        ("table10/entropy_ImageNet.yaml", ("WEND", "LOSS"), "entropy"),
+        ("table10/entropy_ImageNet.yaml", ("WEND", "ETA"), 0.03125),
+        ("table12/ratio1_4.yaml", ("MODEL", "ROI_HEADS", "POSITIVE_FRACTION"), 0.2),
+        ("table12/ratio2_3.yaml", ("MODEL", "ROI_HEADS", "POSITIVE_FRACTION"), 0.4),
+    ],
+)
+def test_ablation_config_says_what_its_row_says(config, entry, value):
+    from fvcore.common.config import CfgNode
+
+    node = CfgNode.load_yaml_with_base(str(CONFIGS / "ablation" / config))
+    for part in entry:
+        node = node[part]
+    assert node == value
+
+
+# ---- runs ----
+
+
+def test_rows_that_say_the_same_share_their_runs_and_others_do_not(tmp_path):
+    # ratio 1:1 is the sampling of the base config
+    rows = [
+        row("CUB/fcos_R50_we.yaml"),
+        row("CUB/fcos_R50.yaml", overrides={"WEND.LOSS": "weighted_entropy", "WEND.ETA": "0.125"}),
+        row("CUB/fcos_R50.yaml"),
+        row("CUB/fcos_R50.yaml", overrides={"WEND.ETA": "0.5"}),
+    ]
+    keys = [each[0].key for each in planned(rows, tmp_path).values()]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+    folders = [each[0].folder for each in planned(rows, tmp_path).values()]
+    assert folders[0] == folders[1]
+    assert len(set(folders)) == 3  # also where the YAML is the same
+    assert folders[0] == tmp_path / "CUB" / "fcos_R50_we" / "seed0"
+
+
+def test_the_seed_changes_the_folder_and_the_command_alone(tmp_path):
+    zero, one = next(iter(planned([row()], tmp_path).values()))
+    assert zero.key == one.key
+    assert zero.folder != one.folder
+    assert [t for t in zero.arguments() if "seed" not in t] != one.arguments()
+
+
+def test_command_can_be_given_to_a_shell(tmp_path):
+    odd = row(overrides={"MODEL.WEIGHTS": "my file's weights.pth", "DATASETS.TEST": "('a',)"})
+    one = plan.plan_runs([odd], [3], tmp_path / "out put", engine=ENGINE)[odd][0]
+    words = shlex.split(one.command())
+    args = make_parser().parse_args(words[2:])
+    assert Path(args.config_file).resolve() == CONFIGS / "CUB" / "fcos_R50.yaml"
+    assert args.resume
+    pairs = dict(zip(args.opts[::2], args.opts[1::2], strict=True))
+    assert pairs["MODEL.WEIGHTS"] == "my file's weights.pth"
+    assert pairs["SEED"] == "3"
+    assert Path(pairs["OUTPUT_DIR"]) == one.folder
+
+
+def test_finished_runs_are_known_and_anothers_folder_is_refused(tmp_path):
+    done, open_ = next(iter(planned([row()], tmp_path).values()))
+    finish(done, {"original": 50.0})
+    assert runs.is_finished(done)
+    assert not runs.is_finished(open_)
+    other = row(overrides={"WEND.ETA": "0.5"}, name=done.name)
+    (changed, *_) = planned([other], tmp_path)[other]
+    assert changed.folder == done.folder
+    with pytest.raises(InputError, match="holds a run of another config"):
+        runs.is_finished(changed)
+
+
+def write_metrics(arguments, log, threads):
+    """Stands in for a training, in a child."""
+    pairs = dict(zip(arguments[-4::2], arguments[-3::2], strict=True))
+    Path(log).write_text(f"threads {threads}\n" + "line\n" * 20 + "the last line\n")
+    if pairs["SEED"] == "1":
+        sys.exit(5)
+
+
+def test_only_open_runs_are_done_and_failures_do_not_stop_the_others(tmp_path):
+    wanted = next(iter(planned([row()], tmp_path, seeds=(0, 1, 2, 3)).values()))
+    finish(wanted[0], {"original": 50.0})
+    lines = []
+    (failure,) = runs.run_all(wanted, 2, 1, lines.append, write_metrics)
+    assert failure.run is wanted[1]
+    assert failure.status == 5
+    assert failure.tail.splitlines()[-1] == "the last line"
+    assert len(failure.tail.splitlines()) == runs.LAST_LINES
+    assert [runs.is_finished(one) for one in wanted] == [True, False, True, True]
+    assert lines[0] == "4 runs: 1 finished already, 3 to do"
+    assert not (wanted[0].folder / runs.LOG).exists()
+    assert len(lines) == 4
+    again = []
+    runs.run_all(wanted, 2, 1, again.append, write_metrics)
+    assert again[0] == "4 runs: 3 finished already, 1 to do"
+
+
+def test_expected_time_counts_open_runs_and_samples_each_config_once(tmp_path):
+    rows = [row(), row(overrides={"WEND.ETA": "0.5"})]
+    plan_ = planned(rows, tmp_path, seeds=(0, 1, 2))
+    wanted = [one for each in plan_.values() for one in each]
+    finish(wanted[0], {}, seconds=40.0)
+    sampled = []
+
+    def sample(one):
+        sampled.append(one.key)
+        return 100.0
+
+    seconds, _ = runs.estimate(wanted, 2, sample)
+    assert sampled == [wanted[3].key]
+    assert seconds == (2 * 40 + 3 * 100) / 2
+
+
+# ---- tables ----
+
+
+def test_table_has_mean_sd_and_the_papers_figure(tmp_path):
+    rows = [row(), row("CUB/scr_R50.yaml", "SCR", paper={"gt_known_loc": 92.48})]
+    plan_ = planned(rows, tmp_path, seeds=(0, 1, 2))
+    for one, value in zip(plan_[rows[0]], (90.0, 92.0, 97.0), strict=True):
+        finish(one, {"psol-crop224": value, "original": value - 1})
+    # mean 93; sd = sqrt((9 + 1 + 16) / 2) = 3.6056
+    text = render.markdown(plan_, "Table")
+    (line,) = [line for line in text.splitlines() if line.startswith("| FCOS")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["FCOS", "ResNet50", "3", "93.00 ± 3.61", "92.00 ± 3.61", "94.24"]
+    (missing,) = [line for line in text.splitlines() if line.startswith("| SCR")]
+    assert "not run" in missing
+    lines = render.as_csv(plan_).splitlines()
+    assert lines[1] == (
+        "CUB,FCOS,ResNet50,CUB/fcos_R50.yaml,psol-crop224,gt_known_loc,3,93.0000,3.6056,94.24,"
+        "-1.2400,90.0000 92.0000 97.0000"
+    )
+    assert lines[2].split(",")[9] == ""  # the paper's protocol alone is compared with the paper
+    assert lines[3] == "CUB,SCR,ResNet50,CUB/scr_R50.yaml,,,0,,,,,"
+
+
+def test_one_seed_has_no_spread():
+    assert str(render.Spread((50.0,))) == "50.00"
+    assert render.Spread((50.0,)).sd is None
+
+
+def test_curves_are_means_over_seeds(tmp_path):
+    one = row()
+    plan_ = planned([one], tmp_path)
+    for each, values in zip(plan_[one], ((10.0, 30.0), (20.0, 50.0)), strict=True):
+        finish(each, {})
+        lines = [
+            f"{i},{i},{each.test_set},original,gt_known_loc,{v}" for i, v in enumerate(values, 1)
+        ]
+        text = "\n".join(["iteration,epoch,dataset,protocol,metric,value", *lines, ""])
+        (each.folder / "curve.csv").write_text(text)
+    found = figures.curves(plan_, "original")
+    # sd of (10, 20) = 7.0711, of (30, 50) = 14.1421
+    assert found["FCOS"] == [
+        (1, 15.0, pytest.approx(7.0711, abs=1e-4), 2),
+        (2, 40.0, pytest.approx(14.1421, abs=1e-4), 2),
+    ]
+    assert figures.curves(plan_, "psol-crop224") == {"FCOS": []}
+
+
+# ---- noise ----
+
+
+@pytest.mark.parametrize("share", noise.SHARES)
+def test_noise_keeps_the_proportions_of_its_kinds(share):
+    config, default = noise.noisy_config(share, 10, 5), ToyConfig()
+    assert config.part + config.shift + config.wrong_place + config.merge == pytest.approx(share)
+    # the default's 0.15 : 0.12 : 0.08 : 0.13
+    assert config.part * 12 == pytest.approx(config.shift * 15)
+    assert config.wrong_place * 13 == pytest.approx(config.merge * 8)
+    assert (config.seed, config.image_size) == (default.seed, default.image_size)
+
+
+def test_methods_differ_in_the_loss_alone(tmp_path):
+    rows = noise.rows(0.4, TOY, tmp_path)
+    seen = [(one.overrides.get("WEND.LOSS", "none"), one.overrides.get("WEND.ETA")) for one in rows]
+    assert seen == [
+        *(("none", None), ("none", "1.0"), ("none", "0.125"), ("entropy", "1.0")),
+        *(("entropy", "0.125"), ("weighted_entropy", "1.0"), ("weighted_entropy", "0.125")),
+    ]
+    common = [
+        {k: v for k, v in one.overrides.items() if not k.startswith("WEND.") or "SIZE" in k}
+        for one in rows
+    ]
+    assert all(one == common[0] for one in common)
+
+
+# ---- the command ----
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["table", "99"], "error: table 99: there are 2, 3, 4, 6, 7"),
+        (["table", "two"], "error: table two: expected a number"),
+        (["figure", "9"], "error: figure 9: there are 3, 4"),
+        (["study", "dust"], "error: study dust: there is: noise"),
+        (["table", "9"], "error: tau0.1.yaml starts from the weights 'D161': give --weights D161="),
+        (["table", "9", "--weights", "D161"], "error: --weights D161: expected NAME=VALUE"),
+    ],
+)
+def test_wrong_input_is_one_line(argv, message, tmp_path, capsys):
+    assert command.main([*argv, "--output", str(tmp_path), "--engine", ENGINE]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+
+
+def test_two_rows_from_the_command_to_the_table(tmp_path, monkeypatch, capfd):
+    small = {**TOY, "train_images": 16, "test_images": 6}
+    monkeypatch.setattr(command, "read_yaml", {"tables.yaml": _two_rows(), "toy.yaml": small}.get)
+    monkeypatch.setattr(command, "HERE", _Names())
+    monkeypatch.setattr(runs, "SAMPLE_ITERATIONS", 20)
+    argv = ["table", "2", "--toy", "--seeds", "0", "--output", str(tmp_path), "--set"]
+    argv += ["SOLVER.MAX_ITER=20", "SOLVER.WARMUP_ITERS=1", "SOLVER.IMS_PER_BATCH=4"]
+    with kept_logging():
+        assert command.main(argv) == 0
+    out = capfd.readouterr().out
+    assert "expected: " in out
+    assert "2 runs: 0 finished already, 2 to do" in out
+    table = (tmp_path / "results" / "table2_toy.md").read_text()
+    for label in ("SCR", "FCOS"):
+        (line,) = [line for line in table.splitlines() if line.startswith(f"| {label} ")]
+        assert line.split("|")[3].strip() == "1"
+    with kept_logging():
+        assert command.main(argv) == 0
+    assert "2 runs: 2 finished already, 0 to do" in capfd.readouterr().out
+
+
+class _Names:
+    """``HERE / name`` is the name."""
+
+    def __truediv__(self, name):
+        return name
+
+
+def _two_rows():
+    def one(label, config):
+        return {
+            **{"label": label, "backbone": "ResNet50", "weights": "R50"},
+            **{"config": {"CUB": config}, "paper": {"CUB": [None, None, None, 90.0, None]}},
+        }
+
+    rows = [one("SCR", "CUB/scr_R50.yaml"), one("FCOS", "CUB/fcos_R50.yaml")]
+    return {"metrics": TABLES["metrics"], "tables": {2: {"title": "Two", "rows": rows}}}
