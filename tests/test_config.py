@@ -9,6 +9,8 @@ from wend.config import add_wend_config, check_config, localization_loss, merge_
 from wend.errors import InputError, MissingFileError
 from wend.losses import LocalizationLoss
 
+# Detectron2's names
+SAMPLES = {"POSITIVE_FRACTION": 0.5, "BATCH_SIZE_PER_IMAGE": 32, "IOU_THRESHOLDS": [0.3, 0.7]}
 NAN, INF = float("nan"), float("inf")
 
 
@@ -18,6 +20,7 @@ def config(*changes) -> CfgNode:
         {
             "SOLVER": {"MAX_ITER": 40000, "BASE_LR": 0.001, "IMS_PER_BATCH": 16, "WARMUP_ITERS": 0},
             "TEST": {"DETECTIONS_PER_IMAGE": 100},
+            "MODEL": {"RPN": SAMPLES, "ROI_HEADS": SAMPLES},
         }
     )
     add_wend_config(cfg)
@@ -77,6 +80,7 @@ RANGES = [
     ("WEND.FCOS.REDUCE_DIM", [-1], [0, 256]),
     ("WEND.SCR.HIDDEN_DIM", [0], [1]),
     ("WEND.SCR.LOSS", ["mse", ""], ["l2", "l1", "smooth_l1"]),
+    ("WEND.SCR.LOSS_WEIGHT", [0.0, -1.0, NAN, INF], [0.001]),
     ("WEND.CLN.OBJECTNESS_IOU", [0.0, 1.0, NAN], [0.001, 0.999]),
     ("WEND.CLN.RPN_LOC_WEIGHT", [-0.1, NAN, INF], [0.0]),
     ("WEND.CLN.RPN_OBJECTNESS_WEIGHT", [-0.1, NAN, INF], [0.0]),
@@ -86,10 +90,11 @@ RANGES = [
     *[
         (f"WEND.DETR.{name}", [least - 1], [least])
         for name, least in (
-            *(("NUM_FEATURE_LEVELS", 1), ("NUM_QUERIES", 1), ("HIDDEN_DIM", 2), ("NUM_HEADS", 1)),
+            *(("NUM_FEATURE_LEVELS", 1), ("NUM_QUERIES", 1), ("NUM_HEADS", 1)),
             *(("NUM_POINTS", 1), ("ENC_LAYERS", 1), ("DEC_LAYERS", 1), ("FFN_DIM", 1)),
         )
     ],
+    ("WEND.DETR.HIDDEN_DIM", [0, -32, 48], [32, 256]),
     ("WEND.DETR.DROPOUT", [-0.001, 1.0, NAN], [0.0, 0.999]),
     *[
         (f"WEND.DETR.{term}_{what}", [-0.1, NAN, INF], [0.0])
@@ -100,6 +105,15 @@ RANGES = [
     ("WEND.DETR.FOCAL_LOSS_GAMMA", [-0.001, NAN, INF], [0.0]),
     ("WEND.DETR.PRIOR_PROB", [0.0, 1.0, NAN], [0.001, 0.999]),
     ("WEND.SMALL_CNN.CHANNELS", [(), (32, 0), (-32,)], [(1,), (32, 64)]),
+    *[
+        (f"MODEL.{node}.{name}", bad, good)
+        for node in ("RPN", "ROI_HEADS")
+        for name, bad, good in (
+            ("POSITIVE_FRACTION", [0.0, -0.5, 1.001, 0.03, NAN], [0.03125, 1.0]),
+            ("BATCH_SIZE_PER_IMAGE", [0], [2]),
+            ("IOU_THRESHOLDS", [[], [0.7, 0.3], [0.0, 0.5], [0.5, 1.0]], [[0.5], [0.5, 0.5]]),
+        )
+    ],
     ("SOLVER.BASE_LR", [0.0, -0.1, NAN], [1e-9]),
     ("SOLVER.IMS_PER_BATCH", [0], [1]),
 ]

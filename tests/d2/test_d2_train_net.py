@@ -156,6 +156,9 @@ WRONG = {
     "MODEL.BACKBONE.NAME build_vgg": "config entry MODEL.BACKBONE.NAME: 'build_vgg' is not",
     "WEND.SMALL_CNN.CHANNELS (32, 33)": "config entry WEND.SMALL_CNN.CHANNELS",
     "WEND.FCOS.IN_FEATURES ('res5',)": "config entry WEND.FCOS.IN_FEATURES: expected some of",
+    "MODEL.BACKBONE.NAME build_vgg17_backbone": "there are: build_",
+    "MODEL.PROPOSAL_GENERATOR.NAME NoRPN": "config entry MODEL.PROPOSAL_GENERATOR.NAME: 'NoRPN'",
+    "MODEL.ROI_HEADS.POSITIVE_FRACTION 1.5": "MODEL.ROI_HEADS.POSITIVE_FRACTION: expected in (0",
     "WEND.FCOS.CONV_DIM 40": "config entry WEND.FCOS.NORM: GN needs",
 }
 
@@ -163,6 +166,20 @@ WRONG = {
 @pytest.mark.parametrize("override", WRONG)
 def test_wrong_input_ends_with_a_message_before_anything_is_written(override, tmp_path, capsys):
     assert_refused(ENGINE, override, WRONG[override], tmp_path / "out", capsys)
+
+
+WRONG_FEATURES = {
+    "MODEL.RPN.IN_FEATURES ('res5',)": "MODEL.RPN.IN_FEATURES: expected some of the feature maps",
+    "MODEL.ROI_HEADS.IN_FEATURES ('p2',)": "MODEL.ROI_HEADS.IN_FEATURES: expected some of the",
+}
+
+
+@pytest.mark.parametrize("override", WRONG_FEATURES)
+def test_feature_maps_that_faster_rcnn_lacks_are_named(override, tmp_path, capsys):
+    key, value = override.split(" ", 1)
+    assert run(ENGINE, tmp_path / "out", detector="rcnn", changes={key: value}) == 2
+    assert WRONG_FEATURES[override] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("where", ["file", "override"])

@@ -39,7 +39,8 @@ FCOS = (
     Entry(
         "REDUCE_DIM",
         0,
-        "Channels of a 1x1 convolution before both towers; 0: none (the paper's head).",
+        "Channels of a 1x1 convolution (with NORM and ReLU) before both towers; 0: none (the "
+        "paper's head).",
         at_least(0),
     ),
     Entry(
@@ -93,16 +94,18 @@ SCR = (
         "LOSS",
         "l2",
         "Loss between the box and its target, both x, y, w, h in fractions of the crop: l2 (mean "
-        "squared error, PSOL's), l1 or smooth_l1.",
+        "squared error, PSOL's), l1 or smooth_l1 (squared within a tenth of the crop).",
         one_of("l2", "l1", "smooth_l1"),
     ),
+    Entry("LOSS_WEIGHT", 50.0, "Weight of that loss; 50 in PSOL's and C2AM's code.", POSITIVE),
 )
 
 CLN = (
     Entry(
         "OBJECTNESS_IOU",
         0.3,
-        "Anchors with this IoU or more with a box learn the objectness (centreness) and the box.",
+        "Anchors with this IoU or more with a box (or, where a box has none, its best) learn the "
+        "objectness (centreness) and the box.",
         PROBABILITY,
     ),
     Entry("RPN_LOC_WEIGHT", 10.0, "Weight of the RPN's IoU loss (OLN).", NOT_NEGATIVE),
@@ -134,7 +137,12 @@ DETR = (
         at_least(1),
     ),
     Entry("NUM_QUERIES", 30, "Object queries: boxes put out for an image.", at_least(1)),
-    Entry("HIDDEN_DIM", 256, "Width of the transformer, a multiple of 2 · NUM_HEADS.", at_least(2)),
+    Entry(
+        "HIDDEN_DIM",
+        256,
+        "Width of the transformer, a multiple of 32 (GroupNorm of the levels) and of NUM_HEADS.",
+        Range("a multiple of 32, >= 32", lambda x: x >= 32 and x % 32 == 0),
+    ),
     Entry("NUM_HEADS", 8, "Attention heads.", at_least(1)),
     Entry("NUM_POINTS", 4, "Points that a head samples of each level.", at_least(1)),
     Entry("ENC_LAYERS", 6, "Layers of the encoder.", at_least(1)),
@@ -173,6 +181,26 @@ TIMM = (
         "",
         "Name of a timm model for MODEL.BACKBONE.NAME build_timm_backbone, such as resnet18; its "
         "weights are the file MODEL.WEIGHTS.",
+    ),
+)
+
+# Detectron2's entries of sampled detectors: MODEL.<node>.<name>; defaults are its own.
+SAMPLING = (
+    Entry(
+        "POSITIVE_FRACTION",
+        0.5,
+        "Largest share of positive samples; 1:1 is 0.5, 1:4 is 0.2 (table 12).",
+        Range("in (0, 1]", lambda x: 0 < x <= 1),
+    ),
+    Entry("BATCH_SIZE_PER_IMAGE", 256, "Samples of an image.", at_least(1)),
+    Entry(
+        "IOU_THRESHOLDS",
+        (0.3, 0.7),
+        "IoU below which a sample is background and from which it is foreground.",
+        Range(
+            "increasing numbers in (0, 1)",
+            lambda x: len(x) > 0 and sorted(x) == list(x) and 0 < x[0] and x[-1] < 1,
+        ),
     ),
 )
 

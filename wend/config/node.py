@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 
 from wend.boxes import resize_and_crop
 from wend.config.common import COMMON
-from wend.config.detectors import NODES
+from wend.config.detectors import NODES, SAMPLING
 from wend.config.entries import POSITIVE, add_entries, at_least, check_entries, require
 from wend.errors import InputError, MissingFileError
 from wend.losses import LocalizationLoss
@@ -84,6 +84,7 @@ def check_config(cfg: CfgNode) -> None:
     check_entries("WEND", wend, COMMON)
     for name, entries in NODES.items():
         check_entries(f"WEND.{name}", wend[name], entries)
+    _check_sampling(cfg)
     localization_loss(cfg)
     try:
         resize_and_crop(1, 1, wend.RESIZE, wend.CROP)
@@ -112,6 +113,20 @@ def check_config(cfg: CfgNode) -> None:
     if wend.CLASS_PREDICTIONS and not Path(wend.CLASS_PREDICTIONS).is_file():
         raise MissingFileError(
             f"config entry WEND.CLASS_PREDICTIONS: there is no file {wend.CLASS_PREDICTIONS}"
+        )
+
+
+def _check_sampling(cfg: CfgNode) -> None:
+    """Raise InputError for samples of the RPN or the R-CNN that can hold no positive one."""
+    for name in ("RPN", "ROI_HEADS"):
+        node = cfg.MODEL[name]
+        check_entries(f"MODEL.{name}", node, SAMPLING)
+        positives = int(node.POSITIVE_FRACTION * node.BATCH_SIZE_PER_IMAGE)
+        require(
+            f"MODEL.{name}.POSITIVE_FRACTION",
+            node.POSITIVE_FRACTION,
+            f"one positive or more among the {node.BATCH_SIZE_PER_IMAGE} of BATCH_SIZE_PER_IMAGE",
+            positives >= 1,
         )
 
 

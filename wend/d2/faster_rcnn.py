@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY, GeneralizedRCNN
+from detectron2.modeling import (
+    META_ARCH_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    GeneralizedRCNN,
+    build_backbone,
+)
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from detectron2.structures import Instances
 from torch import Tensor
 
 from wend.config import check_binary, localization_loss
+from wend.d2.features import chosen_features
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
 
@@ -92,7 +99,12 @@ class BinaryRCNN(GeneralizedRCNN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Detectron2's entries and ``WEND``'s loss."""
+        """Detectron2's entries and ``WEND``'s loss; InputError for feature maps that do not fit."""
+        with torch.device("meta"):  # GeneralizedRCNN builds its own, and would end in a KeyError
+            shapes = build_backbone(cfg).output_shape()
+        for entry in ("RPN", "ROI_HEADS"):
+            names = cfg.MODEL[entry].IN_FEATURES
+            chosen_features(cfg, f"MODEL.{entry}.IN_FEATURES", names, shapes)
         return {**super().from_config(cfg), "localization_loss": localization_loss(cfg)}
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:

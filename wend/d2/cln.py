@@ -1,0 +1,147 @@
+"""CLN, UniDetector's class-agnostic localization network (Wang et al., CVPR 2023), with L_unsup.
+
+OLN's localization (:mod:`wend.d2.cln_rpn`, and here an IoU score of each proposal) beside a
+foreground/background classifier. UniDetector's R-CNN head is
+``mmdet/models/roi_heads/bbox_heads/convfc_bbox_score_head.py`` (at eb182535); lines below are its.
+
+Shape letters: N = proposals of all images.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec, cat
+from detectron2.modeling import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY
+from detectron2.structures import Boxes, Instances
+from detectron2.structures.boxes import matched_pairwise_iou
+from torch import Tensor, nn
+
+from wend.d2.cln_rpn import CLNRPN, CLNRPNHead
+from wend.d2.faster_rcnn import BinaryOutputLayers, BinaryRCNN, BinaryROIHeads
+from wend.errors import InputError
+
+Predictions = tuple[Tensor, Tensor, Tensor]  # scores (N, 2), box deltas (N, 4), IoU log-odds (N,)
+
+
+class CLNOutputLayers(BinaryOutputLayers):
+    """Binary classifier (with L_unsup), box regressor and IoU score of the proposals.
+
+    Args:
+        input_shape: shape of the box head's output.
+        iou_weight: weight of the IoU score's loss.
+        cls_exponent: a of the final score ``cls^a · (rpn · iou)^(1-a)``, in [0, 1].
+        binary: arguments of :class:`BinaryOutputLayers`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        iou_weight: float = 1.0,
+        cls_exponent: float = 0.3,
+        **binary: Any,
+    ) -> None:
+        super().__init__(input_shape, **binary)
+        if self.num_classes != 1:
+            raise InputError(
+                f"config entry MODEL.ROI_HEADS.NUM_CLASSES: CLN is class-agnostic and has 1, got "
+                f"{self.num_classes}; use BinaryRCNN for more"
+            )
+        self.iou_score = nn.Linear(self.cls_score.in_features, 1)
+        nn.init.normal_(self.iou_score.weight, std=0.01)
+        nn.init.zeros_(self.iou_score.bias)
+        self.iou_weight = iou_weight
+        self.cls_exponent = cls_exponent
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """:class:`BinaryOutputLayers`' entries and ``WEND.CLN``'s."""
+        return {
+            **super().from_config(cfg, input_shape),
+            "iou_weight": cfg.WEND.CLN.IOU_WEIGHT,
+            "cls_exponent": cfg.WEND.CLN.CLS_EXPONENT,
+        }
+
+    def forward(self, x: Tensor) -> Predictions:
+        """Features of the proposals (N, ...) -> predictions."""
+        return *super().forward(x), self.iou_score(x.flatten(1))[:, 0]
+
+    def losses(self, predictions: Predictions, proposals: list[Instances]) -> dict[str, Tensor]:
+        """:class:`BinaryOutputLayers`' losses and the L1 loss of the IoU score.
+
+        The score's target is the IoU of the proposal (not of the box decoded from it) with its
+        matched box, on foreground proposals; the sum is divided by all N (lines 124-149, 247-254).
+        """
+        losses = super().losses(predictions[:2], proposals)
+        foreground = cat([p.gt_classes for p in proposals]) == 0
+        # images without boxes have no gt_boxes, and no foreground either
+        truth = [p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes for p in proposals]
+        iou = matched_pairwise_iou(
+            Boxes.cat([p.proposal_boxes for p in proposals]), Boxes.cat(truth)
+        )
+        error = (predictions[2].float().sigmoid() - iou).abs()[foreground]
+        losses["loss_iou"] = self.iou_weight * error.sum() / max(len(foreground), 1)
+        return losses
+
+    def predict_boxes(
+        self, predictions: Predictions, proposals: list[Instances]
+    ) -> tuple[Tensor, ...]:
+        """Decoded boxes (proposals of the image, 4) for each image."""
+        return super().predict_boxes(predictions[:2], proposals)
+
+    def predict_probs(
+        self, predictions: Predictions, proposals: list[Instances]
+    ) -> tuple[Tensor, ...]:
+        """Final score s and 1 - s (proposals of the image, 2) for each image: line 291.
+
+        Args:
+            proposals: with ``objectness_logits``, the log-odds of the RPN's centreness.
+        """
+        sizes = [len(p) for p in proposals]
+        cls = torch.cat(super().predict_probs(predictions[:2], proposals))[:, 0]
+        rpn = cat([p.objectness_logits for p in proposals]).sigmoid()
+        located = (rpn * predictions[2].sigmoid()) ** (1 - self.cls_exponent)
+        scores = cls**self.cls_exponent * located
+        return torch.stack([scores, 1 - scores], 1).split(sizes)
+
+
+@ROI_HEADS_REGISTRY.register()
+class CLNROIHeads(BinaryROIHeads):
+    """Detectron2's ``StandardROIHeads`` with :class:`CLNOutputLayers` as its predictor."""
+
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        arguments = super()._init_box_head(cfg, input_shape)
+        predictor = CLNOutputLayers(cfg, arguments["box_head"].output_shape)
+        return {**arguments, "box_predictor": predictor}
+
+
+@META_ARCH_REGISTRY.register()
+class CLN(BinaryRCNN):
+    """``CLNRPN`` (with ``CLNRPNHead``) and ``CLNROIHeads``; eq. (4) weights their losses.
+
+    Args:
+        rcnn: arguments of :class:`BinaryRCNN`.
+
+    Raises:
+        InputError: another proposal generator, RPN head or ROI heads.
+    """
+
+    @configurable
+    def __init__(self, **rcnn: Any) -> None:
+        proposals = rcnn["proposal_generator"]
+        for entry, part, expected in (
+            ("MODEL.PROPOSAL_GENERATOR.NAME", proposals, CLNRPN),
+            ("MODEL.RPN.HEAD_NAME", getattr(proposals, "rpn_head", None), CLNRPNHead),
+            ("MODEL.ROI_HEADS.NAME", rcnn["roi_heads"], CLNROIHeads),
+        ):
+            if not isinstance(part, expected):
+                raise InputError(
+                    f"config entry {entry}: CLN needs {expected.__name__}, got "
+                    f"{type(part).__name__}; see configs/CUB/cln_R50.yaml"
+                )
+        super().__init__(**rcnn)
