@@ -28,6 +28,7 @@ setup(
         "pyarrow",  # per_image.parquet, detections as Parquet, large JSON as arrays
         "pycocotools",  # AP and AR as everybody computes them
         "pyyaml",
+        "scipy",  # matching of Deformable DETR's queries with boxes
         "tabulate",  # tables, as Detectron2
         "torch>=2.1",
         "torchvision>=0.16",  # detectors of the engine for machines without Detectron2
@@ -35,7 +36,11 @@ setup(
     ],
     extras_require={
         "classifier": CLASSIFIER,
-        "dev": [*CLASSIFIER, "pre-commit", "pytest", "hypothesis", "ruff==0.17.6"],
+        "dev": [
+            *CLASSIFIER,
+            *("pre-commit", "pytest", "hypothesis", "ruff==0.17.6"),
+            "transformers>=4.40,<5",  # Deformable DETR is compared with its own
+        ],
     },
     entry_points={"console_scripts": ["wend = wend.cli:main"]},
     classifiers=[

@@ -161,7 +161,9 @@ def test_scores_that_are_no_numbers_are_named_with_their_image():
 
 def merge(tmp_path, text=None, *opts):
     solver = {"MAX_ITER": 40000, "BASE_LR": 0.1, "IMS_PER_BATCH": 1, "WARMUP_ITERS": 0}
-    cfg = CfgNode({"SOLVER": solver, "TEST": {"DETECTIONS_PER_IMAGE": 9}})
+    samples = {"POSITIVE_FRACTION": 0.5, "BATCH_SIZE_PER_IMAGE": 32, "IOU_THRESHOLDS": [0.5]}
+    model = {"BACKBONE": {"FREEZE_AT": 0}, "RPN": samples, "ROI_HEADS": samples}
+    cfg = CfgNode({"SOLVER": solver, "TEST": {"DETECTIONS_PER_IMAGE": 9}, "MODEL": model})
     add_wend_config(cfg)
     (tmp_path / "c.yaml").write_text(text or "")
     merge_config(cfg, str(tmp_path / "c.yaml") if text is not None else "", opts, "THE HINT")

@@ -20,7 +20,7 @@ def config(*changes) -> CfgNode:
         {
             "SOLVER": {"MAX_ITER": 40000, "BASE_LR": 0.001, "IMS_PER_BATCH": 16, "WARMUP_ITERS": 0},
             "TEST": {"DETECTIONS_PER_IMAGE": 100},
-            "MODEL": {"RPN": SAMPLES, "ROI_HEADS": SAMPLES},
+            "MODEL": {"BACKBONE": {"FREEZE_AT": 0}, "RPN": SAMPLES, "ROI_HEADS": SAMPLES},
         }
     )
     add_wend_config(cfg)
@@ -114,6 +114,7 @@ RANGES = [
             ("IOU_THRESHOLDS", [[], [0.7, 0.3], [0.0, 0.5], [0.5, 1.0]], [[0.5], [0.5, 0.5]]),
         )
     ],
+    ("MODEL.BACKBONE.FREEZE_AT", [-1, 6], [0, 5]),
     ("SOLVER.BASE_LR", [0.0, -0.1, NAN], [1e-9]),
     ("SOLVER.IMS_PER_BATCH", [0], [1]),
 ]

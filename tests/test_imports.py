@@ -27,6 +27,11 @@ CORE = [
     "wend.draw",
     "wend.evaluate",
     "wend.evaluation",
+    "wend.layers.box_matching",
+    "wend.layers.deformable_attention",
+    "wend.layers.deformable_transformer",
+    "wend.layers.detr_losses",
+    "wend.layers.scr_head",
     "wend.layers.small_cnn",
     "wend.losses",
     "wend.metrics",
@@ -39,6 +44,7 @@ CORE = [
     "wend.summary",
     "wend.train",
     "wend.cli",
+    "wend.weight_names",
     "wend.weights",
 ]
 

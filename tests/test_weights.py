@@ -10,13 +10,15 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 from torchvision.models import resnet18, resnet50
 
+from wend.backbones.build import build_body
 from wend.errors import InputError, MissingFileError
-from wend.weights import (
-    CheckedLoading,
+from wend.tv.config import get_cfg as tv_config
+from wend.weight_names import (
     detectron2_to_torchvision,
     match_names,
     torchvision_to_detectron2,
 )
+from wend.weights import CheckedLoading
 
 NAMES = [  # torchvision's, Detectron2's: as read in the two projects' ResNets
     ("conv1.weight", "stem.conv1.weight"),
@@ -133,6 +135,42 @@ def test_names_are_those_under_which_most_fit():
     }
 
 
+def test_names_from_before_dots_were_forbidden_become_densenets():
+    theirs = ["denselayer1.norm.1.weight", "denselayer24.conv.2.weight", "transition1.norm.bias"]
+    ours = ["denselayer1.norm1.weight", "denselayer24.conv2.weight", "transition1.norm.bias"]
+    block = "features.denseblock1."
+    state = {block + name: index for index, name in enumerate(theirs)}
+    wanted = {f"backbone.body.{block}{name}": index for index, name in enumerate(ours)}
+    assert match_names(state, wanted) == wanted
+
+
+def test_names_of_timm_get_the_underscore_that_its_feature_maps_put_in():
+    wanted = ["backbone.body.net.stem_0.weight", "backbone.body.net.stages_1.blocks.0.weight"]
+    state = {"stem.0.weight": 0, "stages.1.blocks.0.weight": 1, "stages.1.blocks.7.weight": 2}
+    assert match_names({**state, "head.fc.weight": 3}, wanted) == {
+        wanted[0]: 0,
+        wanted[1]: 1,
+        "backbone.body.net.stages_1.blocks.7.weight": 2,  # not a head: it stays, to be refused
+    }
+
+
+@pytest.mark.parametrize("wrapping", ["", "backbone.", "backbone.body.", "backbone.bottom_up."])
+def test_backbone_of_another_wrapping_is_found(wrapping, caplog):
+    state = {f"{wrapping}conv1.weight": 1, f"{wrapping}layer1.0.conv1.weight": 2, "head.bias": 3}
+    wanted = ["backbone.bottom_up.stem.conv1.weight", "backbone.bottom_up.res2.0.conv1.weight"]
+    with caplog.at_level(logging.INFO, logger="wend"):
+        matched = match_names(state, [*wanted, "proposal_generator.bias"])
+    assert matched == dict(zip(wanted, (1, 2), strict=True))
+    assert "passed over, as the backbone has no such part: head (1)" in caplog.text
+
+
+def test_a_detectors_own_checkpoint_keeps_every_name():
+    """Names of a head are not taken for parts that a backbone lacks."""
+    state = {"backbone.conv1.weight": 1, "head.weight": 2, "other.weight": 3}
+    wanted = ["backbone.conv1.weight", "head.weight"]
+    assert match_names(state, wanted) == state
+
+
 # ---- a whole ResNet50, against the two libraries' own modules ----
 
 
@@ -212,6 +250,54 @@ def test_detectron2s_resnet18_loads_into_torchvisions(tmp_path):
         assert torch.equal(loaded[detectron2_to_torchvision(name)], value), name
 
 
+MOCO_HEADS = {
+    "v1": {"fc.weight": (128, 512), "fc.bias": (128,)},
+    "v2": {"fc.0.weight": (512, 512), "fc.0.bias": (512,), "fc.2.weight": (128, 512)},
+}
+
+
+@pytest.mark.parametrize("version", MOCO_HEADS)
+@pytest.mark.parametrize("engine", ["torchvision", "detectron2"])
+def test_moco_checkpoint_gives_its_query_encoders_features(tmp_path, caplog, engine, version):
+    """As MoCo's main_moco.py saves: two encoders with heads, the queue, the optimizer."""
+    query, key = (seeded(resnet18, seed, weights=None) for seed in (0, 1))
+    state = {"module.queue": torch.rand(128, 64), "module.queue_ptr": torch.zeros(1).long()}
+    for encoder, network in (("encoder_q", query), ("encoder_k", key)):
+        trunk = {k: v for k, v in network.state_dict().items() if not k.startswith("fc.")}
+        heads = {k: torch.rand(shape) for k, shape in MOCO_HEADS[version].items()}
+        state |= {f"module.{encoder}.{k}": v for k, v in {**trunk, **heads}.items()}
+    content = {"epoch": 200, "arch": "resnet50", "state_dict": state, "optimizer": {"state": {}}}
+    if engine == "detectron2":
+        backbone = detectron2_resnet(18)
+    else:
+        backbone = nn.Module()
+        cfg = tv_config()
+        cfg.merge_from_list(["MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.NORM", "BN"])
+        cfg.merge_from_list(["MODEL.BACKBONE.FREEZE_AT", "0"])
+        backbone.body = build_body("resnet", cfg)
+        backbone.forward = backbone.body.forward
+    with caplog.at_level(logging.INFO, logger="wend"):
+        model = load(tmp_path, content, Detector(backbone))
+    # 20 convolutions with norms of four weights, in the momentum encoder too
+    head = len(MOCO_HEADS[version])
+    assert (
+        f"no such part: encoder_k ({100 + head}), fc ({head}), queue (1), queue_ptr (1)\n"
+    ) in caplog.text
+    assert "loaded 100 of the model's 102 weights; 2 missing" in caplog.text
+    images = torch.rand(1, 3, 32, 32)
+    query.avgpool = query.fc = nn.Identity()
+    with torch.no_grad():
+        features, expected = model.backbone.eval()(images)["res5"], query.eval()(images)
+    torch.testing.assert_close(features.flatten(1), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_moco_checkpoint_of_another_network_is_refused(tmp_path):
+    state = seeded(resnet18, 0, weights=None).state_dict()
+    state = {f"module.encoder_q.{name}": value for name, value in state.items()}
+    with pytest.raises(InputError, match=r"of another shape \(backbone\.conv1\.weight \(64, 3, 7"):
+        load(tmp_path, {"state_dict": state})
+
+
 # ---- files ----
 
 
@@ -268,7 +354,8 @@ def test_classifier_and_batch_counters_do_not_matter(tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="wend"):
         model = load(tmp_path, state)
     assert torch.equal(model.backbone.layer1[0].bn1.weight, trunk.layer1[0].bn1.weight)
-    assert "fc." not in caplog.text
+    assert "passed over, as the backbone has no such part: fc (2)\n" in caplog.text
+    assert "not in the model" not in caplog.text
     assert "num_batches_tracked" not in caplog.text
 
 

@@ -1,15 +1,13 @@
-"""Weight files: bring names to an engine's, and never load nothing, or the wrong thing, in silence.
+"""Weight files: never load nothing, or the wrong thing, in silence.
 
-A file is either a whole detector that this project saved, or a backbone: torchvision's names
-(``layer1.0.conv1.weight``) or Detectron2's (``res2.0.conv1.weight``), bare, in ``{"model": ...}``
-or ``{"state_dict": ...}``, with or without ``module.``.
+A file is either a whole detector that this project saved, or a backbone under any of the names that
+:mod:`wend.weight_names` knows, bare, in ``{"model": ...}`` or ``{"state_dict": ...}``.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,60 +18,9 @@ from torch import Tensor
 
 from wend.errors import InputError, MissingFileError, some
 from wend.files import atomic_write
+from wend.weight_names import COUNTER, match_names
 
 logger = logging.getLogger(__name__)
-BACKBONE_PREFIXES = ("backbone.", "backbone.bottom_up.", "backbone.body.")
-_CLASSIFIER = r"(backbone\.(bottom_up\.|body\.)?)?(stem\.)?fc\."  # of a ResNet; detectors have none
-COUNTER = "num_batches_tracked"  # torch's batch norm has it, frozen batch norm and old files do not
-
-
-def torchvision_to_detectron2(name: str) -> str:
-    """A ResNet parameter's name in torchvision -> in Detectron2; other names are unchanged."""
-    name = re.sub(r"^conv1\.", "stem.conv1.", name)
-    name = re.sub(r"^bn1\.", "stem.conv1.norm.", name)
-    name = re.sub(r"^layer(\d)\.", lambda m: f"res{int(m[1]) + 1}.", name)
-    name = re.sub(r"^(res\d\.\d+)\.downsample\.0\.", r"\1.shortcut.", name)
-    name = re.sub(r"^(res\d\.\d+)\.downsample\.1\.", r"\1.shortcut.norm.", name)
-    return re.sub(r"^(res\d\.\d+)\.bn(\d)\.", r"\1.conv\2.norm.", name)
-
-
-def detectron2_to_torchvision(name: str) -> str:
-    """A ResNet parameter's name in Detectron2 -> in torchvision; other names are unchanged."""
-    name = re.sub(r"^stem\.conv1\.norm\.", "bn1.", name)
-    name = re.sub(r"^stem\.conv1\.", "conv1.", name)
-    name = re.sub(r"^res(\d)\.", lambda m: f"layer{int(m[1]) - 1}.", name)
-    name = re.sub(r"^(layer\d\.\d+)\.shortcut\.norm\.", r"\1.downsample.1.", name)
-    name = re.sub(r"^(layer\d\.\d+)\.shortcut\.", r"\1.downsample.0.", name)
-    return re.sub(r"^(layer\d\.\d+)\.conv(\d)\.norm\.", r"\1.bn\2.", name)
-
-
-def match_names(state: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
-    """Rename a file's entries to the model's names.
-
-    Args:
-        state: the file's names and weights.
-        wanted: the model's names.
-
-    Returns:
-        The same weights under the names by which most of them fit; unchanged if some fit already,
-        or if none ever does.
-    """
-    wanted = set(wanted)
-    state = {re.sub(r"^module\.", "", name): value for name, value in state.items()}
-    if wanted & state.keys():
-        return state
-    renames: list[Callable[[str], str]] = [
-        lambda name: name,
-        torchvision_to_detectron2,
-        detectron2_to_torchvision,
-    ]
-    candidates = [
-        {prefix + rename(name): value for name, value in state.items()}
-        for rename in renames
-        for prefix in BACKBONE_PREFIXES
-    ]
-    best = max(candidates, key=lambda renamed: len(wanted & renamed.keys()))
-    return best if wanted & best.keys() else state
 
 
 def _is_backbone(name: str) -> bool:
@@ -97,7 +44,7 @@ def check_loaded(
     """
 
     def counted(names: Iterable[str]) -> list[str]:
-        return [n for n in names if not n.endswith(COUNTER) and not re.match(_CLASSIFIER, n)]
+        return [n for n in names if not n.endswith(COUNTER)]
 
     names = counted(model_names)
     misshapen = {
@@ -129,8 +76,8 @@ def check_loaded(
         )
     if any(map(_is_backbone, [*misshapen, *missing, *unexpected])):
         raise InputError(
-            f"{path}: does not fit the backbone: {differences}. Are MODEL.BACKBONE.NAME and "
-            f"MODEL.RESNETS.DEPTH those of the weights?"
+            f"{path}: does not fit the backbone: {differences}. Are MODEL.BACKBONE.NAME, "
+            f"MODEL.RESNETS.DEPTH and WEND.TIMM.MODEL those of the weights?"
         )
 
 
@@ -181,12 +128,17 @@ class CheckedLoading:
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         try:
-            content = super()._load_file(filename)
+            if filename.endswith(".safetensors"):
+                from safetensors.torch import load_file
+
+                content = {"model": load_file(filename)}
+            else:
+                content = super()._load_file(filename)
         except Exception as error:
             why = (str(error).splitlines() or [""])[0]  # torch writes several
             raise InputError(
                 f"{filename}: cannot be read as a weight file ({type(error).__name__}: {why}); "
-                f"expected a PyTorch .pth or a Detectron2 .pkl"
+                f"expected a PyTorch .pth, a Detectron2 .pkl or a .safetensors"
             ) from error
         weights = content
         while isinstance(weights, Mapping) and weights.keys() & {"model", "state_dict"}:

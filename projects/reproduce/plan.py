@@ -56,13 +56,15 @@ class Run:
 
     Attributes:
         name: folder of its kind, such as "CUB/faster_rcnn_R50_we".
-        key: hash of the resolved config without seed and OUTPUT_DIR.
+        key: hash of the resolved config, without seed and OUTPUT_DIR, and the data.
+        time_key: hash of the resolved config alone: runs that take equally long.
         max_iter: iterations, or 0 where they depend on the data set's size.
     """
 
     row: Row
     name: str
     key: str
+    time_key: str
     seed: int
     output: Path
     engine: str
@@ -194,8 +196,8 @@ def plan_runs(
         opts = tuple(text for pair in row.overrides.items() for text in pair)
         cfg = _resolve(engine, row.config_file, opts).clone()
         cfg.OUTPUT_DIR = ""
-        text = f"{engine} {row.datasets_root}\n{cfg.dump()}"
-        key = hashlib.sha256(text.encode()).hexdigest()
+        time_key = _hash(f"{engine}\n{cfg.dump()}")
+        key = _hash(f"{time_key} {row.datasets_root}")
         name = first.setdefault(key, _name(row, key, taken))
         taken[name] = key
         plan[row] = [
@@ -203,6 +205,7 @@ def plan_runs(
                 row=row,
                 name=name,
                 key=key,
+                time_key=time_key,
                 seed=seed,
                 output=output,
                 engine=engine,
@@ -213,6 +216,10 @@ def plan_runs(
             for seed in seeds
         ]
     return plan
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _name(row: Row, key: str, taken: Mapping[str, str]) -> str:

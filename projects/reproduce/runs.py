@@ -190,9 +190,10 @@ def estimate(
     known: dict[str, float] = {}
     for run in runs:
         if is_finished(run):
-            known[run.key] = read_json(run.folder / FINISHED, "a note of this project")["seconds"]
+            note = read_json(run.folder / FINISHED, "a note of this project")
+            known[run.time_key] = note["seconds"]
     todo = [run for run in runs if not is_finished(run)]
     for run in todo:
-        if run.key not in known:
-            known[run.key] = sample(run)
-    return sum(known[run.key] for run in todo) / jobs, known
+        if run.time_key not in known:
+            known[run.time_key] = sample(run)
+    return sum(known[run.time_key] for run in todo) / jobs, known

@@ -242,3 +242,85 @@ def test_every_location_starts_with_a_box_of_the_initial_distance():
     assert distances.shape == (2, 4, 7, 7)
     torch.testing.assert_close(distances.mean((0, 2, 3)), torch.full((4,), 1.5), atol=0.2, rtol=0)
     assert distances.min() > 0
+
+
+def test_lean_detector_has_the_parameters_of_its_layers():
+    cfg = get_cfg()
+    add_wend_config(cfg)
+    path = CONFIGS / "CUB" / "fcos_R50_lean.yaml"
+    merge_config(cfg, str(path), ["MODEL.DEVICE", "meta"], "")
+    with torch.device("meta"):
+        model = build_model(cfg)
+    reduce = 2048 * 256 + 2 * 256  # no bias before GN
+    tower = 256 * 256 * 9 + 256 + 2 * 256
+    outputs = (256 * 9 + 1) * (1 + 4 + 1)  # class, box, centreness
+    expected = 23_508_032 + reduce + 2 * tower + outputs
+    assert sum(p.numel() for p in model.parameters()) == expected
+
+
+@pytest.mark.parametrize("norm", ["GN", "''"])
+def test_reduced_head_is_the_stock_head_behind_a_shared_1x1_convolution(norm):
+    model = _build({"WEND.FCOS.REDUCE_DIM": "64", "WEND.FCOS.NORM": norm})
+    feature = torch.randn(2, 32, 7, 7)
+    seen = []
+    model.head.cls_subnet.register_forward_pre_hook(lambda m, inputs: seen.append(inputs[0]))
+    model.head.bbox_subnet.register_forward_pre_hook(lambda m, inputs: seen.append(inputs[0]))
+    model.head([feature])
+    reduced = torch.einsum("oi,nihw->nohw", model.head.reduce.weight[:, :, 0, 0], feature)
+    if norm == "GN":  # 32 groups of two channels
+        groups = reduced.reshape(2, 32, -1)
+        deviation = groups.var(2, unbiased=False, keepdim=True).add(1e-5).sqrt()
+        reduced = ((groups - groups.mean(2, keepdim=True)) / deviation).view(2, 64, 7, 7)
+    assert len(seen) == 2
+    assert seen[0] is seen[1]  # computed once for both towers
+    torch.testing.assert_close(seen[0], reduced.relu(), atol=1e-5, rtol=1e-4)
+    convolutions = [m for m in model.head.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert sorted(m.in_channels for m in convolutions) == [32, 64, 64, 64, 64, 64]
+
+
+def test_reduced_detector_has_detectron2s_losses_and_learns():
+    model = _build({"WEND.FCOS.REDUCE_DIM": "32", "WEND.LOSS": "none", "WEND.ETA": "1.0"})
+    batch = _batch()
+    assert _values(model(batch)) == _values(_stock(model)(batch))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    totals = []
+    for _ in range(4):
+        total = sum(model(batch).values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert totals[-1] < totals[0]
+
+
+def test_group_norm_needs_a_multiple_of_32_channels_of_the_reduction_too():
+    with pytest.raises(InputError, match=r"got 40; set WEND\.FCOS\.CONV_DIM and REDUCE_DIM"):
+        _build({"WEND.FCOS.REDUCE_DIM": "40", "WEND.FCOS.CONV_DIM": "32"})
+
+
+def test_feature_maps_of_other_channels_are_an_error():
+    changes = {"WEND.SMALL_CNN.CHANNELS": "(32, 64, 32)"}
+    with pytest.raises(InputError) as error:
+        _build({**changes, "WEND.FCOS.IN_FEATURES": "('stage2', 'stage3')"})
+    assert "stage2, stage3 have [64, 32]; use one, or a pyramid" in str(error.value)
+
+
+@pytest.mark.parametrize("features", [("stage3",), ("stage2", "stage3")])
+@pytest.mark.parametrize("boxes_each", [(1,), (0, 1), (3, 0, 1, 6), (0,)])
+def test_labels_of_all_images_at_once_are_detectron2s(features, boxes_each):
+    model = _build({"WEND.FCOS.IN_FEATURES": str(features)})
+    instances = []
+    for image, boxes in random_crops(8, boxes_each, seed=len(boxes_each)):
+        one = Instances(tuple(image.shape[1:]), gt_boxes=Boxes(boxes))
+        one.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
+        instances.append(one)
+    sides = [{"stage2": 14, "stage3": 7}[name] for name in features]
+    anchors = model.anchor_generator([torch.zeros(1, 1, side, side) for side in sides])
+    ours, theirs = (cls.label_anchors(model, anchors, instances) for cls in (type(model), FCOS))
+    positive = 0
+    for label, box, stock_label, stock_box in zip(*ours, *theirs, strict=True):
+        assert torch.equal(label, stock_label)
+        on = label == 0
+        assert torch.equal(box[on], stock_box[on])
+        positive += int(on.sum())
+    assert (positive > 0) == any(boxes_each)

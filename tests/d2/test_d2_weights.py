@@ -90,7 +90,8 @@ def test_the_head_keeps_its_initial_weights(resnet50, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "wend"):
         _load(model, tmp_path / "resnet50.pth")
     assert all(torch.equal(before[key], value) for key, value in model.head.state_dict().items())
-    # what was not in the file is said; the ImageNet classifier is not worth a word
+    # what was not in the file is said, and that the ImageNet classifier is of no use
+    assert "passed over, as the backbone has no such part: fc (2)\n" in caplog.text
     assert "missing in the file (head.cls_subnet.0.weight" in caplog.text
     assert "not in the model" not in caplog.text
 

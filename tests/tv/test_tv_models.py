@@ -11,7 +11,8 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from wend.config import merge_config
 from wend.errors import InputError
-from wend.tv.config import get_cfg
+from wend.tv.config import check_supported, get_cfg
+from wend.tv.engine import build_optimizer
 from wend.tv.models import build_model
 
 WE = {"gamma": 6.0, "alpha": 0.1, "tau1": 0.3, "tau2": 0.3}
@@ -95,13 +96,22 @@ def _values(losses):
     return {name: value.item() for name, value in losses.items()}
 
 
-def test_resnet50_fcos_has_as_many_parameters_as_table_1():
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnet", 99_128_390),  # table 1
+        # 26,472,000 of the trunk; C = 2208: two towers of 9·C² + 3·C, and 9·C·6 + 6
+        ("densenet161", 114_359_238),
+    ],
+)
+def test_fcos_parameters_with_the_papers_head(name, parameters):
     cfg = get_cfg()
     path = CONFIGS / "CUB" / "fcos_R50.yaml"
-    merge_config(cfg, str(path), ["MODEL.DEVICE", "meta"], "")
+    changes = ["MODEL.DEVICE", "meta", "MODEL.BACKBONE.NAME", f"build_{name}_backbone"]
+    merge_config(cfg, str(path), changes, "")
     with torch.device("meta"):
         model = build_model(cfg)
-    assert sum(p.numel() for p in model.parameters()) == 99_128_390
+    assert sum(p.numel() for p in model.parameters()) == parameters
 
 
 @pytest.mark.parametrize("detector", ["fcos", "rcnn"])
@@ -231,7 +241,54 @@ def test_unknown_depth_is_an_error(depth):
 
 def test_unknown_norm_is_an_error_that_names_detectron2():
     changes = {"MODEL.BACKBONE.NAME": "build_resnet_backbone", "MODEL.RESNETS.NORM": "SyncBN"}
-    with pytest.raises(InputError, match=r"has BN, FrozenBN, got 'SyncBN'; others need --engine"):
+    with pytest.raises(InputError, match=r"has BN, FrozenBN, got 'SyncBN'; .*--engine"):
+        build_model(tv_config("fcos", changes))
+
+
+WIDTHS = {"densenet161": 2208, "vgg16": 512, "googlenet": 1024, "inception_v3": 2048, "timm": 96}
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize("detector", ["fcos", "rcnn"])
+def test_detectors_take_the_backbones_under_detectron2s_names(detector, name):
+    if name == "timm":
+        pytest.importorskip("timm", reason="timm is not installed (extra 'classifier')")
+    maps = ("WEND.FCOS.IN_FEATURES", "MODEL.RPN.IN_FEATURES", "MODEL.ROI_HEADS.IN_FEATURES")
+    changes = dict.fromkeys(maps, "('res5',)")
+    changes |= {"MODEL.BACKBONE.NAME": f"build_{name}_backbone", "WEND.TIMM.MODEL": "test_resnet"}
+    with torch.device("meta"):
+        model = build_model(tv_config(detector, {**changes, "MODEL.DEVICE": "meta"}))
+    assert (model.backbone.out_channels, model.backbone.strides) == (WIDTHS[name], [32])
+    if name == "timm":  # small enough to run
+        model = build_model(tv_config(detector, changes)).train()
+        losses = _losses(detector, model)
+        sum(losses.values()).backward()
+        assert math.isfinite(sum(_values(losses).values()))
+        assert next(model.backbone.parameters()).grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("freeze_at", [0, 2, 5])
+def test_frozen_stages_are_not_in_the_optimizer(freeze_at):
+    changes = {"MODEL.BACKBONE.FREEZE_AT": str(freeze_at), "MODEL.DEVICE": "meta"}
+    cfg = tv_config("fcos", changes)
+    check_supported(cfg)
+    with torch.device("meta"):
+        model = build_model(cfg)
+    taken = {id(p) for group in build_optimizer(cfg, model).param_groups for p in group["params"]}
+    stages = {
+        name.split(".")[3]
+        for name, parameter in model.named_parameters()
+        if name.startswith("backbone.") and id(parameter) in taken
+    }
+    expected = {0: {"stage1", "stage2", "stage3"}, 2: {"stage3"}, 5: set()}
+    assert stages == expected[freeze_at]
+    assert {id(p) for p in model.head.parameters()} <= taken
+
+
+def test_map_larger_than_the_crop_is_an_error():
+    changes = {"MODEL.BACKBONE.NAME": "build_vgg16_backbone", "WEND.CROP": "16"}
+    changes |= {"WEND.FCOS.IN_FEATURES": "('res5',)", "MODEL.DEVICE": "meta"}
+    with pytest.raises(InputError, match=r"1x1 cells; of a crop of 16 .* res5 would be smaller"):
         build_model(tv_config("fcos", changes))
 
 

@@ -14,11 +14,12 @@ from fvcore.common.config import CfgNode
 from wend.boxes import resize_and_crop
 from wend.config.common import COMMON
 from wend.config.detectors import NODES, SAMPLING
-from wend.config.entries import POSITIVE, add_entries, at_least, check_entries, require
+from wend.config.entries import POSITIVE, Range, add_entries, at_least, check_entries, require
 from wend.errors import InputError, MissingFileError
 from wend.losses import LocalizationLoss
 from wend.protocol import get_protocol
 
+FREEZE_AT = Range("0 (none) .. 5 (the whole backbone)", lambda x: 0 <= x <= 5)
 DEFAULT_MAX_ITER = 40000  # Detectron2's SOLVER.MAX_ITER
 
 # Where a detector's number of foreground classes is set; the others have one.
@@ -100,6 +101,7 @@ def check_config(cfg: CfgNode) -> None:
         ("SOLVER.BASE_LR", solver.BASE_LR, POSITIVE),
         ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH, at_least(1)),
         ("SOLVER.WARMUP_ITERS", solver.WARMUP_ITERS, at_least(0)),
+        ("MODEL.BACKBONE.FREEZE_AT", cfg.MODEL.BACKBONE.FREEZE_AT, FREEZE_AT),
     ):
         require(name, value, allowed.text, allowed.holds(value))
     _check_protocols(wend.PROTOCOLS)

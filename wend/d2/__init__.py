@@ -2,8 +2,11 @@
 
 - data sets in ``DatasetCatalog``: ``cub_train_c2am``, ``cub_test``, ... (``wend.d2.catalog``)
 - backbones: ``build_small_cnn_backbone`` (``wend.d2.backbones``)
-- meta-architectures: ``BinaryFCOS`` (``wend.d2.fcos``), ``BinaryRCNN`` (``wend.d2.faster_rcnn``)
-- ROI heads: ``BinaryROIHeads`` (``wend.d2.faster_rcnn``)
+- meta-architectures: ``BinaryFCOS`` (``wend.d2.fcos``), ``BinaryRCNN`` (``wend.d2.faster_rcnn``),
+  ``SCR`` (``wend.d2.scr``), ``DeformableDETR`` (``wend.d2.deformable_detr``),
+  ``CLN`` (``wend.d2.cln``)
+- proposal generator and RPN head: ``CLNRPN`` and ``CLNRPNHead`` (``wend.d2.cln_rpn``)
+- ROI heads: ``BinaryROIHeads`` (``wend.d2.faster_rcnn``), ``CLNROIHeads`` (``wend.d2.cln``)
 """
 
 try:
@@ -15,7 +18,7 @@ except ImportError as error:
     ) from error
 
 from wend.config import add_wend_config
-from wend.d2 import backbones, faster_rcnn, fcos  # noqa: F401
+from wend.d2 import backbones, cln, deformable_detr, faster_rcnn, fcos, scr  # noqa: F401
 from wend.d2.catalog import register_wsol_dataset
 from wend.d2.evaluator import WSOLEvaluator
 from wend.d2.mapper import WSOLDatasetMapper

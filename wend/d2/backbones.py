@@ -1,36 +1,100 @@
-"""Backbones by name for ``MODEL.BACKBONE.NAME`` (Detectron2 has ResNet with and without FPN)."""
+"""Backbones by name for ``MODEL.BACKBONE.NAME`` (Detectron2 has ResNet with and without FPN).
+
+For each body of :mod:`wend.backbones`, here called x: ``build_x_backbone``,
+``build_x_fpn_backbone`` (P2 .. P5 and P6 by max pooling, as Detectron2's
+``build_resnet_fpn_backbone``) and ``build_x_fpn_p6p7_backbone`` (P6 and P7 by convolutions, as
+``build_retinanet_resnet_fpn_backbone``).
+
+Shape letters: N = images, C = channels, H, W = pixels.
+"""
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from torch import Tensor
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
+from torch import Tensor, nn
 
-from wend.layers.small_cnn import SmallCNN
+from wend.backbones.build import BODIES, build_body
+from wend.errors import InputError
+
+NAMES = tuple(name for name in BODIES if name != "resnet")  # that is Detectron2's own
 
 
-class SmallCNNBackbone(Backbone):
-    """:class:`wend.layers.small_cnn.SmallCNN` as Detectron2's backbone.
+class BodyBackbone(Backbone):
+    """A body of :mod:`wend.backbones` as Detectron2's backbone; puts out all its maps.
 
     Args:
-        channels: output channels of the stages, see there.
-        in_channels: channels of the image.
+        body: has ``channels`` and ``strides`` by feature name.
     """
 
-    def __init__(self, channels: tuple[int, ...], in_channels: int = 3) -> None:
+    def __init__(self, body: nn.Module) -> None:
         super().__init__()
-        self.body = SmallCNN(tuple(channels), in_channels)
-        self._out_features = list(self.body.channels)
-        self._out_feature_channels = dict(self.body.channels)
-        self._out_feature_strides = dict(self.body.strides)
+        self.body = body
+        self._out_features = list(body.channels)
+        self._out_feature_channels = dict(body.channels)
+        self._out_feature_strides = dict(body.strides)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Image (N, C, H, W) -> feature maps by name."""
         return self.body(image)
 
 
-@BACKBONE_REGISTRY.register()
-def build_small_cnn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
-    """``WEND.SMALL_CNN``'s network."""
-    return SmallCNNBackbone(cfg.WEND.SMALL_CNN.CHANNELS, input_shape.channels)
+def build_fpn(bottom_up: Backbone, cfg: CfgNode, *, p6p7: bool) -> FPN:
+    """Detectron2's pyramid over MODEL.FPN.IN_FEATURES of any backbone.
+
+    Args:
+        bottom_up: the backbone.
+        cfg: MODEL.FPN.
+        p6p7: two more levels by convolutions, not one by max pooling.
+
+    Raises:
+        InputError: the maps are not the backbone's, or leave out a stride between them.
+    """
+    names, shapes = list(cfg.MODEL.FPN.IN_FEATURES), bottom_up.output_shape()
+    strides = [shapes[name].stride for name in names if name in shapes]
+    contiguous = all(coarse == 2 * fine for fine, coarse in pairwise(strides))
+    if not names or len(strides) < len(names) or not contiguous:
+        raise InputError(
+            f"config entry MODEL.FPN.IN_FEATURES: expected neighbouring feature maps, finest "
+            f"first, of {cfg.MODEL.BACKBONE.NAME}, {', '.join(shapes)}; got {names}"
+        )
+    coarsest, width = shapes[names[-1]], cfg.MODEL.FPN.OUT_CHANNELS
+    if p6p7:
+        top_block = LastLevelP6P7(coarsest.channels, width, in_feature=names[-1])
+    else:
+        top_block = LastLevelMaxPool()
+        top_block.in_feature = f"p{int(math.log2(coarsest.stride))}"  # Detectron2's is always p5
+    return FPN(
+        bottom_up=bottom_up,
+        in_features=names,
+        out_channels=width,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=top_block,
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )
+
+
+def _register(name: str) -> None:
+    """Add the three builders of a body to Detectron2's registry."""
+
+    def plain(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
+        return BodyBackbone(build_body(name, cfg, input_shape.channels))
+
+    def fpn(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
+        return build_fpn(plain(cfg, input_shape), cfg, p6p7=False)
+
+    def fpn_p6p7(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
+        return build_fpn(plain(cfg, input_shape), cfg, p6p7=True)
+
+    for builder, suffix in ((plain, ""), (fpn, "_fpn"), (fpn_p6p7, "_fpn_p6p7")):
+        builder.__name__ = f"build_{name}{suffix}_backbone"
+        BACKBONE_REGISTRY.register(builder)
+
+
+for _name in NAMES:
+    _register(_name)

@@ -1,26 +1,91 @@
 """Binary FCOS: Detectron2's FCOS with one foreground class, reachable from YAML, with L_unsup.
 
 The paper's head sits directly on C5 with one 3x3 convolution in each tower (facts that its table
-1 proves: 99,128,390 parameters with ResNet50). FPN levels, more convolutions and a lean tower
-follow from the config.
+1 proves: 99,128,390 parameters with ResNet50). FPN levels, more convolutions and lean towers
+(``WEND.FCOS.CONV_DIM``, or ``REDUCE_DIM`` before them) follow from the config.
 
-Shape letters: N = images, R = locations of all levels, K = classes.
+Shape letters: N = images, M = pseudo boxes of all images, P = most boxes of an image, R = locations
+of all levels, K = classes.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import cat
+from detectron2.layers import Conv2d, ShapeSpec, cat, get_norm
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
-from detectron2.structures import Boxes
+from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from wend.config import check_binary, localization_loss
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
+
+
+class ReducedFCOSHead(FCOSHead):
+    """FCOS's head behind one 1x1 convolution (with norm and ReLU) that both towers share.
+
+    Args:
+        input_shape: of the feature maps, which have equal channels.
+        reduce_dim: channels that reach the towers.
+        norm: as the towers'.
+        head: arguments of Detectron2's ``FCOSHead``.
+    """
+
+    def __init__(
+        self, *, input_shape: list[ShapeSpec], reduce_dim: int, norm: str, **head: Any
+    ) -> None:
+        reduced = [ShapeSpec(channels=reduce_dim, stride=shape.stride) for shape in input_shape]
+        super().__init__(input_shape=reduced, norm=norm, **head)
+        self.reduce = Conv2d(
+            input_shape[0].channels,
+            reduce_dim,
+            kernel_size=1,
+            bias=not norm,
+            norm=get_norm(norm, reduce_dim),
+            activation=nn.functional.relu,
+        )
+        nn.init.kaiming_normal_(self.reduce.weight, mode="fan_out", nonlinearity="relu")
+        if self.reduce.bias is not None:
+            nn.init.zeros_(self.reduce.bias)
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Logits, box deltas and centreness of each level."""
+        return super().forward([self.reduce(feature) for feature in features])
+
+
+def _build_head(fcos: CfgNode, shapes: list[ShapeSpec]) -> FCOSHead:
+    """``WEND.FCOS``'s head on feature maps of these shapes; InputError where they do not fit."""
+    channels = [shape.channels for shape in shapes]
+    if len(set(channels)) > 1:
+        raise InputError(
+            f"config entry WEND.FCOS.IN_FEATURES: expected feature maps of equal channels, as the "
+            f"head is shared; {', '.join(fcos.IN_FEATURES)} have {channels}; use one, or a pyramid"
+        )
+    tower = fcos.CONV_DIM or fcos.REDUCE_DIM or channels[0]
+    for width in {tower, fcos.REDUCE_DIM}:
+        if fcos.NORM == "GN" and width % 32:
+            raise InputError(
+                f"config entry WEND.FCOS.NORM: GN needs towers of a multiple of 32 channels, got "
+                f"{width}; set WEND.FCOS.CONV_DIM and REDUCE_DIM so, or WEND.FCOS.NORM ''"
+            )
+    arguments = {
+        "input_shape": shapes,
+        "num_classes": fcos.NUM_CLASSES,
+        "conv_dims": [tower] * fcos.NUM_CONVS,
+        "norm": fcos.NORM,
+        "prior_prob": fcos.PRIOR_PROB,
+    }
+    if fcos.REDUCE_DIM:
+        head = ReducedFCOSHead(reduce_dim=fcos.REDUCE_DIM, **arguments)
+    else:
+        head = FCOSHead(**arguments)
+    nn.init.constant_(head.bbox_pred.bias, fcos.INITIAL_DISTANCE)
+    return head
 
 
 @META_ARCH_REGISTRY.register()
@@ -50,25 +115,10 @@ class BinaryFCOS(FCOS):
                 f"config entry WEND.FCOS.IN_FEATURES: expected some of the feature maps of "
                 f"{cfg.MODEL.BACKBONE.NAME}, {', '.join(available)}; got {fcos.IN_FEATURES}"
             )
-        shapes = [available[name] for name in fcos.IN_FEATURES]
-        channels = fcos.CONV_DIM or shapes[0].channels
-        if fcos.NORM == "GN" and channels % 32:
-            raise InputError(
-                f"config entry WEND.FCOS.NORM: GN needs towers of a multiple of 32 channels, got "
-                f"{channels}; set WEND.FCOS.CONV_DIM, or WEND.FCOS.NORM ''"
-            )
-        head = FCOSHead(
-            input_shape=shapes,
-            num_classes=fcos.NUM_CLASSES,
-            conv_dims=[channels] * fcos.NUM_CONVS,
-            norm=fcos.NORM,
-            prior_prob=fcos.PRIOR_PROB,
-        )
-        nn.init.constant_(head.bbox_pred.bias, fcos.INITIAL_DISTANCE)
         return {
             "localization_loss": localization_loss(cfg),
             "backbone": backbone,
-            "head": head,
+            "head": _build_head(fcos, [available[name] for name in fcos.IN_FEATURES]),
             "head_in_features": list(fcos.IN_FEATURES),
             "num_classes": fcos.NUM_CLASSES,
             "center_sampling_radius": fcos.CENTER_SAMPLING_RADIUS,
@@ -81,6 +131,28 @@ class BinaryFCOS(FCOS):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
+
+    @torch.no_grad()
+    def label_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Detectron2's labels and boxes of each image (R,) and (R, 4), for all images at once.
+
+        Detectron2 loops over the images, which at the paper's batch of 256 costs a GPU more than
+        the head does.
+        """
+        counts = [len(one) for one in gt_instances]
+        if not sum(counts):
+            return super().label_anchors(anchors, gt_instances)
+        all_boxes = Boxes.cat([one.gt_boxes for one in gt_instances])
+        quality = self._match_anchors(all_boxes, anchors)  # (M, R)
+        # (N, P, R) -> (N, R): the box that each location is for, as long as the quality is not 0
+        quality, chosen = pad_sequence(quality.split(counts), batch_first=True).max(1)
+        boxes = pad_sequence(all_boxes.tensor.split(counts), batch_first=True)  # (N, P, 4)
+        classes = pad_sequence([one.gt_classes for one in gt_instances], batch_first=True)  # (N, P)
+        labels = classes.gather(1, chosen).masked_fill(quality < 1e-5, self.num_classes)
+        matched = boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
+        return list(labels), list(matched)
 
     def losses(
         self,

@@ -8,6 +8,7 @@ from fvcore.common.config import CfgNode
 
 from wend.config import add_wend_config
 from wend.errors import InputError
+from wend.tv.models import META_ARCHITECTURES, pick
 
 ONLY_DETECTRON2 = (
     "The torchvision engine has no such entry. If it is one of Detectron2's, run with "
@@ -17,11 +18,11 @@ ONLY_DETECTRON2 = (
 # What torchvision's detectors are built with and cannot be told otherwise.
 FIXED = {
     "INPUT.FORMAT": "RGB",
-    "MODEL.BACKBONE.FREEZE_AT": 0,
     "MODEL.RESNETS.STRIDE_IN_1X1": False,
     "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
     "WEND.FCOS.NUM_CLASSES": 1,
     "WEND.FCOS.CONV_DIM": 0,
+    "WEND.FCOS.REDUCE_DIM": 0,
     "WEND.FCOS.NORM": "GN",
     "WEND.FCOS.PRIOR_PROB": 0.01,
     "WEND.FCOS.FOCAL_LOSS_ALPHA": 0.25,
@@ -120,6 +121,7 @@ def _entry(cfg: CfgNode, name: str) -> Any:
 
 def check_supported(cfg: CfgNode) -> None:
     """Raise InputError, which names Detectron2, for what torchvision's detectors cannot do."""
+    pick(META_ARCHITECTURES, "MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE)
     fixed = dict(FIXED)
     if cfg.MODEL.META_ARCHITECTURE == "BinaryRCNN":
         fixed.update(FIXED_FASTER_RCNN)

@@ -13,52 +13,40 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
-from torchvision.models import resnet
-from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign
 
+from wend.backbones.build import BODIES, build_body, check_feature_sizes
 from wend.config import localization_loss
 from wend.errors import InputError
-from wend.layers.small_cnn import SmallCNN
 from wend.losses import LocalizationLoss
-
-RESNET_LAYERS = {"res2": "layer1", "res3": "layer2", "res4": "layer3", "res5": "layer4"}
-RESNET_STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
-NORMS = {"BN": nn.BatchNorm2d, "FrozenBN": FrozenBatchNorm2d}
+from wend.tv.scr import SCR
 
 
 class FeatureBackbone(nn.Module):
     """A backbone as torchvision's detectors expect it: feature maps of equal width, in order.
 
     Args:
-        body: maps images (N, 3, H, W) to feature maps by name.
-        channels, strides: of each feature map of ``body``.
+        body: of :mod:`wend.backbones`.
         names: the maps to put out.
     """
 
-    def __init__(
-        self,
-        body: nn.Module,
-        channels: dict[str, int],
-        strides: dict[str, int],
-        names: Sequence[str],
-    ) -> None:
+    def __init__(self, body: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
-        unknown = [name for name in names if name not in channels]
-        if unknown or not names or len({channels[name] for name in names}) > 1:
+        unknown = [name for name in names if name not in body.channels]
+        if unknown or not names or len({body.channels[name] for name in names}) > 1:
             raise InputError(
                 f"config entry ...IN_FEATURES: expected feature maps of equal width among "
-                f"{channels} (name: channels), got {list(names)}; feature pyramids need "
+                f"{body.channels} (name: channels), got {list(names)}; feature pyramids need "
                 f"--engine detectron2"
             )
         self.body = body
         self.names = list(names)
-        self.out_channels = channels[self.names[0]]
-        self.strides = [strides[name] for name in self.names]
+        self.out_channels = body.channels[self.names[0]]
+        self.strides = [body.strides[name] for name in self.names]
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Images (N, 3, H, W) -> the chosen feature maps."""
@@ -66,36 +54,11 @@ class FeatureBackbone(nn.Module):
         return OrderedDict((name, features[name]) for name in self.names)
 
 
-def _build_resnet(cfg: CfgNode, names: Sequence[str]) -> FeatureBackbone:
-    settings = cfg.MODEL.RESNETS
-    builder = getattr(resnet, f"resnet{settings.DEPTH}", None)
-    if builder is None:
-        raise InputError(f"config entry MODEL.RESNETS.DEPTH: no ResNet-{settings.DEPTH}")
-    if settings.NORM not in NORMS:
-        raise InputError(
-            f"config entry MODEL.RESNETS.NORM: the torchvision engine has {', '.join(NORMS)}, got "
-            f"{settings.NORM!r}; others need --engine detectron2"
-        )
-    network = builder(weights=None, norm_layer=NORMS[settings.NORM])
-    last = network.layer4[-1]
-    width = (last.conv3 if hasattr(last, "conv3") else last.conv2).out_channels
-    channels = {name: width >> (5 - stage) for stage, name in enumerate(RESNET_LAYERS, 2)}
-    body = IntermediateLayerGetter(network, {v: k for k, v in RESNET_LAYERS.items()})
-    return FeatureBackbone(body, channels, RESNET_STRIDES, names)
+BACKBONES = {f"build_{name}_backbone": name for name in BODIES}
 
 
-def _build_small_cnn(cfg: CfgNode, names: Sequence[str]) -> FeatureBackbone:
-    body = SmallCNN(tuple(cfg.WEND.SMALL_CNN.CHANNELS))
-    return FeatureBackbone(body, body.channels, body.strides, names)
-
-
-BACKBONES = {
-    "build_resnet_backbone": _build_resnet,
-    "build_small_cnn_backbone": _build_small_cnn,
-}
-
-
-def _pick(table: dict[str, Any], entry: str, name: str) -> Any:
+def pick(table: dict[str, Any], entry: str, name: str) -> Any:
+    """What a config entry names in a table; InputError, which lists the names, if not there."""
     if name not in table:
         raise InputError(
             f"config entry {entry}: the torchvision engine has {', '.join(table)}, got {name!r}; "
@@ -105,7 +68,10 @@ def _pick(table: dict[str, Any], entry: str, name: str) -> Any:
 
 
 def _build_backbone(cfg: CfgNode, names: Sequence[str]) -> FeatureBackbone:
-    return _pick(BACKBONES, "MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME)(cfg, names)
+    name = pick(BACKBONES, "MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME)
+    backbone = FeatureBackbone(build_body(name, cfg, len(cfg.MODEL.PIXEL_MEAN)), names)
+    check_feature_sizes("...IN_FEATURES", names, backbone.body.strides, cfg.WEND.CROP)
+    return backbone
 
 
 def _transform_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -270,11 +236,15 @@ class BinaryRCNN(FasterRCNN):
         return self.localization_loss.joint(outputs) if self.training else outputs
 
 
-META_ARCHITECTURES = {"BinaryFCOS": BinaryFCOS, "BinaryRCNN": BinaryRCNN}
+META_ARCHITECTURES = {
+    "BinaryFCOS": BinaryFCOS,
+    "BinaryRCNN": BinaryRCNN,
+    "SCR": lambda cfg: SCR(cfg, _build_backbone(cfg, [cfg.WEND.SCR.IN_FEATURE])),
+}
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
     """The detector that the config names, on its device."""
     name = cfg.MODEL.META_ARCHITECTURE
-    model = _pick(META_ARCHITECTURES, "MODEL.META_ARCHITECTURE", name)(cfg)
+    model = pick(META_ARCHITECTURES, "MODEL.META_ARCHITECTURE", name)(cfg)
     return model.to(cfg.MODEL.DEVICE)

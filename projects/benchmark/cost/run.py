@@ -1,0 +1,233 @@
+"""What each detector costs beside SCR and the backbone alone: parameters, step, memory, images/s.
+
+    OMP_NUM_THREADS=1 python projects/benchmark/cost/run.py --output OUTPUT_DIR
+
+All models live side by side and take turns, round after round, so that what else the machine does
+falls on all of them; ratios are medians of the rounds' ratios. Peak memory is measured in a fresh
+process a model. ``--models`` takes parts of names (SCR and the backbone always run).
+"""
+
+# ruff: noqa: TID251 (a comparison of both engines imports both)
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
+
+import measure  # noqa: E402
+from models import MODELS, MissingModelError, Sizes, Subject, build  # noqa: E402
+
+BASES = ("SCR", "backbone")
+HEADER = (
+    "| model | parameters, M | trained, M | step, s | / SCR | / backbone | peak, MiB | / SCR "
+    "| images/s | / backbone |\n|---|---|---|---|---|---|---|---|---|---|\n"
+)
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--models", nargs="*", default=[], help="parts of names; all by default")
+    add("--batch", type=int, default=8, help="images a training step")
+    add("--test-batch", type=int, default=32, help="images a test batch")
+    add("--crop", type=int, default=224)
+    add("--rounds", type=int, default=5)
+    add(
+        "--clock",
+        choices=("wall", "processor"),
+        default="wall",
+        help="processor: this process's time on the CPU, for one thread of a busy machine",
+    )
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--threads", type=int, default=0, help="of PyTorch; 0: OMP_NUM_THREADS")
+    add("--channels-last", action="store_true")
+    add("--autocast", action="store_true", help="bfloat16")
+    add("--compile", action="store_true", help="torch.compile the backbone")
+    add("--no-memory", action="store_true", help="leave out peak memory")
+    add("--output", type=Path, help="folder for cost.json and cost.md")
+    add("--memory-of", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    unknown = [part for part in args.models if not any(part in name for name in MODELS)]
+    if unknown:
+        parser.error(f"--models: no name holds {', '.join(unknown)}; there are: {list(MODELS)}")
+    if min(args.batch, args.test_batch, args.rounds, args.crop) < 1:
+        parser.error("--batch, --test-batch, --rounds and --crop must be at least 1")
+    if args.clock == "processor" and args.device != "cpu":
+        parser.error("--clock processor sees nothing of what a GPU does; leave it out")
+    args.how = measure.How(args.device, args.autocast, args.clock)
+    return args
+
+
+def prepare(name: str, args: argparse.Namespace) -> Subject:
+    """A model as the options want it."""
+    subject = build(name, Sizes(args.batch, args.test_batch, args.crop), args.device)
+    if args.channels_last:
+        subject.model.to(memory_format=torch.channels_last)
+    if args.compile:
+        owner = getattr(subject.model, "detector", subject.model)
+        owner.backbone.compile()
+    return subject
+
+
+def memory(name: str) -> float | None:
+    """Peak memory of a model in a process of its own, with this command's options."""
+    command = [sys.executable, "-W", "ignore", *sys.argv, "--memory-of", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stderr.write(f"{name}: memory not measured: {done.stderr.strip()[-300:]}\n")
+        return None
+    return float(done.stdout.split()[-1])
+
+
+def measured(args: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Rows by name, and why the others are missing."""
+    chosen = [
+        name
+        for name in MODELS
+        if name in BASES or not args.models or any(part in name for part in args.models)
+    ]
+    subjects, missing = {}, {}
+    for name in chosen:
+        try:
+            subjects[name] = prepare(name, args)
+        except MissingModelError as error:
+            missing[name] = str(error)
+    turns: dict[str, list[tuple[float, float]]] = {name: [] for name in subjects}
+    for index in range(-1, args.rounds):  # the first round warms up
+        for name in list(subjects):
+            sys.stderr.write(f"round {index + 1} of {args.rounds}: {name}\n")
+            try:
+                one = measure.turn(subjects[name], args.how)
+            except Exception as error:  # a row that fails must not cost the others
+                if name in BASES:
+                    raise
+                missing[name] = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                del subjects[name], turns[name]
+                continue
+            if index >= 0:
+                turns[name].append(one)
+    rows = {name: row(subjects[name], turns, args) for name in subjects}
+    for name, subject in subjects.items():
+        if not name.endswith("frozen"):
+            rows[name]["we"] = measure.share_of_we(subject, args.device, args.autocast, args.rounds)
+    subjects.clear()
+    for name in rows:
+        rows[name]["memory_mib"] = None if args.no_memory else memory(name)
+    return rows, missing
+
+
+def row(subject: Subject, turns: dict[str, list], args: argparse.Namespace) -> dict[str, Any]:
+    """A model's numbers; ratios are medians over the rounds, with least and greatest."""
+    parameters = list(subject.model.parameters())
+    frozen_norms = [
+        buffer
+        for module in subject.model.modules()
+        if "FrozenBatchNorm" in type(module).__name__
+        for buffer in (module.weight, module.bias)
+    ]
+    mine = turns[subject.name]
+
+    def ratios(base: str, which: int) -> list[float]:
+        return [a[which] / b[which] for a, b in zip(mine, turns[base], strict=True)]
+
+    def spread(values: list[float]) -> list[float]:
+        return [min(values), statistics.median(values), max(values)]
+
+    return {
+        "parameters": sum(p.numel() for p in [*parameters, *frozen_norms]),
+        "trained": sum(p.numel() for p in parameters if p.requires_grad),
+        "step_s": statistics.median(step for step, _ in mine),
+        "step_to_scr": spread(ratios("SCR", 0)),
+        "step_to_backbone": spread(ratios("backbone", 0)),
+        "images_per_s": args.test_batch / statistics.median(test for _, test in mine),
+        "throughput_to_backbone": spread([1 / r for r in ratios("backbone", 1)]),
+    }
+
+
+def machine(args: argparse.Namespace) -> str:
+    """Hardware, versions, settings and commit in a few lines."""
+    lines = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    cpu = next((s.split(":")[1].strip() for s in lines.splitlines() if "model name" in s), "?")
+    device = torch.cuda.get_device_name() if args.device.startswith("cuda") else cpu
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    try:
+        import torchvision
+
+        vision = torchvision.__version__
+    except ImportError:
+        vision = "absent"
+    chosen = [name for name in ("channels_last", "autocast", "compile") if getattr(args, name)] or [
+        "float32, none of channels_last, autocast, compile"
+    ]
+    return (
+        f"{device}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end; Python "
+        f"{platform.python_version()}, PyTorch {torch.__version__}, torchvision {vision}; commit "
+        f"{commit or '?'}\n{torch.get_num_threads()} threads of PyTorch, OMP_NUM_THREADS="
+        f"{os.environ.get('OMP_NUM_THREADS', 'unset')}; training batch {args.batch}, test batch "
+        f"{args.test_batch}, crop {args.crop}, {args.rounds} rounds, {args.clock} time; "
+        f"{', '.join(chosen)}\n"
+    )
+
+
+def markdown(
+    rows: dict[str, dict[str, Any]], missing: dict[str, str], args: argparse.Namespace
+) -> str:
+    """The table, the share of WE, what is missing and where it was measured."""
+    base = rows["SCR"]["memory_mib"]
+    text = HEADER
+    for name, one in rows.items():
+        peak = one["memory_mib"]
+        memory_cells = f"{peak:.0f} | {peak / base:.2f}" if peak and base else " | "
+        text += (
+            f"| {name} | {one['parameters'] / 1e6:.2f} | {one['trained'] / 1e6:.2f} | "
+            f"{one['step_s']:.3f} | {one['step_to_scr'][1]:.3f} | "
+            f"{one['step_to_backbone'][1]:.3f} | {memory_cells} | {one['images_per_s']:.1f} | "
+            f"{one['throughput_to_backbone'][1]:.3f} |\n"
+        )
+    shares = {name: one["we"] for name, one in rows.items() if one.get("we")}
+    if shares:
+        text += "\n| WE's share of a step | log-odds | alone | paired (quartiles) |\n"
+        text += "|---|---|---|---|\n"
+    for name, we in shares.items():
+        text += (
+            f"| {name} | {we['log_odds']} | {we['alone']:.3%} | {we['paired']:+.2%} "
+            f"({we['paired_low']:+.2%} to {we['paired_high']:+.2%}) |\n"
+        )
+    text += "".join(f"\nmissing: {name}: {why}\n" for name, why in missing.items())
+    return f"{text}\n{machine(args)}"
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    args = options()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.memory_of:
+        peak = measure.peak_memory(lambda: prepare(args.memory_of, args), args.how)
+        sys.stdout.write(f"{peak}\n")
+        return
+    rows, missing = measured(args)
+    text = markdown(rows, missing, args)
+    sys.stdout.write(text)
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "cost.md").write_text(text, encoding="utf-8")
+        result = {"machine": machine(args), "rows": rows, "missing": missing}
+        (args.output / "cost.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

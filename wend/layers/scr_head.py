@@ -1,0 +1,122 @@
+"""SCR, single-class regression: one box from the pooled feature map, the baseline of WSOL.
+
+The head, its targets, loss and boxes, which both engines share. Head and loss are PSOL's
+(tzzcl/PSOL ddecfce, ``models/models.py`` 47-52; ``PSOL_training.py`` 144, 162, 202), which C2AM's
+repository keeps (CVI-SZU/CCAM e6a46c9, ``WSOL/PSOL/training_CUB.py`` 111, 138, 176). Boxes are the
+top-left corner, width and height in fractions of the crop (``loader/imagenet_loader.py`` 164-185).
+
+Shape letters: N = images, C = channels, P = pseudo boxes of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from wend.errors import InputError
+from wend.losses import LocalizationLoss
+
+SMOOTH_L1_BETA = 0.1  # of the crop; with PyTorch's 1 smooth L1 of fractions would be L2, halved
+
+
+def check_no_unsupervised(loss: LocalizationLoss) -> None:
+    """Raise InputError unless L_unsup is "none": there is no classifier it could act on."""
+    if loss.name != "none":
+        raise InputError(
+            f"config entry WEND.LOSS: expected none with SCR, which has no classifier that "
+            f"{loss.name} could act on, got {loss.name!r}; set WEND.LOSS none"
+        )
+
+
+class SCRHead(nn.Module):
+    """Average over all cells, Linear, ReLU, Linear, sigmoid.
+
+    Args:
+        in_channels: C of the feature map.
+        hidden_dim: outputs of the first linear layer.
+    """
+
+    def __init__(self, in_channels: int, hidden_dim: int = 512) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(in_channels, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, 4)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """One feature map (N, C, H, W) -> x, y, w, h in fractions of the crop (N, 4), float32."""
+        (feature,) = features
+        pooled = feature.mean((2, 3))
+        return self.fc2(self.fc1(pooled).relu()).float().sigmoid()
+
+
+def _sides(sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+    """Heights and widths of N crops -> widths and heights (N, 2) on the device of ``like``."""
+    return like.new_tensor([(width, height) for height, width in sizes]).reshape(-1, 2)
+
+
+def scr_targets(boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """What the head is to put out: the largest pseudo box of each image.
+
+    PSOL and C2AM have one box an image; where there are several, the largest (the first of equals)
+    covers most of what they mark.
+
+    Args:
+        boxes: for each image (P, 4), xyxy in pixels of the crop.
+        sizes: height and width of each crop.
+
+    Returns:
+        x, y, w, h in fractions of the crop (N, 4); NaN for an image without a box that has an area.
+    """
+    padded = F.pad(pad_sequence(list(boxes), batch_first=True), (0, 0, 0, 1))  # (N, P + 1, 4)
+    sides = padded[..., 2:] - padded[..., :2]
+    largest = sides.prod(2).argmax(1)[:, None, None].expand(-1, -1, 4)
+    chosen = torch.cat([padded[..., :2], sides], 2).gather(1, largest)[:, 0]
+    has_box = chosen[:, 2:].prod(1, keepdim=True) > 0
+    return torch.where(has_box, chosen / _sides(sizes, chosen).repeat(1, 2), float("nan"))
+
+
+def scr_loss(predicted: Tensor, targets: Tensor, kind: str = "l2") -> Tensor:
+    """Mean distance over the coordinates of the images that have a box.
+
+    Args:
+        predicted: (N, 4) of :class:`SCRHead`.
+        targets: (N, 4) of :func:`scr_targets`.
+        kind: "l2" (mean squared error, PSOL's), "l1" or "smooth_l1".
+
+    Returns:
+        The loss; 0 with a gradient where no image has a box.
+
+    Raises:
+        ValueError: unknown ``kind``.
+    """
+    targets = targets.to(predicted.dtype)
+    known = ~targets.isnan()
+    targets = torch.where(known, targets, predicted.detach())  # their difference is 0
+    if kind == "l2":
+        distance = F.mse_loss(predicted, targets, reduction="sum")
+    elif kind == "l1":
+        distance = F.l1_loss(predicted, targets, reduction="sum")
+    elif kind == "smooth_l1":
+        distance = F.smooth_l1_loss(predicted, targets, reduction="sum", beta=SMOOTH_L1_BETA)
+    else:
+        raise ValueError(f"kind must be l2, l1 or smooth_l1, got {kind!r}")
+    return distance / known.sum().clamp(min=1)
+
+
+def scr_boxes(predicted: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """x, y, w, h in fractions -> boxes in the crop, at least one pixel wide and high.
+
+    Args:
+        predicted: (N, 4) in [0, 1].
+        sizes: height and width of each crop, at least 1.
+
+    Returns:
+        (N, 4), xyxy in pixels; 0 <= x1 <= x2 - 1, x2 <= width, and so for y.
+    """
+    size = _sides(sizes, predicted)
+    corner = torch.minimum(predicted[:, :2] * size, size - 1)
+    opposite = torch.maximum(corner + predicted[:, 2:] * size, corner + 1)
+    return torch.cat([corner, torch.minimum(opposite, size)], 1)
