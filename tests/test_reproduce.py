@@ -268,8 +268,8 @@ def test_methods_differ_in_the_loss_alone(tmp_path):
     rows = noise.rows(0.4, TOY, tmp_path)
     seen = [(one.overrides.get("WEND.LOSS", "none"), one.overrides.get("WEND.ETA")) for one in rows]
     assert seen == [
-        *(("none", None), ("none", "1.0"), ("none", "0.125"), ("entropy", "1.0")),
-        *(("entropy", "0.125"), ("weighted_entropy", "1.0"), ("weighted_entropy", "0.125")),
+        *(("none", None), ("none", "1.0"), ("none", "0.125")),
+        *(("entropy", "0.125"), ("weighted_entropy", "0.125")),
     ]
     common = [
         {k: v for k, v in one.overrides.items() if not k.startswith("WEND.") or "SIZE" in k}
