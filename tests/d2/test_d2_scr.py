@@ -93,7 +93,7 @@ def test_unknown_feature_map_is_an_error_that_lists_the_known():
     with pytest.raises(InputError) as error:
         _build({"WEND.SCR.IN_FEATURE": "res5"})
     assert str(error.value) == (
-        "config entry WEND.SCR.IN_FEATURE: expected one of the feature maps of "
+        "config entry WEND.SCR.IN_FEATURE: expected some of the feature maps of "
         "build_small_cnn_backbone, stage1, stage2, stage3; got 'res5'"
     )
 

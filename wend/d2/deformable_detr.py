@@ -19,6 +19,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from wend.config import localization_loss
+from wend.d2.features import chosen_features
 from wend.errors import InputError
 from wend.layers.box_matching import centre_to_corners, corners_to_centre
 from wend.layers.deformable_transformer import DeformableDETRHead
@@ -68,10 +69,12 @@ class DeformableDETR(nn.Module):
         """``WEND.DETR``'s detector."""
         detr = cfg.WEND.DETR
         backbone = build_backbone(cfg)
-        shapes = backbone.output_shape()
+        shapes = chosen_features(
+            cfg, "WEND.DETR.IN_FEATURES", detr.IN_FEATURES, backbone.output_shape()
+        )
         _check(cfg, shapes)
         head = DeformableDETRHead(
-            [shapes[name].channels for name in detr.IN_FEATURES],
+            [shape.channels for shape in shapes],
             width=detr.HIDDEN_DIM,
             queries=detr.NUM_QUERIES,
             levels=detr.NUM_FEATURE_LEVELS,
@@ -195,14 +198,9 @@ def padding_mask(images: ImageList) -> Tensor | None:
     return y | x
 
 
-def _check(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> None:
-    """Raise InputError unless ``WEND.DETR`` fits the backbone's maps and the crop."""
+def _check(cfg: CfgNode, shapes: list[ShapeSpec]) -> None:
+    """Raise InputError unless ``WEND.DETR`` fits the chosen maps and the crop."""
     detr = cfg.WEND.DETR
-    if any(name not in shapes for name in detr.IN_FEATURES):
-        raise InputError(
-            f"config entry WEND.DETR.IN_FEATURES: expected some of the feature maps of "
-            f"{cfg.MODEL.BACKBONE.NAME}, {', '.join(shapes)}; got {detr.IN_FEATURES}"
-        )
     further = detr.NUM_FEATURE_LEVELS - len(detr.IN_FEATURES)
     if further < 0:
         raise InputError(
@@ -214,7 +212,7 @@ def _check(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> None:
             f"config entry WEND.DETR.HIDDEN_DIM: expected a multiple of WEND.DETR.NUM_HEADS "
             f"({detr.NUM_HEADS}), got {detr.HIDDEN_DIM}"
         )
-    stride = shapes[detr.IN_FEATURES[-1]].stride * 2**further
+    stride = shapes[-1].stride * 2**further
     if cfg.WEND.CROP < stride:
         raise InputError(
             f"config entry WEND.CROP: the coarsest level of the transformer has one cell for "

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from wend.config import check_binary, localization_loss
+from wend.d2.features import chosen_features
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
 
@@ -108,17 +109,13 @@ class BinaryFCOS(FCOS):
         """``WEND.FCOS``'s detector."""
         fcos = cfg.WEND.FCOS
         backbone = build_backbone(cfg)
-        available = backbone.output_shape()
-        unknown = [name for name in fcos.IN_FEATURES if name not in available]
-        if unknown or not fcos.IN_FEATURES:
-            raise InputError(
-                f"config entry WEND.FCOS.IN_FEATURES: expected some of the feature maps of "
-                f"{cfg.MODEL.BACKBONE.NAME}, {', '.join(available)}; got {fcos.IN_FEATURES}"
-            )
+        shapes = chosen_features(
+            cfg, "WEND.FCOS.IN_FEATURES", fcos.IN_FEATURES, backbone.output_shape()
+        )
         return {
             "localization_loss": localization_loss(cfg),
             "backbone": backbone,
-            "head": _build_head(fcos, [available[name] for name in fcos.IN_FEATURES]),
+            "head": _build_head(fcos, shapes),
             "head_in_features": list(fcos.IN_FEATURES),
             "num_classes": fcos.NUM_CLASSES,
             "center_sampling_radius": fcos.CENTER_SAMPLING_RADIUS,

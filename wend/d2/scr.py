@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor
 
 from wend.config import localization_loss
-from wend.errors import InputError
+from wend.d2.features import chosen_features
 from wend.layers.scr_head import SCRHead, check_no_unsupervised, scr_boxes, scr_loss, scr_targets
 from wend.losses import LocalizationLoss
 
@@ -50,18 +50,15 @@ class SCR(DenseDetector):
         """``WEND.SCR``'s detector."""
         scr = cfg.WEND.SCR
         backbone = build_backbone(cfg)
-        available = backbone.output_shape()
-        if scr.IN_FEATURE not in available:
-            raise InputError(
-                f"config entry WEND.SCR.IN_FEATURE: expected one of the feature maps of "
-                f"{cfg.MODEL.BACKBONE.NAME}, {', '.join(available)}; got {scr.IN_FEATURE!r}"
-            )
+        (shape,) = chosen_features(
+            cfg, "WEND.SCR.IN_FEATURE", [scr.IN_FEATURE], backbone.output_shape()
+        )
         return {
             "localization_loss": localization_loss(cfg),
             "loss": scr.LOSS,
             "loss_weight": scr.LOSS_WEIGHT,
             "backbone": backbone,
-            "head": SCRHead(available[scr.IN_FEATURE].channels, scr.HIDDEN_DIM),
+            "head": SCRHead(shape.channels, scr.HIDDEN_DIM),
             "head_in_features": [scr.IN_FEATURE],
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
