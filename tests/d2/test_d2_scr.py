@@ -94,7 +94,7 @@ def test_unknown_feature_map_is_an_error_that_lists_the_known():
         _build({"WEND.SCR.IN_FEATURE": "res5"})
     assert str(error.value) == (
         "config entry WEND.SCR.IN_FEATURE: expected some of the feature maps of "
-        "build_small_cnn_backbone, stage1, stage2, stage3; got 'res5'"
+        "build_small_cnn_backbone, stage1, stage2, stage3; got ['res5']"
     )
 
 

@@ -119,12 +119,15 @@ def measured(args: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[
             if index >= 0:
                 turns[name].append(one)
     rows = {name: row(subjects[name], turns, args) for name in subjects}
+    alone = [name for name, subject in subjects.items() if subject.scale != (1.0, 1.0)]
     for name, subject in subjects.items():
         if not name.endswith("frozen"):
             rows[name]["we"] = measure.share_of_we(subject, args.device, args.autocast, args.rounds)
     subjects.clear()
     for name in rows:
-        rows[name]["memory_mib"] = None if args.no_memory else memory(name)
+        rows[name]["fed_one_by_one"] = name in alone  # its memory would be that of one image
+        skip = args.no_memory or name in alone
+        rows[name]["memory_mib"] = None if skip else memory(name)
     return rows, missing
 
 
@@ -192,11 +195,14 @@ def markdown(
         peak = one["memory_mib"]
         memory_cells = f"{peak:.0f} | {peak / base:.2f}" if peak and base else " | "
         text += (
-            f"| {name} | {one['parameters'] / 1e6:.2f} | {one['trained'] / 1e6:.2f} | "
+            f"| {name}{' (1)' * one['fed_one_by_one']} | "
+            f"{one['parameters'] / 1e6:.2f} | {one['trained'] / 1e6:.2f} | "
             f"{one['step_s']:.3f} | {one['step_to_scr'][1]:.3f} | "
             f"{one['step_to_backbone'][1]:.3f} | {memory_cells} | {one['images_per_s']:.1f} | "
             f"{one['throughput_to_backbone'][1]:.3f} |\n"
         )
+    if any(one["fed_one_by_one"] for one in rows.values()):
+        text += "\n(1) fed image by image, its time multiplied by the batch\n"
     shares = {name: one["we"] for name, one in rows.items() if one.get("we")}
     if shares:
         text += "\n| WE's share of a step | log-odds | alone | paired (quartiles) |\n"
