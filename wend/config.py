@@ -14,6 +14,7 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from wend.boxes import resize_and_crop
+from wend.data.loading_config import ENTRIES as LOADING_ENTRIES
 from wend.errors import InputError, MissingFileError
 from wend.files import read_text
 from wend.losses import UNSUPERVISED_LOSSES, LocalizationLoss
@@ -90,6 +91,11 @@ def add_wend_config(cfg: CfgNode) -> None:
     wend.FCOS.TOPK_CANDIDATES_TEST = 1000
     # IoU over which the lower-scoring of two boxes is suppressed, in (0, 1].
     wend.FCOS.NMS_THRESH_TEST = 0.6
+
+    # Bad images and the cache of resized ones (wend.data.loading_config says what each means).
+    wend.DATA = node()
+    for entry in LOADING_ENTRIES:
+        wend.DATA[entry.name] = entry.default
 
     # Small plain network for training from scratch (toy data): output channels of its stages,
     # which are called stage1, stage2, ... and have strides 2, 4, ...; multiples of 32 for "GN".
@@ -210,6 +216,9 @@ def check_config(cfg: CfgNode) -> None:
         "in (0, 1]",
         0 < fcos.NMS_THRESH_TEST <= 1,
     )
+    for entry in LOADING_ENTRIES:
+        value = wend.DATA[entry.name]
+        _require(f"WEND.DATA.{entry.name}", value, entry.expected, entry.holds(value))
     channels = wend.SMALL_CNN.CHANNELS
     whole = all(type(width) is int and width >= 1 for width in channels)
     _require("WEND.SMALL_CNN.CHANNELS", channels, "a whole number >= 1 a stage", whole and channels)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from fvcore.common.config import CfgNode
 
-from wend.data.catalog import count_training_images
+from wend.data.bad_images import count_images_to_train_on, load_with_bad_images
 from wend.data.detections import require_pyarrow
 from wend.errors import InputError, MissingFileError
 from wend.evaluation import Evaluation
@@ -120,6 +120,7 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     if not cfg.DATASETS.TEST:
         raise InputError("config entry DATASETS.TEST: expected at least one data set, got none")
     require_pyarrow(PER_IMAGE_FILE)  # of the evaluation, hours later
+    load_with_bad_images(cfg)
     for name in cfg.DATASETS.TEST:
         Evaluation.from_config(cfg, name)
     cfg = cfg.clone()
@@ -128,7 +129,7 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
         logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
     if not args.eval_only:
-        cfg = resolve_schedule(cfg, count_training_images(cfg.DATASETS.TRAIN))
+        cfg = resolve_schedule(cfg, count_images_to_train_on(cfg))
     cfg.freeze()
     return cfg
 
