@@ -104,6 +104,11 @@ RANGES = [
     ("WEND.DETR.FOCAL_LOSS_ALPHA", [-0.001, 1.001, NAN], [0.0, 1.0]),
     ("WEND.DETR.FOCAL_LOSS_GAMMA", [-0.001, NAN, INF], [0.0]),
     ("WEND.DETR.PRIOR_PROB", [0.0, 1.0, NAN], [0.001, 0.999]),
+    ("WEND.DATA.ON_BAD_IMAGE", ["ignore", "wrong", ""], ["raise", "skip"]),
+    ("WEND.DATA.ON_BAD_TEST_IMAGE", ["skip", ""], ["raise", "wrong"]),
+    ("WEND.DATA.MAX_BAD_SHARE", [-0.001, 1.001, NAN], [0.0, 1.0]),
+    ("WEND.DATA.QUARANTINE", ["no_such_file.jsonl"], ["", __file__]),
+    ("WEND.DATA.CACHE", [__file__], ["", "a/new/folder"]),
     ("WEND.SMALL_CNN.CHANNELS", [(), (32, 0), (-32,)], [(1,), (32, 64)]),
     *[
         (f"MODEL.{node}.{name}", bad, good)

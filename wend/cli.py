@@ -18,7 +18,10 @@ from wend.errors import InputError
 MODULES = {  # verb -> module with add_arguments and run, help
     "evaluate": ("wend.evaluate", "score detections from files, under any protocol"),
     "compare": ("wend.compare", "test two sets of detections against each other"),
+    "data": ("wend.data_command", "import a data set, check it, cache its images"),
+    "boxes": ("wend.boxes_report", "report on pseudo boxes: coverage, shapes, agreement, accuracy"),
     "classify": ("wend.classify", "a classifier's classes of each image, as a file"),
+    "pseudo-boxes": ("wend.localize_command", "boxes from images alone, to train on"),
 }
 
 

@@ -62,11 +62,13 @@ def draw_sheet(
     num_images: int = 16,
     side: int = 240,
     max_boxes: int = 5,
+    legend: Sequence[tuple[str, tuple[int, int, int]]] = LEGEND,
 ) -> list[str]:
     """Write one PNG with images spread evenly over the data set, and a legend.
 
     Args:
         records: of the data set; ``detections``: theirs, in the same order.
+        legend: what each colour means.
 
     Returns:
         The files shown, row by row.
@@ -74,14 +76,14 @@ def draw_sheet(
     picks = np.linspace(0, len(records) - 1, min(num_images, len(records))).round().astype(int)
     columns = math.ceil(math.sqrt(len(picks)))
     rows = math.ceil(len(picks) / columns)
-    legend = 24
-    sheet = np.full((rows * side + legend, columns * side, 3), 255, dtype=np.uint8)
+    head = 24
+    sheet = np.full((rows * side + head, columns * side, 3), 255, dtype=np.uint8)
     for place, pick in enumerate(picks):
         image = draw_record(records[pick], detections[pick], side=side, max_boxes=max_boxes)
-        top, left = legend + place // columns * side, place % columns * side
+        top, left = head + place // columns * side, place % columns * side
         sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
     x = 6
-    for text, color in LEGEND:
+    for text, color in legend:
         cv2.putText(sheet, text, (x, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
         x += 12 + cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0]
     encoded = cv2.imencode(".png", sheet[:, :, ::-1])[1]  # OpenCV writes BGR

@@ -24,6 +24,26 @@ class NonFiniteLossError(InputError, FloatingPointError):
     """A loss became NaN or infinite; raised before the optimizer's step."""
 
 
+class BadImageError(InputError):
+    """An image file is not there, cannot be read, or is not the one that was recorded.
+
+    Only of this kind are the errors that :mod:`wend.data.bad_images` may skip.
+    """
+
+
+class MissingImageError(BadImageError, MissingFileError):
+    """An image file is not there."""
+
+
+def shown(value: object, limit: int = 300) -> str:
+    """``repr`` of a value from a file, cut to ``limit`` characters, however deep the value is."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__}, nested deeply"
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 def some(items: Iterable[object], limit: int = 3) -> str:
     """Write the first ``limit`` items and how many more there are: ``a, b, c and 7 more``."""
     items = [str(item) for item in items]

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, MissingFileError, shown
 
-MAX_NUMBER = 1e300
+MAX_NUMBER = 1e100  # areas and sums of what is smaller are finite, too
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def is_number(value: object) -> bool:
 
 
 def read_text(path: str | Path, what: str) -> str:
-    """The file's text.
+    """The file's text, without a byte order mark, every line's end a plain newline.
 
     Args:
         what: what the file is, for the message.
@@ -58,9 +58,30 @@ def read_text(path: str | Path, what: str) -> str:
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file; expected {what}")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error}); expected {what}") from error
+
+
+def read_lines(path: str | Path, what: str) -> list[str]:
+    """The lines of a text file; arguments and errors as of :func:`read_text`.
+
+    ``str.splitlines`` would also cut names at U+2028, U+0085 and other rare characters.
+    """
+    return read_text(path, what).split("\n")
+
+
+class _KeyTwiceError(ValueError):
+    pass
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        key = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise _KeyTwiceError(f"the key {shown(key)} stands twice in one object")
+    return found
 
 
 def read_json(
@@ -70,14 +91,17 @@ def read_json(
 
     Args:
         what: what the file should hold, for the message.
-        object_pairs_hook: as of :func:`json.loads`.
+        object_pairs_hook: as of :func:`json.loads`; by default a key that stands in an object
+            twice is an error, since no one knows which of its values is meant.
 
     Raises:
         MissingFileError, InputError: not there, or no whole JSON value.
     """
     text = read_text(path, what)
     try:
-        return json.loads(text, object_pairs_hook=object_pairs_hook)
+        return json.loads(text, object_pairs_hook=object_pairs_hook or _unique_keys)
+    except _KeyTwiceError as error:
+        raise InputError(f"{path}: {error}; expected {what}") from error
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
         raise InputError(
             f"{path}: not a whole JSON value ({error}); expected {what}. Was its writing cut off? "

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from fvcore.common.config import CfgNode
 
-from wend.data.catalog import count_training_images
+from wend.data.bad_images import count_images_to_train_on, load_with_bad_images
+from wend.data.catalog import resolve_name
 from wend.data.detections import require_pyarrow
 from wend.errors import InputError, MissingFileError
 from wend.evaluation import Evaluation
@@ -96,6 +97,20 @@ def setup_logging() -> None:
             target.addHandler(handler)
 
 
+def _own_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of data sets; a path of a declaration becomes the name that it declares.
+
+    Its folder is added to WEND_DATASETS, by which further processes know the name, too.
+    """
+    own = tuple(resolve_name(name) for name in names)
+    folders = os.environ.get("WEND_DATASETS", "").split(os.pathsep)
+    paths = [name for name, known_as in zip(names, own, strict=True) if name != known_as]
+    folders += [str(Path(path).resolve().parent) for path in paths]
+    if paths:
+        os.environ["WEND_DATASETS"] = os.pathsep.join(dict.fromkeys(filter(None, folders)))
+    return own
+
+
 def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     """Check everything that can be known to be wrong before anything is written.
 
@@ -120,15 +135,18 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     if not cfg.DATASETS.TEST:
         raise InputError("config entry DATASETS.TEST: expected at least one data set, got none")
     require_pyarrow(PER_IMAGE_FILE)  # of the evaluation, hours later
-    for name in cfg.DATASETS.TEST:
-        Evaluation.from_config(cfg, name)
     cfg = cfg.clone()
     cfg.defrost()
+    cfg.DATASETS.TRAIN = _own_names(cfg.DATASETS.TRAIN)
+    cfg.DATASETS.TEST = _own_names(cfg.DATASETS.TEST)
+    load_with_bad_images(cfg)
+    for name in cfg.DATASETS.TEST:
+        Evaluation.from_config(cfg, name)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
     if not args.eval_only:
-        cfg = resolve_schedule(cfg, count_training_images(cfg.DATASETS.TRAIN))
+        cfg = resolve_schedule(cfg, count_images_to_train_on(cfg))
     cfg.freeze()
     return cfg
 

@@ -1,16 +1,31 @@
 import json
+import pickle
+from itertools import islice
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
-from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data import (
+    DatasetCatalog,
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
+from detectron2.data.samplers import TrainingSampler
 from detectron2.structures import BoxMode
 from engine_runs import d2_config
 
 import wend.data.catalog
-from wend.d2 import Trainer, register_wsol_dataset
+from wend.d2 import Trainer, WSOLDatasetMapper, register_wsol_dataset
+from wend.d2.catalog import MappedImages
+from wend.d2.trainer import ShuffledPasses
+from wend.data import selection
+from wend.data.store import RecordStore
+from wend.data_command import import_data_set
 from wend.errors import InputError
 from wend.records import ImageRecord
 
@@ -78,7 +93,9 @@ def test_dicts_are_equal_at_every_call_and_not_shared():
     first[0]["annotations"].clear()
     again = DatasetCatalog.get("toy_train_c2am")
     assert again[0]["annotations"]
-    assert again == DatasetCatalog.get("toy_train_c2am")
+    assert list(again) == list(DatasetCatalog.get("toy_train_c2am"))
+    assert again[-1] == again[23]
+    assert again[1:3] == [again[1], again[2]]
 
 
 def test_c2am_sets_are_annotated_with_the_pseudo_boxes(toy_root):
@@ -153,3 +170,102 @@ def test_unknown_box_kind_is_an_error(registered):
     with pytest.raises(InputError, match=r"train_on must be one of .*, got 'boxes'"):
         register_wsol_dataset("mine", list, train_on="boxes")
     assert "mine" not in DatasetCatalog.list()
+
+
+@pytest.fixture(params=["files", "store"])
+def source(request, tmp_path, monkeypatch):
+    """The toy set as its readers return it, and from an imported store."""
+    monkeypatch.setattr(wend.data.catalog, "_loaded", {})
+    if request.param == "store":
+        monkeypatch.setenv("WEND_STORES", str(tmp_path))
+        for name in ("toy_train_c2am", "toy_test"):
+            import_data_set(name)
+    is_store = isinstance(wend.data.catalog.get_records("toy_train_c2am"), RecordStore)
+    assert is_store == (request.param == "store")
+    return request.param
+
+
+def _batches(loader, number):
+    torch.manual_seed(0)
+    return [
+        [
+            (
+                one["image_id"],
+                one["file_name"],
+                one["frame"],
+                one["image"].numpy().tobytes(),
+                one["instances"].gt_boxes.tensor.tolist() if "instances" in one else None,
+            )
+            for one in batch
+        ]
+        for batch in islice(loader, number)
+    ]
+
+
+def _before(cfg):
+    """Detectron2's loader on a list of dicts, as it was used before there was a store."""
+    mapper = WSOLDatasetMapper(cfg, is_train=True)
+    return build_detection_train_loader(cfg, mapper=mapper, aspect_ratio_grouping=False)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_training_batches_are_those_of_detectron2s_own_list_of_dicts(source, workers):
+    changes = {"SEED": "7", "DATALOADER.NUM_WORKERS": workers}
+    cfg = d2_config("fcos", {**changes, "DATASETS.TRAIN": "('toy_train_c2am', 'toy_test')"})
+    found = _batches(Trainer.build_train_loader(cfg), 10)  # 80 of 36 images: into the third pass
+    assert found == _batches(_before(cfg), 10)
+
+
+def test_test_batches_are_those_of_detectron2s_own_list_of_dicts(source):
+    cfg = d2_config("fcos", {"WEND.TEST_BATCH": "5"})
+    mapper = WSOLDatasetMapper(cfg, is_train=False)
+    before = build_detection_test_loader(cfg, "toy_test", mapper=mapper, batch_size=5)
+    found = _batches(Trainer.build_test_loader(cfg, "toy_test"), 99)
+    assert [len(batch) for batch in found] == [5, 5, 2]
+    assert found == _batches(before, 99)
+
+
+def test_detectron2s_other_samplers_work(source):
+    changes = {"DATALOADER.SAMPLER_TRAIN": "RepeatFactorTrainingSampler"}
+    cfg = d2_config("fcos", {**changes, "DATALOADER.REPEAT_THRESHOLD": "0.5"})
+    found = _batches(Trainer.build_train_loader(cfg), 3)
+    assert len({one[0] for batch in found for one in batch}) == 24
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_images_without_a_box_are_left_out_unless_the_config_keeps_them(registered, toy_root, keep):
+    records = list(wend.data.catalog.get_records("toy_train_c2am"))
+    boxless = [ImageRecord(i, records[0].file_name, 48, 72, f"x/{i}") for i in (100, 101)]
+    registered.append("some_boxless")
+    register_wsol_dataset("some_boxless", lambda: [boxless[0], *records[:4], boxless[1]])
+    changes = {"DATASETS.TRAIN": "('some_boxless',)", "SOLVER.IMS_PER_BATCH": "1"}
+    changes["DATALOADER.FILTER_EMPTY_ANNOTATIONS"] = str(not keep)
+    loader = Trainer.build_train_loader(d2_config("fcos", changes))
+    images = loader.loader.dataset.dataset.images
+    assert len(images) == (6 if keep else 4)
+    assert len(images) == len(get_detection_dataset_dicts(["some_boxless"], filter_empty=not keep))
+
+
+def test_a_store_goes_to_a_loaders_worker_as_its_path(source):
+    mapper = WSOLDatasetMapper(d2_config(), is_train=False)
+    images = MappedImages(["toy_train_c2am"], mapper, with_boxes=True)
+    sent = pickle.dumps(images)
+    if source == "store":
+        assert len(sent) < 1500
+    again = pickle.loads(sent)  # noqa: S301
+    assert len(again) == 24
+    assert again[5]["image_id"] == images[5]["image_id"]
+
+
+def test_order_of_the_passes_is_detectron2s(monkeypatch):
+    monkeypatch.setattr(selection, "CHUNK", 3)
+    for size in (1, 7, 9):
+        theirs = list(islice(TrainingSampler(size, seed=5), 40))
+        assert list(islice(ShuffledPasses(size, seed=5), 40)) == theirs
+
+
+def test_no_image_to_train_on_is_an_error_that_names_the_data_sets(registered):
+    registered.append("boxless")
+    register_wsol_dataset("boxless", lambda: [ImageRecord(1, "a.png", 9, 9)])
+    with pytest.raises(InputError, match=r"^data sets boxless: there is no image with a box to"):
+        Trainer.build_train_loader(d2_config("fcos", {"DATASETS.TRAIN": "('boxless',)"}))

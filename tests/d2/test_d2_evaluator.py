@@ -123,7 +123,7 @@ def test_processes_are_gathered_and_only_the_first_has_results(record, monkeypat
     evaluator = _evaluator([record], tmp_path)
     found = _instances([[12, 28, 44, 52]], [0.9])
     evaluator.process(_inputs([record]), [{"instances": found}])
-    other = evaluator.detections
+    other = (evaluator.detections, evaluator.problems)
     evaluator.reset()
     monkeypatch.setattr(comm, "gather", lambda data, dst=0: [data, other])
     assert evaluator.evaluate()["original"]["gt_known_loc"] == 100

@@ -15,9 +15,12 @@ BOTH = ImageRecord(3, "/c", 10, 10, key="c/c", gt_boxes=[[0, 0, 9, 9]], pseudo_b
 
 
 @pytest.fixture(autouse=True)
-def _own_catalog(monkeypatch):
+def _own_catalog(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(catalog, "_entries", dict(catalog._entries))
-    monkeypatch.setattr(catalog, "_loaded", {})
+    for cache in ("_declared", "_given", "_loaded"):
+        monkeypatch.setattr(catalog, cache, {})
+    monkeypatch.delenv("WEND_DATASETS", raising=False)
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # not where datasets/*.yaml are
 
 
 def test_the_data_sets_of_the_configs_are_known():

@@ -222,3 +222,38 @@ def test_unknown_split_is_an_error_that_lists_the_splits(tmp_path, write_cub):
     root = write_cub(tmp_path)
     with pytest.raises(InputError, match=r"split must be one of .*train.*test.*got 'val'"):
         load_cub(root, "val")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_pre_split_copy_holds_the_same_records(tmp_path, write_cub, split):
+    """PSOL's and C2AM's copy: train/<class>/ and test/<class>/ beside the index files."""
+    whole = load_cub(write_cub(tmp_path / "whole"), split)
+    root = write_cub(tmp_path / "split")
+    flags = dict(line.split() for line in (root / "train_test_split.txt").read_text().splitlines())
+    for line in (root / "images.txt").read_text().splitlines():
+        image_id, name = line.split(maxsplit=1)
+        place = root / ("train" if flags[image_id] == "1" else "test") / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (root / "images" / name).rename(place)
+    for folder in (root / "images").iterdir():
+        folder.rmdir()
+    (root / "images").rmdir()
+    records = load_cub(root, split)
+    assert [r.file_name for r in records] == [str(root / split / r.key) for r in whole]
+    for before, after in zip(whole, records, strict=True):
+        for name in ("image_id", "width", "height", "key", "class_id"):
+            assert getattr(after, name) == getattr(before, name)
+        np.testing.assert_array_equal(after.gt_boxes, before.gt_boxes)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/a.png", "/etc/a.png", "001.A/../../a.png", "C:\\a.png"]
+)
+def test_name_that_leaves_the_root_is_named_with_file_and_line(tmp_path, write_cub, name):
+    root = write_cub(tmp_path)
+    lines = (root / "images.txt").read_text().splitlines()
+    (root / "images.txt").write_text(f"{lines[0]}\n{lines[1].split()[0]} {name}\n{lines[2]}\n")
+    with pytest.raises(
+        InputError, match=rf"images\.txt, line 2: image name {re.escape(repr(name))} leaves"
+    ):
+        load_cub(root, "train")

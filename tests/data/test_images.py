@@ -68,6 +68,58 @@ def test_exif_rotated_jpeg_is_not_rotated(tmp_path, orientation):
     assert (pixels[:, 20:, 2] > 200).all()
 
 
+def test_16_bit_greyscale_keeps_its_high_byte(tmp_path):
+    """Pillow's own conversion would make everything above 255 white."""
+    values = np.array([[0, 255, 256, 0x1234], [0x7FFF, 0x8000, 0xFF00, 0xFFFF]], dtype=np.uint16)
+    path = save(Image.fromarray(values), tmp_path / "a.png")
+    with Image.open(path) as stored:
+        assert stored.mode == "I;16"
+    expected = np.array([[0, 0, 1, 0x12], [0x7F, 0x80, 0xFF, 0xFF]], dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(read_image(path)), np.stack([expected] * 3, 2))
+
+
+def test_16_bit_rgb_keeps_its_high_byte(tmp_path):
+    # OpenCV writes 16-bit RGB, which Pillow cannot write; OpenCV's order is blue, green, red
+    import cv2
+
+    values = np.zeros((2, 3, 3), dtype=np.uint16) + np.array([0x30FF, 0x2010, 0xFE00], np.uint16)
+    path = tmp_path / "a.png"
+    assert cv2.imwrite(str(path), values)
+    np.testing.assert_array_equal(
+        np.asarray(read_image(path)), np.full((2, 3, 3), (0xFE, 0x20, 0x30))
+    )
+
+
+def test_palette_with_transparency_keeps_its_colours(tmp_path):
+    image = Image.new("RGB", (4, 3), (10, 200, 30)).quantize(4)
+    path = save(image, tmp_path / "a.png", transparency=bytes([0, 128]))
+    with Image.open(path) as stored:
+        assert stored.mode == "P"
+        assert "transparency" in stored.info
+    np.testing.assert_array_equal(np.asarray(read_image(path)), np.full((3, 4, 3), (10, 200, 30)))
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0garbage",
+        b"Exif\0\0MM\0*\0\0\0\x08\xff\xff",  # 65535 entries, none there
+        # orientation 6, then a resolution far behind the end
+        b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+        b"\x1a\x01\x05\0\x01\0\0\0\xff\xff\xff\x7f",
+    ],
+    ids=["empty", "garbage", "cut directory", "value outside"],
+)
+def test_broken_exif_is_no_obstacle_and_rotates_nothing(tmp_path, exif):
+    path = save(Image.new("RGB", (32, 16), (200, 40, 90)), tmp_path / "a.jpg", exif=exif)
+    assert exif in path.read_bytes()
+    assert read_image_size(path) == (32, 16)
+    image = read_image(path)
+    assert image.size == (32, 16)
+    np.testing.assert_allclose(np.asarray(image)[8, 16], (200, 40, 90), atol=3)
+
+
 def test_file_with_another_suffix_than_its_format_is_read(tmp_path):
     """ImageNet's n02105855_2933.JPEG is a PNG."""
     path = save(noise(5, 4), tmp_path / "n02105855_2933.JPEG", format="PNG")

@@ -20,6 +20,11 @@ def record(key: str, width: int = 100, height: int = 50, image_id: int = 1) -> I
     return ImageRecord(image_id, f"/images/{key}", width, height, key=key)
 
 
+def numbers(found: PseudoBoxes) -> tuple[int, ...]:
+    """Boxes without area, duplicates that agree, duplicates that do not."""
+    return tuple(found.counts[kind].number for kind in ("zero_area", "repeated", "conflicting"))
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -41,18 +46,18 @@ def test_boxes_are_the_fractions_as_corners(tmp_path, write_c2am):
         f"r/train/c/{i}.jpg": v for i, v in enumerate([[0.125, 0.25, 0.5, 0.375], [0, 0, 1, 1]])
     }
     found = read_c2am(write_c2am(tmp_path / "boxes", values))
-    assert list(found.boxes) == ["c/0.jpg", "c/1.jpg"]
-    for value, boxes in zip(values.values(), found.boxes.values(), strict=True):
-        expected = box_convert(torch.tensor([value], dtype=torch.float64), "xywh", "xyxy")
-        np.testing.assert_array_equal(boxes, expected.numpy())
-    assert found.source == str(tmp_path / "boxes")
-    assert (found.num_dropped, found.num_repeated, found.num_conflicting) == (0, 0, 0)
+    assert list(found.keys) == ["c/0.jpg", "c/1.jpg"]
+    expected = box_convert(torch.tensor([*values.values()], dtype=torch.float64), "xywh", "xyxy")
+    np.testing.assert_array_equal(found.boxes, expected.numpy())
+    assert found.offsets.tolist() == [0, 1, 2]
+    assert (found.source, found.frame) == (str(tmp_path / "boxes"), "fraction")
+    assert numbers(found) == (0, 0, 0)
 
 
 def test_all_files_are_merged_and_an_empty_object_is_a_file_without_boxes(tmp_path, write_c2am):
     folder = write_c2am(tmp_path, {"c/a": [0, 0, 1, 1]}, {}, {"c/b": [0, 0, 1, 1]})
     (folder / "notes.txt").write_text("not JSON, not C2AM's")
-    assert set(read_c2am(folder).boxes) == {"c/a", "c/b"}
+    assert set(read_c2am(folder).keys) == {"c/a", "c/b"}
 
 
 def test_boxes_without_area_are_dropped_and_counted(tmp_path, write_c2am):
@@ -64,16 +69,17 @@ def test_boxes_without_area_are_dropped_and_counted(tmp_path, write_c2am):
             {"c/d": [0.1, 0.1, 0.5, 0.5]},
         )
     )
-    assert set(found.boxes) == {"c/d"}
-    assert found.num_dropped == 3
+    assert set(found.keys) == {"c/d"}
+    assert numbers(found) == (3, 0, 0)
+    assert found.counts["zero_area"].examples == ("c/a", "c/b", "c/c")
 
 
 def test_dropped_box_does_not_displace_a_good_one(tmp_path, write_c2am):
     found = read_c2am(
         write_c2am(tmp_path, {"c/a": [0.25, 0.25, 0.5, 0.5]}, {"c/a": [0.1, 0.1, 0, 0]})
     )
-    assert found.boxes["c/a"].tolist() == [[0.25, 0.25, 0.75, 0.75]]
-    assert (found.num_dropped, found.num_conflicting) == (1, 0)
+    assert found["c/a"].tolist() == [[0.25, 0.25, 0.75, 0.75]]
+    assert numbers(found) == (1, 0, 0)
 
 
 def test_repeated_boxes_are_counted_and_conflicting_ones_end_in_the_last(tmp_path, write_c2am):
@@ -85,27 +91,27 @@ def test_repeated_boxes_are_counted_and_conflicting_ones_end_in_the_last(tmp_pat
             {"c/b": [0.5, 0, 0.5, 0.5]},  # other again
         )
     )
-    assert (found.num_repeated, found.num_conflicting) == (1, 2)
-    assert found.boxes["c/b"].tolist() == [[0.5, 0, 1, 0.5]]
-    assert found.boxes["c/a"].shape == (1, 4)
+    assert numbers(found) == (0, 1, 2)
+    assert found["c/b"].tolist() == [[0.5, 0, 1, 0.5]]
+    assert found["c/a"].shape == (1, 4)
 
 
 def test_a_key_twice_in_one_file_is_counted_not_lost(tmp_path):
     (tmp_path / "0_0_bbox.json").write_text('{"c/a": [0, 0, 1, 1], "c/a": [0, 0, 0.5, 1]}')
     found = read_c2am(tmp_path)
-    assert found.num_conflicting == 1
-    assert found.boxes["c/a"].tolist() == [[0, 0, 0.5, 1]]
+    assert numbers(found) == (0, 0, 1)
+    assert found["c/a"].tolist() == [[0, 0, 0.5, 1]]
 
 
 def test_the_last_file_is_the_last_by_number_not_by_letter(tmp_path):
     for number, width in ((10, 0.25), (9, 0.5), (2, 0.75)):  # by letter 9_0 would be the last
         (tmp_path / f"{number}_0_bbox.json").write_text(json.dumps({"c/a": [0, 0, width, 1]}))
-    assert read_c2am(tmp_path).boxes["c/a"].tolist() == [[0, 0, 0.25, 1]]
+    assert read_c2am(tmp_path)["c/a"].tolist() == [[0, 0, 0.25, 1]]
 
 
 def test_rounding_of_the_writer_is_clipped_to_the_image(tmp_path, write_c2am):
     found = read_c2am(write_c2am(tmp_path, {"c/a": [-0.000009, 0.5, 0.5, 0.500009]}))
-    (box,) = found.boxes["c/a"]
+    (box,) = found["c/a"]
     assert box[0] == 0.0
     assert box[3] == 1.0
 
@@ -221,7 +227,7 @@ def test_folder_without_json_is_named(tmp_path):
 def test_attached_boxes_are_in_pixels_of_each_image():
     boxes = {"c/a": np.array([[0.1, 0.2, 0.5, 1.0]]), "c/b": np.array([[0.25, 0.5, 0.75, 0.75]])}
     records = [record("c/a", 200, 50, 1), record("c/b", 40, 80, 2)]
-    attached, _ = attach_pseudo_boxes(records, PseudoBoxes("s", boxes))
+    attached, _ = attach_pseudo_boxes(records, PseudoBoxes.from_dict(boxes, "fraction", source="s"))
     # x · width, y · height
     np.testing.assert_allclose(attached[0].pseudo_boxes, [[20, 10, 100, 50]], rtol=1e-15)
     np.testing.assert_allclose(attached[1].pseudo_boxes, [[10, 40, 30, 60]], rtol=1e-15)
@@ -231,7 +237,9 @@ def test_attached_boxes_are_in_pixels_of_each_image():
 
 def test_true_boxes_survive_attaching():
     one = ImageRecord(1, "f", 100, 50, key="c/a", class_id=4, gt_boxes=[[1, 2, 3, 4]])
-    ((attached,), _) = attach_pseudo_boxes([one], PseudoBoxes("s", {"c/a": np.ones((1, 4))}))
+    ((attached,), _) = attach_pseudo_boxes(
+        [one], PseudoBoxes.from_dict({"c/a": [0, 0, 1, 1]}, "fraction", source="s")
+    )
     assert attached.gt_boxes.tolist() == [[1, 2, 3, 4]]
     assert attached.class_id == 4
 
@@ -254,20 +262,21 @@ def test_report_counts_matched_missing_and_surplus(tmp_path, write_c2am, caplog)
     counts = (report.matched, report.missing, report.surplus)
     assert counts == (1, 2, 2)
     assert (report.dropped, report.repeated, report.conflicting) == (1, 1, 1)
-    for said in (
-        str(folder),
-        "1 images matched",
-        "2 images without a pseudo box",
-        "2 boxes without an image",
-        "1 boxes without area dropped",
-        "1 repeated",
-        "1 conflicting",
+    assert str(folder) in caplog.text
+    for title, number, first in (
+        ("images matched", "1", "of 3"),
+        ("images without a box", "2", "c/b, c/c"),
+        ("images of the source that the data set lacks", "2", "c/x, c/y"),
+        ("duplicates that agree, left out", "1", "c/x"),
+        ("duplicates that disagree, the last one counts", "1", "c/y"),
+        ("boxes of zero area (nothing found), left out", "1", "c/b"),
     ):
-        assert said in caplog.text
+        (line,) = (line for line in caplog.text.splitlines() if line.startswith(title))
+        assert line.removeprefix(title).split(maxsplit=1) == [number, first]
 
 
 def test_source_that_matches_no_image_is_an_error_with_an_example_of_each():
-    source = PseudoBoxes("/boxes", {"n01440764/x.JPEG": np.ones((1, 4))})
+    source = PseudoBoxes.from_dict({"n01440764/x.JPEG": [0, 0, 1, 1]}, "fraction", source="/boxes")
     with pytest.raises(
         InputError,
         match=r"/boxes: none of its 1 images \(n01440764/x\.JPEG\).*data set's 1 \(c/a\)",
@@ -278,7 +287,9 @@ def test_source_that_matches_no_image_is_an_error_with_an_example_of_each():
 def test_images_that_share_class_folder_and_file_name_are_an_error():
     records = [record("c/a", image_id=1), record("c/a", image_id=2), record("c/b", image_id=3)]
     with pytest.raises(InputError, match="1 images share class folder and file name"):
-        attach_pseudo_boxes(records, PseudoBoxes("s", {"c/a": np.ones((1, 4))}))
+        attach_pseudo_boxes(
+            records, PseudoBoxes.from_dict({"c/a": [0, 0, 1, 1]}, "fraction", source="s")
+        )
 
 
 def test_same_file_name_in_another_class_folder_is_not_a_match(tmp_path, write_c2am):

@@ -1,4 +1,5 @@
 import pytest
+from bad_data_runs import own_toy  # noqa: F401
 from engine_runs import _one_thread, _own_loggers, _toy_datasets, finished_run  # noqa: F401
 
 

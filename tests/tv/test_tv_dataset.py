@@ -1,12 +1,17 @@
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+import pytest
 import torch
 from engine_runs import tv_config
 from PIL import Image
 
+from wend.data import catalog
 from wend.data.catalog import get_records
 from wend.data.mapper import CropMapper
+from wend.data.store import RecordStore
+from wend.data_command import import_data_set
 from wend.tv.dataset import (
     EndlessSampler,
     RecordDataset,
@@ -52,16 +57,38 @@ def test_each_pass_shows_every_image_once_in_another_order():
 
 
 def test_images_without_a_box_are_left_out_of_training_only(monkeypatch):
-    import wend.tv.dataset as module
-
-    empty = {get_records("toy_train_c2am")[3].image_id}
-    boxes = module.training_boxes
-    monkeypatch.setattr(
-        module,
-        "training_boxes",
-        lambda name, r: np.zeros((0, 4)) if r.image_id in empty else boxes(name, r),
-    )
+    records = list(get_records("toy_train_c2am"))
+    records[3] = replace(records[3], pseudo_boxes=np.zeros((0, 4)))
+    monkeypatch.setattr(catalog, "_entries", dict(catalog._entries))
+    catalog.register_records("one_boxless", lambda: records)
     mapper = CropMapper(64, 56, train=True)
-    assert len(RecordDataset(["toy_train_c2am"], mapper, train=True)) == 23
-    assert len(RecordDataset(["toy_train_c2am"], mapper, train=False)) == 24
-    assert len(RecordDataset(["toy_train_c2am", "toy_test"], mapper, train=True)) == 35
+    train = RecordDataset(["one_boxless"], mapper, train=True)
+    assert len(train) == 23
+    assert records[3].image_id not in {train[place].image_id for place in range(23)}
+    assert len(RecordDataset(["one_boxless"], mapper, train=False)) == 24
+    both = RecordDataset(["one_boxless", "toy_test"], mapper, train=True)
+    expected = [r.image_id for r in (*records[:3], *records[4:], *get_records("toy_test"))]
+    assert [both[place].image_id for place in range(35)] == expected
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_batches_are_the_same_from_a_store(monkeypatch, tmp_path, workers):
+    cfg = tv_config("fcos", {"DATALOADER.NUM_WORKERS": workers})
+
+    def batches():
+        monkeypatch.setattr(catalog, "_loaded", {})
+        torch.manual_seed(3)
+        train = [one for batch in islice(build_train_loader(cfg, seed=1), 4) for one in batch]
+        test = [one for batch in build_test_loader(cfg, "toy_test") for one in batch]
+        return [
+            (one.image_id, one.frame, one.image.tolist(), one.boxes.tolist(), one.num_lost)
+            for one in (*train, *test)
+        ]
+
+    monkeypatch.setenv("WEND_STORES", str(tmp_path))
+    before = batches()
+    for name in ("toy_train_c2am", "toy_test"):
+        import_data_set(name)
+    assert batches() == before
+    assert isinstance(get_records("toy_train_c2am"), RecordStore)
+    assert isinstance(get_records("toy_test"), RecordStore)

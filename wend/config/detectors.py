@@ -204,7 +204,7 @@ SAMPLING = (
     ),
 )
 
-NODES = {
+DETECTORS = {
     "FCOS": FCOS,
     "SCR": SCR,
     "CLN": CLN,

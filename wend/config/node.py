@@ -13,13 +13,15 @@ from fvcore.common.config import CfgNode
 
 from wend.boxes import resize_and_crop
 from wend.config.common import COMMON
-from wend.config.detectors import NODES, SAMPLING
+from wend.config.data import DATA
+from wend.config.detectors import DETECTORS, SAMPLING
 from wend.config.entries import POSITIVE, Range, add_entries, at_least, check_entries, require
 from wend.errors import InputError, MissingFileError
 from wend.losses import LocalizationLoss
 from wend.protocol import get_protocol
 
 FREEZE_AT = Range("0 (none) .. 5 (the whole backbone)", lambda x: 0 <= x <= 5)
+NODES = {"DATA": DATA, **DETECTORS}
 DEFAULT_MAX_ITER = 40000  # Detectron2's SOLVER.MAX_ITER
 
 # Where a detector's number of foreground classes is set; the others have one.

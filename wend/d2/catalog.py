@@ -2,63 +2,127 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
+from torch.utils.data import Dataset
 
 from wend.data.catalog import (
     LoadRecords,
     get_records,
     register_records,
     registered_names,
-    training_boxes,
+    training_side,
 )
 from wend.data.coco import CATEGORY_NAME
+from wend.data.selection import Selection
 from wend.errors import InputError
+from wend.records import ImageRecord
 
 
-def dataset_dicts(name: str) -> list[dict]:
-    """Records as Detectron2's standard dicts.
+def dataset_dict(record: ImageRecord, boxes: np.ndarray) -> dict[str, Any]:
+    """A record as Detectron2's standard dict.
 
-    ``annotations`` are the boxes to learn from: pseudo boxes in ``..._c2am``, else the truth.
     ``class_id`` (the image's class, or None) is ours.
+
+    Args:
+        boxes: (P, 4) to learn from: pseudo boxes in ``..._c2am``, else the truth.
     """
-    return [
-        {
-            "file_name": record.file_name,
-            "image_id": record.image_id,
-            "height": record.height,
-            "width": record.width,
-            "class_id": record.class_id,
-            "annotations": [
-                {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0, "iscrowd": 0}
-                for box in training_boxes(name, record).tolist()
-            ],
-        }
-        for record in get_records(name)
-    ]
+    return {
+        "file_name": record.file_name,
+        "image_id": record.image_id,
+        "height": record.height,
+        "width": record.width,
+        "class_id": record.class_id,
+        "annotations": [
+            {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0, "iscrowd": 0}
+            for box in boxes.tolist()
+        ],
+    }
+
+
+class DatasetDicts(Sequence[dict[str, Any]]):
+    """A data set's dicts, each made anew when it is asked for; see :func:`dataset_dict`.
+
+    Detectron2 takes it where it takes a list. Not a list, and no torch data set either: Detectron2
+    would copy the one whole into each process, and not leave out images without boxes of the other.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._records, self._kind = get_records(name), training_side(name)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        record = self._records[index]
+        return dataset_dict(record, getattr(record, self._kind))
+
+
+class MappedImages(Dataset):
+    """Images of data sets as a mapper makes them, for Detectron2's loaders (``mapper=None``).
+
+    Detectron2's own ``DatasetFromList`` and ``MapDataset`` would make a list of dicts and a set of
+    numbers as long as the data sets in each process.
+
+    Args:
+        names: data sets of WEND's catalog.
+        mapper: takes a dict of :func:`dataset_dict`.
+        with_boxes: only images that have a box to learn from.
+        leave_out: data set -> places of images to leave out.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        mapper: Callable[[dict[str, Any]], Any],
+        *,
+        with_boxes: bool,
+        leave_out: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self._images = Selection(names, with_boxes=with_boxes, leave_out=leave_out)
+        self._mapper = mapper
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._mapper(dataset_dict(*self._images[index]))
 
 
 def _announce(name: str) -> None:
-    DatasetCatalog.register(name, partial(dataset_dicts, name))
+    DatasetCatalog.register(name, partial(DatasetDicts, name))
     MetadataCatalog.get(name).set(thing_classes=[CATEGORY_NAME], evaluator_type="wsol")
 
 
-def register_wsol_dataset(name: str, load: LoadRecords, train_on: str = "pseudo_boxes") -> None:
+def register_wsol_dataset(
+    name: str,
+    load: LoadRecords,
+    train_on: str = "pseudo_boxes",
+    sources: Callable[[], Sequence[Path]] = tuple,
+) -> None:
     """Register records under a name, for Detectron2 and for WEND's evaluation.
 
     Args:
         name: used in ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
         load: returns a list of :class:`wend.records.ImageRecord`; called at first use.
         train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
+        sources: returns the files and folders that ``load`` reads, so that an import of it
+            (``wend data import``) can be used; see :class:`wend.data.catalog.CatalogEntry`.
 
     Raises:
         InputError: the name is taken.
     """
     if name in DatasetCatalog.list():
         raise InputError(f"data set {name!r} is registered already; choose another name")
-    register_records(name, load, train_on)
+    register_records(name, load, train_on, sources)
     _announce(name)
 
 

@@ -7,10 +7,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from wend.data.bad_images import say_wrong
 from wend.evaluation import Evaluation
 from wend.records import Detections
 
@@ -46,15 +48,21 @@ class WSOLEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forget all detections."""
         self.detections: list[Detections] = []
+        self.problems: list[str] = []
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Keep a batch's detections, in original pixels.
 
         Args:
-            inputs: of :class:`wend.d2.mapper.WSOLDatasetMapper`, with ``image_id`` and ``frame``.
+            inputs: of :class:`wend.d2.mapper.WSOLDatasetMapper`, with ``image_id`` and ``frame``;
+                one with ``problem`` has no detections, whatever the model says.
             outputs: the model's, with ``instances`` in pixels of the crop.
         """
         for one, output in zip(inputs, outputs, strict=True):
+            if "problem" in one:
+                self.detections.append(Detections(one["image_id"], np.zeros((0, 4)), []))
+                self.problems.append(one["problem"])
+                continue
             instances = output["instances"].to("cpu")
             boxes = instances.pred_boxes.tensor.double().numpy()
             self.detections.append(
@@ -65,8 +73,12 @@ class WSOLEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather from all processes, score and write on the first; empty on the others."""
-        gathered = comm.gather(self.detections, dst=0)
+        gathered = comm.gather((self.detections, self.problems), dst=0)
         if not comm.is_main_process():
             return OrderedDict()
-        results = self.evaluation.run(chain.from_iterable(gathered), self.output_dir)
+        detections, problems = (
+            list(chain.from_iterable(each)) for each in zip(*gathered, strict=True)
+        )
+        say_wrong(self.evaluation.dataset, problems, len(detections))
+        results = self.evaluation.run(detections, self.output_dir)
         return OrderedDict((name, result.scalars()) for name, result in results.items())

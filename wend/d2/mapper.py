@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from wend.config import number_of_classes
+from wend.data.image_cache import ImageCache
 from wend.data.mapper import CropMapper
 from wend.errors import InputError
 
@@ -20,13 +22,15 @@ class WSOLDatasetMapper:
     Detectron2's own mapper keeps the aspect and rotates by EXIF; pseudo boxes and truth were made
     without either. Output dicts have ``image`` (3, crop, crop) uint8, ``height`` and ``width`` of
     the crop (so that Detectron2 does not rescale detections), ``frame`` (the way back to original
-    pixels) and, in training, ``instances`` and ``num_lost_boxes``.
+    pixels), ``problem`` if the image could not be read and is black, and, in training,
+    ``instances`` and ``num_lost_boxes``.
 
     Args:
         is_train: random crop and flip, and ``instances``.
         resize, crop: sides in pixels.
         image_format: "RGB" or "BGR", the order of ``image``'s channels.
         num_classes: with one class ``gt_classes`` are 0, with more they are the image's class.
+        caches, black_if_bad: of :class:`wend.data.mapper.CropMapper`.
     """
 
     @configurable
@@ -38,6 +42,8 @@ class WSOLDatasetMapper:
         crop: int = 224,
         image_format: str = "RGB",
         num_classes: int = 1,
+        caches: Sequence[ImageCache] = (),
+        black_if_bad: bool = False,
     ) -> None:
         if image_format not in ("RGB", "BGR"):
             raise InputError(
@@ -46,7 +52,9 @@ class WSOLDatasetMapper:
         self.is_train = is_train
         self.image_format = image_format
         self.num_classes = num_classes
-        self.crop_mapper = CropMapper(resize, crop, train=is_train)
+        self.crop_mapper = CropMapper(
+            resize, crop, train=is_train, caches=caches, black_if_bad=black_if_bad
+        )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -87,6 +95,8 @@ class WSOLDatasetMapper:
         height, width = pixels.shape[:2]
         result["image"] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         result["height"], result["width"], result["frame"] = height, width, sample.frame
+        if sample.problem:
+            result["problem"] = sample.problem
         if self.is_train:
             label = self._label(dataset_dict)
             instances = Instances((height, width))

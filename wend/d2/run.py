@@ -27,6 +27,7 @@ import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawne
 from wend.config import add_wend_config, merge_config
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer
+from wend.data.bad_images import load_with_bad_images
 from wend.errors import InputError
 from wend.train import StdoutHandler, prepare
 
@@ -86,6 +87,7 @@ def _main(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any] | None:
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
     default_setup(cfg, args)
+    load_with_bad_images(cfg)
     if args.eval_only:
         model = Trainer.build_model(cfg)
         checkpointer = WENDCheckpointer(model, save_dir=cfg.OUTPUT_DIR)

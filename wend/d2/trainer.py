@@ -11,6 +11,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data.samplers import TrainingSampler
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
@@ -24,8 +25,19 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from wend.d2.catalog import MappedImages
 from wend.d2.evaluator import WSOLEvaluator
 from wend.d2.mapper import WSOLDatasetMapper
+from wend.data.bad_images import (
+    TEST_TO_DO,
+    GuardedImages,
+    GuardedLoader,
+    most_to_skip,
+    quarantined,
+)
+from wend.data.fill_cache import open_caches
+from wend.data.selection import shuffled
+from wend.errors import InputError
 from wend.evaluation import CURVE_FILE, append_to_curve
 from wend.solver import describe_non_finite, lr_factor, optimizer_class, refuse_non_finite
 from wend.weights import CheckedLoading
@@ -36,6 +48,16 @@ KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head w
 
 class WENDCheckpointer(CheckedLoading, DetectionCheckpointer):
     """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file."""
+
+
+class ShuffledPasses(TrainingSampler):
+    """Detectron2's sampler and its order, without its list of a whole pass in each worker."""
+
+    def _infinite_indices(self) -> Iterator[int]:
+        generator = torch.Generator()
+        generator.manual_seed(self._seed)
+        while True:
+            yield from shuffled(self._size, generator)
 
 
 class LostBoxCounter:
@@ -149,6 +171,11 @@ class Trainer(DefaultTrainer):
         super().after_train()
         lost, total = self.loader.num_lost, self.loader.num_boxes
         logger.info("random crops cut off %d of %d training boxes (first process)", lost, total)
+        guard = self.loader.loader
+        if isinstance(guard, GuardedLoader):
+            if self.iter >= self.max_iter:  # all processes come here, none was ended by an error
+                guard.exchange()
+            guard.summarize()
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -167,22 +194,51 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
-        """Detectron2's loader with :class:`WSOLDatasetMapper`."""
-        return build_detection_train_loader(
-            cfg,
-            mapper=WSOLDatasetMapper(cfg, is_train=True),
+        """Detectron2's loader with :class:`WSOLDatasetMapper`, on images looked up one by one."""
+        caches = open_caches(cfg.WEND.DATA.CACHE, cfg.DATASETS.TRAIN, cfg.WEND.RESIZE)
+        mapper = WSOLDatasetMapper(cfg, is_train=True, caches=caches)
+        with_boxes = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":  # these look through all dicts
+            if cfg.WEND.DATA.QUARANTINE or cfg.WEND.DATA.ON_BAD_IMAGE != "raise":
+                raise InputError(
+                    f"config entry DATALOADER.SAMPLER_TRAIN: WEND.DATA.QUARANTINE and "
+                    f"ON_BAD_IMAGE skip need TrainingSampler, got {cfg.DATALOADER.SAMPLER_TRAIN!r}"
+                )
+            return build_detection_train_loader(cfg, mapper=mapper, aspect_ratio_grouping=False)
+        images = MappedImages(
+            cfg.DATASETS.TRAIN, mapper, with_boxes=with_boxes, leave_out=quarantined(cfg)
+        )
+        most = most_to_skip(cfg, len(images))
+        loader = build_detection_train_loader(
+            dataset=GuardedImages(images, most),
+            mapper=None,
+            sampler=ShuffledPasses(len(images), seed=cfg.SEED),
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             aspect_ratio_grouping=False,  # crops are square; grouping would send images one by one
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+        return GuardedLoader(
+            loader,
+            total=len(images),
+            most=most,
+            what=", ".join(cfg.DATASETS.TRAIN),
+            gather=comm.all_gather if comm.get_world_size() > 1 else None,
         )
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
         """Detectron2's loader with :class:`WSOLDatasetMapper`."""
-        return build_detection_test_loader(
-            cfg,
-            dataset_name,
-            mapper=WSOLDatasetMapper(cfg, is_train=False),
+        caches = open_caches(cfg.WEND.DATA.CACHE, [dataset_name], cfg.WEND.RESIZE)
+        wrong = cfg.WEND.DATA.ON_BAD_TEST_IMAGE == "wrong"
+        mapper = WSOLDatasetMapper(cfg, is_train=False, caches=caches, black_if_bad=wrong)
+        images = MappedImages([dataset_name], mapper, with_boxes=False)
+        loader = build_detection_test_loader(
+            dataset=GuardedImages(images),
+            mapper=None,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
             batch_size=cfg.WEND.TEST_BATCH,
         )
+        return GuardedLoader(loader, total=len(images), what=dataset_name, to_do=TEST_TO_DO)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> WSOLEvaluator:

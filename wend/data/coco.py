@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 
 from wend.boxes import box_area, xywh_to_xyxy, xyxy_to_xywh
 from wend.data.coco_fast import read_results_fast
 from wend.data.detection_rows import DetectionRows, to_detections, unknown_image
-from wend.errors import InputError
+from wend.errors import InputError, shown, some
 from wend.files import is_number, read_json
 from wend.records import Detections, ImageRecord
 
@@ -56,7 +57,7 @@ def records_to_coco(records: Iterable[ImageRecord]) -> dict:
 
 
 def _entry(path: str | Path, name: str, number: int, problem: str, row: object) -> InputError:
-    return InputError(f"{path}, entry {name}[{number}]: {problem}, got {row!r}")
+    return InputError(f"{path}, entry {name}[{number}]: {problem}, got {shown(row)}")
 
 
 def _read_images(path: str | Path, rows: list) -> dict:
@@ -66,14 +67,15 @@ def _read_images(path: str | Path, rows: list) -> dict:
         if not isinstance(row, dict) or type(row.get("id")) not in (int, str):
             raise _entry(path, "images", number, "expected an object with an id", row)
         sizes = [row.get("width"), row.get("height")]
-        if not isinstance(row.get("file_name"), str) or not all(
-            type(size) is int and size > 0 for size in sizes
+        name = row.get("file_name")
+        if not (isinstance(name, str) and name) or not all(
+            type(size) is int and 0 < size < 2**31 for size in sizes
         ):
             raise _entry(path, "images", number, "expected file_name, width and height", row)
         if row["id"] in images:
             raise _entry(path, "images", number, "the id stands there twice", row)
         class_id = row.get("class_id")
-        if class_id is not None and (type(class_id) is not int or class_id < 0):
+        if class_id is not None and (type(class_id) is not int or not 0 <= class_id < 2**31):
             raise _entry(path, "images", number, "expected class_id as a number from 0", row)
         images[row["id"]] = row
     return images
@@ -91,6 +93,8 @@ def _read_annotations(path: str | Path, rows: list, images: dict) -> tuple[dict,
             raise _entry(path, "annotations", number, 'expected "bbox": [x, y, w, h]', row)
         if type(row.get("image_id")) not in (int, str) or row["image_id"] not in images:
             raise _entry(path, "annotations", number, "its image_id is not among the images", row)
+        if type(row.get("category_id")) not in (int, NoneType):
+            raise _entry(path, "annotations", number, "expected category_id as a number", row)
         if row.get("iscrowd"):
             crowds += 1
             continue
@@ -121,14 +125,22 @@ def load_coco(path: str | Path) -> list[ImageRecord]:
     images = _read_images(path, content["images"])
     boxes, categories = _read_annotations(path, content["annotations"], images)
     ids = [row.get("id") if isinstance(row, dict) else None for row in content["categories"]]
-    if not all(type(i) is int for i in ids):
-        raise InputError(f"{path}, entry categories: expected objects with a number id, got {ids}")
+    if not all(type(i) is int for i in ids) or len(set(ids)) < len(ids):
+        raise InputError(
+            f"{path}, entry categories: expected objects with different numbers as id, got "
+            f"{shown(ids)}"
+        )
     numbers = {category: place for place, category in enumerate(sorted(ids))}
 
     def class_of(image_id: object) -> int | None:
         if images[image_id].get("class_id") is not None or len(numbers) < 2:
             return images[image_id].get("class_id")
         (*found,) = categories[image_id]
+        if not numbers.keys() >= categories[image_id]:
+            raise InputError(
+                f"{path}: image {shown(image_id)}: expected boxes with category_id of one of the "
+                f"categories {some(numbers)}, got {some(map(shown, found))}"
+            )
         return numbers.get(found[0]) if len(found) == 1 else None
 
     return [
@@ -157,8 +169,8 @@ def _check_row(path: str | Path, number: int, row: object) -> None:
     box = row.get("bbox") if isinstance(row, dict) else None
     if isinstance(row, dict) and "score" not in row and isinstance(box, list):
         raise InputError(
-            f"{path}, entry {number}: has no score; expected one of {RESULTS}, got {row!r}. Is it "
-            f"a ground-truth file?"
+            f"{path}, entry {number}: has no score; expected one of {RESULTS}, got "
+            f"{shown(row)}. Is it a ground-truth file?"
         )
     if (
         not isinstance(box, list)
@@ -167,7 +179,7 @@ def _check_row(path: str | Path, number: int, row: object) -> None:
         or not is_number(row.get("score"))
         or min(box[2:]) < 0
     ):
-        raise InputError(f"{path}, entry {number}: expected one of {RESULTS}, got {row!r}")
+        raise InputError(f"{path}, entry {number}: expected one of {RESULTS}, got {shown(row)}")
     if row.get("category_id") != CATEGORY_ID:
         raise InputError(
             f"{path}, entry {number}: category_id {row.get('category_id')!r}, expected "

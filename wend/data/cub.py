@@ -4,36 +4,44 @@
 ``<root>/images/<class folder>/<file>``. Each line is ``<image id> <value...>``; boxes are ``x y
 width height`` in original pixels, floats, ``x1 = x + width`` (as PSOL, C2AM and wsolevaluation).
 The real data set has one box an image; several lines of one id (the toy set) are several boxes.
+PSOL's and C2AM's pre-split copy has the images in ``<root>/{train,test}/<class folder>/`` instead.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from wend.boxes import xywh_to_xyxy
-from wend.data.images import read_image_size
+from wend.data.image_paths import check_relative
+from wend.data.image_sizes import read_image_sizes
 from wend.errors import InputError, MissingFileError, some
-from wend.files import read_text
+from wend.files import is_number, read_lines
 from wend.records import ImageRecord
 
 SPLITS = ("train", "test")
 logger = logging.getLogger(__name__)
 
 
+def _is_whole(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10  # Python reads 4300 digits, an array 18
+
+
 def _read_index(path: Path, columns: str) -> dict[int, list[list[str]]]:
     """Lines ``id value...`` as id -> list of value lists; ``columns`` names what a line holds."""
     expected = columns.count("<")
     rows: dict[int, list[list[str]]] = {}
-    for number, line in enumerate(read_text(path, f"lines '{columns}'").splitlines(), 1):
+    for number, line in enumerate(read_lines(path, f"lines '{columns}'"), 1):
         if not line.strip():
             continue
         parts = line.strip().split(maxsplit=expected - 1)
-        if len(parts) != expected or not parts[0].isdecimal():
+        if len(parts) != expected or not _is_whole(parts[0]):
             raise InputError(f"{path}, line {number}: expected '{columns}', got {line!r}")
+        if "<path>" in columns:
+            parts[1] = check_relative(parts[1], f"{path}, line {number}")
         rows.setdefault(int(parts[0]), []).append(parts[1:])
     if not rows:
         raise InputError(f"{path}: is empty; expected lines '{columns}'")
@@ -50,7 +58,7 @@ def _single(path: Path, columns: str) -> dict[int, str]:
 
 def _integer(path: Path, image_id: int, value: str, low: int, high: int | None = None) -> int:
     wanted = f"a number from {low}" + (f" to {high}" if high is not None else "")
-    if not value.isdecimal() or int(value) < low or (high is not None and int(value) > high):
+    if not _is_whole(value) or int(value) < low or (high is not None and int(value) > high):
         raise InputError(f"{path}: image {image_id}: expected {wanted}, got {value!r}")
     return int(value)
 
@@ -62,7 +70,7 @@ def _boxes(path: Path, image_id: int, rows: list[list[str]]) -> np.ndarray:
             box = [float(value) for value in row]
         except ValueError:
             box = [np.nan]
-        if not np.isfinite(box).all() or min(box[2:]) <= 0:
+        if not all(map(is_number, box)) or min(box[2:]) <= 0:
             raise InputError(
                 f"{path}: image {image_id}: expected finite x y width height with width and height "
                 f"> 0, got {' '.join(row)!r}"
@@ -83,6 +91,12 @@ def _check_ids(root: Path, files: dict[str, dict]) -> None:
                     f"{root}: {len(ids)} image ids are {what} ({some(sorted(ids))}); the index "
                     f"files must come from the same copy of the data set"
                 )
+
+
+def image_folder(root: Path, split: str) -> Path:
+    """``<root>/images``, or ``<root>/<split>`` of a pre-split copy."""
+    whole, part = root / "images", root / split
+    return part if part.is_dir() and not whole.is_dir() else whole
 
 
 def load_cub(root: str | Path, split: str) -> list[ImageRecord]:
@@ -109,6 +123,8 @@ def load_cub(root: str | Path, split: str) -> list[ImageRecord]:
             f"...). Set DETECTRON2_DATASETS or --datasets-root to the folder that holds it"
         )
     names = _single(root / "images.txt", "<image id> <path>")
+    if len(set(names.values())) < len(names):
+        raise InputError(f"{root / 'images.txt'}: an image stands there twice, with other ids")
     labels_file, split_file = root / "image_class_labels.txt", root / "train_test_split.txt"
     boxes_file = root / "bounding_boxes.txt"
     labels = _single(labels_file, "<image id> <class id>")
@@ -129,27 +145,25 @@ def load_cub(root: str | Path, split: str) -> list[ImageRecord]:
     ids = [image_id for image_id in names if in_split[image_id]]
     if not ids:
         raise InputError(f"{split_file}: no image is of the {split} split")
-    files = {image_id: root / "images" / names[image_id] for image_id in ids}
-    absent = [path for path in files.values() if not path.is_file()]
+    folder = image_folder(root, split)
+    files = [folder / names[image_id] for image_id in ids]
+    absent = [path for path in files if not os.path.isfile(path)]
     if absent:
         raise MissingFileError(
-            f"{root / 'images'}: {len(absent)} of {len(ids)} images of images.txt are not there "
+            f"{folder}: {len(absent)} of {len(ids)} images of images.txt are not there "
             f"({some(absent)}); unpack the data set's images again"
         )
-    records = []
-    for image_id in tqdm(
-        ids, desc=f"{root.name} {split}: image sizes", unit="image", leave=False, disable=None
-    ):
-        width, height = read_image_size(files[image_id])
-        records.append(
-            ImageRecord(
-                image_id=image_id,
-                file_name=str(files[image_id]),
-                width=width,
-                height=height,
-                class_id=_integer(labels_file, image_id, labels[image_id], 1) - 1,
-                gt_boxes=_boxes(boxes_file, image_id, boxes[image_id]),
-            )
+    sizes = read_image_sizes(files, f"{root.name} {split}: image sizes").tolist()
+    records = [
+        ImageRecord(
+            image_id=image_id,
+            file_name=str(file),
+            width=width,
+            height=height,
+            class_id=_integer(labels_file, image_id, labels[image_id], 1) - 1,
+            gt_boxes=_boxes(boxes_file, image_id, boxes[image_id]),
         )
+        for image_id, file, (width, height) in zip(ids, files, sizes, strict=True)
+    ]
     logger.info("%s: %d images of the %s split", root, len(records), split)
     return records

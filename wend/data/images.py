@@ -2,45 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from wend.errors import InputError, MissingFileError
+from wend.errors import BadImageError, MissingImageError
 
 
-def _unreadable(path: str | Path, error: Exception) -> InputError:
+def _unreadable(path: str | Path, error: Exception) -> BadImageError:
     if isinstance(error, FileNotFoundError):
-        return MissingFileError(f"{path}: there is no such image file")
-    return InputError(
+        return MissingImageError(f"{path}: there is no such image file")
+    return BadImageError(
         f"{path}: cannot be read as an image ({error}); replace the file or take the image out of "
         f"the data set"
     )
 
 
+_known_size: Callable[[str | Path], tuple[int, int] | None] | None = None
+_bad_sizes: dict[str, BadImageError] | None = None
+UNKNOWN_SIZE = (1, 1)
+
+
+@contextmanager
+def reused_sizes(known: Callable[[str | Path], tuple[int, int] | None]) -> Iterator[None]:
+    """Within it :func:`read_image_size` opens only images of which ``known`` returns None."""
+    global _known_size
+    _known_size = known
+    try:
+        yield
+    finally:
+        _known_size = None
+
+
+@contextmanager
+def noted_bad_sizes() -> Iterator[dict[str, BadImageError]]:
+    """Within it an unreadable header ends nothing: ``UNKNOWN_SIZE``, and path -> error is noted."""
+    global _bad_sizes
+    before, _bad_sizes = _bad_sizes, {}
+    try:
+        yield _bad_sizes
+    finally:
+        _bad_sizes = before
+
+
 def read_image_size(path: str | Path) -> tuple[int, int]:
-    """Width and height in pixels, read from the file's header, as stored (EXIF is not applied)."""
+    """Width and height in pixels, read from the file's header, as stored (EXIF is not applied).
+
+    Raises:
+        BadImageError: the file is missing or no image; the message names it.
+    """
+    if _known_size is not None and (size := _known_size(path)) is not None:
+        return size
     try:
         with Image.open(path) as image:
             return image.size
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+    except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
+        bad = _unreadable(path, error)
+        if _bad_sizes is None:
+            raise bad from error
+        _bad_sizes[str(path)] = bad
+        return UNKNOWN_SIZE
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":  # convert() would copy it
+        image.load()
+        return image
+    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would cut all above 255 to white
+        high = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        image = Image.fromarray(high)
+    return image.convert("RGB")
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """The image as RGB (greyscale, palette and CMYK are converted), as stored.
+    """The image as RGB (greyscale, palette, CMYK, 16 bits are converted, alpha dropped), as stored.
 
     Detectron2's ``read_image`` rotates by EXIF; PSOL, C2AM and the truth do not, so a box would
-    lie beside its object.
+    lie beside its object. The format is found in the file, whatever its name ends in.
 
     Raises:
-        InputError: the file is missing, cut off or no image; the message names it.
+        BadImageError: the file is missing, cut off or no image; the message names it.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return _to_rgb(image)
+    except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
         raise _unreadable(path, error) from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wend.data.catalog import check_name, get_records, registered_names
+from wend.data.catalog import check_name, get_records, registered_names, resolve_name
 from wend.data.coco import load_coco
 from wend.data.wsoleval import BOXES, IDS, LABELS, SIZES, load_wsoleval
 from wend.errors import InputError, MissingFileError, some
@@ -63,6 +63,7 @@ def load_source(source: str, datasets_root: str | None = None) -> Source:
     """
     if datasets_root:
         os.environ["DETECTRON2_DATASETS"] = datasets_root
+    source = resolve_name(source)
     path = Path(source)
     if source in registered_names():
         return _checked(Source(source, get_records(source)))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
-from wend.files import read_text
+from wend.files import MAX_NUMBER, read_lines
 from wend.records import ImageRecord
 
 IDS, LABELS, SIZES, BOXES = (
@@ -29,11 +29,12 @@ def is_wsoleval(folder: str | Path) -> bool:
     return (Path(folder) / IDS).is_file()
 
 
-def _read_list(path: Path, columns: Sequence[str], kind: type) -> tuple[list[str], np.ndarray]:
+def read_list(path: Path, columns: Sequence[str], kind: type) -> tuple[list[str], np.ndarray]:
     """The ids and the numbers (lines, columns) of a list; a bad line is named."""
     names, values = [], []
+    most = 2**31 if kind is int else MAX_NUMBER
     what = ",".join(["<image id>", *(f"<{column}>" for column in columns)])
-    for number, line in enumerate(read_text(path, f"lines '{what}'").splitlines(), 1):
+    for number, line in enumerate(read_lines(path, f"lines '{what}'"), 1):
         if not line.strip():
             continue
         parts = line.strip().rsplit(",", len(columns)) if columns else [line.strip()]
@@ -41,7 +42,7 @@ def _read_list(path: Path, columns: Sequence[str], kind: type) -> tuple[list[str
             row = [kind(part) for part in parts[1:]]
         except ValueError:
             row = []
-        if len(row) != len(columns) or not np.isfinite(row).all():
+        if len(row) != len(columns) or not all(-most < value < most for value in row):
             raise InputError(f"{path}, line {number}: expected '{what}', got {line!r}")
         names.append(parts[0])
         values.append(row)
@@ -50,7 +51,7 @@ def _read_list(path: Path, columns: Sequence[str], kind: type) -> tuple[list[str
     return names, np.array(values, dtype=kind if kind is not str else float)
 
 
-def _places(path: Path, names: Sequence[str], place: dict[str, int], once: bool) -> np.ndarray:
+def place_lines(path: Path, names: Sequence[str], place: dict[str, int], once: bool) -> np.ndarray:
     """Index of each line's image; once: each image has exactly one line."""
     unknown = [name for name in names if name not in place]
     if unknown:
@@ -68,8 +69,8 @@ def _places(path: Path, names: Sequence[str], place: dict[str, int], once: bool)
 
 
 def _boxes_by_image(path: Path, place: dict[str, int]) -> list[np.ndarray]:
-    names, boxes = _read_list(path, ("x0", "y0", "x1", "y1"), float)
-    places = _places(path, names, place, once=False)
+    names, boxes = read_list(path, ("x0", "y0", "x1", "y1"), float)
+    places = place_lines(path, names, place, once=False)
     turned = (boxes[:, 2:] < boxes[:, :2]).any(1)
     if turned.any():
         first = int(np.argmax(turned))
@@ -101,19 +102,22 @@ def load_wsoleval(folder: str | Path) -> list[ImageRecord]:
             f"{folder}: there is no {IDS}; expected a metadata folder of wsolevaluation ({IDS}, "
             f"{LABELS}, {SIZES}, {BOXES})"
         )
-    names, _ = _read_list(folder / IDS, (), str)
+    names, _ = read_list(folder / IDS, (), str)
     place = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    _places(folder / IDS, names, place, once=True)
-    size_names, size_rows = _read_list(folder / SIZES, ("width", "height"), int)
+    place_lines(folder / IDS, names, place, once=True)
+    size_names, size_rows = read_list(folder / SIZES, ("width", "height"), int)
+    if size_rows.min() < 1:
+        first = size_names[int(size_rows.min(1).argmin())]
+        raise InputError(f"{folder / SIZES}: image {first}: expected width and height from 1")
     sizes = np.empty((len(names), 2), dtype=int)
-    sizes[_places(folder / SIZES, size_names, place, once=True)] = size_rows
+    sizes[place_lines(folder / SIZES, size_names, place, once=True)] = size_rows
     classes: list[int | None] = [None] * len(names)
     if (folder / LABELS).is_file():
-        label_names, labels = _read_list(folder / LABELS, ("class",), int)
+        label_names, labels = read_list(folder / LABELS, ("class",), int)
         if labels.min() < 0:
             first = label_names[int(labels[:, 0].argmin())]
             raise InputError(f"{folder / LABELS}: image {first}: classes are numbered from 0")
-        order = np.argsort(_places(folder / LABELS, label_names, place, once=True))
+        order = np.argsort(place_lines(folder / LABELS, label_names, place, once=True))
         classes = labels[order, 0].tolist()
     boxes = _boxes_by_image(folder / BOXES, place)
     return [

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
 from fvcore.common.config import CfgNode
@@ -23,6 +24,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from wend.data.bad_images import say_wrong
 from wend.evaluation import CURVE_FILE, Evaluation, append_to_curve
 from wend.records import Detections
 from wend.solver import describe_non_finite, lr_factor, optimizer_class, refuse_non_finite
@@ -139,7 +141,8 @@ class Trainer:
             self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter, KEPT_CHECKPOINTS
         )
         seed = max(cfg.SEED, 0) + self.start_iter
-        batches = iter(build_train_loader(cfg, seed))
+        loader = build_train_loader(cfg, seed)
+        batches = iter(loader)
         logger.info("iterations %d to %d", self.start_iter, max_iter - 1)
         self.model.train()
         start = time.perf_counter()
@@ -155,6 +158,7 @@ class Trainer:
                 results = self._evaluate(iteration + 1)
         lost, total = self.num_lost, self.num_boxes
         logger.info("random crops cut off %d of %d training boxes", lost, total)
+        loader.summarize()
         return results
 
     def _log(self, iteration: int, values: dict[str, float], seconds: float) -> None:
@@ -188,16 +192,21 @@ def evaluate(cfg: CfgNode, model: nn.Module) -> dict[str, dict[str, dict[str, fl
     model.eval()
     results = {}
     for name in cfg.DATASETS.TEST:
-        detections = []
+        detections, problems = [], []
         for batch in tqdm(build_test_loader(cfg, name), desc=name, leave=False, disable=None):
             outputs = model([one.image.to(cfg.MODEL.DEVICE) for one in batch])
             for one, output in zip(batch, outputs, strict=True):
+                if one.problem:
+                    problems.append(one.problem)
+                    detections.append(Detections(one.image_id, np.zeros((0, 4)), []))
+                    continue
                 boxes = output["boxes"].double().cpu()
                 whole = (boxes[:, 2:] > boxes[:, :2]).all(1)  # torchvision's FCOS has empty ones
                 boxes = one.frame.to_original(boxes[whole].numpy())
                 scores = output["scores"].cpu()[whole].numpy()
                 detections.append(Detections(one.image_id, boxes, scores))
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
+        say_wrong(name, problems, len(detections))
         evaluated = Evaluation.from_config(cfg, name).run(detections, output_dir)
         results[name] = {p: result.scalars() for p, result in evaluated.items()}
     return results

@@ -1,0 +1,115 @@
+"""The border and centre prior: obvious objects, degenerate images, and CUB's first birds."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from wend.boxes import paired_iou
+from wend.data.cub import load_cub
+from wend.errors import InputError
+from wend.localize.border_prior import BorderPriorConfig, find_box, localize, object_map
+from wend.localize.boxes import WHOLE_IMAGE, largest_component
+
+
+def textured(rng, height, width, colour, spread):
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (height, width, 3)), (0, 0), 1.5)
+    return np.clip(np.array(colour) + spread * noise / noise.std(), 0, 255).astype(np.uint8)
+
+
+def scene(rng, ground):
+    """An ellipse of another colour on a ground, and its true box (4,) in fractions."""
+    height, width = (int(n) for n in rng.integers(150, 400, 2))
+    image = textured(rng, height, width, (90, 120, 70), 25 if ground == "textured" else 0.5)
+    half = rng.uniform(0.15, 0.3, 2) * (width, height)
+    centre = rng.uniform(0.4, 0.6, 2) * (width, height)
+    mask = np.zeros((height, width), np.uint8)
+    ellipse = (tuple(map(float, centre)), tuple(map(float, 2 * half)), 0.0)
+    cv2.ellipse(mask, ellipse, 1, -1)
+    image[mask == 1] = (190, 60, 60)
+    size = np.array([width, height])
+    return image, np.concatenate([(centre - half) / size, (centre + half) / size])
+
+
+@pytest.mark.parametrize("ground", ["flat", "textured"])
+def test_an_obvious_object_is_boxed_wherever_it_lies(ground):
+    rng = np.random.default_rng(0)
+    overlaps = []
+    for _ in range(40):
+        image, true = scene(rng, ground)
+        found = find_box(image)
+        overlaps.append(paired_iou(np.array([found.box]), true[None])[0])
+        assert found.score > 0.5
+    assert np.mean(overlaps) > 0.75
+    assert min(overlaps) > 0.5
+
+
+def test_texture_alone_tells_an_object_from_ground_of_the_same_mean_colour():
+    rng = np.random.default_rng(1)
+    image = np.full((120, 120, 3), 128, np.uint8)
+    image[40:80, 30:90] = textured(rng, 40, 60, (128, 128, 128), 40)[..., :1]
+    box = np.array([find_box(image).box])
+    assert paired_iou(box, np.array([[30, 40, 90, 80]]) / 120)[0] > 0.6
+    blind = BorderPriorConfig(texture=0, lightness=0)
+    assert object_map(image, blind).max() == 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (700, 2), (3, 3), (200, 100)])
+def test_a_flat_image_of_any_size_gets_the_whole_image_and_no_score(size):
+    found = find_box(np.full((*size, 3), 77, np.uint8))
+    assert (found.box, found.score, found.whole_image) == (WHOLE_IMAGE, 0.0, True)
+
+
+def test_any_noise_ends_in_a_box_inside_the_image():
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        height, width = rng.integers(1, 60, 2)
+        found = find_box(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        x0, y0, x1, y1 = found.box
+        assert 0 <= x0 < x1 <= 1
+        assert 0 <= y0 < y1 <= 1
+        assert 0 <= found.score <= 1
+
+
+def test_the_largest_component_joins_diagonally_and_ends_behind_its_last_cell():
+    mask = np.array(
+        [
+            [1, 0, 0, 0, 1],
+            [0, 1, 0, 0, 0],
+            [0, 0, 0, 0, 1],
+            [0, 0, 0, 1, 1],
+        ]
+    )
+    component, box = largest_component(mask)
+    assert box == (3 / 5, 2 / 4, 5 / 5, 4 / 4)
+    assert component.sum() == 3
+    assert largest_component(np.zeros((2, 2))) is None
+
+
+def test_processes_give_the_same_boxes_in_order_and_errors_as_values(tmp_path):
+    rng = np.random.default_rng(3)
+    files = []
+    for number in range(6):
+        files.append(str(tmp_path / f"{number}.png"))
+        Image.fromarray(scene(rng, "textured")[0]).save(files[-1])
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    files.insert(2, str(tmp_path / "bad.png"))
+    alone = list(localize(files))
+    assert isinstance(alone[2], InputError)
+    assert "bad.png" in str(alone[2])
+    together = list(localize(files, num_workers=2))
+    assert str(alone.pop(2)) == str(together.pop(2))
+    assert alone == together
+
+
+@pytest.mark.parametrize(("split", "floor"), [("train", 76.4), ("test", 76.4)])
+def test_cubs_boxes_are_better_than_the_reference_ones_and_a_centre_box(shared, split, floor):
+    """c2am_boxes of shared/data/cub10: 74.0 % (train), 79.4 % (test), 76.4 % of both."""
+    records = load_cub(shared / "data/cub10/CUB_200_2011", split)
+    found = list(localize([r.file_name for r in records]))
+    sizes = np.array([[r.width, r.height] * 2 for r in records])
+    true = np.array([r.gt_boxes[0] for r in records])
+    overlaps = paired_iou(np.array([one.box for one in found]) * sizes, true)
+    centre = paired_iou(np.array([0.175, 0.175, 0.825, 0.825]) * sizes, true)
+    assert 100 * np.mean(overlaps > 0.5) >= floor
+    assert np.mean(overlaps > 0.5) > np.mean(centre > 0.5) + 0.1

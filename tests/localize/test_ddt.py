@@ -1,0 +1,90 @@
+"""DDT against a slow second implementation: all descriptors at once, np.cov, np.linalg.eigh."""
+
+import numpy as np
+import pytest
+import torch
+from localize_reference import slow_box, slow_projections
+from torch import nn
+
+from wend.localize.ddt import Moments, border_contrast, find_box, orient, project
+
+
+def fast_projections(maps, sign, batch=3):
+    tensors = torch.from_numpy(maps).split(batch)
+    moments = Moments.empty(maps.shape[1])
+    for part in tensors:
+        moments.add(part)
+    axis = moments.axis()
+    return orient(np.concatenate([project(part, *axis) for part in tensors]), sign)
+
+
+@pytest.mark.parametrize("sign", ["psol", "loading"])
+@pytest.mark.parametrize("channels", [2, 7, 40])
+def test_random_descriptors_give_the_slow_ways_projections_and_boxes(sign, channels):
+    rng = np.random.default_rng(channels)
+    for _ in range(5):
+        mixing = rng.normal(size=(channels, channels)) * rng.uniform(0.1, 5, channels)
+        maps = rng.normal(size=(8, channels, 6, 5)) + rng.uniform(-50, 50, (channels, 1, 1))
+        maps = np.einsum("cd,ndhw->nchw", mixing, maps).astype(np.float32)
+        slow, fast = slow_projections(maps, sign), fast_projections(maps, sign)
+        np.testing.assert_allclose(fast, slow, atol=1e-6 * np.abs(slow).max())
+        for one in fast:
+            box, size = slow_box(one)
+            mine = find_box(one)
+            ties = [b for b in [mine.box] if np.allclose(b, box)]
+            area = np.prod(np.subtract(mine.box[2:], mine.box[:2]) * one.shape[::-1])
+            assert ties or area >= size - 1e-9  # another region, as large
+
+
+def test_a_small_random_network_gives_the_slow_ways_result():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU()]
+    with torch.no_grad():
+        maps = nn.Sequential(*layers)(torch.randn(9, 3, 32, 32)).numpy()
+    slow, fast = slow_projections(maps, "psol"), fast_projections(maps, "psol", batch=4)
+    np.testing.assert_allclose(fast, slow, atol=1e-6 * np.abs(slow).max())
+
+
+def test_large_means_cost_no_accuracy():
+    """float32 sums of 1e4-sized values would lose the unit variance; float64 ones must not."""
+    rng = np.random.default_rng(5)
+    maps = rng.normal(size=(20, 4, 8, 8)).astype(np.float32)
+    maps[:, 0] *= 3
+    far = maps + np.float32(1e4)
+    exact = far.astype(np.float64).transpose(0, 2, 3, 1).reshape(-1, 4)
+    moments = Moments.empty(4)
+    moments.add(torch.from_numpy(far))
+    np.testing.assert_allclose(
+        moments.covariance().numpy(), np.cov(exact, rowvar=False, ddof=0), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_signs_of_a_hand_made_map():
+    """One far negative cell, in the middle; the border is a little above the mean."""
+    maps = np.full((1, 3, 3), 0.5)
+    maps[0, 1, 1] = -4.0
+    assert orient(maps, "psol")[0, 1, 1] == 4.0
+    assert orient(maps, "loading") is maps
+    assert border_contrast(maps) == 4.5
+    assert orient(maps, "border")[0, 1, 1] == 4.0
+    assert orient(-maps, "border")[0, 1, 1] == 4.0
+    assert border_contrast(np.ones((2, 2, 5))) == 0.0
+
+
+def test_boxes_lie_on_the_grid_or_between_cells():
+    projection = np.full((4, 4), -1.0)
+    projection[1:3, 1:4] = 1.0
+    assert find_box(projection).box == (0.25, 0.25, 1.0, 0.75)
+    assert find_box(projection).score == pytest.approx(6 / 16)
+    smooth = find_box(projection, "bilinear", 160)
+    # between cell centres 0.125 and 0.375 the value passes 0 in the middle: 0.25, within a pixel
+    np.testing.assert_allclose(smooth.box, (0.25, 0.25, 1.0, 0.75), atol=1.01 / 160)
+    projection[1, 1] = 3.0  # the zero moves out: (-1 -> 3) passes at a quarter, (x0 = 0.1875)
+    assert find_box(projection, "bilinear", 160).box[0] == pytest.approx(0.1875, abs=1.01 / 160)
+
+
+def test_nothing_positive_is_the_whole_image_and_says_so():
+    found = find_box(np.zeros((3, 3)))
+    assert (found.box, found.score, found.whole_image) == ((0.0, 0.0, 1.0, 1.0), 0.0, True)
+    covered = find_box(np.ones((3, 3)))
+    assert (covered.box, covered.score, covered.whole_image) == ((0.0, 0.0, 1.0, 1.0), 1.0, False)

@@ -1,0 +1,265 @@
+"""Damaged files of true boxes: the right records, or an InputError that names the file."""
+
+import pytest
+from damage import BROKEN_TEXT, HARMLESS, damaged_bytes, damaged_json
+from data_sets import (
+    Image,
+    box_lines,
+    check_records,
+    coco,
+    plain_record,
+    voc_xml,
+    write_cub,
+    write_images,
+    write_lines,
+    write_wsoleval,
+)
+from hypothesis import strategies as st
+from property_cases import answer, cases, known_sizes, scratch
+
+from wend.data.coco import load_coco, records_to_coco
+from wend.data.cub import load_cub
+from wend.data.folder import load_coco_images, load_folder
+from wend.data.imagenet import load_imagenet, read_wnids
+from wend.data.openimages import load_lists
+from wend.data.store import RecordStore
+from wend.data.store_writer import write_store
+from wend.data.voc import read_voc
+from wend.data.wsoleval import load_wsoleval
+from wend.errors import InputError
+from wend.files import write_json
+
+IMAGES = [
+    Image("n01440764/a b.JPEG", (500, 375), [(1.0, 2.5, 300.25, 370.0)], 0),
+    Image("n01440764/b.JPEG", (20, 30), [(0.0, 0.0, 20.0, 30.0), (3.0, 4.0, 5.0, 6.0)], 0),
+    Image("n02119789/ü.JPEG", (640, 480), [(10.5, 20.0, 600.0, 400.75)], 1),
+]
+ONE_WORD = [Image(i.path.replace(" ", "_"), i.size, i.boxes, i.label) for i in IMAGES]
+
+
+def go_on(records, folder, unique_keys=True):
+    """Accepted records are valid, and can be stored and written as COCO's JSON."""
+    check_records(records, unique_keys)
+    write_json(folder / "on.json", records_to_coco(records))
+    again = load_coco(folder / "on.json")
+    assert [r.image_id for r in again] == [r.image_id for r in records]
+    if unique_keys and len(records):
+        answer(lambda: store_them(records, folder), "store")
+
+
+def store_them(records, folder):
+    write_store(folder / "store", records, folder)
+    store = RecordStore(folder / "store", folder)
+    assert [plain_record(one) for one in store] == [plain_record(one) for one in records]
+
+
+def check(read, kind, folder, whole, unique_keys=True, refused=()):
+    """Read damaged files; ``whole`` are the records of the undamaged ones."""
+    records = answer(read, folder)
+    if records is None:
+        assert kind not in HARMLESS
+        return
+    assert kind not in (*BROKEN_TEXT, *refused), kind
+    if kind in HARMLESS:
+        assert [plain_record(one) for one in records] == whole
+    go_on(records, folder, unique_keys)
+
+
+def damage_file(file, draw):
+    damaged, kind = draw(damaged_bytes(file.read_bytes()))
+    file.write_bytes(damaged)
+    return kind
+
+
+INDEX = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt")
+LISTS = ("image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt")
+
+
+@cases(times=4, file=st.sampled_from(INDEX), data=st.data())
+def test_cub(file, data):
+    with scratch() as folder:
+        sizes = write_cub(folder, IMAGES)
+        with known_sizes(sizes):
+            whole = [plain_record(one) for one in load_cub(folder, "train")]
+            kind = damage_file(folder / file, data.draw)
+            twice = () if file == "bounding_boxes.txt" else ("line twice",)
+            check(lambda: load_cub(folder, "train"), kind, folder, whole, refused=twice)
+
+
+@cases(times=4, file=st.sampled_from(LISTS), data=st.data())
+def test_wsolevaluations_lists(file, data):
+    with scratch() as folder:
+        write_wsoleval(folder, IMAGES)
+        whole = [plain_record(one) for one in load_wsoleval(folder)]
+        kind = damage_file(folder / file, data.draw)
+        twice = () if file == "localization.txt" else ("line twice",)
+        check(lambda: load_wsoleval(folder), kind, folder, whole, False, twice)
+
+
+@cases(times=4, file=st.sampled_from(LISTS), data=st.data())
+def test_image_lists(file, data):
+    with scratch() as folder:
+        write_wsoleval(folder, IMAGES)
+        sizes = write_images(folder / "images", IMAGES)
+        with known_sizes(sizes):
+            whole = [plain_record(one) for one in load_lists(folder / "images", folder)]
+            kind = damage_file(folder / file, data.draw)
+            twice = () if file == "localization.txt" else ("line twice",)
+            read = lambda: load_lists(folder / "images", folder)  # noqa: E731
+            check(read, kind, folder, whole, refused=twice)
+
+
+def peers_line(kind, image):
+    boxes = " ".join(repr(value) for box in image.boxes for value in box)
+    return {
+        "tscam": f"{image.path} {image.label} {boxes}",
+        "bas": f"{image.path} {image.size[0]} {image.size[1]} ; {boxes}",
+        "c2am": f"any/{image.path} {image.label} {image.path.split('/')[0]}",
+    }[kind]
+
+
+@cases(times=4, form=st.sampled_from(["tscam", "bas", "c2am"]), data=st.data())
+def test_the_peers_lists_of_imagenet(form, data):
+    with scratch() as folder:
+        sizes = write_images(folder / "images", ONE_WORD)
+        source = write_lines(folder / "list.txt", [peers_line(form, i) for i in ONE_WORD])
+        with known_sizes(sizes):
+            whole = [plain_record(one) for one in load_imagenet(folder / "images", source)]
+            kind = damage_file(source, data.draw)
+            read = lambda: load_imagenet(folder / "images", source)  # noqa: E731
+            check(read, kind, folder, whole, refused=("line twice",))
+
+
+@cases(times=2, data=st.data())
+def test_lists_of_wordnet_ids(data):
+    with scratch() as folder:
+        file = write_lines(folder / "LOC_synset_mapping.txt", ["n02119789 fox", "n01440764 tench"])
+        kind = damage_file(file, data.draw)
+        found = answer(lambda: read_wnids(file), file)
+        if found is None:
+            assert kind not in HARMLESS
+        else:
+            assert kind not in (*BROKEN_TEXT, "line twice")
+            assert found == sorted(set(found))
+            assert kind not in HARMLESS or found == ["n01440764", "n02119789"]
+
+
+def test_a_first_xml_is_read():
+    with scratch() as folder:
+        file = folder / "a.xml"
+        file.write_text(voc_xml("a", *xml_of(IMAGES[1])), encoding="utf-8")
+        assert read_voc(file).boxes.tolist() == [list(box) for box in IMAGES[1].boxes]
+
+
+def xml_of(image):
+    return image.size, image.boxes, image.path.split("/")[0]
+
+
+@cases(times=6, image=st.sampled_from(IMAGES), data=st.data())
+def test_voc(image, data):
+    with scratch() as folder:
+        file = folder / "a.xml"
+        file.write_text(voc_xml("ü", *xml_of(image)), encoding="utf-8")
+        before = file.read_bytes()
+        kind = damage_file(file, data.draw)
+        found = answer(lambda: read_voc(file), file)
+        if found is None:
+            assert kind not in HARMLESS
+            return
+        cut_short = kind == "cut" and file.read_bytes().rstrip() != before.rstrip()
+        assert not cut_short
+        assert kind not in ("no utf-8", "empty")  # XML in UTF-16 is right XML
+        if kind in (*HARMLESS, "utf-16"):
+            assert found.size == image.size
+            assert found.boxes.tolist() == [list(box) for box in image.boxes]
+
+
+@cases(
+    tag=st.sampled_from(["xmin", "ymin", "xmax", "ymax", "width", "height", "bndbox", "size"]),
+    first=st.booleans(),
+)
+def test_voc_with_a_tag_twice(tag, first):
+    """Which one counts cannot be known."""
+    with scratch() as folder:
+        file = folder / "a.xml"
+        text = voc_xml("a", *xml_of(IMAGES[0]))
+        start, end = text.index(f"<{tag}>"), text.index(f"</{tag}>") + len(tag) + 3
+        again = "".join("9" if char.isdecimal() else char for char in text[start:end])
+        place = start if first else end
+        file.write_text(text[:place] + again + text[place:], encoding="utf-8")
+        with pytest.raises(InputError, match=r"a\.xml"):
+            read_voc(file)
+
+
+@cases(depth=st.integers(1, 20_000), closed=st.booleans())
+def test_voc_nested_deeply(depth, closed):
+    with scratch() as folder:
+        file = folder / "a.xml"
+        inside = "<object>" * depth + "</object>" * (depth if closed else depth - 1)
+        file.write_text(f"<annotation>{inside}</annotation>", encoding="utf-8")
+        assert answer(lambda: read_voc(file), file) is None
+
+
+COCO = coco(IMAGES)
+TWO_CATEGORIES = {
+    "images": [{k: v for k, v in row.items() if k != "class_id"} for row in COCO["images"]],
+    "annotations": [{**row, "category_id": 1 + row["id"] % 2 * 6} for row in COCO["annotations"]],
+    "categories": [{"id": 7, "name": "b"}, {"id": 1, "name": "a"}],
+}
+
+
+def check_coco(folder, kind, file, whole, **more):
+    write_images(folder / "images", IMAGES)
+    check(lambda: load_coco(file), kind, folder, whole, False, **more)
+    answer(lambda: check_records(load_coco_images(folder / "images", file)), folder)
+
+
+def records_of(value, folder):
+    write_json(folder / "whole.json", value)
+    return [plain_record(one) for one in load_coco(folder / "whole.json")]
+
+
+@cases(times=12, whole=st.sampled_from([COCO, TWO_CATEGORIES]), data=st.data())
+def test_coco_with_a_wrong_value(whole, data):
+    with scratch() as folder:
+        file = folder / "a.json"
+        text, kind = data.draw(damaged_json(whole))
+        file.write_text(text, encoding="utf-8", errors="surrogatepass")
+        wanted = records_of(whole, folder)
+        check_coco(folder, kind, file, wanted, refused=("key twice",))
+        if kind == "same key twice" and (found := answer(lambda: load_coco(file), file)):
+            assert [plain_record(one) for one in found] == wanted
+
+
+@cases(times=4, whole=st.sampled_from([COCO, TWO_CATEGORIES]), data=st.data())
+def test_coco_with_wrong_bytes(whole, data):
+    with scratch() as folder:
+        file = folder / "a.json"
+        write_json(file, whole, indent=1)
+        kind = damage_file(file, data.draw)
+        if kind == "line twice":
+            kind = "byte"  # often "[" or a key; the JSON tests have keys that stand there twice
+        check_coco(folder, kind, file, records_of(whole, folder), refused=("cut",))
+
+
+@cases(times=3, data=st.data())
+def test_folder_with_a_list_of_boxes(data):
+    with scratch() as folder:
+        sizes = write_images(folder / "images", IMAGES)
+        source = write_lines(folder / "boxes.txt", box_lines(IMAGES))
+        with known_sizes(sizes):
+            whole = [plain_record(one) for one in load_folder(folder / "images", source)]
+            kind = damage_file(source, data.draw)
+            check(lambda: load_folder(folder / "images", source), kind, folder, whole)
+
+
+@cases(times=4, data=st.data())
+def test_folder_with_coco(data):
+    with scratch() as folder:
+        sizes = write_images(folder / "images", IMAGES)
+        source = folder / "truth.json"
+        text, kind = data.draw(damaged_json(COCO))
+        source.write_text(text, encoding="utf-8", errors="surrogatepass")
+        with known_sizes(sizes):
+            read = lambda: load_folder(folder / "images", source)  # noqa: E731
+            check(read, kind, folder, None, refused=("key twice",))

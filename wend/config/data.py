@@ -1,0 +1,44 @@
+"""The entries ``WEND.DATA.*``: what to do about bad images, and the cache of resized ones."""
+
+from pathlib import Path
+
+from wend.config.entries import SHARE, Entry, Range, one_of
+
+DATA = (
+    Entry(
+        "ON_BAD_IMAGE",
+        "raise",
+        'A training image that cannot be read: "raise" ends the run, "skip" takes the next image '
+        "instead, counts and names it, up to MAX_BAD_SHARE.",
+        one_of("raise", "skip"),
+    ),
+    Entry(
+        "MAX_BAD_SHARE",
+        0.001,
+        'Share of the training images that "skip" may skip; more end the run.',
+        SHARE,
+    ),
+    Entry(
+        "QUARANTINE",
+        "",
+        "File of training images to leave out: of `wend data check`, or a key or path a line.",
+        Range("an existing file, or nothing", lambda x: not x or Path(x).is_file()),
+    ),
+    Entry(
+        "ON_BAD_TEST_IMAGE",
+        "raise",
+        'A test image that cannot be read: "raise" ends the run, "wrong" counts it as an image '
+        "without detections. It is never left out.",
+        one_of("raise", "wrong"),
+    ),
+    Entry(
+        "CACHE",
+        "",
+        "Folder of images squashed to RESIZE², filled at first use or by `wend data cache`; "
+        "empty: none.",
+        Range(
+            "a folder, or a path where one can be made",
+            lambda x: not x or not Path(x).exists() or Path(x).is_dir(),
+        ),
+    ),
+)

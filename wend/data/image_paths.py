@@ -1,0 +1,72 @@
+"""Image files below a root: finding them, and keeping listed names from leaving it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+from wend.errors import InputError, MissingFileError
+
+SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+_OUTSIDE = re.compile(r"^([\\/]|[A-Za-z]:)|(^|[\\/])\.\.([\\/]|$)|\x00")
+_UNTIDY = re.compile(r"(^|/)\.?(/|$)")
+
+
+def check_relative(name: str, where: str) -> str:
+    """A listed name as a path below the images' root, with forward slashes.
+
+    Args:
+        where: file and line or entry, for the message.
+
+    Raises:
+        InputError: the name is empty, absolute, or climbs with ``..``.
+    """
+    if not name or _OUTSIDE.search(name):
+        raise InputError(
+            f"{where}: image name {name!r} leaves the images' root; expected a path below it, "
+            f"such as class/image.jpg, without '..'"
+        )
+    return str(PurePosixPath(name)) if _UNTIDY.search(name) else name
+
+
+def require_folder(folder: str | Path, what: str) -> Path:
+    """The folder as a path; MissingFileError says what was expected there."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MissingFileError(
+            f"{folder}: there is no such folder; expected {what} there. Relative paths are below "
+            f"DETECTRON2_DATASETS (or --datasets-root)"
+        )
+    return folder
+
+
+def find_images(root: str | Path) -> tuple[list[str], Counter]:
+    """All image files below a root, by the ending of their names.
+
+    Returns:
+        Paths relative to the root with forward slashes, sorted by folder and name; and how many
+        other files there are, by ending (hidden files and folders count as "hidden").
+    """
+    root, images, others = str(root), [], Counter()
+    visited = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link in a circle
+            folders.clear()
+            continue
+        visited.add(real)
+        others["hidden"] += sum(1 for name in folders if name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        prefix = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if prefix == "." else f"{prefix}/"
+        for name in sorted(files):
+            suffix = os.path.splitext(name)[1].lower()  # a million Paths are slow
+            if name.startswith("."):
+                others["hidden"] += 1
+            elif suffix in SUFFIXES:
+                images.append(prefix + name)
+            else:
+                others[suffix or "no ending"] += 1
+    return sorted(images, key=lambda path: path.split("/")), +others

@@ -1,0 +1,263 @@
+"""Backbones for DDT: any timm or torchvision model from a local weight file, without its head.
+
+Nothing is downloaded. The file must hold every weight but the classifier's; what it holds besides
+is a classifier's or an error. So checkpoints of another number of classes, or of a self-supervised
+network that has none, serve as they are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wend.classifiers import read_weights
+from wend.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from wend.errors import InputError, some
+from wend.weights import COUNTER
+
+INPUT_SIZE = 448  # PSOL's (generate_box_imagenet.py, --input_size)
+HEADS = ("fc.", "classifier.", "head.", "heads.", "head_dist.", "last_linear.", "AuxLogits.")
+HEADS += ("aux1.", "aux2.")
+# torchvision's modules that end in the last feature map, the first that a model has
+LAYERS = ("features", "layer4", "trunk_output", "encoder", "blocks", "conv5", "Mixed_7c")
+LAYERS += ("inception5b", "layers")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint's content and its path, for messages."""
+
+    path: str | Path
+    values: Mapping[str, Tensor]
+
+
+@dataclass
+class Backbone:
+    """A network that turns images into maps of descriptors.
+
+    Attributes:
+        model: images (N, 3, S, S) -> descriptors (N, C, h, w), in evaluation mode.
+        preprocessing: makes its input; the whole image squashed to S×S.
+        settings: what the descriptors depend on, for the output's notes.
+    """
+
+    model: nn.Module
+    preprocessing: Preprocessing
+    settings: dict[str, Any]
+
+
+def to_maps(output: object, layer: str) -> Tensor:
+    """A layer's output as maps (N, C, h, w): of those, of (N, h, w, C), or of tokens (N, T, C).
+
+    Tokens that come before the h·w of a square grid (class, registers) are left out. A map with
+    channels last is known by its square side, since inputs are square.
+
+    Raises:
+        InputError: it has another shape.
+    """
+    if isinstance(output, (list, tuple)) and output:
+        output = output[-1]
+    if isinstance(output, Tensor) and output.dim() == 3:
+        side = math.isqrt(output.shape[1])
+        return output[:, -side * side :].transpose(1, 2).unflatten(2, (side, side))
+    if isinstance(output, Tensor) and output.dim() == 4:
+        square_last = output.shape[2] == output.shape[3]
+        return output if square_last else output.permute(0, 3, 1, 2)
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    raise InputError(
+        f"--layer {layer}: its output is {shape}, expected maps (N, C, h, w) or tokens (N, T, C)"
+    )
+
+
+class _Reached(Exception):  # noqa: N818 - not an error
+    """The wanted module has run."""
+
+
+class _LayerOutput(nn.Module):
+    """The output of one of a model's modules; what comes after it is not run.
+
+    (It would cost time, and the next module may be a ReLU that works in place on that output.)
+    """
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        super().__init__()
+        try:
+            module = model.get_submodule(layer)
+        except AttributeError as error:
+            names = [name for name, _ in model.named_children()]
+            raise InputError(
+                f"--layer {layer}: the backbone has no such module; it has {some(names, 12)} and "
+                f"those in them, such as {names[0]}.0"
+            ) from error
+        self.model, self.layer = model, layer
+        self.output: object = None
+        module.register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: object, output: object) -> None:
+        self.output = output
+        raise _Reached
+
+    def forward(self, images: Tensor) -> Tensor:
+        with suppress(_Reached):
+            self.model(images)
+        output, self.output = self.output, None
+        return to_maps(output, self.layer)
+
+
+class _TimmFeatures(nn.Module):
+    """timm's last feature map, whatever the architecture."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not hasattr(self.model, "forward_intermediates"):
+            return to_maps(self.model.forward_features(images), "of the last features")
+        maps = self.model.forward_intermediates(
+            images, indices=1, output_fmt="NCHW", intermediates_only=True
+        )
+        return maps[-1]
+
+
+def load_trunk(weights: Weights, name: str, model: nn.Module) -> None:
+    """Load all weights but the classifier's (:data:`HEADS`), which may be absent or differ.
+
+    Raises:
+        InputError: a weight of the trunk is missing or misshapen, or one belongs to nothing.
+    """
+    wanted = {k: v for k, v in model.state_dict().items() if not k.endswith(COUNTER)}
+    given = {k: v for k, v in weights.values.items() if not k.endswith(COUNTER)}
+    fits = {k: v for k, v in given.items() if k in wanted and wanted[k].shape == v.shape}
+    trunk = [k for k in wanted if not k.startswith(HEADS)]
+    problems = "; ".join(
+        f"{len(names)} {what} ({some(names)})"
+        for what, names in (
+            ("missing in the file", [k for k in trunk if k not in given]),
+            ("of another shape", [k for k in trunk if k in given and k not in fits]),
+            ("not in the model", [k for k in given if k not in wanted and not k.startswith(HEADS)]),
+        )
+        if names
+    )
+    if problems:
+        raise InputError(f"{weights.path}: not a checkpoint of {name}: {problems}")
+    state = model.state_dict()  # its metadata tells some models which version the weights are of
+    state.update(fits)
+    model.load_state_dict(state)
+
+
+def _package(name: str, extra: str) -> Any:
+    package = name.split(".")[0]
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"--backbone {package}:...: needs {package}: {extra}") from error
+
+
+def _unknown(name: str, near: list[str]) -> InputError:
+    return InputError(f"--backbone {name}: no such model; near: {some(near, 5) or 'none'}")
+
+
+def _timm(name: str, weights: Weights, layer: str | None, size: int | None) -> Backbone:
+    timm = _package("timm", "pip install 'wend[classifier]'")
+    if not timm.is_model(name):
+        raise _unknown(f"timm:{name}", timm.list_models(f"*{name.split('.')[0]}*"))
+    model = timm.create_model(name, pretrained=False, num_classes=0)
+    config = timm.data.resolve_model_data_config(model)
+    own = config["input_size"][1] if model.pretrained_cfg.get("fixed_input_size") else None
+    side = _input_size(f"timm:{name}", size, own)
+    load_trunk(weights, f"timm:{name}", model)
+    pixels = _squash(side, config["mean"], config["std"])
+    trunk = _LayerOutput(model, layer) if layer else _TimmFeatures(model)
+    return Backbone(trunk.eval(), pixels, {"layer": layer or "last", "timm": version("timm")})
+
+
+def _torchvision(name: str, weights: Weights, layer: str | None, size: int | None) -> Backbone:
+    models = _package("torchvision.models", "see README")
+    known = models.list_models(module=models)
+    if name not in known:
+        raise _unknown(f"torchvision:{name}", [n for n in known if name.split("_")[0] in n])
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    model = models.get_model(name, weights=None, **options)
+    side = _input_size(f"torchvision:{name}", size, getattr(model, "image_size", None))
+    load_trunk(weights, f"torchvision:{name}", model)
+    chosen = layer or next((one for one in LAYERS if hasattr(model, one)), None)
+    if chosen is None:
+        names = [child for child, _ in model.named_children()]
+        raise InputError(f"--backbone torchvision:{name}: give a --layer of {some(names, 12)}")
+    pixels = _squash(side, IMAGENET_MEAN, IMAGENET_STD)
+    trunk = _LayerOutput(model, chosen).eval()
+    return Backbone(trunk, pixels, {"layer": chosen, "torchvision": version("torchvision")})
+
+
+def _input_size(name: str, wanted: int | None, own: int | None) -> int:
+    if own and wanted and wanted != own:
+        raise InputError(
+            f"--input-size {wanted}: {name} takes only {own}x{own} pixels; leave --input-size out"
+        )
+    return own or wanted or INPUT_SIZE
+
+
+def _squash(side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
+    return Preprocessing("squash", side, side, False, "bilinear", tuple(mean), tuple(std))
+
+
+def build_backbone(
+    name: str, weights: str | Path, layer: str | None = None, input_size: int | None = None
+) -> Backbone:
+    """Build a network and load its weights.
+
+    Args:
+        name: "timm:<model>" or "torchvision:<model>".
+        weights: a local checkpoint; the classifier's weights may be there, differ or be missing.
+        layer: the module whose output are the descriptors, as ``layer3`` or ``features.29``; the
+            last feature map if left out.
+        input_size: side in pixels that images are squashed to; 448, or what the model insists on.
+
+    Raises:
+        InputError: unknown model or layer, a package is missing, the file does not fit.
+    """
+    package, _, model = name.partition(":")
+    build = {"timm": _timm, "torchvision": _torchvision}.get(package)
+    if build is None or not model:
+        raise InputError(
+            f"--backbone {name}: expected timm:<model> or torchvision:<model>, such as "
+            f"torchvision:vgg16 or timm:resnet50"
+        )
+    backbone = build(model, Weights(weights, read_weights(weights)), layer, input_size)
+    _try_one(name, backbone)
+    backbone.settings |= {"backbone": name, "preprocessing": backbone.preprocessing.settings()}
+    return backbone
+
+
+def _try_one(name: str, backbone: Backbone) -> None:
+    side = backbone.preprocessing.crop
+    try:
+        with torch.inference_mode():
+            backbone.model(torch.zeros(1, 3, side, side))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"--backbone {name}: does not take {side}x{side} pixels ({reason}); try another "
+            f"--input-size, such as 224"
+        ) from error
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device, or a GPU if there is one; InputError where it cannot be used."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device {name}: cannot be used here ({reason}); try cpu") from error
+    return device

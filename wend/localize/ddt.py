@@ -1,0 +1,127 @@
+"""DDT: the first principal component of a class's deep descriptors tells object from scenery.
+
+Wei et al., "Unsupervised Object Discovery and Co-Localization by Deep Descriptor Transforming"
+(Pattern Recognition 2019), as PSOL takes it (tzzcl/PSOL ddecfce, generate_box_imagenet.py:81-145):
+the descriptors of all images of a class, less their mean, are projected on their first principal
+component; where the projection is positive is object, and the box is that of its largest component.
+
+Letters: N images, C channels, h·w cells of a map.
+
+**Sign.** A principal component has none; a rule must choose. :data:`SIGNS` are
+
+* ``psol``: the descriptor farthest along the component is object. PSOL takes scikit-learn's
+  ``PCA``, which before 1.5 turned components so (``svd_flip`` on U);
+* ``loading``: the component's largest entry is positive, as in scikit-learn from 1.5 on and in
+  MATLAB's ``pca``. After a ReLU, that says that objects excite the channels more;
+* ``border``: the maps' outermost cells are scenery on average, compared with those inside them.
+
+The first two rest on one number of thousands; where ``border`` contradicts, it is counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from wend.localize.boxes import NOTHING_FOUND, FoundBox, largest_component
+
+SIGNS = ("psol", "loading", "border")
+UPSAMPLINGS = ("nearest", "bilinear")
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """Maps (N, C, h, w) to descriptors (N·h·w, C) float64 where they lie (Apple's GPU has none)."""
+    if maps.device.type == "mps":
+        maps = maps.cpu()
+    return maps.permute(0, 2, 3, 1).flatten(0, 2).to(torch.float64)
+
+
+@dataclass
+class Moments:
+    """Sums over descriptors, float64, from which mean and covariance follow.
+
+    Attributes:
+        count: of descriptors.
+        total: their sum (C,).
+        second: sum of their outer products (C, C).
+    """
+
+    count: int
+    total: Tensor
+    second: Tensor
+
+    @classmethod
+    def empty(cls, channels: int, device: torch.device | str = "cpu") -> Moments:
+        """Of no descriptor."""
+        device = "cpu" if torch.device(device).type == "mps" else device
+        options = {"dtype": torch.float64, "device": device}
+        return cls(0, torch.zeros(channels, **options), torch.zeros(channels, channels, **options))
+
+    def add(self, maps: Tensor) -> None:
+        """Take in the descriptors of maps (N, C, h, w)."""
+        rows = _rows(maps)
+        self.count += len(rows)
+        self.total += rows.sum(0)
+        self.second += rows.T @ rows
+
+    def covariance(self) -> Tensor:
+        """(C, C), of the population (divided by the count)."""
+        mean = self.total / self.count
+        return self.second / self.count - torch.outer(mean, mean)
+
+    def axis(self) -> tuple[Tensor, Tensor]:
+        """The mean (C,) and the first principal component (C,), of length 1.
+
+        Its sign is ``loading``'s: the entry of the largest magnitude is positive.
+        """
+        component = torch.linalg.eigh(self.covariance())[1][:, -1]
+        component = component * torch.sign(component[component.abs().argmax()])
+        return self.total / self.count, component
+
+
+def project(maps: Tensor, mean: Tensor, component: Tensor) -> np.ndarray:
+    """Each descriptor's place along the component: maps (N, C, h, w) to (N, h, w) float64."""
+    values = (_rows(maps) - mean) @ component
+    return values.view(len(maps), *maps.shape[2:]).cpu().numpy()
+
+
+def border_contrast(projections: np.ndarray) -> float:
+    """Mean of the outermost cells of (N, h, w), less that of the others; 0 where all are outer."""
+    if min(projections.shape[1:]) < 3:
+        return 0.0
+    inner = projections[:, 1:-1, 1:-1]
+    total, cells = projections.sum(), projections.size
+    return float((total - inner.sum()) / (cells - inner.size) - inner.mean())
+
+
+def orient(projections: np.ndarray, sign: str) -> np.ndarray:
+    """Projections (N, h, w) on ``loading``'s component, turned by one of :data:`SIGNS`."""
+    if sign == "psol":
+        extreme = projections.flat[np.abs(projections).argmax()]
+        return projections if extreme >= 0 else -projections
+    if sign == "border":
+        return projections if border_contrast(projections) <= 0 else -projections
+    return projections
+
+
+def find_box(projection: np.ndarray, upsampling: str = "nearest", side: int = 448) -> FoundBox:
+    """The box of the largest component of what is positive in a projection (h, w).
+
+    Args:
+        upsampling: "nearest": sides lie on the map's grid, PSOL's; "bilinear": the projection is
+            resized to ``side``² first, and sides lie between cells.
+
+    Returns:
+        The score is the component's share of the map's whole magnitude.
+    """
+    if upsampling == "bilinear":
+        projection = cv2.resize(projection, (side, side), interpolation=cv2.INTER_LINEAR)
+    found = largest_component(projection > 0)
+    if found is None:
+        return NOTHING_FOUND
+    component, box = found
+    return FoundBox(box, float(projection[component].sum() / np.abs(projection).sum()))
