@@ -122,7 +122,7 @@ def measured(args: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[
     alone = [name for name, subject in subjects.items() if subject.scale != (1.0, 1.0)]
     for name, subject in subjects.items():
         if not name.endswith("frozen"):
-            rows[name]["we"] = measure.share_of_we(subject, args.device, args.autocast, args.rounds)
+            rows[name]["we"] = measure.share_of_we(subject, args.how, args.rounds)
     subjects.clear()
     for name in rows:
         rows[name]["fed_one_by_one"] = name in alone  # its memory would be that of one image
