@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 
 
@@ -36,11 +37,18 @@ class MissingImageError(BadImageError, MissingFileError):
 
 
 def shown(value: object, limit: int = 300) -> str:
-    """``repr`` of a value from a file, cut to ``limit`` characters, however deep the value is."""
-    try:
-        text = repr(value)
-    except RecursionError:
-        text = f"a {type(value).__name__}, nested deeply"
+    """``repr`` of a value from a file, cut to ``limit`` characters.
+
+    Of a value that holds more than ``limit`` others only some are looked at: it may be nested too
+    deeply for ``repr``, and YAML's anchors write 9^12 values in a few lines.
+    """
+    open_values, looked_at = [value], 0
+    while open_values and looked_at < limit:
+        one = open_values.pop()
+        looked_at += 1
+        if isinstance(one, dict | list | tuple):
+            open_values += one.values() if isinstance(one, dict) else one
+    text = reprlib.repr(value) if open_values else repr(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 

@@ -83,7 +83,7 @@ def damaged_json(draw, value, fields=None):
     kind = draw(
         st.sampled_from(["odd value", "odd value", "no key", "key twice", "same key twice"])
     )
-    inside = [path for path in places(value) if path and (not fields or path[-1] in fields)]
+    inside = [path for path in places(value) if path and (not fields or set(path) & set(fields))]
     if kind == "odd value":
         path = draw(st.sampled_from([(), *inside]))
         return dump(replaced(value, path, lambda old: draw(odd_values))), kind

@@ -35,7 +35,9 @@ plain = st.characters(exclude_categories=["Cs"], exclude_characters="/\\\0\n\r")
 names = st.one_of(st.sampled_from(ODD_NAMES), st.text(plain, min_size=1, max_size=12)).filter(
     lambda name: not name.startswith(".") and len(name.encode()) < 250 and name[1:2] != ":"
 )  # names like "a:b" could be of a Windows drive, and are refused
-listed_names = names.filter(lambda name: name == name.strip())  # lists strip their lines
+listed_names = names.filter(  # lists strip their lines, and a byte order mark
+    lambda name: name == name.strip() and name[0] != "\ufeff"
+)
 binary = st.integers(-(2**20), 2**20).map(lambda number: number / 64)  # sums of these are exact
 sides = st.integers(1, 2**20).map(lambda number: number / 64)
 dyadic_boxes = st.tuples(binary, binary, sides, sides).map(

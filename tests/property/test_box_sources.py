@@ -7,7 +7,7 @@ import unicodedata
 import numpy as np
 import pyarrow as pa
 from damage import BROKEN_TEXT, HARMLESS, damaged_bytes, damaged_json
-from data_sets import boxes_of, image_sizes, listed_names, names, same_records
+from data_sets import boxes_of, listed_names, names, same_records
 from hypothesis import strategies as st
 from property_cases import answer, cases, scratch
 from pyarrow import parquet
@@ -22,6 +22,7 @@ from wend.records import ImageRecord
 
 SOURCES = ("c2am", "psol", "coco", "results", "localization", "csv", "parquet")
 FRACTIONS = ("c2am", "psol")
+wide = st.tuples(st.integers(16, 9000), st.integers(16, 9000))  # boxes up to 1 could be fractions
 eighths = st.integers(0, 8)
 NULLS = ("null", "NA", "nan", "", "#", "N")  # what a CSV calls "no value"
 
@@ -37,7 +38,7 @@ def boxes_by_key(draw, name=names, most=1):
     """Key -> size and boxes in eighths of the image, so that fractions of it are exact."""
     found = {}
     for key in draw(keyed(name)):
-        width, height = draw(image_sizes)
+        width, height = draw(wide)
         count = draw(st.integers(1, most))
         rows = []
         for _ in range(count):

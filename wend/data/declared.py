@@ -19,13 +19,14 @@ from wend.data.cub import image_folder, load_cub
 from wend.data.folder import load_coco_images, load_folder
 from wend.data.imagenet import load_imagenet
 from wend.data.openimages import load_lists
-from wend.errors import InputError, some
+from wend.errors import InputError, shown, some
 from wend.files import read_text
 from wend.records import ImageRecord
 
 ENVIRONMENT = "WEND_DATASETS"
 SUFFIXES = (".yaml", ".yml")
 BOX_KINDS = ("pseudo_boxes", "gt_boxes")
+ODD_SCALARS = (ValueError, LookupError, AttributeError, TypeError)  # PyYAML's, of "!!int ''"
 COMMON = ("name", "format", "pseudo_boxes", "train_on")
 
 
@@ -145,13 +146,17 @@ def _read_values(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     loader = yaml.SafeLoader("")
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise InputError(f"{path}, line {line}: expected a key such as 'format', got a value")
         try:
             key = str(loader.construct_object(key_node, deep=True))
             value = loader.construct_object(value_node, deep=True)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {line}: {' '.join(str(error).split())}") from error
+        except (yaml.YAMLError, *ODD_SCALARS, RecursionError) as error:
+            problem = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(f"{path}, line {line}: not YAML's ({problem})") from error
         if key in values:
-            raise InputError(f"{path}, line {line}: key {key!r} stands already in {lines[key]}")
+            problem = f"key {shown(key)} stands already in {lines[key]}"
+            raise InputError(f"{path}, line {line}: {problem}")
         values[key], lines[key] = value, line
     return values, lines
 
@@ -168,38 +173,39 @@ def read_declaration(path: str | Path) -> Declaration:
 
     def wrong(key: str, problem: str) -> InputError:
         place = f"{path}, line {lines[key]}" if key in lines else str(path)
-        return InputError(f"{place}: key {key!r}: {problem}")
+        return InputError(f"{place}: key {shown(key)}: {problem}")
 
     format_name = values.get("format")
     if not isinstance(format_name, str) or format_name not in FORMATS:
-        hint = _nearest(str(format_name), list(FORMATS))
-        raise wrong("format", f"expected one of {', '.join(FORMATS)}, got {format_name!r}.{hint}")
+        hint = _nearest(shown(format_name).strip("'"), list(FORMATS))
+        problem = f"expected one of {', '.join(FORMATS)}, got {shown(format_name)}.{hint}"
+        raise wrong("format", problem)
     form = FORMATS[format_name]
     known = (*COMMON, *form.required, *form.optional)
     for key in values:
         if key not in known:
-            hint = _nearest(key, known)
+            hint = _nearest(key[:100], known)
             raise wrong(key, f"unknown for format {format_name}; known: {', '.join(known)}.{hint}")
     for key in form.required:
         if key not in values:
             raise wrong(key, f"is missing; format {format_name} needs {', '.join(form.required)}")
     for key in values.keys() - {"pseudo_boxes"}:
         if not isinstance(values[key], str) or not values[key].strip():
-            raise wrong(key, f"expected text, got {values[key]!r}")
+            raise wrong(key, f"expected text, got {shown(values[key])}")
     boxes = values.get("pseudo_boxes")
     if "pseudo_boxes" in values and not (
         isinstance(boxes, dict)
         and all(isinstance(boxes.get(key), str) for key in ("source", "path"))
     ):
-        raise wrong("pseudo_boxes", f"expected a mapping with source and path, got {boxes!r}")
+        raise wrong("pseudo_boxes", f"expected a mapping with source and path, got {shown(boxes)}")
     train_on = values.get("train_on", "gt_boxes" if boxes is None else "pseudo_boxes")
     if train_on not in BOX_KINDS:
-        raise wrong("train_on", f"expected one of {', '.join(BOX_KINDS)}, got {train_on!r}")
+        raise wrong("train_on", f"expected one of {', '.join(BOX_KINDS)}, got {shown(train_on)}")
     if train_on == "pseudo_boxes" and boxes is None:
         raise wrong("train_on", "pseudo_boxes needs the key 'pseudo_boxes' with their source")
     name = values.get("name", path.stem)
     if set(name) & set("/\\") or name.startswith(".") or name.endswith(SUFFIXES):
-        raise wrong("name", f"expected a name without '/' and unlike a file's, got {name!r}")
+        raise wrong("name", f"expected a name without '/' and unlike a file's, got {shown(name)}")
     options = {key: values[key] for key in (*form.required, *form.optional) if key in values}
     return Declaration(path, name, format_name, options, boxes, train_on)
 
@@ -219,8 +225,10 @@ def _declared_name(path: Path) -> str | None:
         return None
     if not isinstance(node, yaml.MappingNode):
         return None
-    keys = {key.value: value.value for key, value in node.value if isinstance(key.value, str)}
-    return str(keys.get("name", path.stem)) if "format" in keys else None
+    keys = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+    name = keys.get("name")
+    named = isinstance(name, yaml.ScalarNode)
+    return (name.value if named else path.stem) if "format" in keys else None
 
 
 def find_declarations(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:

@@ -117,6 +117,8 @@ class RecordStore(Sequence[ImageRecord]):
         if length != expected:
             raise ValueError(f"column {name} has {length} values, expected {expected}")
         size = memoryview(b"").cast(kind).itemsize
+        if not 0 <= start <= len(self._map) - length * size:
+            raise ValueError(f"column {name} does not lie in the file")
         return memoryview(self._map)[start : start + length * size].cast(kind)
 
     def _offsets(self, name: str) -> memoryview:

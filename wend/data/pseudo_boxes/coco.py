@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,19 @@ import numpy as np
 from wend.data.pseudo_boxes.columns import PseudoBoxes, path_key
 from wend.data.pseudo_boxes.merge import Count
 from wend.data.pseudo_boxes.registry import box_source
-from wend.errors import InputError
+from wend.errors import InputError, shown, some
 from wend.files import is_number, read_json
 
+FIELDS = (
+    *("images", "annotations", "id", "file_name", "width", "height"),
+    *("image_id", "category_id", "bbox", "score", "iscrowd"),
+)
 DATA_SET = '{"images": [{"id", "file_name", "width", "height"}], "annotations": [...]}'
 RESULTS = 'a list of {"image_id", "bbox": [x, y, w, h], "score"}'
 
 
 def _entry(path: Path, place: str, expected: str, row: object) -> InputError:
-    text = repr(row)
-    return InputError(
-        f"{path}, entry {place}: expected {expected}, got {text[:200]}{'...' * (len(text) > 200)}"
-    )
+    return InputError(f"{path}, entry {place}: expected {expected}, got {shown(row, 200)}")
 
 
 def _load(path: Path, what: str) -> object:
@@ -29,9 +31,25 @@ def _load(path: Path, what: str) -> object:
     import orjson
 
     try:
-        return orjson.loads(path.read_bytes())
+        data = path.read_bytes()
+        value = orjson.loads(data)
     except (OSError, ValueError):
         return read_json(path, what)
+    return value if _keys_are_unique(data, value) else read_json(path, what)
+
+
+def _keys_are_unique(data: bytes, value: object) -> bool:
+    """Whether no row has a field twice: orjson would keep the last of them without a word.
+
+    False also where a field's name stands elsewhere in the file.
+    """
+    held = list(value.values()) if isinstance(value, dict) else [value]
+    rows = [value, *held, *chain.from_iterable(one for one in held if isinstance(one, list))]
+    rows = [row for row in rows if isinstance(row, dict)]
+    return all(
+        data.count(f'"{field}"'.encode()) == sum(1 for row in rows if field in row)
+        for field in FIELDS
+    )
 
 
 def _read_images(path: Path, rows: object) -> tuple[dict, list[str], np.ndarray]:
@@ -79,21 +97,23 @@ def _read_rows(
         category = row.get("category_id")
         if category_id not in (None, "all", category):
             continue
-        categories.setdefault(str(category), number)
+        categories.setdefault(shown(category), number)
         owners.append(image_id if places is None else places[image_id])
         boxes.append(box)
         scores.append(row.get("score"))
     if category_id is None and len(categories) > 1:
         raise InputError(
-            f"{path}: holds boxes of {len(categories)} categories ({', '.join(categories)}), "
-            f"expected one; choose one with category_id, or category_id: all"
+            f"{path}: holds boxes of {len(categories)} categories ({some(categories)}), expected "
+            f"one; choose one with category_id, or category_id: all"
         )
     array = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     if all(score is None for score in scores):
         return owners, array, None
     for number, score in enumerate(scores):
         if not is_number(score):
-            raise InputError(f"{path}: box {number} in order has the score {score!r}, others one")
+            raise InputError(
+                f"{path}: box {number} in order has the score {shown(score)}, others one"
+            )
     return owners, array, np.array(scores, dtype=np.float64)
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from wend.data.pseudo_boxes.collect import Collected, Columns
 from wend.data.pseudo_boxes.columns import PseudoBoxes, path_key
 from wend.data.pseudo_boxes.registry import box_source
-from wend.errors import InputError, MissingFileError, some
+from wend.errors import InputError, MissingFileError, shown, some
 from wend.files import is_number, read_json
 from wend.records import image_key
 
@@ -133,7 +133,9 @@ def _read_exact(file: str) -> Columns:
     for i, (path, value) in enumerate(pairs):
         where = f"{file}: key {path!r}"
         if not (isinstance(value, list) and len(value) == 4 and all(map(is_number, value))):
-            raise InputError(f"{where}: expected four finite numbers [x, y, w, h], got {value!r}")
+            raise InputError(
+                f"{where}: expected four finite numbers [x, y, w, h], got {shown(value)}"
+            )
         boxes[i] = value
         if _corners(boxes[i : i + 1]) is None:
             raise InputError(

@@ -122,9 +122,10 @@ def read_csv(
             column_types=types, include_columns=list(held.values()), strings_can_be_null=True
         )
         table = csv.read_csv(path, convert_options=options)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())[:300]
         raise InputError(
-            f"{path}: cannot be read as CSV ({error}); expected a line of column names, then one "
+            f"{path}: cannot be read as CSV ({problem}); expected a line of column names, then one "
             f"line a box with numbers"
         ) from error
     return _from_table(str(path), table, held, frame)
@@ -142,8 +143,9 @@ def read_parquet(
     try:
         held = _columns(str(path), columns or {}, parquet.read_schema(path).names)
         table = parquet.read_table(path, columns=list(held.values()))
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as Parquet ({problem})") from error
     return _from_table(str(path), table, held, frame)
 
 
