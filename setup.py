@@ -24,7 +24,7 @@ setup(
         "matplotlib",  # curves
         "numpy>=1.24",
         "opencv-python-headless",  # drawing; the same cv2 as opencv-python, needs no libGL
-        "orjson>=3.8",  # pseudo boxes: thousands of JSON files, several times as fast as json
+        "orjson>=3.9",  # pseudo boxes: thousands of JSON files, several times as fast as json
         "pillow",  # image files, resized as torchvision does
         "pyarrow",  # per_image.parquet, detections as Parquet, large JSON as arrays
         "pycocotools",  # AP and AR as everybody computes them
