@@ -182,18 +182,32 @@ def test_a_resumed_run_replaces_the_rows_that_it_repeats(tmp_path):
     assert rows == [("10", "a", 10), ("10", "b", 10), ("20", "a", 99), ("20", "b", 99)]
 
 
-def test_from_config_refuses_a_data_set_without_truth(monkeypatch):
+def test_from_config_refuses_a_data_set_of_which_some_images_have_no_truth(monkeypatch):
     from fvcore.common.config import CfgNode
 
     from wend.config import add_wend_config
     from wend.data import catalog
 
     monkeypatch.setattr(catalog, "_entries", dict(catalog._entries))
-    catalog.register_records("no_truth", lambda: [ImageRecord(7, "x.jpg", 5, 5)])
+    records = [
+        ImageRecord(7, "x.jpg", 5, 5),
+        ImageRecord(8, "y.jpg", 5, 5, gt_boxes=[[0, 0, 2, 2]]),
+    ]
+    catalog.register_records("some_truth", lambda: records)
     cfg = CfgNode()
     add_wend_config(cfg)
-    with pytest.raises(InputError, match=r"no_truth: 1 images have no true box \(7\)"):
-        Evaluation.from_config(cfg, "no_truth")
+    with pytest.raises(InputError, match=r"some_truth: 1 images have no true box \(7\)"):
+        Evaluation.from_config(cfg, "some_truth")
+
+
+def test_detections_of_a_data_set_without_truth_are_written_and_not_scored(tmp_path):
+    records = [ImageRecord(7, "x.jpg", 5, 5), ImageRecord(8, "y.jpg", 5, 5)]
+    evaluation = Evaluation("mine", records, [get_protocol("original")], max_boxes=1)
+    found = [Detections(8, [[0, 1, 2, 3]], [0.5]), Detections(7, [], [])]
+    assert evaluation.run(found, tmp_path) == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]
+    (row,) = json.loads((tmp_path / "detections.json").read_text())
+    assert (row["image_id"], row["bbox"], row["score"]) == (8, [0, 1, 2, 2], 0.5)
 
 
 def test_scores_and_boxes_survive_the_file_to_the_last_bit(tmp_path):

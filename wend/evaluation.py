@@ -21,6 +21,7 @@ from wend.data.class_predictions import read_class_predictions
 from wend.data.coco import detections_to_coco
 from wend.data.detection_rows import DetectionRows, to_detections
 from wend.data.sources import records_sha256
+from wend.data.store import count_with_boxes
 from wend.errors import InputError, some
 from wend.files import atomic_write, write_json
 from wend.fixed_boxes import FixedBoxes, TrainingSet, choose_from
@@ -70,16 +71,23 @@ class Evaluation:
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
     train_on: Sequence[str] = ()
 
+    @property
+    def has_truth(self) -> bool:
+        """Whether there is something to score against."""
+        return count_with_boxes(self.records, "gt_boxes") > 0
+
     @classmethod
     def from_config(cls, cfg: CfgNode, dataset: str) -> Evaluation:
         """What the ``WEND`` node asks for on a data set of the catalog.
 
+        A data set of which no image has a true box can be detected on, not scored.
+
         Raises:
-            InputError: images without true box, a class-prediction file that does not fit, ...
+            InputError: some images have no true box, a class-prediction file that does not fit, ...
         """
         records = get_records(dataset)
-        without = [r.image_id for r in records if not len(r.gt_boxes)]
-        if without:
+        if 0 < count_with_boxes(records, "gt_boxes") < len(records):
+            without = [r.image_id for r in records if not len(r.gt_boxes)]
             raise InputError(
                 f"data set {dataset}: {len(without)} images have no true box ({some(without)}); "
                 f"it cannot be evaluated on"
@@ -122,6 +130,8 @@ class Evaluation:
             InputError: the detections do not hold each image of the data set exactly once.
         """
         found = align(self.records, detections)
+        if not self.has_truth:
+            return self._write_unscored(found, output_dir)
         detections, counts = to_detections(_rows(found), self.records)
         counts = with_threshold(counts, detections, None)
         baseline, fixed = self.choose_baseline()
@@ -144,6 +154,22 @@ class Evaluation:
             write_scores(output_dir, self.records, detections, scores, **about)
         logger.info("%s:\n%s", self.dataset, score_table(scores, notes))
         return {name: result_of(of.per_image, self.max_boxes) for name, of in scores.items()}
+
+    def _write_unscored(
+        self, found: Sequence[Detections], output_dir: str | Path | None
+    ) -> dict[str, WSOLResult]:
+        """``detections.json`` of a data set whose truth is unknown; no result."""
+        boxes = sum(len(one.boxes) for one in found)
+        where = ""
+        if output_dir is not None:
+            path = Path(output_dir) / DETECTIONS_FILE
+            write_json(path, detections_to_coco(found))
+            where = f" in {path}"
+        logger.info(
+            "%s: %d boxes on %d images%s; no image has a true box, so there is nothing to score",
+            *(self.dataset, boxes, len(found), where),
+        )
+        return {}
 
     def choose_baseline(self) -> tuple[FixedBoxes | None, str]:
         """Content-blind boxes of ``train_on``; and where they are from, or why there are none."""

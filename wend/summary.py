@@ -54,22 +54,23 @@ def summarize_run(output_dir: str | Path, num_images: int = 16) -> tuple[str, li
             )
     for name in cfg.DATASETS.TEST:
         evaluation = Evaluation.from_config(cfg, name)
-        records = evaluation.records
-        if any(len(r.pseudo_boxes) for r in records):
+        records, scored = evaluation.records, evaluation.has_truth
+        if scored and any(len(r.pseudo_boxes) for r in records):
             pseudo = evaluation.compute(pseudo_box_detections(records))
             rows[f"pseudo boxes of the test images ({name})"] = pseudo
         detections = read_detections(output_dir / "inference" / name / DETECTIONS_FILE, records)
-        rows[f"detector ({name})"] = evaluation.compute(detections)
+        if scored:
+            rows[f"detector ({name})"] = evaluation.compute(detections)
         written.append(output_dir / f"boxes_{name}.png")
         draw_sheet(
             written[-1], records, detections, num_images=num_images, max_boxes=cfg.WEND.MAX_BOXES
         )
-    if (output_dir / CURVE_FILE).is_file():
+    if rows and (output_dir / CURVE_FILE).is_file():
         written.append(output_dir / "curve.png")
         draw_curve(output_dir / CURVE_FILE, written[-1])
-    if not rows:
+    if not written:
         raise InputError(f"{output_dir}: config.yaml names no data set to evaluate on")
-    text = results_table(rows)
+    text = results_table(rows) if rows else "no image has a true box: nothing to score"
     with atomic_write(output_dir / "report.md") as file:
         file.write(text + "\n")
     return text, [output_dir / "report.md", *written]
