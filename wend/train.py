@@ -122,6 +122,12 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     require_pyarrow(PER_IMAGE_FILE)  # of the evaluation, hours later
     for name in cfg.DATASETS.TEST:
         Evaluation.from_config(cfg, name)
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError:
+        raise InputError(
+            f"config entry MODEL.DEVICE: expected cpu, cuda or cuda:0, got {cfg.MODEL.DEVICE!r}"
+        ) from None
     cfg = cfg.clone()
     cfg.defrost()
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
