@@ -19,6 +19,8 @@ CONFIG_IDS = [str(path.relative_to(CONFIGS)) for path in DETECTOR_CONFIGS]
 DETECTORS = {
     "fcos": CONFIGS / "CUB" / "fcos_R50_we.yaml",
     "rcnn": CONFIGS / "CUB" / "faster_rcnn_R50_we.yaml",
+    "cln": CONFIGS / "CUB" / "cln_R50_we.yaml",
+    "scr": CONFIGS / "CUB" / "scr_R50.yaml",
 }
 EVALUATION_FILES = {
     *("detections.json", "metrics.json", "per_image.parquet"),

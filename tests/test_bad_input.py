@@ -6,16 +6,16 @@ import re
 import pytest
 import torch
 from fvcore.common.checkpoint import Checkpointer
-from fvcore.common.config import CfgNode
 from torch import nn
 
-from wend.config import add_wend_config, merge_config
+from wend.config import merge_config
 from wend.data.catalog import check_name
 from wend.data.coco import read_detections, records_to_coco
 from wend.data.cub import load_cub
 from wend.data.pseudo_boxes import read_c2am
 from wend.errors import InputError
 from wend.records import Detections, ImageRecord, as_boxes
+from wend.tv.config import get_cfg
 from wend.weights import CheckedLoading
 
 # ---- tests/data/test_pseudo_boxes.py ----
@@ -160,11 +160,7 @@ def test_scores_that_are_no_numbers_are_named_with_their_image():
 
 
 def merge(tmp_path, text=None, *opts):
-    solver = {"MAX_ITER": 40000, "BASE_LR": 0.1, "IMS_PER_BATCH": 1, "WARMUP_ITERS": 0}
-    samples = {"POSITIVE_FRACTION": 0.5, "BATCH_SIZE_PER_IMAGE": 32, "IOU_THRESHOLDS": [0.5]}
-    model = {"BACKBONE": {"FREEZE_AT": 0}, "RPN": samples, "ROI_HEADS": samples}
-    cfg = CfgNode({"SOLVER": solver, "TEST": {"DETECTIONS_PER_IMAGE": 9}, "MODEL": model})
-    add_wend_config(cfg)
+    cfg = get_cfg()
     (tmp_path / "c.yaml").write_text(text or "")
     merge_config(cfg, str(tmp_path / "c.yaml") if text is not None else "", opts, "THE HINT")
 

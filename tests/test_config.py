@@ -5,25 +5,21 @@ import re
 import pytest
 from fvcore.common.config import CfgNode
 
-from wend.config import add_wend_config, check_config, localization_loss, merge_config
+from wend.config import check_config, localization_loss, merge_config
 from wend.errors import InputError, MissingFileError
 from wend.losses import LocalizationLoss
+from wend.tv.config import get_cfg
 
 # Detectron2's names
-SAMPLES = {"POSITIVE_FRACTION": 0.5, "BATCH_SIZE_PER_IMAGE": 32, "IOU_THRESHOLDS": [0.3, 0.7]}
+SAMPLES = {"POSITIVE_FRACTION": 0.5, "BATCH_SIZE_PER_IMAGE": 32}
 NAN, INF = float("nan"), float("inf")
 
 
 def config(*changes) -> CfgNode:
-    """The entries of an engine that the checks look at, the WEND node, and changes: name, value."""
-    cfg = CfgNode(
-        {
-            "SOLVER": {"MAX_ITER": 40000, "BASE_LR": 0.001, "IMS_PER_BATCH": 16, "WARMUP_ITERS": 0},
-            "TEST": {"DETECTIONS_PER_IMAGE": 100},
-            "MODEL": {"BACKBONE": {"FREEZE_AT": 0}, "RPN": SAMPLES, "ROI_HEADS": SAMPLES},
-        }
-    )
-    add_wend_config(cfg)
+    """The torchvision engine's defaults (a part of Detectron2's), and changes: name, value."""
+    cfg = get_cfg()
+    for node in (cfg.MODEL.RPN, cfg.MODEL.ROI_HEADS):
+        node.update(SAMPLES)
     for name, value in zip(changes[::2], changes[1::2], strict=True):
         node = cfg
         *parents, last = name.split(".")
@@ -116,9 +112,31 @@ RANGES = [
         for name, bad, good in (
             ("POSITIVE_FRACTION", [0.0, -0.5, 1.001, 0.03, NAN], [0.03125, 1.0]),
             ("BATCH_SIZE_PER_IMAGE", [0], [2]),
-            ("IOU_THRESHOLDS", [[], [0.7, 0.3], [0.0, 0.5], [0.5, 1.0]], [[0.5], [0.5, 0.5]]),
         )
     ],
+    (
+        "MODEL.RPN.IOU_THRESHOLDS",
+        [[], [0.5], [0.7, 0.3], [0.0, 0.5], [0.5, 1.0], [0.1, 0.2, 0.3]],
+        [[0.001, 0.999], [0.5, 0.5]],
+    ),
+    ("MODEL.ROI_HEADS.IOU_THRESHOLDS", [[], [0.0], [1.0], [0.3, 0.7]], [[0.001], [0.999]]),
+    *[
+        (f"MODEL.RPN.{when}_NMS_TOPK_{phase}", [0], [1])
+        for when in ("PRE", "POST")
+        for phase in ("TRAIN", "TEST")
+    ],
+    *[
+        (f"MODEL.ANCHOR_GENERATOR.{name}", [[], [[]], [[1.0], []], [[0.0]], [-1.0]], [[[8]], [8]])
+        for name in ("SIZES", "ASPECT_RATIOS")
+    ],
+    ("MODEL.RPN.NMS_THRESH", [0.0, 1.001, NAN], [0.001, 1.0]),
+    ("MODEL.ROI_HEADS.NMS_THRESH_TEST", [0.0, 1.001, NAN], [0.001, 1.0]),
+    ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", [-0.001, 1.0, NAN], [0.0, 0.999]),
+    ("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", [0], [1]),
+    ("MODEL.ROI_BOX_HEAD.FC_DIM", [0], [1]),
+    ("MODEL.RESNETS.DEPTH", [0, 51], [18, 34, 50, 101, 152]),
+    ("MODEL.PIXEL_MEAN", [[], [1.0]], [[0.0, -1.0, 300.0]]),
+    ("MODEL.PIXEL_STD", [[], [1.0], [1.0, 0.0, 1.0], [1.0, NAN, 1.0]], [[0.001, 1.0, 300.0]]),
     ("MODEL.BACKBONE.FREEZE_AT", [-1, 6], [0, 5]),
     ("SOLVER.BASE_LR", [0.0, -0.1, NAN], [1e-9]),
     ("SOLVER.IMS_PER_BATCH", [0], [1]),

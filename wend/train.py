@@ -135,6 +135,12 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     if not cfg.DATASETS.TEST:
         raise InputError("config entry DATASETS.TEST: expected at least one data set, got none")
     require_pyarrow(PER_IMAGE_FILE)  # of the evaluation, hours later
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError:
+        raise InputError(
+            f"config entry MODEL.DEVICE: expected cpu, cuda or cuda:0, got {cfg.MODEL.DEVICE!r}"
+        ) from None
     cfg = cfg.clone()
     cfg.defrost()
     cfg.DATASETS.TRAIN = _own_names(cfg.DATASETS.TRAIN)

@@ -150,3 +150,12 @@ def test_boxes_start_at_the_anchors_and_every_distance_can_learn():
 def test_more_than_one_anchor_a_location_is_an_error():
     with pytest.raises(InputError, match=r"MODEL\.ANCHOR_GENERATOR\.SIZES .* got 3; set SIZES"):
         build({"MODEL.ANCHOR_GENERATOR.SIZES": "[[16, 24, 32]]"})
+
+
+def test_autocast_gives_float32_proposals():
+    """Half precision tells pixels over 128 (float16) to an eighth, over 64 (bfloat16) to a half."""
+    head = build().proposal_generator.rpn_head
+    width = head.conv.in_channels
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = head([torch.rand(1, width, 2, 2)])
+    assert {one.dtype for maps in outputs for one in maps} == {torch.float32}

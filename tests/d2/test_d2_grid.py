@@ -11,7 +11,10 @@ pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from engine_runs import CONFIGS
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
+from wend.d2.features import leaves_parts_unused
 from wend.d2.run import read_config
 from wend.d2.trainer import Trainer
 
@@ -121,14 +124,18 @@ def _total(model, batch):
     return sum(model(batch).values())
 
 
-def _check_a_step(detector, backbone):
+def _build(detector, backbone):
     if "WEND.TIMM.MODEL" in backbone:
         pytest.importorskip("timm", reason="timm is not installed (extra 'classifier')")
     yaml, small = DETECTORS[detector]
-    options = [text for pair in {**SMALL, **backbone, **small}.items() for text in pair]
+    options = [text for pair in {**SMALL, **small, **backbone}.items() for text in pair]
     cfg = read_config(str(CONFIGS / "CUB" / f"{yaml}.yaml"), options)
     torch.manual_seed(0)
-    model = build_model(cfg).train()
+    return cfg, build_model(cfg).train()
+
+
+def _check_a_step(detector, backbone):
+    cfg, model = _build(detector, backbone)
     optimizer = Trainer.build_optimizer(cfg, model)
     batch = _batch()
     before = _total(model, batch)
@@ -140,7 +147,6 @@ def _check_a_step(detector, backbone):
     assert first.abs().sum() > 0
     with torch.no_grad():
         after = _total(model, batch)
-    print(f"\nXX {before.item():.4f} -> {after.item():.4f} {[n for n, p in model.named_parameters() if p.grad is None and p.requires_grad][:4]}")
     assert after < before
 
 
@@ -165,3 +171,38 @@ def test_a_step_of_the_rest_of_the_grid_lowers_the_loss(detector, backbone):
 @pytest.mark.parametrize("detector", ["fcos", "rcnn"])
 def test_a_step_on_other_pyramids_lowers_the_loss(detector, backbone):
     _check_a_step(detector, PYRAMIDS[backbone])
+
+
+@pytest.fixture
+def _one_process(tmp_path):
+    """DistributedDataParallel needs a group; it finds unused parameters in a group of one too."""
+    file = f"file://{tmp_path / 'group'}"
+    distributed.init_process_group("gloo", init_method=file, rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+UNUSED = [
+    *((detector, SMALL_CNN, False) for detector in DETECTORS),
+    ("fcos", {**SMALL_CNN, "WEND.FCOS.IN_FEATURES": "('stage2',)"}, True),
+    ("scr", {**SMALL_CNN, "WEND.SCR.IN_FEATURE": "stage2"}, True),
+    ("scr", TIMM, False),
+    ("scr", {**TIMM, "WEND.SCR.IN_FEATURE": "res3"}, True),
+    ("fcos", {**PYRAMIDS["small_cnn"], "WEND.FCOS.IN_FEATURES": "('p2',)"}, True),
+    ("rcnn", PYRAMIDS["small_cnn"], False),
+]
+
+
+@pytest.mark.usefixtures("_one_process")
+@pytest.mark.parametrize(("detector", "backbone", "unused"), UNUSED)
+def test_several_processes_train_what_some_loss_depends_on(detector, backbone, unused):
+    """Otherwise DistributedDataParallel ends the second step; images without boxes included."""
+    _, model = _build(detector, backbone)
+    assert leaves_parts_unused(model) == unused
+    parallel = DistributedDataParallel(model, find_unused_parameters=unused)
+    batch = _batch()
+    empty = [{**one, "instances": one["instances"][:0]} for one in batch]
+    for one in (batch, empty, batch):
+        sum(parallel(one).values()).backward()
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert bool(without) == unused

@@ -105,6 +105,9 @@ def test_two_processes_train_an_epoch(toy_root, tmp_path):
     assert set(_files(tmp_path / "out")) == EVALUATION_FILES
     log = (tmp_path / "out" / "log.txt").read_text()
     assert "(first process)" in log
+    # both processes evaluated the weights and statistics that were saved
+    assert _evaluate(tmp_path / "out" / "model_final.pth", tmp_path / "one") == 0
+    assert _files(tmp_path / "out") == _files(tmp_path / "one")
 
 
 @pytest.mark.slow
@@ -160,6 +163,15 @@ WRONG = {
     "MODEL.PROPOSAL_GENERATOR.NAME NoRPN": "config entry MODEL.PROPOSAL_GENERATOR.NAME: 'NoRPN'",
     "MODEL.ROI_HEADS.POSITIVE_FRACTION 1.5": "MODEL.ROI_HEADS.POSITIVE_FRACTION: expected in (0",
     "WEND.FCOS.CONV_DIM 40": "config entry WEND.FCOS.NORM: GN needs",
+    "MODEL.RPN.HEAD_NAME NoHead": "there are: CLNRPNHead, StandardRPNHead",
+    "MODEL.ROI_HEADS.NAME NoHeads": "there are: BinaryROIHeads, CLNROIHeads, ",
+    "MODEL.ANCHOR_GENERATOR.NAME NoAnchors": "there are: DefaultAnchorGenerator",
+    "MODEL.META_ARCHITECTURE RetinaNet": "RetinaNet cannot be built from this config: KeyError",
+    "MODEL.RESNETS.DEPTH 51": "config entry MODEL.RESNETS.DEPTH: expected one of (18, 34,",
+    "MODEL.PIXEL_MEAN [1.0]": "config entry MODEL.PIXEL_MEAN: expected a number for each of 3",
+    "MODEL.DEVICE gpu": "config entry MODEL.DEVICE: expected cpu, cuda or cuda:0, got 'gpu'",
+    "SOLVER.AMP.ENABLED True": "config entry SOLVER.AMP.ENABLED: mixed precision needs a GPU",
+    "SOLVER.LR_SCHEDULER_NAME Cosine": "config entry SOLVER.LR_SCHEDULER_NAME: expected one of",
 }
 
 
@@ -168,17 +180,37 @@ def test_wrong_input_ends_with_a_message_before_anything_is_written(override, tm
     assert_refused(ENGINE, override, WRONG[override], tmp_path / "out", capsys)
 
 
-WRONG_FEATURES = {
-    "MODEL.RPN.IN_FEATURES ('res5',)": "MODEL.RPN.IN_FEATURES: expected some of the feature maps",
-    "MODEL.ROI_HEADS.IN_FEATURES ('p2',)": "MODEL.ROI_HEADS.IN_FEATURES: expected some of the",
-}
+DEEP = {"WEND.SMALL_CNN.CHANNELS": "(32, 32, 32, 32, 32, 32)"}  # stage6 has stride 64
+RESNET = {"MODEL.BACKBONE.NAME": "build_resnet_backbone"}
+PYRAMID = {"MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone"}
+WRONG_TOGETHER = [
+    ("rcnn", {"MODEL.RPN.IN_FEATURES": "('res5',)"}, "MODEL.RPN.IN_FEATURES: expected some of the"),
+    ("rcnn", {"MODEL.ROI_HEADS.IN_FEATURES": "('p2',)"}, "MODEL.ROI_HEADS.IN_FEATURES: expected"),
+    ("scr", {"WEND.SCR.IN_FEATURE": "stage9"}, "WEND.SCR.IN_FEATURE: expected some of the feature"),
+    ("fcos", {**DEEP, "WEND.FCOS.IN_FEATURES": "('stage6',)"}, "expected feature maps of at least"),
+    ("rcnn", {**DEEP, "MODEL.RPN.IN_FEATURES": "('stage6',)"}, "expected feature maps of at least"),
+    ("scr", {**DEEP, "WEND.SCR.IN_FEATURE": "stage6"}, "expected feature maps of at least 1x1"),
+    ("fcos", {**PYRAMID, "MODEL.FPN.IN_FEATURES": "['res3']"}, "MODEL.FPN.IN_FEATURES: expected"),
+    ("fcos", {**PYRAMID, "MODEL.FPN.IN_FEATURES": "[]"}, "MODEL.FPN.IN_FEATURES: expected some"),
+    ("fcos", {**RESNET, "MODEL.RESNETS.NORM": "XX"}, "cannot be built from this config: KeyError"),
+    ("rcnn", {"MODEL.META_ARCHITECTURE": "GeneralizedRCNN"}, "WEND.LOSS: GeneralizedRCNN is not"),
+    ("rcnn", {"MODEL.ROI_BOX_HEAD.NAME": "X"}, "No object named 'X' found in 'ROI_BOX_HEAD'"),
+    ("rcnn", {"MODEL.ANCHOR_GENERATOR.SIZES": "[[16], [32]]"}, "Got sizes of length 2"),
+    ("rcnn", {"MODEL.RPN.POSITIVE_FRACTION": "0.001"}, "expected one positive or more among the"),
+    ("cln", {"MODEL.ROI_HEADS.POSITIVE_FRACTION": "0.01"}, "expected one positive or more among"),
+]
 
 
-@pytest.mark.parametrize("override", WRONG_FEATURES)
-def test_feature_maps_that_faster_rcnn_lacks_are_named(override, tmp_path, capsys):
-    key, value = override.split(" ", 1)
-    assert run(ENGINE, tmp_path / "out", detector="rcnn", changes={key: value}) == 2
-    assert WRONG_FEATURES[override] in capsys.readouterr().err
+@pytest.mark.parametrize(("detector", "changes", "message"), WRONG_TOGETHER)
+def test_what_does_not_fit_together_is_one_line(detector, changes, message, tmp_path, capsys):
+    fits = {"WEND.SCR.IN_FEATURE": "stage3"}
+    if detector == "cln":
+        fits["MODEL.ANCHOR_GENERATOR.SIZES"] = "[[16]]"
+    assert run(ENGINE, tmp_path / "out", detector=detector, changes={**fits, **changes}) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

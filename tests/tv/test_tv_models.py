@@ -233,10 +233,8 @@ def test_rpn_and_roi_heads_share_their_feature_maps():
 @pytest.mark.parametrize("depth", ["51", "0"])
 def test_unknown_depth_is_an_error(depth):
     changes = {"MODEL.BACKBONE.NAME": "build_resnet_backbone", "MODEL.RESNETS.DEPTH": depth}
-    with pytest.raises(
-        InputError, match=rf"^config entry MODEL\.RESNETS\.DEPTH: no ResNet-{depth}"
-    ):
-        build_model(tv_config("fcos", changes))
+    with pytest.raises(InputError, match=rf"^config entry MODEL\.RESNETS\.DEPTH: .*got {depth}$"):
+        tv_config("fcos", changes)
 
 
 def test_unknown_norm_is_an_error_that_names_detectron2():

@@ -15,6 +15,9 @@ from wend.config.entries import (
     one_of,
 )
 
+UP_TO_1 = Range("in (0, 1]", lambda x: 0 < x <= 1)
+BELOW_1 = Range("in [0, 1)", lambda x: 0 <= x < 1)
+
 FCOS = (
     Entry("IN_FEATURES", ("res5",), "Feature maps that the head works on, finest first."),
     Entry(
@@ -69,7 +72,7 @@ FCOS = (
         "SCORE_THRESH_TEST",
         0.0,
         "Boxes that score less are not put out; 0 keeps a best box for every image.",
-        Range("in [0, 1)", lambda x: 0 <= x < 1),
+        BELOW_1,
     ),
     Entry(
         "TOPK_CANDIDATES_TEST",
@@ -81,7 +84,7 @@ FCOS = (
         "NMS_THRESH_TEST",
         0.6,
         "IoU over which the lower-scoring of two boxes is suppressed.",
-        Range("in (0, 1]", lambda x: 0 < x <= 1),
+        UP_TO_1,
     ),
 )
 
@@ -148,7 +151,7 @@ DETR = (
     Entry("ENC_LAYERS", 6, "Layers of the encoder.", at_least(1)),
     Entry("DEC_LAYERS", 6, "Layers of the decoder; each has losses, and WE.", at_least(1)),
     Entry("FFN_DIM", 1024, "Width of the feed-forward layers.", at_least(1)),
-    Entry("DROPOUT", 0.1, "Dropout in the transformer.", Range("in [0, 1)", lambda x: 0 <= x < 1)),
+    Entry("DROPOUT", 0.1, "Dropout in the transformer.", BELOW_1),
     Entry(
         "CLASS_COST", 2.0, "Weight of the focal classification cost in the matching.", NOT_NEGATIVE
     ),
@@ -190,7 +193,7 @@ SAMPLING = (
         "POSITIVE_FRACTION",
         0.5,
         "Largest share of positive samples; 1:1 is 0.5, 1:4 is 0.2 (table 12).",
-        Range("in (0, 1]", lambda x: 0 < x <= 1),
+        UP_TO_1,
     ),
     Entry("BATCH_SIZE_PER_IMAGE", 256, "Samples of an image.", at_least(1)),
     Entry(
@@ -203,6 +206,52 @@ SAMPLING = (
         ),
     ),
 )
+
+PROPOSALS = (
+    *(
+        Entry(f"{when}_NMS_TOPK_{phase}", default, "Proposals kept.", at_least(1))
+        for when, phase, default in (
+            ("PRE", "TRAIN", 12000),
+            ("PRE", "TEST", 6000),
+            ("POST", "TRAIN", 2000),
+            ("POST", "TEST", 1000),
+        )
+    ),
+    Entry("NMS_THRESH", 0.7, "IoU over which the lower-scoring proposal is suppressed.", UP_TO_1),
+)
+
+BOXES = (
+    Entry("SCORE_THRESH_TEST", 0.05, "Boxes that score less are not put out.", BELOW_1),
+    Entry("NMS_THRESH_TEST", 0.5, "IoU over which the lower-scoring box is suppressed.", UP_TO_1),
+)
+
+BOX_HEAD = (
+    Entry("POOLER_RESOLUTION", 14, "Cells of a pooled proposal's side.", at_least(1)),
+    Entry("FC_DIM", 1024, "Outputs of the fully connected layers.", at_least(1)),
+)
+
+ANCHOR_NUMBERS = Range(
+    "lists of numbers > 0, none of them empty",
+    lambda x: (
+        len(x) > 0
+        and all(
+            len(one) > 0 and min(one) > 0 if isinstance(one, (list, tuple)) else one > 0
+            for one in x
+        )
+    ),
+)
+ANCHORS = (
+    Entry("SIZES", [[32, 64, 128, 256, 512]], "Pixels, a list a feature map.", ANCHOR_NUMBERS),
+    Entry("ASPECT_RATIOS", [[0.5, 1.0, 2.0]], "Height / width, so too.", ANCHOR_NUMBERS),
+)
+
+# MODEL.<node>: the tables that it is checked against
+DETECTRON2_NODES = {
+    "ANCHOR_GENERATOR": ANCHORS,
+    "RPN": (*SAMPLING, *PROPOSALS),
+    "ROI_HEADS": (*SAMPLING, *BOXES),
+    "ROI_BOX_HEAD": BOX_HEAD,
+}
 
 DETECTORS = {
     "FCOS": FCOS,

@@ -14,13 +14,25 @@ from fvcore.common.config import CfgNode
 from wend.boxes import resize_and_crop
 from wend.config.common import COMMON
 from wend.config.data import DATA
-from wend.config.detectors import DETECTORS, SAMPLING
-from wend.config.entries import POSITIVE, Range, add_entries, at_least, check_entries, require
+from wend.config.detectors import DETECTORS, DETECTRON2_NODES
+from wend.config.entries import (
+    POSITIVE,
+    Range,
+    add_entries,
+    at_least,
+    check_entries,
+    one_of,
+    require,
+)
 from wend.errors import InputError, MissingFileError
 from wend.losses import LocalizationLoss
 from wend.protocol import get_protocol
 
 FREEZE_AT = Range("0 (none) .. 5 (the whole backbone)", lambda x: 0 <= x <= 5)
+CHANNEL_MEANS = Range("a number for each of 3 channels", lambda x: len(x) == 3)
+CHANNEL_DEVIATIONS = Range(
+    "a number > 0 for each of 3 channels", lambda x: len(x) == 3 and all(one > 0 for one in x)
+)
 NODES = {"DATA": DATA, **DETECTORS}
 DEFAULT_MAX_ITER = 40000  # Detectron2's SOLVER.MAX_ITER
 
@@ -104,6 +116,9 @@ def check_config(cfg: CfgNode) -> None:
         ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH, at_least(1)),
         ("SOLVER.WARMUP_ITERS", solver.WARMUP_ITERS, at_least(0)),
         ("MODEL.BACKBONE.FREEZE_AT", cfg.MODEL.BACKBONE.FREEZE_AT, FREEZE_AT),
+        ("MODEL.RESNETS.DEPTH", cfg.MODEL.RESNETS.DEPTH, one_of(18, 34, 50, 101, 152)),
+        ("MODEL.PIXEL_MEAN", cfg.MODEL.PIXEL_MEAN, CHANNEL_MEANS),
+        ("MODEL.PIXEL_STD", cfg.MODEL.PIXEL_STD, CHANNEL_DEVIATIONS),
     ):
         require(name, value, allowed.text, allowed.holds(value))
     _check_protocols(wend.PROTOCOLS)
@@ -121,10 +136,18 @@ def check_config(cfg: CfgNode) -> None:
 
 
 def _check_sampling(cfg: CfgNode) -> None:
-    """Raise InputError for samples of the RPN or the R-CNN that can hold no positive one."""
-    for name in ("RPN", "ROI_HEADS"):
+    """Raise InputError for entries of the RPN or the R-CNN that leave no samples or no boxes."""
+    for name, entries in DETECTRON2_NODES.items():
+        check_entries(f"MODEL.{name}", cfg.MODEL[name], entries)
+    for name, labels in (("RPN", (0, -1, 1)), ("ROI_HEADS", (0, 1))):
         node = cfg.MODEL[name]
-        check_entries(f"MODEL.{name}", node, SAMPLING)
+        labels = node.get("IOU_LABELS", labels)  # the torchvision engine's cannot be changed
+        require(
+            f"MODEL.{name}.IOU_THRESHOLDS",
+            node.IOU_THRESHOLDS,
+            f"{len(labels) - 1}, between the labels {list(labels)}",
+            len(node.IOU_THRESHOLDS) == len(labels) - 1,
+        )
         positives = int(node.POSITIVE_FRACTION * node.BATCH_SIZE_PER_IMAGE)
         require(
             f"MODEL.{name}.POSITIVE_FRACTION",

@@ -1,7 +1,9 @@
 """WEND as a Detectron2 project. Importing it registers (and does nothing else):
 
 - data sets in ``DatasetCatalog``: ``cub_train_c2am``, ``cub_test``, ... (``wend.d2.catalog``)
-- backbones: ``build_small_cnn_backbone`` (``wend.d2.backbones``)
+- backbones: ``build_x_backbone``, ``build_x_fpn_backbone`` and ``build_x_fpn_p6p7_backbone`` for x
+  in ``densenet161``, ``vgg16``, ``googlenet``, ``inception_v3``, ``timm`` and ``small_cnn``
+  (``wend.d2.backbones``)
 - meta-architectures: ``BinaryFCOS`` (``wend.d2.fcos``), ``BinaryRCNN`` (``wend.d2.faster_rcnn``),
   ``SCR`` (``wend.d2.scr``), ``DeformableDETR`` (``wend.d2.deformable_detr``),
   ``CLN`` (``wend.d2.cln``)

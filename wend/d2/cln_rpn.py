@@ -71,12 +71,14 @@ class CLNRPNHead(StandardRPNHead):
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Feature maps (N, C, H, W) -> log-odds of the centreness (N, 1, H, W), distances to the
-        sides in anchors (N, 4, H, W).
+        sides in anchors (N, 4, H, W), in float32.
         """
         hidden = [self.conv(feature) for feature in features]
         if self.normalize:
             hidden = [F.normalize(feature, dim=1) for feature in hidden]
-        return [self.objectness_logits(x) for x in hidden], [self.anchor_deltas(x) for x in hidden]
+        # Box2BoxTransformLinear would decode half precision to boxes that are whole pixels off
+        logits = [self.objectness_logits(x).float() for x in hidden]
+        return logits, [self.anchor_deltas(x).float() for x in hidden]
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
@@ -143,8 +145,8 @@ class CLNRPN(RPN):
         num_images = len(gt_labels)
         targets = torch.stack(gt_boxes)[sampled]  # (P, 4)
         sources = Boxes.cat(anchors).tensor.expand(num_images, -1, -1)[sampled]
-        logits = cat(pred_objectness_logits, dim=1)[sampled].float()
-        deltas = cat(pred_anchor_deltas, dim=1)[sampled].float()
+        logits = cat(pred_objectness_logits, dim=1)[sampled]
+        deltas = cat(pred_anchor_deltas, dim=1)[sampled]
 
         distances = self.box2box_transform.get_deltas(sources, targets)
         inside = distances.amin(1) > 0

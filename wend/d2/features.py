@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
+from detectron2.modeling import FPN
+from torch import nn
 
 from wend.backbones.build import check_feature_sizes
 from wend.errors import InputError
@@ -32,3 +34,25 @@ def chosen_features(
     strides = {name: shape.stride for name, shape in available.items()}
     check_feature_sizes(entry, names, strides, cfg.WEND.CROP)
     return [available[name] for name in names]
+
+
+def leaves_parts_unused(model: nn.Module) -> bool:
+    """Whether a detector's backbone may have parameters that no loss depends on.
+
+    So it is where the head reads no map as coarse as the coarsest, or not every level of a pyramid.
+
+    Args:
+        model: of Detectron2, with a ``backbone``.
+    """
+    readers = [getattr(model, name, None) for name in ("proposal_generator", "roi_heads")]
+    attributes = ("head_in_features", "in_features", "box_in_features")
+    read = {
+        name for part in (model, *readers) for one in attributes for name in getattr(part, one, ())
+    }
+    backbone, shapes = model.backbone, model.backbone.output_shape()
+    if isinstance(backbone, FPN):
+        if not shapes.keys() <= read:
+            return True
+        shapes, read = backbone.bottom_up.output_shape(), set(backbone.in_features)
+    strides = [shapes[name].stride for name in read & shapes.keys()]
+    return max(shape.stride for shape in shapes.values()) > max(strides, default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup, launch
 from detectron2.evaluation import verify_results
 from detectron2.modeling import (
+    ANCHOR_GENERATOR_REGISTRY,
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
     PROPOSAL_GENERATOR_REGISTRY,
@@ -25,6 +27,7 @@ from torch.multiprocessing import ProcessRaisedException
 
 import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
 from wend.config import add_wend_config, merge_config
+from wend.config.entries import require
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer
 from wend.data.bad_images import load_with_bad_images
@@ -36,8 +39,10 @@ REGISTRIES = {
     "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
     "MODEL.PROPOSAL_GENERATOR.NAME": PROPOSAL_GENERATOR_REGISTRY,
     "MODEL.RPN.HEAD_NAME": RPN_HEAD_REGISTRY,
+    "MODEL.ANCHOR_GENERATOR.NAME": ANCHOR_GENERATOR_REGISTRY,
     "MODEL.ROI_HEADS.NAME": ROI_HEADS_REGISTRY,
 }
+SCHEDULERS = ("WarmupCosineLR", "WarmupMultiStepLR", "WarmupStepWithFixedGammaLR")
 
 
 def read_config(config_file: str, opts: Sequence[str]) -> CfgNode:
@@ -51,8 +56,16 @@ def read_config(config_file: str, opts: Sequence[str]) -> CfgNode:
 def setup_config(args: argparse.Namespace) -> CfgNode:
     """The run's config; checked, frozen."""
     cfg = read_config(args.config_file, args.opts)
+    name = cfg.SOLVER.LR_SCHEDULER_NAME
+    require("SOLVER.LR_SCHEDULER_NAME", name, f"one of {SCHEDULERS}", name in SCHEDULERS)
     check_model(cfg)
-    return prepare(cfg, args)
+    cfg = prepare(cfg, args)
+    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu" and not args.eval_only:
+        raise InputError(
+            "config entry SOLVER.AMP.ENABLED: mixed precision needs a GPU, MODEL.DEVICE is cpu; "
+            "set SOLVER.AMP.ENABLED False"
+        )
+    return cfg
 
 
 def check_model(cfg: CfgNode) -> None:
@@ -74,8 +87,35 @@ def check_model(cfg: CfgNode) -> None:
     cfg.defrost()
     cfg.MODEL.DEVICE = "meta"
     WSOLDatasetMapper(cfg)
-    with torch.device("meta"):
-        build_model(cfg)
+    _check_resnet_pyramid(cfg)
+    try:
+        with torch.device("meta"):
+            model = build_model(cfg)
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        if isinstance(e, InputError):
+            raise
+        last = traceback.extract_tb(e.__traceback__)[-1]
+        raise InputError(
+            f"{cfg.MODEL.META_ARCHITECTURE} cannot be built from this config: {type(e).__name__}: "
+            f"{' '.join(str(e).split())} (in {last.filename}, line {last.lineno})"
+        ) from e
+    if cfg.WEND.LOSS != "none" and not hasattr(model, "localization_loss"):
+        raise InputError(
+            f"config entry WEND.LOSS: {cfg.MODEL.META_ARCHITECTURE} is not one of WEND's detectors "
+            f"and has no {cfg.WEND.LOSS}; set WEND.LOSS none or another MODEL.META_ARCHITECTURE"
+        )
+
+
+def _check_resnet_pyramid(cfg: CfgNode) -> None:
+    """Raise InputError for a pyramid of Detectron2's own over maps that its ResNet lacks."""
+    if "resnet_fpn" in cfg.MODEL.BACKBONE.NAME:
+        names, maps = cfg.MODEL.FPN.IN_FEATURES, cfg.MODEL.RESNETS.OUT_FEATURES
+        require(
+            "MODEL.FPN.IN_FEATURES",
+            names,
+            f"some of the feature maps of MODEL.RESNETS.OUT_FEATURES, {', '.join(maps)}",
+            len(names) > 0 and set(names) <= set(maps),
+        )
 
 
 def _main(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any] | None:

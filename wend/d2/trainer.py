@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from wend.d2.catalog import MappedImages
 from wend.d2.evaluator import WSOLEvaluator
+from wend.d2.features import leaves_parts_unused
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.data.bad_images import (
     TEST_TO_DO,
@@ -113,6 +114,16 @@ def guard_losses(model: nn.Module) -> None:
     model.forward = guarded
 
 
+def share_buffers(model: nn.Module) -> None:
+    """Give all processes the first one's buffers, which are those of the checkpoints.
+
+    The statistics of batch norm differ between processes: each sees other images.
+    """
+    if comm.get_world_size() > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+
 class Trainer(DefaultTrainer):
     """The head at ``WEND.HEAD_LR_FACTOR`` times the backbone's rate, evaluation by epochs.
 
@@ -130,7 +141,10 @@ class Trainer(DefaultTrainer):
         self.loader = LostBoxCounter(self.build_train_loader(cfg))
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         model = create_ddp_model(
-            model, broadcast_buffers=False, **({"device_ids": None} if on_cpu else {})
+            model,
+            broadcast_buffers=False,
+            find_unused_parameters=leaves_parts_unused(model),
+            **({"device_ids": None} if on_cpu else {}),
         )
         engine = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = engine(model, self.loader, optimizer)
@@ -154,6 +168,7 @@ class Trainer(DefaultTrainer):
 
     def test_for_curve(self) -> dict[str, Any]:
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
+        share_buffers(self.model)
         results = self.test(self.cfg, self.model)
         self._last_eval_results = results
         if comm.is_main_process():
