@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from wend.errors import InputError, some
+from wend.files import MAX_NUMBER
 
 ImageId = Hashable  # an int where the source numbers its images, else the listed file name
 
@@ -48,7 +49,7 @@ def as_boxes(boxes: object, what: str) -> np.ndarray:
         array = array.reshape(0, 4)
     if array.ndim != 2 or array.shape[1] != 4:
         raise InputError(f"{what}: expected boxes of shape (N, 4), got {array.shape}")
-    bad = ~np.isfinite(array).all(1)
+    bad = ~(np.abs(array) < MAX_NUMBER).all(1)
     if bad.any():
         raise InputError(f"{what}: box {array[bad][0].tolist()} is not four finite numbers")
     bad = (array[:, 2:] < array[:, :2]).any(1)

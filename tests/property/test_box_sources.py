@@ -233,7 +233,8 @@ def test_wrong_values(kind, data):
         else:
             rows = [(key, *in_pixels(size, box[0])) for key, (size, box) in GOOD.items()]
             value = as_coco_results(rows)
-        text, what = data.draw(damaged_json(value))
+        read = ("images", "annotations") if kind == "coco" else None  # not its "categories"
+        text, what = data.draw(damaged_json(value, read))
         file.write_text(text, encoding="utf-8", errors="surrogatepass")
         # of C2AM's keys one that stands twice is counted and said; the last one counts
         refused = () if kind in FRACTIONS else ("key twice",)

@@ -1,5 +1,8 @@
 """Damaged files of true boxes: the right records, or an InputError that names the file."""
 
+import ntpath
+import os
+
 import pytest
 from damage import BROKEN_TEXT, HARMLESS, damaged_bytes, damaged_json
 from data_sets import (
@@ -15,13 +18,16 @@ from data_sets import (
     write_wsoleval,
 )
 from hypothesis import strategies as st
+from PIL import Image as Pixels
 from property_cases import answer, cases, known_sizes, scratch
 
 from wend.data.coco import load_coco, records_to_coco
 from wend.data.cub import load_cub
 from wend.data.folder import load_coco_images, load_folder
+from wend.data.image_paths import check_relative
 from wend.data.imagenet import load_imagenet, read_wnids
 from wend.data.openimages import load_lists
+from wend.data.pseudo_boxes.columns import path_key
 from wend.data.store import RecordStore
 from wend.data.store_writer import write_store
 from wend.data.voc import read_voc
@@ -263,3 +269,44 @@ def test_folder_with_coco(data):
         with known_sizes(sizes):
             read = lambda: load_folder(folder / "images", source)  # noqa: E731
             check(read, kind, folder, None, refused=("key twice",))
+
+
+@cases(times=3, which=st.sampled_from(["list", "mask"]), data=st.data())
+def test_masks(which, data):
+    """OpenImages' list of masks, and the mask images."""
+    with scratch() as folder:
+        sizes = write_images(folder / "images", IMAGES)
+        write_lines(folder / "image_ids.txt", [image.path for image in IMAGES])
+        source = write_lines(folder / "localization.txt", [f"{i.path},m.png," for i in IMAGES])
+        Pixels.new("L", (4, 4), 255).save(folder / "m.png")
+        with known_sizes(sizes):
+            read = lambda: load_lists(folder / "images", folder, folder)  # noqa: E731
+            whole = [plain_record(one) for one in read()]
+            assert [record[-2] for record in whole] == [[[0.0, 0.0, *i.size]] for i in IMAGES]
+            if which == "list":
+                check(read, damage_file(source, data.draw), folder, whole)
+                return
+            mask = bytearray((folder / "m.png").read_bytes())
+            mask[data.draw(st.integers(0, len(mask) - 1))] ^= data.draw(st.integers(1, 255))
+            (folder / "m.png").write_bytes(mask[: data.draw(st.integers(0, len(mask)))])
+            check(read, "any", folder, whole)
+
+
+parts = st.sampled_from(["..", ".", "", "a", "...", "..a", "C:", "~", "\0", " ", "a.jpg", ".. "])
+climbing = st.builds(
+    lambda pieces, slashes: "".join(p + s for p, s in zip(pieces, slashes, strict=True)),
+    *(st.lists(one, min_size=6, max_size=6) for one in (parts, st.sampled_from(["/", "\\", ""]))),
+)
+
+
+@cases(times=8, name=climbing | st.text(max_size=20))
+def test_no_name_leaves_the_images_root(name):
+    """Neither a listed image nor a key of boxes; the first, which is opened, on Windows neither."""
+    for clean in (lambda: check_relative(name, "a.txt"), lambda: path_key(name, "a.txt")):
+        path = answer(clean, "a.txt")
+        if path is not None:
+            assert os.path.normpath(f"/root/{path}").startswith("/root/") or path == "."
+    listed = answer(lambda: check_relative(name, "a.txt"), "a.txt")
+    if listed is not None:
+        windows = ntpath.normpath(ntpath.join("D:\\root", listed))
+        assert windows.startswith("D:\\root")

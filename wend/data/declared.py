@@ -152,8 +152,10 @@ def _read_values(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
             key = str(loader.construct_object(key_node, deep=True))
             value = loader.construct_object(value_node, deep=True)
         except (yaml.YAMLError, *ODD_SCALARS, RecursionError) as error:
-            problem = " ".join(f"{type(error).__name__}: {error}".split())
-            raise InputError(f"{path}, line {line}: not YAML's ({problem})") from error
+            problem = " ".join(str(error).split())
+            if not isinstance(error, yaml.YAMLError):
+                problem = f"not a YAML value ({type(error).__name__}: {problem})"
+            raise InputError(f"{path}, line {line}: {problem}") from error
         if key in values:
             problem = f"key {shown(key)} stands already in {lines[key]}"
             raise InputError(f"{path}, line {line}: {problem}")

@@ -15,7 +15,7 @@ from wend.data.openimages import read_lists
 from wend.data.voc import VocImage, class_name, find_voc, read_voc
 from wend.data.wsoleval import is_wsoleval
 from wend.errors import InputError, MissingFileError
-from wend.files import is_number, read_lines
+from wend.files import read_lines
 from wend.records import as_boxes
 
 logger = logging.getLogger(__name__)
@@ -57,8 +57,6 @@ def _numbers(texts: list[str], where: str, whole: bool) -> list[float]:
     try:
         values = [float(text) for text in texts]
         if whole and not all(0 <= value < 2**31 and value == int(value) for value in values):
-            raise ValueError
-        if not all(map(is_number, values)):
             raise ValueError
     except ValueError:
         raise InputError(

@@ -17,7 +17,6 @@ import numpy as np
 
 from wend.data.image_paths import require_folder
 from wend.errors import InputError, MissingFileError, shown
-from wend.files import is_number
 from wend.records import as_boxes
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -65,14 +64,11 @@ def _number(path: Path, element: ElementTree.Element, tag: str) -> float:
     found = _only(path, element, tag)
     text = (found.text or "").strip() if found is not None else ""
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = np.nan
-    if not is_number(value):
         raise InputError(
             f"{path}: <{element.tag}>: expected a number as <{tag}>, got {shown(text)}"
-        )
-    return value
+        ) from None
 
 
 def _size(path: Path, root: ElementTree.Element) -> tuple[int, int] | None:
