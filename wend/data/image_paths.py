@@ -23,12 +23,13 @@ def check_relative(name: str, where: str) -> str:
     Raises:
         InputError: the name is empty, absolute, or climbs with ``..``.
     """
-    if not name or _OUTSIDE.search(name):
+    tidy = str(PurePosixPath(name)) if _UNTIDY.search(name) else name
+    if not name or _OUTSIDE.search(name) or _OUTSIDE.search(tidy):
         raise InputError(
             f"{where}: image name {name!r} leaves the images' root; expected a path below it, "
             f"such as class/image.jpg, without '..'"
         )
-    return str(PurePosixPath(name)) if _UNTIDY.search(name) else name
+    return tidy
 
 
 def require_folder(folder: str | Path, what: str) -> Path:

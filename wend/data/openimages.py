@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wend.data.image_paths import check_relative, require_folder
+from wend.data.image_paths import SUFFIXES, check_relative, require_folder
 from wend.data.image_sizes import map_in_threads, read_image_sizes
 from wend.data.wsoleval import BOXES, IDS, LABELS, SIZES, place_lines, read_list
 from wend.errors import InputError, MissingFileError, some
@@ -104,7 +104,8 @@ def read_lists(folder: str | Path) -> Lists:
             columns[file] = rows[np.argsort(place_lines(folder / file, of, place, once=True))]
     boxes = masks = None
     if (path := folder / BOXES).is_file():
-        if _first_line(path).count(",") == 2:
+        first = _first_line(path)
+        if first.count(",") == 2 or first.rpartition(",")[0].lower().endswith(tuple(SUFFIXES)):
             masks = _read_mask_list(path, place)
         else:
             of, rows = read_box_list(path)

@@ -188,7 +188,8 @@ def _assemble(
     boxes[:, 2:] += boxes[:, :2]
     stated = bool(len(sizes)) and bool(np.isfinite(sizes).all())
     if stated:
-        boxes /= np.tile(sizes, 2)[owner]
+        with np.errstate(over="ignore"):  # from_entries refuses what is infinite
+            boxes /= np.tile(sizes, 2)[owner]
     return PseudoBoxes.from_entries(
         source,
         "fraction" if stated else "pixel",

@@ -10,7 +10,7 @@ import numpy as np
 from wend.data.pseudo_boxes.columns import PseudoBoxes, path_key
 from wend.data.pseudo_boxes.registry import box_source
 from wend.data.wsoleval import BOXES, read_list
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, MissingFileError, some
 
 CORNERS, SIDES = ("x0", "y0", "x1", "y1"), ("x", "y", "w", "h")
 
@@ -31,6 +31,7 @@ def _from_rows(
 def _columns(source: str, columns: object, present: Sequence[str]) -> dict[str, str]:
     """Which column holds what: image, four coordinates, perhaps score -> the column's name."""
     wanted = (*CORNERS, *SIDES, "image", "score")
+    there = " ".join(", ".join(present).split())  # a quoted name may hold a line's end
     if not isinstance(columns, Mapping) or set(columns) - set(wanted):
         raise InputError(
             f"{source}: columns: expected names for some of image, {', '.join(CORNERS)} or "
@@ -44,13 +45,19 @@ def _columns(source: str, columns: object, present: Sequence[str]) -> dict[str, 
     if missing or (set(columns) - {*held, "score"}):
         raise InputError(
             f"{source}: expected the columns {', '.join(map(str, held.values()))}; the file has "
-            f"{', '.join(present) or 'none'}. Name them, such as columns: {{image: file, x0: left}}"
+            f"{there or 'none'}. Name them, such as columns: {{image: file, x0: left}}"
         )
     score = columns.get("score", "score")
     if score in present:
         held["score"] = score
     elif "score" in columns:
-        raise InputError(f"{source}: there is no column {score!r}; it has {', '.join(present)}")
+        raise InputError(f"{source}: there is no column {score!r}; it has {there}")
+    twice = [name for name in held.values() if present.count(name) > 1]
+    if twice or len(set(held.values())) < len(held):
+        raise InputError(
+            f"{source}: expected one column for each of {', '.join(held)}; got "
+            f"{some(twice) + ' twice in the file' if twice else dict(held)}"
+        )
     return held
 
 
@@ -58,11 +65,14 @@ def _from_table(source: str, table, held: Mapping[str, str], frame: str) -> Pseu
     """An Arrow table to boxes; each column is checked for nulls and its type."""
     import pyarrow as pa
 
-    for name in held.values():
+    for key, name in held.items():
+        if pa.types.is_boolean(table[name].type):
+            raise InputError(f"{source}: column {name!r} holds true and false, expected {key}")
         if table[name].null_count:
             row = table[name].is_null().index(True).as_py()
             raise InputError(f"{source}: column {name!r} has no value in row {row + 1}")
     try:
+        table.validate(full=True)  # a damaged file may hold text that is no UTF-8
         names = table[held["image"]].cast(pa.string()).combine_chunks()
         numbers = {
             key: table[name].cast(pa.float64()).to_numpy()
@@ -72,7 +82,7 @@ def _from_table(source: str, table, held: Mapping[str, str], frame: str) -> Pseu
     except pa.ArrowException as error:
         raise InputError(
             f"{source}: expected text in column {held['image']!r} and numbers in the others "
-            f"({error})"
+            f"({' '.join(str(error).split())})"
         ) from error
     if isinstance(names, pa.ChunkedArray):
         names = pa.concat_arrays([pa.array([], pa.string()), *names.chunks])
