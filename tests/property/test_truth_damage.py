@@ -2,6 +2,7 @@
 
 import ntpath
 import os
+from string import ascii_letters
 
 from damage import BROKEN_TEXT, HARMLESS, damaged_bytes, damaged_json
 from data_sets import (
