@@ -246,7 +246,7 @@ def test_no_name_leaves_the_images_root(name):
     for clean in (lambda: check_relative(name, "a.txt"), lambda: path_key(name, "a.txt")):
         path = answer(clean, "a.txt")
         if path is not None:
-            assert os.path.normpath(f"/root/{path}").startswith("/root/") or path == "."
+            assert os.path.normpath(f"/any/{path}").startswith("/any/") or path == "."
     listed = answer(lambda: check_relative(name, "a.txt"), "a.txt")
     if listed is not None and (listed[1:2] != ":" or listed[0] in ascii_letters):  # drives' names
         windows = ntpath.normpath(ntpath.join("D:\\root", listed))
