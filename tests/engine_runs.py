@@ -133,6 +133,18 @@ def random_crops(count: int, boxes_each: tuple[int, ...], seed: int = 0) -> list
     return crops
 
 
+def d2_batch(boxes_each: tuple[int, ...] = (1, 2, 0)) -> list[dict]:
+    """Three of :func:`random_crops` as Detectron2's mapper hands them to a detector."""
+    from detectron2.structures import Boxes, Instances
+
+    batch = []
+    for image, boxes in random_crops(3, boxes_each):
+        instances = Instances((CROP, CROP), gt_boxes=Boxes(boxes))
+        instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
+        batch.append({"image": image, "height": CROP, "width": CROP, "instances": instances})
+    return batch
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """The models are tiny: more threads only wait for each other on a busy machine."""

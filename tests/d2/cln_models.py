@@ -5,8 +5,7 @@ import math
 import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
-from engine_runs import CONFIGS, CROP, options, random_crops
+from engine_runs import CONFIGS, d2_batch, options
 
 import wend.d2  # noqa: F401  (registers CLN)
 from wend.config import add_wend_config, merge_config
@@ -34,12 +33,7 @@ def build(changes=None):
 
 
 def batch_of(boxes_each=(1, 2, 0)):
-    batch = []
-    for image, boxes in random_crops(3, boxes_each):
-        instances = Instances((CROP, CROP), gt_boxes=Boxes(boxes))
-        instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
-        batch.append({"image": image, "height": CROP, "width": CROP, "instances": instances})
-    return batch
+    return d2_batch(boxes_each)
 
 
 def losses_of(model, batch=None):

@@ -3,14 +3,14 @@ import math
 import engine_runs
 import pytest
 import torch
-from engine_runs import CONFIGS, CROP, assert_refused, d2_config, random_crops
+from engine_runs import CONFIGS, CROP, assert_refused, d2_batch, d2_config
 from reference import weighted_entropy_mean
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances, pairwise_iou
+from detectron2.structures import pairwise_iou
 from torchvision.ops import box_convert
 
 import wend.d2  # noqa: F401  (registers DeformableDETR)
@@ -45,12 +45,7 @@ def _build(changes=None, spread=True):
 
 
 def _batch(boxes_each=(1, 2, 0)):
-    batch = []
-    for image, boxes in random_crops(3, boxes_each):
-        instances = Instances((CROP, CROP), gt_boxes=Boxes(boxes))
-        instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
-        batch.append({"image": image, "height": CROP, "width": CROP, "instances": instances})
-    return batch
+    return d2_batch(boxes_each)
 
 
 def _values(losses):

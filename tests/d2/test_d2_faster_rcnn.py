@@ -2,12 +2,11 @@ import math
 
 import pytest
 import torch
-from engine_runs import CROP, d2_config, random_crops
+from engine_runs import CROP, d2_batch, d2_config
 from reference import weighted_entropy_mean
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
 
 import wend.d2  # noqa: F401  (registers BinaryRCNN)
 from wend.errors import InputError
@@ -41,12 +40,7 @@ def _stock(model):
 
 
 def _batch(boxes_each=(1, 2, 1)):
-    batch = []
-    for image, boxes in random_crops(3, boxes_each):
-        instances = Instances((CROP, CROP), gt_boxes=Boxes(boxes))
-        instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
-        batch.append({"image": image, "height": CROP, "width": CROP, "instances": instances})
-    return batch
+    return d2_batch(boxes_each)
 
 
 def _losses(model, batch=None):

@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from engine_runs import CONFIGS, CROP, options, random_crops, run
+from engine_runs import CONFIGS, CROP, d2_batch, options, run
 from torch import nn
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
@@ -35,12 +35,7 @@ def _build(changes=None):
 
 
 def _batch(boxes_each=(1, 2, 0)):
-    batch = []
-    for image, boxes in random_crops(3, boxes_each):
-        instances = Instances((CROP, CROP), gt_boxes=Boxes(boxes))
-        instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
-        batch.append({"image": image, "height": CROP, "width": CROP, "instances": instances})
-    return batch
+    return d2_batch(boxes_each)
 
 
 def _predicted(model, batch):
