@@ -43,7 +43,7 @@ setup(
             "transformers>=4.40,<5",  # Deformable DETR is compared with its own
         ],
     },
-    entry_points={"console_scripts": ["wend = wend.cli:main"]},
+    entry_points={"console_scripts": ["wend = wend.cli.parser:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.10",

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from engine_runs import DETECTORS, REPOSITORY, options, run
 
-from wend.data import catalog
-from wend.data.catalog import get_records
-from wend.data_command import import_data_set
+from wend.cli.data import import_data_set
+from wend.datasets import catalog
+from wend.datasets.catalog import get_records
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Small classifiers with random weights, for the tests of wend.classifiers and wend.classify."""
+"""Small classifiers with random weights, for the tests of classifiers and wend classify."""
 
 import pytest
 import torch

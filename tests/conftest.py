@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from layouts import write_c2am, write_cub  # noqa: F401
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
@@ -21,7 +22,7 @@ def shared():
 @pytest.fixture(scope="session")
 def toy_root(tmp_path_factory):
     """A tiny toy set; with DETECTRON2_DATASETS at its parent it is toy_train_c2am and toy_test."""
-    from wend.data.toy import ToyConfig, write_toy
+    from wend.datasets.toy import ToyConfig, write_toy
 
     root = tmp_path_factory.mktemp("datasets") / "toy"
     write_toy(root, ToyConfig(num_train=24, num_test=12, num_classes=6, image_size=(48, 72)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wend.train import main
+from wend.cli.train import main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGS = REPOSITORY / "configs"

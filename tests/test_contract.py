@@ -11,8 +11,8 @@ import pytest
 import torch
 from engine_runs import CONFIG_FILES, CONFIGS, EVALUATION_FILES, kept_logging, run
 
-from wend.cli import main as wend
-from wend.data.catalog import get_records
+from wend.cli.parser import main as wend
+from wend.datasets.catalog import get_records
 
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 NO_DETECTRON2 = pytest.mark.skipif(not HAS_DETECTRON2, reason="Detectron2 is not installed")

@@ -6,60 +6,60 @@ import sys
 import pytest
 
 CORE = [
-    "wend.analysis",
-    "wend.analysis_report",
-    "wend.baselines",
-    "wend.boxes",
-    "wend.boxes_report",
-    "wend.classifiers",
-    "wend.classify",
-    "wend.cli",
-    "wend.coco_metrics",
-    "wend.compare",
+    "wend.evaluation.analysis",
+    "wend.evaluation.analysis_report",
+    "wend.evaluation.baselines",
+    "wend.structures.boxes",
+    "wend.cli.boxes",
+    "wend.classes.classifiers",
+    "wend.cli.classify",
+    "wend.cli.parser",
+    "wend.evaluation.coco_metrics",
+    "wend.cli.compare",
     "wend.config",
-    "wend.data.bad_images",
-    "wend.data.catalog",
-    "wend.data.check",
-    "wend.data.class_imports",
-    "wend.data.coco",
-    "wend.data.fill_cache",
-    "wend.data.fingerprints",
-    "wend.data.image_cache",
-    "wend.data.known_sizes",
-    "wend.data.mapper",
-    "wend.data.partial_predictions",
-    "wend.data.preprocessing",
-    "wend.data.selection",
-    "wend.data.sources",
-    "wend.data.store",
-    "wend.data.store_writer",
-    "wend.data.toy",
-    "wend.data.wsoleval",
-    "wend.data_command",
-    "wend.draw",
-    "wend.evaluate",
-    "wend.evaluation",
-    "wend.layers.box_matching",
-    "wend.layers.deformable_attention",
-    "wend.layers.deformable_transformer",
-    "wend.layers.detr_losses",
-    "wend.layers.scr_head",
-    "wend.layers.small_cnn",
+    "wend.loading.bad_images",
+    "wend.datasets.catalog",
+    "wend.loading.check",
+    "wend.classes.imports",
+    "wend.formats.coco",
+    "wend.loading.fill_cache",
+    "wend.datasets.fingerprints",
+    "wend.loading.image_cache",
+    "wend.datasets.known_sizes",
+    "wend.loading.crop",
+    "wend.classes.partial",
+    "wend.classes.preprocessing",
+    "wend.loading.selection",
+    "wend.datasets.ground_truth",
+    "wend.datasets.store",
+    "wend.datasets.store_writer",
+    "wend.datasets.toy",
+    "wend.formats.wsoleval",
+    "wend.cli.data",
+    "wend.reports.draw",
+    "wend.cli.evaluate",
+    "wend.evaluation.evaluation",
+    "wend.modeling.layers.box_matching",
+    "wend.modeling.layers.deformable_attention",
+    "wend.modeling.layers.deformable_transformer",
+    "wend.modeling.layers.detr_losses",
+    "wend.modeling.layers.scr_head",
+    "wend.modeling.backbones.small_cnn",
     "wend.localize.backbones",
     "wend.localize.ddt_run",
-    "wend.localize_command",
+    "wend.cli.pseudo_boxes",
     "wend.losses",
-    "wend.metrics",
-    "wend.protocol",
-    "wend.records",
-    "wend.report",
-    "wend.scoring",
-    "wend.solver",
-    "wend.statistics",
-    "wend.summary",
-    "wend.train",
-    "wend.weight_names",
-    "wend.weights",
+    "wend.evaluation.metrics",
+    "wend.evaluation.protocols",
+    "wend.structures.records",
+    "wend.evaluation.tables",
+    "wend.evaluation.scoring",
+    "wend.modeling.optimizer",
+    "wend.evaluation.statistics",
+    "wend.reports.summary",
+    "wend.cli.train",
+    "wend.modeling.weight_names",
+    "wend.modeling.weights",
 ]
 
 
@@ -81,14 +81,15 @@ def test_the_core_imports_no_engine():
 
 def test_importing_prints_nothing_and_touches_no_log_handler():
     done = python(
-        "import logging, wend.cli, wend.evaluation; assert not logging.getLogger('wend').handlers"
+        "import logging, wend.cli.parser, wend.evaluation.evaluation;"
+        "assert not logging.getLogger('wend').handlers"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_help_waits_for_no_tensor_library():
     code = (
-        "import sys; from wend.cli import main\n"
+        "import sys; from wend.cli.parser import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: print([m for m in ('torch', 'numpy', 'pyarrow') if m in sys.modules])"
     )
@@ -107,7 +108,7 @@ def test_without_detectron2_the_error_says_what_to_do():
     assert "--engine torchvision" in done.stderr
 
 
-@pytest.mark.parametrize("module", ["wend.tv.run", "wend.doctor"])
+@pytest.mark.parametrize("module", ["wend.tv.run", "wend.cli.doctor"])
 def test_the_torchvision_engine_needs_no_detectron2(module):
     done = python(f"import sys; sys.modules['detectron2'] = None; import {module}")
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import torch
 from engine_runs import CROP, d2_config, tv_config
 from reference import iou
 
-from wend.data.toy import ToyConfig, draw_sample
+from wend.datasets.toy import ToyConfig, draw_sample
 
 STEPS = {"fcos": 100, "rcnn": 100}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from engine_runs import run
 
-from wend.cli import main
+from wend.cli.parser import main
 
 pytestmark = pytest.mark.usefixtures("_own_loggers")
 

@@ -19,9 +19,9 @@ import render  # noqa: E402
 import run as command  # noqa: E402
 import runs  # noqa: E402
 
-from wend.data.toy import ToyConfig  # noqa: E402
+from wend.cli.train import make_parser  # noqa: E402
+from wend.datasets.toy import ToyConfig  # noqa: E402
 from wend.errors import InputError  # noqa: E402
-from wend.train import make_parser  # noqa: E402
 
 TABLES = yaml.safe_load((PROJECT / "tables.yaml").read_text())
 TOY = yaml.safe_load((PROJECT / "toy.yaml").read_text())

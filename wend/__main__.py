@@ -2,6 +2,6 @@
 
 import sys
 
-from wend.cli import main
+from wend.cli.parser import main
 
 sys.exit(main())

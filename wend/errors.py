@@ -28,7 +28,7 @@ class NonFiniteLossError(InputError, FloatingPointError):
 class BadImageError(InputError):
     """An image file is not there, cannot be read, or is not the one that was recorded.
 
-    Only of this kind are the errors that :mod:`wend.data.bad_images` may skip.
+    Only of this kind are the errors that :mod:`wend.loading.bad_images` may skip.
     """
 
 

@@ -7,7 +7,7 @@ on torchvision's detectors.
 
 import sys
 
-from wend.train import main
+from wend.cli.train import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,7 @@ from typing import Any
 
 from plan import CONFIGS, Row
 
-from wend.data.toy import FAULTS, ToyConfig, write_toy
+from wend.datasets.toy import FAULTS, ToyConfig, write_toy
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)  # images whose pseudo box is disturbed
 WE = {"WEND.LOSS": "weighted_entropy", "WEND.GAMMA": "6.0", "WEND.ALPHA": "0.1"}

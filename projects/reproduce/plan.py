@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
+from wend.cli.train import ENGINES, choose_engine
 from wend.errors import InputError
-from wend.train import ENGINES, choose_engine
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]

@@ -37,7 +37,7 @@ from plan import (
 )
 from runs import estimate, run_all, sample_seconds, unique
 
-from wend.data.toy import ToyConfig, write_toy
+from wend.datasets.toy import ToyConfig, write_toy
 from wend.errors import InputError
 
 Plan = Mapping[Row, Sequence[Run]]

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from plan import Run
 
+from wend.cli.train import ENGINES
 from wend.errors import InputError
 from wend.files import read_json, write_json
-from wend.train import ENGINES
 
 FINISHED = "finished.json"
 LOG = "run.log"
@@ -70,7 +70,7 @@ def train_in_child(arguments: list[str], log: str, threads: int) -> None:
         os.dup2(target, stream)
     import torch
 
-    from wend.train import main
+    from wend.cli.train import main
 
     torch.set_num_threads(threads)
     sys.exit(main(arguments))
@@ -81,7 +81,7 @@ def _context(engine: str, threads: int) -> multiprocessing.context.BaseContext:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["wend.train", ENGINES[engine]])
+    context.set_forkserver_preload(["wend.cli.train", ENGINES[engine]])
     return context
 
 

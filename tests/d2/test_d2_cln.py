@@ -14,7 +14,7 @@ from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from detectron2.structures import Boxes, Instances
 
 from wend.config import add_wend_config, merge_config
-from wend.data.toy import ToyConfig, draw_sample
+from wend.datasets.toy import ToyConfig, draw_sample
 from wend.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("_event_storage")

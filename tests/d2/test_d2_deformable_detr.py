@@ -16,7 +16,7 @@ from torchvision.ops import box_convert
 import wend.d2  # noqa: F401  (registers DeformableDETR)
 from wend.config import add_wend_config, merge_config
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.solver import lr_factor
+from wend.modeling.optimizer import lr_factor
 
 LAYERS, QUERIES = 2, 6
 SMALL = {

@@ -12,13 +12,13 @@ from detectron2.utils import comm
 from engine_runs import CROP, d2_config
 from PIL import Image
 
+from wend.classes.predictions import write_class_predictions
 from wend.d2 import WSOLDatasetMapper, WSOLEvaluator
-from wend.data.catalog import get_records
-from wend.data.class_predictions import write_class_predictions
+from wend.datasets.catalog import get_records
 from wend.errors import InputError
-from wend.evaluation import Evaluation
-from wend.protocol import get_protocol
-from wend.records import ImageRecord
+from wend.evaluation.evaluation import Evaluation
+from wend.evaluation.protocols import get_protocol
+from wend.structures.records import ImageRecord
 
 
 def _instances(boxes, scores):

@@ -11,8 +11,8 @@ from detectron2.structures import BoxMode, Instances
 from engine_runs import d2_config
 
 from wend.d2 import WSOLDatasetMapper
-from wend.data.mapper import CropMapper
 from wend.errors import InputError
+from wend.loading.crop import CropMapper
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from torch import nn
 import wend.d2.trainer
 from wend.config import add_wend_config, merge_config
 from wend.d2 import Trainer
-from wend.data.catalog import get_records
+from wend.datasets.catalog import get_records
 from wend.errors import NonFiniteLossError
-from wend.solver import resolve_schedule
+from wend.modeling.optimizer import resolve_schedule
 
 
 def _groups(optimizer):

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wend.boxes import paired_iou
-from wend.data.cub import load_cub
 from wend.errors import InputError
+from wend.formats.cub import load_cub
 from wend.localize.border_prior import BorderPriorConfig, find_box, localize, object_map
 from wend.localize.boxes import WHOLE_IMAGE, largest_component
+from wend.structures.boxes import paired_iou
 
 
 def textured(rng, height, width, colour, spread):

@@ -6,14 +6,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from wend.boxes import paired_iou
-from wend.data.preprocessing import Preprocessing
+from wend.classes.preprocessing import Preprocessing
 from wend.errors import InputError
 from wend.localize import ddt_run
 from wend.localize.backbones import Backbone
 from wend.localize.ddt_run import DdtOptions, group_records, localize
 from wend.localize.partial import Partial
-from wend.records import ImageRecord
+from wend.structures.boxes import paired_iou
+from wend.structures.records import ImageRecord
 
 SIDE = 64
 CPU = torch.device("cpu")

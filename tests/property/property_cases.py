@@ -86,7 +86,7 @@ def scratch():
 @contextlib.contextmanager
 def known_sizes(sizes):
     """Images need not be images: their sizes are looked up by path."""
-    with mock.patch("wend.data.images._known_size", lambda path: sizes.get(str(path))):
+    with mock.patch("wend.images.reading._known_size", lambda path: sizes.get(str(path))):
         yield
 
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from property_cases import answer, cases, scratch
 from pyarrow import parquet
 
-from wend.data.pseudo_boxes import attach_pseudo_boxes, read_boxes
-from wend.data.store import RecordStore
-from wend.data.store_writer import write_store
+from wend.datasets.store import RecordStore
+from wend.datasets.store_writer import write_store
 from wend.files import write_json
 from wend.localize.boxes import FoundBox
 from wend.localize.writers import write_boxes
-from wend.records import ImageRecord
+from wend.pseudo_boxes import attach_pseudo_boxes, read_boxes
+from wend.structures.records import ImageRecord
 
 SOURCES = ("c2am", "psol", "coco", "results", "localization", "csv", "parquet")
 FRACTIONS = ("c2am", "psol")

@@ -6,7 +6,7 @@ from damage import BROKEN_TEXT, HARMLESS, damaged_bytes
 from hypothesis import strategies as st
 from property_cases import answer, cases, scratch
 
-from wend.data.declared import FORMATS, Declaration, find_declarations, read_declaration
+from wend.datasets.declared import FORMATS, Declaration, find_declarations, read_declaration
 
 GOOD = """\
 name: my_photos

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from property_cases import cases, scratch
 from test_truth_round_trips import expected
 
-from wend.data.catalog import get_records
-from wend.data.store import RecordStore
-from wend.data_command import import_data_set
+from wend.cli.data import import_data_set
+from wend.datasets.catalog import get_records
+from wend.datasets.store import RecordStore
 from wend.files import write_json
 
 declared_names = names.filter(lambda name: name.strip() and not name.endswith((".yaml", ".yml")))
@@ -37,7 +37,7 @@ def test_a_declared_data_set_is_imported(images, name, beside):
         with mock_header_sizes(sizes):
             import_data_set(name)
         with pytest.MonkeyPatch.context() as no_reading:
-            no_reading.setattr("wend.data.folder.load_coco", None)
+            no_reading.setattr("wend.formats.folder.load_coco", None)
             records = get_records(name)
         assert isinstance(records, RecordStore)
         same_records(records, wanted)
@@ -50,7 +50,7 @@ def mock_header_sizes(sizes):
     class Patched:
         def __enter__(self):
             opened = patch.__enter__()
-            opened.setattr("wend.data.image_sizes.read_image_size", lambda path: sizes[str(path)])
+            opened.setattr("wend.images.sizes.read_image_size", lambda path: sizes[str(path)])
 
         def __exit__(self, *error):
             return patch.__exit__(*error)

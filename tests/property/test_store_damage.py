@@ -7,9 +7,9 @@ from data_sets import any_boxes, image_sets, plain_record, same_records
 from hypothesis import strategies as st
 from property_cases import answer, cases, scratch
 
-from wend.data.store import RecordStore, find_store
-from wend.data.store_writer import write_store
-from wend.records import ImageRecord
+from wend.datasets.store import RecordStore, find_store
+from wend.datasets.store_writer import write_store
+from wend.structures.records import ImageRecord
 
 RECORDS = [
     ImageRecord(7, "/d/x/a b.jpg", 30, 40, class_id=3, gt_boxes=[[1, 2, 3, 4], [0.1, 0.2, 9, 8]]),

@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 from PIL import Image as Pixels
 from property_cases import answer, cases, known_sizes, scratch
 
-from wend.data.coco import load_coco, records_to_coco
-from wend.data.cub import load_cub
-from wend.data.folder import load_coco_images, load_folder
-from wend.data.image_paths import check_relative
-from wend.data.imagenet import load_imagenet, read_wnids
-from wend.data.openimages import load_lists
-from wend.data.pseudo_boxes.columns import path_key
-from wend.data.store import RecordStore
-from wend.data.store_writer import write_store
-from wend.data.wsoleval import load_wsoleval
+from wend.datasets.store import RecordStore
+from wend.datasets.store_writer import write_store
 from wend.files import write_json
+from wend.formats.coco import load_coco, records_to_coco
+from wend.formats.cub import load_cub
+from wend.formats.folder import load_coco_images, load_folder
+from wend.formats.imagenet import load_imagenet, read_wnids
+from wend.formats.openimages import load_lists
+from wend.formats.wsoleval import load_wsoleval
+from wend.images.paths import check_relative
+from wend.pseudo_boxes.columns import path_key
 
 IMAGES = [
     Image("n01440764/a b.JPEG", (500, 375), [(1.0, 2.5, 300.25, 370.0)], 0),

@@ -22,17 +22,17 @@ from hypothesis import strategies as st
 from PIL import Image as Pixels
 from property_cases import cases, known_sizes, scratch
 
-from wend.data.coco import load_coco, records_to_coco
-from wend.data.cub import load_cub
-from wend.data.folder import load_coco_images, load_folder
-from wend.data.imagenet import load_imagenet
-from wend.data.openimages import load_lists
-from wend.data.store import RecordStore
-from wend.data.store_writer import write_store
-from wend.data.voc import read_voc
-from wend.data.wsoleval import load_wsoleval
+from wend.datasets.store import RecordStore
+from wend.datasets.store_writer import write_store
 from wend.files import write_json
-from wend.records import ImageRecord
+from wend.formats.coco import load_coco, records_to_coco
+from wend.formats.cub import load_cub
+from wend.formats.folder import load_coco_images, load_folder
+from wend.formats.imagenet import load_imagenet
+from wend.formats.openimages import load_lists
+from wend.formats.voc import read_voc
+from wend.formats.wsoleval import load_wsoleval
+from wend.structures.records import ImageRecord
 
 WNIDS = st.sampled_from(["n00000001", "n01440764", "n02119789", "n13133613"])
 words = listed_names.map(lambda name: "_".join(name.replace(";", "_").split())).filter(

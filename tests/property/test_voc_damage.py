@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from property_cases import answer, cases, scratch
 from test_truth_damage import IMAGES, damage_file
 
-from wend.data.voc import read_voc
 from wend.errors import InputError
+from wend.formats.voc import read_voc
 
 
 def test_a_first_xml_is_read():

@@ -7,11 +7,11 @@ import torch
 from engine_runs import tv_config
 from PIL import Image
 
-from wend.data import catalog
-from wend.data.catalog import get_records
-from wend.data.mapper import CropMapper
-from wend.data.store import RecordStore
-from wend.data_command import import_data_set
+from wend.cli.data import import_data_set
+from wend.datasets import catalog
+from wend.datasets.catalog import get_records
+from wend.datasets.store import RecordStore
+from wend.loading.crop import CropMapper
 from wend.tv.dataset import (
     EndlessSampler,
     RecordDataset,

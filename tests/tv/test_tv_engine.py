@@ -12,7 +12,7 @@ from torch import nn
 
 import wend.tv.engine
 from wend.config import merge_config
-from wend.data.catalog import get_records
+from wend.datasets.catalog import get_records
 from wend.errors import InputError
 from wend.tv.config import get_cfg
 from wend.tv.engine import Trainer, TVCheckpointer, build_optimizer

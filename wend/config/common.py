@@ -47,7 +47,7 @@ COMMON = (
     Entry(
         "PROTOCOLS",
         ("psol-crop224", "original"),
-        "Evaluation protocols (wend.protocol), all computed on the same detections; at least one.",
+        "Evaluation protocols, all computed on the same detections; at least one.",
     ),
     Entry(
         "MAX_BOXES",
@@ -64,6 +64,6 @@ COMMON = (
     Entry(
         "CLASS_PREDICTIONS",
         "",
-        "File of class predictions (wend.data.class_predictions); empty: no Top-1 and Top-5 Loc.",
+        "File of class predictions (wend.classes.predictions); empty: no Top-1 and Top-5 Loc.",
     ),
 )

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
-from wend.boxes import resize_and_crop
 from wend.config.common import COMMON
 from wend.config.data import DATA
 from wend.config.detectors import DETECTORS, DETECTRON2_NODES
@@ -25,8 +24,9 @@ from wend.config.entries import (
     require,
 )
 from wend.errors import InputError, MissingFileError
+from wend.evaluation.protocols import get_protocol
 from wend.losses import LocalizationLoss
-from wend.protocol import get_protocol
+from wend.structures.frame import resize_and_crop
 
 FREEZE_AT = Range("0 (none) .. 5 (the whole backbone)", lambda x: 0 <= x <= 5)
 CHANNEL_MEANS = Range("a number for each of 3 channels", lambda x: len(x) == 3)

@@ -1,6 +1,6 @@
 """Backbones by name for ``MODEL.BACKBONE.NAME`` (Detectron2 has ResNet with and without FPN).
 
-For each body of :mod:`wend.backbones`, here called x: ``build_x_backbone``,
+For each body of :mod:`wend.modeling.backbones`, here called x: ``build_x_backbone``,
 ``build_x_fpn_backbone`` (P2 .. P5 and P6 by max pooling, as Detectron2's
 ``build_resnet_fpn_backbone``) and ``build_x_fpn_p6p7_backbone`` (P6 and P7 by convolutions, as
 ``build_retinanet_resnet_fpn_backbone``).
@@ -19,14 +19,14 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from torch import Tensor, nn
 
-from wend.backbones.build import BODIES, build_body
 from wend.errors import InputError
+from wend.modeling.backbones.build import BODIES, build_body
 
 NAMES = tuple(name for name in BODIES if name != "resnet")  # that is Detectron2's own
 
 
 class BodyBackbone(Backbone):
-    """A body of :mod:`wend.backbones` as Detectron2's backbone; puts out all its maps.
+    """A body of :mod:`wend.modeling.backbones` as Detectron2's backbone; puts out all its maps.
 
     Args:
         body: has ``channels`` and ``strides`` by feature name.

@@ -1,4 +1,4 @@
-"""The data sets of ``wend.data.catalog`` as Detectron2's ``DatasetCatalog`` expects them."""
+"""The data sets of ``wend.datasets.catalog`` as Detectron2's ``DatasetCatalog`` expects them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from torch.utils.data import Dataset
 
-from wend.data.catalog import (
+from wend.datasets.catalog import (
     LoadRecords,
     get_records,
     register_records,
     registered_names,
     training_side,
 )
-from wend.data.coco import CATEGORY_NAME
-from wend.data.selection import Selection
 from wend.errors import InputError
-from wend.records import ImageRecord
+from wend.formats.coco import CATEGORY_NAME
+from wend.loading.selection import Selection
+from wend.structures.records import ImageRecord
 
 
 def dataset_dict(record: ImageRecord, boxes: np.ndarray) -> dict[str, Any]:
@@ -112,10 +112,10 @@ def register_wsol_dataset(
 
     Args:
         name: used in ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
-        load: returns a list of :class:`wend.records.ImageRecord`; called at first use.
+        load: returns a list of :class:`wend.structures.records.ImageRecord`; called at first use.
         train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
         sources: returns the files and folders that ``load`` reads, so that an import of it
-            (``wend data import``) can be used; see :class:`wend.data.catalog.CatalogEntry`.
+            (``wend data import``) can be used; see :class:`wend.datasets.catalog.CatalogEntry`.
 
     Raises:
         InputError: the name is taken.

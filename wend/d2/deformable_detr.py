@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from wend.config import localization_loss
 from wend.d2.features import chosen_features
 from wend.errors import InputError
-from wend.layers.box_matching import centre_to_corners, corners_to_centre
-from wend.layers.deformable_transformer import DeformableDETRHead
-from wend.layers.detr_losses import DETRLosses
 from wend.losses import LocalizationLoss
+from wend.modeling.layers.box_matching import centre_to_corners, corners_to_centre
+from wend.modeling.layers.deformable_transformer import DeformableDETRHead
+from wend.modeling.layers.detr_losses import DETRLosses
 
 
 @META_ARCH_REGISTRY.register()
@@ -150,7 +150,7 @@ class DeformableDETR(nn.Module):
             instances: the boxes to learn of each image.
 
         Returns:
-            See :class:`wend.layers.detr_losses.DETRLosses`; and ``loss_unsup_d``.
+            See :class:`wend.modeling.layers.detr_losses.DETRLosses`; and ``loss_unsup_d``.
         """
         targets = [
             corners_to_centre(one.gt_boxes.tensor / one.gt_boxes.tensor.new_tensor((w, h, w, h)))

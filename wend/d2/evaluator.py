@@ -1,4 +1,4 @@
-"""Detectron2's evaluator of the WSOL metrics: it collects; :mod:`wend.evaluation` does the rest."""
+"""Detectron2's evaluator of the WSOL metrics: it collects, ``wend.evaluation`` does the rest."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from detectron2.config import CfgNode, configurable
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from wend.data.bad_images import say_wrong
-from wend.evaluation import Evaluation
-from wend.records import Detections
+from wend.evaluation.evaluation import Evaluation
+from wend.loading.bad_images import say_wrong
+from wend.structures.records import Detections
 
 
 class WSOLEvaluator(DatasetEvaluator):

@@ -9,8 +9,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import FPN
 from torch import nn
 
-from wend.backbones.build import check_feature_sizes
 from wend.errors import InputError
+from wend.modeling.backbones.build import check_feature_sizes
 
 
 def chosen_features(

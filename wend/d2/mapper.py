@@ -1,4 +1,4 @@
-"""Detectron2's dicts -> model inputs, through the engine-independent :mod:`wend.data.mapper`."""
+"""Detectron2's dicts -> model inputs, through the engine-independent :mod:`wend.loading.crop`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from wend.config import number_of_classes
-from wend.data.image_cache import ImageCache
-from wend.data.mapper import CropMapper
 from wend.errors import InputError
+from wend.loading.crop import CropMapper
+from wend.loading.image_cache import ImageCache
 
 
 class WSOLDatasetMapper:
@@ -30,7 +30,7 @@ class WSOLDatasetMapper:
         resize, crop: sides in pixels.
         image_format: "RGB" or "BGR", the order of ``image``'s channels.
         num_classes: with one class ``gt_classes`` are 0, with more they are the image's class.
-        caches, black_if_bad: of :class:`wend.data.mapper.CropMapper`.
+        caches, black_if_bad: of :class:`wend.loading.crop.CropMapper`.
     """
 
     @configurable

@@ -26,13 +26,13 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessRaisedException
 
 import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
+from wend.cli.train import StdoutHandler, prepare
 from wend.config import add_wend_config, merge_config
 from wend.config.entries import require
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer
-from wend.data.bad_images import load_with_bad_images
 from wend.errors import InputError
-from wend.train import StdoutHandler, prepare
+from wend.loading.bad_images import load_with_bad_images
 
 REGISTRIES = {
     "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,

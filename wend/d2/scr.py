@@ -1,4 +1,5 @@
-"""SCR on Detectron2: one box regressed from the pooled feature map (:mod:`wend.layers.scr_head`).
+"""SCR on Detectron2: one box regressed from the pooled feature map
+(:mod:`wend.modeling.layers.scr_head`).
 
 Shape letters: N = images.
 """
@@ -15,8 +16,14 @@ from torch import Tensor
 
 from wend.config import localization_loss
 from wend.d2.features import chosen_features
-from wend.layers.scr_head import SCRHead, check_no_unsupervised, scr_boxes, scr_loss, scr_targets
 from wend.losses import LocalizationLoss
+from wend.modeling.layers.scr_head import (
+    SCRHead,
+    check_no_unsupervised,
+    scr_boxes,
+    scr_loss,
+    scr_targets,
+)
 
 
 @META_ARCH_REGISTRY.register()

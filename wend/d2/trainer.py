@@ -29,19 +29,24 @@ from wend.d2.catalog import MappedImages
 from wend.d2.evaluator import WSOLEvaluator
 from wend.d2.features import leaves_parts_unused
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.data.bad_images import (
+from wend.errors import InputError
+from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
+from wend.loading.bad_images import (
     TEST_TO_DO,
     GuardedImages,
     GuardedLoader,
     most_to_skip,
     quarantined,
 )
-from wend.data.fill_cache import open_caches
-from wend.data.selection import shuffled
-from wend.errors import InputError
-from wend.evaluation import CURVE_FILE, append_to_curve
-from wend.solver import describe_non_finite, lr_factor, optimizer_class, refuse_non_finite
-from wend.weights import CheckedLoading
+from wend.loading.fill_cache import open_caches
+from wend.loading.selection import shuffled
+from wend.modeling.optimizer import (
+    describe_non_finite,
+    lr_factor,
+    optimizer_class,
+    refuse_non_finite,
+)
+from wend.modeling.weights import CheckedLoading
 
 logger = logging.getLogger(__name__)
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
@@ -128,7 +133,7 @@ class Trainer(DefaultTrainer):
     """The head at ``WEND.HEAD_LR_FACTOR`` times the backbone's rate, evaluation by epochs.
 
     Args:
-        cfg: its schedule in iterations (:func:`wend.solver.resolve_schedule`).
+        cfg: its schedule in iterations (:func:`wend.modeling.optimizer.resolve_schedule`).
     """
 
     def __init__(self, cfg: CfgNode) -> None:

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wend.classifiers import read_weights
-from wend.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from wend.classes.classifiers import read_weights
+from wend.classes.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from wend.errors import InputError, some
-from wend.weights import COUNTER
+from wend.modeling.weights import COUNTER
 
 INPUT_SIZE = 448  # PSOL's (generate_box_imagenet.py, --input_size)
 HEADS = ("fc.", "classifier.", "head.", "heads.", "head_dist.", "last_linear.", "AuxLogits.")

@@ -22,8 +22,8 @@ from multiprocessing import get_context
 import cv2
 import numpy as np
 
-from wend.data.images import read_image
 from wend.errors import InputError
+from wend.images.reading import read_image
 from wend.localize.boxes import NOTHING_FOUND, FoundBox, largest_component
 
 _SEED = 0  # of k-means, for each image anew: equal images get equal boxes, in any process

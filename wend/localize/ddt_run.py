@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from wend.data.images import read_image
 from wend.errors import InputError
+from wend.images.reading import read_image
 from wend.localize.backbones import Backbone
 from wend.localize.boxes import FoundBox
 from wend.localize.ddt import Moments, border_contrast, find_box, orient, project
 from wend.localize.partial import Partial
-from wend.records import ImageRecord
+from wend.structures.records import ImageRecord
 
 SAVE_EVERY = 50  # batches
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from wend.data.partial_predictions import differences
+from wend.classes.partial import differences
 from wend.files import atomic_write
 from wend.localize.boxes import FoundBox
 

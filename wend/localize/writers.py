@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wend.data.coco import CATEGORY_ID, CATEGORY_NAME
-from wend.data.partial_predictions import differences
+from wend.classes.partial import differences
 from wend.errors import InputError
 from wend.files import read_json, write_json
+from wend.formats.coco import CATEGORY_ID, CATEGORY_NAME
 from wend.localize.boxes import FoundBox
-from wend.records import ImageRecord, image_key
+from wend.structures.records import ImageRecord, image_key
 
 BOXES_PER_FILE = 512
 DESCRIPTION = "boxes found without box labels, written by WEND"

@@ -11,18 +11,18 @@ from fvcore.common.config import CfgNode
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from wend.boxes import Frame
-from wend.data.bad_images import (
+from wend.loading.bad_images import (
     TEST_TO_DO,
     GuardedImages,
     GuardedLoader,
     most_to_skip,
     quarantined,
 )
-from wend.data.fill_cache import open_caches
-from wend.data.mapper import CropMapper
-from wend.data.selection import Selection, shuffled
-from wend.records import ImageId
+from wend.loading.crop import CropMapper
+from wend.loading.fill_cache import open_caches
+from wend.loading.selection import Selection, shuffled
+from wend.structures.frame import Frame
+from wend.structures.records import ImageId
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,12 +24,17 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from wend.data.bad_images import say_wrong
-from wend.evaluation import CURVE_FILE, Evaluation, append_to_curve
-from wend.records import Detections
-from wend.solver import describe_non_finite, lr_factor, optimizer_class, refuse_non_finite
+from wend.evaluation.evaluation import CURVE_FILE, Evaluation, append_to_curve
+from wend.loading.bad_images import say_wrong
+from wend.modeling.optimizer import (
+    describe_non_finite,
+    lr_factor,
+    optimizer_class,
+    refuse_non_finite,
+)
+from wend.modeling.weights import CheckedLoading
+from wend.structures.records import Detections
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
-from wend.weights import CheckedLoading
 
 logger = logging.getLogger(__name__)
 LOG_PERIOD = 20  # iterations, as Detectron2
@@ -88,7 +93,7 @@ class Trainer:
     """Trains the detector of a config, evaluating and saving as its schedule says.
 
     Args:
-        cfg: its schedule in iterations (:func:`wend.solver.resolve_schedule`).
+        cfg: its schedule in iterations (:func:`wend.modeling.optimizer.resolve_schedule`).
         model: of :func:`wend.tv.models.build_model`.
     """
 

@@ -19,10 +19,10 @@ from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign
 
-from wend.backbones.build import BODIES, build_body, check_feature_sizes
 from wend.config import localization_loss
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
+from wend.modeling.backbones.build import BODIES, build_body, check_feature_sizes
 from wend.tv.scr import SCR
 
 
@@ -30,7 +30,7 @@ class FeatureBackbone(nn.Module):
     """A backbone as torchvision's detectors expect it: feature maps of equal width, in order.
 
     Args:
-        body: of :mod:`wend.backbones`.
+        body: of :mod:`wend.modeling.backbones`.
         names: the maps to put out.
     """
 

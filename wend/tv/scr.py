@@ -12,11 +12,18 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from wend.config import localization_loss
-from wend.layers.scr_head import SCRHead, check_no_unsupervised, scr_boxes, scr_loss, scr_targets
+from wend.modeling.layers.scr_head import (
+    SCRHead,
+    check_no_unsupervised,
+    scr_boxes,
+    scr_loss,
+    scr_targets,
+)
 
 
 class SCR(nn.Module):
-    """Single-class regression (:mod:`wend.layers.scr_head`), called as torchvision's detectors.
+    """Single-class regression (:mod:`wend.modeling.layers.scr_head`), called as torchvision's
+    detectors.
 
     Args:
         cfg: ``WEND.SCR``.

@@ -31,12 +31,12 @@ from torchvision.transforms import v2
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT)]
 
-from wend.data.bad_images import GuardedImages, GuardedLoader  # noqa: E402
-from wend.data.image_cache import ImageCache, prepare  # noqa: E402
-from wend.data.image_paths import find_images  # noqa: E402
-from wend.data.image_sizes import read_image_sizes  # noqa: E402
-from wend.data.mapper import CropMapper  # noqa: E402
-from wend.records import ImageRecord  # noqa: E402
+from wend.images.paths import find_images  # noqa: E402
+from wend.images.sizes import read_image_sizes  # noqa: E402
+from wend.loading.bad_images import GuardedImages, GuardedLoader  # noqa: E402
+from wend.loading.crop import CropMapper  # noqa: E402
+from wend.loading.image_cache import ImageCache, prepare  # noqa: E402
+from wend.structures.records import ImageRecord  # noqa: E402
 
 RESIZE, CROP, WORKERS, BATCH = 256, 224, 2, 32
 

@@ -2,7 +2,7 @@
 
 Writes as many boxes as ImageNet-1K has training images, in files as C2AM writes them, and reads
 them in fresh processes: C2AM's own way (``json.load`` and ``dict.update``, C2AM e6a46c9,
-PSOL/loader), and ``wend.data.pseudo_boxes.read_c2am``. The two take turns; each number is the
+PSOL/loader), and ``wend.pseudo_boxes.read_c2am``. The two take turns; each number is the
 median of the rounds. Both results are compared box by box.
 
     python projects/benchmark/data/read_boxes.py [COUNT] [--per-file 256] [--rounds 3]
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 if TYPE_CHECKING:
-    from wend.data.pseudo_boxes import PseudoBoxes
+    from wend.pseudo_boxes import PseudoBoxes
 
 NUM_IMAGES = 1_281_167
 WRITER = "/data1/xjheng/dataset/ILSVRC2012/"
@@ -93,7 +93,7 @@ def measure(way: str, folder: Path) -> None:
     if way == "wend":
         import pyarrow.compute  # noqa: F401  # read_c2am imports it where it is needed
 
-        from wend.data.pseudo_boxes import read_c2am
+        from wend.pseudo_boxes import read_c2am
     start, work = time.perf_counter(), time.process_time()
     found = read_their_way(folder) if way == "c2am" else read_c2am(folder)
     seconds, work, peak = time.perf_counter() - start, time.process_time() - work, peak_mb()

@@ -45,10 +45,10 @@ def sources(folder: Path) -> list[Path]:
 
 def generate(folder: Path, images: int) -> int:
     """The same records as a COCO JSON and, by ``wend data import``'s writer, as a store."""
-    from wend.boxes import xyxy_to_xywh
-    from wend.data.fingerprints import fingerprint
-    from wend.data.store_writer import write_store
-    from wend.records import ImageRecord
+    from wend.datasets.fingerprints import fingerprint
+    from wend.datasets.store_writer import write_store
+    from wend.structures.boxes import xyxy_to_xywh
+    from wend.structures.records import ImageRecord
 
     rng = np.random.default_rng(0)
     wnids = [f"n{n:08d}" for n in np.sort(rng.choice(15_075_141, CLASSES, replace=False))]

@@ -25,9 +25,9 @@ sys.path.insert(0, str(ROOT))
 
 from lists import jittered, read_truth  # noqa: E402
 
-from wend.boxes import xyxy_to_xywh  # noqa: E402
-from wend.data.detections import COLUMNS, write_parquet  # noqa: E402
+from wend.evaluation.detections import COLUMNS, write_parquet  # noqa: E402
 from wend.files import write_json  # noqa: E402
+from wend.structures.boxes import xyxy_to_xywh  # noqa: E402
 
 
 def write_detections(path: Path, metadata: str, num_boxes: int) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wend.metrics import BoxArrays
+from wend.evaluation.metrics import BoxArrays
 
 
 def read_truth(folder: str | Path, limit: int | None = None) -> BoxArrays:

@@ -20,8 +20,8 @@ sys.path[:0] = [str(ROOT)]
 
 from lists import jittered, read_truth  # noqa: E402
 
-from wend.metrics import accuracy, mean_iou, score_arrays  # noqa: E402
-from wend.protocol import PROTOCOLS  # noqa: E402
+from wend.evaluation.metrics import accuracy, mean_iou, score_arrays  # noqa: E402
+from wend.evaluation.protocols import PROTOCOLS  # noqa: E402
 
 COLUMNS = (
     ("Top-1", "top1_loc", None),

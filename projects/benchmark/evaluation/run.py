@@ -2,7 +2,8 @@
 
     python projects/benchmark/evaluation/run.py --metadata ../shared/data/wsol_metadata/ILSVRC/test
 
-Truth is real, detections are true boxes with noise. Three ways in one run: ``wend.metrics`` on all
+Truth is real, detections are true boxes with noise. Three ways in one run:
+``wend.evaluation.metrics`` on all
 images; the peers' way, a Python loop over images and boxes (``tests/peers.py``); and a loop over
 images with NumPy over the boxes of each. The loops run on a subsample, their time is scaled by the
 number of images; the run stops if their numbers are not ours on the subsample.
@@ -28,9 +29,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import peers  # noqa: E402
 from lists import as_lists, jittered, read_truth  # noqa: E402
 
-from wend.metrics import BoxArrays, accuracy, pack, recall_curve, score_arrays, summary  # noqa: E402
-from wend.protocol import PROTOCOLS, EvalProtocol  # noqa: E402
-from wend.records import Detections, ImageRecord  # noqa: E402
+from wend.evaluation.metrics import BoxArrays, accuracy, pack, recall_curve, score_arrays, summary  # noqa: E402
+from wend.evaluation.protocols import PROTOCOLS, EvalProtocol  # noqa: E402
+from wend.structures.records import Detections, ImageRecord  # noqa: E402
 
 
 def seconds(work: Callable[[], object], repeat: int) -> tuple[float, object]:

@@ -1,0 +1,305 @@
+"""Input that was once let through, or ended in a traceback; each test names what should happen."""
+
+import json
+import re
+
+import pytest
+import torch
+from fvcore.common.checkpoint import Checkpointer
+from torch import nn
+
+from wend.config import merge_config
+from wend.datasets.catalog import check_name
+from wend.errors import InputError
+from wend.evaluation.coco_results import read_detections
+from wend.formats.coco import records_to_coco
+from wend.formats.cub import load_cub
+from wend.modeling.weights import CheckedLoading
+from wend.pseudo_boxes import read_c2am
+from wend.structures.records import Detections, ImageRecord, as_boxes
+from wend.tv.config import get_cfg
+
+# ---- tests/data/test_pseudo_boxes.py ----
+
+
+def c2am(tmp_path, text):
+    (tmp_path / "0_0_bbox.json").write_text(text)
+    return read_c2am(tmp_path)
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_integer_too_large_for_a_float_is_named(tmp_path, digits):
+    """OverflowError from math.isfinite; ValueError from json.loads over 4300 digits."""
+    with pytest.raises(InputError, match=r"0_0_bbox\.json"):
+        c2am(tmp_path, f'{{"c/a": [1{"0" * digits}, 0, 1, 1]}}')
+
+
+def test_empty_object_may_have_spaces(tmp_path):
+    assert len(c2am(tmp_path, "{ }")) == 0
+
+
+def test_two_dots_inside_a_file_name_are_no_parent_folder(tmp_path):
+    assert set(c2am(tmp_path, '{"001.A/x..jpg": [0, 0, 1, 1]}').keys) == {"001.A/x..jpg"}
+
+
+def test_file_directly_under_the_root_has_no_class_folder(tmp_path):
+    """Today it becomes the key "//x.jpg"."""
+    with pytest.raises(InputError, match="expected a path"):
+        c2am(tmp_path, '{"/x.jpg": [0, 0, 1, 1]}')
+
+
+# ---- tests/data/test_coco.py ----
+
+RECORDS = [ImageRecord(1, "f", 10, 10, key="c/a"), ImageRecord(0, "g", 10, 10, key="c/b")]
+ROW = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}
+
+
+def detections(tmp_path, row):
+    text = row if isinstance(row, str) else json.dumps([row])
+    (tmp_path / "d.json").write_text(text)
+    return read_detections(tmp_path / "d.json", RECORDS)
+
+
+@pytest.mark.parametrize("image_id", [[1], {}])
+def test_image_id_that_cannot_be_one_is_named(tmp_path, image_id):
+    """TypeError: unhashable type."""
+    with pytest.raises(InputError, match=r"d\.json, entry 0"):
+        detections(tmp_path, {**ROW, "image_id": image_id})
+
+
+def test_bool_is_no_image_id(tmp_path):
+    """True == 1, so the box goes to image 1."""
+    with pytest.raises(InputError, match=r"d\.json, entry 0"):
+        detections(tmp_path, {**ROW, "image_id": True})
+
+
+def test_score_too_large_for_a_float_is_named(tmp_path):
+    """OverflowError."""
+    with pytest.raises(InputError, match=r"d\.json, entry 0"):
+        detections(tmp_path, json.dumps([ROW]).replace("0.5", "1" + "0" * 400))
+
+
+def test_box_of_another_category_is_refused(tmp_path):
+    """A file of another detector with several classes is read as if all were foreground."""
+    with pytest.raises(InputError, match="category_id"):
+        detections(tmp_path, {**ROW, "category_id": 17})
+
+
+def test_truth_has_the_info_that_pycocotools_2_0_9_and_2_0_10_ask_for():
+    """There loadRes ends in KeyError: 'info' (pytorch/vision#9092; mended in 2.0.11)."""
+    assert "info" in records_to_coco(RECORDS)
+
+
+# ---- tests/data/test_cub.py ----
+
+
+def test_space_at_the_end_of_a_line_does_not_matter(tmp_path, write_cub):
+    """Today: "expected a number from 1, got '1 '"."""
+    root = write_cub(tmp_path)
+    for name in ("image_class_labels.txt", "images.txt"):
+        (root / name).write_text((root / name).read_text().replace("\n", " \n"))
+    assert len(load_cub(root, "train")) == 2
+
+
+def test_the_wrong_box_of_several_is_the_one_that_is_shown(tmp_path, write_cub):
+    root = write_cub(tmp_path)
+    (root / "bounding_boxes.txt").write_text("3 0 0 5 5\n3 9 9 0 5\n1 0 0 1 1\n7 0 0 1 1\n")
+    with pytest.raises(InputError, match=re.escape("got '9 9 0 5'")):
+        load_cub(root, "train")
+
+
+@pytest.fixture
+def write_cub():
+    from PIL import Image
+
+    def write(root):
+        for name, lines in {
+            "images.txt": "3 A/a.png\n1 A/b.png\n7 A/c.png\n",
+            "image_class_labels.txt": "3 1\n1 1\n7 1\n",
+            "train_test_split.txt": "3 1\n1 0\n7 1\n",
+            "bounding_boxes.txt": "3 0 0 1 1\n1 0 0 1 1\n7 0 0 1 1\n",
+        }.items():
+            (root / name).write_text(lines)
+        (root / "images/A").mkdir(parents=True)
+        for name in "abc":
+            Image.new("RGB", (9, 9)).save(root / f"images/A/{name}.png")
+        return root
+
+    return write
+
+
+# ---- tests/data/test_catalog.py ----
+
+
+def test_unknown_name_without_a_near_one_reads_as_two_sentences():
+    with pytest.raises(InputError, match=r"'zzz'[.;] Known"):
+        check_name("zzz")
+
+
+# ---- tests/test_records.py ----
+
+
+@pytest.mark.parametrize("box", [["1", "2", "3", "4"], [False, False, True, True]])
+def test_strings_and_bools_are_no_coordinates(box):
+    with pytest.raises(InputError, match="four"):
+        as_boxes([box], "x")
+
+
+def test_empty_rows_are_no_boxes():
+    """Three rows of nothing become "no boxes"; so does an array of shape (0, 5)."""
+    with pytest.raises(InputError, match=r"\(N, 4\)"):
+        as_boxes([[], [], []], "x")
+
+
+def test_scores_that_are_no_numbers_are_named_with_their_image():
+    """A bare ValueError of NumPy."""
+    with pytest.raises(InputError, match="image 8"):
+        Detections(8, [[0, 0, 1, 1]], ["high"])
+
+
+# ---- tests/test_config.py ----
+
+
+def merge(tmp_path, text=None, *opts):
+    cfg = get_cfg()
+    (tmp_path / "c.yaml").write_text(text or "")
+    merge_config(cfg, str(tmp_path / "c.yaml") if text is not None else "", opts, "THE HINT")
+
+
+@pytest.mark.parametrize("name", ["EPOCHS", "MAX_BOXES", "HEAD_LR_FACTOR", "RESIZE", "PROTOCOLS"])
+def test_entry_without_a_value_is_named(tmp_path, name):
+    """``EPOCHS:`` with nothing behind it is None, which fvcore lets through: a TypeError."""
+    with pytest.raises(InputError, match=f"WEND.{name}"):
+        merge(tmp_path, f"WEND:\n  {name}:\n")
+
+
+def test_yaml_that_is_its_own_base_is_named(tmp_path):
+    """RecursionError."""
+    with pytest.raises(InputError, match=r"c\.yaml"):
+        merge(tmp_path, "_BASE_: c.yaml\n")
+
+
+def test_empty_yaml_is_told_so_in_words(tmp_path):
+    """Today "argument of type 'NoneType' is not iterable", for a list and a number alike."""
+    with pytest.raises(InputError, match=r"c\.yaml: .*(empty|mapping)"):
+        merge(tmp_path, "# nothing\n")
+
+
+def test_unknown_key_in_the_overrides_gets_the_hint(tmp_path):
+    """merge_from_list raises AssertionError, not KeyError, so the hint for YAMLs is lost."""
+    with pytest.raises(InputError, match="THE HINT"):
+        merge(tmp_path, None, "WEND.GAMA", "1.0")
+
+
+def test_unknown_protocol_is_named_with_its_entry(tmp_path):
+    with pytest.raises(InputError, match=r"WEND\.PROTOCOLS"):
+        merge(tmp_path, None, "WEND.PROTOCOLS", "('imagenet',)")
+
+
+@pytest.mark.parametrize(
+    "value", ["[['original']]", "('original', 'original')"], ids=["unhashable", "twice"]
+)
+def test_protocols_that_are_no_distinct_names_are_named(tmp_path, value):
+    """TypeError for a list; a protocol named twice passes."""
+    with pytest.raises(InputError, match=r"WEND\.PROTOCOLS"):
+        merge(tmp_path, None, "WEND.PROTOCOLS", value)
+
+
+@pytest.mark.parametrize("value", ["('a',)", "(32, 'a')", "(32.5,)"])
+def test_channels_that_are_no_whole_numbers_are_named(tmp_path, value):
+    """TypeError for strings; 32.5 passes."""
+    with pytest.raises(InputError, match=r"WEND\.SMALL_CNN\.CHANNELS"):
+        merge(tmp_path, None, "WEND.SMALL_CNN.CHANNELS", value)
+
+
+@pytest.mark.parametrize(
+    "name", ["WEND.HEAD_LR_FACTOR", "WEND.FCOS.FOCAL_LOSS_GAMMA", "SOLVER.BASE_LR"]
+)
+def test_infinite_value_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=re.escape(name)):
+        merge(tmp_path, None, name, "1e999")
+
+
+# ---- tests/test_weights.py ----
+
+
+class FileCheckpointer(CheckedLoading, Checkpointer):
+    pass
+
+
+class Detector(nn.Module):
+    def __init__(self, blocks=2, classes=1):
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.conv1 = nn.Conv2d(3, 4, 1, bias=False)
+        self.backbone.layer1 = nn.Sequential(
+            *(nn.Conv2d(4, 4, 1, bias=False) for _ in range(blocks))
+        )
+        self.head = nn.Linear(4, classes)
+
+
+def load(tmp_path, content):
+    torch.save(content, tmp_path / "f.pth")
+    return FileCheckpointer(Detector()).load(str(tmp_path / "f.pth"))
+
+
+def test_deeper_backbone_is_refused(tmp_path):
+    """ResNet101's weights (layer3.0 .. layer3.22) load into a ResNet50 (layer3.0 .. layer3.5)."""
+    with pytest.raises(InputError, match=r"does not fit the backbone: .*layer1\.2"):
+        load(tmp_path, Detector(blocks=3).backbone.state_dict())
+
+
+def test_weight_of_another_shape_is_not_also_called_missing(tmp_path):
+    """fvcore puts it in missing_keys as well; num_loaded subtracts it twice."""
+    state = Detector().state_dict()
+    state["backbone.conv1.weight"] = torch.zeros(9, 3, 1, 1)
+    with pytest.raises(InputError, match="1 of another shape") as error:
+        load(tmp_path, state)
+    assert "missing in the file" not in str(error.value)
+
+
+def test_head_of_another_shape_is_not_called_a_wrong_backbone(tmp_path):
+    """Starting from a 200-class detector: the backbone fits, only the head differs."""
+    load(tmp_path, Detector(classes=200).state_dict())
+
+
+def test_counters_that_torch_fills_in_do_not_count_as_loaded(tmp_path):
+    """Batch norm's num_batches_tracked is never "missing" in a file without version, so a file of
+    which nothing matches is said to have loaded something, and is called a wrong backbone."""
+    model = Detector()
+    model.backbone.bn1 = nn.BatchNorm2d(4)
+    torch.save({"encoder.weight": torch.zeros(2)}, tmp_path / "f.pth")
+    with pytest.raises(InputError, match="not a checkpoint of this detector"):
+        FileCheckpointer(model).load(str(tmp_path / "f.pth"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        torch.zeros(3),
+        [torch.zeros(3)],
+        {"model": 3},
+        {"state_dict": [1]},
+        {1: torch.zeros(3)},
+        {"epoch": 3, "backbone.conv1.weight": torch.zeros(4, 3, 1, 1)},
+    ],
+    ids=["tensor", "list", "model: 3", "state_dict: list", "key 1", "number among weights"],
+)
+def test_file_that_holds_no_names_and_weights_is_named(tmp_path, content):
+    """AttributeError, TypeError, or fvcore's ValueError without the path."""
+    with pytest.raises(InputError, match=r"f\.pth"):
+        load(tmp_path, content)
+
+
+def test_failed_save_keeps_the_good_file_of_the_same_name(tmp_path, monkeypatch):
+    """A second model_final.pth that fails takes the first with it; last_checkpoint points to it."""
+    checkpointer = FileCheckpointer(Detector(), save_dir=str(tmp_path))
+    checkpointer.save("model_final")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        checkpointer.save("model_final")
+    assert (tmp_path / "model_final.pth").stat().st_size > 0

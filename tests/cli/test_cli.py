@@ -1,0 +1,150 @@
+"""The command wend and train_net.py's arguments, as a user types them."""
+
+import json
+import sys
+
+import pytest
+
+from wend import cli
+from wend.cli import train
+from wend.errors import InputError
+
+
+def test_doctor_names_versions_engines_and_the_fix(capsys):
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    import torch
+
+    assert f"torch                   {torch.__version__.split('+')[0]}" in said
+    assert "engine torchvision: ready" in said
+    assert "engine detectron2: " in said
+    assert "DETECTRON2_DATASETS is not set" in said
+
+
+def test_doctor_says_how_to_mend_a_missing_engine(capsys, monkeypatch):
+    for name in [
+        m for m in sys.modules if m.split(".")[0] == "detectron2" or m.startswith("wend.d2")
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "detectron2", None)
+    assert cli.main(["doctor"]) == 0
+    assert "engine detectron2: not here" in capsys.readouterr().out
+
+
+def test_toy_writes_a_set_and_says_how_noisy_it_is(tmp_path, capsys):
+    arguments = ["toy", str(tmp_path / "toy"), "--num-train", "8", "--num-test", "4"]
+    assert cli.main([*arguments, "--image-size", "48", "60"]) == 0
+    assert "train: 8 images" in capsys.readouterr().out
+    assert json.loads((tmp_path / "toy/toy.json").read_text())["config"]["image_size"] == [48, 60]
+    assert cli.main([*arguments, "--image-size", "48", "70"]) == 2  # another set is there
+    assert "error: " in capsys.readouterr().err
+
+
+def test_bad_toy_settings_end_in_a_message_not_a_traceback(tmp_path, capsys):
+    assert cli.main(["toy", str(tmp_path / "toy"), "--part", "1.5"]) == 2
+    assert "part" in capsys.readouterr().err
+    assert not (tmp_path / "toy").exists()
+
+
+def test_report_on_no_run_says_what_was_expected(tmp_path, capsys):
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert "OUTPUT_DIR of a training" in capsys.readouterr().err
+
+
+def test_engine_is_detectron2_where_it_is_and_torchvision_elsewhere(monkeypatch):
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: object())
+    assert train.choose_engine("auto") == "detectron2"
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
+    assert train.choose_engine("auto") == "torchvision"
+    assert train.choose_engine("torchvision") == "torchvision"
+    with pytest.raises(InputError, match=r"not installed.*--engine torchvision"):
+        train.choose_engine("detectron2")
+
+
+CONFIG = """
+MODEL:
+  META_ARCHITECTURE: BinaryFCOS
+  BACKBONE: {NAME: build_small_cnn_backbone, FREEZE_AT: 0}
+  RESNETS: {STRIDE_IN_1X1: False}
+INPUT: {FORMAT: RGB}
+DATASETS: {TRAIN: [toy_train_c2am], TEST: [toy_test]}
+SOLVER: {IMS_PER_BATCH: 8, WARMUP_ITERS: 1, LR_SCHEDULER_NAME: WarmupCosineLR}
+DATALOADER: {NUM_WORKERS: 0}
+WEND: {EPOCHS: 1, RESIZE: 64, CROP: 56, FCOS: {IN_FEATURES: [stage3]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["WEND.TAU1", "0.1"], "config entry WEND.TAU1 must be >= tau2, got tau1=0.1 < tau2=0.3"),
+        (["WEND.LOSS", "focal"], "config entry WEND.LOSS: expected one of"),
+        (["WEND.TAU3", "0.1"], "Non-existent key: WEND.TAU3"),
+        (["WEND.ETA"], "it must be a list of pairs"),
+        (["WEND.ETA", "one"], "WEND.ETA"),
+        (
+            ["DATASETS.TEST", "('toy_tset',)"],
+            "unknown data set 'toy_tset'. Did you mean 'toy_test'?",
+        ),
+        (["DATASETS.TRAIN", "('cub_train_c2am',)"], "Set DETECTRON2_DATASETS or --datasets-root"),
+        (["DATASETS.TRAIN", "()"], "config entry DATASETS.TRAIN: no image of an empty list"),
+        (
+            ["MODEL.WEIGHTS", "nowhere.pth"],
+            "config entry MODEL.WEIGHTS: there is no file nowhere.pth",
+        ),
+        (["WEND.CLASS_PREDICTIONS", "no.json"], "WEND.CLASS_PREDICTIONS: there is no file no.json"),
+        (
+            ["WEND.MAX_BOXES", "200"],
+            "WEND.MAX_BOXES: expected 1 .. TEST.DETECTIONS_PER_IMAGE (100)",
+        ),
+        (
+            ["SOLVER.WARMUP_ITERS", "500"],
+            "SOLVER.WARMUP_ITERS: expected fewer than the 3 iterations",
+        ),
+        (["SOLVER.MAX_ITER", "10"], "both set the length of the training; add WEND.EPOCHS 0"),
+    ],
+)
+def test_wrong_input_ends_before_anything_is_written(
+    extra, message, toy_root, tmp_path, capsys, monkeypatch
+):
+    config = tmp_path / "c.yaml"
+    config.write_text(CONFIG)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
+    arguments = ["--config-file", str(config), "--engine", "torchvision"]
+    status = train.main([*arguments, "OUTPUT_DIR", str(tmp_path / "out"), *extra])
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert message in said
+    assert status == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_eval_only_without_a_checkpoint_is_refused(toy_root, tmp_path, capsys):
+    config = tmp_path / "c.yaml"
+    config.write_text(CONFIG)
+    arguments = ["--config-file", str(config), "--engine", "torchvision", "--eval-only"]
+    assert train.main([*arguments, "--datasets-root", str(toy_root.parent)]) == 2
+    assert "--eval-only: config entry MODEL.WEIGHTS is empty" in capsys.readouterr().err
+
+
+def test_a_missing_config_file_is_named(capsys):
+    assert train.main(["--config-file", "no.yaml", "--engine", "torchvision"]) == 2
+    assert "--config-file: there is no file no.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [("evaluate", "--analysis"), ("compare", "--images"), ("classify", "--ten-crop")],
+)
+def test_each_verb_has_its_own_help(verb, option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--help"])
+    assert ended.value.code == 0
+    assert option in capsys.readouterr().out
+
+
+def test_classify_is_run_by_the_command(tmp_path, capsys):
+    arguments = ["--dataset", "toy_tset", "--output", str(tmp_path / "c.json")]
+    arguments += ["--model", "efficientnet-b7", "--weights", "no.pth"]
+    assert cli.main(["classify", *arguments, "--preprocessing", "c2am-685-600"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")

@@ -1,0 +1,278 @@
+"""wend pseudo-boxes: files that our readers take, counts, resuming, and refused input."""
+
+import argparse
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from localize_reference import slow_box, slow_projections
+from PIL import Image
+
+from wend.cli import pseudo_boxes as localize_command
+from wend.datasets.catalog import get_records
+from wend.errors import InputError
+from wend.formats.coco import load_coco
+from wend.formats.folder import load_folder
+from wend.localize import border_prior, ddt_run
+from wend.localize.partial import Partial
+from wend.pseudo_boxes import attach_pseudo_boxes, read_boxes, read_c2am
+
+
+@pytest.fixture
+def command(toy_root, tmp_path, monkeypatch):
+    """Runs ``wend pseudo-boxes`` on the toy test set (12 images, 6 classes), with changes."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
+
+    def call(*more, method="border", images=("--dataset", "toy_test")):
+        parser = argparse.ArgumentParser()
+        localize_command.add_arguments(parser)
+        arguments = ["--method", method, *images, "--output", str(tmp_path / "out")]
+        arguments += ["--num-workers", "0", *map(str, more)]
+        return localize_command.run(parser.parse_args(arguments))
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A torchvision ResNet-18 with random weights."""
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(models.resnet18().state_dict(), file)
+    return file
+
+
+@pytest.fixture
+def ddt(command, weights):
+    def call(*more, **options):
+        given = ("--backbone", "torchvision:resnet18", "--weights", weights, "--device", "cpu")
+        sizes = ("--input-size", 96, "--batch-size", 2, "--layer", "layer2")
+        return command(*given, *sizes, *more, method="ddt", **options)
+
+    return call
+
+
+def read_both(folder, records):
+    """Boxes of each record from C2AM's layout and from COCO's JSON, both in original pixels."""
+    attached, report = attach_pseudo_boxes(records, read_c2am(folder / "pseudo_boxes"))
+    assert (report.matched, report.missing, report.surplus) == (len(records), 0, 0)
+    coco = {r.image_id: r for r in load_coco(folder / "pseudo_boxes.json")}
+    first = np.array([r.pseudo_boxes[0] for r in attached])
+    second = np.array([coco[r.image_id].gt_boxes[0] for r in records])
+    assert [coco[r.image_id].key for r in records] == [r.key for r in records]
+    return first, second
+
+
+def expected_border(records):
+    found = border_prior.localize([r.file_name for r in records])
+    sizes = np.array([[r.width, r.height] * 2 for r in records])
+    return np.array([one.box for one in found]) * sizes
+
+
+@pytest.mark.parametrize("per_file", [512, 5])
+def test_both_files_hold_the_priors_boxes_in_our_readers(
+    command, tmp_path, monkeypatch, caplog, per_file
+):
+    monkeypatch.setattr("wend.localize.writers.BOXES_PER_FILE", per_file)
+    caplog.set_level(logging.INFO, "wend")
+    assert command("--split", "test") == 0
+    records = get_records("toy_test")
+    expected = expected_border(records)
+    for boxes in read_both(tmp_path / "out/test", records):
+        np.testing.assert_allclose(boxes, expected, atol=1e-9)
+    files = sorted(path.name for path in (tmp_path / "out/test/pseudo_boxes").iterdir())
+    assert files == [f"{i}_0_bbox.json" for i in range(-(-12 // per_file))]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["test"]
+    assert "12 images: 12 boxes, of which 0 are the whole image" in caplog.text
+    rows = json.loads((tmp_path / "out/test/pseudo_boxes.json").read_text())["annotations"]
+    assert all(0 < row["score"] <= 1 for row in rows)
+
+
+def test_the_share_of_right_boxes_is_what_our_metric_says(command, tmp_path, caplog):
+    from wend.evaluation.evaluation import pseudo_box_detections
+    from wend.evaluation.metrics import compute
+    from wend.evaluation.protocols import get_protocol
+
+    caplog.set_level(logging.INFO, "wend")
+    command("--split", "test")
+    folder = tmp_path / "out/test/pseudo_boxes"
+    records, _ = attach_pseudo_boxes(get_records("toy_test"), read_c2am(folder))
+    detections = pseudo_box_detections(records)
+    result = compute(records, detections, protocol=get_protocol("original"), max_boxes=1)
+    assert f"{result.metrics['gt_known_loc']:.1f} % of the 12 images with known" in caplog.text
+
+
+def test_a_finished_output_is_left_and_another_ones_is_refused(command, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "wend")
+    command()
+    file = tmp_path / "out/train/pseudo_boxes.json"
+    before = file.stat().st_mtime_ns
+    command()
+    assert "is there already, made with the same settings" in caplog.text
+    assert file.stat().st_mtime_ns == before
+    with pytest.raises(InputError, match=r"made with other settings \(config: .*name another"):
+        command("--side", 64)
+    file.write_text('{"images": []}')
+    with pytest.raises(InputError, match="is there already, not from wend pseudo-boxes"):
+        command()
+    file.unlink()
+    with pytest.raises(InputError, match=r"pseudo_boxes: is there already, and .* is not beside"):
+        command()
+
+
+def test_an_interrupted_border_run_goes_on_after_its_last_image(command, tmp_path, monkeypatch):
+    seen = []
+    find = border_prior.find_box
+
+    def counted(pixels, config):
+        seen.append(1)
+        if len(seen) == 6:
+            raise KeyboardInterrupt
+        return find(pixels, config)
+
+    monkeypatch.setattr(border_prior, "find_box", counted)
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    assert not (tmp_path / "out/train").exists()
+    lines = tmp_path / "out/train.partial/found.jsonl"
+    lines.write_bytes(lines.read_bytes()[:-7])  # the last line was cut off
+    command()
+    assert len(seen) == 6 + 12 - 4
+    assert not lines.parent.exists()
+    records = get_records("toy_test")
+    np.testing.assert_allclose(
+        read_both(tmp_path / "out/train", records)[0], expected_border(records), atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("options", [(), ("--keep-gib", 0), ("--group", "all", "--keep-gib", 0)])
+def test_ddt_is_bitwise_the_same_after_an_interruption(ddt, tmp_path, monkeypatch, options):
+    monkeypatch.setattr(ddt_run, "SAVE_EVERY", 1)
+    ddt(*options, "--split", "whole")
+    take = ddt_run._Run.take
+    for stop in (2, 4):
+        calls = []
+
+        def interrupted(run, group, maps, calls=calls, stop=stop):
+            calls.append(1)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            take(run, group, maps)
+
+        monkeypatch.setattr(ddt_run._Run, "take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ddt(*options, "--split", "parts")
+    monkeypatch.setattr(ddt_run._Run, "take", take)
+    ddt(*options, "--split", "parts")
+    whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+    read_both(tmp_path / "out/parts", get_records("toy_test"))
+
+
+def test_ddt_of_a_real_network_is_the_slow_ways(ddt, tmp_path, weights):
+    """Per class: torchvision's own layers, all descriptors at once, np.cov and eigh."""
+    from torchvision.models import resnet18
+    from torchvision.transforms import v2 as T
+
+    ddt()
+    network = resnet18()
+    network.load_state_dict(torch.load(weights))
+    network.eval()
+    steps = [T.Resize((96, 96)), T.PILToTensor(), T.ToDtype(torch.float32, scale=True)]
+    steps.append(T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    records = get_records("toy_test")
+    mine = dict(
+        zip([r.key for r in records], read_both(tmp_path / "out/train", records)[0], strict=True)
+    )
+    for class_id in range(6):
+        members = [r for r in records if r.class_id == class_id]
+        images = [T.Compose(steps)(Image.open(r.file_name).convert("RGB")) for r in members]
+        with torch.no_grad():
+            x = network.maxpool(network.relu(network.bn1(network.conv1(torch.stack(images)))))
+            maps = network.layer2(network.layer1(x)).double().numpy()
+        for record, value in zip(members, slow_projections(maps, "psol"), strict=True):
+            size = np.tile([record.width, record.height], 2)
+            np.testing.assert_allclose(mine[record.key], slow_box(value)[0] * size, atol=1e-6)
+
+
+def write_images(folder, *names):
+    rng = np.random.default_rng(0)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / name)
+
+
+def test_a_folder_of_images_without_classes_comes_back_by_both_readers(command, tmp_path):
+    write_images(tmp_path / "mine", "one.png", "a/b/two.png", "a/zwei ‘2’.png")
+    command("--num-workers", 2, images=("--images", str(tmp_path / "mine")))
+    records = load_folder(tmp_path / "mine", classes="none")
+    c2am = read_boxes({"source": "c2am", "path": str(tmp_path / "out/train/pseudo_boxes")})
+    coco = read_boxes({"source": "coco", "path": str(tmp_path / "out/train/pseudo_boxes.json")})
+    for boxes in (c2am, coco):
+        attached, report = attach_pseudo_boxes(records, boxes)
+        assert (report.matched, report.missing, report.surplus) == (3, 0, 0)
+        first = np.array([r.pseudo_boxes[0] for r in attached])
+        np.testing.assert_allclose(first, expected_border(records), atol=1e-9)
+
+
+def test_images_that_c2ams_files_cannot_tell_apart_have_a_coco_file_alone(
+    command, tmp_path, caplog
+):
+    write_images(tmp_path / "mine", "x/a/one.png", "y/a/one.png")
+    command(images=("--images", str(tmp_path / "mine")))
+    assert "which some of the 2 images share; use" in caplog.text
+    assert not (tmp_path / "out/train/pseudo_boxes").exists()
+    assert len(load_coco(tmp_path / "out/train/pseudo_boxes.json")) == 2
+    caplog.set_level(logging.INFO, "wend")
+    command(images=("--images", str(tmp_path / "mine")))
+    assert "made with the same settings" in caplog.text
+
+
+def test_unreadable_images_end_the_run_or_are_left_out_and_named(command, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "wend")
+    folder = tmp_path / "mine/birds"
+    write_images(folder, "a.jpg", "b.jpg")
+    (folder / "b.jpg").write_bytes((folder / "b.jpg").read_bytes()[:-900])
+    with pytest.raises(InputError, match=r"b\.jpg: cannot be read"):
+        command(images=("--images", str(tmp_path / "mine")))
+    command("--skip-unreadable", images=("--images", str(tmp_path / "mine")))
+    assert "1 boxes, of which 0 are the whole image because nothing was found; 1" in caplog.text
+    assert "left out: " in caplog.text
+    assert list(read_c2am(tmp_path / "out/train/pseudo_boxes").keys) == ["birds/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "message"),
+    [
+        ("border", ["--weights", "w.pth"], "uses no network; leave out --weights"),
+        ("border", ["--side", "8"], "--side: expected at least 16, got 8"),
+        ("border", ["--split", "../x"], "--split: expected a folder's name such as train"),
+        ("ddt", [], "needs --backbone and --weights, a local file"),
+        ("ddt", ["--backbone", "x", "--weights", "y", "--side", "32"], "--side is of --method bor"),
+        ("ddt", ["--backbone", "torchvision:vgg16", "--weights", "no.pth"], "there is no such fil"),
+        ("border", ["--num-workers", "-1"], "--num-workers: expected at least 0, got -1"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(command, method, more, message):
+    with pytest.raises(InputError, match=message):
+        command(*more, method=method)
+
+
+def test_changed_settings_start_an_interrupted_run_anew_and_say_so(tmp_path, caplog):
+    from wend.localize.boxes import FoundBox
+
+    first = Partial(tmp_path / "p", {"side": 128})
+    first.add({"a": FoundBox((0.0, 0.1, 0.5, 1.0), 0.25), "b": "cut off"})
+    first.save_group(name=np.array("x"))
+    again = Partial(tmp_path / "p", {"side": 128})
+    assert again.done == first.done
+    assert str(again.load_group()["name"]) == "x"
+    other = Partial(tmp_path / "p", {"side": 64})
+    assert (other.done, other.load_group()) == ({}, {})
+    assert "settings have changed (side: 128, now 64); starting anew" in caplog.text
+    (tmp_path / "p/found.jsonl").write_text('{"format": 3}\n[]\n')
+    assert Partial(tmp_path / "p", {"side": 64}).done == {}
+    assert "is no record of an interrupted run; starting anew" in caplog.text

@@ -1,0 +1,263 @@
+"""Ground truth, wsolevaluation's lists, detections: from files, and bad ones."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from reference import read_metadata
+
+from wend.datasets.ground_truth import load_source, records_sha256
+from wend.errors import InputError, MissingFileError
+from wend.evaluation.detections import load_detections, write_detections
+from wend.files import write_json
+from wend.formats.coco import load_coco, records_to_coco
+from wend.formats.wsoleval import load_wsoleval
+from wend.structures.records import Detections, ImageRecord
+
+RECORDS = [
+    ImageRecord(1, "c/a.jpg", 500, 400, class_id=3, gt_boxes=[[10, 5, 40, 45], [50, 0, 100, 50]]),
+    ImageRecord(7, "c/b.jpg", 600, 480, class_id=0, gt_boxes=[[0, 0, 600, 480]]),
+]
+BOXES = [Detections(1, [[1, 2, 300, 4.5], [3, 3, 9, 9]], [0.9, 0.5]), Detections(7, [], [])]
+
+
+def write_lists(folder, **changes):
+    lists = {
+        "image_ids": "v/a.jpg\nv/b,b.jpg\n",
+        "class_labels": "v/a.jpg,3\nv/b,b.jpg,0\n",
+        "image_sizes": "v/b,b.jpg,600,480\nv/a.jpg,500,400\n",
+        "localization": "v/a.jpg,1,2,3,4\nv/b,b.jpg,0,0,600,480\nv/a.jpg,5,6,7,8.5\n",
+    }
+    folder.mkdir()
+    for name, text in {**lists, **changes}.items():
+        (folder / f"{name}.txt").write_text(text)
+    return folder
+
+
+def test_wsolevaluation_lists_become_records(tmp_path):
+    a, b = load_wsoleval(write_lists(tmp_path / "m"))
+    assert (a.image_id, a.width, a.height, a.class_id) == ("v/a.jpg", 500, 400, 3)
+    assert a.gt_boxes.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8.5]]
+    assert (b.image_id, b.width, b.height, b.class_id) == ("v/b,b.jpg", 600, 480, 0)
+
+
+@pytest.mark.parametrize("data", ["CUB/test", "ILSVRC/test"])
+def test_the_real_lists_hold_what_a_second_reader_finds(shared, data):
+    folder = shared / "data/wsol_metadata" / data
+    expected = read_metadata(folder)
+    records = load_wsoleval(folder)
+    assert len(records) == len(expected)
+    for record, image in zip(records[::50], expected[::50], strict=True):
+        assert record.image_id == image["image_id"]
+        assert (record.width, record.height) == (image["width"], image["height"])
+        assert record.class_id == image["class_id"]
+        assert record.gt_boxes.tolist() == image["gt_boxes"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_ids": "v/a.jpg\nv/a.jpg\n"}, r"image_ids\.txt: several lines for 1 images \(v/a"),
+        ({"image_ids": ""}, r"image_ids\.txt: is empty"),
+        ({"image_sizes": "v/a.jpg,500,400\n"}, r"image_sizes\.txt: no line for 1 images \(v/b,b"),
+        ({"image_sizes": "v/a.jpg,500\n"}, r"image_sizes\.txt, line 1: expected '<image id>,<wid"),
+        ({"class_labels": "v/a.jpg,x\n"}, r"class_labels\.txt, line 1"),
+        ({"class_labels": "v/a.jpg,-1\nv/b,b.jpg,0\n"}, r"image v/a\.jpg: classes are numbered"),
+        ({"localization": "v/z.jpg,1,2,3,4\n"}, r"localization\.txt: 1 lines are of images that"),
+        ({"localization": "v/a.jpg,1,2,nan,4\n"}, r"localization\.txt, line 1"),
+        ({"localization": "v/a.jpg,9,2,3,4\n"}, r"image v/a\.jpg: box .* ends before it starts"),
+    ],
+)
+def test_wrong_lists_are_named(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        load_wsoleval(write_lists(tmp_path / "m", **changes))
+
+
+def test_truth_without_boxes_is_named_before_scoring(tmp_path):
+    source = load_source(str(write_lists(tmp_path / "m", localization="v/a.jpg,1,2,3,4\n")))
+    with pytest.raises(InputError, match=r"1 of 2 images have no true box \(v/b,b\.jpg\)"):
+        source.check_truth()
+
+
+def test_coco_truth_is_read_as_it_was_written(tmp_path):
+    write_json(tmp_path / "t.json", records_to_coco(RECORDS))
+    source = load_source(str(tmp_path / "t.json"))
+    assert records_sha256(source.records) == records_sha256(RECORDS)
+    assert source.hashes()["records"] != records_sha256(RECORDS[:1])
+
+
+def test_classes_of_a_coco_file_with_several_categories(tmp_path):
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 9, "height": 9} for i in (1, 2, 3)]
+    pairs = [(1, 30), (1, 30), (2, 10), (2, 30), (3, 10)]
+    annotations = [{"image_id": i, "category_id": c, "bbox": [0, 0, 1, 1]} for i, c in pairs]
+    content = {"images": images, "annotations": annotations}
+    write_json(tmp_path / "t.json", {**content, "categories": [{"id": 30}, {"id": 10}]})
+    # 10 and 30 are classes 0 and 1; image 2 has boxes of both, so none
+    assert [r.class_id for r in load_coco(tmp_path / "t.json")] == [1, None, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["images"][1].update(id=1), r"images\[1\]: the id stands there twice"),
+        (lambda c: c["images"][0].pop("width"), r"images\[0\]: expected file_name, width"),
+        (lambda c: c["annotations"][1].update(image_id=5), r"annotations\[1\]: its image_id is"),
+        (lambda c: c["annotations"][1].update(bbox=[0, 0, -1, 1]), r"annotations\[1\]: expected"),
+        (lambda c: c.pop("categories"), r"expected a COCO data set .* got something else"),
+    ],
+)
+def test_wrong_coco_truth_is_named(tmp_path, change, message):
+    content = records_to_coco(RECORDS)
+    change(content)
+    write_json(tmp_path / "t.json", content)
+    with pytest.raises(InputError, match=message):
+        load_coco(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize("name", ["no/such/place", "nothing.json"])
+def test_a_source_that_is_not_there_is_named(name):
+    with pytest.raises(MissingFileError, match="expected a COCO JSON, a wsolevaluation"):
+        load_source(name)
+
+
+def test_an_unknown_data_set_is_named_with_the_nearest():
+    with pytest.raises(InputError, match="Did you mean 'cub_test'"):
+        load_source("cub_tset")
+
+
+@pytest.mark.parametrize("suffix", ["json", "parquet"])
+def test_detections_come_back_as_they_were_written(tmp_path, suffix):
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    write_detections(tmp_path / f"d.{suffix}", BOXES)
+    detections, counts = load_detections(tmp_path / f"d.{suffix}", RECORDS)
+    for one, before in zip(detections, BOXES, strict=True):
+        assert one.image_id == before.image_id
+        np.testing.assert_array_equal(one.boxes, before.boxes)
+        np.testing.assert_array_equal(one.scores, before.scores)
+    assert (counts["rows"], counts["images_without_detections"]) == (2, 1)
+
+
+def test_csv_has_a_row_for_each_box(tmp_path):
+    write_detections(tmp_path / "d.csv", BOXES)
+    rows = (tmp_path / "d.csv").read_text().splitlines()
+    assert rows == [
+        "image_id,x0,y0,x1,y1,score",
+        "1,1.0,2.0,300.0,4.5,0.9",
+        "1,3.0,3.0,9.0,9.0,0.5",
+    ]
+
+
+def row(image_id=1, box=(1, 2, 300, 4), score=0.5):
+    return {"image_id": image_id, "category_id": 1, "bbox": [float(x) for x in box], "score": score}
+
+
+def load(tmp_path, rows, **more):
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    return load_detections(tmp_path / "d.json", RECORDS, **more)
+
+
+def test_the_fast_and_the_slow_reader_agree(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    from wend.evaluation import coco_fast, coco_results
+
+    rng = np.random.default_rng(0)
+    rows = [row(int(rng.choice([1, 7])), rng.random(4) * 100, rng.random()) for _ in range(300)]
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    monkeypatch.setattr(coco_fast, "BLOCK_BYTES", 1000)  # many blocks, cut at any byte
+    fast = coco_fast.read_results_fast(tmp_path / "d.json", 1)
+    slow = coco_results._read_row_by_row(tmp_path / "d.json")
+    assert [fast.ids[c] for c in fast.codes] == [slow.ids[c] for c in slow.codes]
+    np.testing.assert_array_equal(fast.boxes, slow.boxes)
+    np.testing.assert_array_equal(fast.scores, slow.scores)
+
+
+def test_boxes_outside_are_counted_clipped_or_refused(tmp_path, caplog):
+    rows = [row(box=(490, 0, 20, 30)), row(7)]  # ends at 510 in an image 500 wide
+    detections, counts = load(tmp_path, rows)
+    assert counts["boxes_outside"] == 1
+    assert detections[0].boxes.tolist() == [[490, 0, 510, 30]]
+    assert "d.json, entry 0 (image 1): box" in caplog.text
+    detections, counts = load(tmp_path, rows, outside="clip")
+    assert (counts["boxes_outside"], counts["outside"]) == (1, "clip")
+    assert detections[0].boxes.tolist() == [[490, 0, 500, 30]]
+    with pytest.raises(InputError, match=r"entry 0 \(image 1\): box .* reaches out of its image"):
+        load(tmp_path, rows, outside="error")
+
+
+def test_images_without_rows_are_misses_and_said(tmp_path, caplog):
+    detections, counts = load(tmp_path, [])
+    assert [len(d.boxes) for d in detections] == [0, 0]
+    assert counts["images_without_detections"] == 2
+    assert "2 of 2 images have no detection (1, 7); each is scored as a miss" in caplog.text
+
+
+def test_copies_are_counted_and_a_file_written_twice_is_refused(tmp_path, caplog):
+    rows = [row(), row(score=0.4), row(), row(7)]
+    _, counts = load(tmp_path, rows)
+    assert counts["duplicate_rows"] == 1
+    assert "1 of 4 rows repeat" in caplog.text
+    with pytest.raises(InputError, match=r"d\.json: 4 of 8 rows repeat .* written or joined twice"):
+        load(tmp_path, [row(), row(score=0.4), row(7), row(7, score=0.1)] * 2)
+
+
+@pytest.mark.parametrize(("scale", "said"), [(224, "224 crop"), (1, "fractions of the image")])
+def test_boxes_of_another_frame_are_a_warning_with_its_cause(tmp_path, caplog, scale, said):
+    load(
+        tmp_path,
+        [row(box=np.array([0, 0, 1, 1]) * scale), row(7, np.array([0, 0, 0.5, 1]) * scale)],
+    )
+    assert f"look like {'pixels of a ' if scale > 1 else ''}{said}" in caplog.text
+
+
+def test_boxes_of_original_pixels_are_no_warning(tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    load(tmp_path, [row(), row(7)])
+    assert caplog.text == ""
+
+
+def test_an_id_that_is_a_file_name_is_explained(tmp_path):
+    with pytest.raises(InputError, match=r"image_id 'c/b\.jpg' .* has the id 7"):
+        load(tmp_path, [row(), row("c/b.jpg")])
+
+
+def test_a_missing_score_is_named(tmp_path):
+    rows = [row(), row(7)]
+    del rows[1]["score"]
+    with pytest.raises(InputError, match=r"d\.json, entry 1: has no score"):
+        load(tmp_path, rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score": None}, r"d\.parquet: has no column score"),
+        ({"score": [0.5, None]}, r"d\.parquet, row 1: column score is empty"),
+        ({"x0": [0.0, float("nan")]}, r"row 1 \(image 7\): box \[nan, .* not four finite"),
+        ({"x1": [5.0, -5.0]}, r"row 1 \(image 7\): box .* ends before it starts"),
+        ({"image_id": [1, 8]}, r"row 1: image_id 8 is not in the data set"),
+        ({"image_id": ["1", "7"]}, r"row 0: image_id '1' is not in .* has the id 1"),
+        ({"score": ["a", "b"]}, r"column score is of type string"),
+        ({"width": [500, 99], "height": [400, 99]}, r"row 1 \(image 7\): is of an image of \[99"),
+    ],
+)
+def test_wrong_parquet_is_named(tmp_path, change, message):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    columns = {"image_id": [1, 7], **{c: [0.0, 1.0] for c in ("x0", "y0")}}
+    columns |= {"x1": [300.0, 9.0], "y1": [9.0, 9.0], "score": [0.5, 0.6], **change}
+    table = pa.table({name: column for name, column in columns.items() if column is not None})
+    pq.write_table(table, tmp_path / "d.parquet")
+    with pytest.raises(InputError, match=message):
+        load_detections(tmp_path / "d.parquet", RECORDS)
+
+
+def test_cut_parquet_and_other_endings_are_named(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(InputError, match="not a whole Parquet file"):
+        load_detections(tmp_path / "d.parquet", RECORDS)
+    with pytest.raises(InputError, match="expected detections as COCO results"):
+        load_detections(tmp_path / "d.txt", RECORDS)

@@ -1,0 +1,155 @@
+"""wend.formats.coco: pycocotools reads what we write, and rows that are not ours are named."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from wend.errors import InputError, MissingFileError
+from wend.evaluation.coco_results import detections_to_coco, read_detections
+from wend.files import write_json
+from wend.formats.coco import records_to_coco
+from wend.structures.records import Detections, ImageRecord
+
+RECORDS = [
+    ImageRecord(11, "/a.jpg", 100, 50, key="c/a.jpg", gt_boxes=[[10, 5, 40, 45], [50, 0, 100, 50]]),
+    ImageRecord(12, "/b.jpg", 64, 80, key="c/b.jpg"),  # truth unknown
+    ImageRecord(5, "/c.jpg", 30, 30, key="d/c.jpg", gt_boxes=[[0.5, 1.25, 20.5, 9.25]]),
+]
+ROW = {"image_id": 11, "category_id": 1, "bbox": [10, 5, 30, 40], "score": 0.5}
+
+
+@pytest.fixture
+def truth(tmp_path):
+    write_json(tmp_path / "truth.json", records_to_coco(RECORDS))
+    return COCO(str(tmp_path / "truth.json"))
+
+
+def read(tmp_path, content):
+    file = tmp_path / "detections.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return read_detections(file, RECORDS)
+
+
+def test_pycocotools_reads_the_truth(truth):
+    assert sorted(truth.getImgIds()) == [5, 11, 12]
+    assert truth.imgs[11] == {"id": 11, "file_name": "c/a.jpg", "width": 100, "height": 50}
+    assert [c["name"] for c in truth.loadCats(truth.getCatIds())] == ["foreground"]
+    first, second = truth.loadAnns(truth.getAnnIds(imgIds=[11]))
+    assert first["bbox"] == [10, 5, 30, 40]  # 40 - 10 = 30 wide, 45 - 5 = 40 high
+    assert first["area"] == 1200
+    assert second["bbox"] == [50, 0, 50, 50]
+    assert truth.getAnnIds(imgIds=[12]) == []
+    assert len(set(truth.getAnnIds())) == 3
+    assert min(truth.getAnnIds()) > 0  # COCOeval takes an annotation numbered 0 for "no match"
+
+
+def test_pycocotools_scores_the_truth_as_detections_with_average_precision_1(truth, tmp_path):
+    perfect = [Detections(r.image_id, r.gt_boxes, [0.9] * len(r.gt_boxes)) for r in RECORDS]
+    write_json(tmp_path / "results.json", detections_to_coco(perfect))
+    evaluation = COCOeval(truth, truth.loadRes(str(tmp_path / "results.json")), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1.0)
+
+
+def test_detections_are_rows_of_category_1_with_width_and_height():
+    rows = detections_to_coco([Detections(11, [[1, 2, 4, 8], [0, 0, 5, 5]], [0.25, 0.75])])
+    # best first: scores 0.75, 0.25
+    assert rows == [
+        {"image_id": 11, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.75},
+        {"image_id": 11, "category_id": 1, "bbox": [1, 2, 3, 6], "score": 0.25},
+    ]
+    assert detections_to_coco([Detections(12, [], [])]) == []
+
+
+def test_detections_written_and_read_again_are_the_same(tmp_path):
+    # quarters: x + (x1 - x) is exact in binary
+    written = [
+        Detections(11, [[0.25, 1.5, 10.75, 20], [3, 4, 5, 6]], [0.9, 0.1]),
+        Detections(12, [], []),
+        Detections(5, [[1, 1, 2, 2]], [1 / 3]),
+    ]
+    for before, after in zip(written, read(tmp_path, detections_to_coco(written)), strict=True):
+        assert after.image_id == before.image_id
+        np.testing.assert_array_equal(after.boxes, before.boxes)
+        np.testing.assert_array_equal(after.scores, before.scores)
+
+
+def test_detections_are_in_the_order_of_the_records_and_best_first(tmp_path):
+    rows = [
+        {**ROW, "image_id": 5, "score": 0.2, "bbox": [1, 1, 1, 1]},
+        {**ROW, "image_id": 11},
+        {**ROW, "image_id": 5, "score": 0.8, "bbox": [2, 2, 2, 2]},
+    ]
+    a, b, c = read(tmp_path, rows)
+    assert (a.image_id, b.image_id, c.image_id) == (11, 12, 5)
+    assert b.boxes.shape == (0, 4)
+    assert c.boxes.tolist() == [[2, 2, 4, 4], [1, 1, 2, 2]]
+    assert c.scores.tolist() == [0.8, 0.2]
+
+
+def test_no_rows_are_no_boxes_for_every_image(tmp_path):
+    assert [len(d.boxes) for d in read(tmp_path, [])] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bbox": [0, 0, 1]},
+        {"bbox": [0, 0, 1, 1, 1]},
+        {"bbox": [0, 0, 1, float("nan")]},
+        {"bbox": [0, 0, float("inf"), 1]},
+        {"bbox": [0, 0, "1", 1]},
+        {"bbox": [0, 0, True, 1]},
+        {"bbox": [0, 0, None, 1]},
+        {"bbox": None},
+        {"bbox": {"x": 1}},
+        {"bbox": [5, 5, -1, 1]},
+        {"bbox": [5, 5, 1, -1]},
+        {"score": None},
+        {"score": "0.5"},
+        {"score": True},
+        {"score": float("nan")},
+        {"score": float("inf")},
+    ],
+    ids=str,
+)
+def test_row_that_is_no_coco_result_is_named_with_its_number(tmp_path, change):
+    message = r"detections\.json, entry 1: expected one of a list of .*\"bbox\".* got \{'image_id'"
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, [ROW, {**ROW, **change}])
+
+
+@pytest.mark.parametrize("row", [3, None, "x", [1, 2], {}])
+def test_row_that_is_no_object_is_named_with_its_number_and_value(tmp_path, row):
+    message = rf"detections\.json, entry 1: .* got {re.escape(repr(row))}"
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, [ROW, row])
+
+
+@pytest.mark.parametrize("image_id", [99, "11", None, 11.5])
+def test_row_of_an_image_that_the_data_set_lacks_is_named(tmp_path, image_id):
+    message = f"detections.json, entry 1: image_id {image_id!r} is not in the data set"
+    with pytest.raises(InputError, match=re.escape(message)):
+        read(tmp_path, [ROW, {**ROW, "image_id": image_id}])
+
+
+@pytest.mark.parametrize(("content", "kind"), [("{}", "dict"), ("3", "int"), ("null", "NoneType")])
+def test_file_that_is_no_list_is_named(tmp_path, content, kind):
+    with pytest.raises(InputError, match=rf"detections\.json: expected a list of .*, got {kind}"):
+        read(tmp_path, content)
+
+
+def test_cut_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"detections\.json: not a whole JSON value"):
+        read(tmp_path, json.dumps([ROW])[:-5])
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r"nothing\.json: there is no such file"):
+        read_detections(tmp_path / "nothing.json", RECORDS)

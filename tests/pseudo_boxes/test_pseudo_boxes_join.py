@@ -1,0 +1,306 @@
+"""The join: which image a path means, what is counted, what is refused; and the quick C2AM path."""
+
+import json
+import re
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wend.errors import InputError
+from wend.evaluation.evaluation import pseudo_box_detections
+from wend.evaluation.metrics import compute
+from wend.evaluation.protocols import get_protocol
+from wend.formats.cub import load_cub
+from wend.pseudo_boxes import (
+    KINDS,
+    PseudoBoxes,
+    attach_pseudo_boxes,
+    join_boxes,
+    read_boxes,
+    read_c2am,
+)
+from wend.pseudo_boxes.sources import fractions
+from wend.structures.records import ImageRecord
+
+NFC, NFD = (unicodedata.normalize(form, "é/ü.jpg") for form in ("NFC", "NFD"))
+
+
+def joined(boxes: dict, keys: list[str], frame: str = "pixel", **options):
+    sizes = np.full((len(keys), 2), (100, 50))
+    return join_boxes(keys, sizes, PseudoBoxes.from_dict(boxes, frame, source="s"), **options)
+
+
+def matched(paths: list[str], keys: list[str]) -> list[int]:
+    """Number of boxes of each key if each path has one."""
+    found = joined({path: [i, 0, i + 10, 10] for i, path in enumerate(paths)}, keys)
+    return np.diff(found.offsets).tolist()
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("/data/x/train/c/a.jpg", "c/a.jpg"),
+        (r"D:\train\c\a.jpg", "c/a.jpg"),
+        ('../images/c/a b\'s "1".jpg', 'c/a b\'s "1".jpg'),
+        ("/any/" + NFD, NFC),
+        ("/any/" + NFC, NFD),
+        ("c/a.jpg", "a.jpg"),  # a folder of images without classes
+        ("/x/p/q/r.jpg", "p/q/r.jpg"),
+        ("q/r.jpg", "p/q/r.jpg"),  # C2AM's two parts, a deeper folder
+        ("c/a..b.jpg", "c/a..b.jpg"),
+    ],
+)
+def test_a_path_finds_its_image_whatever_root_either_has(path, key):
+    assert matched([path], [key, "other/x.jpg"]) == [1, 0]
+
+
+def test_only_whole_parts_match():
+    assert matched(["cc/a.jpg", "d/a.jpg", "x/c/b.jpg"], ["c/a.jpg", "c/b.jpg"]) == [0, 1]
+
+
+def test_path_that_is_the_end_of_two_keys_is_an_error():
+    with pytest.raises(InputError, match=r"1 of its paths are the end of several .*\(q/r\.jpg\)"):
+        joined({"q/r.jpg": [0, 0, 9, 9], "z": [0, 0, 9, 9]}, ["p/q/r.jpg", "o/q/r.jpg"])
+
+
+def test_paths_of_two_roots_that_mean_one_image_are_duplicates():
+    boxes = {"/a/c/1": [0, 0, 9, 9], "/b/c/1": [0, 0, 9, 9], "/a/c/2": [0, 0, 9, 9]}
+    found = joined({**boxes, "/b/c/2": [0, 0, 8, 8], "/b/c/3": []}, ["c/1", "c/2"])
+    assert found.boxes.tolist() == [[0, 0, 9, 9], [0, 0, 8, 8]]
+    assert (found.report.repeated, found.report.conflicting) == (1, 1)
+
+
+@pytest.mark.parametrize("path", ["", "/", "..", "a/../b", "a\0b", "\ud800/a.jpg"])
+def test_path_that_can_leave_the_root_or_is_none_is_refused(path):
+    with pytest.raises(InputError, match=r"s: image .*: expected an image's path"):
+        PseudoBoxes.from_dict({path: [0, 0, 9, 9]}, "pixel", source="s")
+
+
+BOXES = {
+    "c/ok": [10, 10, 20, 20],
+    "c/out": [-10, 10, 20, 60],  # leaves 100x50: clipped to 0, 10, 20, 50
+    "c/gone": [100, 0, 120, 50],  # beside it
+    "c/whole": [0, 0, 100, 49.5],  # 99 %
+    "c/nearly": [0, 0, 100, 49.4],
+    "c/empty": [5, 5, 5, 9],
+    "c/two": [[1, 1, 5, 5], [1, 1, 5, 5], [2, 2, 9, 9]],
+    "x/ILSVRC2012_val_00000001.JPEG": [0, 0, 9, 9],
+    "x/no_image": [0, 0, 9, 9],
+}
+IMAGES = ["c/ok", "c/out", "c/gone", "c/whole", "c/nearly", "c/empty", "c/two", "c/none"]
+
+
+def test_every_kind_is_counted_with_its_first_keys(caplog):
+    caplog.set_level("INFO", logger="wend")
+    found = joined(BOXES, IMAGES, allow_contamination=True)
+    report = found.report
+    expected = {
+        "missing": (3, ("c/gone", "c/empty", "c/none")),
+        "surplus": (2, ("x/ILSVRC2012_val_00000001.JPEG", "x/no_image")),
+        "contaminated": (1, ("x/ILSVRC2012_val_00000001.JPEG",)),
+        "repeated": (1, ("c/two",)),
+        "conflicting": (0, ()),
+        "zero_area": (1, ("c/empty",)),
+        "outside": (1, ("c/out",)),
+        "vanished": (1, ("c/gone",)),
+        "whole_image": (1, ("c/whole",)),
+        "other_shape": (0, ()),
+    }
+    assert {k: (c.number, c.examples) for k, c in report.counts.items()} == expected
+    assert report.per_image == {0: 3, 1: 4, 2: 1}
+    assert found.offsets.tolist() == [0, 1, 2, 2, 3, 4, 4, 6, 6]
+    assert found.boxes[1].tolist() == [0, 10, 20, 50]
+    assert found.boxes[4:].tolist() == [[1, 1, 5, 5], [2, 2, 9, 9]]
+    for kind in ("missing", "outside", "whole_image"):
+        assert re.search(re.escape(KINDS[kind]) + rf" +{report.number(kind)} ", caplog.text)
+    assert "number: images = 0: 3, 1: 4, 2: 1" in caplog.text
+    assert report.to_dict()["counts"]["vanished"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        ("missing", "c/gone, c/empty, c/none"),
+        ("surplus", "x/ILSVRC2012"),
+        ("repeated", "c/two"),
+        ("zero_area", "c/empty"),
+        ("outside", "c/out"),
+        ("vanished", "c/gone"),
+        ("whole_image", "c/whole"),
+    ],
+)
+def test_strict_turns_each_kind_into_an_error_that_names_the_first(kind, first):
+    with pytest.raises(InputError, match=rf"s: strict: \d {re.escape(KINDS[kind])} \({first}"):
+        joined(BOXES, IMAGES, strict=[kind], allow_contamination=True)
+    joined(BOXES, IMAGES, strict=["conflicting"], allow_contamination=True)
+
+
+def test_strict_names_all_kinds_together_and_unknown_ones():
+    with pytest.raises(InputError) as error:
+        joined(BOXES, IMAGES, strict=True, allow_contamination=True)
+    assert str(error.value).count(";") == 6  # between the seven kinds
+    with pytest.raises(
+        InputError, match="strict: unknown mising; expected true or some of missing"
+    ):
+        joined(BOXES, IMAGES, strict=["mising"], allow_contamination=True)
+
+
+def test_validation_images_are_an_error_unless_allowed_or_the_data_set_is_theirs():
+    with pytest.raises(
+        InputError, match=r"s: 1 of its images are ImageNet validation images \(x/IL"
+    ):
+        joined(BOXES, IMAGES)
+    key = "n01/ILSVRC2012_val_00000001.JPEG"
+    assert joined({key: [0, 0, 9, 9]}, [key]).report.number("contaminated") == 0
+    stem = "n01/my_ILSVRC2012_val_1.JPEG"  # not at the start of the name
+    assert joined({stem: [0, 0, 9, 9]}, [stem, "n01/b"]).report.number("contaminated") == 0
+
+
+def test_the_spec_of_a_source_decides_unless_the_call_does(tmp_path, write_c2am):
+    folder = write_c2am(tmp_path, {"c/a": [0, 0, 1, 1], "x/ILSVRC2012_val_1": [0, 0, 1, 1]})
+    records = [ImageRecord(1, "c/a", 10, 10)]
+    spec = {"source": "c2am", "path": folder, "allow_contamination": True}
+    attach_pseudo_boxes(records, read_boxes(spec))
+    with pytest.raises(InputError, match="validation images"):
+        attach_pseudo_boxes(records, read_boxes(spec), allow_contamination=False)
+    with pytest.raises(InputError, match=r"strict: .*whole image"):
+        attach_pseudo_boxes(records, read_boxes({**spec, "strict": ["whole_image"]}))
+
+
+def test_scores_and_boxes_of_shuffled_images_stay_together():
+    rng = np.random.default_rng(0)
+    keys = [f"c/{i}" for i in range(50)]
+    boxes = {k: rng.uniform(1, 20, (rng.integers(1, 4), 2)).repeat(2, 1) for k in keys}
+    boxes = {k: np.concatenate([b[:, ::2] * 0, b[:, ::2] + 2], 1) for k, b in boxes.items()}
+    scores = {k: b[:, 2] for k, b in boxes.items()}  # so that the score is the box's x1
+    order = rng.permutation(keys).tolist()
+    source = PseudoBoxes.from_dict({k: boxes[k] for k in order}, "pixel", scores=scores)
+    found = join_boxes(keys, np.full((50, 2), 100), source)
+    np.testing.assert_array_equal(found.boxes[:, 2], found.scores)
+    for i, key in enumerate(keys):
+        own = found.boxes[found.offsets[i] : found.offsets[i + 1], 2]
+        np.testing.assert_array_equal(own, np.sort(boxes[key][:, 2])[::-1])
+
+
+def test_from_dict_names_what_is_wrong():
+    for boxes, frame, said in (
+        ({"c/a": [0, 0, 1]}, "pixel", "s: image 'c/a': expected boxes of shape (N, 4)"),
+        (
+            {"c/a": ["a", 0, 1, 1]},
+            "pixel",
+            "s: image 'c/a': expected boxes as rows of four numbers",
+        ),
+        ({"c/a": [0, 0, 10, 10]}, "pixels", "frame must be one of ('fraction', 'pixel')"),
+        ({"c/a": [0, 0, 10, 10]}, "fraction", "c/a: box [0.0, 0.0, 10.0, 10.0] is far outside"),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)):
+            PseudoBoxes.from_dict(boxes, frame, source="s")
+    with pytest.raises(InputError, match="1 boxes but 2 scores"):
+        PseudoBoxes.from_dict({"a": [0, 0, 9, 9]}, "pixel", scores={"a": [1, 2]})
+
+
+# ---- C2AM: the quick way and the exact one ----
+
+NAMES = st.text('ab./\\"é\u0301 {[:,', min_size=1, max_size=6)
+ODD = st.sampled_from([0, 1, True, False, None, "1", 0.0, 1.0, -0.5, 2, 1e400])
+VALUES = st.one_of(
+    st.tuples(st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0, 0.5)).map(list),
+    st.lists(ODD | st.floats(0, 1), min_size=3, max_size=5),
+)
+PAIRS = st.lists(st.tuples(NAMES.map(lambda s: f"r/train/c/{s}"), VALUES), max_size=6)
+
+
+def outcome(read):
+    try:
+        found = read()
+    except InputError as error:
+        return str(error)
+    counts = {kind: (c.number, c.examples) for kind, c in found.counts.items()}
+    return list(found.keys), found.boxes.tolist(), found.offsets.tolist(), counts
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(PAIRS, min_size=1, max_size=3))
+def test_the_quick_way_finds_what_the_exact_one_finds(tmp_path_factory, files):
+    """Keys twice, quotes, dots, Unicode, true, null, huge numbers: same boxes or same error."""
+    folder = tmp_path_factory.mktemp("c2am")
+    for number, pairs in enumerate(files):
+        body = ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in pairs)
+        (folder / f"{number}_0_bbox.json").write_text(f"{{{body}}}")
+    quick = outcome(lambda: read_c2am(folder))
+    plain = fractions._read_plain
+    try:
+        fractions._read_plain = lambda files: None
+        assert outcome(lambda: read_c2am(folder)) == quick
+    finally:
+        fractions._read_plain = plain
+
+
+def test_plain_files_are_not_read_twice(tmp_path, write_c2am, monkeypatch):
+    def exact(file):
+        raise AssertionError("the slow reader was asked")
+
+    monkeypatch.setattr(fractions, "_read_exact", exact)
+    boxes = {f"/d 1/train/c/é{i}.jpg": [0, 0, 1, 0.5] for i in range(3)} | {
+        "c/x": [0, 1 / 30, 1, 0.5]
+    }
+    assert len(read_c2am(write_c2am(tmp_path, boxes, {}, {"c/a": [1 / 30, 1 / 30, 0, 0]}))) == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"c/a": [0, 0, 1, 1], "c/a": [0, 0, 0.5, 1]}',
+        '{"c/a": [0, 0, 1, 1], "c/\\u0061": [0, 0, 0.5, 1]}',
+        '{"c/a": 3, "c/a": [0, 0, 0.5, 1], "c/b": [0, 0, 1, 1]}',
+        '{"c/a": [0, 0, true, 1]}',
+        '{"c/a": [0, 0, false, 1]}',
+        '{"c/a": [0, 0, "1", 1]}',
+    ],
+)
+def test_what_orjson_would_hide_goes_to_the_exact_reader(tmp_path, text):
+    file = tmp_path / "0_0_bbox.json"
+    file.write_text(text)
+    assert fractions._read_plain([str(file)]) is None
+
+
+def test_boxes_of_cub10_hit_as_often_as_published(shared):
+    """shared/README.md: 76.4 % of all 543 have IoU > 0.5; the whole image as a box 24.1 %."""
+    hits, whole, images = 0.0, 0.0, 0
+    for split in ("train", "test"):
+        records = load_cub(shared / "data/cub10/CUB_200_2011", split)
+        spec = {"source": "c2am", "path": f"c2am_boxes/{split}/pseudo_boxes", "strict": True}
+        boxes = read_boxes(spec, root=shared / "data/cub10")
+        attached, report = attach_pseudo_boxes(records, boxes)
+        assert report.matched == len(records)
+        everything = PseudoBoxes.from_dict({r.key: [0, 0, 1, 1] for r in records}, "fraction")
+        filled, report = attach_pseudo_boxes(records, everything)
+        assert report.number("whole_image") == len(records)
+        protocol = get_protocol("original")
+        share = [
+            compute(one, pseudo_box_detections(one), protocol=protocol, max_boxes=1).metrics[
+                "gt_known_loc"
+            ]
+            for one in (attached, filled)
+        ]
+        hits, whole = hits + share[0] * len(records), whole + share[1] * len(records)
+        images += len(records)
+    assert images == 543
+    assert round(hits / images, 1) == 76.4
+    assert round(whole / images, 1) == 24.1
+
+
+def test_wsolevaluation_lists_hit_themselves(shared):
+    """Its own truth as a box source: every image of CUB's test split is matched and exact."""
+    from wend.formats.wsoleval import load_wsoleval
+
+    folder = shared / "data/wsol_metadata/CUB/test"
+    records = load_wsoleval(folder)
+    boxes = read_boxes({"source": "localization", "path": folder})
+    attached, report = attach_pseudo_boxes(records, boxes)
+    assert (len(records), report.matched, report.surplus) == (5794, 5794, 0)
+    same = [np.array_equal(r.pseudo_boxes, r.gt_boxes) for r in attached]
+    assert len(same) - sum(same) == report.number("outside")

@@ -1,0 +1,1 @@
+"""Class predictions: classifiers, their preprocessing, files of predictions and imports."""

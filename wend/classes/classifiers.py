@@ -1,0 +1,297 @@
+"""Classifiers from local weight files, and how an image becomes their input.
+
+Nothing is downloaded: a model is built without weights, its number of classes is that of the file's
+last layer, and a file that does not fit is an error that says what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from wend.classes.preprocessing import C2AM, CANONICAL, Preprocessing, c2am
+from wend.errors import InputError, MissingFileError, some
+from wend.images.reading import read_image
+from wend.modeling.weights import COUNTER
+from wend.structures.records import ImageRecord
+
+_INSTALL = "pip install 'wend[classifier]'"
+
+
+@dataclass
+class Classifier:
+    """A model with its weights, ready to predict.
+
+    Attributes:
+        model: images (N, 3, H, W) -> logits (N, num_classes), in evaluation mode.
+        preprocessing: makes its input.
+        num_classes: the weight file's.
+        versions: of the packages that built it.
+    """
+
+    model: nn.Module
+    preprocessing: Preprocessing
+    num_classes: int
+    versions: dict[str, str]
+
+
+def sha256(path: str | Path) -> str:
+    """The file's SHA-256 as hexadecimal digits."""
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: there is no such file; expected a classifier's weights")
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _load_file(path: Path) -> object:
+    if path.suffix == ".safetensors":
+        try:
+            from safetensors.torch import load_file
+        except ImportError as error:
+            raise InputError(f"{path}: needs the package safetensors: {_INSTALL}") from error
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """A checkpoint's names and weights, without ``module.``; bare or in ``state_dict``, ``model``.
+
+    Raises:
+        MissingFileError, InputError: not there, unreadable, or no such content.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: there is no such file; expected a classifier's weights")
+    try:
+        content = _load_file(path)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{path}: cannot be read as a weight file ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}); expected a PyTorch file of "
+            f"weights alone. Where it holds other Python objects, save its weights again: "
+            f"torch.save(checkpoint['state_dict'], FILE)"
+        ) from error
+    while isinstance(content, Mapping) and content.keys() & {"state_dict", "model"}:
+        content = content["state_dict" if "state_dict" in content else "model"]
+    if not isinstance(content, Mapping) or not content:
+        raise InputError(f"{path}: expected names and weights, found {type(content).__name__}")
+    wrong = [name for name, value in content.items() if not isinstance(value, Tensor)]
+    if wrong:
+        raise InputError(f"{path}: expected names and weights; {some(wrong)} are no weights")
+    return {re.sub(r"^module\.", "", str(name)): value for name, value in content.items()}
+
+
+def _count_classes(path: str | Path, weights: Mapping[str, Tensor], layer: str, model: str) -> int:
+    weight = weights.get(f"{layer}.weight")
+    if weight is None:
+        raise InputError(
+            f"{path}: not a checkpoint of {model}: its classifier {layer}.weight is missing; found "
+            f"{some(weights)}"
+        )
+    return weight.shape[0]
+
+
+def _load(path: str | Path, name: str, model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load the weights; InputError unless they are the model's, all and only."""
+    wanted = {k: v for k, v in model.state_dict().items() if not k.endswith(COUNTER)}
+    given = {k: v for k, v in weights.items() if not k.endswith(COUNTER)}
+    shapes = [
+        f"{k} {tuple(given[k].shape)}, not {tuple(v.shape)}"
+        for k, v in wanted.items()
+        if k in given and given[k].shape != v.shape
+    ]
+    differences = "; ".join(
+        f"{len(items)} {what} ({some(items)})"
+        for what, items in (
+            ("missing in the file", [k for k in wanted if k not in given]),
+            ("not in the model", [k for k in given if k not in wanted]),
+            ("of another shape", shapes),
+        )
+        if items
+    )
+    if differences:
+        raise InputError(f"{path}: not a checkpoint of {name}: {differences}")
+    model.load_state_dict(given, strict=False)
+
+
+def _efficientnet(
+    name: str, weights_path: str | Path, preprocessing: str, resize: int | None, crop: int | None
+) -> Classifier:
+    try:
+        from efficientnet_pytorch import VALID_MODELS, EfficientNet
+    except ImportError as error:
+        raise InputError(f"--model {name}: needs efficientnet_pytorch: {_INSTALL}") from error
+    if name not in VALID_MODELS:
+        raise InputError(f"--model {name}: expected one of {', '.join(VALID_MODELS)}")
+    if preprocessing == C2AM:
+        pixels = c2am(resize, crop)
+    else:  # 32 pixels more than the crop, as the TensorFlow original: 600 / 0.949 = 632
+        side = crop or EfficientNet.get_image_size(name)
+        pixels = Preprocessing(CANONICAL, resize or side + 32, side, True, "bicubic")
+    weights = read_weights(weights_path)
+    num_classes = _count_classes(weights_path, weights, "_fc", name)
+    model = EfficientNet.from_name(name, num_classes=num_classes, image_size=pixels.crop)
+    _load(weights_path, name, model, weights)
+    package = "efficientnet_pytorch"
+    return Classifier(model.eval(), pixels, num_classes, {package: version(package)})
+
+
+def _timm_preprocessing(
+    name: str, config: dict[str, Any], resize: int | None, crop: int | None
+) -> Preprocessing:
+    _, height, width = config["input_size"]
+    if height != width or config["crop_mode"] not in ("center", "squash"):
+        raise InputError(
+            f"--model timm:{name}: its preprocessing (input {config['input_size']}, crop mode "
+            f"{config['crop_mode']}) is not supported; expected square inputs, center or squash"
+        )
+    side = crop or height
+    return Preprocessing(
+        CANONICAL,
+        resize or math.floor(side / config["crop_pct"]),
+        side,
+        config["crop_mode"] == "center",
+        config["interpolation"],
+        tuple(config["mean"]),
+        tuple(config["std"]),
+    )
+
+
+def _timm(
+    name: str, weights_path: str | Path, preprocessing: str, resize: int | None, crop: int | None
+) -> Classifier:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError(f"--model timm:{name}: needs timm: {_INSTALL}") from error
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('.')[0]}*")
+        raise InputError(f"--model timm:{name}: timm has no such model; near: {some(near, 5)}")
+    model = timm.create_model(name, pretrained=False)
+    config = timm.data.resolve_model_data_config(model)
+    own = _timm_preprocessing(name, config, None, None)
+    pixels = (
+        c2am(resize, crop)
+        if preprocessing == C2AM
+        else _timm_preprocessing(name, config, resize, crop)
+    )
+    if model.pretrained_cfg.get("fixed_input_size") and pixels.crop != own.crop:
+        raise InputError(
+            f"--model timm:{name}: takes only {own.crop}x{own.crop} pixels, the preprocessing "
+            f"{pixels.name} gives {pixels.crop}x{pixels.crop}; use --preprocessing canonical"
+        )
+    weights = read_weights(weights_path)
+    layer = model.pretrained_cfg["classifier"]
+    layer = layer if isinstance(layer, str) else layer[0]
+    num_classes = _count_classes(weights_path, weights, layer, f"timm:{name}")
+    model.reset_classifier(num_classes)
+    _load(weights_path, f"timm:{name}", model, weights)
+    return Classifier(model.eval(), pixels, num_classes, {"timm": timm.__version__})
+
+
+def build_classifier(
+    name: str,
+    weights: str | Path,
+    preprocessing: str,
+    resize: int | None = None,
+    crop: int | None = None,
+) -> Classifier:
+    """Build a model and load its weights.
+
+    Args:
+        name: "efficientnet-b7" (or another of that package), or "timm:<name>".
+        weights: a local checkpoint.
+        preprocessing: "c2am-685-600" or "canonical".
+        resize, crop: other sizes than that preprocessing's.
+
+    Raises:
+        InputError: unknown model or preprocessing, a package is missing, the file does not fit.
+    """
+    if preprocessing not in (C2AM, CANONICAL):
+        raise InputError(f"--preprocessing: expected {C2AM} or {CANONICAL}, got {preprocessing!r}")
+    build: Callable[..., Classifier] = _timm if name.startswith("timm:") else _efficientnet
+    return build(name.removeprefix("timm:"), weights, preprocessing, resize, crop)
+
+
+class _Images(Dataset):
+    """A record's model input (crops, 3, H, W), or the InputError that its file ended in."""
+
+    def __init__(
+        self, records: Sequence[ImageRecord], preprocessing: Preprocessing, ten_crop: bool
+    ) -> None:
+        self.records, self.preprocessing, self.ten_crop = records, preprocessing, ten_crop
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Tensor | InputError:
+        try:
+            return self.preprocessing(read_image(self.records[index].file_name), self.ten_crop)
+        except InputError as error:  # raised in the worker, its message would be a traceback
+            return error
+
+
+@torch.inference_mode()
+def top_classes(model: nn.Module, images: Tensor, top_k: int) -> tuple[list, list]:
+    """The best classes and their probabilities, averaged over each image's crops.
+
+    Args:
+        images: (N, crops, 3, H, W).
+
+    Returns:
+        Classes and scores, N lists of ``top_k``, best first.
+    """
+    num_images, num_crops = images.shape[:2]
+    probabilities = model(images.flatten(0, 1)).float().softmax(1)
+    mean = probabilities.unflatten(0, (num_images, num_crops)).mean(1)
+    scores, classes = mean.topk(top_k, 1)
+    rounded = [[float(f"{score:.6g}") for score in row] for row in scores.tolist()]
+    return classes.tolist(), rounded
+
+
+def predict(
+    classifier: Classifier,
+    records: Sequence[ImageRecord],
+    device: torch.device,
+    top_k: int = 5,
+    ten_crop: bool = False,
+    batch_size: int = 16,
+    num_workers: int = 0,
+) -> Iterator[tuple[list[str], list, list]]:
+    """Keys, classes and scores of the records, one batch at a time."""
+    if not records:
+        return
+    images = _Images(records, classifier.preprocessing, ten_crop)
+    model = classifier.model.to(device)
+    loader = DataLoader(images, batch_size, num_workers=num_workers, collate_fn=list)
+    start = 0
+    for batch in loader:
+        for item in batch:
+            if isinstance(item, InputError):
+                raise item
+        keys = [r.key for r in records[start : start + len(batch)]]
+        start += len(batch)
+        classes, scores = top_classes(model, torch.stack(batch).to(device), top_k)
+        if not np.isfinite(scores).all():
+            raise InputError(
+                f"the model's scores for {keys[0]} and the images after it are not finite numbers; "
+                f"are the weights whole, and trained?"
+            )
+        yield keys, classes, scores

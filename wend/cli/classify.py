@@ -1,0 +1,260 @@
+"""``wend classify``: a classifier's best classes of each image of a data set, as a file.
+
+An interrupted run goes on where it stopped: finished images stand in ``<output>.partial``, JSON
+lines after a first one that holds the settings. The output itself appears at the end, whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from wend import __version__
+from wend.classes.classifiers import Classifier, build_classifier, predict, sha256
+from wend.classes.imports import import_class_predictions
+from wend.classes.partial import append_partial, differences, read_partial, write_line
+from wend.classes.predictions import (
+    PredictionsFile,
+    check_class_list,
+    read_predictions_file,
+    write_class_predictions,
+)
+from wend.classes.preprocessing import C2AM, CANONICAL
+from wend.datasets.catalog import get_records
+from wend.errors import InputError, some
+from wend.files import read_text
+from wend.structures.records import ImageRecord
+
+MIN_TOP_K = 5
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``wend classify``."""
+    add = parser.add_argument
+    add("--dataset", required=True, metavar="NAME", help="name of the data set")
+    add("--output", required=True, metavar="FILE", help="new JSON file of class predictions")
+    add("--model", metavar="MODEL", help="efficientnet-b7, or timm:<name>")
+    add("--weights", metavar="FILE", help="the model's local checkpoint")
+    add(
+        "--preprocessing",
+        choices=[C2AM, CANONICAL],
+        help="the paper's (squash to 685x685, centre 600x600), or the model's own",
+    )
+    add("--resize-size", type=int, metavar="N", help="instead of the preprocessing's resize size")
+    add("--crop-size", type=int, metavar="N", help="instead of the preprocessing's crop size")
+    add("--top-k", type=int, default=5, help="classes an image, at least 5 (default: 5)")
+    add("--ten-crop", action="store_true", help="average over corners, centre and mirrored ones")
+    add("--batch-size", type=int, default=16, help="images at a time (default: 16)")
+    add("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
+    add("--class-names", metavar="FILE", help="the classifier's class names, one a line, in order")
+    add(
+        "--import",
+        dest="import_file",
+        metavar="FILE",
+        help="convert this score JSON or CSV of another program instead of running a model",
+    )
+    add("--datasets-root", metavar="DIR", help="sets DETECTRON2_DATASETS")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Classify or import as the arguments say; returns the exit status.
+
+    Raises:
+        InputError: the user's input is wrong.
+    """
+    if args.datasets_root:
+        os.environ["DETECTRON2_DATASETS"] = args.datasets_root
+    _check_arguments(args)
+    records = get_records(args.dataset)
+    _check_keys(args.dataset, records)
+    names = _read_names(args.class_names) if args.class_names else []
+    if args.import_file:
+        _import(args, records, names)
+    else:
+        _classify(args, records, names)
+    return 0
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    needed = {"--model": args.model, "--weights": args.weights}
+    needed["--preprocessing"] = args.preprocessing
+    given = [name for name, value in needed.items() if value]
+    missing = [name for name, value in needed.items() if not value]
+    if args.import_file and given:
+        raise InputError(f"--import runs no model; leave out {', '.join(given)}")
+    if not args.import_file and missing:
+        raise InputError(f"{', '.join(missing)}: needed to run a classifier (or use --import FILE)")
+    for name, value, low in (
+        ("--top-k", args.top_k, MIN_TOP_K),
+        ("--batch-size", args.batch_size, 1),
+        ("--num-workers", args.num_workers, 0),
+        ("--resize-size", args.resize_size or 1, 1),
+        ("--crop-size", args.crop_size or 1, 1),
+    ):
+        if value < low:
+            raise InputError(f"{name}: expected at least {low}, got {value}")
+
+
+def _check_keys(dataset: str, records: Sequence[ImageRecord]) -> None:
+    seen: set[str] = set()
+    twice = [r.key for r in records if r.key in seen or seen.add(r.key)]
+    if twice:
+        raise InputError(
+            f"data set {dataset}: {len(twice)} images share class folder and file name with "
+            f"another ({some(twice)}); class predictions could not tell them apart"
+        )
+
+
+def _read_names(path: str) -> list[str]:
+    names = read_text(path, "the classifier's class names, one a line").splitlines()
+    return [name.strip() for name in names if name.strip()]
+
+
+def _import(args: argparse.Namespace, records: Sequence[ImageRecord], names: list[str]) -> None:
+    found = import_class_predictions(args.import_file, records, args.top_k)
+    num_classes = found.num_classes or len(names) or None
+    _check_names(args.class_names, names, num_classes)
+    settings = {"dataset": args.dataset, **found.settings, "versions": {"wend": __version__}}
+    settings["imported_sha256"] = sha256(args.import_file)
+    whole = PredictionsFile(
+        found.predictions, found.scores, num_classes, names, settings, source=args.import_file
+    )
+    _finish(args.output, whole, records)
+
+
+def _check_names(path: str | None, names: Sequence[str], num_classes: int | None) -> None:
+    if names and num_classes != len(names):
+        raise InputError(
+            f"{path}: {len(names)} names, but the classifier has {num_classes} classes"
+        )
+
+
+def _finish(output: str, found: PredictionsFile, records: Sequence[ImageRecord]) -> None:
+    """Check against the records, write, and say how accurate it is."""
+    missing = [r.key for r in records if r.key not in found.predictions]
+    if missing:
+        raise InputError(
+            f"{found.source}: {len(missing)} of {len(records)} images have no class prediction "
+            f"({some(missing)}); nothing was written"
+        )
+    if all(r.class_id is not None for r in records):
+        ranks = found.for_records(records).ranks(records)
+        logger.info(
+            "%d images: Top-1 accuracy %.2f %%, Top-5 %.2f %%",
+            len(records),
+            100 * (ranks < 1).mean(),
+            100 * (ranks < 5).mean(),
+        )
+    write_class_predictions(
+        output, found.predictions, found.scores, found.num_classes, found.class_names,
+        found.settings,
+    )  # fmt: skip
+    logger.info("written: %s", output)
+
+
+def _device(name: str | None) -> torch.device:
+    if not name:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device {name}: cannot be used here ({reason}); try cpu") from error
+    return device
+
+
+def _classify(args: argparse.Namespace, records: Sequence[ImageRecord], names: list[str]) -> None:
+    device = _device(args.device)
+    classifier = build_classifier(
+        args.model, args.weights, args.preprocessing, args.resize_size, args.crop_size
+    )
+    count = classifier.num_classes
+    if args.top_k > count:
+        raise InputError(f"--top-k: {args.weights} knows {count} classes, fewer than {args.top_k}")
+    _check_names(args.class_names, names, count)
+    check_class_list(args.weights, count, names, records)
+    settings = _settings(args, classifier)
+    if _is_done(args.output, settings, records):
+        return
+    partial = Path(f"{args.output}.partial")
+    done = _predict_rest(args, classifier, records, device, settings, partial)
+    found = PredictionsFile(
+        {r.key: done[r.key][0] for r in records},
+        {r.key: done[r.key][1] for r in records},
+        count,
+        names,
+        settings,
+        source=args.output,
+    )
+    _finish(args.output, found, records)
+    partial.unlink()
+
+
+def _predict_rest(
+    args: argparse.Namespace,
+    classifier: Classifier,
+    records: Sequence[ImageRecord],
+    device: torch.device,
+    settings: dict[str, Any],
+    partial: Path,
+) -> dict[str, tuple[list, list]]:
+    """Classify what an interrupted run did not; key -> classes and scores of all images."""
+    done = read_partial(partial, settings)
+    waiting = [r for r in records if r.key not in done]
+    num_done = len(records) - len(waiting)
+    if done:
+        logger.info("%s: %d of %d images are done", partial, num_done, len(records))
+    sizes = (args.top_k, args.ten_crop, args.batch_size, args.num_workers)
+    with (
+        append_partial(partial, settings, bool(done)) as file,
+        tqdm(total=len(records), initial=num_done, desc=args.dataset, unit="image") as bar,
+    ):
+        for keys, classes, scores in predict(classifier, waiting, device, *sizes):
+            for key, ids, values in zip(keys, classes, scores, strict=True):
+                done[key] = (ids, values)
+                write_line(file, key, ids, values)
+            file.flush()
+            bar.update(len(keys))
+    return done
+
+
+def _settings(args: argparse.Namespace, classifier: Classifier) -> dict[str, Any]:
+    """What the predictions depend on, as it is written to the file."""
+    packages = {"torch": torch.__version__, "pillow": version("pillow"), **classifier.versions}
+    return {
+        "dataset": args.dataset,
+        "model": args.model,
+        "weights": Path(args.weights).name,
+        "weights_sha256": sha256(args.weights),
+        "preprocessing": classifier.preprocessing.settings(),
+        "ten_crop": args.ten_crop,
+        "top_k": args.top_k,
+        "versions": {"wend": __version__, **packages},
+    }
+
+
+def _is_done(output: str, settings: dict[str, Any], records: Sequence[ImageRecord]) -> bool:
+    """Whether the output is there already, from the same settings; InputError if from others."""
+    if not Path(output).exists():
+        return False
+    there = read_predictions_file(output)
+    if there.settings != settings:
+        raise InputError(
+            f"{output}: is there already, made with other settings "
+            f"({differences(there.settings, settings)}); name another --output or remove it"
+        )
+    whole = all(r.key in there.predictions for r in records)
+    if whole:
+        logger.info("%s: is there already, made with the same settings; nothing to do", output)
+    return whole

@@ -1,0 +1,254 @@
+"""``wend evaluate``: from files alone to a table that states all it depends on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wend.classes.predictions import read_class_predictions
+from wend.datasets.ground_truth import Source, load_source
+from wend.errors import InputError
+from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
+from wend.evaluation.coco_metrics import coco_metrics
+from wend.evaluation.detection_rows import OUTSIDE
+from wend.evaluation.detections import load_detections, require_pyarrow, write_detections
+from wend.evaluation.fixed_boxes import FixedBoxes, TrainingSet, choose_from
+from wend.evaluation.protocols import PROTOCOLS, get_protocol
+from wend.evaluation.score_files import (
+    PER_IMAGE_FILE,
+    baseline_entry,
+    evaluation_notes,
+    file_entry,
+    recall_rows,
+    with_threshold,
+    write_scores,
+)
+from wend.evaluation.scoring import Bootstrap, ProtocolScores, drop_low_scores, parse_k, score_all
+from wend.evaluation.tables import score_table
+from wend.files import atomic_write, read_json, write_json
+from wend.formats.coco import records_to_coco
+from wend.structures.records import Detections, ImageRecord, as_boxes
+
+DEFAULT_PROTOCOLS = ("psol-crop224", "original")
+DEFAULT_MAX_BOXES = ("1", "5", "10")
+EXPORTS = ("coco", "csv", "parquet")
+
+
+def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``wend evaluate`` and ``wend compare`` share."""
+    parser.add_argument(
+        "--ground-truth",
+        required=True,
+        metavar="SOURCE",
+        help="a data set's name, a COCO JSON or a wsolevaluation metadata folder",
+    )
+    parser.add_argument(
+        "--class-predictions",
+        metavar="FILE",
+        help="a classifier's classes of each image (wend classify), for Top-1 and Top-5 Loc",
+    )
+    parser.add_argument(
+        "--protocol",
+        nargs="+",
+        default=list(DEFAULT_PROTOCOLS),
+        metavar="NAME",
+        help=f"one or more of {', '.join(PROTOCOLS)}, or a YAML of your own "
+        f"(default: {' '.join(DEFAULT_PROTOCOLS)})",
+    )
+    parser.add_argument(
+        "--max-boxes",
+        nargs="+",
+        default=list(DEFAULT_MAX_BOXES),
+        metavar="K",
+        help="K of the multi-box metrics: numbers or all; the first is the headline of "
+        f"metrics.json (default: {' '.join(DEFAULT_MAX_BOXES)})",
+    )
+    parser.add_argument("--datasets-root", metavar="DIR", help="sets DETECTRON2_DATASETS")
+    parser.add_argument(
+        "--outside",
+        choices=OUTSIDE,
+        default="count",
+        help="boxes that reach out of their image: count and keep them (default), clip, or error",
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        metavar="S",
+        help="leave out boxes that score less (default: none is left out)",
+    )
+    parser.add_argument(
+        "--bootstrap-rounds",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="resamples of the images for 95 %% intervals; 0: none (default: 1000)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``wend evaluate``."""
+    add_truth_arguments(parser)
+    parser.add_argument(
+        "--detections",
+        required=True,
+        metavar="FILE",
+        help="COCO results (.json) or Parquet (image_id, x0, y0, x1, y1, score), original pixels",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the files")
+    parser.add_argument(
+        "--baseline-boxes",
+        metavar="SOURCE",
+        help="training split whose boxes the content-blind boxes are chosen from, or a JSON list "
+        "of [x0, y0, x1, y1] in fractions of the image",
+    )
+    parser.add_argument(
+        "--ap",
+        action="store_true",
+        help="also COCO's class-agnostic AP, AP50, AP75 and AR@1, 10, 100, through pycocotools "
+        "(minutes at ImageNet's size)",
+    )
+    parser.add_argument(
+        "--analysis",
+        action="store_true",
+        help="also print and write analysis.md: hits by number and size of true boxes and by "
+        "class, and how the best boxes miss",
+    )
+    parser.add_argument(
+        "--export",
+        nargs="+",
+        choices=EXPORTS,
+        default=[],
+        help="also write ground truth and detections as COCO JSON, detections as CSV or Parquet",
+    )
+
+
+def load_baseline(
+    source: str, records: Sequence[ImageRecord], datasets_root: str | None = None
+) -> FixedBoxes:
+    """Fixed boxes, or boxes to choose them from, for these images.
+
+    Raises:
+        InputError: the source holds an image that is scored, or no boxes.
+    """
+    path = Path(source)
+    content = read_json(path, "a ground truth or fixed boxes") if path.is_file() else None
+    if isinstance(content, list):
+        boxes = as_boxes(content, f"{path}, fixed boxes")
+        if not len(boxes):
+            raise InputError(f"{path}: holds no box")
+        return FixedBoxes(records, boxes, None, True, f"given in {path.name}")
+    train = load_source(source, datasets_root)
+    has_pseudo = any(len(r.pseudo_boxes) for r in train.records)
+    side = "pseudo_boxes" if has_pseudo else "gt_boxes"
+    try:
+        return choose_from(records, [TrainingSet(train.name, train.records, side)])
+    except InputError as error:
+        raise InputError(f"--baseline-boxes: {error}") from None
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Raise InputError for numbers that argparse lets through."""
+    if args.bootstrap_rounds < 0 or args.seed < 0:
+        raise InputError(
+            f"--bootstrap-rounds and --seed must be >= 0, got {args.bootstrap_rounds} and "
+            f"{args.seed}"
+        )
+    if args.score_threshold is not None and not np.isfinite(args.score_threshold):
+        raise InputError(f"--score-threshold must be a number, got {args.score_threshold}")
+
+
+def load_scored(
+    path: str, source: Source, args: argparse.Namespace
+) -> tuple[list[Detections], dict]:
+    """A detections file for a ground truth, as the arguments say, and its counts."""
+    detections, counts = load_detections(path, source.records, args.outside)
+    kept = drop_low_scores(detections, args.score_threshold)
+    return kept, with_threshold(counts, kept, args.score_threshold)
+
+
+def _inputs(args: argparse.Namespace, source: Source, baseline: FixedBoxes | None) -> dict:
+    inputs: dict = {"ground_truth": {"name": source.name, "sha256": source.hashes()}}
+    for name in ("detections", "class_predictions"):
+        if getattr(args, name):
+            inputs[name] = file_entry(getattr(args, name))
+    if baseline is not None:
+        inputs["baseline_boxes"] = baseline_entry(baseline)
+    return inputs
+
+
+def _export(
+    kinds: Sequence[str], folder: Path, records: Sequence[ImageRecord], detections: list[Detections]
+) -> list[Path]:
+    written = []
+    if "coco" in kinds:
+        written += [folder / "ground_truth.json", folder / "detections.json"]
+        write_json(written[0], records_to_coco(records))
+        write_detections(written[1], detections)
+    for kind in ("csv", "parquet"):
+        if kind in kinds:
+            written.append(folder / f"detections.{kind}")
+            write_detections(written[-1], detections)
+    return written
+
+
+AP_TITLES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
+AP_TITLES |= {"ar1": "AR@1", "ar10": "AR@10", "ar100": "AR@100"}
+
+
+def _ap_note(coco: dict[str, float]) -> str:
+    numbers = ", ".join(f"{AP_TITLES[name]} {value:.2f}" for name, value in coco.items())
+    return f"COCO, class-agnostic, original pixels, whatever the protocol: {numbers}"
+
+
+def _recall_note(scores: dict[str, ProtocolScores]) -> str:
+    """The first protocol's recall@K at a few K; the whole curves are in a file."""
+    name = next(iter(scores))
+    rows = {int(k): (found, fixed) for of, k, found, fixed in recall_rows(scores) if of == name}
+    shown = [k for k in (1, 2, 3, 5, 10, 20, 50, 100) if k in rows]
+    texts = [
+        f"{k}: {' / '.join('-' if value == '-' else f'{float(value):.2f}' for value in rows[k])}"
+        for k in shown
+    ]
+    return f"recall@K of {name}, detections / fixed boxes, by K: {'; '.join(texts)}"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the table and write the files; returns the exit status."""
+    check_numbers(args)
+    protocols = [get_protocol(name) for name in args.protocol]
+    ks = [parse_k(text) for text in args.max_boxes]
+    require_pyarrow(Path(args.output) / PER_IMAGE_FILE)
+    source = load_source(args.ground_truth, args.datasets_root)
+    source.check_truth()
+    records = source.records
+    classes = args.class_predictions and read_class_predictions(args.class_predictions, records)
+    detections, counts = load_scored(args.detections, source, args)
+    baseline = None
+    if args.baseline_boxes:
+        baseline = load_baseline(args.baseline_boxes, records, args.datasets_root)
+    bootstrap = Bootstrap(args.bootstrap_rounds, seed=args.seed)
+    scores = score_all(
+        records, detections, protocols, ks, classes, bootstrap=bootstrap, baseline=baseline
+    )
+    fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
+    notes = evaluation_notes(source.name, counts, fixed, bootstrap.rounds)
+    extra = {"coco": coco_metrics(records, detections)} if args.ap else {}
+    notes += [_ap_note(extra["coco"])] if extra else []
+    about = {"dataset": source.name, "ks": ks, "bootstrap": bootstrap, "counts": counts}
+    about |= {"inputs": _inputs(args, source, baseline), "notes": notes, "extra": extra}
+    written = write_scores(args.output, records, detections, scores, **about)
+    written += _export(args.export, Path(args.output), records, detections)
+    sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
+    if args.analysis:
+        text = analysis_text(records, detections, scores)
+        written.append(Path(args.output) / ANALYSIS_FILE)
+        with atomic_write(written[-1]) as file:
+            file.write(text + "\n")
+        sys.stdout.write(f"{text}\n\n")
+    sys.stdout.writelines(f"written: {path}\n" for path in written)
+    return 0

@@ -1,1 +1,0 @@
-"""Data sets and pseudo boxes: from the files of others to :class:`wend.records.ImageRecord`."""

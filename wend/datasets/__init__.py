@@ -1,0 +1,1 @@
+"""Data sets by name: built in, registered, declared ones; the store; the toy set."""

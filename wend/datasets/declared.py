@@ -1,0 +1,259 @@
+"""Data sets declared in small YAML files: a name for ``DATASETS.TRAIN`` and ``TEST`` without code.
+
+A file is one mapping; ``docs/datasets.md`` lists the keys. Relative paths are below
+``DETECTRON2_DATASETS``, with a leading ``./`` or ``../`` beside the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wend.errors import InputError, shown, some
+from wend.files import read_text
+from wend.formats.cub import image_folder, load_cub
+from wend.formats.folder import load_coco_images, load_folder
+from wend.formats.imagenet import load_imagenet
+from wend.formats.openimages import load_lists
+from wend.structures.records import ImageRecord
+
+ENVIRONMENT = "WEND_DATASETS"
+SUFFIXES = (".yaml", ".yml")
+BOX_KINDS = ("pseudo_boxes", "gt_boxes")
+ODD_SCALARS = (ValueError, LookupError, AttributeError, TypeError)  # PyYAML's, of "!!int ''"
+COMMON = ("name", "format", "pseudo_boxes", "train_on")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a format is read: ``load`` takes the keys' values, those of ``paths`` as paths."""
+
+    load: Callable[..., Sequence[ImageRecord]]
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ("images", "annotations", "lists", "masks")
+
+
+def _load_cub(images: Path, split: str) -> Sequence[ImageRecord]:
+    return load_cub(images, split)  # where other formats have images, CUB has its whole folder
+
+
+FORMATS = {
+    "cub": Format(_load_cub, ("images", "split")),
+    "imagenet": Format(
+        load_imagenet,
+        ("images",),
+        ("annotations", "classes"),
+        ("images", "annotations", "classes"),
+    ),
+    "openimages": Format(load_lists, ("images", "lists"), ("masks",)),
+    "wsoleval": Format(load_lists, ("images", "lists")),
+    "coco": Format(load_coco_images, ("images", "annotations")),
+    "folder": Format(load_folder, ("images",), ("annotations", "classes")),
+}
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A checked YAML file.
+
+    Attributes:
+        path: the file.
+        name: the data set's name.
+        format: a key of :data:`FORMATS`.
+        options: the format's keys; paths as written.
+        pseudo_boxes: a box source as :func:`wend.pseudo_boxes.read_boxes` takes it, or None.
+        train_on: "pseudo_boxes" or "gt_boxes".
+    """
+
+    path: Path
+    name: str
+    format: str
+    options: Mapping[str, str]
+    pseudo_boxes: Mapping[str, Any] | None
+    train_on: str
+
+    def resolve(self, value: str, root: Path) -> Path:
+        """A path as written in the file, as a path from here."""
+        path = Path(value).expanduser()
+        beside = value.replace("\\", "/").startswith(("./", "../")) or value in (".", "..")
+        return (self.path.parent if beside else root) / path
+
+    def sources(self, root: Path) -> list[Path]:
+        """The files and folders that the records come from, this one first."""
+        form = FORMATS[self.format]
+        found = [self.resolve(self.options[key], root) for key in form.paths if key in self.options]
+        if self.format == "cub":
+            found.append(image_folder(found[0], self.options["split"]))
+        if self.pseudo_boxes is not None:
+            found.append(self.resolve(self.pseudo_boxes["path"], root))
+        return [self.path, *found]
+
+    def load(self, root: Path) -> Sequence[ImageRecord]:
+        """The records, with their pseudo boxes where the file names a source of them.
+
+        Args:
+            root: folder of the data sets (``DETECTRON2_DATASETS``).
+
+        Raises:
+            InputError: what a reader says; the message begins with the declaration's path.
+        """
+        form = FORMATS[self.format]
+        options: dict[str, str | Path] = dict(self.options)
+        for key in form.paths:
+            if key in options:
+                options[key] = self.resolve(self.options[key], root)
+        try:
+            records = form.load(**options)
+            return records if self.pseudo_boxes is None else self._attach(records, root)
+        except InputError as error:
+            raise type(error)(f"{self.path}: {error}") from error
+
+    def _attach(self, records: Sequence[ImageRecord], root: Path) -> Sequence[ImageRecord]:
+        from wend.pseudo_boxes import attach_pseudo_boxes, read_boxes
+
+        boxes = read_boxes(self.pseudo_boxes or {}, base=self.path.parent, root=root)
+        return attach_pseudo_boxes(records, boxes)[0]
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _read_node(path: Path) -> yaml.Node | None:
+    text = read_text(path, "a declaration of a data set")
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+        raise InputError(f"{path}: not YAML ({problem}); expected a data set's keys") from error
+
+
+def _read_values(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """The mapping's values, and the line of each key; a key twice is an error."""
+    node = _read_node(path)
+    if not isinstance(node, yaml.MappingNode):
+        raise InputError(f"{path}: expected a mapping of keys such as 'format: folder'")
+    values: dict[str, Any] = {}
+    lines: dict[str, int] = {}
+    loader = yaml.SafeLoader("")
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise InputError(f"{path}, line {line}: expected a key such as 'format', got a value")
+        try:
+            key = str(loader.construct_object(key_node, deep=True))
+            value = loader.construct_object(value_node, deep=True)
+        except (yaml.YAMLError, *ODD_SCALARS, RecursionError) as error:
+            problem = " ".join(str(error).split())
+            if not isinstance(error, yaml.YAMLError):
+                problem = f"not a YAML value ({type(error).__name__}: {problem})"
+            raise InputError(f"{path}, line {line}: {problem}") from error
+        if key in values:
+            problem = f"key {shown(key)} stands already in {lines[key]}"
+            raise InputError(f"{path}, line {line}: {problem}")
+        values[key], lines[key] = value, line
+    return values, lines
+
+
+def read_declaration(path: str | Path) -> Declaration:
+    """Read and check one file.
+
+    Raises:
+        MissingFileError, InputError: not YAML, an unknown key (the nearest is named), a missing
+            one, or a wrong value; the message names file, line and key.
+    """
+    path = Path(path)
+    values, lines = _read_values(path)
+
+    def wrong(key: str, problem: str) -> InputError:
+        place = f"{path}, line {lines[key]}" if key in lines else str(path)
+        return InputError(f"{place}: key {shown(key)}: {problem}")
+
+    format_name = values.get("format")
+    if not isinstance(format_name, str) or format_name not in FORMATS:
+        hint = _nearest(shown(format_name).strip("'"), list(FORMATS))
+        problem = f"expected one of {', '.join(FORMATS)}, got {shown(format_name)}.{hint}"
+        raise wrong("format", problem)
+    form = FORMATS[format_name]
+    known = (*COMMON, *form.required, *form.optional)
+    for key in values:
+        if key not in known:
+            hint = _nearest(key[:100], known)
+            raise wrong(key, f"unknown for format {format_name}; known: {', '.join(known)}.{hint}")
+    for key in form.required:
+        if key not in values:
+            raise wrong(key, f"is missing; format {format_name} needs {', '.join(form.required)}")
+    for key in values.keys() - {"pseudo_boxes"}:
+        if not isinstance(values[key], str) or not values[key].strip():
+            raise wrong(key, f"expected text, got {shown(values[key])}")
+    boxes = values.get("pseudo_boxes")
+    if "pseudo_boxes" in values and not (
+        isinstance(boxes, dict)
+        and all(isinstance(boxes.get(key), str) for key in ("source", "path"))
+    ):
+        raise wrong("pseudo_boxes", f"expected a mapping with source and path, got {shown(boxes)}")
+    train_on = values.get("train_on", "gt_boxes" if boxes is None else "pseudo_boxes")
+    if train_on not in BOX_KINDS:
+        raise wrong("train_on", f"expected one of {', '.join(BOX_KINDS)}, got {shown(train_on)}")
+    if train_on == "pseudo_boxes" and boxes is None:
+        raise wrong("train_on", "pseudo_boxes needs the key 'pseudo_boxes' with their source")
+    name = values.get("name", path.stem)
+    if set(name) & set("/\\") or name.startswith(".") or name.endswith(SUFFIXES):
+        raise wrong("name", f"expected a name without '/' and unlike a file's, got {shown(name)}")
+    options = {key: values[key] for key in (*form.required, *form.optional) if key in values}
+    return Declaration(path, name, format_name, options, boxes, train_on)
+
+
+def declaration_folders(root: Path) -> list[Path]:
+    """Where YAML files are looked for: ``WEND_DATASETS``'s folders, the root, ``./datasets``."""
+    folders = [part for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
+    places = [*(Path(part).expanduser() for part in folders), root, Path("datasets")]
+    return list({place.resolve(): place for place in reversed(places)}.values())[::-1]
+
+
+def _declared_name(path: Path) -> str | None:
+    """The name a file gives, though the rest of it may be wrong; None if it declares nothing."""
+    try:
+        node = _read_node(path)
+    except InputError:
+        return None
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    keys = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+    name = keys.get("name")
+    named = isinstance(name, yaml.ScalarNode)
+    return (name.value if named else path.stem) if "format" in keys else None
+
+
+def find_declarations(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Names of the declared data sets with their files, and YAML files that declare none."""
+    found: dict[str, list[Path]] = {}
+    others: list[Path] = []
+    for folder in declaration_folders(root):
+        files = sorted(folder.iterdir()) if folder.is_dir() else ()
+        for path in files:
+            if path.suffix in SUFFIXES and path.is_file():
+                name = _declared_name(path)
+                if name is None:
+                    others.append(path)
+                else:
+                    found.setdefault(name, []).append(path)
+    return found, others
+
+
+def one_declaration(name: str, paths: Sequence[Path]) -> Declaration:
+    """The declaration of a name; InputError names all files if there are several."""
+    if len(paths) > 1:
+        raise InputError(
+            f"data set {name!r} is declared {len(paths)} times ({some(paths)}); give all but one "
+            f"of them another name"
+        )
+    return read_declaration(paths[0])

@@ -1,0 +1,70 @@
+"""Image sizes of earlier imports, so that a million headers are not read again.
+
+A size counts only if it was read from the image's header (lists may be wrong) and the file has not
+been touched since: its time of change (ctime, which copying and unpacking cannot set back) is
+before that import. Renaming an image, or changing its rights, makes its header be read again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from wend.datasets.store import RecordStore
+from wend.errors import InputError
+
+FROM_HEADERS = "sizes_from_headers"  # entries of store.json
+STARTED = "started_ns"
+CLOCKS_DIFFER = 2 * 10**9  # ns by which a file server's clock, or its steps, may be off
+
+
+class KnownSizes:
+    """``known(path)`` is the image's width and height, or None if its header must be read.
+
+    Args:
+        folders: of stores that may know some; what is no store of this version is passed over.
+        datasets_root: folder of the data sets.
+    """
+
+    def __init__(self, folders: Iterable[Path], datasets_root: Path) -> None:
+        self._places: dict[str, int] = {}
+        self._asked, self._reused = count(), count()  # whose steps are whole, also in threads
+        sizes, before = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)]
+        total = 0
+        for folder in folders:
+            try:
+                store = RecordStore(folder, datasets_root)
+            except InputError:
+                continue
+            if not store.info.get(FROM_HEADERS) or not isinstance(store.info.get(STARTED), int):
+                continue
+            for place in range(len(store)):
+                self._places.setdefault(store.file_name(place), total + place)
+            total += len(store)
+            sizes.append(store.sizes())
+            before.append(np.full(len(store), store.info[STARTED] - CLOCKS_DIFFER))
+        self._sizes, self._before = np.concatenate(sizes), np.concatenate(before)
+
+    def __call__(self, path: str | Path) -> tuple[int, int] | None:
+        """The image's width and height if they are known and it is as it was then."""
+        next(self._asked)
+        place = self._places.get(str(path))
+        if place is None:
+            return None
+        try:
+            changed = os.stat(path).st_ctime_ns
+        except OSError:
+            return None
+        if changed >= self._before[place]:
+            return None
+        next(self._reused)
+        width, height = self._sizes[place].tolist()
+        return width, height
+
+    def counts(self) -> tuple[int, int]:
+        """How many sizes were asked for, and how many of them were known; to be called once."""
+        return next(self._asked), next(self._reused)

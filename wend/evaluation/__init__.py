@@ -1,0 +1,1 @@
+"""From detections to numbers: protocols, metrics, statistics, baselines, tables and files."""

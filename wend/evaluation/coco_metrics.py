@@ -1,0 +1,152 @@
+"""Precision-aware metrics: COCO's class-agnostic AP and AR, through pycocotools in memory.
+
+"Any of K boxes" rewards every further box; AP does not: a wrong box with a high score costs. All
+boxes are of one category, in original pixels, of all sizes (COCO's area range "all"); IoU is
+continuous and ``>=`` 0.5, 0.55, ..., 0.95; each true box is matched once. Recall is read at 101
+points. That is COCO's definition, whatever the protocol of the hits beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from wend.errors import InputError
+from wend.evaluation.coco_results import detections_to_coco
+from wend.evaluation.metrics import align
+from wend.formats.coco import records_to_coco
+from wend.structures.records import Detections, ImageRecord
+
+MAX_BOXES = (1, 10, 100)  # of an image; AP counts the last
+IMAGES_AT_ONCE = 1000  # that pycocotools matches; its dicts of 100 boxes are 0.15 MB an image
+BACKENDS = {  # name -> module and class of the data set, module and class of the evaluation
+    "pycocotools": ("pycocotools.coco", "COCO", "pycocotools.cocoeval", "COCOeval"),
+    "faster-coco-eval": ("faster_coco_eval", "COCO", "faster_coco_eval", "COCOeval_faster"),
+}
+
+
+def _backend(name: str) -> tuple[type, type]:
+    if name not in BACKENDS:
+        raise InputError(f"unknown COCO evaluation {name!r}; there are: {', '.join(BACKENDS)}")
+    data_module, data, eval_module, evaluation = BACKENDS[name]
+    try:
+        return (
+            getattr(importlib.import_module(data_module), data),
+            getattr(importlib.import_module(eval_module), evaluation),
+        )
+    except ImportError as error:
+        raise InputError(f"{name} is not installed: pip install {name}") from error
+
+
+def _numbered(
+    records: Sequence[ImageRecord], detections: Sequence[Detections]
+) -> tuple[list[ImageRecord], list[Detections]]:
+    """The same with image ids 1..I and at most 100 boxes each.
+
+    Numbers are in the order of the ids, as COCOeval sorts images, because the order of images
+    decides between boxes of equal score: the values are those of the exported files.
+    """
+    order = range(len(records))
+    with contextlib.suppress(TypeError):  # ids that cannot be compared keep the records' order
+        order = sorted(order, key=lambda i: records[i].image_id)
+    images, boxes = [], []
+    for number, i in enumerate(order, start=1):
+        one = detections[i]
+        images.append(replace(records[i], image_id=number))
+        boxes.append(Detections(number, one.boxes[: MAX_BOXES[-1]], one.scores[: MAX_BOXES[-1]]))
+    return images, boxes
+
+
+def _data_sets(
+    records: Sequence[ImageRecord], detections: Sequence[Detections], make: type
+) -> tuple[object, object]:
+    """Truth and detections as COCO objects, made without a file."""
+    truth = make()
+    truth.dataset = records_to_coco(records)
+    rows = detections_to_coco(detections)
+    for number, row in enumerate(rows, start=1):  # 0 would read as "not matched"
+        row.update(id=number, area=row["bbox"][2] * row["bbox"][3], iscrowd=0)
+    found = make()
+    found.dataset = {**truth.dataset, "annotations": rows}
+    truth.createIndex()
+    found.createIndex()
+    return truth, found
+
+
+def _matched(
+    records: Sequence[ImageRecord], detections: Sequence[Detections], make: tuple[type, type]
+) -> object:
+    """The evaluation of some images after COCO's matching."""
+    evaluation = make[1](*_data_sets(records, detections, make[0]), "bbox")
+    evaluation.params.maxDets = list(MAX_BOXES)
+    evaluation.params.areaRng = evaluation.params.areaRng[:1]  # "all"
+    evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
+    evaluation.evaluate()
+    return evaluation
+
+
+def _compact(row: dict | None) -> dict | None:
+    """What COCOeval.accumulate reads of an image's matches, in a tenth of the memory."""
+    if row is None:  # neither truth nor boxes
+        return None
+    compact = {name: np.asarray(row[name], dtype=bool) for name in ("dtMatches", "dtIgnore")}
+    return {**compact, "dtScores": np.array(row["dtScores"]), "gtIgnore": row["gtIgnore"]}
+
+
+def _matched_in_parts(
+    records: Sequence[ImageRecord], detections: Sequence[Detections], make: tuple[type, type]
+) -> object:
+    """As :func:`_matched`, for pycocotools: images are matched independently of each other."""
+    rows = []
+    for i in range(0, len(records), IMAGES_AT_ONCE):
+        part = slice(i, i + IMAGES_AT_ONCE)
+        evaluation = _matched(records[part], detections[part], make)
+        rows += map(_compact, evaluation.evalImgs)
+    evaluation.evalImgs = rows
+    evaluation.params.imgIds = [record.image_id for record in records]
+    evaluation._paramsEval = copy.deepcopy(evaluation.params)  # as evaluate() leaves it
+    return evaluation
+
+
+def coco_metrics(
+    records: Sequence[ImageRecord],
+    detections: Iterable[Detections],
+    *,
+    backend: str = "pycocotools",
+) -> dict[str, float]:
+    """AP and AR of boxes without classes.
+
+    Args:
+        records: images with their true boxes; one without adds only false positives.
+        detections: one for each record, in any order.
+        backend: "pycocotools", or "faster-coco-eval" where installed (the same
+            numbers in half the time, but all boxes in memory at once).
+
+    Returns:
+        Per cents: ``ap`` (mean over IoU 0.5, 0.55, ..., 0.95), ``ap50``, ``ap75``, and ``ar1``,
+        ``ar10``, ``ar100`` (recall of the 1, 10, 100 best boxes of each image, the same mean).
+
+    Raises:
+        InputError: images missing, doubled or unknown; no true box; no such backend.
+    """
+    detections = align(records, detections)
+    if not any(len(record.gt_boxes) for record in records):
+        raise InputError(f"AP needs truth, and none of the {len(records)} images has a true box")
+    make = _backend(backend)
+    match = _matched_in_parts if backend == "pycocotools" else _matched
+    with contextlib.redirect_stdout(io.StringIO()):  # they print their progress
+        evaluation = match(*_numbered(records, detections), make)
+        evaluation.accumulate()
+    precision = 100 * evaluation.eval["precision"][:, :, 0, 0, -1]  # (10 thresholds, 101 recalls)
+    recall = 100 * evaluation.eval["recall"][:, 0, 0, :].mean(0)  # one for each of MAX_BOXES
+    ap = precision.mean(1)
+    thresholds = np.round(100 * evaluation.params.iouThrs).astype(int).tolist()
+    result = {"ap": ap.mean(), "ap50": ap[thresholds.index(50)], "ap75": ap[thresholds.index(75)]}
+    result |= {f"ar{k}": value for k, value in zip(MAX_BOXES, recall, strict=True)}
+    return {name: float(value) for name, value in result.items()}

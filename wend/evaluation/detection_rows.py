@@ -1,0 +1,255 @@
+"""Rows of a detections file, checked as whole arrays and sorted into images.
+
+Shape letters: N = rows (boxes of all images), I = images of the data set.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wend.errors import InputError, some
+from wend.files import MAX_NUMBER
+from wend.structures.records import Detections, ImageId, ImageRecord
+
+OUTSIDE = ("count", "clip", "error")
+OUTSIDE_TOLERANCE = 1e-3  # pixels; x + width of a box at the border need not be exact
+FRAMES = {1: "fractions of the image", 224: "pixels of a 224 crop", 256: "pixels of a 256 resize"}
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionRows:
+    """What a detections file holds, row by row, before it is known to fit a data set.
+
+    Attributes:
+        source: the file, for messages.
+        entry: what the file calls a row ("entry" or "row"), numbered from 0.
+        ids: the distinct image ids.
+        codes: (N,) index into ``ids`` of each row.
+        boxes: (N, 4) ``x0, y0, x1, y1`` in original pixels.
+        scores: (N,).
+        sizes: (N, 2) width and height of each row's image where the file states them.
+    """
+
+    source: str
+    entry: str
+    ids: Sequence[ImageId]
+    codes: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    sizes: np.ndarray | None = None
+
+    def at(self, number: int) -> str:
+        """``FILE, entry 17 (image 'a.jpg')``: where a message points to."""
+        return f"{self.source}, {self.entry} {number} (image {self.ids[self.codes[number]]!r})"
+
+
+def unknown_image(source: str, entry: str, number: int, image_id: object, hint: str = ""):
+    """The error for a row of an image that the data set lacks."""
+    return InputError(
+        f"{source}, {entry} {number}: image_id {image_id!r} is not in the data set; are the "
+        f"detections of another one?{hint}"
+    )
+
+
+def _id_hint(image_id: object, records: Sequence[ImageRecord]) -> str:
+    for record in records:
+        if image_id in (record.key, record.file_name, str(record.image_id)):
+            return f" Its image {record.key} has the id {record.image_id!r}"
+    if records and type(image_id) is not type(records[0].image_id):
+        return f" Its ids look like {records[0].image_id!r}"
+    return ""
+
+
+def _image_index(rows: DetectionRows, records: Sequence[ImageRecord]) -> np.ndarray:
+    """Place (N,) of each row's image in the records."""
+    place = {record.image_id: i for i, record in enumerate(records)}
+    if len(place) != len(records):
+        raise InputError(f"the data set has {len(records)} records but {len(place)} image ids")
+    found = np.array([place.get(image_id, -1) for image_id in rows.ids], dtype=np.int64)
+    index = found[rows.codes]
+    if len(index) and index.min() < 0:
+        first = int(np.argmax(index < 0))
+        image_id = rows.ids[rows.codes[first]]
+        raise unknown_image(rows.source, rows.entry, first, image_id, _id_hint(image_id, records))
+    return index
+
+
+def _check_values(rows: DetectionRows) -> None:
+    checks = (
+        (~(np.abs(rows.boxes) < MAX_NUMBER).all(1), "box {} is not four finite numbers", "boxes"),
+        ((rows.boxes[:, 2:] < rows.boxes[:, :2]).any(1), "box {} ends before it starts", "boxes"),
+        (~(np.abs(rows.scores) < MAX_NUMBER), "score {} is not a finite number", "scores"),
+    )
+    for bad, problem, field in checks:
+        if bad.any():
+            first = int(np.argmax(bad))
+            value = getattr(rows, field)[first].tolist()
+            raise InputError(
+                f"{rows.at(first)}: {problem.format(value)} ({int(bad.sum())} of {len(bad)} "
+                f"{rows.entry} values are like this)"
+            )
+
+
+def _check_sizes(rows: DetectionRows, sizes: np.ndarray) -> None:
+    if rows.sizes is None:
+        return
+    bad = (rows.sizes != sizes).any(1)
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise InputError(
+            f"{rows.at(first)}: is of an image of {rows.sizes[first].tolist()} pixels, but the "
+            f"ground truth says {sizes[first].tolist()} (width, height); detections must be in "
+            f"the original pixels of the very images of the ground truth"
+        )
+
+
+def _treat_outside(
+    rows: DetectionRows, sizes: np.ndarray, outside: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4), clipped where asked for, and which (N,) reach out of their image."""
+    beyond = np.zeros(len(rows.boxes), dtype=bool)
+    for column in range(4):  # one at a time: boxes are many
+        x = rows.boxes[:, column]
+        beyond |= (x < -OUTSIDE_TOLERANCE) | (x - sizes[:, column % 2] > OUTSIDE_TOLERANCE)
+    if not beyond.any():
+        return rows.boxes, beyond
+    first = int(np.argmax(beyond))
+    said = (
+        f"{rows.at(first)}: box {rows.boxes[first].tolist()} reaches out of its image of "
+        f"{sizes[first].tolist()} pixels, as do {int(beyond.sum())} of {len(beyond)}"
+    )
+    if outside == "error":
+        raise InputError(
+            f"{said}; are the detections in original pixels? Choose count or clip to score them"
+        )
+    treated = {"count": "they are scored as they are", "clip": "they are cut at its border"}
+    logger.warning("%s; %s", said, treated[outside])
+    if outside == "count":
+        return rows.boxes, beyond
+    return np.clip(rows.boxes, 0, np.concatenate([sizes, sizes], 1)), beyond
+
+
+def _warn_of_frame(rows: DetectionRows, sizes: np.ndarray) -> None:
+    """Say so if all boxes lie in a corner that looks like a detector's input frame."""
+    if not len(rows.boxes):
+        return
+    reach = float(rows.boxes.max())
+    side = next((side for side in FRAMES if 0 < reach <= side + OUTSIDE_TOLERANCE), None)
+    if side is None or np.mean(sizes.min(1) > 1.15 * side) < 0.9:
+        return
+    logger.warning(
+        "%s: all %d boxes lie within 0..%d although most images are larger (median %g x %g): they "
+        "look like %s, not like original pixels. Map them back to the original images",
+        rows.source,
+        len(rows.boxes),
+        side,
+        *np.median(sizes, 0),
+        FRAMES[side],
+    )
+
+
+def _order(index: np.ndarray, scores: np.ndarray) -> np.ndarray | slice:
+    """Rows by image and best first; equal scores keep the file's order."""
+    step = np.diff(index)
+    if not ((step < 0) | ((step == 0) & (np.diff(scores) > 0))).any():
+        return slice(None)
+    return np.lexsort((-scores, index))
+
+
+def _count_duplicates(index: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> int:
+    """Rows (sorted by image and score) that repeat another's image, box and score."""
+    tied = (index[1:] == index[:-1]) & (scores[1:] == scores[:-1])
+    (rows,) = np.nonzero(np.append(tied, False) | np.append(False, tied))
+    if not len(rows):
+        return 0
+    keys = np.column_stack([index[rows], scores[rows], boxes[rows]])
+    keys = keys[np.lexsort(keys.T)]
+    return int((keys[1:] == keys[:-1]).all(1).sum())
+
+
+def _trusted(image_id: ImageId, boxes: np.ndarray, scores: np.ndarray) -> Detections:
+    """A Detections of arrays that are checked, sorted and read-only already."""
+    made = object.__new__(Detections)
+    for name, value in (("image_id", image_id), ("boxes", boxes), ("scores", scores)):
+        object.__setattr__(made, name, value)
+    return made
+
+
+def _warn_of_counts(rows: DetectionRows, counts: dict, without: list[ImageId]) -> None:
+    if without:
+        logger.warning(
+            "%s: %d of %d images have no detection (%s); each is scored as a miss",
+            rows.source,
+            len(without),
+            counts["images"],
+            some(without),
+        )
+    twice = counts["duplicate_rows"]
+    if twice and 2 * twice >= counts["rows"] >= 4:
+        raise InputError(
+            f"{rows.source}: {twice} of {counts['rows']} rows repeat another's image, box and "
+            f"score; was the file written or joined twice? Remove the copies"
+        )
+    if twice:
+        logger.warning(
+            "%s: %d of %d rows repeat another's image, box and score; they stay and use up places "
+            "among the K boxes",
+            rows.source,
+            twice,
+            counts["rows"],
+        )
+
+
+def to_detections(
+    rows: DetectionRows, records: Sequence[ImageRecord], outside: str = "count"
+) -> tuple[list[Detections], dict]:
+    """Check rows against a data set and sort them into its images.
+
+    Args:
+        records: I images.
+        outside: what becomes of boxes that reach out of their image: "count" them and go on,
+            "clip" them at its border, or "error".
+
+    Returns:
+        One :class:`Detections` for each record, in their order, empty where there is no row; and
+        the counts ``rows``, ``images``, ``images_without_detections``, ``boxes_outside``,
+        ``outside`` (how they were treated) and ``duplicate_rows``.
+
+    Raises:
+        InputError: names the file and the row.
+    """
+    if outside not in OUTSIDE:
+        raise InputError(f"boxes outside the image: expected one of {OUTSIDE}, got {outside!r}")
+    index = _image_index(rows, records)
+    _check_values(rows)
+    sizes = np.array([(r.width, r.height) for r in records], dtype=np.float64)[index]
+    sizes = sizes.reshape(-1, 2)
+    _check_sizes(rows, sizes)
+    _warn_of_frame(rows, sizes)
+    boxes, beyond = _treat_outside(rows, sizes, outside)
+    order = _order(index, rows.scores)
+    index, boxes, scores = index[order], boxes[order], rows.scores[order]
+    for array in (boxes, scores):
+        array.setflags(write=False)
+    num_boxes = np.bincount(index, minlength=len(records))
+    ends = np.cumsum(num_boxes).tolist()
+    without = [r.image_id for r, n in zip(records, num_boxes, strict=True) if not n]
+    counts = {
+        "rows": len(index),
+        "images": len(records),
+        "images_without_detections": len(without),
+        "boxes_outside": int(beyond.sum()),
+        "outside": outside,
+        "duplicate_rows": _count_duplicates(index, boxes, scores),
+    }
+    _warn_of_counts(rows, counts, without)
+    detections = [
+        _trusted(record.image_id, boxes[start:end], scores[start:end])
+        for record, start, end in zip(records, [0, *ends[:-1]], ends, strict=True)
+    ]
+    return detections, counts

@@ -1,0 +1,351 @@
+"""Evaluation protocols as data: what a number means is a named, recorded object.
+
+The field's papers score in different frames, and the same boxes differ by 5 points between them
+(``docs/protocols.md``). A protocol is therefore never implied: it is chosen by name and written
+beside every number. A user's own is a YAML file with the fields of :class:`EvalProtocol`.
+
+Shape letters: N = boxes, T = criteria (a threshold and whether it must be exceeded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from wend.errors import InputError, MissingFileError
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _numbers(value: object) -> bool:
+    values = value if isinstance(value, tuple) else (value,)
+    return all(_whole(v) or isinstance(v, float) for v in values)
+
+
+_CLIPS = (None, "none", "frame", "last-pixel")
+_CHOICES = {
+    "clip": _CLIPS,
+    "clip_truth": _CLIPS,
+    "truncate": ("none", "multiply-first", "divide-first"),
+    "pixel_offset": (0, 1),
+    "truth": ("all", "first"),
+    "average": ("image", "class"),
+}
+
+
+# What a field must be, beyond being one of its allowed values
+_TYPES = {
+    "name": ("a text", lambda v: isinstance(v, str) and v != ""),
+    "resize": ("a whole number or null", lambda v: v is None or _whole(v)),
+    "crop": ("a whole number or null", lambda v: v is None or _whole(v)),
+    "pixel_offset": ("0 or 1", _whole),
+    "iou_threshold": ("a number or several", _numbers),
+    "strict": ("true or false", lambda v: isinstance(v, bool)),
+    "strict_classified": ("true, false or null", lambda v: v is None or isinstance(v, bool)),
+    "blacklist": ("image keys", lambda v: type(v) is tuple and {*map(type, v)} <= {str}),
+    "source": ("a text", lambda v: isinstance(v, str)),
+}
+
+
+@dataclass(frozen=True)
+class EvalProtocol:
+    """How boxes are compared and hits are averaged.
+
+    There is no class filter (PSOL, C2AM: only XML objects of the image's class), because true boxes
+    carry no class here: it is the business of whoever lists them.
+
+    Attributes:
+        name: what the protocol is called in configs, files and tables.
+        resize, crop: the frame that truth and detections are taken to: the image squashed to
+            ``resize``², its centre ``crop``² (pixels; equal for a squash without crop); both None
+            for original pixels.
+        clip: what detections are cut at: "frame" (0..crop), "last-pixel" (0..crop - 1) or "none";
+            None means "frame" with a frame and "none" in original pixels, where there is no other.
+        clip_truth: the same for true boxes; None for as ``clip``.
+        truncate: whether the mapped (and clipped) coordinates lose their fraction, and in which
+            order they were computed, which decides a few whole pixels: "none", "multiply-first"
+            (x * resize / width) or "divide-first" (x / width * resize).
+        pixel_offset: 0 for continuous boxes (side x1 - x0), 1 for boxes of whole pixels of which
+            x1 is the last (side x1 - x0 + 1).
+        iou_threshold: a box is correct if its IoU with a true box of the image passes this, in
+            (0, 1). Several: every metric is the mean of its values at each.
+        strict: pass means ``>`` (True) or ``>=`` (False).
+        strict_classified: the same for the metrics that need a class (Top-1, Top-5); None for as
+            ``strict``.
+        truth: "all": any true box of the image counts; "first": only the first one listed.
+        average: "image": mean over images; "class": mean over classes of the mean over the class's
+            images (classes without an image do not count).
+        blacklist: keys (``<class folder>/<file>``) of images that are left out of the denominator.
+        source: whose arithmetic it is.
+    """
+
+    name: str
+    resize: int | None = None
+    crop: int | None = None
+    clip: str | None = None
+    clip_truth: str | None = None
+    truncate: str = "none"
+    pixel_offset: int = 0
+    iou_threshold: float | tuple[float, ...] = 0.5
+    strict: bool = True
+    strict_classified: bool | None = None
+    truth: str = "all"
+    average: str = "image"
+    blacklist: tuple[str, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("iou_threshold", "blacklist"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._check_types()
+        self._check_frame()
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                self._fail(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        if not self.thresholds or not all(0 < t < 1 for t in self.thresholds):
+            self._fail(f"iou_threshold must be in (0, 1), got {self.iou_threshold}")
+        if len(set(self.thresholds)) < len(self.thresholds):
+            self._fail(f"iou_threshold holds a number twice: {self.iou_threshold}")
+
+    def _fail(self, message: str) -> None:
+        raise InputError(f"protocol {self.name}: {message}")
+
+    def _check_types(self) -> None:
+        for name, (expected, is_right) in _TYPES.items():
+            if not is_right(getattr(self, name)):
+                self._fail(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+    def _check_frame(self) -> None:
+        if (self.resize is None) != (self.crop is None):
+            self._fail("resize and crop are both given or both None (null)")
+        if self.resize is not None and not 0 < self.crop <= self.resize:
+            self._fail(f"expected 0 < crop <= resize, got {self.crop} and {self.resize}")
+        clips = {self.clip, self.clip_truth} - {None, "none"}
+        if self.resize is None and clips:
+            self._fail(f"clip needs a frame (resize and crop), got {clips.pop()!r} without")
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The IoU thresholds, one or several."""
+        several = isinstance(self.iou_threshold, tuple)
+        return self.iou_threshold if several else (self.iou_threshold,)
+
+    @property
+    def criteria(self) -> tuple[tuple[float, bool], ...]:
+        """The T distinct pairs of a threshold and whether it must be exceeded."""
+        stricts = dict.fromkeys((self.strict, self.strictness(classified=True)))
+        return tuple((t, strict) for strict in stricts for t in self.thresholds)
+
+    def strictness(self, *, classified: bool) -> bool:
+        """Whether a metric that needs a class (or one that does not) tests with ``>``."""
+        if classified and self.strict_classified is not None:
+            return self.strict_classified
+        return self.strict
+
+    def to_frame(
+        self, boxes: np.ndarray, widths: np.ndarray, heights: np.ndarray, *, truth: bool = False
+    ) -> np.ndarray:
+        """Boxes (N, 4) in original pixels of images of sizes (N,) to the protocol's frame.
+
+        A corner is clipped at its own side only, so that a box outside the frame ends up inside
+        out and without area.
+        """
+        columns = np.asarray(boxes, np.float64).T
+        return np.stack(self.columns_to_frame(columns, widths, heights, truth), 1)
+
+    def columns_to_frame(
+        self, columns: Sequence[np.ndarray], widths: np.ndarray, heights: np.ndarray, truth: bool
+    ) -> list[np.ndarray]:
+        """:meth:`to_frame` on the four coordinates apart: x0, y0, x1, y1, each (N,)."""
+        mapped = [
+            self._map(x, size)
+            for x, size in zip(columns, (widths, heights, widths, heights), strict=True)
+        ]
+        if (clip := self._clip(truth)) != "none":
+            last = self.crop - (clip == "last-pixel")
+            mapped = [np.maximum(x, 0.0) for x in mapped[:2]] + [
+                np.minimum(x, last) for x in mapped[2:]
+            ]
+        return mapped if self.truncate == "none" else [np.trunc(x) for x in mapped]
+
+    def _map(self, x: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """Coordinates (N,) of one axis to the frame, images being ``size`` (N,) long there."""
+        if self.resize is None:
+            return x
+        if self.truncate == "divide-first":
+            x = x / size * self.resize
+        elif self.truncate == "multiply-first":
+            x = x * self.resize / size
+        else:
+            x = x * (self.resize / size)
+        offset = round((self.resize - self.crop) / 2)
+        return x - offset if offset else x
+
+    def _clip(self, truth: bool) -> str:
+        clip = self.clip_truth if truth and self.clip_truth is not None else self.clip
+        return clip if clip is not None else ("none" if self.resize is None else "frame")
+
+    def to_dict(self) -> dict:
+        """All fields, for ``metrics.json``."""
+        return asdict(self)
+
+    def describe(self) -> str:
+        """One line that says what the numbers mean."""
+        parts = [self._describe_frame(), self._describe_test()]
+        if self.truth == "first":
+            parts.append("first true box only")
+        over = {"image": "mean over images", "class": "mean of per-class accuracies"}
+        parts.append(over[self.average])
+        if self.blacklist:
+            parts.append(f"{len(self.blacklist)} images left out")
+        return f"{self.name}: " + "; ".join(parts)
+
+    def _describe_frame(self) -> str:
+        if self.resize is None:
+            return "original pixels" + (", truncated" if self.truncate != "none" else "")
+        frame = f"{self.resize}x{self.resize} squash"
+        frame += f", centre crop {self.crop}" if self.crop < self.resize else ", no crop"
+        says = {"none": "not clipped", "frame": "clipped to it", "last-pixel": "cut at last pixel"}
+        boxes, truth = says[self._clip(False)], says[self._clip(True)]
+        frame += f", boxes {boxes}" + (f", truth {truth}" if truth != boxes else "")
+        return frame + (", truncated to whole pixels" if self.truncate != "none" else "")
+
+    def _describe_test(self) -> str:
+        sign, other = (
+            ">" if self.strictness(classified=classified) else ">=" for classified in (False, True)
+        )
+        thresholds = ", ".join(f"{t:g}" for t in self.thresholds)
+        several = " (mean of)" if len(self.thresholds) > 1 else ""
+        plus = ' with "+1" pixel' if self.pixel_offset else ""
+        mixed = f" ({other} for Top-1 and Top-5)" if other != sign else ""
+        return f"IoU{plus} {sign} {thresholds}{several}{mixed}"
+
+
+_PSOL = EvalProtocol(
+    "psol-crop224",
+    resize=256,
+    crop=224,
+    average="class",
+    source="PSOL ddecfce PSOL_inference.py:141-216; C2AM e6a46c9 inference_*.py",
+)
+_WSOLEVAL = EvalProtocol(
+    "wsoleval-v1",
+    resize=224,
+    crop=224,
+    clip="last-pixel",
+    clip_truth="none",
+    truncate="multiply-first",
+    pixel_offset=1,
+    strict=False,
+    source="wsolevaluation 96f4b88 evaluation.py:79-84,270, data_loaders.py:216-225; MaxBoxAcc",
+)
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        _PSOL,
+        EvalProtocol("original", source="original pixels, every image counted once"),
+        EvalProtocol(
+            "tscam-squash224",
+            resize=224,
+            crop=224,
+            clip="last-pixel",
+            truncate="divide-first",
+            pixel_offset=1,
+            strict=False,
+            strict_classified=True,
+            source="TS-CAM 25aece4 lib/datasets/imagenet.py:17-21,132-139 (frame), cams_deit:204 "
+            "(>= for GT-known), cls_loc_err (>); GenPromp c480e0a datasets/base.py:300-313, "
+            "cam.py:211, the same at 512",
+        ),
+        _WSOLEVAL,
+        replace(
+            _WSOLEVAL,
+            name="wsoleval-v2",
+            iou_threshold=(0.3, 0.5, 0.7),
+            source="as wsoleval-v1; MaxBoxAccV2, which counts any contour's box (*_multi)",
+        ),
+        replace(
+            _PSOL,
+            name="psol-first-box",
+            strict=False,
+            truth="first",
+            average="image",
+            source="PSOL ddecfce imagenet_loader.py:88 (first box), PSOL_training.py (>=, image)",
+        ),
+    )
+}
+
+
+def get_protocol(name: str) -> EvalProtocol:
+    """The preset of that name, or a user's own if ``name`` is a path that ends in .yaml or .yml.
+
+    Raises:
+        InputError: there is none; the message lists those that exist.
+    """
+    if Path(name).suffix.lower() in (".yaml", ".yml"):
+        return load_protocol(name)
+    if name not in PROTOCOLS:
+        raise InputError(
+            f"unknown evaluation protocol {name!r}; there are: {', '.join(PROTOCOLS)}, or the path "
+            f"of a YAML file with your own"
+        )
+    return PROTOCOLS[name]
+
+
+def load_protocol(path: str | Path) -> EvalProtocol:
+    """A user's own protocol: a YAML mapping with fields of :class:`EvalProtocol`.
+
+    ``base`` may name a preset whose other fields it takes; ``name`` is the file's by default;
+    ``blacklist`` is a list of image keys, or a text file of them, one a line, beside the YAML.
+
+    Raises:
+        InputError: an unknown field or a wrong value; the message names file and field.
+    """
+    path = Path(path)
+    given = {"name": path.stem, **_read_mapping(path)}
+    known = {field.name for field in fields(EvalProtocol)}
+    unknown = [str(name) for name in given if name not in known | {"base"}]
+    if unknown:
+        raise InputError(
+            f"{path}: unknown field {', '.join(unknown)}; there are: base, "
+            f"{', '.join(f.name for f in fields(EvalProtocol))}"
+        )
+    if given["name"] in PROTOCOLS:
+        raise InputError(f"{path}: name {given['name']!r} is a preset's; choose another")
+    base = given.pop("base", None)
+    if base is not None and base not in PROTOCOLS:
+        raise InputError(f"{path}: base must be one of {', '.join(PROTOCOLS)}, got {base!r}")
+    try:
+        if isinstance(given.get("blacklist"), str):
+            given["blacklist"] = _read_keys(path.parent / given["blacklist"])
+        if base is None:
+            return EvalProtocol(**given)
+        return replace(PROTOCOLS[base], **{"source": f"{path}, {base}", **given})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _read_mapping(path: Path) -> dict:
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such protocol file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of protocol fields, got {content!r}")
+    return content
+
+
+def _read_keys(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        raise MissingFileError(f"blacklist {path}: no such file")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(line.strip() for line in lines if line.strip())

@@ -1,0 +1,1 @@
+"""Truth files of others, one module for each format, to records of images."""

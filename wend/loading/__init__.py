@@ -1,0 +1,1 @@
+"""What training and evaluation see of an image: crop, cache, bad images, check of a data set."""

@@ -1,0 +1,290 @@
+"""What is done about images that cannot be read, on every engine and process the same.
+
+Training: ``WEND.DATA.ON_BAD_IMAGE`` "raise" ends the run, "skip" takes the next image of the data
+sets (so that batches and iterations stay as many on every process), counts and names what was
+skipped, and ends the run past ``WEND.DATA.MAX_BAD_SHARE``. ``WEND.DATA.QUARANTINE`` lists images
+that are left out before training starts. Evaluation never skips: an error, or counted as wrong
+(``WEND.DATA.ON_BAD_TEST_IMAGE``).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from fvcore.common.config import CfgNode
+from torch.utils.data import Dataset
+
+from wend.datasets.catalog import count_training_images, get_records
+from wend.datasets.store import RecordStore
+from wend.errors import BadImageError, InputError, some
+from wend.files import read_text
+from wend.images.reading import noted_bad_sizes
+from wend.loading.selection import Selection
+from wend.structures.records import ImageRecord
+
+EXCHANGE_PERIOD = 20  # batches after which processes tell each other what they skipped
+TO_DO = (
+    "'wend data check NAME' lists all such images; WEND.DATA.QUARANTINE FILE leaves the listed "
+    "ones out, WEND.DATA.ON_BAD_IMAGE skip skips a few"
+)
+TEST_TO_DO = (
+    "evaluation leaves no image out; WEND.DATA.ON_BAD_TEST_IMAGE wrong counts such images as wrong"
+)
+Gather = Callable[[Any], list[Any]]
+logger = logging.getLogger(__name__)
+
+
+class Guarded(NamedTuple):
+    """An example, and the bad images that it stands for.
+
+    Attributes:
+        example: None if there are more bad images than may be skipped.
+        bad: place in the data set and message of each image that could not be read.
+    """
+
+    example: Any
+    bad: tuple[tuple[int, str], ...]
+
+
+class GuardedImages(Dataset):
+    """A data set of examples whose bad images are stood in for by the next one.
+
+    Which one it is depends on the place alone, so every process and every pass does the same.
+    Errors travel as values: raised in a loader's worker their message would be a traceback.
+
+    Args:
+        images: raises BadImageError for an image that cannot be read.
+        most: images that may be skipped in all; 0: none.
+    """
+
+    def __init__(self, images: Dataset, most: int = 0) -> None:
+        self.images, self.most = images, most
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Guarded:
+        bad: list[tuple[int, str]] = []
+        while len(bad) <= self.most:
+            place = (index + len(bad)) % len(self.images)
+            try:
+                return Guarded(self.images[place], tuple(bad))
+            except BadImageError as error:
+                bad.append((place, str(error)))
+        return Guarded(None, tuple(bad))
+
+
+class GuardedLoader:
+    """The batches of a loader of :class:`GuardedImages`, without the guard.
+
+    Args:
+        loader: yields lists of :class:`Guarded`.
+        total: images of the data set.
+        most: of them may be skipped.
+        what: the data sets, for messages.
+        gather: makes of each process's value the list of all, on all; None: there is one process.
+        to_do: ends the error's message.
+    """
+
+    def __init__(
+        self,
+        loader: Iterable[list[Guarded]],
+        *,
+        total: int,
+        most: int = 0,
+        what: str,
+        gather: Gather | None = None,
+        to_do: str = TO_DO,
+    ) -> None:
+        self.loader, self.total, self.most, self.what = loader, total, most, what
+        self.to_do = to_do
+        self.gather = gather if most else None
+        self.skipped: dict[int, str] = {}
+        self.times = 0
+        self._new: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        for number, batch in enumerate(self.loader, 1):
+            for one in batch:
+                self._new += one.bad
+                if one.example is None and not self.most:
+                    raise BadImageError(f"{one.bad[0][1]}; {self.to_do}")
+                if one.example is None:
+                    raise self._too_many({**self.skipped, **dict(one.bad)})
+            if self.gather is None or number % EXCHANGE_PERIOD == 0:
+                self.exchange()
+            yield [one.example for one in batch]
+
+    def exchange(self) -> None:
+        """Learn what all processes skipped; all call it at the same batch and do the same after.
+
+        Raises:
+            BadImageError: more images than may be.
+        """
+        new, self._new = self._new, []
+        everybodys = [new] if self.gather is None else self.gather(new)
+        for place, message in (pair for one in everybodys for pair in one):
+            self.times += 1
+            if place not in self.skipped:
+                self.skipped[place] = message
+                logger.warning(
+                    "skipped, %d of at most %d: %s", len(self.skipped), self.most, message
+                )
+        if len(self.skipped) > self.most:
+            raise self._too_many(self.skipped)
+
+    def _too_many(self, bad: Mapping[int, str]) -> BadImageError:
+        names = some(message.split(": ", 1)[0] for message in bad.values())
+        return BadImageError(
+            f"{self.what}: {len(bad)} of {self.total} training images cannot be read ({names}), "
+            f"and WEND.DATA.MAX_BAD_SHARE allows {self.most}; {self.to_do}"
+        )
+
+    def summarize(self) -> None:
+        """Say what was skipped in all."""
+        if self.most:
+            names = ", ".join(message.split(": ", 1)[0] for message in self.skipped.values())
+            logger.log(
+                logging.WARNING if self.skipped else logging.INFO,
+                "%d of %d training images could not be read and were skipped, %d times in all%s",
+                len(self.skipped),
+                self.total,
+                self.times,
+                f": {names}" if names else "",
+            )
+
+
+def most_to_skip(cfg: CfgNode, total: int) -> int:
+    """How many of ``total`` training images may be skipped."""
+    data = cfg.WEND.DATA
+    return int(data.MAX_BAD_SHARE * total + 1e-9) if data.ON_BAD_IMAGE == "skip" else 0
+
+
+def read_quarantine(path: str) -> frozenset[str]:
+    """Keys and paths of images to leave out; none if ``path`` is empty.
+
+    Args:
+        path: lines of ``wend data check`` (those marked ``leave_out``), or a key or path a line.
+
+    Raises:
+        MissingFileError, InputError: no such file, or a line that is neither.
+    """
+    if not path:
+        return frozenset()
+    listed = set()
+    for number, line in enumerate(read_text(path, "images to leave out").split("\n"), 1):
+        line = line.strip()
+        if not line.startswith("{"):
+            listed |= {line} if line else set()
+            continue
+        try:
+            row = json.loads(line)
+            leave_out, key = row["leave_out"], row["key"]
+        except (ValueError, KeyError, RecursionError) as error:
+            raise InputError(
+                f"{path}, line {number}: expected a line of 'wend data check' with key and "
+                f"leave_out, or a key or path ({error})"
+            ) from None
+        if leave_out:
+            listed.add(str(key))
+    return frozenset(listed)
+
+
+def find_listed(records: Sequence[ImageRecord], listed: frozenset[str]) -> dict[int, str]:
+    """Place -> entry, of the records whose key or path is in the list."""
+    if not listed:
+        return {}
+    if not isinstance(records, RecordStore):
+        found = ((place, {r.key, r.file_name} & listed) for place, r in enumerate(records))
+        return {place: min(entries) for place, entries in found if entries}
+    entries = sorted(listed)
+    places = records.positions(entries)
+    found = {int(p): entry for p, entry in zip(places, entries, strict=True) if p >= 0}
+    if len(found) < len(entries):  # paths, or of another data set
+        for place in range(len(records)):
+            if (path := records.file_name(place)) in listed:
+                found[place] = path
+    return found
+
+
+def quarantined(cfg: CfgNode) -> dict[str, np.ndarray]:
+    """Training data set -> places (K,) int64 of the records in quarantine."""
+    listed = read_quarantine(cfg.WEND.DATA.QUARANTINE)
+    found = {name: find_listed(get_records(name), listed) for name in cfg.DATASETS.TRAIN}
+    return {name: np.array(sorted(places), dtype=np.int64) for name, places in found.items()}
+
+
+def count_images_to_train_on(cfg: CfgNode) -> int:
+    """Training images with a box, less those in quarantine; both are said.
+
+    Raises:
+        InputError: none is left.
+    """
+    usable = count_training_images(cfg.DATASETS.TRAIN)
+    path = cfg.WEND.DATA.QUARANTINE
+    if not path:
+        return usable
+    left = len(Selection(cfg.DATASETS.TRAIN, with_boxes=True, leave_out=quarantined(cfg)))
+    listed = len(read_quarantine(path))
+    logger.log(
+        logging.INFO if left < usable else logging.WARNING,
+        "%s lists %d images; %d of %d training images are left out",
+        path,
+        listed,
+        usable - left,
+        usable,
+    )
+    return left
+
+
+def load_with_bad_images(cfg: CfgNode) -> None:
+    """Read the data sets though headers of some images cannot be read, as far as that is allowed.
+
+    Such images get the size 1x1, which no image of them will have; what is done about them comes
+    when they are loaded. To be called by each process before it asks for records.
+
+    Raises:
+        BadImageError: an image whose header cannot be read and that the config does not allow for.
+    """
+    listed = read_quarantine(cfg.WEND.DATA.QUARANTINE)
+    skips = cfg.WEND.DATA.ON_BAD_IMAGE == "skip"
+    wrong = cfg.WEND.DATA.ON_BAD_TEST_IMAGE == "wrong"
+    for names, allowed in ((cfg.DATASETS.TRAIN, skips), (cfg.DATASETS.TEST, wrong)):
+        for name in names:
+            _load(name, allowed, listed if names is cfg.DATASETS.TRAIN else frozenset())
+
+
+def _load(name: str, allowed: bool, listed: frozenset[str]) -> None:
+    if not allowed and not listed:
+        get_records(name)
+        return
+    with noted_bad_sizes() as bad:
+        records = get_records(name)
+    if not bad:
+        return
+    if not allowed:
+        known = {records[place].file_name for place in find_listed(records, listed)}
+        for path in sorted(bad.keys() - known):
+            raise BadImageError(f"{bad[path]}; {TO_DO}")
+    logger.warning(
+        "%s: the headers of %d images cannot be read (%s)", name, len(bad), some(sorted(bad))
+    )
+
+
+def say_wrong(dataset: str, problems: Sequence[str], total: int) -> None:
+    """Print the test images that could not be read and count as wrong."""
+    if problems:
+        logger.warning(
+            "%s: %d of %d test images could not be read and count as wrong:\n%s",
+            dataset,
+            len(problems),
+            total,
+            "\n".join(problems),
+        )

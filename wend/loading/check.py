@@ -1,0 +1,243 @@
+"""``wend data check``: reads every image and looks at every box once, and lists what is wrong.
+
+The list is JSON lines, one for each problem: ``key``, ``file``, ``problem``, ``detail`` and
+``leave_out`` (whether ``WEND.DATA.QUARANTINE`` leaves the image out of training). While it is made
+it lies beside, as ``<list>.partial``, from which an interrupted check goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from tabulate import tabulate
+
+from wend.datasets.catalog import dataset_sources, datasets_root, get_records, resolve_name
+from wend.datasets.fingerprints import fingerprint
+from wend.errors import BadImageError, InputError
+from wend.files import atomic_write
+from wend.images.reading import noted_bad_sizes, read_image
+from wend.images.sizes import map_in_threads
+from wend.structures.records import ImageRecord
+
+CHUNK = 256  # images between two notes of what is done
+TOLERANCE = 1.0  # pixels that a box may reach out of its image, or miss of the whole image
+ENDS, LOSES, WORKS = "ends the run", "loses the box", "goes on"
+KINDS = {  # problem -> what training does about it
+    "missing": ENDS,
+    "empty file": ENDS,
+    "unreadable": ENDS,
+    "other size than recorded": ENDS,
+    "box not finite": ENDS,
+    "box without area": LOSES,
+    "box outside": LOSES,
+    "box reaches out": WORKS,
+    "box is the whole image": WORKS,
+    "other format than its name says": WORKS,
+}
+_SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
+logger = logging.getLogger(__name__)
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with an image: one of :data:`KINDS`, and the particulars."""
+
+    kind: str
+    detail: str
+
+
+def check_image(path: str, width: int, height: int, size_known: bool = True) -> list[Problem]:
+    """What is wrong with an image file, of which every pixel is decoded.
+
+    Args:
+        width, height: as recorded.
+        size_known: False if the record has no size, since the header could not be read.
+    """
+    try:
+        if not os.path.getsize(path):
+            return [Problem("empty file", "0 bytes")]
+        with Image.open(path) as image:
+            stored, size = image.format or "", image.size
+        read_image(path)
+    except FileNotFoundError:
+        return [Problem("missing", "there is no such file")]
+    except Exception as error:  # what decoders raise on damaged files
+        if isinstance(error, BadImageError):
+            error = error.__cause__ or error
+        return [Problem("unreadable", str(error) or type(error).__name__)]
+    problems = []
+    named = Image.registered_extensions().get(os.path.splitext(path)[1].lower())
+    if named and _SAME_FORMAT.get(named, named) != _SAME_FORMAT.get(stored, stored):
+        problems.append(Problem("other format than its name says", f"is {stored}, not {named}"))
+    if size_known and size != (width, height):
+        problems.append(
+            Problem("other size than recorded", f"is {size[0]}x{size[1]}, not {width}x{height}")
+        )
+    return problems
+
+
+def check_boxes(boxes: np.ndarray, what: str, width: int, height: int) -> list[Problem]:
+    """What is wrong with boxes (P, 4) in pixels of an image; one problem at most for each box."""
+    problems = []
+    for box in boxes:
+        x0, y0, x1, y1 = box.tolist()
+        outside = max(-x0, -y0, x1 - width, y1 - height)
+        inside = max(x0, y0, width - x1, height - y1)
+        if not np.isfinite(box).all():
+            kind = "box not finite"
+        elif x1 <= x0 or y1 <= y0:
+            kind = "box without area"
+        elif x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+            kind = "box outside"
+        elif outside > TOLERANCE:
+            kind = "box reaches out"
+        elif inside < TOLERANCE:
+            kind = "box is the whole image"
+        else:
+            continue
+        problems.append(Problem(kind, f"{what} {[x0, y0, x1, y1]} of {width}x{height}"))
+    return problems
+
+
+def check_record(record: ImageRecord, size_known: bool = True) -> list[Problem]:
+    """What is wrong with a record's image and boxes."""
+    size = (record.width, record.height)
+    problems = check_image(record.file_name, *size, size_known)
+    if not size_known:
+        return problems
+    boxes = [("true box", record.gt_boxes), ("pseudo box", record.pseudo_boxes)]
+    return problems + [p for what, each in boxes for p in check_boxes(each, what, *size)]
+
+
+def _rows(record: ImageRecord, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    return [
+        {
+            "key": record.key,
+            "file": record.file_name,
+            "problem": one.kind,
+            "detail": one.detail,
+            "leave_out": KINDS[one.kind] == ENDS,
+        }
+        for one in problems
+    ]
+
+
+class _Notes:
+    """``<list>.partial``: a header, then a line for each chunk that is done with its problems."""
+
+    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+        self.path, self.done, self.rows = path, 0, []
+        header = json.loads(json.dumps(header))
+        content = path.read_bytes() if path.is_file() else b""
+        lines = content[: content.rfind(b"\n") + 1].splitlines()
+        try:
+            if lines and json.loads(lines[0]) == header:
+                for line in map(json.loads, lines[1:]):
+                    self.done, self.rows = line["done"], self.rows + line["rows"]
+            elif lines:
+                logger.warning("%s: is of another or changed data set; starting anew", path)
+        except (ValueError, KeyError, TypeError):
+            logger.warning("%s: is no record of an interrupted check; starting anew", path)
+            self.done, self.rows = 0, []
+        kept = lines if self.done else [json.dumps(header).encode()]
+        with atomic_write(path, "wb") as file:  # cuts a line that was not finished
+            file.writelines(line + b"\n" for line in kept)
+
+    def add(self, done: int, rows: list[dict[str, Any]]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"done": done, "rows": rows}) + "\n")
+        self.done, self.rows = done, self.rows + rows
+
+
+def _records(name: str) -> tuple[Sequence[ImageRecord], frozenset[str]]:
+    """The records, and the files of which no size is known since their header cannot be read."""
+    with noted_bad_sizes() as bad:
+        return get_records(name), frozenset(bad)
+
+
+def _run(
+    records: Sequence[ImageRecord],
+    bad: frozenset[str],
+    notes: _Notes,
+    name: str,
+    workers: int | None,
+) -> None:
+    def look(place: int) -> list[dict[str, Any]]:
+        record = records[place]
+        return _rows(record, check_record(record, record.file_name not in bad))
+
+    rest, rows = range(notes.done, len(records)), []
+    found = map_in_threads(look, rest, f"{name}: check", "image", workers)
+    for place, one in zip(rest, found, strict=True):
+        rows += one
+        if (place + 1) % CHUNK == 0 or place + 1 == len(records):
+            notes.add(place + 1, rows)
+            rows = []
+
+
+def check_data_set(name: str, output: str | None = None, workers: int | None = None) -> int:
+    """Check a data set, write the list and print a table of it.
+
+    Args:
+        name: a known data set, or the YAML file that declares it.
+        output: the list; by default ``<name>.problems.jsonl`` in the current folder.
+        workers: threads; by default more than there are cores.
+
+    Returns:
+        1 if training or evaluation would lose boxes or end, else 0.
+
+    Raises:
+        InputError: what the data set's readers say of lists and boxes, a full disk.
+    """
+    Image.init()  # loads the formats' plug-ins, which threads must not do side by side
+    root, sources = datasets_root(), dataset_sources(name)
+    records, bad = _records(name)
+    name = resolve_name(name)
+    path = Path(output or f"{name}.problems.jsonl")
+    header = {
+        "data_set": name,
+        "images": len(records),
+        "sources": [fingerprint(source, root) for source in sources],
+    }
+    try:
+        notes = _Notes(path.with_name(f"{path.name}.partial"), header)
+        if notes.done:
+            logger.info("%s: going on after image %d of %d", name, notes.done, len(records))
+        _run(records, bad, notes, name, workers)
+        with atomic_write(path) as file:
+            file.writelines(json.dumps(row) + "\n" for row in notes.rows)
+    except OSError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({error}); an older list is as it was. Free the disk and "
+            f"run the same command again, it goes on where it stopped"
+        ) from error
+    notes.path.unlink()
+    return _report(name, path, len(records), notes.rows)
+
+
+def _report(name: str, path: Path, total: int, rows: list[dict[str, Any]]) -> int:
+    times = Counter(row["problem"] for row in rows)
+    files = Counter(kind for kind, _ in {(row["problem"], row["file"]) for row in rows})
+    first: dict[str, str] = {}
+    for row in rows:
+        first.setdefault(row["problem"], row["key"])
+    table = [
+        [kind, files[kind], times[kind], effect, first.get(kind, "")]
+        for kind, effect in KINDS.items()
+    ]
+    headers = ["problem", "images", "times", "training", "first"]
+    logger.info("%s: %d images\n%s", name, total, tabulate(table, headers))
+    leave_out = len({row["key"] for row in rows if row["leave_out"]})
+    logger.info("written: %s (%d lines)", path, len(rows))
+    if leave_out:
+        logger.info("WEND.DATA.QUARANTINE %s leaves %d images out of training", path, leave_out)
+    return int(any(KINDS[kind] != WORKS for kind in times))

@@ -1,0 +1,134 @@
+"""Record -> what a detector sees: the paper's crop (appendix A), for every engine the same.
+
+Resize to ``resize``² without keeping the aspect; to train a random ``crop``² with a random
+horizontal flip, to test the centre ``crop``².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from wend.errors import BadImageError
+from wend.images.reading import read_image, squash
+from wend.loading.image_cache import ImageCache
+from wend.structures.boxes import clip_boxes
+from wend.structures.frame import Frame, resize_and_crop
+
+MIN_SIDE = 1.0  # pixels of the crop; a box with a shorter side there is lost to it
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image as a detector sees it.
+
+    Attributes:
+        image: (crop, crop, 3) uint8, RGB.
+        boxes: (P, 4) float32, xyxy in pixels of the crop, clipped to it.
+        frame: the map from original pixels to the crop.
+        num_lost: boxes that the crop cut off.
+        problem: why the image could not be read and is black; empty where it could.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    frame: Frame
+    num_lost: int
+    problem: str = ""
+
+
+def _flipped(pixels: np.ndarray) -> np.ndarray:
+    """A mirrored copy; by channels, since NumPy copies reversed triples five times slower."""
+    mirrored = np.empty(pixels.shape, pixels.dtype)
+    for channel in range(pixels.shape[2]):
+        mirrored[:, :, channel] = pixels[:, ::-1, channel]
+    return mirrored
+
+
+class CropMapper:
+    """Maps image files and their boxes to the crop.
+
+    Args:
+        resize: side in pixels of the square that images are squashed to (paper: 256).
+        crop: side of the square cut out (paper: 224), at most ``resize``.
+        train: random crop and flip, drawn from torch's generator (seeded in loader workers);
+            otherwise the centre crop.
+        caches: of images squashed to ``resize``²; an image in none of them is read from its file.
+        black_if_bad: an image that cannot be read is black and says why, instead of an error.
+    """
+
+    def __init__(
+        self,
+        resize: int = 256,
+        crop: int = 224,
+        *,
+        train: bool,
+        caches: Sequence[ImageCache] = (),
+        black_if_bad: bool = False,
+    ) -> None:
+        resize_and_crop(1, 1, resize, crop)  # checks the two
+        self.resize = resize
+        self.crop = crop
+        self.train = train
+        self.caches = caches
+        self.black_if_bad = black_if_bad
+
+    def draw_frame(self, width: int, height: int) -> Frame:
+        """A frame for an image of this size: random in training, central in testing."""
+        if not self.train:
+            return resize_and_crop(width, height, self.resize, self.crop)
+        left, top = torch.randint(0, self.resize - self.crop + 1, (2,)).tolist()
+        flip = bool(torch.rand(()) < 0.5)
+        return resize_and_crop(width, height, self.resize, self.crop, left=left, top=top, flip=flip)
+
+    def _squashed(self, file_name: str, width: int, height: int) -> np.ndarray:
+        """The image (resize, resize, 3) uint8, from a cache or its file; checks its size."""
+        for cache in self.caches:
+            found = cache.squashed(file_name)
+            if found is not None:
+                pixels, size = found
+                break
+        else:
+            image = read_image(file_name)
+            pixels, size = None, image.size
+        if size != (width, height):
+            raise BadImageError(
+                f"{file_name}: is {size[0]}x{size[1]}, expected {width}x{height} as "
+                f"recorded (sizes are of the file as stored, EXIF not applied); was the file "
+                f"replaced or resized after the data set was made?"
+            )
+        return squash(image, self.resize) if pixels is None else pixels
+
+    def __call__(self, file_name: str, width: int, height: int, boxes: np.ndarray) -> Sample:
+        """Read and crop one image.
+
+        Args:
+            file_name: the image.
+            width, height: its size as recorded.
+            boxes: (P, 4) xyxy in original pixels.
+
+        Raises:
+            BadImageError: the image cannot be read, or is not of the recorded size.
+        """
+        problem = ""
+        try:
+            pixels = self._squashed(file_name, width, height)
+        except BadImageError as error:
+            if not self.black_if_bad:
+                raise
+            pixels, problem = np.zeros((self.resize, self.resize, 3), np.uint8), str(error)
+        frame = self.draw_frame(width, height)
+        left, top = int(-frame.offset_x), int(-frame.offset_y)
+        pixels = pixels[top : top + self.crop, left : left + self.crop]
+        boxes = clip_boxes(frame.to_frame(boxes), self.crop, self.crop)
+        kept = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(1)
+        return Sample(
+            image=_flipped(pixels) if frame.flip else pixels.copy(),  # the caller's own
+            boxes=boxes[kept].astype(np.float32),
+            frame=frame,
+            num_lost=int((~kept).sum()),
+            problem=problem,
+        )

@@ -1,0 +1,123 @@
+"""Opening the caches of resized images for a training, and filling one (``wend data cache``)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from wend.datasets.catalog import datasets_root, get_records, resolve_name
+from wend.errors import BadImageError, InputError, some
+from wend.images.reading import noted_bad_sizes
+from wend.images.sizes import map_in_threads
+from wend.loading.image_cache import ImageCache, cache_folder, file_names, prepare
+
+LOOKED_UP = 1000  # images that are looked for at a training's start, instead of all
+CHUNK = 256  # images between two notes of what is done
+logger = logging.getLogger(__name__)
+
+
+def open_caches(folder: str, names: Sequence[str], resize: int) -> list[ImageCache]:
+    """The caches of data sets, made where there is none; none at all if ``folder`` is empty.
+
+    Args:
+        folder: ``WEND.DATA.CACHE``.
+        resize: side in pixels, ``WEND.RESIZE``.
+
+    Raises:
+        InputError: a cache that is not whole, a disk that is too small.
+    """
+    return [_open(folder, resolve_name(name), resize) for name in names] if folder else []
+
+
+def _open(folder: str, name: str, resize: int) -> ImageCache:
+    records, root = get_records(name), str(datasets_root())
+    path = cache_folder(folder, name, resize)
+    others = sorted(p.name for p in path.parent.glob("*") if p.name.startswith(f"{name}-"))
+    if not path.is_dir() and others:
+        logger.warning(
+            "%s: no cache of %s for WEND.RESIZE %d yet; there are: %s",
+            *(folder, name, resize, some(others)),
+        )
+    if (path / "index.npy").is_file():
+        cache = ImageCache(path, root, fill=True)
+        step = max(1, len(records) // LOOKED_UP)
+        if all(cache.row(records[place].file_name) is not None
+               for place in range(0, len(records), step)):  # fmt: skip
+            logger.info("%s: %d of %d rows are filled", path, cache.num_filled(), len(cache))
+            return cache
+    return prepare(path, records, resize, root, fill=True)
+
+
+def fill_cache(name: str, folder: str, resize: int, workers: int | None = None) -> list[str]:
+    """Fill a data set's cache; goes on where an earlier filling stopped, remakes stale rows.
+
+    Args:
+        name: a known data set.
+        folder: of caches.
+        workers: threads; by default more than there are cores.
+
+    Returns:
+        A message for each image that cannot be read; its row stays empty.
+
+    Raises:
+        InputError: the disk is full: what is filled by then stays and counts.
+    """
+    with noted_bad_sizes():  # which end in errors of their rows
+        records, name = get_records(name), resolve_name(name)
+    path = cache_folder(folder, name, resize)
+    cache = prepare(path, records, resize, str(datasets_root()), fill=False)
+    files = list(file_names(records))
+    filled_before = cache.num_filled()
+    todo = [one for one in files if not cache.is_fresh(cache.row(one), one)]
+    logger.info(
+        "%s: %d of %d images are there, %d are to be read, %d of them since their file changed",
+        *(path, len(files) - len(todo), len(files), len(todo), cache.stale),
+    )
+    bad: list[str] = []
+    try:
+        _fill(cache, todo, name, workers, bad)
+    except OSError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({error}); the {cache.num_filled()} rows that are filled "
+            f"stay and count. Free the disk and run the same command again"
+        ) from error
+    logger.info(
+        "%s: %d rows filled, %d before; %d images cannot be read",
+        *(path, cache.num_filled(), filled_before, len(bad)),
+    )
+    return bad
+
+
+def _fill(
+    cache: ImageCache, todo: list[str], name: str, workers: int | None, bad: list[str]
+) -> None:
+    """Make rows in threads; states are written once a chunk's pixels are on the disk."""
+
+    def make(file_name: str) -> tuple[int, list[int]] | BadImageError:
+        try:
+            pixels, state = cache.make(file_name)
+        except BadImageError as error:
+            return error
+        row = cache.row(file_name)
+        cache.write_pixels(row, pixels)
+        return row, state
+
+    for chunk in _chunks(map_in_threads(make, todo, f"{name}: cache", "image", workers)):
+        cache.sync()
+        for one in chunk:
+            if isinstance(one, BadImageError):
+                bad.append(str(one))
+            else:
+                cache.write_state(*one)
+
+
+def _chunks(results: Iterator) -> Iterator[list]:
+    chunk = []
+    for one in results:
+        chunk.append(one)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    yield chunk

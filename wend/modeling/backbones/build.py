@@ -1,0 +1,96 @@
+"""From a config to a body, for both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from fvcore.common.config import CfgNode
+from torch import nn
+
+from wend.errors import InputError
+from wend.modeling.backbones.bodies import (
+    densenet161_body,
+    googlenet_body,
+    inception_v3_body,
+    resnet_body,
+    vgg16_body,
+)
+from wend.modeling.backbones.freezing import freeze, freeze_norms
+from wend.modeling.backbones.small_cnn import SmallCNN
+from wend.modeling.backbones.timm_body import TimmBody
+
+WHOLE = 5  # MODEL.BACKBONE.FREEZE_AT: the whole backbone
+
+# MODEL.BACKBONE.NAME is build_<name>_backbone; (config, channels of the image) -> body
+BODIES: dict[str, Callable[[CfgNode, int], nn.Module]] = {
+    "resnet": lambda cfg, _: resnet_body(cfg.MODEL.RESNETS.DEPTH),
+    "densenet161": lambda cfg, _: densenet161_body(),
+    "vgg16": lambda cfg, _: vgg16_body(),
+    "googlenet": lambda cfg, _: googlenet_body(),
+    "inception_v3": lambda cfg, _: inception_v3_body(),
+    "timm": lambda cfg, _: TimmBody(cfg.WEND.TIMM.MODEL),
+    "small_cnn": lambda cfg, channels: SmallCNN(tuple(cfg.WEND.SMALL_CNN.CHANNELS), channels),
+}
+
+
+def build_body(name: str, cfg: CfgNode, in_channels: int = 3) -> nn.Module:
+    """A body with the norms and the frozen stages that the config asks for.
+
+    Args:
+        name: of :data:`BODIES`.
+        cfg: MODEL.BACKBONE.FREEZE_AT 0 .. 5 (0: nothing, 1: the stem, 2: and res2, ..., 5: all;
+            a small CNN's stage i is the i-th), MODEL.RESNETS.NORM (a small CNN always has BN).
+        in_channels: of the image; only the small CNN has others than 3.
+
+    Raises:
+        InputError: names the entry that is out of range.
+    """
+    freeze_at, norm = cfg.MODEL.BACKBONE.FREEZE_AT, cfg.MODEL.RESNETS.NORM
+    if freeze_at not in range(WHOLE + 1):
+        raise InputError(
+            f"config entry MODEL.BACKBONE.FREEZE_AT: expected 0 (nothing) .. {WHOLE} (the whole "
+            f"backbone), got {freeze_at}"
+        )
+    if name != "small_cnn" and norm not in ("BN", "FrozenBN"):
+        raise InputError(
+            f"config entry MODEL.RESNETS.NORM: {cfg.MODEL.BACKBONE.NAME} has BN, FrozenBN, got "
+            f"{norm!r}; others are Detectron2's ResNet's (--engine detectron2)"
+        )
+    body = BODIES[name](cfg, in_channels)
+    if freeze_at == WHOLE or (norm == "FrozenBN" and name != "small_cnn"):
+        freeze_norms(body)
+    freeze(body, _parameters_up_to(body, freeze_at))
+    return body
+
+
+def _parameters_up_to(body: nn.Module, freeze_at: int) -> set[str]:
+    if freeze_at in (0, WHOLE):
+        return {name for name, _ in body.named_parameters() if freeze_at}
+    if isinstance(body, SmallCNN):
+        early = tuple(f"stages.stage{i}." for i in range(1, freeze_at + 1))
+        return {name for name, _ in body.named_parameters() if name.startswith(early)}
+    return body.parameters_up_to(freeze_at)
+
+
+def check_feature_sizes(
+    entry: str, names: Iterable[str], strides: Mapping[str, int], crop: int
+) -> None:
+    """Refuse feature maps of which one cell is larger than the crop.
+
+    Args:
+        entry: the config entry that names them.
+        names: of the maps that a head works on.
+        strides: by name, of the backbone's maps.
+        crop: side of the crop in pixels.
+
+    Raises:
+        InputError: names the maps.
+    """
+    large = {name: strides[name] for name in names if strides[name] > crop}
+    if large:
+        raise InputError(
+            f"config entry {entry}: expected feature maps of at least 1x1 cells; of a crop of "
+            f"{crop} pixels (WEND.CROP) {', '.join(large)} would be smaller (stride "
+            f"{', '.join(map(str, large.values()))}); leave them out, or set WEND.CROP to "
+            f"{max(large.values())} or more"
+        )

@@ -1,0 +1,95 @@
+"""Any network of timm that can put out feature maps, by its name; without weights.
+
+Shape letters: N = images, H, W = rows and columns, C = channels.
+"""
+
+from __future__ import annotations
+
+import difflib
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from wend.errors import InputError
+from wend.modeling.backbones.bodies import STRIDES
+
+_ENTRY = "config entry WEND.TIMM.MODEL"
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError(
+            "config entry MODEL.BACKBONE.NAME: build_timm_backbone needs timm, which is not "
+            "installed; pip install 'wend[classifier]' (or: pip install timm)"
+        ) from error
+    return timm
+
+
+def _create(name: str) -> nn.Module:
+    """Timm's network of that name that returns a list of feature maps.
+
+    Raises:
+        InputError: no such network, with the nearest names, or one that has no feature maps.
+    """
+    timm = _timm()
+    if not name or not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
+        there = f"the nearest are {', '.join(near)}" if near else "such as resnet18, convnext_tiny"
+        raise InputError(f"{_ENTRY}: expected a model of timm, {there}; got {name!r}")
+    try:
+        return timm.create_model(name, features_only=True, pretrained=False)
+    except (RuntimeError, AttributeError, NotImplementedError, AssertionError) as error:
+        raise InputError(f"{_ENTRY}: {name} has no feature maps ({error})") from error
+
+
+class TimmBody(nn.Module):
+    """The last feature map of each of the strides 4, 8, 16, 32 that the network has.
+
+    Args:
+        name: timm's, such as "resnet18".
+
+    Attributes:
+        channels, strides: of the feature maps by name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.net = _create(name)
+        info = self.net.feature_info
+        self.reductions = list(info.reduction())
+        last = {stride: i for i, stride in enumerate(self.reductions)}
+        self.indices = {key: last[stride] for key, stride in STRIDES.items() if stride in last}
+        if not self.indices:
+            raise InputError(
+                f"{_ENTRY}: expected a network with a feature map of stride 4, 8, 16 or 32; "
+                f"{name} has strides {self.reductions}"
+            )
+        channels = info.channels()
+        self.channels = {key: channels[index] for key, index in self.indices.items()}
+        self.strides = {key: STRIDES[key] for key in self.indices}
+        self.channels_last = getattr(self.net, "output_fmt", None) == "NHWC"
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Images (N, 3, H, W) -> maps (N, C, ., .) by name; their sizes are as timm pads."""
+        maps = self.net(x)
+        features = {key: maps[index] for key, index in self.indices.items()}
+        if self.channels_last:
+            features = {key: one.permute(0, 3, 1, 2) for key, one in features.items()}
+        return features
+
+    def parameters_up_to(self, freeze_at: int) -> set[str]:
+        """Names of the parameters on which some map of stride 2**freeze_at or less depends."""
+        with torch.device("meta"):
+            twin = _create(self.name).eval()
+            maps = twin(torch.zeros(1, *self.net.pretrained_cfg["input_size"]))
+        pairs = zip(maps, self.reductions, strict=True)
+        early = [one.sum() for one, stride in pairs if stride <= 2**freeze_at]
+        if not early:
+            return set()
+        parameters = dict(twin.named_parameters(prefix="net"))
+        gradients = torch.autograd.grad(sum(early), list(parameters.values()), allow_unused=True)
+        return {n for n, one in zip(parameters, gradients, strict=True) if one is not None}

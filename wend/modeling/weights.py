@@ -1,0 +1,168 @@
+"""Weight files: never load nothing, or the wrong thing, in silence.
+
+A file is either a whole detector that this project saved, or a backbone under any of the names that
+:mod:`wend.modeling.weight_names` knows, bare, in ``{"model": ...}`` or ``{"state_dict": ...}``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fvcore.common.checkpoint import _IncompatibleKeys
+from torch import Tensor
+
+from wend.errors import InputError, MissingFileError, some
+from wend.files import atomic_write
+from wend.modeling.weight_names import COUNTER, match_names
+
+logger = logging.getLogger(__name__)
+
+
+def _is_backbone(name: str) -> bool:
+    return name.startswith("backbone.") and ".fpn" not in name and ".top_block" not in name
+
+
+def check_loaded(
+    path: str, model_names: Iterable[str], incompatible: _IncompatibleKeys, *, whole: bool
+) -> None:
+    """Report what was loaded, missing and unexpected, and refuse what does not fit.
+
+    Args:
+        path: the file.
+        model_names: all names of the model's weights.
+        incompatible: fvcore's report on the file.
+        whole: the file must be this very detector (evaluation, resuming); otherwise it must at
+            least hold the whole backbone (initial weights).
+
+    Raises:
+        InputError: it does not; the message lists what differs.
+    """
+
+    def counted(names: Iterable[str]) -> list[str]:
+        return [n for n in names if not n.endswith(COUNTER)]
+
+    names = counted(model_names)
+    misshapen = {
+        name: f"{theirs}, not {ours}" for name, theirs, ours in incompatible.incorrect_shapes
+    }
+    missing = [n for n in counted(incompatible.missing_keys) if n not in misshapen]
+    unexpected = counted(incompatible.unexpected_keys)
+    num_loaded = len(names) - len(missing) - len(misshapen)
+    differences = "; ".join(
+        f"{len(items)} {what} ({some(items)})"
+        for what, items in (
+            ("of another shape", [f"{name} {shapes}" for name, shapes in misshapen.items()]),
+            ("missing in the file", missing),
+            ("not in the model", unexpected),
+        )
+        if items
+    )
+    logger.info(
+        "%s: loaded %d of the model's %d weights; %s",
+        path,
+        num_loaded,
+        len(names),
+        differences or "nothing missing, nothing left over",
+    )
+    if num_loaded <= 0 or (whole and differences):
+        raise InputError(
+            f"{path}: not a checkpoint of this detector: {differences or 'no weight matches'}. "
+            f"Was it trained with another config (MODEL.META_ARCHITECTURE, backbone, head)?"
+        )
+    if any(map(_is_backbone, [*misshapen, *missing, *unexpected])):
+        raise InputError(
+            f"{path}: does not fit the backbone: {differences}. Are MODEL.BACKBONE.NAME, "
+            f"MODEL.RESNETS.DEPTH and WEND.TIMM.MODEL those of the weights?"
+        )
+
+
+def _check_weights(path: str, weights: object) -> None:
+    """Raise InputError unless a file's content is names and arrays."""
+    if isinstance(weights, Mapping):
+        wrong = [
+            name
+            for name, value in weights.items()
+            if not isinstance(name, str) or not isinstance(value, (Tensor, np.ndarray))
+        ]
+        if weights and not wrong:
+            return
+        found = f"entries that are no weights ({some(wrong)})" if wrong else "nothing"
+    else:
+        found = type(weights).__name__
+    raise InputError(
+        f"{path}: expected names and weights, bare or under 'model' or 'state_dict'; found {found}"
+    )
+
+
+class CheckedLoading:
+    """Mixed into a fvcore ``Checkpointer``: names are matched, and what does not fit is an error.
+
+    Attributes:
+        require_all: the file must be this very detector, see :func:`check_loaded`. Always so when
+            training is resumed.
+    """
+
+    require_all = False
+    _path = ""
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """As fvcore's; a resumed checkpoint must be this very detector."""
+        resumes = resume and self.has_checkpoint()
+        self.require_all = self.require_all or resumes
+        return super().resume_or_load(path, resume=resume)
+
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As fvcore's, but a missing or unreadable file is an InputError that names it."""
+        self._path = path
+        if path and "://" not in path and not Path(path).is_file():
+            raise MissingFileError(
+                f"{path}: there is no such file; config entry MODEL.WEIGHTS expects a checkpoint "
+                f"or a backbone's weights"
+            )
+        return super().load(path, *args, **kwargs)
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        try:
+            if filename.endswith(".safetensors"):
+                from safetensors.torch import load_file
+
+                content = {"model": load_file(filename)}
+            else:
+                content = super()._load_file(filename)
+        except Exception as error:
+            why = (str(error).splitlines() or [""])[0]  # torch writes several
+            raise InputError(
+                f"{filename}: cannot be read as a weight file ({type(error).__name__}: {why}); "
+                f"expected a PyTorch .pth, a Detectron2 .pkl or a .safetensors"
+            ) from error
+        weights = content
+        while isinstance(weights, Mapping) and weights.keys() & {"model", "state_dict"}:
+            weights = weights["model" if "model" in weights else "state_dict"]
+        _check_weights(filename, weights)
+        wanted = self.model.state_dict().keys()
+        weights = match_names(weights, wanted)
+        if wanted & weights.keys():  # Detectron2's guess by suffix is not needed
+            content = {**content, "matching_heuristics": False}
+        return {**content, "model": weights}
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> _IncompatibleKeys:
+        incompatible = super()._load_model(checkpoint)
+        names = self.model.state_dict().keys()
+        check_loaded(self._path, names, incompatible, whole=self.require_all)
+        return _IncompatibleKeys([], [], [])  # reported already
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """As fvcore's, but atomic: where writing fails, the file of that name stays as it was."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        path = Path(self.save_dir) / f"{name}.pth"
+        logger.info("saving checkpoint to %s", path)
+        with atomic_write(path, "wb") as file:
+            torch.save({"model": self.model.state_dict(), **parts, **kwargs}, file)
+        self.tag_last_checkpoint(path.name)

@@ -1,0 +1,113 @@
+"""What became of a source's boxes, as counts and one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wend.pseudo_boxes.merge import Count
+
+KINDS = {  # what can be wrong -> how the table calls it; strict turns each into an error
+    "missing": "images without a box",
+    "surplus": "images of the source that the data set lacks",
+    "contaminated": "ImageNet validation images in the source",
+    "repeated": "duplicates that agree, left out",
+    "conflicting": "duplicates that disagree, the last one counts",
+    "zero_area": "boxes of zero area (nothing found), left out",
+    "outside": "boxes that leave the image, clipped",
+    "vanished": "boxes wholly outside the image, left out",
+    "whole_image": "boxes of the whole image (>= 99 % of it), kept",
+    "other_shape": "images whose stated shape is another (turned by EXIF?)",
+    "crowd": "boxes of crowds, left out",
+}
+CHOSEN = {  # what the user asked for
+    "below_min_score": "boxes below min_score, left out",
+    "beyond_max_boxes": "boxes beyond max_boxes, left out",
+}
+
+
+@dataclass(frozen=True)
+class AttachReport:
+    """What became of a source's boxes.
+
+    Attributes:
+        source: where they come from.
+        num_images: of the data set.
+        num_boxes: that they were given.
+        counts: kind (a key of :data:`KINDS`) -> how often, with the first keys.
+        per_image: number of boxes -> images that have so many.
+    """
+
+    source: str
+    num_images: int
+    num_boxes: int
+    counts: Mapping[str, Count]
+    per_image: Mapping[int, int]
+
+    def number(self, kind: str) -> int:
+        """How often a kind was found."""
+        return self.counts.get(kind, Count()).number
+
+    @property
+    def matched(self) -> int:
+        """Images with a pseudo box."""
+        return self.num_images - self.missing
+
+    @property
+    def missing(self) -> int:
+        """Images without one."""
+        return self.number("missing")
+
+    @property
+    def surplus(self) -> int:
+        """Images of the source that the data set does not have."""
+        return self.number("surplus")
+
+    @property
+    def dropped(self) -> int:
+        """Boxes without area, left out."""
+        return self.number("zero_area")
+
+    @property
+    def repeated(self) -> int:
+        """Further boxes for an image with the same values, left out."""
+        return self.number("repeated")
+
+    @property
+    def conflicting(self) -> int:
+        """Further boxes for an image with other values; the last ones read count."""
+        return self.number("conflicting")
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """What, how many and the first keys: the table's rows."""
+        rows = [("images matched", str(self.matched), f"of {self.num_images}")]
+        for kind, title in {**KINDS, **CHOSEN}.items():
+            count = self.counts.get(kind, Count())
+            if count.number or kind in list(KINDS)[:-2]:
+                rows.append((title, str(count.number), ", ".join(count.examples)))
+        several = [f"{num}: {images}" for num, images in list(self.per_image.items())[:8]]
+        more = len(self.per_image) - len(several)
+        text = ", ".join(several) + (f", ... up to {max(self.per_image)}" if more else "")
+        mean = self.num_boxes / max(self.num_images, 1)
+        return [*rows, ("boxes an image", f"{mean:.2f}", f"number: images = {text}")]
+
+    def __str__(self) -> str:
+        from tabulate import tabulate
+
+        header = ("pseudo boxes", "number", "the first")
+        columns = ("left", "right", "left")
+        table = tabulate(self.rows(), header, disable_numparse=True, colalign=columns)
+        return f"{self.source}\n{table}"
+
+    def to_dict(self) -> dict:
+        """Plain values, for JSON."""
+        counts = {kind: self.number(kind) for kind in (*KINDS, *CHOSEN)}
+        return {
+            "source": self.source,
+            "images": self.num_images,
+            "boxes": self.num_boxes,
+            "matched": self.matched,
+            "counts": counts,
+            "first": {kind: list(count.examples) for kind, count in self.counts.items()},
+            "boxes_per_image": {str(num): images for num, images in self.per_image.items()},
+        }

@@ -1,0 +1,40 @@
+"""A run's curve: a metric after each evaluation, as figures 3 and 4 of the paper show it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from wend.errors import MissingFileError
+
+
+def draw_curve(curve_file: str | Path, path: str | Path, metric: str = "gt_known_loc") -> None:
+    """Plot a metric of the best box after each epoch, as figures 3 and 4 of the paper do.
+
+    Args:
+        curve_file: ``curve.csv`` of a run.
+        path: the PNG to write.
+        metric: a metric's name.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    if not Path(curve_file).is_file():
+        raise MissingFileError(f"{curve_file}: there is no such file; was the run evaluated?")
+    lines: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    with open(curve_file, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["metric"] == metric:
+                epochs, values = lines.setdefault((row["dataset"], row["protocol"]), ([], []))
+                epochs.append(float(row["epoch"]))
+                values.append(float(row["value"]))
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for (dataset, protocol), (epochs, values) in lines.items():
+        axes.plot(epochs, values, marker=".", label=f"{dataset}, {protocol}")
+    axes.set(xlabel="epoch", ylabel=f"{metric} (%)", ylim=(0, 100))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

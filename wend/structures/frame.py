@@ -1,0 +1,85 @@
+"""The map from an image's original pixels to a frame (a crop, a squash), and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wend.structures.boxes import Array, array_namespace
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The axis-aligned map from an image's original pixels to a frame, and back.
+
+    ``x' = scale_x · x + offset_x`` (likewise y), then ``x' -> width - x'`` if flipped. The fields
+    are numbers, or arrays (N,) that map each of N boxes with its own image's scale.
+
+    Attributes:
+        width, height: the frame's size in its own pixels.
+        scale_x, scale_y: frame pixels for each original pixel, > 0.
+        offset_x, offset_y: frame position of the original's top left corner, before a flip.
+        flip: mirrored left to right.
+    """
+
+    width: float
+    height: float
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+    flip: bool = False
+
+    def to_frame(self, boxes: Array) -> Array:
+        """Boxes (N, 4) in original pixels to frame pixels, not clipped."""
+        x0 = boxes[..., 0] * self.scale_x + self.offset_x
+        x1 = boxes[..., 2] * self.scale_x + self.offset_x
+        y0 = boxes[..., 1] * self.scale_y + self.offset_y
+        y1 = boxes[..., 3] * self.scale_y + self.offset_y
+        if self.flip:
+            x0, x1 = self.width - x1, self.width - x0
+        return array_namespace(boxes).stack([x0, y0, x1, y1], -1)
+
+    def to_original(self, boxes: Array) -> Array:
+        """Boxes (N, 4) in frame pixels to original pixels: the inverse of :meth:`to_frame`."""
+        x0, y0, x1, y1 = (boxes[..., i] for i in range(4))
+        if self.flip:
+            x0, x1 = self.width - x1, self.width - x0
+        xs = [(x - self.offset_x) / self.scale_x for x in (x0, x1)]
+        ys = [(y - self.offset_y) / self.scale_y for y in (y0, y1)]
+        return array_namespace(boxes).stack([xs[0], ys[0], xs[1], ys[1]], -1)
+
+
+def resize_and_crop(
+    width: float,
+    height: float,
+    resize: int = 256,
+    crop: int = 224,
+    *,
+    left: int | None = None,
+    top: int | None = None,
+    flip: bool = False,
+) -> Frame:
+    """The paper's frame (appendix A): squash to ``resize``², then cut ``crop``² out.
+
+    Args:
+        width, height: the image's size in original pixels (numbers, or arrays (N,)).
+        resize: side of the square that the image is squashed to; its aspect is not kept.
+        crop: side of the square cut out of it, at most ``resize``.
+        left, top: the crop's corner in the resized image, 0..resize-crop; the centre by default,
+            rounded as torchvision's ``CenterCrop`` does.
+        flip: mirrored after the crop.
+
+    Raises:
+        ValueError: the crop does not lie inside the resized image.
+    """
+    centre = round((resize - crop) / 2)
+    left = centre if left is None else left
+    top = centre if top is None else top
+    if not 0 < crop <= resize:
+        raise ValueError(f"expected 0 < crop <= resize, got crop {crop} and resize {resize}")
+    if not (0 <= left <= resize - crop and 0 <= top <= resize - crop):
+        raise ValueError(
+            f"a crop of {crop}x{crop} at ({left}, {top}) does not lie inside the resized image of "
+            f"{resize}x{resize}; expected corners in 0..{resize - crop}"
+        )
+    return Frame(crop, crop, resize / width, resize / height, -left, -top, flip)
