@@ -16,7 +16,8 @@ from wend.formats.coco import records_to_coco
 from wend.formats.cub import load_cub
 from wend.modeling.weights import CheckedLoading
 from wend.pseudo_boxes import read_c2am
-from wend.structures.records import Detections, ImageRecord, as_boxes
+from wend.structures.checks import as_boxes
+from wend.structures.records import Detections, ImageRecord
 from wend.tv.config import get_cfg
 
 # ---- tests/data/test_pseudo_boxes.py ----

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from wend.errors import InputError
-from wend.structures.records import ClassPredictions, Detections, ImageRecord, as_boxes
+from wend.structures.checks import as_boxes
+from wend.structures.records import ClassPredictions, Detections, ImageRecord
 
 
 @pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros((0, 4), dtype=np.float32), ()])

@@ -31,7 +31,8 @@ from wend.evaluation.scoring import Bootstrap, ProtocolScores, drop_low_scores, 
 from wend.evaluation.tables import score_table
 from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
-from wend.structures.records import Detections, ImageRecord, as_boxes
+from wend.structures.checks import as_boxes
+from wend.structures.records import Detections, ImageRecord
 
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
 DEFAULT_MAX_BOXES = ("1", "5", "10")

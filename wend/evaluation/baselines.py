@@ -21,8 +21,9 @@ import numpy as np
 
 from wend.errors import InputError
 from wend.structures.boxes import box_area, box_iou, clip_boxes
+from wend.structures.checks import as_boxes
 from wend.structures.frame import resize_and_crop
-from wend.structures.records import Detections, ImageRecord, as_boxes
+from wend.structures.records import Detections, ImageRecord
 
 _CHUNK = 1024  # boxes whose IoU with all candidates is in memory at once
 SIDES = ("pseudo_boxes", "gt_boxes")

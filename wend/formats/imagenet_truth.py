@@ -16,7 +16,7 @@ from wend.formats.openimages import read_lists
 from wend.formats.voc import VocImage, class_name, find_voc, read_voc
 from wend.formats.wsoleval import is_wsoleval
 from wend.images.sizes import map_in_threads
-from wend.structures.records import as_boxes
+from wend.structures.checks import as_boxes
 
 logger = logging.getLogger(__name__)
 WNID = re.compile(r"n\d{8}")

@@ -22,7 +22,8 @@ from wend.files import read_lines
 from wend.formats.wsoleval import BOXES, IDS, LABELS, SIZES, place_lines, read_list
 from wend.images.paths import SUFFIXES, check_relative, require_folder
 from wend.images.sizes import map_in_threads, read_image_sizes
-from wend.structures.records import ImageRecord, as_boxes
+from wend.structures.checks import as_boxes
+from wend.structures.records import ImageRecord
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from wend.errors import InputError, MissingFileError, shown
 from wend.images.paths import require_folder
-from wend.structures.records import as_boxes
+from wend.structures.checks import as_boxes
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from wend.errors import InputError
 from wend.pseudo_boxes.merge import Count, add_counts, merge_entries
-from wend.structures.records import as_boxes
+from wend.structures.checks import as_boxes
 
 FRAMES = ("fraction", "pixel")
 FAR_OUTSIDE = 1.5  # a "fraction" beyond this is no rounding: another frame was meant

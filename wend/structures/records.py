@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 
 from wend.errors import InputError, some
-from wend.files import MAX_NUMBER
+from wend.structures.checks import as_boxes, as_scores
 
 ImageId = Hashable  # an int where the source numbers its images, else the listed file name
 
@@ -25,41 +26,6 @@ def image_key(path: str) -> str:
 
 def _empty_boxes() -> np.ndarray:
     return np.zeros((0, 4))
-
-
-def _numbers(values: object, what: str, expected: str) -> np.ndarray:
-    """A float64 copy; InputError for anything but numbers (strings and bools are none)."""
-    try:
-        array = np.asarray(values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what}: expected {expected}, got {values!r}") from error
-    if array.size and array.dtype.kind not in "fiu":
-        raise InputError(f"{what}: expected {expected}, got {values!r}")
-    return array.astype(np.float64)
-
-
-def as_boxes(boxes: object, what: str) -> np.ndarray:
-    """Check and copy boxes to a read-only float64 array (N, 4).
-
-    Raises:
-        InputError: not N rows of four finite numbers, or a corner right of or below its opposite.
-    """
-    array = _numbers(boxes, what, "boxes as rows of four numbers")
-    if array.shape == (0,):
-        array = array.reshape(0, 4)
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise InputError(f"{what}: expected boxes of shape (N, 4), got {array.shape}")
-    bad = ~(np.abs(array) < MAX_NUMBER).all(1)
-    if bad.any():
-        raise InputError(f"{what}: box {array[bad][0].tolist()} is not four finite numbers")
-    bad = (array[:, 2:] < array[:, :2]).any(1)
-    if bad.any():
-        raise InputError(
-            f"{what}: box {array[bad][0].tolist()} ends before it starts; expected x0,y0,x1,y1 "
-            f"with x0 <= x1 and y0 <= y1"
-        )
-    array.setflags(write=False)
-    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +61,13 @@ class ImageRecord:
             boxes = as_boxes(getattr(self, name), f"{self.file_name}, {name}")
             object.__setattr__(self, name, boxes)
 
+    @classmethod
+    def trusted(cls, **values: Any) -> ImageRecord:
+        """A record of values that were checked before, as columns of a table are."""
+        record = object.__new__(cls)
+        record.__dict__.update(values)
+        return record
+
 
 @dataclass(frozen=True, eq=False)
 class Detections:
@@ -113,11 +86,7 @@ class Detections:
     def __post_init__(self) -> None:
         what = f"detections of image {self.image_id!r}"
         boxes = as_boxes(self.boxes, what)
-        scores = _numbers(self.scores, what, "scores as numbers").reshape(-1)
-        if len(scores) != len(boxes):
-            raise InputError(f"{what}: {len(boxes)} boxes but {len(scores)} scores")
-        if not np.isfinite(scores).all():
-            raise InputError(f"{what}: score {scores[~np.isfinite(scores)][0]} is not finite")
+        scores = as_scores(self.scores, len(boxes), what)
         order = np.argsort(-scores, kind="stable")
         boxes, scores = boxes[order], scores[order]
         for array in (boxes, scores):

@@ -1,0 +1,109 @@
+"""Boxes of many images as one table, against plain lists of arrays."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wend.errors import InputError
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord
+
+COUNTS = st.lists(st.integers(0, 4), min_size=1, max_size=6)
+
+
+def lists(counts, seed=0):
+    """Random boxes and scores with ties of each image."""
+    rng = np.random.default_rng(seed)
+    boxes = [np.sort(rng.random((n, 2, 2)), axis=1).reshape(n, 4) for n in counts]
+    return boxes, [rng.integers(0, 3, n).astype(float) for n in counts]
+
+
+@given(COUNTS)
+def test_a_table_gives_back_each_images_boxes_best_first(counts):
+    boxes, scores = lists(counts)
+    table = BoxTable.from_lists(boxes, scores)
+    assert table.counts.tolist() == counts
+    for i, (each, marks) in enumerate(zip(boxes, scores, strict=True)):
+        order = sorted(range(len(each)), key=lambda j: -marks[j])  # stable
+        np.testing.assert_array_equal(table[i], each[order])
+        np.testing.assert_array_equal(table.scores_of(i), marks[order])
+
+
+@given(COUNTS, st.data())
+def test_rows_in_any_order_make_the_same_table(counts, data):
+    boxes, _ = lists(counts)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    scores = np.random.default_rng(1).permutation(len(owner)).astype(float)  # no ties
+    order = np.array(data.draw(st.permutations(range(len(owner)))), dtype=int)
+    joined = np.concatenate([np.zeros((0, 4)), *boxes])
+    straight = BoxTable.from_rows(owner, joined, scores, len(counts))
+    mixed = BoxTable.from_rows(owner[order], joined[order], scores[order], len(counts))
+    for name in ("offsets", "boxes", "scores"):
+        np.testing.assert_array_equal(getattr(straight, name), getattr(mixed, name))
+
+
+@given(COUNTS, st.data())
+def test_take_keep_first_and_concatenate_are_those_of_lists(counts, data):
+    boxes, scores = lists(counts)
+    table = BoxTable.from_lists(boxes, scores)
+    images = data.draw(st.lists(st.integers(0, len(counts) - 1), max_size=5))
+    taken = table.take(images)
+    assert [each.tolist() for each in taken] == [table[i].tolist() for i in images]
+    kept = table.keep(table.scores >= 1)
+    for i in range(len(table)):
+        assert kept[i].tolist() == table[i][table.scores_of(i) >= 1].tolist()
+        assert table.first(2)[i].tolist() == table[i][:2].tolist()
+    twice = BoxTable.concatenate([table, taken])
+    assert [each.tolist() for each in twice] == [each.tolist() for each in (*table, *taken)]
+    assert twice.scores is not None
+    assert BoxTable.concatenate([table, BoxTable.empty(1)]).scores is None
+
+
+def test_arrays_that_do_not_fit_and_boxes_that_are_none_are_refused():
+    with pytest.raises(InputError, match=r"boxes of shape \(2, 4\) do not fit offsets"):
+        BoxTable(np.array([0, 1]), np.zeros((2, 4)))
+    with pytest.raises(InputError, match=r"1 boxes but scores of shape \(2,\)"):
+        BoxTable(np.array([0, 1]), np.zeros((1, 4)), np.zeros(2))
+    with pytest.raises(InputError, match=r"photo 1: box .* ends before it starts"):
+        BoxTable.from_lists([[], [[2, 0, 1, 1]]], describe="photo {}".format)
+    with pytest.raises(InputError, match="image 0: 1 boxes but 2 scores"):
+        BoxTable.from_lists([[[0, 0, 1, 1]]], [[1, 2]])
+
+
+def records():
+    return [
+        ImageRecord(7, "a/x.jpg", 10, 20, class_id=3, gt_boxes=[[0, 0, 5, 5]]),
+        ImageRecord(2, "b/y.jpg", 30, 40, pseudo_boxes=[[1, 1, 2, 2], [0, 0, 3, 3]]),
+    ]
+
+
+def test_a_data_set_gives_back_its_rows_and_pickles():
+    data_set = pickle.loads(pickle.dumps(DataSet.from_records(records(), "two")))  # noqa: S301
+    assert (data_set.name, len(data_set)) == ("two", 2)
+    for row, record in zip(data_set, records(), strict=True):
+        for name in ("image_id", "file_name", "width", "height", "key", "class_id"):
+            assert getattr(row, name) == getattr(record, name)
+        for name in ("gt_boxes", "pseudo_boxes"):
+            np.testing.assert_array_equal(getattr(row, name), getattr(record, name))
+    assert data_set.index_of_id == {7: 0, 2: 1}
+    assert data_set.index_of_key == {"a/x.jpg": 0, "b/y.jpg": 1}
+    assert data_set.take([1])[0].image_id == 2
+    assert data_set.training_boxes is data_set.pseudo_boxes
+    assert [row.image_id for row in data_set[::-1]] == [2, 7]
+
+
+def test_columns_of_other_lengths_and_ids_twice_are_named():
+    data_set = DataSet.from_records(records(), "two")
+    values = {name: getattr(data_set, name) for name in data_set.__dataclass_fields__}
+    with pytest.raises(InputError, match="data set two: 2 image ids but 1 keys"):
+        DataSet(**{**values, "keys": ["a"]})
+    with pytest.raises(InputError, match="train_on must be one of"):
+        DataSet(**{**values, "train_on": "boxes"})
+    twice = DataSet.from_records([records()[0]] * 2, "twice")
+    with pytest.raises(InputError, match="2 images but 1 different image ids"):
+        twice.index_of_id  # noqa: B018
+    assert twice.shared_keys() == ["a/x.jpg"]

@@ -1,0 +1,189 @@
+"""Boxes of many images as one table: the form in which pseudo boxes, truth and detections travel.
+
+Shape letters: I = images, B = boxes of all images, P = boxes of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wend.errors import InputError
+from wend.structures.boxes import box_area
+from wend.structures.checks import as_boxes, as_scores
+
+NO_BOXES = np.zeros((0, 4))
+
+
+def _offsets(counts: np.ndarray | Sequence[int]) -> np.ndarray:
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+@dataclass(frozen=True, eq=False)
+class BoxTable(Sequence[np.ndarray]):
+    """Boxes of I images side by side, best first within each image where there are scores.
+
+    ``table[i]`` are the boxes (P, 4) of image i, without a copy. The arrays may be views of a
+    memory-mapped file; none of them is written to.
+
+    Attributes:
+        offsets: (I + 1,) integers, never falling; the boxes of image i are
+            ``offsets[i]:offsets[i + 1]``.
+        boxes: (B, 4) float64 ``x0, y0, x1, y1``; as a rule in original pixels.
+        scores: (B,) float64, higher is better; None where the boxes have none.
+
+    Raises:
+        InputError: the arrays do not fit each other.
+    """
+
+    offsets: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        number = len(self.boxes)
+        fits = self.offsets.ndim == 1 and len(self.offsets) and self.offsets[-1] == number
+        if self.boxes.shape != (number, 4) or not fits:
+            raise InputError(
+                f"box table: boxes of shape {self.boxes.shape} do not fit offsets of shape "
+                f"{self.offsets.shape}; make tables with BoxTable.from_lists or from_rows"
+            )
+        if self.scores is not None and self.scores.shape != (number,):
+            raise InputError(f"box table: {number} boxes but scores of shape {self.scores.shape}")
+        for array in (self.offsets, self.boxes, self.scores):
+            if array is not None and array.flags.writeable:
+                array.setflags(write=False)
+
+    @classmethod
+    def empty(cls, num_images: int) -> BoxTable:
+        """A table of images without boxes."""
+        return cls(np.zeros(num_images + 1, dtype=np.int64), NO_BOXES.copy())
+
+    @classmethod
+    def from_lists(
+        cls,
+        boxes: Iterable[object],
+        scores: Iterable[object] | None = None,
+        describe: Callable[[int], str] = "image {}".format,
+    ) -> BoxTable:
+        """A table of checked boxes.
+
+        Args:
+            boxes: for each image (P, 4), anything that NumPy takes; P may be 0.
+            scores: for each image (P,), or None. The boxes of an image are sorted, best first;
+                boxes of equal score keep their order.
+            describe: names the image of an index in messages.
+
+        Raises:
+            InputError: not P rows of four finite numbers, a corner right of or below its
+                opposite, other numbers of scores than boxes, or a score that is not finite.
+        """
+        parts = [as_boxes(each, describe(i)) for i, each in enumerate(boxes)]
+        offsets = _offsets([len(part) for part in parts])
+        joined = np.concatenate([NO_BOXES, *parts])
+        if scores is None:
+            return cls(offsets, joined)
+        marks = [
+            as_scores(each, len(part), describe(i))
+            for i, (part, each) in enumerate(zip(parts, scores, strict=True))
+        ]
+        owner = np.repeat(np.arange(len(parts)), np.diff(offsets))
+        return cls.from_rows(owner, joined, np.concatenate([np.zeros(0), *marks]), len(parts))
+
+    @classmethod
+    def from_rows(
+        cls, image: np.ndarray, boxes: np.ndarray, scores: np.ndarray | None, num_images: int
+    ) -> BoxTable:
+        """A table of boxes that come in any order, already checked.
+
+        Args:
+            image: (B,) index of the image of each box, 0 .. num_images - 1.
+            boxes: (B, 4).
+            scores: (B,) or None. Equal scores keep the order in which they came.
+        """
+        step = np.diff(image)
+        unsorted = step < 0
+        if scores is not None:
+            unsorted |= (step == 0) & (np.diff(scores) > 0)
+        if unsorted.any():
+            keys = (image,) if scores is None else (-scores, image)
+            order = np.lexsort(keys)
+            boxes, scores = boxes[order], None if scores is None else scores[order]
+        return cls(_offsets(np.bincount(image, minlength=num_images)), boxes, scores)
+
+    @classmethod
+    def concatenate(cls, tables: Sequence[BoxTable]) -> BoxTable:
+        """The images of several tables one after the other; scores only where all have some."""
+        counts = np.concatenate([np.zeros(0, np.int64), *(table.counts for table in tables)])
+        boxes = np.concatenate([NO_BOXES, *(table.boxes for table in tables)])
+        marks = [table.scores for table in tables if table.scores is not None]
+        scores = np.concatenate(marks) if marks and len(marks) == len(tables) else None
+        return cls(_offsets(counts), boxes, scores)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index):
+        """Boxes (P, 4) of an image; of a slice, the table of those images."""
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        place = range(len(self))[index]
+        return self.boxes[self.offsets[place] : self.offsets[place + 1]]
+
+    def scores_of(self, index: int) -> np.ndarray:
+        """Scores (P,) of an image; ones where the boxes have none."""
+        place = range(len(self))[index]
+        start, end = self.offsets[place], self.offsets[place + 1]
+        return np.ones(end - start) if self.scores is None else self.scores[start:end]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Boxes per image (I,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def owner(self) -> np.ndarray:
+        """Index (B,) of each box's image."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    @property
+    def with_boxes(self) -> np.ndarray:
+        """Indices (n,) of the images that have a box."""
+        return np.flatnonzero(self.counts)
+
+    def take(self, images: np.ndarray | Sequence[int]) -> BoxTable:
+        """The table of some images, in the order of their indices (n,)."""
+        images = np.asarray(images, dtype=np.int64)
+        counts = self.counts[images]
+        offsets = _offsets(counts)
+        rows = np.repeat(self.offsets[images] - offsets[:-1], counts) + np.arange(offsets[-1])
+        scores = None if self.scores is None else self.scores[rows]
+        return BoxTable(offsets, self.boxes[rows], scores)
+
+    def keep(self, kept: np.ndarray) -> BoxTable:
+        """The same images with only the boxes for which ``kept`` (B,) is true."""
+        counts = np.bincount(self.owner[kept], minlength=len(self))
+        scores = None if self.scores is None else self.scores[kept]
+        return BoxTable(_offsets(counts), self.boxes[kept], scores)
+
+    def first(self, number: int) -> BoxTable:
+        """The same images with at most ``number`` boxes each, the first (which are the best)."""
+        rank = np.arange(len(self.boxes)) - np.repeat(self.offsets[:-1], self.counts)
+        return self.keep(rank < number)
+
+    def scored(self) -> BoxTable:
+        """The same boxes with scores: their own, or 1 for each where they have none."""
+        scores = np.ones(len(self.boxes)) if self.scores is None else self.scores
+        return BoxTable(self.offsets, self.boxes, scores)
+
+    def replace_boxes(self, boxes: np.ndarray) -> BoxTable:
+        """The same images, counts and scores with other boxes (B, 4), such as in another frame."""
+        return BoxTable(self.offsets, boxes, self.scores)
+
+    def areas(self) -> np.ndarray:
+        """Areas (B,) in the boxes' unit squared."""
+        return box_area(self.boxes)

@@ -1,0 +1,43 @@
+"""A column of texts in a memory-mapped file: decoded when a text is asked for, never as a list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+
+def _unchanged(text: str) -> str:
+    return text
+
+
+class TextColumn(Sequence[str]):
+    """N texts side by side as UTF-8 bytes, as Arrow stores them.
+
+    Args:
+        offsets: (N + 1,) integers; text i is ``data[offsets[i]:offsets[i + 1]]``.
+        data: the bytes.
+        derive: makes the column's value of the stored text, such as a path below a root.
+    """
+
+    def __init__(
+        self, offsets: memoryview, data: memoryview, derive: Callable[[str], str] = _unchanged
+    ) -> None:
+        self.offsets, self.data, self.derive = offsets, data, derive
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index):
+        """The text at an index; of a slice, a list of texts."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        return self.derive(str(self.data[self.offsets[place] : self.offsets[place + 1]], "utf-8"))
+
+    def __iter__(self) -> Iterator[str]:
+        data, derive = self.data, self.derive
+        ends = np.asarray(self.offsets).tolist()
+        for start, end in pairwise(ends):
+            yield derive(str(data[start:end], "utf-8"))
