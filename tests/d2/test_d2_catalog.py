@@ -24,7 +24,6 @@ from wend.cli.data import import_data_set
 from wend.d2 import Trainer, WSOLDatasetMapper, register_wsol_dataset
 from wend.d2.catalog import MappedImages
 from wend.d2.trainer import ShuffledPasses
-from wend.datasets.store import RecordStore
 from wend.errors import InputError
 from wend.loading import selection
 from wend.structures.records import ImageRecord
@@ -180,7 +179,7 @@ def source(request, tmp_path, monkeypatch):
         monkeypatch.setenv("WEND_STORES", str(tmp_path))
         for name in ("toy_train_c2am", "toy_test"):
             import_data_set(name)
-    is_store = isinstance(wend.datasets.catalog.get_records("toy_train_c2am"), RecordStore)
+    is_store = wend.datasets.catalog.get_records("toy_train_c2am").reopen is not None
     assert is_store == (request.param == "store")
     return request.param
 

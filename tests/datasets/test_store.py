@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from wend.datasets import store_writer
 from wend.datasets.ground_truth import records_sha256
-from wend.datasets.store import RecordStore, count_with_boxes, indices_with_boxes
+from wend.datasets.store import open_store, read_info
 from wend.datasets.store_writer import write_store
 from wend.errors import InputError, MissingFileError
 from wend.structures.records import ImageRecord
@@ -38,7 +38,11 @@ RECORDS = [
 
 def write(folder, records=RECORDS, **more):
     write_store(folder, records, ROOT, **more)
-    return RecordStore(folder, ROOT)
+    return open_store(folder, ROOT)
+
+
+def info_of(tmp_path):
+    return read_info(tmp_path / "s")
 
 
 def assert_same(store, records):
@@ -62,7 +66,10 @@ def assert_same(store, records):
 def test_records_come_back_as_they_were(tmp_path):
     store = write(tmp_path / "s")
     assert_same(store, RECORDS)
-    assert store.info["rules"] == {"key": "tail", "image_id": "key"}  # neither is a column
+    assert info_of(tmp_path)["rules"] == {
+        "key": "tail",
+        "image_id": "key",
+    }  # neither is a column
     assert records_sha256(store) == records_sha256(RECORDS)
 
 
@@ -106,16 +113,16 @@ def test_any_records_come_back_as_they_were(tmp_path_factory, records):
 
 
 def test_the_file_is_plain_arrow_for_other_programs(tmp_path):
-    store = write(tmp_path / "s")
-    table = pa.ipc.open_file(tmp_path / "s" / store.info["data"]).read_all().to_pydict()
-    assert store.info["root"] == {"below_datasets_root": True, "path": "set/"}
+    write(tmp_path / "s")
+    table = pa.ipc.open_file(tmp_path / "s" / info_of(tmp_path)["data"]).read_all().to_pydict()
+    assert info_of(tmp_path)["root"] == {"below_datasets_root": True, "path": "set/"}
     assert table["file_name"] == ["a b/ü 'x'.JPEG", "a b/2.png", "c/3.png"]
     assert table["width"] == [500, 1, 7]
     assert table["height"] == [375, 2**20, 8]
     assert table["class_id"] == [0, 999, -1]
     assert table["gt_boxes"] == [[[0.1, 0.2, 10.3, 20.7], [1.0, 2.0, 3.0, 4.0]], [], []]
     assert table["pseudo_boxes"][2] == [[0.0, 0.0, 7.0, 8.0], [1.0, 1.0, 1.0, 1.0]]
-    assert store.info["counts"] == {
+    assert info_of(tmp_path)["counts"] == {
         **{"images": 3, "gt_boxes": 2, "images_with_gt_boxes": 1},
         **{"pseudo_boxes": 3, "images_with_pseudo_boxes": 2},
     }
@@ -123,18 +130,13 @@ def test_the_file_is_plain_arrow_for_other_programs(tmp_path):
 
 def test_questions_are_answered_by_arrays_as_by_the_records(tmp_path):
     store = write(tmp_path / "s")
-    for kind, places in (("gt_boxes", [0]), ("pseudo_boxes", [0, 2])):
-        for records in (store, RECORDS):
-            assert list(indices_with_boxes(records, kind)) == places
-            assert count_with_boxes(records, kind) == len(places)
-    all_have = write(tmp_path / "all", RECORDS[:1])
-    assert all_have.indices_with_boxes("gt_boxes") == range(1)
-    assert store.sizes().tolist() == [[500, 375], [1, 2**20], [7, 8]]
-    assert store.class_ids().tolist() == [0, 999, -1]
-    found, starts = store.boxes("pseudo_boxes")
-    assert starts.tolist() == [0, 1, 1, 3]
-    assert found[1].tolist() == [0, 0, 7, 8]
-    assert store.positions(["c/3.png", "none", "a b/2.png", "c/3.png"]).tolist() == [2, -1, 1, 2]
+    assert store.truth.with_boxes.tolist() == [0]
+    assert store.pseudo_boxes.with_boxes.tolist() == [0, 2]
+    assert store.sizes.tolist() == [[500, 375], [1, 2**20], [7, 8]]
+    assert store.class_ids.tolist() == [0, 999, -1]
+    assert store.pseudo_boxes.offsets.tolist() == [0, 1, 1, 3]
+    assert store.pseudo_boxes.boxes[1].tolist() == [0, 0, 7, 8]
+    assert store.index_of_key == {"a b/ü 'x'.JPEG": 0, "a b/2.png": 1, "c/3.png": 2}
 
 
 def test_it_is_a_sequence(tmp_path):
@@ -154,7 +156,7 @@ import json, pickle, sys
 store = pickle.loads(sys.stdin.buffer.read())
 keys = [record.key for record in store]
 text = open("/proc/self/smaps").read()
-lines = text[text.index(store.info["data"]) :].splitlines()[1:24]
+lines = text[text.index(".arrow") :].splitlines()[1:24]
 mapping = {line.split(":")[0]: line.split()[1] for line in lines}
 heavy = [name for name in ("torch", "pyarrow", "PIL") if name in sys.modules]
 print(json.dumps([keys, mapping, heavy]))
@@ -186,12 +188,12 @@ def test_a_store_that_was_written_anew_is_not_mixed_up_with_the_one_in_use(tmp_p
 
 def test_images_below_the_data_sets_folder_are_found_where_it_moves(tmp_path):
     write(tmp_path / "s")
-    moved = RecordStore(tmp_path / "s", "/elsewhere/")
+    moved = open_store(tmp_path / "s", "/elsewhere/")
     assert moved[2].file_name == "/elsewhere/set/c/3.png"
     assert moved[2].key == "c/3.png"
     outside = [replace(record, file_name=f"/other{record.file_name}") for record in RECORDS]
     write(tmp_path / "o", outside)
-    assert RecordStore(tmp_path / "o", "/elsewhere")[2].file_name == "/other/data/set/c/3.png"
+    assert open_store(tmp_path / "o", "/elsewhere")[2].file_name == "/other/data/set/c/3.png"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_what_cannot_be_kept_is_an_error_and_the_old_store_stays(tmp_path, chang
     write(tmp_path / "s")
     with pytest.raises(InputError, match=rf"^birds: .*{message}"):
         write(tmp_path / "s", [replace(RECORDS[1], **change), RECORDS[2]], name="birds")
-    assert_same(RecordStore(tmp_path / "s", ROOT), RECORDS)
+    assert_same(open_store(tmp_path / "s", ROOT), RECORDS)
 
 
 def test_no_records_are_an_error(tmp_path):
@@ -230,7 +232,7 @@ def test_a_write_that_the_system_cuts_off_leaves_the_old_store_and_nothing_else(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert sorted((tmp_path / "s").iterdir()) == before
-    assert_same(RecordStore(tmp_path / "s", ROOT), RECORDS)
+    assert_same(open_store(tmp_path / "s", ROOT), RECORDS)
 
 
 def test_an_interrupt_before_the_last_step_leaves_the_old_store(tmp_path, monkeypatch):
@@ -244,16 +246,16 @@ def test_an_interrupt_before_the_last_step_leaves_the_old_store(tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "s", RECORDS[:2])
     assert sorted((tmp_path / "s").iterdir()) == before
-    assert_same(RecordStore(tmp_path / "s", ROOT), RECORDS)
+    assert_same(open_store(tmp_path / "s", ROOT), RECORDS)
 
 
 def test_what_a_killed_import_left_is_removed_by_the_next(tmp_path):
     write(tmp_path / "s")
     for name in ("records-dead.arrow", ".records-dead.arrow.x1"):
         (tmp_path / "s" / name).write_bytes(b"half")
-    store = write(tmp_path / "s")
+    write(tmp_path / "s")
     names = {path.name for path in (tmp_path / "s").iterdir()}
-    assert names == {"store.json", ".lock", store.info["data"]}
+    assert names == {"store.json", ".lock", info_of(tmp_path)["data"]}
 
 
 def test_two_imports_at_once_are_an_error(tmp_path):
@@ -262,12 +264,12 @@ def test_two_imports_at_once_are_an_error(tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(InputError, match=r"/s: another import is writing it"):
             write(tmp_path / "s", RECORDS[:2])
-    assert_same(RecordStore(tmp_path / "s", ROOT), RECORDS)
+    assert_same(open_store(tmp_path / "s", ROOT), RECORDS)
 
 
 def test_without_a_store_the_file_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"s/store\.json: there is no such file"):
-        RecordStore(tmp_path / "s", ROOT)
+        open_store(tmp_path / "s", ROOT)
 
 
 def test_another_format_version_is_named(tmp_path):
@@ -275,38 +277,38 @@ def test_another_format_version_is_named(tmp_path):
     info = json.loads((tmp_path / "s" / "store.json").read_text())
     (tmp_path / "s" / "store.json").write_text(json.dumps(info | {"format": 2}))
     with pytest.raises(InputError, match=r"is of format 2, this version of WEND reads 1"):
-        RecordStore(tmp_path / "s", ROOT)
+        open_store(tmp_path / "s", ROOT)
 
 
 def test_data_that_are_cut_off_or_gone_are_named(tmp_path):
-    store = write(tmp_path / "s")
-    data = tmp_path / "s" / store.info["data"]
+    write(tmp_path / "s")
+    data = tmp_path / "s" / info_of(tmp_path)["data"]
     whole = data.read_bytes()
     data.write_bytes(whole[:-1])
     with pytest.raises(InputError, match=rf"arrow: has {len(whole) - 1} bytes, not {len(whole)}"):
-        RecordStore(tmp_path / "s", ROOT)
+        open_store(tmp_path / "s", ROOT)
     data.unlink()
     with pytest.raises(MissingFileError, match=r"/s: its file .*arrow is gone"):
-        RecordStore(tmp_path / "s", ROOT)
+        open_store(tmp_path / "s", ROOT)
 
 
 def test_no_damage_to_the_description_goes_unseen(tmp_path):
-    store = write(tmp_path / "s")
+    write(tmp_path / "s")
     path = tmp_path / "s" / "store.json"
     text = path.read_text()
     broken = [text[:end] for end in range(0, len(text), 37)]
     used = ("format", "data", "bytes", "root", "rules", "counts", "columns")
     for key in used:
-        rest = {k: v for k, v in store.info.items() if k != key}
+        rest = {k: v for k, v in info_of(tmp_path).items() if k != key}
         broken += [json.dumps(rest | extra) for extra in ({}, {key: None}, {key: [1]}, {key: "x"})]
-    for name, (kind, start, length) in store.info["columns"].items():
-        size = store.info["bytes"]
+    for name, (kind, start, length) in info_of(tmp_path)["columns"].items():
+        size = info_of(tmp_path)["bytes"]
         for wrong in (None, [kind, start], ["z", start, length], [kind, size, length + 1]):
-            columns = store.info["columns"] | {name: wrong}
-            broken.append(json.dumps(store.info | {"columns": columns}))
-    broken.append(json.dumps(store.info | {"counts": {"images": 2}}))
+            columns = info_of(tmp_path)["columns"] | {name: wrong}
+            broken.append(json.dumps(info_of(tmp_path) | {"columns": columns}))
+    broken.append(json.dumps(info_of(tmp_path) | {"counts": {"images": 2}}))
     for one in broken:
         path.write_text(one)
         with pytest.raises(InputError, match=r"/s(/|: )"):
-            RecordStore(tmp_path / "s", ROOT)
+            open_store(tmp_path / "s", ROOT)
     assert len(broken) > 80

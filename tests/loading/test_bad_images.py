@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from wend.datasets.store import RecordStore
+from wend.datasets.store import open_store
 from wend.datasets.store_writer import write_store
 from wend.errors import BadImageError, InputError
 from wend.images.reading import noted_bad_sizes, read_image_size
@@ -191,7 +191,7 @@ def test_listed_images_are_found_by_key_and_by_path(tmp_path, kind):
     records = [ImageRecord(i, f"/data/c/{i}.jpg", 4, 4) for i in range(5)]
     if kind == "store":
         write_store(tmp_path / "s", records, "/data")
-        records = RecordStore(tmp_path / "s", "/data")
+        records = open_store(tmp_path / "s", "/data")
     listed = frozenset({"c/1.jpg", "/data/c/3.jpg", "c/9.jpg"})
     assert find_listed(records, listed) == {1: "c/1.jpg", 3: "/data/c/3.jpg"}
     assert find_listed(records, frozenset()) == {}

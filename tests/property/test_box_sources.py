@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from property_cases import answer, cases, scratch
 from pyarrow import parquet
 
-from wend.datasets.store import RecordStore
+from wend.datasets.store import open_store
 from wend.datasets.store_writer import write_store
 from wend.files import write_json
 from wend.localize.boxes import FoundBox
@@ -125,7 +125,7 @@ def check_all_came(spec, found, folder):
         wanted = np.array([in_pixels(size, box) for box in boxes])
         np.testing.assert_allclose(record.pseudo_boxes, wanted, rtol=1e-14, atol=1e-10)
     write_store(folder / "store", records, folder)
-    same_records(RecordStore(folder / "store", folder), records)
+    same_records(open_store(folder / "store", folder), records)
 
 
 @cases(

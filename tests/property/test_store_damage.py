@@ -7,7 +7,7 @@ from data_sets import any_boxes, image_sets, plain_record, same_records
 from hypothesis import strategies as st
 from property_cases import answer, cases, scratch
 
-from wend.datasets.store import RecordStore, find_store
+from wend.datasets.store import find_store, open_store
 from wend.datasets.store_writer import write_store
 from wend.structures.records import ImageRecord
 
@@ -31,7 +31,7 @@ def write_fixed(folder):
 
 def check(folder, must_fail=False):
     """Opened and read whole, a store gives the records that were written, or is refused."""
-    store = answer(lambda: RecordStore(folder / "s", folder), folder / "s")
+    store = answer(lambda: open_store(folder / "s", folder), folder / "s")
     find_store("s", [], folder)  # says why and goes on without it
     if store is None:
         return
@@ -75,7 +75,7 @@ def test_wrong_bytes_in_its_description(data):
         if kind in ("cut", "empty", "binary", "no utf-8", "utf-16"):
             check(folder, cut or kind != "cut")
         else:
-            answer(lambda: RecordStore(folder / "s", folder), folder / "s")
+            answer(lambda: open_store(folder / "s", folder), folder / "s")
 
 
 @cases(times=2, cut=st.integers(0, 10_000), more=st.binary(max_size=3))
@@ -110,6 +110,6 @@ def test_huge_numbers_come_back_or_are_refused(images, ids, strange, field):
             for image_id, image in zip(ids, images, strict=False)
         ]
         if answer(lambda: write_store(folder / "s", records, folder), "s"):
-            same_records(RecordStore(folder / "s", folder), records)
+            same_records(open_store(folder / "s", folder), records)
         else:
             assert strange >= 2**63

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pixels
 from property_cases import answer, cases, known_sizes, scratch
 
-from wend.datasets.store import RecordStore
+from wend.datasets.store import open_store
 from wend.datasets.store_writer import write_store
 from wend.files import write_json
 from wend.formats.coco import load_coco, records_to_coco
@@ -52,7 +52,7 @@ def go_on(records, folder, unique_keys=True):
 
 def store_them(records, folder):
     write_store(folder / "store", records, folder)
-    store = RecordStore(folder / "store", folder)
+    store = open_store(folder / "store", folder)
     assert [plain_record(one) for one in store] == [plain_record(one) for one in records]
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pixels
 from property_cases import cases, known_sizes, scratch
 
-from wend.datasets.store import RecordStore
+from wend.datasets.store import open_store
 from wend.datasets.store_writer import write_store
 from wend.files import write_json
 from wend.formats.coco import load_coco, records_to_coco
@@ -60,7 +60,7 @@ def check_chain(records, wanted, folder, root=None):
     """Reader's records are as wanted, and so after the store, and so after COCO's JSON."""
     same_records(records, wanted)
     write_store(folder / "store", records, folder)
-    store = RecordStore(folder / "store", folder)
+    store = open_store(folder / "store", folder)
     same_records(store, wanted)
     file = folder / "truth.json"
     write_json(file, records_to_coco(store))

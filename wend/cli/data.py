@@ -38,20 +38,20 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
 def _still_fresh(folder: Path, fingerprints: list[dict[str, Any]], root: Path) -> str:
     """What to say if there is nothing to do, else nothing."""
     from wend.datasets.fingerprints import changes
-    from wend.datasets.store import INFO_FILE, RecordStore
+    from wend.datasets.store import INFO_FILE, open_store, read_info
 
     if not (folder / INFO_FILE).is_file():
         return ""
     try:
-        store = RecordStore(folder, root)
-        changed = changes(store.info["sources"], fingerprints)
+        store, info = open_store(folder, root), read_info(folder)
+        changed = changes(info["sources"], fingerprints)
     except (InputError, KeyError, TypeError) as error:
         logger.info("%s: cannot be used any more (%s); importing again", folder, error)
         return ""
     if changed:
         logger.info("%s: %s; importing again", folder, some(changed))
         return ""
-    return f"nothing to do: {len(store)} images, imported {store.info.get('made')}, in {folder}"
+    return f"nothing to do: {len(store)} images, imported {info.get('made')}, in {folder}"
 
 
 def _write(name: str, folder: Path, root: Path, fingerprints: list, force: bool) -> dict[str, Any]:

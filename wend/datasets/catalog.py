@@ -10,11 +10,9 @@ import difflib
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from wend.datasets.declared import (
     BOX_KINDS,
@@ -24,9 +22,10 @@ from wend.datasets.declared import (
     one_declaration,
     read_declaration,
 )
-from wend.datasets.store import count_with_boxes, find_store
+from wend.datasets.store import find_store
 from wend.errors import InputError, some
 from wend.formats.cub import SPLITS, image_folder, load_cub
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 LoadRecords = Callable[[], Sequence[ImageRecord]]
@@ -57,7 +56,7 @@ class CatalogEntry:
 _entries: dict[str, CatalogEntry] = {}
 _declared: dict[tuple, CatalogEntry] = {}
 _given: dict[str, Path] = {}  # names of declarations that were named by their path
-_loaded: dict[tuple[str, Path], Sequence[ImageRecord]] = {}
+_loaded: dict[tuple[str, Path], DataSet] = {}
 
 
 def datasets_root() -> Path:
@@ -164,7 +163,7 @@ def check_name(name: str) -> None:
     )
 
 
-def get_records(name: str) -> Sequence[ImageRecord]:
+def get_records(name: str) -> DataSet:
     """The data set's records; read once for each root, the same sequence at every call.
 
     Args:
@@ -189,23 +188,19 @@ def load_from_sources(name: str) -> Sequence[ImageRecord]:
     return _entry(name).load()
 
 
-def _load(name: str) -> Sequence[ImageRecord]:
+def _load(name: str) -> DataSet:
     """The imported copy where there is a fresh one, else what the readers return."""
     entry = _entry(name)
     sources = entry.sources()
     store = find_store(name, sources, datasets_root()) if sources else None
-    return entry.load() if store is None else store
+    data_set = DataSet.from_records(entry.load()) if store is None else store
+    return replace(data_set, name=name, train_on=entry.train_on)
 
 
 def training_side(name: str) -> str:
     """The records' field that a detector learns from in this data set; see ``CatalogEntry``."""
     check_name(name)
     return _entry(name).train_on
-
-
-def training_boxes(name: str, record: ImageRecord) -> np.ndarray:
-    """The boxes (P, 4) of a record that a detector learns from in this data set."""
-    return getattr(record, _entry(name).train_on)
 
 
 def count_training_images(names: Sequence[str]) -> int:
@@ -217,7 +212,7 @@ def count_training_images(names: Sequence[str]) -> int:
     usable = 0
     for name in names:
         records, what = get_records(name), training_side(name)
-        with_box = count_with_boxes(records, what)
+        with_box = len(records.training_boxes.with_boxes)
         logger.info(
             "%s: training on %s of %d images; %d images without one are left out",
             name,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wend.datasets.store import RecordStore
+from wend.datasets.store import open_store, read_info
 from wend.errors import InputError
 
 FROM_HEADERS = "sizes_from_headers"  # entries of store.json
@@ -37,16 +37,16 @@ class KnownSizes:
         total = 0
         for folder in folders:
             try:
-                store = RecordStore(folder, datasets_root)
+                store, info = open_store(folder, datasets_root), read_info(folder)
             except InputError:
                 continue
-            if not store.info.get(FROM_HEADERS) or not isinstance(store.info.get(STARTED), int):
+            if not info.get(FROM_HEADERS) or not isinstance(info.get(STARTED), int):
                 continue
-            for place in range(len(store)):
-                self._places.setdefault(store.file_name(place), total + place)
+            for place, file_name in enumerate(store.file_names):
+                self._places.setdefault(file_name, total + place)
             total += len(store)
-            sizes.append(store.sizes())
-            before.append(np.full(len(store), store.info[STARTED] - CLOCKS_DIFFER))
+            sizes.append(store.sizes)
+            before.append(np.full(len(store), info[STARTED] - CLOCKS_DIFFER))
         self._sizes, self._before = np.concatenate(sizes), np.concatenate(before)
 
     def __call__(self, path: str | Path) -> tuple[int, int] | None:

@@ -18,7 +18,6 @@ from fvcore.common.config import CfgNode
 from wend.classes.predictions import read_class_predictions
 from wend.datasets.catalog import get_records, training_side
 from wend.datasets.ground_truth import records_sha256
-from wend.datasets.store import count_with_boxes
 from wend.errors import InputError, some
 from wend.evaluation.coco_results import detections_to_coco
 from wend.evaluation.detection_rows import DetectionRows, to_detections
@@ -74,7 +73,7 @@ class Evaluation:
     @property
     def has_truth(self) -> bool:
         """Whether there is something to score against."""
-        return count_with_boxes(self.records, "gt_boxes") > 0
+        return len(self.records.truth.boxes) > 0
 
     @classmethod
     def from_config(cls, cfg: CfgNode, dataset: str) -> Evaluation:
@@ -86,7 +85,7 @@ class Evaluation:
             InputError: some images have no true box, a class-prediction file that does not fit, ...
         """
         records = get_records(dataset)
-        if 0 < count_with_boxes(records, "gt_boxes") < len(records):
+        if 0 < len(records.truth.with_boxes) < len(records):
             without = [r.image_id for r in records if not len(r.gt_boxes)]
             raise InputError(
                 f"data set {dataset}: {len(without)} images have no true box ({some(without)}); "

@@ -19,12 +19,11 @@ from fvcore.common.config import CfgNode
 from torch.utils.data import Dataset
 
 from wend.datasets.catalog import count_training_images, get_records
-from wend.datasets.store import RecordStore
 from wend.errors import BadImageError, InputError, some
 from wend.files import read_text
 from wend.images.reading import noted_bad_sizes
 from wend.loading.selection import Selection
-from wend.structures.records import ImageRecord
+from wend.structures.data_set import DataSet
 
 EXCHANGE_PERIOD = 20  # batches after which processes tell each other what they skipped
 TO_DO = (
@@ -197,21 +196,13 @@ def read_quarantine(path: str) -> frozenset[str]:
     return frozenset(listed)
 
 
-def find_listed(records: Sequence[ImageRecord], listed: frozenset[str]) -> dict[int, str]:
-    """Place -> entry, of the records whose key or path is in the list."""
+def find_listed(data_set: DataSet, listed: frozenset[str]) -> dict[int, str]:
+    """Index -> entry, of the images whose key or path is in the list."""
     if not listed:
         return {}
-    if not isinstance(records, RecordStore):
-        found = ((place, {r.key, r.file_name} & listed) for place, r in enumerate(records))
-        return {place: min(entries) for place, entries in found if entries}
-    entries = sorted(listed)
-    places = records.positions(entries)
-    found = {int(p): entry for p, entry in zip(places, entries, strict=True) if p >= 0}
-    if len(found) < len(entries):  # paths, or of another data set
-        for place in range(len(records)):
-            if (path := records.file_name(place)) in listed:
-                found[place] = path
-    return found
+    names = enumerate(zip(data_set.keys, data_set.file_names, strict=True))
+    matched = ((index, listed.intersection(pair)) for index, pair in names)
+    return {index: min(entries) for index, entries in matched if entries}
 
 
 def quarantined(cfg: CfgNode) -> dict[str, np.ndarray]:

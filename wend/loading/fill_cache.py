@@ -9,7 +9,7 @@ from wend.datasets.catalog import datasets_root, get_records, resolve_name
 from wend.errors import BadImageError, InputError, some
 from wend.images.reading import noted_bad_sizes
 from wend.images.sizes import map_in_threads
-from wend.loading.image_cache import ImageCache, cache_folder, file_names, prepare
+from wend.loading.image_cache import ImageCache, cache_folder, prepare
 
 LOOKED_UP = 1000  # images that are looked for at a training's start, instead of all
 CHUNK = 256  # images between two notes of what is done
@@ -41,8 +41,8 @@ def _open(folder: str, name: str, resize: int) -> ImageCache:
     if (path / "index.npy").is_file():
         cache = ImageCache(path, root, fill=True)
         step = max(1, len(records) // LOOKED_UP)
-        if all(cache.row(records[place].file_name) is not None
-               for place in range(0, len(records), step)):  # fmt: skip
+        looked_up = (records.file_names[i] for i in range(0, len(records), step))
+        if all(cache.row(file_name) is not None for file_name in looked_up):
             logger.info("%s: %d of %d rows are filled", path, cache.num_filled(), len(cache))
             return cache
     return prepare(path, records, resize, root, fill=True)
@@ -66,7 +66,7 @@ def fill_cache(name: str, folder: str, resize: int, workers: int | None = None) 
         records, name = get_records(name), resolve_name(name)
     path = cache_folder(folder, name, resize)
     cache = prepare(path, records, resize, str(datasets_root()), fill=False)
-    files = list(file_names(records))
+    files = list(records.file_names)
     filled_before = cache.num_filled()
     todo = [one for one in files if not cache.is_fresh(cache.row(one), one)]
     logger.info(

@@ -21,29 +21,21 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, features
 
-from wend.datasets.store import RecordStore
 from wend.errors import InputError
 from wend.files import atomic_write, read_json, write_json
 from wend.images.reading import read_image, squash
-from wend.structures.records import ImageRecord
+from wend.structures.data_set import DataSet
 
 FORMAT = 1
 STATE, FIELDS = np.dtype(np.int64), 5
 logger = logging.getLogger(__name__)
-
-
-def file_names(records: Sequence[ImageRecord]) -> Iterable[str]:
-    """Paths of the records' images, without building the records of a store."""
-    if isinstance(records, RecordStore):
-        return map(records.file_name, range(len(records)))
-    return (record.file_name for record in records)
 
 
 def _libraries() -> dict[str, str | None]:
@@ -239,9 +231,7 @@ def _check_space(folder: Path, rows: int, filled: int, resize: int) -> None:
         )
 
 
-def prepare(
-    folder: Path, records: Sequence[ImageRecord], resize: int, root: str, *, fill: bool
-) -> ImageCache:
+def prepare(folder: Path, data_set: DataSet, resize: int, root: str, *, fill: bool) -> ImageCache:
     """Open a data set's cache; made if there is none, with further rows for images not in it.
 
     Args:
@@ -254,7 +244,7 @@ def prepare(
     """
     try:
         with _only_one(folder):
-            return _prepare(folder, records, resize, root, fill)
+            return _prepare(folder, data_set, resize, root, fill)
     except OSError as error:
         if isinstance(error, InputError):
             raise
@@ -263,9 +253,7 @@ def prepare(
         ) from error
 
 
-def _prepare(
-    folder: Path, records: Sequence[ImageRecord], resize: int, root: str, fill: bool
-) -> ImageCache:
+def _prepare(folder: Path, data_set: DataSet, resize: int, root: str, fill: bool) -> ImageCache:
     index, filled = np.zeros((2, 0), np.uint64), 0
     if (folder / "index.npy").is_file():
         cache = ImageCache(folder, root, fill=fill)
@@ -278,7 +266,7 @@ def _prepare(
                 *(folder, cache.info["libraries"], _libraries()),
             )
         index, filled = np.load(folder / "index.npy"), cache.num_filled()
-    wanted = np.array([name_hash(name, root) for name in file_names(records)], np.uint64)
+    wanted = np.array([name_hash(name, root) for name in data_set.file_names], np.uint64)
     new = np.setdiff1d(wanted, index[0])
     rows = index.shape[1] + len(new)
     if len(np.unique(wanted)) < len(wanted):

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from wend.datasets.catalog import get_records, training_side
-from wend.datasets.store import indices_with_boxes
 from wend.errors import InputError
 from wend.structures.records import ImageRecord
 
@@ -45,11 +44,11 @@ class Selection(Sequence[tuple[ImageRecord, np.ndarray]]):
         for name in names:
             records, kind = get_records(name), training_side(name)
             every = range(len(records))
-            places = indices_with_boxes(records, kind) if with_boxes else every
+            places = records.training_boxes.with_boxes if with_boxes else every
             if leave_out is not None and len(leave_out.get(name, ())):
                 places = np.setdiff1d(places, leave_out[name], assume_unique=True)
             self._parts.append((records, kind, places))
-            if len(records) >= MANY and isinstance(records, list):
+            if len(records) >= MANY and records.reopen is None:
                 logger.warning(
                     "%s: %d records are held in memory, by each process; 'wend data import %s' "
                     "once makes processes share them and start at once",

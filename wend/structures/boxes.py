@@ -9,17 +9,22 @@ of ``torchvision.models``, and the core must stay light. The tests compare with 
 
 from __future__ import annotations
 
-from typing import TypeVar
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 
-def array_namespace(x: Array):
-    """The module, torch or NumPy, whose functions an array takes."""
-    return torch if isinstance(x, torch.Tensor) else np
+def array_namespace(x: Array) -> ModuleType:
+    """The module, torch or NumPy, whose functions an array takes; torch is not imported for it."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(x, torch.Tensor) else np
 
 
 def xywh_to_xyxy(boxes: Array) -> Array:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-
-
-def _unchanged(text: str) -> str:
-    return text
 
 
 class TextColumn(Sequence[str]):
@@ -22,7 +19,7 @@ class TextColumn(Sequence[str]):
     """
 
     def __init__(
-        self, offsets: memoryview, data: memoryview, derive: Callable[[str], str] = _unchanged
+        self, offsets: memoryview, data: memoryview, derive: Callable[[str], Any] = str
     ) -> None:
         self.offsets, self.data, self.derive = offsets, data, derive
 

@@ -8,6 +8,7 @@ Shape letters: I = images.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -99,7 +100,11 @@ class DataSet(Sequence[ImageRecord]):
         """The row of an image; of a slice, a list of rows."""
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
+        place = operator.index(index)
+        if place < 0:
+            place += len(self)
+        if not 0 <= place < len(self):
+            raise IndexError(f"{self.name}: image {index} of {len(self)}")
         width, height = self.sizes[place].tolist()
         class_id = int(self.class_ids[place])
         return ImageRecord.trusted(
