@@ -157,11 +157,14 @@ def _add_cache_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _cache(args: argparse.Namespace) -> int:
+    from wend.datasets.catalog import DataSets
     from wend.loading.fill_cache import fill_cache
 
     if args.resize < 1:
         raise InputError(f"--resize: expected at least 1, got {args.resize}")
-    bad = fill_cache(args.name, args.output, args.resize, _workers(args))
+    data_sets = DataSets(args.datasets_root)
+    data_set = data_sets.get(args.name, keep_unreadable=True)
+    bad = fill_cache(data_set, args.output, args.resize, data_sets.root, _workers(args))
     if bad:
         logger.warning("%s", some(bad))
     return int(bool(bad))

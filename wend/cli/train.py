@@ -6,21 +6,12 @@ import argparse
 import importlib
 import importlib.util
 import logging
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import torch
 from fvcore.common.config import CfgNode
 
-from wend.datasets.catalog import resolve_name
-from wend.errors import InputError, MissingFileError
-from wend.evaluation.detections import require_pyarrow
-from wend.evaluation.evaluation import Evaluation
-from wend.evaluation.score_files import PER_IMAGE_FILE
-from wend.loading.bad_images import count_images_to_train_on, load_with_bad_images
-from wend.modeling.optimizer import resolve_schedule
+from wend.errors import InputError
 
 ENGINES = {"detectron2": "wend.d2.run", "torchvision": "wend.tv.run"}
 logger = logging.getLogger("wend")
@@ -55,7 +46,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--datasets-root",
         metavar="DIR",
-        help="folder of the data sets; sets DETECTRON2_DATASETS",
+        help="folder of the data sets (default: DETECTRON2_DATASETS)",
     )
     parser.add_argument(
         "opts",
@@ -97,64 +88,15 @@ def setup_logging() -> None:
             target.addHandler(handler)
 
 
-def _own_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of data sets; a path of a declaration becomes the name that it declares.
-
-    Its folder is added to WEND_DATASETS, by which further processes know the name, too.
-    """
-    own = tuple(resolve_name(name) for name in names)
-    folders = os.environ.get("WEND_DATASETS", "").split(os.pathsep)
-    paths = [name for name, known_as in zip(names, own, strict=True) if name != known_as]
-    folders += [str(Path(path).resolve().parent) for path in paths]
-    if paths:
-        os.environ["WEND_DATASETS"] = os.pathsep.join(dict.fromkeys(filter(None, folders)))
-    return own
-
-
-def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
-    """Check everything that can be known to be wrong before anything is written.
-
-    Reads the data sets and class predictions, looks for the weight file, chooses the device.
-
-    Returns:
-        The config with the schedule in iterations.
-
-    Raises:
-        InputError: what is wrong.
-    """
-    weights = cfg.MODEL.WEIGHTS
-    if args.eval_only and not weights and not args.resume:
+def check_arguments(args: argparse.Namespace, cfg: CfgNode) -> None:
+    """Raise InputError for arguments that do not fit each other or the config."""
+    if args.eval_only and not cfg.MODEL.WEIGHTS and not args.resume:
         raise InputError(
             "--eval-only: config entry MODEL.WEIGHTS is empty; name the checkpoint to evaluate, "
             "such as MODEL.WEIGHTS output/model_final.pth"
         )
-    if weights and "://" not in weights and not Path(weights).is_file():
-        raise MissingFileError(f"config entry MODEL.WEIGHTS: there is no file {weights}")
     if args.num_gpus < 1:
         raise InputError(f"--num-gpus: expected at least 1, got {args.num_gpus}")
-    if not cfg.DATASETS.TEST:
-        raise InputError("config entry DATASETS.TEST: expected at least one data set, got none")
-    require_pyarrow(PER_IMAGE_FILE)  # of the evaluation, hours later
-    try:
-        torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError:
-        raise InputError(
-            f"config entry MODEL.DEVICE: expected cpu, cuda or cuda:0, got {cfg.MODEL.DEVICE!r}"
-        ) from None
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.DATASETS.TRAIN = _own_names(cfg.DATASETS.TRAIN)
-    cfg.DATASETS.TEST = _own_names(cfg.DATASETS.TEST)
-    load_with_bad_images(cfg)
-    for name in cfg.DATASETS.TEST:
-        Evaluation.from_config(cfg, name)
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
-        cfg.MODEL.DEVICE = "cpu"
-    if not args.eval_only:
-        cfg = resolve_schedule(cfg, count_images_to_train_on(cfg))
-    cfg.freeze()
-    return cfg
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -162,8 +104,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = make_parser(prog).parse_args(argv)
     setup_logging()
     try:
-        if args.datasets_root:
-            os.environ["DETECTRON2_DATASETS"] = args.datasets_root
         engine = choose_engine(args.engine)
         logger.info("engine: %s", engine)
         importlib.import_module(ENGINES[engine]).run(args)

@@ -105,12 +105,6 @@ def check_config(cfg: CfgNode) -> None:
         resize_and_crop(1, 1, wend.RESIZE, wend.CROP)
     except ValueError as error:
         raise InputError(f"config entries WEND.RESIZE and WEND.CROP: {error}") from None
-    if wend.EPOCHS and solver.MAX_ITER != DEFAULT_MAX_ITER:
-        raise InputError(
-            f"config entries WEND.EPOCHS ({wend.EPOCHS}) and SOLVER.MAX_ITER "
-            f"({solver.MAX_ITER}) both set the length of the training; add WEND.EPOCHS 0 to "
-            f"count in iterations"
-        )
     for name, value, allowed in (
         ("SOLVER.BASE_LR", solver.BASE_LR, POSITIVE),
         ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH, at_least(1)),

@@ -22,7 +22,9 @@ from wend.datasets.catalog import (
 from wend.errors import InputError
 from wend.formats.coco import CATEGORY_NAME
 from wend.loading.selection import Selection
-from wend.structures.records import ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord, image_key
 
 
 def dataset_dict(record: ImageRecord, boxes: np.ndarray) -> dict[str, Any]:
@@ -67,34 +69,77 @@ class DatasetDicts(Sequence[dict[str, Any]]):
 
 
 class MappedImages(Dataset):
-    """Images of data sets as a mapper makes them, for Detectron2's loaders (``mapper=None``).
+    """Images as a mapper makes them, for Detectron2's loaders (``mapper=None``).
 
     Detectron2's own ``DatasetFromList`` and ``MapDataset`` would make a list of dicts and a set of
     numbers as long as the data sets in each process.
 
     Args:
-        names: data sets of WEND's catalog.
+        images: with the boxes of their dicts.
         mapper: takes a dict of :func:`dataset_dict`.
-        with_boxes: only images that have a box to learn from.
-        leave_out: data set -> places of images to leave out.
     """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        mapper: Callable[[dict[str, Any]], Any],
-        *,
-        with_boxes: bool,
-        leave_out: Mapping[str, np.ndarray] | None = None,
-    ) -> None:
-        self._images = Selection(names, with_boxes=with_boxes, leave_out=leave_out)
-        self._mapper = mapper
+    def __init__(self, images: Selection, mapper: Callable[[dict[str, Any]], Any]) -> None:
+        self.images, self._mapper = images, mapper
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Any:
-        return self._mapper(dataset_dict(*self._images[index]))
+        return self._mapper(dataset_dict(*self.images[index]))
+
+
+def data_set_of_dicts(name: str, dicts: Sequence[Mapping[str, Any]]) -> DataSet:
+    """Detectron2's standard dicts as a data set: every annotated box is truth, and learned from.
+
+    An image's class is the only category of its boxes; -1 where there are several or none. Crowds
+    are no boxes.
+
+    Args:
+        name: of the data set.
+        dicts: with ``file_name``, ``image_id``, ``height``, ``width`` and ``annotations``.
+
+    Raises:
+        InputError: names the image whose dict lacks one of these, or whose box is none.
+    """
+    boxes, classes = [], []
+    for index, one in enumerate(dicts):
+        absent = [key for key in ("file_name", "image_id", "height", "width") if key not in one]
+        if absent:
+            raise InputError(
+                f"data set {name}: dict {index} ({one.get('file_name', 'without file_name')}) has "
+                f"no {', '.join(absent)}; see Detectron2's standard dataset dict"
+            )
+        kept = [row for row in one.get("annotations", ()) if not row.get("iscrowd")]
+        boxes.append(
+            [BoxMode.convert(row["bbox"], row["bbox_mode"], BoxMode.XYXY_ABS) for row in kept]
+        )
+        categories = {row["category_id"] for row in kept}
+        classes.append(categories.pop() if len(categories) == 1 else -1)
+    sizes = [(one["width"], one["height"]) for one in dicts]
+    return DataSet(
+        name=name,
+        image_ids=[one["image_id"] for one in dicts],
+        file_names=[one["file_name"] for one in dicts],
+        keys=[image_key(one["file_name"]) for one in dicts],
+        sizes=np.array(sizes, dtype=np.int64).reshape(-1, 2),
+        class_ids=np.array(classes, dtype=np.int64),
+        truth=BoxTable.from_lists(boxes, describe=lambda i: f"{name}: {dicts[i]['file_name']}"),
+        pseudo_boxes=BoxTable.empty(len(dicts)),
+        train_on="gt_boxes",
+    )
+
+
+def _of_detectron2(name: str) -> DataSet | None:
+    """A data set that only Detectron2's catalog knows."""
+    if name not in DatasetCatalog.list():
+        return None
+    return data_set_of_dicts(name, DatasetCatalog.get(name))
+
+
+def detectron2_data_sets(root: str | Path | None = None) -> DataSets:
+    """WEND's data sets, and those registered with Detectron2 alone, by name."""
+    return DataSets(root, others=_of_detectron2)
 
 
 def _announce(name: str) -> None:

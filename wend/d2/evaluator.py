@@ -12,8 +12,10 @@ from detectron2.config import CfgNode, configurable
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from wend.d2.catalog import detectron2_data_sets
 from wend.evaluation.evaluation import Evaluation
 from wend.loading.bad_images import say_wrong
+from wend.run import resolve
 from wend.structures.records import Detections
 
 
@@ -38,12 +40,16 @@ class WSOLEvaluator(DatasetEvaluator):
         self.reset()
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, dataset_name: str) -> dict[str, Any]:
-        """The ``WEND`` node's evaluation of a data set of the catalog."""
-        return {
-            "evaluation": Evaluation.from_config(cfg, dataset_name),
-            "output_dir": Path(cfg.OUTPUT_DIR) / "inference" / dataset_name,
-        }
+    def from_config(
+        cls, cfg: CfgNode, dataset_name: str, output_dir: str | Path | None = None
+    ) -> dict[str, Any]:
+        """The ``WEND`` node's evaluation of any data set that WEND or Detectron2 knows."""
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.DATASETS.TEST = (dataset_name,)
+        (test,) = resolve(cfg, detectron2_data_sets(), train=False).tests.values()
+        folder = Path(cfg.OUTPUT_DIR) / "inference" / test.data_set.name
+        return {"evaluation": test.evaluation, "output_dir": output_dir or folder}
 
     def reset(self) -> None:
         """Forget all detections."""
@@ -54,22 +60,20 @@ class WSOLEvaluator(DatasetEvaluator):
         """Keep a batch's detections, in original pixels.
 
         Args:
-            inputs: of :class:`wend.d2.mapper.WSOLDatasetMapper`, with ``image_id`` and ``frame``;
-                one with ``problem`` has no detections, whatever the model says.
-            outputs: the model's, with ``instances`` in pixels of the crop.
+            inputs: of any mapper, with ``image_id``; one with ``problem`` has no detections,
+                whatever the model says.
+            outputs: the model's ``instances`` in original pixels, as every detector of
+                Detectron2 has them; of a crop in ``boxes`` to the last bit (:mod:`wend.d2.frames`).
         """
         for one, output in zip(inputs, outputs, strict=True):
             if "problem" in one:
                 self.detections.append(Detections(one["image_id"], np.zeros((0, 4)), []))
                 self.problems.append(one["problem"])
                 continue
-            instances = output["instances"].to("cpu")
-            boxes = instances.pred_boxes.tensor.double().numpy()
-            self.detections.append(
-                Detections(
-                    one["image_id"], one["frame"].to_original(boxes), instances.scores.numpy()
-                )
-            )
+            instances = output["instances"]
+            boxes = output.get("boxes", instances.pred_boxes.tensor)
+            scores = instances.scores.cpu().numpy()
+            self.detections.append(Detections(one["image_id"], boxes.cpu().numpy(), scores))
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather from all processes, score and write on the first; empty on the others."""
@@ -79,6 +83,6 @@ class WSOLEvaluator(DatasetEvaluator):
         detections, problems = (
             list(chain.from_iterable(each)) for each in zip(*gathered, strict=True)
         )
-        say_wrong(self.evaluation.dataset, problems, len(detections))
+        say_wrong(self.evaluation.data_set.name, problems, len(detections))
         results = self.evaluation.run(detections, self.output_dir)
         return OrderedDict((name, result.scalars()) for name, result in results.items())

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from wend.config import check_binary, localization_loss
 from wend.d2.features import chosen_features
+from wend.d2.frames import PredictsOnCrops
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
 
@@ -79,7 +80,7 @@ class BinaryROIHeads(StandardROIHeads):
 
 
 @META_ARCH_REGISTRY.register()
-class BinaryRCNN(GeneralizedRCNN):
+class BinaryRCNN(PredictsOnCrops, GeneralizedRCNN):
     """``GeneralizedRCNN`` whose losses are weighted by eq. (4); use it with ``BinaryROIHeads``.
 
     Args:

@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from wend.config import check_binary, localization_loss
 from wend.d2.features import chosen_features
+from wend.d2.frames import PredictsOnCrops
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
 
@@ -90,7 +91,7 @@ def _build_head(fcos: CfgNode, shapes: list[ShapeSpec]) -> FCOSHead:
 
 
 @META_ARCH_REGISTRY.register()
-class BinaryFCOS(FCOS):
+class BinaryFCOS(PredictsOnCrops, FCOS):
     """FCOS whose classifier also carries the unsupervised loss.
 
     Args:

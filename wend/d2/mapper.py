@@ -20,17 +20,16 @@ class WSOLDatasetMapper:
     """Squash to ``resize``², crop to ``crop``² (random with flip to train, central to test).
 
     Detectron2's own mapper keeps the aspect and rotates by EXIF; pseudo boxes and truth were made
-    without either. Output dicts have ``image`` (3, crop, crop) uint8, ``height`` and ``width`` of
-    the crop (so that Detectron2 does not rescale detections), ``frame`` (the way back to original
-    pixels), ``problem`` if the image could not be read and is black, and, in training,
-    ``instances`` and ``num_lost_boxes``.
+    without either. Output dicts have ``image`` (3, crop, crop) uint8, the original ``height`` and
+    ``width``, ``frame`` (the way from the crop to original pixels), ``problem`` if the image could
+    not be read and is black, and, in training, ``instances`` and ``num_lost_boxes``.
 
     Args:
         is_train: random crop and flip, and ``instances``.
         resize, crop: sides in pixels.
         image_format: "RGB" or "BGR", the order of ``image``'s channels.
         num_classes: with one class ``gt_classes`` are 0, with more they are the image's class.
-        caches, black_if_bad: of :class:`wend.loading.crop.CropMapper`.
+        flip, caches, black_if_bad: of :class:`wend.loading.crop.CropMapper`.
     """
 
     @configurable
@@ -42,6 +41,7 @@ class WSOLDatasetMapper:
         crop: int = 224,
         image_format: str = "RGB",
         num_classes: int = 1,
+        flip: str = "horizontal",
         caches: Sequence[ImageCache] = (),
         black_if_bad: bool = False,
     ) -> None:
@@ -53,18 +53,19 @@ class WSOLDatasetMapper:
         self.image_format = image_format
         self.num_classes = num_classes
         self.crop_mapper = CropMapper(
-            resize, crop, train=is_train, caches=caches, black_if_bad=black_if_bad
+            resize, crop, train=is_train, flip=flip, caches=caches, black_if_bad=black_if_bad
         )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """``WEND.RESIZE``, ``WEND.CROP`` and ``INPUT.FORMAT``."""
+        """``WEND.RESIZE``, ``WEND.CROP``, ``INPUT.FORMAT`` and ``INPUT.RANDOM_FLIP``."""
         return {
             "is_train": is_train,
             "resize": cfg.WEND.RESIZE,
             "crop": cfg.WEND.CROP,
             "image_format": cfg.INPUT.FORMAT,
             "num_classes": number_of_classes(cfg),
+            "flip": cfg.INPUT.RANDOM_FLIP,
         }
 
     def _label(self, dataset_dict: dict[str, Any]) -> int:
@@ -94,7 +95,7 @@ class WSOLDatasetMapper:
         pixels = sample.image if self.image_format == "RGB" else sample.image[:, :, ::-1]
         height, width = pixels.shape[:2]
         result["image"] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        result["height"], result["width"], result["frame"] = height, width, sample.frame
+        result["frame"] = sample.frame
         if sample.problem:
             result["problem"] = sample.problem
         if self.is_train:

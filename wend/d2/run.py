@@ -26,13 +26,14 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessRaisedException
 
 import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
-from wend.cli.train import StdoutHandler, prepare
+from wend.cli.train import StdoutHandler, check_arguments
 from wend.config import add_wend_config, merge_config
 from wend.config.entries import require
+from wend.d2.catalog import detectron2_data_sets
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.d2.trainer import Trainer, WENDCheckpointer
+from wend.d2.trainer import Trainer, WENDCheckpointer, evaluate
 from wend.errors import InputError
-from wend.loading.bad_images import load_with_bad_images
+from wend.run import Run, resolve
 
 REGISTRIES = {
     "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
@@ -53,19 +54,57 @@ def read_config(config_file: str, opts: Sequence[str]) -> CfgNode:
     return cfg
 
 
-def setup_config(args: argparse.Namespace) -> CfgNode:
-    """The run's config; checked, frozen."""
+def setup(args: argparse.Namespace) -> Run:
+    """The run that the arguments name: its config checked, its data read, before anything is built.
+
+    Raises:
+        InputError: names what is wrong.
+    """
     cfg = read_config(args.config_file, args.opts)
     name = cfg.SOLVER.LR_SCHEDULER_NAME
     require("SOLVER.LR_SCHEDULER_NAME", name, f"one of {SCHEDULERS}", name in SCHEDULERS)
+    refuse_without_effect(cfg)
     check_model(cfg)
-    cfg = prepare(cfg, args)
-    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu" and not args.eval_only:
+    check_arguments(args, cfg)
+    run = resolve(cfg, detectron2_data_sets(args.datasets_root), train=not args.eval_only)
+    if cfg.SOLVER.AMP.ENABLED and run.cfg.MODEL.DEVICE == "cpu" and not args.eval_only:
         raise InputError(
             "config entry SOLVER.AMP.ENABLED: mixed precision needs a GPU, MODEL.DEVICE is cpu; "
             "set SOLVER.AMP.ENABLED False"
         )
-    return cfg
+    return run
+
+
+# Detectron2's entries that nothing here reads -> what does what they would
+WITHOUT_EFFECT = {
+    "INPUT.MIN_SIZE_TRAIN": "WEND.RESIZE and WEND.CROP set the size of crops",
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "WEND.RESIZE and WEND.CROP set the size of crops",
+    "INPUT.MAX_SIZE_TRAIN": "WEND.RESIZE and WEND.CROP set the size of crops",
+    "INPUT.MIN_SIZE_TEST": "WEND.RESIZE and WEND.CROP set the size of crops",
+    "INPUT.MAX_SIZE_TEST": "WEND.RESIZE and WEND.CROP set the size of crops",
+    "INPUT.CROP": "WEND.RESIZE and WEND.CROP set the random crop",
+    "TEST.AUG": "there is no augmentation in testing",
+    "TEST.PRECISE_BN": "the statistics of batch norm are those of training",
+    "MODEL.MASK_ON": "data sets have boxes, no masks",
+    "MODEL.KEYPOINT_ON": "data sets have boxes, no keypoints",
+    "MODEL.LOAD_PROPOSALS": "proposals come from the detector's own RPN",
+    "DATASETS.PROPOSAL_FILES_TRAIN": "proposals come from the detector's own RPN",
+    "DATASETS.PROPOSAL_FILES_TEST": "proposals come from the detector's own RPN",
+}
+
+
+def refuse_without_effect(cfg: CfgNode) -> None:
+    """Raise InputError for entries of Detectron2 that were changed and would do nothing."""
+    before = get_cfg()
+    for entry, instead in WITHOUT_EFFECT.items():
+        value, default = cfg, before
+        for part in entry.split("."):
+            value, default = value[part], default[part]
+        if value != default:
+            raise InputError(
+                f"config entry {entry}: has no effect on WEND's crops ({instead}); leave it at "
+                f"Detectron2's {dict(default) if isinstance(default, CfgNode) else default!r}"
+            )
 
 
 def check_model(cfg: CfgNode) -> None:
@@ -118,8 +157,9 @@ def _check_resnet_pyramid(cfg: CfgNode) -> None:
         )
 
 
-def _main(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any] | None:
+def _main(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
     """What each process does."""
+    cfg = run.cfg
     for name in ("wend", "fvcore.common.checkpoint"):  # from here on Detectron2 prints and logs
         target = logging.getLogger(name)
         target.propagate = name != "wend"
@@ -127,24 +167,27 @@ def _main(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any] | None:
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
     default_setup(cfg, args)
-    load_with_bad_images(cfg)
     if args.eval_only:
-        model = Trainer.build_model(cfg)
-        checkpointer = WENDCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
-        checkpointer.require_all = True
-        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
-        results = Trainer.test(cfg, model)
-        if comm.is_main_process():
-            verify_results(cfg, results)
-        return results
-    trainer = Trainer(cfg)
+        return _evaluate(args, run)
+    trainer = Trainer(cfg, run)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
 
 
+def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
+    model = Trainer.build_model(run.cfg)
+    checkpointer = WENDCheckpointer(model, save_dir=run.cfg.OUTPUT_DIR)
+    checkpointer.require_all = True
+    checkpointer.resume_or_load(run.cfg.MODEL.WEIGHTS, resume=args.resume)
+    results = evaluate(run, model)
+    if comm.is_main_process():
+        verify_results(run.cfg, results)
+    return results
+
+
 def run(args: argparse.Namespace) -> None:
     """Run in ``--num-gpus`` processes (with gloo where there is no GPU)."""
-    cfg = setup_config(args)
+    resolved = setup(args)
     try:
         launch(
             _main,
@@ -152,7 +195,7 @@ def run(args: argparse.Namespace) -> None:
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(args, cfg),
+            args=(args, resolved),
         )
     except ProcessRaisedException as error:  # its text is a traceback of one process
         _, ours, said = str(error).rpartition("\nwend.errors.")

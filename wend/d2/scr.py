@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wend.config import localization_loss
 from wend.d2.features import chosen_features
+from wend.d2.frames import PredictsOnCrops
 from wend.losses import LocalizationLoss
 from wend.modeling.layers.scr_head import (
     SCRHead,
@@ -27,7 +28,7 @@ from wend.modeling.layers.scr_head import (
 
 
 @META_ARCH_REGISTRY.register()
-class SCR(DenseDetector):
+class SCR(PredictsOnCrops, DenseDetector):
     """Single-class regression; every image gets one box, of score 1.
 
     Args:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import (
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.data.samplers import TrainingSampler
 from detectron2.engine import (
     AMPTrainer,
@@ -20,26 +26,21 @@ from detectron2.engine import (
     create_ddp_model,
     hooks,
 )
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from wend.d2.catalog import MappedImages
+from wend.d2.catalog import MappedImages, dataset_dict, detectron2_data_sets
 from wend.d2.evaluator import WSOLEvaluator
 from wend.d2.features import leaves_parts_unused
+from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.errors import InputError
 from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
-from wend.loading.bad_images import (
-    TEST_TO_DO,
-    GuardedImages,
-    GuardedLoader,
-    most_to_skip,
-    quarantined,
-)
-from wend.loading.fill_cache import open_caches
-from wend.loading.selection import shuffled
+from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
+from wend.loading.selection import Selection, shuffled
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -47,6 +48,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
+from wend.run import Run, TestData, TrainingData, resolve
 
 logger = logging.getLogger(__name__)
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
@@ -129,17 +131,43 @@ def share_buffers(model: nn.Module) -> None:
             torch.distributed.broadcast(buffer, 0)
 
 
+Mapper = Callable[[dict[str, Any]], Any]
+
+
+class on_class_or_instance:  # noqa: N801  # used as a decorator, as classmethod is
+    """A method that Detectron2 has as a classmethod of a config, and that an instance knows more for.
+
+    ``Trainer.build_test_loader(cfg, name)`` reads what the config names; called by a trainer it
+    finds that resolved in ``self.run``. Users override it as any classmethod of Detectron2's.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> Callable[..., Any]:
+        return partial(self.function, owner if instance is None else instance)
+
+
 class Trainer(DefaultTrainer):
     """The head at ``WEND.HEAD_LR_FACTOR`` times the backbone's rate, evaluation by epochs.
 
     Args:
-        cfg: its schedule in iterations (:func:`wend.modeling.optimizer.resolve_schedule`).
+        cfg: as ``train_net.py`` reads it; epochs become iterations here.
+        run: the config, resolved; by default it is resolved here (:func:`wend.run.resolve`).
+        mapper: of training images, instead of :class:`WSOLDatasetMapper`; takes the dicts of
+            ``DatasetCatalog``.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
+    run: Run | None = None
+    mapper: Mapper | None = None
+
+    def __init__(self, cfg: CfgNode, run: Run | None = None, mapper: Mapper | None = None) -> None:
         # Not DefaultTrainer.__init__: it gives DDP a device, which DDP refuses for a CPU model.
         TrainerBase.__init__(self)
-        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        self.run = run or resolve(cfg, detectron2_data_sets())
+        self.mapper = mapper
+        cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, comm.get_world_size())
         model = self.build_model(cfg)
         guard_losses(model)
         optimizer = self.build_optimizer(cfg, model)
@@ -180,7 +208,8 @@ class Trainer(DefaultTrainer):
             names = self.cfg.DATASETS.TEST
             by_dataset = {names[0]: results} if len(names) == 1 else results
             iteration = min(self.iter + 1, self.max_iter)  # after training iter is max_iter
-            epoch = iteration / self.cfg.TEST.EVAL_PERIOD if self.cfg.WEND.EPOCHS else 0
+            by_epoch = self.cfg.WEND.EPOCHS and self.cfg.TEST.EVAL_PERIOD
+            epoch = iteration / self.cfg.TEST.EVAL_PERIOD if by_epoch else 0
             for name, metrics in by_dataset.items():
                 path = f"{self.cfg.OUTPUT_DIR}/{CURVE_FILE}"
                 append_to_curve(path, iteration, epoch, name, metrics)
@@ -198,6 +227,17 @@ class Trainer(DefaultTrainer):
             guard.summarize()
 
     @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Detectron2's; a detector that is not WEND's predicts in original pixels, too."""
+        model = super().build_model(cfg)
+        if not isinstance(model, PredictsOnCrops):
+            forward = model.forward
+            model.forward = lambda batch: (
+                forward(batch) if model.training else predict(forward, batch)
+            )
+        return model
+
+    @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """``WEND.OPTIMIZER`` with two learning rates; frozen parameters are left out."""
         factor = cfg.WEND.HEAD_LR_FACTOR
@@ -212,55 +252,138 @@ class Trainer(DefaultTrainer):
         optimizer, arguments = optimizer_class(cfg)
         return maybe_add_gradient_clipping(cfg, optimizer)(params, **arguments)
 
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
+    @on_class_or_instance
+    def build_train_loader(self, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         """Detectron2's loader with :class:`WSOLDatasetMapper`, on images looked up one by one."""
-        caches = open_caches(cfg.WEND.DATA.CACHE, cfg.DATASETS.TRAIN, cfg.WEND.RESIZE)
-        mapper = WSOLDatasetMapper(cfg, is_train=True, caches=caches)
-        with_boxes = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-        if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":  # these look through all dicts
-            if cfg.WEND.DATA.QUARANTINE or cfg.WEND.DATA.ON_BAD_IMAGE != "raise":
-                raise InputError(
-                    f"config entry DATALOADER.SAMPLER_TRAIN: WEND.DATA.QUARANTINE and "
-                    f"ON_BAD_IMAGE skip need TrainingSampler, got {cfg.DATALOADER.SAMPLER_TRAIN!r}"
-                )
-            return build_detection_train_loader(cfg, mapper=mapper, aspect_ratio_grouping=False)
-        images = MappedImages(
-            cfg.DATASETS.TRAIN, mapper, with_boxes=with_boxes, leave_out=quarantined(cfg)
-        )
-        most = most_to_skip(cfg, len(images))
-        loader = build_detection_train_loader(
-            dataset=GuardedImages(images, most),
-            mapper=None,
-            sampler=ShuffledPasses(len(images), seed=cfg.SEED),
-            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            aspect_ratio_grouping=False,  # crops are square; grouping would send images one by one
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-        )
-        return GuardedLoader(
-            loader,
-            total=len(images),
-            most=most,
-            what=", ".join(cfg.DATASETS.TRAIN),
-            gather=comm.all_gather if comm.get_world_size() > 1 else None,
-        )
+        run = self.run or resolve(cfg, detectron2_data_sets())
+        return train_loader(run.training, cfg, self.mapper)
 
-    @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
+    @on_class_or_instance
+    def build_test_loader(self, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
         """Detectron2's loader with :class:`WSOLDatasetMapper`."""
-        caches = open_caches(cfg.WEND.DATA.CACHE, [dataset_name], cfg.WEND.RESIZE)
-        wrong = cfg.WEND.DATA.ON_BAD_TEST_IMAGE == "wrong"
-        mapper = WSOLDatasetMapper(cfg, is_train=False, caches=caches, black_if_bad=wrong)
-        images = MappedImages([dataset_name], mapper, with_boxes=False)
-        loader = build_detection_test_loader(
-            dataset=GuardedImages(images),
-            mapper=None,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-            batch_size=cfg.WEND.TEST_BATCH,
-        )
-        return GuardedLoader(loader, total=len(images), what=dataset_name, to_do=TEST_TO_DO)
+        return test_loader(_test_data(self.run, cfg, dataset_name), cfg)
 
-    @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> WSOLEvaluator:
+    @on_class_or_instance
+    def build_evaluator(self, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """The WSOL metrics."""
-        return WSOLEvaluator(cfg, dataset_name)
+        return evaluator_of(_test_data(self.run, cfg, dataset_name), cfg)
+
+    @on_class_or_instance
+    def test(
+        self,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
+    ) -> OrderedDict[str, Any]:
+        """Evaluate a model on each of ``DATASETS.TEST``.
+
+        Args:
+            model: with its weights.
+            evaluators: one for each data set; by default :meth:`build_evaluator`'s.
+
+        Returns:
+            The evaluator's results; by data set where there are several.
+        """
+        names = cfg.DATASETS.TEST
+        if isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
+        if evaluators is not None and len(evaluators) != len(names):
+            raise InputError(
+                f"expected an evaluator for each of DATASETS.TEST {names}, got {len(evaluators)}"
+            )
+        tests = []
+        for index, name in enumerate(names):
+            loader = self.build_test_loader(cfg, name)
+            evaluator = evaluators[index] if evaluators else self.build_evaluator(cfg, name)
+            tests.append((name, loader, evaluator))
+        return _scored(model, tests)
+
+
+def _scored(
+    model: nn.Module, tests: Iterable[tuple[str, Iterable, DatasetEvaluator]]
+) -> OrderedDict[str, Any]:
+    """The evaluators' results by data set; of a single data set, its own as Detectron2 does."""
+    results: OrderedDict[str, Any] = OrderedDict()
+    for name, loader, evaluator in tests:
+        results[name] = inference_on_dataset(model, loader, evaluator)
+        if comm.is_main_process():
+            logger.info("evaluation of %s:", name)
+            print_csv_format(results[name])
+    return next(iter(results.values())) if len(results) == 1 else results
+
+
+def evaluate(run: Run, model: nn.Module) -> OrderedDict[str, Any]:
+    """Evaluate a model, with its weights, on each test set of a run."""
+    tests = [
+        (name, test_loader(test, run.cfg), evaluator_of(test, run.cfg))
+        for name, test in run.tests.items()
+    ]
+    return _scored(model, tests)
+
+
+def evaluator_of(test: TestData, cfg: CfgNode) -> WSOLEvaluator:
+    """The WSOL metrics of a test set, written to ``OUTPUT_DIR/inference/<data set>``."""
+    folder = Path(cfg.OUTPUT_DIR) / "inference" / test.data_set.name
+    return WSOLEvaluator(evaluation=test.evaluation, output_dir=folder)
+
+
+def _test_data(run: Run | None, cfg: CfgNode, name: str) -> TestData:
+    run = run or resolve(cfg, detectron2_data_sets(), train=False)
+    if name not in run.tests:
+        raise InputError(
+            f"data set {name!r} is none of the config's DATASETS.TEST: {', '.join(run.tests)}"
+        )
+    return run.tests[name]
+
+
+def train_loader(
+    training: TrainingData, cfg: CfgNode, mapper: Mapper | None = None
+) -> Iterable[list[dict[str, Any]]]:
+    """Batches of ``SOLVER.IMS_PER_BATCH`` training images without end, of all processes together.
+
+    Args:
+        training: the images.
+        mapper: instead of :class:`WSOLDatasetMapper`.
+    """
+    mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
+    common = {"total_batch_size": cfg.SOLVER.IMS_PER_BATCH, "aspect_ratio_grouping": False}
+    common["num_workers"] = cfg.DATALOADER.NUM_WORKERS  # crops are square: nothing to group
+    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":  # these look through all dicts
+        if cfg.WEND.DATA.QUARANTINE or cfg.WEND.DATA.ON_BAD_IMAGE != "raise":
+            raise InputError(
+                f"config entry DATALOADER.SAMPLER_TRAIN: WEND.DATA.QUARANTINE and "
+                f"ON_BAD_IMAGE skip need TrainingSampler, got {cfg.DATALOADER.SAMPLER_TRAIN!r}"
+            )
+        dicts = [dataset_dict(*image) for image in training.images]
+        return build_detection_train_loader(
+            cfg, dataset=dicts, mapper=mapper, aspect_ratio_grouping=False
+        )
+    images = MappedImages(training.images, mapper)
+    loader = build_detection_train_loader(
+        dataset=GuardedImages(images, training.most_bad),
+        mapper=None,
+        sampler=ShuffledPasses(len(images), seed=cfg.SEED),
+        **common,
+    )
+    return GuardedLoader(
+        loader,
+        total=len(images),
+        most=training.most_bad,
+        what=training.names,
+        gather=comm.all_gather if comm.get_world_size() > 1 else None,
+    )
+
+
+def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
+    """Batches of ``WEND.TEST_BATCH`` images of a data set, each image once."""
+    mapper = WSOLDatasetMapper(
+        cfg, is_train=False, caches=test.caches, black_if_bad=test.count_bad_as_wrong
+    )
+    images = MappedImages(Selection([test.data_set], with_boxes=False), mapper)
+    loader = build_detection_test_loader(
+        dataset=GuardedImages(images),
+        mapper=None,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        batch_size=cfg.WEND.TEST_BATCH,
+    )
+    return GuardedLoader(loader, total=len(images), what=test.data_set.name, to_do=TEST_TO_DO)

@@ -14,15 +14,10 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from fvcore.common.config import CfgNode
 from torch.utils.data import Dataset
 
-from wend.datasets.catalog import count_training_images, get_records
 from wend.errors import BadImageError, InputError, some
 from wend.files import read_text
-from wend.images.reading import noted_bad_sizes
-from wend.loading.selection import Selection
 from wend.structures.data_set import DataSet
 
 EXCHANGE_PERIOD = 20  # batches after which processes tell each other what they skipped
@@ -160,12 +155,6 @@ class GuardedLoader:
             )
 
 
-def most_to_skip(cfg: CfgNode, total: int) -> int:
-    """How many of ``total`` training images may be skipped."""
-    data = cfg.WEND.DATA
-    return int(data.MAX_BAD_SHARE * total + 1e-9) if data.ON_BAD_IMAGE == "skip" else 0
-
-
 def read_quarantine(path: str) -> frozenset[str]:
     """Keys and paths of images to leave out; none if ``path`` is empty.
 
@@ -203,70 +192,6 @@ def find_listed(data_set: DataSet, listed: frozenset[str]) -> dict[int, str]:
     names = enumerate(zip(data_set.keys, data_set.file_names, strict=True))
     matched = ((index, listed.intersection(pair)) for index, pair in names)
     return {index: min(entries) for index, entries in matched if entries}
-
-
-def quarantined(cfg: CfgNode) -> dict[str, np.ndarray]:
-    """Training data set -> places (K,) int64 of the records in quarantine."""
-    listed = read_quarantine(cfg.WEND.DATA.QUARANTINE)
-    found = {name: find_listed(get_records(name), listed) for name in cfg.DATASETS.TRAIN}
-    return {name: np.array(sorted(places), dtype=np.int64) for name, places in found.items()}
-
-
-def count_images_to_train_on(cfg: CfgNode) -> int:
-    """Training images with a box, less those in quarantine; both are said.
-
-    Raises:
-        InputError: none is left.
-    """
-    usable = count_training_images(cfg.DATASETS.TRAIN)
-    path = cfg.WEND.DATA.QUARANTINE
-    if not path:
-        return usable
-    left = len(Selection(cfg.DATASETS.TRAIN, with_boxes=True, leave_out=quarantined(cfg)))
-    listed = len(read_quarantine(path))
-    logger.log(
-        logging.INFO if left < usable else logging.WARNING,
-        "%s lists %d images; %d of %d training images are left out",
-        path,
-        listed,
-        usable - left,
-        usable,
-    )
-    return left
-
-
-def load_with_bad_images(cfg: CfgNode) -> None:
-    """Read the data sets though headers of some images cannot be read, as far as that is allowed.
-
-    Such images get the size 1x1, which no image of them will have; what is done about them comes
-    when they are loaded. To be called by each process before it asks for records.
-
-    Raises:
-        BadImageError: an image whose header cannot be read and that the config does not allow for.
-    """
-    listed = read_quarantine(cfg.WEND.DATA.QUARANTINE)
-    skips = cfg.WEND.DATA.ON_BAD_IMAGE == "skip"
-    wrong = cfg.WEND.DATA.ON_BAD_TEST_IMAGE == "wrong"
-    for names, allowed in ((cfg.DATASETS.TRAIN, skips), (cfg.DATASETS.TEST, wrong)):
-        for name in names:
-            _load(name, allowed, listed if names is cfg.DATASETS.TRAIN else frozenset())
-
-
-def _load(name: str, allowed: bool, listed: frozenset[str]) -> None:
-    if not allowed and not listed:
-        get_records(name)
-        return
-    with noted_bad_sizes() as bad:
-        records = get_records(name)
-    if not bad:
-        return
-    if not allowed:
-        known = {records[place].file_name for place in find_listed(records, listed)}
-        for path in sorted(bad.keys() - known):
-            raise BadImageError(f"{bad[path]}; {TO_DO}")
-    logger.warning(
-        "%s: the headers of %d images cannot be read (%s)", name, len(bad), some(sorted(bad))
-    )
 
 
 def say_wrong(dataset: str, problems: Sequence[str], total: int) -> None:

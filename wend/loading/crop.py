@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from wend.errors import BadImageError
+from wend.errors import BadImageError, InputError
 from wend.images.reading import read_image, squash
 from wend.loading.image_cache import ImageCache
 from wend.structures.boxes import clip_boxes
 from wend.structures.frame import Frame, resize_and_crop
 
+FLIPS = ("horizontal", "vertical", "none")
 MIN_SIDE = 1.0  # pixels of the crop; a box with a shorter side there is lost to it
 
 
@@ -56,6 +57,8 @@ class CropMapper:
         crop: side of the square cut out (paper: 224), at most ``resize``.
         train: random crop and flip, drawn from torch's generator (seeded in loader workers);
             otherwise the centre crop.
+        flip: of the random ones every second is mirrored: "horizontal" (paper), "vertical" or
+            "none", as Detectron2's INPUT.RANDOM_FLIP.
         caches: of images squashed to ``resize``²; an image in none of them is read from its file.
         black_if_bad: an image that cannot be read is black and says why, instead of an error.
     """
@@ -66,10 +69,16 @@ class CropMapper:
         crop: int = 224,
         *,
         train: bool,
+        flip: str = "horizontal",
         caches: Sequence[ImageCache] = (),
         black_if_bad: bool = False,
     ) -> None:
         resize_and_crop(1, 1, resize, crop)  # checks the two
+        if flip not in FLIPS:
+            raise InputError(
+                f"config entry INPUT.RANDOM_FLIP: expected one of {', '.join(FLIPS)}, got {flip!r}"
+            )
+        self.flip = flip
         self.resize = resize
         self.crop = crop
         self.train = train
@@ -81,8 +90,17 @@ class CropMapper:
         if not self.train:
             return resize_and_crop(width, height, self.resize, self.crop)
         left, top = torch.randint(0, self.resize - self.crop + 1, (2,)).tolist()
-        flip = bool(torch.rand(()) < 0.5)
-        return resize_and_crop(width, height, self.resize, self.crop, left=left, top=top, flip=flip)
+        mirrored = self.flip != "none" and bool(torch.rand(()) < 0.5)
+        return resize_and_crop(
+            width,
+            height,
+            self.resize,
+            self.crop,
+            left=left,
+            top=top,
+            flip=mirrored and self.flip == "horizontal",
+            upside_down=mirrored and self.flip == "vertical",
+        )
 
     def _squashed(self, file_name: str, width: int, height: int) -> np.ndarray:
         """The image (resize, resize, 3) uint8, from a cache or its file; checks its size."""
@@ -120,9 +138,11 @@ class CropMapper:
             if not self.black_if_bad:
                 raise
             pixels, problem = np.zeros((self.resize, self.resize, 3), np.uint8), str(error)
-        frame = self.draw_frame(width, height)
+        frame = self.draw_frame(max(width, 1), max(height, 1))  # 0: the header was unreadable
         left, top = int(-frame.offset_x), int(-frame.offset_y)
         pixels = pixels[top : top + self.crop, left : left + self.crop]
+        if frame.upside_down:
+            pixels = pixels[::-1]
         boxes = clip_boxes(frame.to_frame(boxes), self.crop, self.crop)
         kept = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(1)
         return Sample(

@@ -4,56 +4,64 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from wend.datasets.catalog import datasets_root, get_records, resolve_name
 from wend.errors import BadImageError, InputError, some
-from wend.images.reading import noted_bad_sizes
 from wend.images.sizes import map_in_threads
 from wend.loading.image_cache import ImageCache, cache_folder, prepare
+from wend.structures.data_set import DataSet
 
 LOOKED_UP = 1000  # images that are looked for at a training's start, instead of all
 CHUNK = 256  # images between two notes of what is done
 logger = logging.getLogger(__name__)
 
 
-def open_caches(folder: str, names: Sequence[str], resize: int) -> list[ImageCache]:
+def open_caches(
+    folder: str, data_sets: Sequence[DataSet], resize: int, root: Path
+) -> tuple[ImageCache, ...]:
     """The caches of data sets, made where there is none; none at all if ``folder`` is empty.
 
     Args:
         folder: ``WEND.DATA.CACHE``.
         resize: side in pixels, ``WEND.RESIZE``.
+        root: folder of the data sets, below which images are found again if it moves.
 
     Raises:
         InputError: a cache that is not whole, a disk that is too small.
     """
-    return [_open(folder, resolve_name(name), resize) for name in names] if folder else []
+    if not folder:
+        return ()
+    return tuple(_open(folder, data_set, resize, str(root)) for data_set in data_sets)
 
 
-def _open(folder: str, name: str, resize: int) -> ImageCache:
-    records, root = get_records(name), str(datasets_root())
-    path = cache_folder(folder, name, resize)
-    others = sorted(p.name for p in path.parent.glob("*") if p.name.startswith(f"{name}-"))
+def _open(folder: str, data_set: DataSet, resize: int, root: str) -> ImageCache:
+    path = cache_folder(folder, data_set.name, resize)
+    others = sorted(p.name for p in path.parent.glob("*") if p.name.startswith(f"{data_set.name}-"))
     if not path.is_dir() and others:
         logger.warning(
             "%s: no cache of %s for WEND.RESIZE %d yet; there are: %s",
-            *(folder, name, resize, some(others)),
+            *(folder, data_set.name, resize, some(others)),
         )
     if (path / "index.npy").is_file():
         cache = ImageCache(path, root, fill=True)
-        step = max(1, len(records) // LOOKED_UP)
-        looked_up = (records.file_names[i] for i in range(0, len(records), step))
+        step = max(1, len(data_set) // LOOKED_UP)
+        looked_up = (data_set.file_names[i] for i in range(0, len(data_set), step))
         if all(cache.row(file_name) is not None for file_name in looked_up):
             logger.info("%s: %d of %d rows are filled", path, cache.num_filled(), len(cache))
             return cache
-    return prepare(path, records, resize, root, fill=True)
+    return prepare(path, data_set, resize, root, fill=True)
 
 
-def fill_cache(name: str, folder: str, resize: int, workers: int | None = None) -> list[str]:
+def fill_cache(
+    data_set: DataSet, folder: str, resize: int, root: Path, workers: int | None = None
+) -> list[str]:
     """Fill a data set's cache; goes on where an earlier filling stopped, remakes stale rows.
 
     Args:
-        name: a known data set.
+        data_set: whose images; unreadable ones end in errors of their rows.
         folder: of caches.
+        resize: side in pixels.
+        root: folder of the data sets.
         workers: threads; by default more than there are cores.
 
     Returns:
@@ -62,11 +70,10 @@ def fill_cache(name: str, folder: str, resize: int, workers: int | None = None) 
     Raises:
         InputError: the disk is full: what is filled by then stays and counts.
     """
-    with noted_bad_sizes():  # which end in errors of their rows
-        records, name = get_records(name), resolve_name(name)
+    name = data_set.name
     path = cache_folder(folder, name, resize)
-    cache = prepare(path, records, resize, str(datasets_root()), fill=False)
-    files = list(records.file_names)
+    cache = prepare(path, data_set, resize, str(root), fill=False)
+    files = list(data_set.file_names)
     filled_before = cache.num_filled()
     todo = [one for one in files if not cache.is_fresh(cache.row(one), one)]
     logger.info(

@@ -4,60 +4,62 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, zip_longest
 
 import numpy as np
 import torch
 
-from wend.datasets.catalog import get_records, training_side
 from wend.errors import InputError
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 CHUNK = 1 << 16
-MANY = 100_000  # records; from here on a store is worth the words
+MANY = 100_000  # images; from here on a store is worth the words
+NONE = np.zeros(0, dtype=np.int64)
 logger = logging.getLogger(__name__)
 
 
 class Selection(Sequence[tuple[ImageRecord, np.ndarray]]):
-    """Records with the boxes (P, 4) to learn from: one data set after the other, in their order.
+    """Images with the boxes (P, 4) to learn from: one data set after the other, in their order.
 
-    Nothing is copied: records are looked up where they are, those of a store built on access.
+    Nothing is copied: rows are made where they are asked for, of columns that processes share.
 
     Args:
-        names: data sets of the catalog.
+        data_sets: the data sets.
         with_boxes: only images that have a box to learn from.
-        leave_out: data set -> places (K,) int64 of records to leave out.
+        leave_out: for each data set the indices (n,) of images to leave out; empty for none at all.
 
     Raises:
-        InputError: a name is unknown, or no image is left.
+        InputError: no image is left.
     """
 
     def __init__(
         self,
-        names: Sequence[str],
+        data_sets: Sequence[DataSet],
         *,
         with_boxes: bool,
-        leave_out: Mapping[str, np.ndarray] | None = None,
+        leave_out: Sequence[np.ndarray] = (),
     ) -> None:
-        self._parts = []
-        for name in names:
-            records, kind = get_records(name), training_side(name)
-            every = range(len(records))
-            places = records.training_boxes.with_boxes if with_boxes else every
-            if leave_out is not None and len(leave_out.get(name, ())):
-                places = np.setdiff1d(places, leave_out[name], assume_unique=True)
-            self._parts.append((records, kind, places))
-            if len(records) >= MANY and records.reopen is None:
+        self.data_sets = tuple(data_sets)
+        self.indices: list[Sequence[int] | np.ndarray] = []
+        for data_set, left_out in zip_longest(data_sets, leave_out, fillvalue=NONE):
+            every = range(len(data_set))
+            chosen = data_set.training_boxes.with_boxes if with_boxes else every
+            if len(left_out):
+                chosen = np.setdiff1d(chosen, left_out, assume_unique=True)
+            self.indices.append(chosen)
+            if len(data_set) >= MANY and data_set.reopen is None:
                 logger.warning(
-                    "%s: %d records are held in memory, by each process; 'wend data import %s' "
+                    "%s: %d images are held in memory, by each process; 'wend data import %s' "
                     "once makes processes share them and start at once",
-                    *(name, len(records), name),
+                    *(data_set.name, len(data_set), data_set.name),
                 )
-        self._ends = list(accumulate(len(places) for _, _, places in self._parts))
+        self._ends = list(accumulate(map(len, self.indices)))
         if not len(self):
-            what = "image with a box to learn from" if with_boxes else "image"
-            raise InputError(f"data sets {', '.join(names)}: there is no {what}")
+            names = ", ".join(data_set.name for data_set in data_sets)
+            missing = "image with a box to learn from" if with_boxes else "image"
+            raise InputError(f"data sets {names}: there is no {missing}")
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -66,9 +68,9 @@ class Selection(Sequence[tuple[ImageRecord, np.ndarray]]):
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         part = bisect_right(self._ends, index)
-        records, kind, places = self._parts[part]
-        record = records[places[index - (self._ends[part - 1] if part else 0)]]
-        return record, getattr(record, kind)
+        data_set, start = self.data_sets[part], self._ends[part - 1] if part else 0
+        place = int(self.indices[part][index - start])
+        return data_set[place], data_set.training_boxes[place]
 
 
 def shuffled(size: int, generator: torch.Generator) -> Iterator[int]:

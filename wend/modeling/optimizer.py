@@ -1,4 +1,4 @@
-"""The schedule in epochs, the optimizer, its two learning rates and the check of the losses.
+"""The optimizer, its two learning rates and the check of the losses.
 
 For every engine the same.
 """
@@ -13,47 +13,11 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from wend.errors import InputError, NonFiniteLossError
+from wend.errors import NonFiniteLossError
 
 ADAM_BETAS = (0.9, 0.999)  # paper, appendix A
 # Projections of Deformable DETR that learn at the backbone's rate (paper, appendix A).
 SLOW_PROJECTIONS = ("reference_points", "sampling_offsets")
-
-
-def resolve_schedule(cfg: CfgNode, num_images: int) -> CfgNode:
-    """A copy of the config whose lengths are in iterations.
-
-    With ``WEND.EPOCHS`` > 0 one epoch is ``ceil(num_images / SOLVER.IMS_PER_BATCH)`` iterations,
-    and SOLVER.MAX_ITER, TEST.EVAL_PERIOD and SOLVER.CHECKPOINT_PERIOD follow from it (evaluation
-    and a checkpoint after each epoch).
-
-    Args:
-        cfg: in epochs or iterations.
-        num_images: images with a pseudo box that are trained on.
-
-    Raises:
-        InputError: the warm-up is not shorter than the training.
-    """
-    cfg = cfg.clone()
-    cfg.defrost()
-    if cfg.WEND.EPOCHS > 0:
-        epoch = iterations_per_epoch(cfg, num_images)
-        cfg.SOLVER.MAX_ITER = cfg.WEND.EPOCHS * epoch
-        cfg.TEST.EVAL_PERIOD = epoch
-        cfg.SOLVER.CHECKPOINT_PERIOD = epoch
-    if cfg.SOLVER.WARMUP_ITERS >= cfg.SOLVER.MAX_ITER:
-        raise InputError(
-            f"config entry SOLVER.WARMUP_ITERS: expected fewer than the {cfg.SOLVER.MAX_ITER} "
-            f"iterations of the training ({num_images} images, batch {cfg.SOLVER.IMS_PER_BATCH}, "
-            f"{cfg.WEND.EPOCHS} epochs), got {cfg.SOLVER.WARMUP_ITERS}"
-        )
-    cfg.freeze()
-    return cfg
-
-
-def iterations_per_epoch(cfg: CfgNode, num_images: int) -> int:
-    """Iterations in which every training image is seen about once."""
-    return math.ceil(num_images / cfg.SOLVER.IMS_PER_BATCH)
 
 
 def lr_factor(parameter: str, head_lr_factor: float) -> float:

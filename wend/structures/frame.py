@@ -11,14 +11,15 @@ from wend.structures.boxes import Array, array_namespace
 class Frame:
     """The axis-aligned map from an image's original pixels to a frame, and back.
 
-    ``x' = scale_x · x + offset_x`` (likewise y), then ``x' -> width - x'`` if flipped. The fields
-    are numbers, or arrays (N,) that map each of N boxes with its own image's scale.
+    ``x' = scale_x · x + offset_x`` (likewise y), then ``x' -> width - x'`` if flipped left to
+    right, ``y' -> height - y'`` if upside down. The fields are numbers, or arrays (N,) that map each of N boxes with its own image's scale.
 
     Attributes:
         width, height: the frame's size in its own pixels.
         scale_x, scale_y: frame pixels for each original pixel, > 0.
         offset_x, offset_y: frame position of the original's top left corner, before a flip.
         flip: mirrored left to right.
+        upside_down: mirrored top to bottom.
     """
 
     width: float
@@ -28,6 +29,7 @@ class Frame:
     offset_x: float
     offset_y: float
     flip: bool = False
+    upside_down: bool = False
 
     def to_frame(self, boxes: Array) -> Array:
         """Boxes (N, 4) in original pixels to frame pixels, not clipped."""
@@ -37,6 +39,8 @@ class Frame:
         y1 = boxes[..., 3] * self.scale_y + self.offset_y
         if self.flip:
             x0, x1 = self.width - x1, self.width - x0
+        if self.upside_down:
+            y0, y1 = self.height - y1, self.height - y0
         return array_namespace(boxes).stack([x0, y0, x1, y1], -1)
 
     def to_original(self, boxes: Array) -> Array:
@@ -44,6 +48,8 @@ class Frame:
         x0, y0, x1, y1 = (boxes[..., i] for i in range(4))
         if self.flip:
             x0, x1 = self.width - x1, self.width - x0
+        if self.upside_down:
+            y0, y1 = self.height - y1, self.height - y0
         xs = [(x - self.offset_x) / self.scale_x for x in (x0, x1)]
         ys = [(y - self.offset_y) / self.scale_y for y in (y0, y1)]
         return array_namespace(boxes).stack([xs[0], ys[0], xs[1], ys[1]], -1)
@@ -58,6 +64,7 @@ def resize_and_crop(
     left: int | None = None,
     top: int | None = None,
     flip: bool = False,
+    upside_down: bool = False,
 ) -> Frame:
     """The paper's frame (appendix A): squash to ``resize``², then cut ``crop``² out.
 
@@ -67,7 +74,7 @@ def resize_and_crop(
         crop: side of the square cut out of it, at most ``resize``.
         left, top: the crop's corner in the resized image, 0..resize-crop; the centre by default,
             rounded as torchvision's ``CenterCrop`` does.
-        flip: mirrored after the crop.
+        flip, upside_down: mirrored after the crop, left to right or top to bottom.
 
     Raises:
         ValueError: the crop does not lie inside the resized image.
@@ -82,4 +89,4 @@ def resize_and_crop(
             f"a crop of {crop}x{crop} at ({left}, {top}) does not lie inside the resized image of "
             f"{resize}x{resize}; expected corners in 0..{resize - crop}"
         )
-    return Frame(crop, crop, resize / width, resize / height, -left, -top, flip)
+    return Frame(crop, crop, resize / width, resize / height, -left, -top, flip, upside_down)

@@ -83,9 +83,9 @@ _DEFAULTS: dict[str, Any] = {
             "POOLER_SAMPLING_RATIO": 0,
         },
     },
-    "INPUT": {"FORMAT": "BGR"},
+    "INPUT": {"FORMAT": "BGR", "RANDOM_FLIP": "horizontal"},
     "DATASETS": {"TRAIN": (), "TEST": ()},
-    "DATALOADER": {"NUM_WORKERS": 4},
+    "DATALOADER": {"NUM_WORKERS": 4, "FILTER_EMPTY_ANNOTATIONS": True},
     "SOLVER": {
         "IMS_PER_BATCH": 16,
         "BASE_LR": 0.001,

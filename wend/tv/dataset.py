@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from wend.loading.bad_images import (
-    TEST_TO_DO,
-    GuardedImages,
-    GuardedLoader,
-    most_to_skip,
-    quarantined,
-)
+from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.crop import CropMapper
-from wend.loading.fill_cache import open_caches
 from wend.loading.selection import Selection, shuffled
+from wend.run import TestData, TrainingData
 from wend.structures.frame import Frame
 from wend.structures.records import ImageId
 
@@ -44,26 +37,16 @@ class Example:
     problem: str = ""
 
 
-class RecordDataset(Dataset):
-    """Images of data sets of the catalog; to train, those with a box to learn from.
+class CroppedImages(Dataset):
+    """Images of data sets as examples.
 
     Args:
-        names: the data sets.
+        images: with the boxes to learn from.
         mapper: crops.
-        train: leave out images without a box.
-        leave_out: data set -> places of images to leave out.
     """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        mapper: CropMapper,
-        *,
-        train: bool,
-        leave_out: Mapping[str, np.ndarray] | None = None,
-    ) -> None:
-        self.mapper = mapper
-        self.images = Selection(names, with_boxes=train, leave_out=leave_out)
+    def __init__(self, images: Selection, mapper: CropMapper) -> None:
+        self.images, self.mapper = images, mapper
 
     def __len__(self) -> int:
         return len(self.images)
@@ -94,39 +77,41 @@ class EndlessSampler(Sampler):
             yield from shuffled(self.size, generator)
 
 
-def build_train_loader(cfg: CfgNode, seed: int) -> GuardedLoader:
+def build_train_loader(training: TrainingData, cfg: CfgNode, seed: int) -> GuardedLoader:
     """Batches of SOLVER.IMS_PER_BATCH examples, without end."""
-    resize, data = cfg.WEND.RESIZE, cfg.WEND.DATA
-    caches = open_caches(data.CACHE, cfg.DATASETS.TRAIN, resize)
-    mapper = CropMapper(resize, cfg.WEND.CROP, train=True, caches=caches)
-    dataset = RecordDataset(cfg.DATASETS.TRAIN, mapper, train=True, leave_out=quarantined(cfg))
-    most = most_to_skip(cfg, len(dataset))
+    mapper = CropMapper(
+        cfg.WEND.RESIZE,
+        cfg.WEND.CROP,
+        train=True,
+        flip=cfg.INPUT.RANDOM_FLIP,
+        caches=training.caches,
+    )
+    dataset = CroppedImages(training.images, mapper)
     loader = DataLoader(
-        GuardedImages(dataset, most),
+        GuardedImages(dataset, training.most_bad),
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         sampler=EndlessSampler(len(dataset), seed),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,
         generator=torch.Generator().manual_seed(seed),
     )
-    return GuardedLoader(loader, total=len(dataset), most=most, what=", ".join(cfg.DATASETS.TRAIN))
+    return GuardedLoader(loader, total=len(dataset), most=training.most_bad, what=training.names)
 
 
-def build_test_loader(cfg: CfgNode, name: str) -> GuardedLoader:
+def build_test_loader(test: TestData, cfg: CfgNode) -> GuardedLoader:
     """Batches of WEND.TEST_BATCH examples of one data set, each image once."""
-    resize, data = cfg.WEND.RESIZE, cfg.WEND.DATA
     mapper = CropMapper(
-        resize,
+        cfg.WEND.RESIZE,
         cfg.WEND.CROP,
         train=False,
-        caches=open_caches(data.CACHE, [name], resize),
-        black_if_bad=data.ON_BAD_TEST_IMAGE == "wrong",
+        caches=test.caches,
+        black_if_bad=test.count_bad_as_wrong,
     )
-    dataset = RecordDataset([name], mapper, train=False)
+    dataset = CroppedImages(Selection([test.data_set], with_boxes=False), mapper)
     loader = DataLoader(
         GuardedImages(dataset),
         batch_size=cfg.WEND.TEST_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,
     )
-    return GuardedLoader(loader, total=len(dataset), what=name, to_do=TEST_TO_DO)
+    return GuardedLoader(loader, total=len(dataset), what=test.data_set.name, to_do=TEST_TO_DO)

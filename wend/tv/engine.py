@@ -24,7 +24,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from wend.evaluation.evaluation import CURVE_FILE, Evaluation, append_to_curve
+from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
 from wend.loading.bad_images import say_wrong
 from wend.modeling.optimizer import (
     describe_non_finite,
@@ -33,6 +33,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
+from wend.run import Run
 from wend.structures.records import Detections
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 
@@ -93,12 +94,13 @@ class Trainer:
     """Trains the detector of a config, evaluating and saving as its schedule says.
 
     Args:
-        cfg: its schedule in iterations (:func:`wend.modeling.optimizer.resolve_schedule`).
+        run: the config with its data, resolved.
         model: of :func:`wend.tv.models.build_model`.
     """
 
-    def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
-        self.cfg = cfg
+    def __init__(self, run: Run, model: nn.Module) -> None:
+        self.run, self.cfg = run, run.cfg
+        cfg = run.cfg
         self.model = model
         self.optimizer = build_optimizer(cfg, model)
         multiplier = lr_multiplier(cfg)
@@ -146,7 +148,7 @@ class Trainer:
             self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter, KEPT_CHECKPOINTS
         )
         seed = max(cfg.SEED, 0) + self.start_iter
-        loader = build_train_loader(cfg, seed)
+        loader = build_train_loader(self.run.training, cfg, seed)
         batches = iter(loader)
         logger.info("iterations %d to %d", self.start_iter, max_iter - 1)
         self.model.train()
@@ -179,7 +181,7 @@ class Trainer:
 
     def _evaluate(self, iteration: int) -> dict[str, dict[str, dict[str, float]]]:
         cfg = self.cfg
-        results = evaluate(cfg, self.model)
+        results = evaluate(self.run, self.model)
         epoch = iteration / cfg.TEST.EVAL_PERIOD if cfg.WEND.EPOCHS else 0
         for name, metrics in results.items():
             append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)
@@ -188,17 +190,17 @@ class Trainer:
 
 
 @torch.inference_mode()
-def evaluate(cfg: CfgNode, model: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
-    """Score the detector on each of DATASETS.TEST and write ``OUTPUT_DIR/inference/<data set>``.
+def evaluate(run: Run, model: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
+    """Score the detector on each test set and write ``OUTPUT_DIR/inference/<data set>``.
 
     Returns:
         Data set -> protocol -> metric -> per cent.
     """
     model.eval()
-    results = {}
-    for name in cfg.DATASETS.TEST:
+    cfg, results = run.cfg, {}
+    for name, test in run.tests.items():
         detections, problems = [], []
-        for batch in tqdm(build_test_loader(cfg, name), desc=name, leave=False, disable=None):
+        for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=None):
             outputs = model([one.image.to(cfg.MODEL.DEVICE) for one in batch])
             for one, output in zip(batch, outputs, strict=True):
                 if one.problem:
@@ -212,6 +214,6 @@ def evaluate(cfg: CfgNode, model: nn.Module) -> dict[str, dict[str, dict[str, fl
                 detections.append(Detections(one.image_id, boxes, scores))
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
         say_wrong(name, problems, len(detections))
-        evaluated = Evaluation.from_config(cfg, name).run(detections, output_dir)
+        evaluated = test.evaluation.run(detections, output_dir)
         results[name] = {p: result.scalars() for p, result in evaluated.items()}
     return results

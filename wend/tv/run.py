@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 from fvcore.common.config import CfgNode
 
-from wend.cli.train import prepare
+from wend.cli.train import check_arguments
 from wend.config import merge_config
+from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.files import atomic_write
+from wend.run import Run, resolve
 from wend.tv.config import ONLY_DETECTRON2, check_supported, get_cfg
 from wend.tv.engine import Trainer, TVCheckpointer, evaluate
 from wend.tv.models import build_model
@@ -29,14 +31,20 @@ def read_config(config_file: str, opts: Sequence[str]) -> CfgNode:
     return cfg
 
 
-def setup_config(args: argparse.Namespace) -> CfgNode:
-    """The run's config; checked, frozen."""
+def setup(args: argparse.Namespace) -> Run:
+    """The run that the arguments name: its config checked, its data read.
+
+    Raises:
+        InputError: names what is wrong.
+    """
     if args.num_gpus > 1 or args.num_machines > 1:
         raise InputError(
             "--num-gpus, --num-machines: the torchvision engine runs one process; several need "
             "--engine detectron2"
         )
-    return prepare(read_config(args.config_file, args.opts), args)
+    cfg = read_config(args.config_file, args.opts)
+    check_arguments(args, cfg)
+    return resolve(cfg, DataSets(args.datasets_root), train=not args.eval_only)
 
 
 def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
@@ -57,7 +65,8 @@ def _write_config(cfg: CfgNode) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, or with ``--eval-only`` evaluate."""
-    cfg = setup_config(args)
+    resolved = setup(args)
+    cfg = resolved.cfg
     if cfg.SEED >= 0:
         torch.manual_seed(cfg.SEED)
     model = build_model(cfg)
@@ -66,9 +75,9 @@ def run(args: argparse.Namespace) -> None:
         checkpointer.require_all = True
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         _write_config(cfg)
-        results = evaluate(cfg, model)
+        results = evaluate(resolved, model)
     else:
-        trainer = Trainer(cfg, model)
+        trainer = Trainer(resolved, model)
         trainer.resume_or_load(resume=args.resume)
         _write_config(cfg)
         results = trainer.train()

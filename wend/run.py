@@ -1,0 +1,278 @@
+"""A config -> everything that a run needs, resolved once and handed on.
+
+Data sets are looked up by name here and nowhere below: engines, loaders and evaluators receive the
+objects. So are class predictions read once, content-blind boxes chosen once, caches opened once,
+and what is wrong is said before anything is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+
+from wend.config.node import DEFAULT_MAX_ITER
+from wend.datasets.catalog import DataSets
+from wend.errors import BadImageError, InputError, MissingFileError, some
+from wend.evaluation.evaluation import Evaluation
+from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
+from wend.loading.fill_cache import open_caches
+from wend.loading.image_cache import ImageCache
+from wend.loading.selection import Selection
+from wend.structures.data_set import DataSet
+
+BOXES_TO_LEARN = {"pseudo_boxes": "the pseudo boxes", "gt_boxes": "the TRUE boxes (an upper bound)"}
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a detector learns from.
+
+    Attributes:
+        images: with the boxes to learn from, without those in quarantine.
+        caches: of resized images, one for each data set; none without ``WEND.DATA.CACHE``.
+        most_bad: images that may be skipped because they cannot be read.
+    """
+
+    images: Selection
+    caches: tuple[ImageCache, ...]
+    most_bad: int
+
+    @property
+    def names(self) -> str:
+        """The data sets, for messages."""
+        return ", ".join(data_set.name for data_set in self.images.data_sets)
+
+
+@dataclass(frozen=True, eq=False)
+class TestData:
+    """A data set that a detector is evaluated on.
+
+    Attributes:
+        evaluation: what its detections are scored against, and how.
+        caches: of resized images; none without ``WEND.DATA.CACHE``.
+        count_bad_as_wrong: an image that cannot be read has no detection, instead of an error.
+    """
+
+    evaluation: Evaluation
+    caches: tuple[ImageCache, ...]
+    count_bad_as_wrong: bool
+
+    @property
+    def data_set(self) -> DataSet:
+        """The images, with their truth."""
+        return self.evaluation.data_set
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A config with all that it names.
+
+    Attributes:
+        cfg: frozen; its schedule is in iterations, its data sets are named by their own names.
+        training: None for a run that only evaluates.
+        tests: by the data sets' own names, in the config's order.
+    """
+
+    cfg: CfgNode
+    training: TrainingData | None
+    tests: Mapping[str, TestData]
+
+
+def resolve(cfg: CfgNode, data_sets: DataSets | None = None, *, train: bool = True) -> Run:
+    """Read what a config names: data sets, quarantine, caches, class predictions, fixed boxes.
+
+    Args:
+        cfg: checked entries (:func:`wend.config.check_config`).
+        data_sets: the catalog; by default that of the environment's ``DETECTRON2_DATASETS``.
+        train: whether the run trains; otherwise ``DATASETS.TRAIN`` only gives fixed boxes.
+
+    Raises:
+        InputError: names the config entry, data set or file that is wrong.
+    """
+    data_sets = data_sets or DataSets()
+    _check_files(cfg)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TRAIN = tuple(data_sets.own_name(name) for name in cfg.DATASETS.TRAIN)
+    cfg.DATASETS.TEST = tuple(data_sets.own_name(name) for name in cfg.DATASETS.TEST)
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
+        cfg.MODEL.DEVICE = "cpu"
+    training = _training_data(cfg, data_sets) if train else None
+    tests = _test_data(cfg, data_sets, training)
+    if training is not None:
+        resolve_schedule(cfg, len(training.images))
+    cfg.freeze()
+    return Run(cfg, training, tests)
+
+
+def _test_data(
+    cfg: CfgNode, data_sets: DataSets, training: TrainingData | None
+) -> dict[str, TestData]:
+    wrong = cfg.WEND.DATA.ON_BAD_TEST_IMAGE == "wrong"
+    protocols = [get_protocol(name) for name in cfg.WEND.PROTOCOLS]
+    baseline, fixed = _fixed_boxes(cfg, data_sets, training)
+    tests = {}
+    for name in cfg.DATASETS.TEST:
+        data_set = data_sets.get(name, keep_unreadable=True)
+        _check_headers(data_set, wrong, {})
+        num_true = len(data_set.truth.with_boxes)
+        if 0 < num_true < len(data_set):
+            without = np.flatnonzero(data_set.truth.counts == 0)
+            ids = (data_set.image_ids[index] for index in without[:4])
+            raise InputError(
+                f"data set {name}: {len(without)} images have no true box ({some(ids)}); it cannot "
+                f"be evaluated on"
+            )
+        path = cfg.WEND.CLASS_PREDICTIONS
+        evaluation = Evaluation(
+            data_set=data_set,
+            protocols=protocols,
+            max_boxes=cfg.WEND.MAX_BOXES,
+            class_predictions=read_class_predictions(path, data_set) if path else None,
+            classes_file=path,
+            more_ks=[k for k in MORE_KS if k <= cfg.TEST.DETECTIONS_PER_IMAGE],
+            baseline=baseline,
+            fixed=fixed,
+        )
+        caches = open_caches(cfg.WEND.DATA.CACHE, [data_set], cfg.WEND.RESIZE, data_sets.root)
+        tests[name] = TestData(evaluation, caches, wrong)
+    return tests
+
+
+def _fixed_boxes(
+    cfg: CfgNode, data_sets: DataSets, training: TrainingData | None
+) -> tuple[FixedBoxes | None, str]:
+    """Content-blind boxes of the training sets; and where they are from, or why there are none."""
+    names = cfg.DATASETS.TRAIN
+    if not names:
+        return None, "not computed (no training data set is named)"
+    try:
+        chosen = training.images.data_sets if training else [data_sets.get(n) for n in names]
+    except InputError as error:  # names paths, which do not belong into the files
+        logger.info("no fixed boxes beside the numbers: %s", error)
+        return None, f"not computed ({', '.join(names)} cannot be read here)"
+    try:
+        baseline = FixedBoxes.of_training(chosen)
+    except InputError as error:
+        return None, f"not computed ({error})"
+    return baseline, baseline.name
+
+
+def _check_files(cfg: CfgNode) -> None:
+    weights = cfg.MODEL.WEIGHTS
+    if weights and "://" not in weights and not Path(weights).is_file():
+        raise MissingFileError(f"config entry MODEL.WEIGHTS: there is no file {weights}")
+    if not cfg.DATASETS.TEST:
+        raise InputError("config entry DATASETS.TEST: expected at least one data set, got none")
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError:
+        raise InputError(
+            f"config entry MODEL.DEVICE: expected cpu, cuda or cuda:0, got {cfg.MODEL.DEVICE!r}"
+        ) from None
+
+
+def _training_data(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
+    data = cfg.WEND.DATA
+    listed = read_quarantine(data.QUARANTINE)
+    chosen, leave_out = [], []
+    for name in cfg.DATASETS.TRAIN:
+        data_set = data_sets.get(name, keep_unreadable=True)
+        matched = find_listed(data_set, listed)
+        _check_headers(data_set, data.ON_BAD_IMAGE == "skip", matched)
+        chosen.append(data_set)
+        leave_out.append(np.array(sorted(matched), dtype=np.int64))
+    only_with_boxes = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    _say_boxes(chosen, only_with_boxes)
+    images = Selection(chosen, with_boxes=only_with_boxes, leave_out=leave_out)
+    if data.QUARANTINE:
+        usable = len(Selection(chosen, with_boxes=only_with_boxes))
+        logger.log(
+            logging.INFO if len(images) < usable else logging.WARNING,
+            "%s lists %d images; %d of %d training images are left out",
+            *(data.QUARANTINE, len(listed), usable - len(images), usable),
+        )
+    skips = data.ON_BAD_IMAGE == "skip"
+    most_bad = int(data.MAX_BAD_SHARE * len(images) + 1e-9) if skips else 0
+    caches = open_caches(data.CACHE, chosen, cfg.WEND.RESIZE, data_sets.root)
+    return TrainingData(images, caches, most_bad)
+
+
+def _check_headers(data_set: DataSet, allowed: bool, listed: Mapping[int, str]) -> None:
+    """Raise the error of unreadable headers unless they are allowed for or listed; or say them."""
+    unreadable = data_set.unreadable
+    if not unreadable:
+        return
+    if not allowed and not listed:
+        data_set.require_readable()
+    unlisted = [index for index in unreadable if index not in listed]
+    if unlisted and not allowed:
+        raise BadImageError(f"{unreadable[unlisted[0]]}; {TO_DO}")
+    names = [data_set.file_names[index] for index in unreadable]
+    logger.warning(
+        "%s: the headers of %d images cannot be read (%s)", data_set.name, len(names), some(names)
+    )
+
+
+def _say_boxes(data_sets: Sequence[DataSet], only_with_boxes: bool) -> None:
+    """Say how many training images have a box; InputError if none has."""
+    with_box = [len(data_set.training_boxes.with_boxes) for data_set in data_sets]
+    for data_set, number in zip(data_sets, with_box, strict=True):
+        logger.info(
+            "%s: training on %s of %d images; %d images without one are %s",
+            data_set.name,
+            BOXES_TO_LEARN[data_set.train_on],
+            number,
+            len(data_set) - number,
+            "left out" if only_with_boxes else "kept, as images without an object",
+        )
+    if not sum(with_box):
+        names = ", ".join(data_set.name for data_set in data_sets)
+        raise InputError(
+            f"config entry DATASETS.TRAIN: no image of {names or 'an empty list'} has a box to "
+            f"train on; name a data set with pseudo boxes, such as cub_train_c2am"
+        )
+
+
+def resolve_schedule(cfg: CfgNode, num_images: int) -> None:
+    """Turn a config's epochs into iterations, in place.
+
+    With ``WEND.EPOCHS`` > 0 one epoch is ``ceil(num_images / SOLVER.IMS_PER_BATCH)`` iterations,
+    and SOLVER.MAX_ITER, TEST.EVAL_PERIOD and SOLVER.CHECKPOINT_PERIOD follow from it (evaluation
+    and a checkpoint after each epoch). Where they are set already, as in the config that a run
+    wrote, they must agree.
+
+    Args:
+        cfg: not frozen.
+        num_images: images that are trained on.
+
+    Raises:
+        InputError: the entries contradict each other, or the warm-up is not shorter than the
+            training.
+    """
+    solver, epochs = cfg.SOLVER, cfg.WEND.EPOCHS
+    if epochs > 0:
+        epoch = math.ceil(num_images / solver.IMS_PER_BATCH)
+        if solver.MAX_ITER not in (DEFAULT_MAX_ITER, epochs * epoch):
+            raise InputError(
+                f"config entries WEND.EPOCHS ({epochs}) and SOLVER.MAX_ITER ({solver.MAX_ITER}) "
+                f"both set the length of the training; add WEND.EPOCHS 0 to count in iterations"
+            )
+        solver.MAX_ITER = epochs * epoch
+        cfg.TEST.EVAL_PERIOD = epoch
+        solver.CHECKPOINT_PERIOD = epoch
+    if solver.WARMUP_ITERS >= solver.MAX_ITER:
+        raise InputError(
+            f"config entry SOLVER.WARMUP_ITERS: expected fewer than the {solver.MAX_ITER} "
+            f"iterations of the training ({num_images} images, batch {solver.IMS_PER_BATCH}, "
+            f"{epochs} epochs), got {solver.WARMUP_ITERS}"
+        )
