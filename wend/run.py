@@ -17,10 +17,13 @@ import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 
+from wend.classes.predictions import read_class_predictions
 from wend.config.node import DEFAULT_MAX_ITER
 from wend.datasets.catalog import DataSets
 from wend.errors import BadImageError, InputError, MissingFileError, some
-from wend.evaluation.evaluation import Evaluation
+from wend.evaluation.baselines import FixedBoxes
+from wend.evaluation.evaluation import MORE_KS, Evaluation
+from wend.evaluation.protocols import get_protocol
 from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache

@@ -13,6 +13,7 @@ from detectron2.structures import BoxMode
 from torch.utils.data import Dataset
 
 from wend.datasets.catalog import (
+    DataSets,
     LoadRecords,
     get_records,
     register_records,

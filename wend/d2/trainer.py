@@ -135,7 +135,7 @@ Mapper = Callable[[dict[str, Any]], Any]
 
 
 class on_class_or_instance:  # noqa: N801  # used as a decorator, as classmethod is
-    """A method that Detectron2 has as a classmethod of a config, and that an instance knows more for.
+    """A method that Detectron2 has as a classmethod of a config, and an instance knows more for.
 
     ``Trainer.build_test_loader(cfg, name)`` reads what the config names; called by a trainer it
     finds that resolved in ``self.run``. Users override it as any classmethod of Detectron2's.

@@ -12,7 +12,8 @@ class Frame:
     """The axis-aligned map from an image's original pixels to a frame, and back.
 
     ``x' = scale_x · x + offset_x`` (likewise y), then ``x' -> width - x'`` if flipped left to
-    right, ``y' -> height - y'`` if upside down. The fields are numbers, or arrays (N,) that map each of N boxes with its own image's scale.
+    right, ``y' -> height - y'`` if upside down. The fields are numbers, or arrays (N,) that map
+    each of N boxes with its own image's scale.
 
     Attributes:
         width, height: the frame's size in its own pixels.
