@@ -21,7 +21,6 @@ from torch.utils.data import Dataset
 from wend.datasets.catalog import count_training_images, get_records
 from wend.errors import BadImageError, InputError, some
 from wend.files import read_text
-from wend.images.reading import noted_bad_sizes
 from wend.loading.selection import Selection
 from wend.structures.data_set import DataSet
 
@@ -238,8 +237,7 @@ def count_images_to_train_on(cfg: CfgNode) -> int:
 def load_with_bad_images(cfg: CfgNode) -> None:
     """Read the data sets though headers of some images cannot be read, as far as that is allowed.
 
-    Such images get the size 1x1, which no image of them will have; what is done about them comes
-    when they are loaded. To be called by each process before it asks for records.
+    Such images have no size; what is done about them comes when they are loaded.
 
     Raises:
         BadImageError: an image whose header cannot be read and that the config does not allow for.
@@ -253,20 +251,17 @@ def load_with_bad_images(cfg: CfgNode) -> None:
 
 
 def _load(name: str, allowed: bool, listed: frozenset[str]) -> None:
-    if not allowed and not listed:
-        get_records(name)
-        return
-    with noted_bad_sizes() as bad:
-        records = get_records(name)
+    data_set = get_records(name)
+    bad = data_set.unreadable
     if not bad:
         return
+    if not allowed and not listed:
+        data_set.require_readable()
     if not allowed:
-        known = {records[place].file_name for place in find_listed(records, listed)}
-        for path in sorted(bad.keys() - known):
-            raise BadImageError(f"{bad[path]}; {TO_DO}")
-    logger.warning(
-        "%s: the headers of %d images cannot be read (%s)", name, len(bad), some(sorted(bad))
-    )
+        for index in sorted(bad.keys() - find_listed(data_set, listed).keys()):
+            raise BadImageError(f"{bad[index]}; {TO_DO}")
+    paths = sorted(data_set.file_names[index] for index in bad)
+    logger.warning("%s: the headers of %d images cannot be read (%s)", name, len(bad), some(paths))
 
 
 def say_wrong(dataset: str, problems: Sequence[str], total: int) -> None:

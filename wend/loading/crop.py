@@ -120,7 +120,7 @@ class CropMapper:
             if not self.black_if_bad:
                 raise
             pixels, problem = np.zeros((self.resize, self.resize, 3), np.uint8), str(error)
-        frame = self.draw_frame(width, height)
+        frame = self.draw_frame(max(width, 1), max(height, 1))  # an unreadable image has no size
         left, top = int(-frame.offset_x), int(-frame.offset_y)
         pixels = pixels[top : top + self.crop, left : left + self.crop]
         boxes = clip_boxes(frame.to_frame(boxes), self.crop, self.crop)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from wend.datasets.catalog import datasets_root, get_records, resolve_name
+from wend.datasets.catalog import DataSets, datasets_root, get_records, resolve_name
 from wend.errors import BadImageError, InputError, some
-from wend.images.reading import noted_bad_sizes
 from wend.images.sizes import map_in_threads
 from wend.loading.image_cache import ImageCache, cache_folder, prepare
 
@@ -48,10 +47,13 @@ def _open(folder: str, name: str, resize: int) -> ImageCache:
     return prepare(path, records, resize, root, fill=True)
 
 
-def fill_cache(name: str, folder: str, resize: int, workers: int | None = None) -> list[str]:
+def fill_cache(
+    data_sets: DataSets, name: str, folder: str, resize: int, workers: int | None = None
+) -> list[str]:
     """Fill a data set's cache; goes on where an earlier filling stopped, remakes stale rows.
 
     Args:
+        data_sets: where the name is looked up.
         name: a known data set.
         folder: of caches.
         workers: threads; by default more than there are cores.
@@ -62,11 +64,10 @@ def fill_cache(name: str, folder: str, resize: int, workers: int | None = None) 
     Raises:
         InputError: the disk is full: what is filled by then stays and counts.
     """
-    with noted_bad_sizes():  # which end in errors of their rows
-        records, name = get_records(name), resolve_name(name)
-    path = cache_folder(folder, name, resize)
-    cache = prepare(path, records, resize, str(datasets_root()), fill=False)
-    files = list(records.file_names)
+    data_set = data_sets.get(name, keep_unreadable=True)  # which end in errors of their rows
+    path = cache_folder(folder, data_set.name, resize)
+    cache = prepare(path, data_set, resize, str(data_sets.root), fill=False)
+    files = list(data_set.file_names)
     filled_before = cache.num_filled()
     todo = [one for one in files if not cache.is_fresh(cache.row(one), one)]
     logger.info(
@@ -75,7 +76,7 @@ def fill_cache(name: str, folder: str, resize: int, workers: int | None = None) 
     )
     bad: list[str] = []
     try:
-        _fill(cache, todo, name, workers, bad)
+        _fill(cache, todo, data_set.name, workers, bad)
     except OSError as error:
         if isinstance(error, InputError):
             raise
