@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from engine_runs import DETECTORS, REPOSITORY, options, run
 
-from wend.cli.data import import_data_set
-from wend.datasets import catalog
-from wend.datasets.catalog import get_records
+from wend.datasets.catalog import DataSets
+from wend.datasets.importing import import_data_set
 
 
 @pytest.fixture
@@ -21,12 +20,9 @@ def own_toy(toy_root, tmp_path, monkeypatch):
     """A copy of the toy set, which a test may damage; returns the paths of a data set's images."""
     shutil.copytree(toy_root, tmp_path / "sets" / "toy")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "sets"))
-    monkeypatch.setattr(catalog, "_loaded", {})
 
     def paths(name: str) -> list[Path]:
-        found = [Path(record.file_name) for record in get_records(name)]
-        catalog._loaded.clear()
-        return found
+        return [Path(file_name) for file_name in DataSets().get(name).file_names]
 
     return paths
 
@@ -96,7 +92,6 @@ def quarantine_leaves_out(engine, own_toy, output_dir, capsys):
     curve = (output_dir / "curve.csv").read_text()
     assert {line.split(",")[0] for line in curve.splitlines()[1:]} == {"2", "4"}
     train[11].write_bytes(b"")  # a header that is in no list
-    catalog._loaded.clear()
     assert run(engine, output_dir / "2", changes=changes) == 2
     assert last_line(capsys).startswith(f"error: {train[11]}: cannot be read as an image")
 
@@ -111,7 +106,6 @@ def a_bad_test_image_is_an_error_or_a_miss(engine, own_toy, output_dir, capsys):
     assert "WEND.DATA.ON_BAD_TEST_IMAGE wrong counts such images as wrong" in error
 
     test[5].write_bytes(b"")
-    catalog._loaded.clear()
     changes["WEND.DATA.ON_BAD_TEST_IMAGE"] = "wrong"
     output_dir = output_dir.parent / "wrong"
     assert run(engine, output_dir, changes=changes) == 0
@@ -119,7 +113,7 @@ def a_bad_test_image_is_an_error_or_a_miss(engine, own_toy, output_dir, capsys):
     assert "toy_test: 2 of 12 test images could not be read and count as wrong:\n" in said
     assert f"\n{test[2]}: cannot be read as an image (" in said
     detections = json.loads((output_dir / "inference" / "toy_test" / "detections.json").read_text())
-    ids = [record.image_id for record in get_records("toy_test")]
+    ids = DataSets().get("toy_test", keep_unreadable=True).image_ids
     assert {one["image_id"] for one in detections} == {*ids} - {ids[2], ids[5]}
 
 
@@ -135,8 +129,7 @@ def a_cache_changes_no_number(engine, own_toy, output_dir, capsys):
     changes = {"WEND.EPOCHS": "1"}
     assert run(engine, output_dir / "plain", changes=changes) == 0
     for name in ("toy_train_c2am", "toy_test"):
-        import_data_set(name)
-    catalog._loaded.clear()
+        import_data_set(DataSets(), name)
     changes |= {"WEND.DATA.CACHE": str(output_dir / "caches")}
     assert run(engine, output_dir / "cached", changes=changes) == 0
     said = capsys.readouterr().out

@@ -29,6 +29,22 @@ def toy_root(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def register():
+    """``register_records`` for the time of a test."""
+    from wend.datasets.catalog import register_records, unregister_records
+
+    names = []
+
+    def for_a_test(name, *args, **more):
+        register_records(name, *args, **more)
+        names.append(name)
+
+    yield for_a_test
+    for name in names:
+        unregister_records(name)
+
+
 @pytest.fixture(autouse=True)
 def _no_leaked_state(monkeypatch):
     """Each test starts without DETECTRON2_DATASETS and with loggers that caplog sees."""

@@ -9,7 +9,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from wend.config import merge_config
-from wend.datasets.catalog import check_name
+from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
 from wend.formats.coco import records_to_coco
@@ -134,7 +134,7 @@ def write_cub():
 
 def test_unknown_name_without_a_near_one_reads_as_two_sentences():
     with pytest.raises(InputError, match=r"'zzz'[.;] Known"):
-        check_name("zzz")
+        DataSets().check_name("zzz")
 
 
 # ---- tests/test_records.py ----

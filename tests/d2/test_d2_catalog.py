@@ -19,27 +19,25 @@ from detectron2.data.samplers import TrainingSampler
 from detectron2.structures import BoxMode
 from engine_runs import d2_config
 
-import wend.datasets.catalog
-from wend.cli.data import import_data_set
 from wend.d2 import Trainer, WSOLDatasetMapper, register_wsol_dataset
 from wend.d2.catalog import MappedImages
 from wend.d2.trainer import ShuffledPasses
+from wend.datasets.catalog import DataSets, unregister_records
+from wend.datasets.importing import import_data_set
 from wend.errors import InputError
 from wend.loading import selection
 from wend.structures.records import ImageRecord
 
 
 @pytest.fixture
-def registered(monkeypatch):
+def registered():
     """Names given to it are forgotten after the test."""
-    monkeypatch.setattr(wend.datasets.catalog, "_entries", dict(wend.datasets.catalog._entries))
-    monkeypatch.setattr(wend.datasets.catalog, "_loaded", {})
     names = []
     yield names
     for name in names:
-        if name in DatasetCatalog.list():
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
+        unregister_records(name)
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 def _lines(root, name):
@@ -87,8 +85,10 @@ def test_dicts_are_what_detectron2_expects(name):
     assert len(get_detection_dataset_dicts([name])) == len(dicts)  # Detectron2's own checks
 
 
-def test_dicts_are_equal_at_every_call_and_not_shared():
+def test_dicts_are_a_list_as_json_takes_it_equal_at_every_call_and_not_shared():
     first = DatasetCatalog.get("toy_train_c2am")
+    assert type(first) is list
+    assert json.loads(json.dumps(first)) == first
     first[0]["annotations"].clear()
     again = DatasetCatalog.get("toy_train_c2am")
     assert again[0]["annotations"]
@@ -162,7 +162,7 @@ def test_a_name_that_is_taken_is_an_error(registered):
 def test_a_name_that_detectron2_has_is_an_error_that_leaves_nothing_behind(registered):
     with pytest.raises(InputError, match=r"^data set 'coco_2017_val' is registered already"):
         register_wsol_dataset("coco_2017_val", list)
-    assert "coco_2017_val" not in wend.datasets.catalog.registered_names()
+    assert "coco_2017_val" not in DataSets().names()
 
 
 def test_unknown_box_kind_is_an_error(registered):
@@ -174,12 +174,11 @@ def test_unknown_box_kind_is_an_error(registered):
 @pytest.fixture(params=["files", "store"])
 def source(request, tmp_path, monkeypatch):
     """The toy set as its readers return it, and from an imported store."""
-    monkeypatch.setattr(wend.datasets.catalog, "_loaded", {})
     if request.param == "store":
         monkeypatch.setenv("WEND_STORES", str(tmp_path))
         for name in ("toy_train_c2am", "toy_test"):
-            import_data_set(name)
-    is_store = wend.datasets.catalog.get_records("toy_train_c2am").reopen is not None
+            import_data_set(DataSets(), name)
+    is_store = DataSets().get("toy_train_c2am").reopen is not None
     assert is_store == (request.param == "store")
     return request.param
 
@@ -233,7 +232,7 @@ def test_detectron2s_other_samplers_work(source):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_images_without_a_box_are_left_out_unless_the_config_keeps_them(registered, toy_root, keep):
-    records = list(wend.datasets.catalog.get_records("toy_train_c2am"))
+    records = list(DataSets().get("toy_train_c2am"))
     boxless = [ImageRecord(i, records[0].file_name, 48, 72, f"x/{i}") for i in (100, 101)]
     registered.append("some_boxless")
     register_wsol_dataset("some_boxless", lambda: [boxless[0], *records[:4], boxless[1]])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from wend.datasets import catalog
+from wend.datasets.catalog import DataSets
 from wend.datasets.declared import FORMATS, read_declaration
 from wend.errors import InputError, MissingFileError
 
@@ -16,9 +16,6 @@ EXAMPLES = Path(__file__).parents[2] / "datasets"
 @pytest.fixture(autouse=True)
 def root(monkeypatch, tmp_path):
     """DETECTRON2_DATASETS, and nothing declared elsewhere."""
-    for cache in ("_declared", "_given", "_loaded"):
-        monkeypatch.setattr(catalog, cache, {})
-    monkeypatch.setattr(catalog, "_entries", dict(catalog._entries))
     (tmp_path / "root").mkdir()
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
@@ -41,12 +38,12 @@ def write(path, text="format: folder\nimages: photos\n"):
 def test_a_file_below_the_root_is_a_name(root):
     image(root / "photos/a.png")
     write(root / "holiday.yaml")
-    assert "holiday" in catalog.registered_names()
-    (record,) = catalog.get_records("holiday")
+    assert "holiday" in DataSets().names()
+    data_set = DataSets().get("holiday")
+    (record,) = data_set
     assert (record.key, record.width) == ("a.png", 20)
     assert record.file_name == str(root / "photos/a.png")
-    assert catalog.get_records("holiday") is catalog.get_records("holiday")
-    assert catalog.training_side("holiday") == "gt_boxes"
+    assert (data_set.name, data_set.train_on) == ("holiday", "gt_boxes")
 
 
 def test_folders_of_the_environment_and_the_working_directory_are_searched(
@@ -56,28 +53,51 @@ def test_folders_of_the_environment_and_the_working_directory_are_searched(
         write(tmp_path / folder / f"set{number}.yaml", "format: folder\nimages: ./photos\n")
         image(tmp_path / folder / "photos" / f"{number}.png")
     monkeypatch.setenv("WEND_DATASETS", f"{tmp_path / 'one'}:{tmp_path / 'two'}")
-    assert [n for n in catalog.registered_names() if n.startswith("set")] == [
+    assert [n for n in DataSets().names() if n.startswith("set")] == [
         "set0",
         "set1",
         "set2",
     ]
     for number in range(3):  # "./photos" is beside each file
-        assert [r.key for r in catalog.get_records(f"set{number}")] == [f"{number}.png"]
+        assert [r.key for r in DataSets().get(f"set{number}")] == [f"{number}.png"]
     monkeypatch.setenv("WEND_DATASETS", "")
-    assert "set0" not in catalog.registered_names()
+    assert "set0" not in DataSets().names()
     with pytest.raises(InputError, match="unknown data set 'set0'"):
-        catalog.get_records("set0")
+        DataSets().get("set0")
 
 
 def test_a_path_stands_for_the_name_which_is_known_from_then_on(tmp_path):
     path = write(tmp_path / "deep/own.yaml", "name: mine\nformat: folder\nimages: ./photos\n")
     image(tmp_path / "deep/photos/a.png")
-    assert catalog.resolve_name(str(path)) == "mine"
-    assert [r.key for r in catalog.get_records(str(path))] == ["a.png"]
-    assert catalog.get_records("mine") is catalog.get_records(str(path))
-    assert catalog.resolve_name("cub_train") == "cub_train"
+    data_sets = DataSets()
+    assert data_sets.own_name(str(path)) == "mine"
+    assert "mine" in data_sets.names()
+    assert "mine" not in DataSets().names()
+    assert [r.key for r in data_sets.get(str(path))] == ["a.png"]
+    assert data_sets.get("mine") is data_sets.get(str(path))
+    assert data_sets.own_name("cub_train") == "cub_train"
     with pytest.raises(MissingFileError, match=r"gone\.yaml: there is no such file"):
-        catalog.get_records(str(tmp_path / "gone.yaml"))
+        data_sets.get(str(tmp_path / "gone.yaml"))
+
+
+def test_two_paths_of_one_name_are_an_error_and_not_the_first(tmp_path):
+    data_sets = DataSets()
+    paths = [tmp_path / folder / "own.yaml" for folder in ("a", "b")]
+    for path in paths:
+        write(path, "name: mine\nformat: folder\nimages: ./photos\n")
+        image(path.parent / "photos/a.png")
+        data_sets.own_name(str(path))
+    with pytest.raises(InputError, match=f"'mine' is declared 2 times .{paths[0]}, {paths[1]}"):
+        data_sets.get(str(paths[1]))
+
+
+def test_folders_that_are_given_are_searched_too(tmp_path):
+    write(tmp_path / "more/own.yaml", "format: folder\nimages: ./photos\n")
+    image(tmp_path / "more/photos/a.png")
+    data_sets = DataSets(folders=[tmp_path / "more"])
+    assert "own" in data_sets.names()
+    assert len(data_sets.get("own")) == 1
+    assert "own" not in DataSets().names()
 
 
 def test_a_name_declared_twice_names_both_files(root, tmp_path, monkeypatch):
@@ -85,17 +105,17 @@ def test_a_name_declared_twice_names_both_files(root, tmp_path, monkeypatch):
     two = write(tmp_path / "more/two.yaml", "name: same\nformat: folder\nimages: b\n")
     monkeypatch.setenv("WEND_DATASETS", str(tmp_path / "more"))
     with pytest.raises(InputError, match=f"'same' is declared 2 times \\({two}, {one}\\)"):
-        catalog.get_records("same")
+        DataSets().get("same")
     monkeypatch.setenv("WEND_DATASETS", str(root))  # one folder named twice is one folder
     two.unlink()
     with pytest.raises(MissingFileError, match=r"one\.yaml: .*/a: there is no such folder"):
-        catalog.get_records("same")
+        DataSets().get("same")
 
 
 def test_a_name_that_is_built_in_cannot_be_declared(root):
     path = write(root / "cub_test.yaml")
     with pytest.raises(InputError, match=f"'cub_test' is built in .*, and {path} declares it"):
-        catalog.get_records("cub_test")
+        DataSets().get("cub_test")
 
 
 def test_an_unknown_name_lists_the_declared_ones_and_files_that_declare_nothing(root):
@@ -107,17 +127,17 @@ def test_an_unknown_name_lists_the_declared_ones_and_files_that_declare_nothing(
         r"key 'format': .*broken\.yml, .*data\.yaml\)"
     )
     with pytest.raises(InputError, match=message):
-        catalog.get_records("holidy")
-    assert "data" not in catalog.registered_names()
+        DataSets().get("holidy")
+    assert "data" not in DataSets().names()
 
 
 def test_a_wrong_file_ends_no_other_data_set(root):
     image(root / "photos/a.png")
     write(root / "good.yaml")
     write(root / "bad.yaml", "format: folder\nimage: photos\n")
-    assert len(catalog.get_records("good")) == 1
+    assert len(DataSets().get("good")) == 1
     with pytest.raises(InputError, match=r"bad\.yaml, line 2: key 'image': unknown"):
-        catalog.get_records("bad")
+        DataSets().get("bad")
 
 
 @pytest.mark.parametrize(
@@ -153,18 +173,18 @@ def test_a_wrong_declaration_is_named_with_line_and_key(tmp_path, text, problem)
 
 def test_relative_paths_start_below_the_root_or_beside_the_file(root, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    of = read_declaration(write(tmp_path / "x/a.yaml"))
-    assert of.resolve("photos", root) == root / "photos"
-    assert of.resolve("./photos", root) == tmp_path / "x/photos"
-    assert of.resolve("../photos", root).resolve() == tmp_path / "photos"
-    assert of.resolve("/data/photos", root) == Path("/data/photos")
-    assert of.resolve("~/photos", root) == tmp_path / "home/photos"
+    declaration = read_declaration(write(tmp_path / "x/a.yaml"))
+    assert declaration.resolve("photos", root) == root / "photos"
+    assert declaration.resolve("./photos", root) == tmp_path / "x/photos"
+    assert declaration.resolve("../photos", root).resolve() == tmp_path / "photos"
+    assert declaration.resolve("/data/photos", root) == Path("/data/photos")
+    assert declaration.resolve("~/photos", root) == tmp_path / "home/photos"
 
 
 def test_a_readers_error_names_the_declaration(root):
     path = write(root / "a.yaml")
     with pytest.raises(MissingFileError, match=rf"^{path}: {root / 'photos'}: there is no such"):
-        catalog.get_records("a")
+        DataSets().get("a")
 
 
 def test_every_format_is_read_by_name(root, write_cub):
@@ -180,7 +200,7 @@ def test_every_format_is_read_by_name(root, write_cub):
     write(root / "t.json", json.dumps(truth | {"annotations": [], "categories": []}))
     write(root / "my_coco.yaml", "format: coco\nimages: oi\nannotations: t.json\n")
     write(root / "my_folder.yaml", "format: folder\nimages: oi\nclasses: none\n")
-    found = {name: catalog.get_records(f"my_{name}")[0].key
+    found = {name: DataSets().get(f"my_{name}")[0].key
              for name in ("cub", "inet", "oi", "wsol", "coco", "folder")}  # fmt: skip
     assert found == {
         "cub": "002.Gull/gull_a.png",
@@ -195,17 +215,18 @@ def test_pseudo_boxes_are_attached_and_trained_on(root, write_cub, write_c2am):
     write_c2am(root / "boxes", {"x/train/002.Gull/gull_b.png": [0.25, 0, 0.5, 1]})
     text = "format: cub\nimages: CUB_200_2011\nsplit: train\npseudo_boxes:\n  source: c2am\n"
     write(root / "mine.yaml", f"{text}  path: boxes\n")
-    boxed = catalog.get_records("mine")[1]
-    assert catalog.training_side("mine") == "pseudo_boxes"
+    mine = DataSets().get("mine")
+    assert mine.train_on == "pseudo_boxes"
+    assert mine.training_boxes.counts.tolist() == [0, 1]
     # an 8x8 image: 0.25·8, 0, 0.75·8, 8
-    assert catalog.training_boxes("mine", boxed).tolist() == [[2, 0, 6, 8]]
-    assert catalog.count_training_images(["mine"]) == 1
+    assert mine.training_boxes[1].tolist() == [[2, 0, 6, 8]]
     write(root / "upper.yaml", f"{text}  path: boxes\ntrain_on: gt_boxes\n")
-    assert catalog.training_side("upper") == "gt_boxes"
-    assert catalog.count_training_images(["upper"]) == 2
+    upper = DataSets().get("upper")
+    assert upper.train_on == "gt_boxes"
+    assert upper.training_boxes.counts.tolist() == [1, 1]
     write(root / "wrong.yaml", f"{text}  path: boxes\n  colour: red\n")
     with pytest.raises(InputError, match=r"wrong\.yaml: box source 'c2am': .*'colour'"):
-        catalog.get_records("wrong")
+        DataSets().get("wrong")
 
 
 def test_a_box_source_of_ones_own_beside_the_file(root, write_cub):
@@ -222,7 +243,7 @@ def test_a_box_source_of_ones_own_beside_the_file(root, write_cub):
         "format: cub\nimages: CUB_200_2011\nsplit: train\n"
         "pseudo_boxes: {source: './own.py:read', path: ./own.py, scale: 3}\n",
     )
-    assert [r.pseudo_boxes.tolist() for r in catalog.get_records("mine")] == [[], [[0, 0, 3, 6]]]
+    assert [r.pseudo_boxes.tolist() for r in DataSets().get("mine")] == [[], [[0, 0, 3, 6]]]
 
 
 def test_sources_are_the_file_and_all_it_names(root, tmp_path):
@@ -231,10 +252,10 @@ def test_sources_are_the_file_and_all_it_names(root, tmp_path):
         "format: imagenet\nimages: train\nannotations: ./xml\nclasses: c.txt\n"
         "pseudo_boxes: {source: c2am, path: boxes}\n",
     )
-    assert catalog.dataset_sources(str(path)) == [
+    assert DataSets().sources(str(path)) == [
         path, root / "train", tmp_path / "x/xml", root / "c.txt", root / "boxes",
     ]  # fmt: skip
-    assert catalog.dataset_sources("cub_train_c2am") == [
+    assert DataSets().sources("cub_train_c2am") == [
         root / "CUB_200_2011",
         root / "CUB_200_2011/images",
         root / "c2am_boxes/train/pseudo_boxes",
@@ -283,13 +304,13 @@ def test_the_examples_read_what_the_readme_says(root, tmp_path, monkeypatch, wri
     write(
         root / "wsol_metadata/OpenImages/test/localization.txt", "test/0a/1.jpg,test/0a/1_m.png,\n"
     )
-    (train,) = catalog.get_records("imagenet_train_c2am")
+    (train,) = DataSets().get("imagenet_train_c2am")
     assert train.pseudo_boxes.tolist() == [[10, 0, 20, 10]]
-    (val,) = catalog.get_records("imagenet_val")
+    (val,) = DataSets().get("imagenet_val")
     assert (val.key, val.class_id) == ("n01440764/ILSVRC2012_val_00000293.JPEG", 0)
     assert val.gt_boxes.tolist() == [[1, 2, 9, 8]]
-    cub = catalog.get_records("cub_train_own_boxes")
+    cub = DataSets().get("cub_train_own_boxes")
     assert [r.pseudo_boxes.tolist() for r in cub] == [[], [[1, 2, 4, 6]]]
-    (photo,) = catalog.get_records("my_photos")
+    (photo,) = DataSets().get("my_photos")
     assert (photo.image_id, photo.class_id, photo.gt_boxes.tolist()) == (1, 0, [[1, 2, 4, 6]])
-    assert [r.key for r in catalog.get_records("openimages_test")] == ["test/0a/1.jpg"]
+    assert [r.key for r in DataSets().get("openimages_test")] == ["test/0a/1.jpg"]

@@ -1,18 +1,22 @@
 """Ground truth, wsolevaluation's lists, detections: from files, and bad ones."""
 
+import hashlib
 import json
 import logging
+import struct
 
 import numpy as np
 import pytest
 from reference import read_metadata
 
-from wend.datasets.ground_truth import load_source, records_sha256
+from wend.datasets.catalog import DataSets
+from wend.datasets.ground_truth import check_truth, load_source, records_sha256, truth_hashes
 from wend.errors import InputError, MissingFileError
 from wend.evaluation.detections import load_detections, write_detections
 from wend.files import write_json
 from wend.formats.coco import load_coco, records_to_coco
 from wend.formats.wsoleval import load_wsoleval
+from wend.structures.data_set import DataSet
 from wend.structures.records import Detections, ImageRecord
 
 RECORDS = [
@@ -63,7 +67,7 @@ def test_the_real_lists_hold_what_a_second_reader_finds(shared, data):
         ({"image_sizes": "v/a.jpg,500,400\n"}, r"image_sizes\.txt: no line for 1 images \(v/b,b"),
         ({"image_sizes": "v/a.jpg,500\n"}, r"image_sizes\.txt, line 1: expected '<image id>,<wid"),
         ({"class_labels": "v/a.jpg,x\n"}, r"class_labels\.txt, line 1"),
-        ({"class_labels": "v/a.jpg,-1\nv/b,b.jpg,0\n"}, r"image v/a\.jpg: classes are numbered"),
+        ({"class_labels": "v/a.jpg,-1\nv/b,b.jpg,0\n"}, r"image v/a\.jpg: expected class from 0"),
         ({"localization": "v/z.jpg,1,2,3,4\n"}, r"localization\.txt: 1 lines are of images that"),
         ({"localization": "v/a.jpg,1,2,nan,4\n"}, r"localization\.txt, line 1"),
         ({"localization": "v/a.jpg,9,2,3,4\n"}, r"image v/a\.jpg: box .* ends before it starts"),
@@ -75,16 +79,32 @@ def test_wrong_lists_are_named(tmp_path, changes, message):
 
 
 def test_truth_without_boxes_is_named_before_scoring(tmp_path):
-    source = load_source(str(write_lists(tmp_path / "m", localization="v/a.jpg,1,2,3,4\n")))
+    source = load_source(
+        str(write_lists(tmp_path / "m", localization="v/a.jpg,1,2,3,4\n")), DataSets()
+    )
     with pytest.raises(InputError, match=r"1 of 2 images have no true box \(v/b,b\.jpg\)"):
-        source.check_truth()
+        check_truth(source)
 
 
 def test_coco_truth_is_read_as_it_was_written(tmp_path):
     write_json(tmp_path / "t.json", records_to_coco(RECORDS))
-    source = load_source(str(tmp_path / "t.json"))
-    assert records_sha256(source.records) == records_sha256(RECORDS)
-    assert source.hashes()["records"] != records_sha256(RECORDS[:1])
+    source = load_source(str(tmp_path / "t.json"), DataSets())
+    assert source.name == "t.json"
+    hashes = truth_hashes(source)
+    assert hashes.keys() == {"t.json", "records"}
+    assert hashes["records"] == records_sha256(DataSet.from_records(RECORDS))
+    assert hashes["records"] != records_sha256(DataSet.from_records(RECORDS[:1]))
+
+
+def test_the_digest_of_truth_is_that_of_the_rows_as_json_and_of_the_boxes_bytes():
+    """It stands in result files of earlier versions, which are compared with new ones."""
+    heads = [[1, 500, 400, 3, 2], [7, 600, 480, 0, 1]]
+    digest = hashlib.sha256(json.dumps(heads).encode())
+    digest.update(struct.pack("<12d", 10, 5, 40, 45, 50, 0, 100, 50, 0, 0, 600, 480))
+    assert records_sha256(DataSet.from_records(RECORDS)) == digest.hexdigest()
+    names = [ImageRecord("v/a.jpg", "v/a.jpg", 5, 4)]  # without class and box
+    expected = hashlib.sha256(b'[["v/a.jpg", 5, 4, null, 0]]').hexdigest()
+    assert records_sha256(DataSet.from_records(names)) == expected
 
 
 def test_classes_of_a_coco_file_with_several_categories(tmp_path):
@@ -118,12 +138,12 @@ def test_wrong_coco_truth_is_named(tmp_path, change, message):
 @pytest.mark.parametrize("name", ["no/such/place", "nothing.json"])
 def test_a_source_that_is_not_there_is_named(name):
     with pytest.raises(MissingFileError, match="expected a COCO JSON, a wsolevaluation"):
-        load_source(name)
+        load_source(name, DataSets())
 
 
 def test_an_unknown_data_set_is_named_with_the_nearest():
     with pytest.raises(InputError, match="Did you mean 'cub_test'"):
-        load_source("cub_tset")
+        load_source("cub_tset", DataSets())
 
 
 @pytest.mark.parametrize("suffix", ["json", "parquet"])

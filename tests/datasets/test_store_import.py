@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from wend.cli.parser import main
-from wend.datasets import catalog, fingerprints, known_sizes
+from wend.datasets import fingerprints, known_sizes
+from wend.datasets.catalog import DataSets
 from wend.datasets.known_sizes import KnownSizes
 from wend.images import reading as images
 from wend.structures.records import ImageRecord
@@ -26,19 +27,7 @@ def root(tmp_path, write_cub, write_c2am, monkeypatch):
     write_c2am(root / "c2am_boxes/train/pseudo_boxes", BOXES)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
     monkeypatch.delenv("WEND_STORES", raising=False)
-    monkeypatch.setattr(catalog, "_entries", dict(catalog._entries))
     return root
-
-
-@pytest.fixture(autouse=True)
-def _forget(monkeypatch):
-    """Each look at a name is as in a new process."""
-    monkeypatch.setattr(catalog, "_loaded", _Forgetful())
-
-
-class _Forgetful(dict):
-    def __contains__(self, key):
-        return False
 
 
 def run(*arguments, capsys=None):
@@ -58,14 +47,14 @@ def used(caplog):
     caplog.clear()
     logging.getLogger("wend").propagate = True
     with caplog.at_level(logging.INFO, logger="wend"):
-        records = catalog.get_records(NAME)
+        data_set = DataSets().get(NAME)
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert [r.image_id for r in records] == [3, 7]
-    return (records.reopen is not None), warnings
+    assert list(data_set.image_ids) == [3, 7]
+    return (data_set.reopen is not None), warnings
 
 
 def test_names_are_imported_and_then_read_from_the_store(root, capsys, caplog):
-    readers = catalog.load_from_sources(NAME)
+    from_files = DataSets().read(NAME)
     assert used(caplog) == (False, [])  # no store is no reason to warn
     status, said = run(NAME, "cub_test", capsys=capsys)
     assert status == 0
@@ -73,10 +62,12 @@ def test_names_are_imported_and_then_read_from_the_store(root, capsys, caplog):
     assert "cub_train_c2am: 2 images; 2 true boxes on 2, 1 pseudo boxes on 1; " in said
     assert f"MB in {root}/.wend/cub_test" in said
     assert used(caplog) == (True, [])
-    for one, record in zip(catalog.get_records(NAME), readers, strict=True):
+    store = DataSets().get(NAME)
+    assert (store.name, store.train_on) == (from_files.name, from_files.train_on)
+    for stored, record in zip(store, from_files, strict=True):
         for name, value in vars(record).items():
-            assert np.array_equal(getattr(one, name), value), name
-    assert catalog.count_training_images([NAME]) == 1
+            assert np.array_equal(getattr(stored, name), value), name
+    assert store.training_boxes.with_boxes.tolist() == [1]
 
 
 def test_the_second_import_does_nothing_and_says_so(root, capsys, monkeypatch):
@@ -86,8 +77,7 @@ def test_the_second_import_does_nothing_and_says_so(root, capsys, monkeypatch):
     def read(*_):
         raise AssertionError("nothing is to be read")
 
-    monkeypatch.setattr(catalog, "_entry", catalog._entry)
-    monkeypatch.setattr("wend.datasets.catalog.load_from_sources", read)
+    monkeypatch.setattr(DataSets, "read", read)
     status, said = run(NAME, capsys=capsys)
     assert status == 0
     assert "cub_train_c2am: nothing to do: 2 images, imported 20" in said
@@ -166,7 +156,7 @@ def test_the_whole_folder_can_move(root, capsys, caplog, monkeypatch):
     root.rename(moved)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(moved))
     assert used(caplog) == (True, [])
-    assert catalog.get_records(NAME)[0].file_name.startswith(f"{moved}/CUB_200_2011/images/001")
+    assert DataSets().get(NAME)[0].file_name.startswith(f"{moved}/CUB_200_2011/images/001")
 
 
 def test_stores_can_lie_elsewhere(root, capsys, caplog, monkeypatch, tmp_path):
@@ -215,7 +205,7 @@ def test_sizes_are_read_again_only_of_images_that_were_touched_since(root, capsy
     assert status == 0
     assert "1 image sizes read from headers, 1 known from before" in said
     assert opened == ["gull_b.png"]
-    assert [(r.width, r.height) for r in catalog.get_records(NAME)] == [(20, 10), (40, 20)]
+    assert DataSets().get(NAME).sizes.tolist() == [[20, 10], [40, 20]]
 
 
 def test_sizes_are_shared_between_data_sets_of_the_same_images(root, capsys, opened):
@@ -239,10 +229,10 @@ def test_an_image_as_new_as_the_import_is_read_again(root, capsys):
     assert KnownSizes([root / ".wend" / NAME], root)(newest) is None
 
 
-def test_sizes_that_came_from_a_list_are_not_passed_on(root, capsys, tmp_path):
+def test_sizes_that_came_from_a_list_are_not_passed_on(root, capsys, register):
     path = root / "CUB_200_2011/images/001.Wren/wren_a.png"
     listed = [ImageRecord("a", str(path), 999, 999)]
-    catalog.register_records("listed", lambda: listed, sources=lambda: [path])
+    register("listed", lambda: listed, sources=lambda: [path])
     run("listed", capsys=capsys)
     info = json.loads(store_file(root, "listed").read_text())
     assert info["sizes_from_headers"] is False
@@ -251,12 +241,30 @@ def test_sizes_that_came_from_a_list_are_not_passed_on(root, capsys, tmp_path):
     assert "2 image sizes read from headers" in said
 
 
-def test_a_data_set_without_known_sources_is_refused(root, capsys):
-    catalog.register_records("mine", lambda: [])
+def test_a_data_set_without_known_sources_is_refused(root, capsys, register):
+    register("mine", lambda: [])
     status, said = run("mine", capsys=capsys)
     assert status == 2
     assert said.startswith("error: data set 'mine': was registered without its sources")
     assert said.count("\n") == 1
+
+
+def test_the_root_is_the_arguments_and_no_environment_is_changed(
+    root, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
+    status, _ = run(NAME, "--datasets-root", str(root), capsys=capsys)
+    assert status == 0
+    assert store_file(root).is_file()
+    assert os.environ["DETECTRON2_DATASETS"] == str(tmp_path / "nowhere")
+
+
+def test_an_image_whose_header_cannot_be_read_ends_the_import(root, capsys):
+    (root / "CUB_200_2011/images/002.Gull/gull_b.png").write_bytes(b"")
+    status, said = run(NAME, capsys=capsys)
+    assert status == 2
+    assert "gull_b.png: cannot be read as an image" in said
+    assert not store_file(root).exists()
 
 
 def test_an_unknown_name_is_refused_before_anything_is_written(root, capsys):
@@ -291,14 +299,14 @@ def test_an_import_that_ends_early_leaves_the_old_store(
 
 
 def test_a_change_while_it_is_imported_is_noticed_afterwards(root, capsys, caplog, monkeypatch):
-    load = catalog.load_from_sources
+    read = DataSets.read
 
-    def changed(name):
-        records = load(name)
+    def changed(data_sets, name, sizes):
+        data_set = read(data_sets, name, sizes)
         _touch(root / "CUB_200_2011/images.txt")
-        return records
+        return data_set
 
-    monkeypatch.setattr(catalog, "load_from_sources", changed)
+    monkeypatch.setattr(DataSets, "read", changed)
     run(NAME, capsys=capsys)
     taken, (warning,) = used(caplog)
     assert not taken

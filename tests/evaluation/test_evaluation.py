@@ -116,15 +116,12 @@ def test_table_says_what_is_missing_and_what_the_protocol_is(evaluation, detecti
 
 
 @pytest.fixture
-def training_sets(monkeypatch, records):
-    from wend.datasets import catalog
-
-    monkeypatch.setattr(catalog, "_entries", dict(catalog._entries))
+def training_sets(register, records):
     box = [[10, 10, 50, 60]]
     others = [ImageRecord(i, f"t/{i}.jpg", 100, 100, pseudo_boxes=box) for i in range(3)]
-    catalog.register_records("others", lambda: others)
-    catalog.register_records("same", lambda: records)
-    catalog.register_records("bare", lambda: [ImageRecord(9, "t/9.jpg", 100, 100)])
+    register("others", lambda: others)
+    register("same", lambda: records)
+    register("bare", lambda: [ImageRecord(9, "t/9.jpg", 100, 100)])
     return records
 
 
@@ -183,18 +180,16 @@ def test_a_resumed_run_replaces_the_rows_that_it_repeats(tmp_path):
     assert rows == [("10", "a", 10), ("10", "b", 10), ("20", "a", 99), ("20", "b", 99)]
 
 
-def test_from_config_refuses_a_data_set_of_which_some_images_have_no_truth(monkeypatch):
+def test_from_config_refuses_a_data_set_of_which_some_images_have_no_truth(register):
     from fvcore.common.config import CfgNode
 
     from wend.config import add_wend_config
-    from wend.datasets import catalog
 
-    monkeypatch.setattr(catalog, "_entries", dict(catalog._entries))
     records = [
         ImageRecord(7, "x.jpg", 5, 5),
         ImageRecord(8, "y.jpg", 5, 5, gt_boxes=[[0, 0, 2, 2]]),
     ]
-    catalog.register_records("some_truth", lambda: records)
+    register("some_truth", lambda: records)
     cfg = CfgNode()
     add_wend_config(cfg)
     with pytest.raises(InputError, match=r"some_truth: 1 images have no true box \(7\)"):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, MissingFileError, MissingImageError
 from wend.images.paths import check_relative, find_images
-from wend.images.sizes import CHUNK, map_in_threads, read_image_sizes
+from wend.images.sizes import CHUNK, SizeReader, map_in_threads
 
 
 @pytest.fixture
@@ -20,13 +20,14 @@ def images(tmp_path):
 
 def test_sizes_are_in_the_order_of_the_paths(images):
     shuffled = [images[i] for i in (4, 0, 6, 2)]
-    sizes = read_image_sizes(shuffled, workers=3)
+    sizes, unreadable = SizeReader().read(shuffled, workers=3)
     assert sizes.dtype == np.int64
     assert sizes.tolist() == [[5, 11], [1, 3], [7, 15], [3, 7]]
+    assert unreadable == {}
 
 
 def test_no_paths_are_no_sizes():
-    assert read_image_sizes([]).shape == (0, 2)
+    assert SizeReader().read([])[0].shape == (0, 2)
 
 
 def test_missing_images_are_counted_and_named(images):
@@ -35,7 +36,7 @@ def test_missing_images_are_counted_and_named(images):
     with pytest.raises(
         MissingFileError, match=r"^2 of 7 images are not there \(.*2\.png, .*5\.png\)"
     ):
-        read_image_sizes(images)
+        SizeReader().read(images)
 
 
 def test_unreadable_images_are_named_and_counted(images):
@@ -44,7 +45,25 @@ def test_unreadable_images_are_named_and_counted(images):
     with pytest.raises(
         InputError, match=r"1\.png: cannot be read as an image .* \(3 of 7 images are so\)"
     ):
-        read_image_sizes(images)
+        SizeReader().read(images)
+
+
+def test_unreadable_and_missing_images_are_kept_if_asked_for(images):
+    images[1].write_bytes(b"no picture")
+    images[4].unlink()
+    sizes, unreadable = SizeReader(keep_unreadable=True).read(images)
+    assert sizes.tolist() == [[1, 3], [0, 0], [3, 7], [4, 9], [0, 0], [6, 13], [7, 15]]
+    assert unreadable.keys() == {1, 4}
+    assert str(unreadable[1]).startswith(f"{images[1]}: cannot be read as an image")
+    assert isinstance(unreadable[4], MissingImageError)
+
+
+def test_known_sizes_are_not_read_again_and_are_counted(images):
+    images[3].write_bytes(b"no picture")
+    reader = SizeReader({images[3]: (30, 40), images[0]: (10, 20)}.get)
+    assert reader.read(images[:2])[0].tolist() == [[10, 20], [2, 5]]
+    assert reader.read(images[2:4])[0].tolist() == [[3, 7], [30, 40]]
+    assert (reader.asked, reader.reused) == (4, 2)
 
 
 def test_only_headers_are_read(tmp_path):
@@ -52,7 +71,7 @@ def test_only_headers_are_read(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(pixels).save(path)
     path.write_bytes(path.read_bytes()[:1500])  # the pixels are gone
-    assert read_image_sizes([path]).tolist() == [[400, 300]]
+    assert SizeReader().read([path])[0].tolist() == [[400, 300]]
 
 
 def test_threads_keep_the_order_over_many_tasks_and_pass_errors_on():

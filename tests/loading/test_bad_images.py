@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset
 from wend.datasets.store import open_store
 from wend.datasets.store_writer import write_store
 from wend.errors import BadImageError, InputError
-from wend.images.reading import noted_bad_sizes, read_image_size
 from wend.loading import bad_images
 from wend.loading.bad_images import (
     GuardedImages,
@@ -21,6 +20,7 @@ from wend.loading.bad_images import (
     most_to_skip,
     read_quarantine,
 )
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 
@@ -188,7 +188,7 @@ def test_a_wrong_line_of_a_quarantine_is_named(tmp_path, line):
 
 @pytest.mark.parametrize("kind", ["list", "store"])
 def test_listed_images_are_found_by_key_and_by_path(tmp_path, kind):
-    records = [ImageRecord(i, f"/data/c/{i}.jpg", 4, 4) for i in range(5)]
+    records = DataSet.from_records(ImageRecord(i, f"/data/c/{i}.jpg", 4, 4) for i in range(5))
     if kind == "store":
         write_store(tmp_path / "s", records, "/data")
         records = open_store(tmp_path / "s", "/data")
@@ -197,25 +197,15 @@ def test_listed_images_are_found_by_key_and_by_path(tmp_path, kind):
     assert find_listed(records, frozenset()) == {}
 
 
-def test_an_unreadable_header_is_noted_and_ends_nothing(tmp_path):
-    path = tmp_path / "a.jpg"
-    path.write_bytes(b"")
-    with noted_bad_sizes() as bad:
-        assert read_image_size(path) == (1, 1)
-    assert list(bad) == [str(path)]
-    with pytest.raises(BadImageError):  # afterwards all is as before
-        read_image_size(path)
-
-
 def test_selection_leaves_out_places_of_each_data_set(monkeypatch):
     from wend.loading import selection
 
     box = [[0, 0, 2, 2]]
     sets = {
-        name: [
+        name: DataSet.from_records(
             ImageRecord(f"{name}{i}", f"/{name}/{i}.jpg", 4, 4, pseudo_boxes=box * (i != 1))
             for i in range(4)
-        ]
+        )
         for name in ("a", "b")
     }
     monkeypatch.setattr(selection, "get_records", sets.__getitem__)

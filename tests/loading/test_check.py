@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import wend.cli.parser
-from wend.datasets import catalog
+from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.loading import check
 from wend.loading.bad_images import read_quarantine
@@ -76,7 +76,7 @@ def test_each_kind_of_bad_box_in_an_image_of_20x10(box, kind):
 
 
 @pytest.fixture
-def birds(tmp_path, monkeypatch):
+def birds(tmp_path, monkeypatch, register):
     """A data set of 10 images: 2 is empty, 5 cut off, 6 a PNG, 7 has a box outside."""
     records = []
     for i in range(10):
@@ -86,11 +86,9 @@ def birds(tmp_path, monkeypatch):
         records.append(ImageRecord(i, path, 64, 64, key, pseudo_boxes=box, gt_boxes=[[1, 1, 9, 9]]))
     (tmp_path / "2.jpg").write_bytes(b"")
     (tmp_path / "5.jpg").write_bytes((tmp_path / "5.jpg").read_bytes()[:900])
-    monkeypatch.setattr(catalog, "_entries", dict(catalog._entries))
-    monkeypatch.setattr(catalog, "_loaded", {})
     monkeypatch.setattr(check, "CHUNK", 3)
     monkeypatch.setattr("wend.images.sizes.CHUNK", 1)
-    catalog.register_records("birds", lambda: records)
+    register("birds", lambda: records)
     return records
 
 
@@ -124,7 +122,7 @@ def test_the_command_writes_the_list_and_a_table_and_its_status_says_if_training
 
 def test_the_table_counts_every_kind(tmp_path, birds, caplog):
     caplog.set_level(logging.INFO, "wend")
-    assert check_data_set("birds", str(tmp_path / "list"), workers=2) == 1
+    assert check_data_set(DataSets(), "birds", str(tmp_path / "list"), workers=2) == 1
     table = " ".join(caplog.text.split())
     for line in (
         "missing 0 0 ends the run",
@@ -139,7 +137,7 @@ def test_the_table_counts_every_kind(tmp_path, birds, caplog):
 
 def test_what_training_does_not_mind_is_listed_with_status_0(tmp_path, birds):
     del birds[7], birds[5], birds[2]
-    assert check_data_set("birds", str(tmp_path / "list")) == 0
+    assert check_data_set(DataSets(), "birds", str(tmp_path / "list")) == 0
     assert listed(tmp_path / "list") == [EXPECTED[2]]
 
 
@@ -163,14 +161,14 @@ def test_an_interrupted_check_goes_on_where_it_stopped(tmp_path, birds, monkeypa
     with monkeypatch.context() as patch:
         interrupt(patch, 7, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
-            check_data_set("birds", str(output), workers=1)
+            check_data_set(DataSets(), "birds", str(output), workers=1)
     assert output.read_text() == "an older list\n"
     partial = tmp_path / "list.jsonl.partial"
     with partial.open("a") as file:
         file.write('{"done": 9, "ro')  # and a line that was not finished
     with monkeypatch.context() as patch:
         seen = interrupt(patch, None, None)
-        check_data_set("birds", str(output), workers=1)
+        check_data_set(DataSets(), "birds", str(output), workers=1)
     assert seen == [6, 7, 8, 9]
     assert listed(output) == EXPECTED
     assert not partial.exists()
@@ -179,7 +177,7 @@ def test_an_interrupted_check_goes_on_where_it_stopped(tmp_path, birds, monkeypa
 @pytest.mark.parametrize("content", ["nonsense\n", "[]\n", '{"data_set": "gulls"}\n{"done": 9}\n'])
 def test_another_ones_record_is_not_gone_on_with(tmp_path, birds, caplog, content):
     (tmp_path / "list.partial").write_text(content)
-    check_data_set("birds", str(tmp_path / "list"))
+    check_data_set(DataSets(), "birds", str(tmp_path / "list"))
     assert listed(tmp_path / "list") == EXPECTED
     assert "starting anew" in caplog.text
 
@@ -199,21 +197,19 @@ def test_a_list_that_cannot_be_written_leaves_the_old_one_and_what_was_found(
         check_atomic = check.atomic_write
         patch.setattr(check, "atomic_write", full)
         with pytest.raises(InputError, match=r"list\.jsonl: cannot be written .*No space"):
-            check_data_set("birds", str(output))
+            check_data_set(DataSets(), "birds", str(output))
     assert output.read_text() == "an older list\n"
     with monkeypatch.context() as patch:
         seen = interrupt(patch, None, None)
-        check_data_set("birds", str(output))
+        check_data_set(DataSets(), "birds", str(output))
     assert seen == []  # nothing is read again
     assert listed(output) == EXPECTED
 
 
-def test_a_header_that_cannot_be_read_is_listed_too(tmp_path, write_cub, monkeypatch):
+def test_a_header_that_cannot_be_read_is_listed_too(tmp_path, write_cub):
     root = write_cub(tmp_path)
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    monkeypatch.setattr(catalog, "_loaded", {})
     (root / "images" / "001.Wren" / "wren_a.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"wren_a\.png"):
-        catalog.get_records("cub_train")
-    assert check_data_set("cub_train", str(tmp_path / "list")) == 1
+        DataSets(tmp_path).get("cub_train")
+    assert check_data_set(DataSets(tmp_path), "cub_train", str(tmp_path / "list")) == 1
     assert listed(tmp_path / "list") == [("001.Wren/wren_a.png", "empty file", True)]

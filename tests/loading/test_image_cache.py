@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wend.datasets import catalog
+from wend.datasets.catalog import DataSets
 from wend.errors import BadImageError, InputError
 from wend.images.reading import read_image, squash
 from wend.loading import fill_cache, image_cache
@@ -33,20 +33,18 @@ def draw(path, size, seed):
 
 
 @pytest.fixture
-def records(tmp_path, monkeypatch):
+def records(tmp_path, monkeypatch, register):
     """Six images, of all sorts of names, known as the data set "birds"."""
     root = tmp_path / "data"
     monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
     names = ["a/1.jpg", "a/2 x.png", "b/ü'.jpg", "b/1.jpg", "c/ 3.jpg", "c/4.jpg"]
     made = [draw(root / name, (20 + i, 12 + 3 * i), i) for i, name in enumerate(names)]
-    monkeypatch.setattr(catalog, "_entries", dict(catalog._entries))
-    monkeypatch.setattr(catalog, "_loaded", {})
-    catalog.register_records("birds", lambda: made)
+    register("birds", lambda: made)
     return made
 
 
 def fill(tmp_path, **options):
-    return fill_cache.fill_cache("birds", str(tmp_path / "caches"), SIDE, **options)
+    return fill_cache.fill_cache(DataSets(), "birds", str(tmp_path / "caches"), SIDE, **options)
 
 
 def opened(tmp_path) -> ImageCache:

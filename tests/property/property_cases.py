@@ -12,11 +12,11 @@ import signal
 import tempfile
 from collections import Counter
 from pathlib import Path
-from unittest import mock
 
 from hypothesis import HealthCheck, Phase, given, settings
 
 from wend.errors import InputError
+from wend.images.sizes import SizeReader
 
 CHOSEN = os.environ.get("WEND_PROPERTY_EXAMPLES")
 MAX_EXAMPLES = int(CHOSEN or 25)
@@ -83,11 +83,9 @@ def scratch():
         shutil.rmtree(folder)
 
 
-@contextlib.contextmanager
 def known_sizes(sizes):
     """Images need not be images: their sizes are looked up by path."""
-    with mock.patch("wend.images.reading._known_size", lambda path: sizes.get(str(path))):
-        yield
+    return SizeReader(lambda path: sizes.get(str(path)))
 
 
 def answer(read, *named):

@@ -18,6 +18,7 @@ from wend.files import write_json
 from wend.localize.boxes import FoundBox
 from wend.localize.writers import write_boxes
 from wend.pseudo_boxes import attach_pseudo_boxes, read_boxes
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 SOURCES = ("c2am", "psol", "coco", "results", "localization", "csv", "parquet")
@@ -124,7 +125,7 @@ def check_all_came(spec, found, folder):
     for record, (size, boxes) in zip(records, found.values(), strict=True):
         wanted = np.array([in_pixels(size, box) for box in boxes])
         np.testing.assert_allclose(record.pseudo_boxes, wanted, rtol=1e-14, atol=1e-10)
-    write_store(folder / "store", records, folder)
+    write_store(folder / "store", DataSet.from_records(records), folder)
     same_records(open_store(folder / "store", folder), records)
 
 

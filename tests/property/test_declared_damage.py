@@ -50,7 +50,7 @@ ODD = (
 
 def check(file, kind="any", whole=None):
     found = answer(lambda: read_declaration(file), file)
-    find_declarations(file.parent)  # a wrong file must not spoil the others
+    find_declarations([file.parent])  # a wrong file must not spoil the others
     if found is None:
         assert kind not in HARMLESS
         return

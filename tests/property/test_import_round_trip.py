@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from property_cases import cases, scratch
 from test_truth_round_trips import expected
 
-from wend.cli.data import import_data_set
-from wend.datasets.catalog import get_records
+from wend.datasets.catalog import DataSets
+from wend.datasets.importing import import_data_set
 from wend.files import write_json
 
 declared_names = names.filter(lambda name: name.strip() and not name.endswith((".yaml", ".yml")))
@@ -34,10 +34,10 @@ def test_a_declared_data_set_is_imported(images, name, beside):
         order = sorted(range(len(images)), key=lambda i: images[i].path.split("/"))
         wanted = expected([images[i] for i in order], root, [i + 3 for i in order])
         with mock_header_sizes(sizes):
-            import_data_set(name)
+            import_data_set(DataSets(), name)
         with pytest.MonkeyPatch.context() as no_reading:
             no_reading.setattr("wend.formats.folder.load_coco", None)
-            records = get_records(name)
+            records = DataSets().get(name)
         assert records.reopen is not None
         same_records(records, wanted)
 

@@ -9,6 +9,7 @@ from property_cases import answer, cases, scratch
 
 from wend.datasets.store import find_store, open_store
 from wend.datasets.store_writer import write_store
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 RECORDS = [
@@ -21,7 +22,7 @@ WHOLE = [plain_record(record) for record in RECORDS]
 
 def write_fixed(folder):
     """The same store each time: without time and random names, of which damage would depend."""
-    write_store(folder / "s", RECORDS, folder)
+    write_store(folder / "s", DataSet.from_records(RECORDS), folder)
     (data,) = (folder / "s").glob("*.arrow")
     data.rename(folder / "s/records-0.arrow")
     info = json.loads((folder / "s/store.json").read_text())
@@ -81,7 +82,7 @@ def test_wrong_bytes_in_its_description(data):
 @cases(times=2, cut=st.integers(0, 10_000), more=st.binary(max_size=3))
 def test_data_that_are_cut_or_longer(cut, more):
     with scratch() as folder:
-        write_store(folder / "s", RECORDS, folder)
+        write_store(folder / "s", DataSet.from_records(RECORDS), folder)
         (file,) = (folder / "s").glob("*.arrow")
         data = file.read_bytes()
         damaged = data[: cut % len(data)] + more
@@ -109,7 +110,8 @@ def test_huge_numbers_come_back_or_are_refused(images, ids, strange, field):
             )
             for image_id, image in zip(ids, images, strict=False)
         ]
-        if answer(lambda: write_store(folder / "s", records, folder), "s"):
+        write = lambda: write_store(folder / "s", DataSet.from_records(records, "s"), folder)  # noqa: E731
+        if answer(write, "s"):
             same_records(open_store(folder / "s", folder), records)
         else:
             assert strange >= 2**63

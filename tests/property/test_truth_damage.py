@@ -82,11 +82,11 @@ LISTS = ("image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.t
 def test_cub(file, data):
     with scratch() as folder:
         sizes = write_cub(folder, IMAGES)
-        with known_sizes(sizes):
-            whole = [plain_record(one) for one in load_cub(folder, "train")]
-            kind = damage_file(folder / file, data.draw)
-            twice = () if file == "bounding_boxes.txt" else ("line twice",)
-            check(lambda: load_cub(folder, "train"), kind, folder, whole, refused=twice)
+        reader = known_sizes(sizes)
+        whole = [plain_record(one) for one in load_cub(folder, "train", sizes=reader)]
+        kind = damage_file(folder / file, data.draw)
+        twice = () if file == "bounding_boxes.txt" else ("line twice",)
+        check(lambda: load_cub(folder, "train", sizes=reader), kind, folder, whole, refused=twice)
 
 
 @cases(times=4, file=st.sampled_from(LISTS), data=st.data())
@@ -104,12 +104,12 @@ def test_image_lists(file, data):
     with scratch() as folder:
         write_wsoleval(folder, IMAGES)
         sizes = write_images(folder / "images", IMAGES)
-        with known_sizes(sizes):
-            whole = [plain_record(one) for one in load_lists(folder / "images", folder)]
-            kind = damage_file(folder / file, data.draw)
-            twice = () if file == "localization.txt" else ("line twice",)
-            read = lambda: load_lists(folder / "images", folder)  # noqa: E731
-            check(read, kind, folder, whole, refused=twice)
+        reader = known_sizes(sizes)
+        whole = [plain_record(one) for one in load_lists(folder / "images", folder, sizes=reader)]
+        kind = damage_file(folder / file, data.draw)
+        twice = () if file == "localization.txt" else ("line twice",)
+        read = lambda: load_lists(folder / "images", folder, sizes=reader)  # noqa: E731
+        check(read, kind, folder, whole, refused=twice)
 
 
 def peers_line(kind, image):
@@ -126,11 +126,13 @@ def test_the_peers_lists_of_imagenet(form, data):
     with scratch() as folder:
         sizes = write_images(folder / "images", ONE_WORD)
         source = write_lines(folder / "list.txt", [peers_line(form, i) for i in ONE_WORD])
-        with known_sizes(sizes):
-            whole = [plain_record(one) for one in load_imagenet(folder / "images", source)]
-            kind = damage_file(source, data.draw)
-            read = lambda: load_imagenet(folder / "images", source)  # noqa: E731
-            check(read, kind, folder, whole, refused=("line twice",))
+        reader = known_sizes(sizes)
+        whole = [
+            plain_record(one) for one in load_imagenet(folder / "images", source, sizes=reader)
+        ]
+        kind = damage_file(source, data.draw)
+        read = lambda: load_imagenet(folder / "images", source, sizes=reader)  # noqa: E731
+        check(read, kind, folder, whole, refused=("line twice",))
 
 
 @cases(times=2, data=st.data())
@@ -194,10 +196,10 @@ def test_folder_with_a_list_of_boxes(data):
     with scratch() as folder:
         sizes = write_images(folder / "images", IMAGES)
         source = write_lines(folder / "boxes.txt", box_lines(IMAGES))
-        with known_sizes(sizes):
-            whole = [plain_record(one) for one in load_folder(folder / "images", source)]
-            kind = damage_file(source, data.draw)
-            check(lambda: load_folder(folder / "images", source), kind, folder, whole)
+        reader = known_sizes(sizes)
+        whole = [plain_record(one) for one in load_folder(folder / "images", source, sizes=reader)]
+        kind = damage_file(source, data.draw)
+        check(lambda: load_folder(folder / "images", source, sizes=reader), kind, folder, whole)
 
 
 @cases(times=4, data=st.data())
@@ -207,9 +209,9 @@ def test_folder_with_coco(data):
         source = folder / "truth.json"
         text, kind = data.draw(damaged_json(COCO))
         source.write_text(text, encoding="utf-8", errors="surrogatepass")
-        with known_sizes(sizes):
-            read = lambda: load_folder(folder / "images", source)  # noqa: E731
-            check(read, kind, folder, None, refused=("key twice",))
+        reader = known_sizes(sizes)
+        read = lambda: load_folder(folder / "images", source, sizes=reader)  # noqa: E731
+        check(read, kind, folder, None, refused=("key twice",))
 
 
 @cases(times=3, which=st.sampled_from(["list", "mask"]), data=st.data())
@@ -220,17 +222,17 @@ def test_masks(which, data):
         write_lines(folder / "image_ids.txt", [image.path for image in IMAGES])
         source = write_lines(folder / "localization.txt", [f"{i.path},m.png," for i in IMAGES])
         Pixels.new("L", (4, 4), 255).save(folder / "m.png")
-        with known_sizes(sizes):
-            read = lambda: load_lists(folder / "images", folder, folder)  # noqa: E731
-            whole = [plain_record(one) for one in read()]
-            assert [record[-2] for record in whole] == [[[0.0, 0.0, *i.size]] for i in IMAGES]
-            if which == "list":
-                check(read, damage_file(source, data.draw), folder, whole)
-                return
-            mask = bytearray((folder / "m.png").read_bytes())
-            mask[data.draw(st.integers(0, len(mask) - 1))] ^= data.draw(st.integers(1, 255))
-            (folder / "m.png").write_bytes(mask[: data.draw(st.integers(0, len(mask)))])
-            check(read, "any", folder, whole)
+        reader = known_sizes(sizes)
+        read = lambda: load_lists(folder / "images", folder, folder, sizes=reader)  # noqa: E731
+        whole = [plain_record(one) for one in read()]
+        assert [record[-2] for record in whole] == [[[0.0, 0.0, *i.size]] for i in IMAGES]
+        if which == "list":
+            check(read, damage_file(source, data.draw), folder, whole)
+            return
+        mask = bytearray((folder / "m.png").read_bytes())
+        mask[data.draw(st.integers(0, len(mask) - 1))] ^= data.draw(st.integers(1, 255))
+        (folder / "m.png").write_bytes(mask[: data.draw(st.integers(0, len(mask)))])
+        check(read, "any", folder, whole)
 
 
 parts = st.sampled_from(["..", ".", "", "a", "...", "..a", "C:", "~", "\0", " ", "a.jpg", ".. "])

@@ -32,6 +32,7 @@ from wend.formats.imagenet import load_imagenet
 from wend.formats.openimages import load_lists
 from wend.formats.voc import read_voc
 from wend.formats.wsoleval import load_wsoleval
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 WNIDS = st.sampled_from(["n00000001", "n01440764", "n02119789", "n13133613"])
@@ -77,8 +78,8 @@ def test_cub(images):
         images_root = folder / "CUB/images"
         for split, start in (("train", 0), ("test", 1)):
             chosen, ids = images[start::2], list(range(5 + start, 5 + len(images), 2))
-            with known_sizes(sizes):
-                records = load_cub(folder / "CUB", split)
+            reader = known_sizes(sizes)
+            records = load_cub(folder / "CUB", split, sizes=reader)
             wanted = expected(chosen, images_root, ids)
             check_chain(records, wanted, folder, images_root)
 
@@ -87,8 +88,8 @@ def _imagenet(images, images_root, wanted_of, annotations, flat=False):
     """ImageNet's records sort by path; a flat tree holds the same images."""
     held = [replace(image, path=image.name) for image in images] if flat else images
     sizes = write_images(images_root, held)
-    with known_sizes(sizes):
-        records = load_imagenet(images_root, annotations)
+    reader = known_sizes(sizes)
+    records = load_imagenet(images_root, annotations, sizes=reader)
     order = sorted(range(len(images)), key=lambda i: held[i].path.split("/"))
     wanted = [
         ImageRecord(
@@ -211,8 +212,8 @@ def test_masks_of_openimages(images, data):
             image.boxes = (np.array([[x0, y0, x1, y1]]) * scale).tolist()
         write_lines(lists / "image_ids.txt", [image.path for image in images])
         write_lines(lists / "localization.txt", lines)
-        with known_sizes(sizes):
-            records = load_lists(root, lists, masks=folder)
+        reader = known_sizes(sizes)
+        records = load_lists(root, lists, masks=folder, sizes=reader)
         same_records(records, expected(images, root, labels=False))
 
 
@@ -256,8 +257,8 @@ def test_folder_of_images(images, truth, classes):
             write_json(source, coco(images))
         elif truth == "lines":
             source = write_lines(folder / "boxes.txt", box_lines(images))
-        with known_sizes(sizes):
-            records = load_folder(root, source, classes)
+        reader = known_sizes(sizes)
+        records = load_folder(root, source, classes, sizes=reader)
         images = [images[i] for i in order]
         if truth == "none":
             images = [replace(image, boxes=[]) for image in images]
@@ -272,5 +273,5 @@ def test_names_are_odd_enough():
         for i, name in enumerate(dict.fromkeys(ODD_NAMES))
     ]
     with scratch() as folder:
-        check_chain(records, records, folder)
+        check_chain(DataSet.from_records(records), records, folder)
         assert len({plain_record(record)[1] for record in records}) == len(records) > 40

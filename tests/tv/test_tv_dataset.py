@@ -7,9 +7,8 @@ import torch
 from engine_runs import tv_config
 from PIL import Image
 
-from wend.cli.data import import_data_set
-from wend.datasets import catalog
-from wend.datasets.catalog import get_records
+from wend.datasets.catalog import DataSets, get_records
+from wend.datasets.importing import import_data_set
 from wend.loading.crop import CropMapper
 from wend.tv.dataset import (
     EndlessSampler,
@@ -55,11 +54,10 @@ def test_each_pass_shows_every_image_once_in_another_order():
     assert list(islice(EndlessSampler(7, seed=2), 21)) != drawn
 
 
-def test_images_without_a_box_are_left_out_of_training_only(monkeypatch):
+def test_images_without_a_box_are_left_out_of_training_only(register):
     records = list(get_records("toy_train_c2am"))
     records[3] = replace(records[3], pseudo_boxes=np.zeros((0, 4)))
-    monkeypatch.setattr(catalog, "_entries", dict(catalog._entries))
-    catalog.register_records("one_boxless", lambda: records)
+    register("one_boxless", lambda: records)
     mapper = CropMapper(64, 56, train=True)
     train = RecordDataset(["one_boxless"], mapper, train=True)
     assert len(train) == 23
@@ -75,7 +73,6 @@ def test_batches_are_the_same_from_a_store(monkeypatch, tmp_path, workers):
     cfg = tv_config("fcos", {"DATALOADER.NUM_WORKERS": workers})
 
     def batches():
-        monkeypatch.setattr(catalog, "_loaded", {})
         torch.manual_seed(3)
         train = [one for batch in islice(build_train_loader(cfg, seed=1), 4) for one in batch]
         test = [one for batch in build_test_loader(cfg, "toy_test") for one in batch]
@@ -87,7 +84,7 @@ def test_batches_are_the_same_from_a_store(monkeypatch, tmp_path, workers):
     monkeypatch.setenv("WEND_STORES", str(tmp_path))
     before = batches()
     for name in ("toy_train_c2am", "toy_test"):
-        import_data_set(name)
+        import_data_set(DataSets(), name)
     assert batches() == before
     assert get_records("toy_train_c2am").reopen is not None
     assert get_records("toy_test").reopen is not None

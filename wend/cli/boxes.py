@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import load_source
 from wend.errors import InputError
 from wend.evaluation.protocols import get_protocol
@@ -81,7 +82,7 @@ def read_source(words: Sequence[str], datasets_root: str | None = None) -> Pseud
         return read_boxes(spec)
     if words[0] in source_names() or ":" in words[0]:
         raise InputError(f"box source {words[0]!r}: expected its PATH behind it")
-    records = load_source(words[0], datasets_root).records
+    records = load_source(words[0], DataSets(datasets_root))
     num = np.array([len(record.pseudo_boxes) for record in records], dtype=np.int64)
     if not num.sum():
         raise InputError(
@@ -147,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("wend boxes report: name the images that the boxes are of: --dataset NAME")
     for protocol in args.protocol:
         get_protocol(protocol)
-    records = load_source(name, args.datasets_root).records
+    records = load_source(name, DataSets(args.datasets_root))
     keys = [record.key for record in records]
     sizes = np.array([(record.width, record.height) for record in records])
     joined = []

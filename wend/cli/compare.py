@@ -11,7 +11,8 @@ import numpy as np
 
 from wend.classes.predictions import read_class_predictions
 from wend.cli.evaluate import add_truth_arguments, check_numbers, load_scored
-from wend.datasets.ground_truth import load_source
+from wend.datasets.catalog import DataSets
+from wend.datasets.ground_truth import check_truth, load_source
 from wend.errors import InputError
 from wend.evaluation.metrics import average, values
 from wend.evaluation.protocols import get_protocol
@@ -126,13 +127,12 @@ def _score_both(args: argparse.Namespace):
     """Records, and the scores of A and of B by protocol name."""
     protocols = [get_protocol(name) for name in args.protocol]
     ks = [parse_k(text) for text in args.max_boxes]
-    source = load_source(args.ground_truth, args.datasets_root)
-    source.check_truth()
-    records = source.records
+    records = load_source(args.ground_truth, DataSets(args.datasets_root))
+    check_truth(records)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, records)
     both = []
     for path in (args.a, args.b):
-        detections, _ = load_scored(path, source, args)
+        detections, _ = load_scored(path, records, args)
         both.append(score_all(records, detections, protocols, ks, classes))
     return records, *both
 

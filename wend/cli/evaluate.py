@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from wend.classes.predictions import read_class_predictions
-from wend.datasets.ground_truth import Source, load_source
+from wend.datasets.catalog import DataSets
+from wend.datasets.ground_truth import check_truth, load_source, truth_hashes
 from wend.errors import InputError
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
 from wend.evaluation.coco_metrics import coco_metrics
@@ -32,6 +33,7 @@ from wend.evaluation.tables import score_table
 from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
 from wend.structures.checks import as_boxes
+from wend.structures.data_set import DataSet
 from wend.structures.records import Detections, ImageRecord
 
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
@@ -143,11 +145,10 @@ def load_baseline(
         if not len(boxes):
             raise InputError(f"{path}: holds no box")
         return FixedBoxes(records, boxes, None, True, f"given in {path.name}")
-    train = load_source(source, datasets_root)
-    has_pseudo = any(len(r.pseudo_boxes) for r in train.records)
-    side = "pseudo_boxes" if has_pseudo else "gt_boxes"
+    train = load_source(source, DataSets(datasets_root))
+    side = "pseudo_boxes" if len(train.pseudo_boxes.boxes) else "gt_boxes"
     try:
-        return choose_from(records, [TrainingSet(train.name, train.records, side)])
+        return choose_from(records, [TrainingSet(train.name, train, side)])
     except InputError as error:
         raise InputError(f"--baseline-boxes: {error}") from None
 
@@ -164,16 +165,16 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 
 def load_scored(
-    path: str, source: Source, args: argparse.Namespace
+    path: str, data_set: DataSet, args: argparse.Namespace
 ) -> tuple[list[Detections], dict]:
     """A detections file for a ground truth, as the arguments say, and its counts."""
-    detections, counts = load_detections(path, source.records, args.outside)
+    detections, counts = load_detections(path, data_set, args.outside)
     kept = drop_low_scores(detections, args.score_threshold)
     return kept, with_threshold(counts, kept, args.score_threshold)
 
 
-def _inputs(args: argparse.Namespace, source: Source, baseline: FixedBoxes | None) -> dict:
-    inputs: dict = {"ground_truth": {"name": source.name, "sha256": source.hashes()}}
+def _inputs(args: argparse.Namespace, data_set: DataSet, baseline: FixedBoxes | None) -> dict:
+    inputs: dict = {"ground_truth": {"name": data_set.name, "sha256": truth_hashes(data_set)}}
     for name in ("detections", "class_predictions"):
         if getattr(args, name):
             inputs[name] = file_entry(getattr(args, name))
@@ -224,11 +225,10 @@ def run(args: argparse.Namespace) -> int:
     protocols = [get_protocol(name) for name in args.protocol]
     ks = [parse_k(text) for text in args.max_boxes]
     require_pyarrow(Path(args.output) / PER_IMAGE_FILE)
-    source = load_source(args.ground_truth, args.datasets_root)
-    source.check_truth()
-    records = source.records
+    records = load_source(args.ground_truth, DataSets(args.datasets_root))
+    check_truth(records)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, records)
-    detections, counts = load_scored(args.detections, source, args)
+    detections, counts = load_scored(args.detections, records, args)
     baseline = None
     if args.baseline_boxes:
         baseline = load_baseline(args.baseline_boxes, records, args.datasets_root)
@@ -237,11 +237,11 @@ def run(args: argparse.Namespace) -> int:
         records, detections, protocols, ks, classes, bootstrap=bootstrap, baseline=baseline
     )
     fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
-    notes = evaluation_notes(source.name, counts, fixed, bootstrap.rounds)
+    notes = evaluation_notes(records.name, counts, fixed, bootstrap.rounds)
     extra = {"coco": coco_metrics(records, detections)} if args.ap else {}
     notes += [_ap_note(extra["coco"])] if extra else []
-    about = {"dataset": source.name, "ks": ks, "bootstrap": bootstrap, "counts": counts}
-    about |= {"inputs": _inputs(args, source, baseline), "notes": notes, "extra": extra}
+    about = {"dataset": records.name, "ks": ks, "bootstrap": bootstrap, "counts": counts}
+    about |= {"inputs": _inputs(args, records, baseline), "notes": notes, "extra": extra}
     written = write_scores(args.output, records, detections, scores, **about)
     written += _export(args.export, Path(args.output), records, detections)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")

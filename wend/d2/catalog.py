@@ -1,8 +1,12 @@
-"""The data sets of ``wend.datasets.catalog`` as Detectron2's ``DatasetCatalog`` expects them."""
+"""The data sets of ``wend.datasets.catalog`` as Detectron2's ``DatasetCatalog`` expects them.
+
+``DatasetCatalog.get`` gives what is asked for at that time, below ``DETECTRON2_DATASETS`` as it is
+then: a list of standard dicts, in the images' original pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +16,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from torch.utils.data import Dataset
 
-from wend.datasets.catalog import (
-    DataSets,
-    LoadRecords,
-    get_records,
-    register_records,
-    registered_names,
-    training_side,
-)
+from wend.datasets.catalog import DataSets, LoadRecords, register_records
 from wend.errors import InputError
 from wend.formats.coco import CATEGORY_NAME
 from wend.loading.selection import Selection
@@ -49,24 +46,11 @@ def dataset_dict(record: ImageRecord, boxes: np.ndarray) -> dict[str, Any]:
     }
 
 
-class DatasetDicts(Sequence[dict[str, Any]]):
-    """A data set's dicts, each made anew when it is asked for; see :func:`dataset_dict`.
-
-    Detectron2 takes it where it takes a list. Not a list, and no torch data set either: Detectron2
-    would copy the one whole into each process, and not leave out images without boxes of the other.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._records, self._kind = get_records(name), training_side(name)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        record = self._records[index]
-        return dataset_dict(record, getattr(record, self._kind))
+def dataset_dicts(name: str) -> list[dict[str, Any]]:
+    """A data set's images as Detectron2's standard dicts; see :func:`dataset_dict`."""
+    data_set = DataSets().get(name)
+    rows = zip(data_set, data_set.training_boxes, strict=True)
+    return [dataset_dict(record, boxes) for record, boxes in rows]
 
 
 class MappedImages(Dataset):
@@ -144,7 +128,7 @@ def detectron2_data_sets(root: str | Path | None = None) -> DataSets:
 
 
 def _announce(name: str) -> None:
-    DatasetCatalog.register(name, partial(DatasetDicts, name))
+    DatasetCatalog.register(name, partial(dataset_dicts, name))
     MetadataCatalog.get(name).set(thing_classes=[CATEGORY_NAME], evaluator_type="wsol")
 
 
@@ -152,16 +136,17 @@ def register_wsol_dataset(
     name: str,
     load: LoadRecords,
     train_on: str = "pseudo_boxes",
-    sources: Callable[[], Sequence[Path]] = tuple,
+    sources: Callable[[], Iterable[Path]] = tuple,
 ) -> None:
     """Register records under a name, for Detectron2 and for WEND's evaluation.
 
     Args:
         name: used in ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
-        load: returns a list of :class:`wend.structures.records.ImageRecord`; called at first use.
+        load: returns a list of :class:`wend.structures.records.ImageRecord`, or a
+            :class:`wend.structures.data_set.DataSet`; called at first use.
         train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
         sources: returns the files and folders that ``load`` reads, so that an import of it
-            (``wend data import``) can be used; see :class:`wend.datasets.catalog.CatalogEntry`.
+            (``wend data import``) can be used.
 
     Raises:
         InputError: the name is taken.
@@ -172,6 +157,6 @@ def register_wsol_dataset(
     _announce(name)
 
 
-for _name in registered_names():
+for _name in DataSets().names():
     if _name not in DatasetCatalog.list():
         _announce(_name)

@@ -1,7 +1,7 @@
-"""Data sets by name, for every engine: a name stands for a function that returns records.
+"""Data sets by name: built in, registered by code, or declared in YAML files.
 
-Names are built in, registered by code, or declared in YAML files (:mod:`wend.datasets.declared`).
-``wend.d2.catalog`` hands the same names on to Detectron2's ``DatasetCatalog``.
+A :class:`DataSets` looks names up; ``wend.d2.catalog`` hands the same names on to Detectron2's
+``DatasetCatalog``.
 """
 
 from __future__ import annotations
@@ -9,54 +9,27 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from wend.datasets.declared import (
-    BOX_KINDS,
     SUFFIXES,
-    Declaration,
+    Recipe,
+    declaration_folders,
     find_declarations,
     one_declaration,
     read_declaration,
 )
 from wend.datasets.store import find_store
 from wend.errors import InputError, some
-from wend.formats.cub import SPLITS, image_folder, load_cub
-from wend.structures.data_set import DataSet
+from wend.formats.cub import SPLITS
+from wend.images.sizes import SizeReader
+from wend.structures.data_set import BOX_KINDS, DataSet
 from wend.structures.records import ImageRecord
 
-LoadRecords = Callable[[], Sequence[ImageRecord]]
+LoadRecords = Callable[[], Iterable[ImageRecord] | DataSet]
 logger = logging.getLogger(__name__)
-
-
-def _no_sources() -> Sequence[Path]:
-    return ()
-
-
-@dataclass(frozen=True)
-class CatalogEntry:
-    """A data set's way to its records.
-
-    Attributes:
-        load: returns the records.
-        train_on: the records' field that a detector learns from: "pseudo_boxes", or "gt_boxes" for
-            a fully supervised upper bound.
-        sources: returns the files and folders that they are read from; without any, an imported
-            copy (:mod:`wend.datasets.store`) is not used, since its age could not be seen.
-    """
-
-    load: LoadRecords
-    train_on: str
-    sources: Callable[[], Sequence[Path]] = _no_sources
-
-
-_entries: dict[str, CatalogEntry] = {}
-_declared: dict[tuple, CatalogEntry] = {}
-_given: dict[str, Path] = {}  # names of declarations that were named by their path
-_loaded: dict[tuple[str, Path], DataSet] = {}
 
 
 def datasets_root() -> Path:
@@ -64,143 +37,226 @@ def datasets_root() -> Path:
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
+def _built_in() -> dict[str, Recipe]:
+    """``<data>_<split>`` holds the truth, ``<data>_<split>_c2am`` C2AM's pseudo boxes as well."""
+    recipes = []
+    for data, folder in (("cub", ""), ("toy", "toy/")):
+        for split in SPLITS:
+            options = {"images": f"{folder}CUB_200_2011", "split": split}
+            boxes = {"source": "c2am", "path": f"{folder}c2am_boxes/{split}/pseudo_boxes"}
+            name = f"{data}_{split}"
+            for more in (
+                {"name": name, "pseudo_boxes": None, "train_on": "gt_boxes"},
+                {"name": f"{name}_c2am", "pseudo_boxes": boxes, "train_on": "pseudo_boxes"},
+            ):
+                recipes.append(Recipe(format="cub", options=options, **more))
+    return {recipe.name: recipe for recipe in recipes}
+
+
+@dataclass(frozen=True)
+class _Registered:
+    """A data set of the user's code, with the interface of :class:`Recipe`."""
+
+    name: str
+    function: LoadRecords
+    train_on: str
+    get_sources: Callable[[], Iterable[Path]]
+
+    def sources(self, root: Path) -> list[Path]:
+        """What was given with it; the root is the function's own business."""
+        return [Path(path) for path in self.get_sources()]
+
+    def load(self, root: Path, sizes: SizeReader) -> DataSet:
+        """What the function returns, as a data set."""
+        data = self.function()
+        return data if isinstance(data, DataSet) else DataSet.from_records(data, self.name)
+
+
+BUILT_IN = _built_in()
+_registered: dict[str, _Registered] = {}
+
+
 def register_records(
     name: str,
     load: LoadRecords,
     train_on: str = "pseudo_boxes",
-    sources: Callable[[], Sequence[Path]] = _no_sources,
+    sources: Callable[[], Iterable[Path]] = tuple,
 ) -> None:
-    """Make a data set known under a name.
+    """Make a data set known under a name, in this process.
 
     Args:
         name: used in ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
-        load: returns its records; called at first use, so registering costs nothing.
-        train_on: "pseudo_boxes" or "gt_boxes", see :class:`CatalogEntry`.
-        sources: see :class:`CatalogEntry`.
+        load: returns its images, a list of :class:`ImageRecord` or a :class:`DataSet`; called at
+            first use, so registering costs nothing.
+        train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
+        sources: returns the files and folders that ``load`` reads; without any, an imported copy
+            (:mod:`wend.datasets.store`) is not used, since its age could not be seen.
 
     Raises:
         InputError: the name is taken.
     """
-    if name in _entries:
+    if name in BUILT_IN or name in _registered:
         raise InputError(f"data set {name!r} is registered already; choose another name")
     if train_on not in BOX_KINDS:
         raise InputError(
             f"data set {name!r}: train_on must be one of {BOX_KINDS}, got {train_on!r}"
         )
-    _entries[name] = CatalogEntry(load, train_on, sources)
+    _registered[name] = _Registered(name, load, train_on, sources)
 
 
-def _declarations() -> tuple[dict[str, list[Path]], list[Path]]:
-    found, others = find_declarations(datasets_root())
-    for name, path in _given.items():
-        paths = found.setdefault(name, [])
-        if path.resolve() not in [one.resolve() for one in paths]:
-            paths.append(path)
-    return found, others
+def unregister_records(name: str) -> None:
+    """Forget a registered name, so that it can be registered anew."""
+    del _registered[name]
 
 
-def registered_names() -> list[str]:
-    """All known names, sorted: built-in, registered and declared ones."""
-    return sorted({*_entries, *_declarations()[0]})
-
-
-def resolve_name(name: str) -> str:
-    """A data set's own name, which files and folders of results carry.
+class DataSets:
+    """The data sets below one root, each read once.
 
     Args:
-        name: a name, or the path of a YAML file that declares a data set; from then on the name
-            that the file declares is known, too.
-
-    Raises:
-        InputError: the file is missing or no declaration.
+        root: folder of the data sets; by default the environment's ``DETECTRON2_DATASETS``, else
+            ``datasets``.
+        folders: where declarations are looked for, besides the places that ``docs/datasets.md``
+            lists.
+        others: returns the data set of a name that WEND does not know, such as one that only
+            Detectron2's catalog has, or None.
     """
-    if not name.endswith(SUFFIXES):
-        return name
-    declaration = read_declaration(name)
-    _given[declaration.name] = declaration.path
-    return declaration.name
 
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        folders: Sequence[str | Path] = (),
+        others: Callable[[str], DataSet | None] | None = None,
+    ) -> None:
+        self._others = others
+        self.root = Path(root).expanduser() if root else datasets_root()
+        self._folders = declaration_folders(self.root, folders)
+        self._given: dict[str, list[Path]] = {}  # names of declarations that were named by path
+        self._loaded: dict[str, DataSet] = {}
 
-def _of_declaration(declaration: Declaration) -> CatalogEntry:
-    root = datasets_root()
-    return CatalogEntry(
-        partial(declaration.load, root), declaration.train_on, partial(declaration.sources, root)
-    )
+    def _declarations(self) -> tuple[dict[str, list[Path]], list[Path]]:
+        declared, others = find_declarations(self._folders)
+        for name, given in self._given.items():
+            paths = declared.setdefault(name, [])
+            known = {path.resolve() for path in paths}
+            paths += [path for path in given if path.resolve() not in known]
+        return declared, others
 
+    def names(self) -> list[str]:
+        """All known names, sorted: built-in, registered and declared ones."""
+        return sorted({*BUILT_IN, *_registered, *self._declarations()[0]})
 
-def _entry(name: str) -> CatalogEntry:
-    if name in _entries:
-        return _entries[name]
-    environment = [os.environ.get(key) for key in ("DETECTRON2_DATASETS", "WEND_DATASETS")]
-    cached = (name, *environment)
-    if cached not in _declared:
-        check_name(name)
-        name = resolve_name(name)
-        _declared[cached] = _of_declaration(one_declaration(name, _declarations()[0][name]))
-    return _declared[cached]
+    def own_name(self, name: str) -> str:
+        """A data set's own name, which files and folders of results carry.
 
+        Args:
+            name: a name, or the path of a YAML file that declares a data set; from then on the
+                name that the file declares is known, too.
 
-def check_name(name: str) -> None:
-    """Raise InputError, which lists the known names and the nearest, unless the name is known.
+        Raises:
+            InputError: the file is missing or no declaration.
+        """
+        if not name.endswith(SUFFIXES):
+            return name
+        declaration = read_declaration(name)
+        given = self._given.setdefault(declaration.name, [])
+        if declaration.path not in given:
+            given.append(declaration.path)
+        return declaration.name
 
-    A YAML file's path is known if the file is a right declaration.
-    """
-    name = resolve_name(name)
-    declared, others = _declarations()
-    known = sorted({*_entries, *declared})
-    if name in declared and name in _entries:
+    def check_name(self, name: str) -> None:
+        """Raise InputError, which lists the known names and the nearest, unless the name is known.
+
+        A YAML file's path is known if the file is a right declaration.
+        """
+        self._recipe(self.own_name(name))
+
+    def _recipe(self, name: str) -> Recipe | _Registered:
+        declared, others = self._declarations()
+        by_code = BUILT_IN.get(name) or _registered.get(name)
+        if by_code is not None and name in declared:
+            raise InputError(
+                f"data set {name!r} is built in or registered by code, and {some(declared[name])} "
+                f"declares it; give the declaration another name"
+            )
+        if by_code is not None:
+            return by_code
+        if name in declared:
+            return one_declaration(name, declared[name])
+        if self._others is not None and (foreign := self._others(name)) is not None:
+            return _Registered(name, lambda: foreign, foreign.train_on, tuple)
+        known = sorted({*BUILT_IN, *_registered, *declared})
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        unread = f" (No declarations, since not YAML with a key 'format': {some(others)})"
         raise InputError(
-            f"data set {name!r} is built in or registered by code, and {some(declared[name])} "
-            f"declares it; give the declaration another name"
+            f"unknown data set {name!r}.{hint} Known: {', '.join(known)}{unread if others else ''}"
         )
-    if name in known:
-        return
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    unread = f" (No declarations, since not YAML with a key 'format': {some(others)})"
-    raise InputError(
-        f"unknown data set {name!r}.{hint} Known: {', '.join(known)}{unread if others else ''}"
-    )
+
+    def get(self, name: str, *, keep_unreadable: bool = False) -> DataSet:
+        """The data set of a name: its imported copy where there is a fresh one, else as its files
+        are read. The same object at every call.
+
+        Args:
+            name: a known name, or the path of a YAML file that declares a data set.
+            keep_unreadable: images whose header cannot be read are in ``DataSet.unreadable``,
+                not an error.
+
+        Raises:
+            InputError: an unknown name, or what the data set's readers say.
+        """
+        name = self.own_name(name)
+        data_set = self._loaded[name] if name in self._loaded else self._load(name)
+        if not keep_unreadable:
+            data_set.require_readable()
+        self._loaded[name] = data_set
+        return data_set
+
+    def _load(self, name: str) -> DataSet:
+        recipe = self._recipe(name)
+        sources = recipe.sources(self.root)
+        store = find_store(name, sources, self.root) if sources else None
+        if store is None:
+            return self.read(name, SizeReader(keep_unreadable=True))
+        return replace(store, name=name, train_on=recipe.train_on)
+
+    def read(self, name: str, sizes: SizeReader | None = None) -> DataSet:
+        """The data set as its files are read, whether there is an imported copy or not.
+
+        Args:
+            name: as of :meth:`get`.
+            sizes: reads the images' headers; by default one that cannot be read is an error.
+        """
+        name = self.own_name(name)
+        recipe = self._recipe(name)
+        data_set = recipe.load(self.root, sizes or SizeReader())
+        return replace(data_set, name=name, train_on=recipe.train_on)
+
+    def sources(self, name: str) -> list[Path]:
+        """The files and folders that a data set is read from; empty if they are unknown."""
+        return self._recipe(self.own_name(name)).sources(self.root)
+
+
+# ---- For the rooms that still ask by name; goes when they take data sets. ----
 
 
 def get_records(name: str) -> DataSet:
-    """The data set's records; read once for each root, the same sequence at every call.
-
-    Args:
-        name: a known name, or the path of a YAML file that declares a data set.
-    """
-    check_name(name)
-    cached = (resolve_name(name), datasets_root().absolute())
-    if cached not in _loaded:
-        _loaded[cached] = _load(cached[0])
-    return _loaded[cached]
+    """``DataSets().get(name)``, read anew at every call; images without a header are kept."""
+    return DataSets().get(name, keep_unreadable=True)
 
 
-def dataset_sources(name: str) -> list[Path]:
-    """The files and folders that a data set's records are read from; empty if they are unknown."""
-    check_name(name)
-    return list(_entry(name).sources())
+def registered_names() -> list[str]:
+    """``DataSets().names()``."""
+    return DataSets().names()
 
 
-def load_from_sources(name: str) -> Sequence[ImageRecord]:
-    """The records as the readers return them, whether there is an imported copy or not."""
-    check_name(name)
-    return _entry(name).load()
-
-
-def _load(name: str) -> DataSet:
-    """The imported copy where there is a fresh one, else what the readers return."""
-    entry = _entry(name)
-    sources = entry.sources()
-    store = find_store(name, sources, datasets_root()) if sources else None
-    data_set = DataSet.from_records(entry.load()) if store is None else store
-    return replace(data_set, name=name, train_on=entry.train_on)
+def resolve_name(name: str) -> str:
+    """``DataSets().own_name(name)``."""
+    return DataSets().own_name(name)
 
 
 def training_side(name: str) -> str:
-    """The records' field that a detector learns from in this data set; see ``CatalogEntry``."""
-    check_name(name)
-    return _entry(name).train_on
+    """The data set's ``train_on``."""
+    return get_records(name).train_on
 
 
 def count_training_images(names: Sequence[str]) -> int:
@@ -211,13 +267,13 @@ def count_training_images(names: Sequence[str]) -> int:
     """
     usable = 0
     for name in names:
-        records, what = get_records(name), training_side(name)
+        records = get_records(name)
         with_box = len(records.training_boxes.with_boxes)
         logger.info(
             "%s: training on %s of %d images; %d images without one are left out",
             name,
             {"pseudo_boxes": "the pseudo boxes", "gt_boxes": "the TRUE boxes (an upper bound)"}[
-                what
+                records.train_on
             ],
             with_box,
             len(records) - with_box,
@@ -229,40 +285,3 @@ def count_training_images(names: Sequence[str]) -> int:
             f"box to train on; name a data set with pseudo boxes, such as cub_train_c2am"
         )
     return usable
-
-
-def _boxes_folder(folder: str, split: str) -> Path:
-    return datasets_root() / folder / "c2am_boxes" / split / "pseudo_boxes"
-
-
-def _load_builtin(folder: str, split: str, with_pseudo_boxes: bool) -> Sequence[ImageRecord]:
-    records = load_cub(datasets_root() / folder / "CUB_200_2011", split)
-    if with_pseudo_boxes:
-        from wend.pseudo_boxes import attach_pseudo_boxes, read_c2am
-
-        boxes = read_c2am(_boxes_folder(folder, split))
-        records, _ = attach_pseudo_boxes(records, boxes)
-    return records
-
-
-def _builtin_sources(folder: str, split: str, with_pseudo_boxes: bool) -> Sequence[Path]:
-    root = datasets_root() / folder / "CUB_200_2011"
-    boxes = [_boxes_folder(folder, split)] if with_pseudo_boxes else []
-    return [root, image_folder(root, split), *boxes]
-
-
-def _register_builtin() -> None:
-    """``<data>_<split>`` holds the truth, ``<data>_<split>_c2am`` C2AM's pseudo boxes as well."""
-    for data, folder in (("cub", "."), ("toy", "toy")):
-        for split in SPLITS:
-            for name, with_boxes in ((f"{data}_{split}", False), (f"{data}_{split}_c2am", True)):
-                about = (folder, split, with_boxes)
-                register_records(
-                    name,
-                    partial(_load_builtin, *about),
-                    "pseudo_boxes" if with_boxes else "gt_boxes",
-                    partial(_builtin_sources, *about),
-                )
-
-
-_register_builtin()

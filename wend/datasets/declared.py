@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from wend.errors import InputError, shown, some
@@ -21,27 +22,34 @@ from wend.formats.cub import image_folder, load_cub
 from wend.formats.folder import load_coco_images, load_folder
 from wend.formats.imagenet import load_imagenet
 from wend.formats.openimages import load_lists
-from wend.structures.records import ImageRecord
+from wend.images.sizes import SizeReader
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import BOX_KINDS, DataSet
 
 ENVIRONMENT = "WEND_DATASETS"
 SUFFIXES = (".yaml", ".yml")
-BOX_KINDS = ("pseudo_boxes", "gt_boxes")
 ODD_SCALARS = (ValueError, LookupError, AttributeError, TypeError)  # PyYAML's, of "!!int ''"
 COMMON = ("name", "format", "pseudo_boxes", "train_on")
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a format is read: ``load`` takes the keys' values, those of ``paths`` as paths."""
+    """How a format is read: ``load`` takes the keys' values, those of ``paths`` as paths, and
+    ``sizes``, a :class:`SizeReader`.
+    """
 
-    load: Callable[..., Sequence[ImageRecord]]
+    load: Callable[..., DataSet]
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     paths: tuple[str, ...] = ("images", "annotations", "lists", "masks")
 
 
-def _load_cub(images: Path, split: str) -> Sequence[ImageRecord]:
-    return load_cub(images, split)  # where other formats have images, CUB has its whole folder
+def _load_cub(images: Path, split: str, sizes: SizeReader) -> DataSet:
+    return load_cub(images, split, sizes)  # where others have images, CUB has its whole folder
+
+
+def _load_coco(images: Path, annotations: Path, sizes: SizeReader) -> DataSet:
+    return load_coco_images(images, annotations)  # which states the sizes
 
 
 FORMATS = {
@@ -54,72 +62,93 @@ FORMATS = {
     ),
     "openimages": Format(load_lists, ("images", "lists"), ("masks",)),
     "wsoleval": Format(load_lists, ("images", "lists")),
-    "coco": Format(load_coco_images, ("images", "annotations")),
+    "coco": Format(_load_coco, ("images", "annotations")),
     "folder": Format(load_folder, ("images",), ("annotations", "classes")),
 }
 
 
-@dataclass(frozen=True)
-class Declaration:
-    """A checked YAML file.
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a data set is made of files: what a declaration says, and what built-in names stand for.
 
     Attributes:
-        path: the file.
         name: the data set's name.
         format: a key of :data:`FORMATS`.
         options: the format's keys; paths as written.
         pseudo_boxes: a box source as :func:`wend.pseudo_boxes.read_boxes` takes it, or None.
         train_on: "pseudo_boxes" or "gt_boxes".
+        folder: what paths with a leading ``./`` or ``../`` start from.
     """
 
-    path: Path
     name: str
     format: str
     options: Mapping[str, str]
     pseudo_boxes: Mapping[str, Any] | None
     train_on: str
+    folder: Path = Path()
 
     def resolve(self, value: str, root: Path) -> Path:
-        """A path as written in the file, as a path from here."""
+        """A path as written, as a path from here."""
         path = Path(value).expanduser()
         beside = value.replace("\\", "/").startswith(("./", "../")) or value in (".", "..")
-        return (self.path.parent if beside else root) / path
+        return (self.folder if beside else root) / path
 
     def sources(self, root: Path) -> list[Path]:
-        """The files and folders that the records come from, this one first."""
-        form = FORMATS[self.format]
-        found = [self.resolve(self.options[key], root) for key in form.paths if key in self.options]
+        """The files and folders that the data set is read from."""
+        paths = list(self._paths(root).values())
         if self.format == "cub":
-            found.append(image_folder(found[0], self.options["split"]))
+            paths.append(image_folder(paths[0], self.options["split"]))
         if self.pseudo_boxes is not None:
-            found.append(self.resolve(self.pseudo_boxes["path"], root))
-        return [self.path, *found]
+            paths.append(self.resolve(self.pseudo_boxes["path"], root))
+        return paths
 
-    def load(self, root: Path) -> Sequence[ImageRecord]:
-        """The records, with their pseudo boxes where the file names a source of them.
+    def _paths(self, root: Path) -> dict[str, Path]:
+        keys = [key for key in FORMATS[self.format].paths if key in self.options]
+        return {key: self.resolve(self.options[key], root) for key in keys}
+
+    def load(self, root: Path, sizes: SizeReader) -> DataSet:
+        """The data set, with its pseudo boxes where there is a source of them.
 
         Args:
-            root: folder of the data sets (``DETECTRON2_DATASETS``).
+            root: folder of the data sets.
+            sizes: reads the images' headers.
 
         Raises:
-            InputError: what a reader says; the message begins with the declaration's path.
+            InputError: what a reader says.
         """
-        form = FORMATS[self.format]
-        options: dict[str, str | Path] = dict(self.options)
-        for key in form.paths:
-            if key in options:
-                options[key] = self.resolve(self.options[key], root)
+        options = {**self.options, **self._paths(root)}
+        data_set = FORMATS[self.format].load(**options, sizes=sizes)
+        if self.pseudo_boxes is None:
+            return data_set
+        from wend.pseudo_boxes import join_boxes, read_boxes
+
+        boxes = read_boxes(self.pseudo_boxes, base=self.folder, root=root)
+        # An image without a known size keeps its boxes, in a frame of 1x1: that it cannot be read
+        # is dealt with where it is loaded, not by leaving it out here.
+        joined = join_boxes(data_set.keys, np.maximum(data_set.sizes, 1), boxes)
+        return data_set.with_pseudo_boxes(BoxTable(joined.offsets, joined.boxes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration(Recipe):
+    """A checked YAML file.
+
+    Attributes:
+        path: the file, whose folder is :attr:`Recipe.folder`.
+    """
+
+    path: Path
+
+    def sources(self, root: Path) -> list[Path]:
+        """The files and folders that the data set is read from, this one first."""
+        return [self.path, *super().sources(root)]
+
+    def load(self, root: Path, sizes: SizeReader) -> DataSet:
+        """As of the recipe; messages begin with the declaration's path."""
         try:
-            records = form.load(**options)
-            return records if self.pseudo_boxes is None else self._attach(records, root)
+            return super().load(root, sizes)
         except InputError as error:
             raise type(error)(f"{self.path}: {error}") from error
-
-    def _attach(self, records: Sequence[ImageRecord], root: Path) -> Sequence[ImageRecord]:
-        from wend.pseudo_boxes import attach_pseudo_boxes, read_boxes
-
-        boxes = read_boxes(self.pseudo_boxes or {}, base=self.path.parent, root=root)
-        return attach_pseudo_boxes(records, boxes)[0]
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
@@ -209,13 +238,23 @@ def read_declaration(path: str | Path) -> Declaration:
     if set(name) & set("/\\") or name.startswith(".") or name.endswith(SUFFIXES):
         raise wrong("name", f"expected a name without '/' and unlike a file's, got {shown(name)}")
     options = {key: values[key] for key in (*form.required, *form.optional) if key in values}
-    return Declaration(path, name, format_name, options, boxes, train_on)
+    return Declaration(
+        name=name,
+        format=format_name,
+        options=options,
+        pseudo_boxes=boxes,
+        train_on=train_on,
+        folder=path.parent,
+        path=path,
+    )
 
 
-def declaration_folders(root: Path) -> list[Path]:
-    """Where YAML files are looked for: ``WEND_DATASETS``'s folders, the root, ``./datasets``."""
+def declaration_folders(root: Path, more: Sequence[str | Path] = ()) -> list[Path]:
+    """Where YAML files are looked for: ``WEND_DATASETS``'s folders, ``more``, the root,
+    ``./datasets``.
+    """
     folders = [part for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
-    places = [*(Path(part).expanduser() for part in folders), root, Path("datasets")]
+    places = [*(Path(part).expanduser() for part in (*folders, *more)), root, Path("datasets")]
     return list({place.resolve(): place for place in reversed(places)}.values())[::-1]
 
 
@@ -233,11 +272,11 @@ def _declared_name(path: Path) -> str | None:
     return (name.value if named else path.stem) if "format" in keys else None
 
 
-def find_declarations(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+def find_declarations(folders: Sequence[Path]) -> tuple[dict[str, list[Path]], list[Path]]:
     """Names of the declared data sets with their files, and YAML files that declare none."""
-    found: dict[str, list[Path]] = {}
+    declared: dict[str, list[Path]] = {}
     others: list[Path] = []
-    for folder in declaration_folders(root):
+    for folder in folders:
         files = sorted(folder.iterdir()) if folder.is_dir() else ()
         for path in files:
             if path.suffix in SUFFIXES and path.is_file():
@@ -245,8 +284,8 @@ def find_declarations(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
                 if name is None:
                     others.append(path)
                 else:
-                    found.setdefault(name, []).append(path)
-    return found, others
+                    declared.setdefault(name, []).append(path)
+    return declared, others
 
 
 def one_declaration(name: str, paths: Sequence[Path]) -> Declaration:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,6 @@ class KnownSizes:
 
     def __init__(self, folders: Iterable[Path], datasets_root: Path) -> None:
         self._places: dict[str, int] = {}
-        self._asked, self._reused = count(), count()  # whose steps are whole, also in threads
         sizes, before = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)]
         total = 0
         for folder in folders:
@@ -51,7 +49,6 @@ class KnownSizes:
 
     def __call__(self, path: str | Path) -> tuple[int, int] | None:
         """The image's width and height if they are known and it is as it was then."""
-        next(self._asked)
         place = self._places.get(str(path))
         if place is None:
             return None
@@ -61,10 +58,5 @@ class KnownSizes:
             return None
         if changed >= self._before[place]:
             return None
-        next(self._reused)
         width, height = self._sizes[place].tolist()
         return width, height
-
-    def counts(self) -> tuple[int, int]:
-        """How many sizes were asked for, and how many of them were known; to be called once."""
-        return next(self._asked), next(self._reused)

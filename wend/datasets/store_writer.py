@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from wend import __version__
 from wend.datasets.store import FORMAT, INFO_FILE, KINDS, tail
 from wend.errors import InputError, some
 from wend.files import atomic_write, write_json
-from wend.structures.records import ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
 
 LOCK_FILE = ".lock"
 MAX_INT32 = np.iinfo(np.int32).max
@@ -61,11 +61,9 @@ def _id_column(what: str, ids: list) -> tuple[str, list]:
     return ("str", plain) if kinds == {str} else ("json", [json.dumps(one) for one in plain])
 
 
-def _integers(what: str, column: str, values: list, low: int) -> pa.Array:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu" or array.min() < low or array.max() >= 2**63:
-        raise InputError(f"{what}: {column}: expected whole numbers from {low} in all records")
-    return pa.array(array.astype(np.int32 if array.max() <= MAX_INT32 else np.int64))
+def _integers(values: np.ndarray) -> pa.Array:
+    small = values.max(initial=0) <= MAX_INT32
+    return pa.array(np.asarray(values, dtype=np.int32 if small else np.int64))
 
 
 def _texts(what: str, values: list[str]) -> pa.Array:
@@ -76,12 +74,11 @@ def _texts(what: str, values: list[str]) -> pa.Array:
         raise InputError(f"{what}: {error.object!r}: is not Unicode; rename the file") from error
 
 
-def _boxes(each: Sequence[np.ndarray]) -> pa.Array:
-    offsets = np.concatenate([[0], np.cumsum([len(boxes) for boxes in each])])
-    values = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(each).reshape(-1)), 4)
-    if offsets[-1] <= MAX_INT32:
-        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values)
-    return pa.LargeListArray.from_arrays(pa.array(offsets.astype(np.int64)), values)
+def _boxes(table: BoxTable) -> pa.Array:
+    values = pa.FixedSizeListArray.from_arrays(pa.array(table.boxes.reshape(-1)), 4)
+    if table.offsets[-1] <= MAX_INT32:
+        return pa.ListArray.from_arrays(pa.array(table.offsets.astype(np.int32)), values)
+    return pa.LargeListArray.from_arrays(pa.array(table.offsets.astype(np.int64)), values)
 
 
 def _name_columns(
@@ -108,32 +105,26 @@ def _name_columns(
 
 
 def _to_arrow(
-    what: str, records: Sequence[ImageRecord], datasets_root: Path
+    what: str, data_set: DataSet, datasets_root: Path
 ) -> tuple[pa.RecordBatch, dict[str, Any]]:
-    """All records as one Arrow batch, and what ``store.json`` says of it."""
-    rows = [
-        (r.file_name, r.key, r.image_id, r.width, r.height, r.class_id, r.gt_boxes, r.pseudo_boxes)
-        for r in tqdm(records, desc=f"{what}: records", unit="image", leave=False, disable=None)
-    ]
-    if not rows:
+    """The data set as one Arrow batch, and what ``store.json`` says of it."""
+    if not len(data_set):
         raise InputError(f"{what}: has no image; there is nothing to import")
-    names, keys, ids, widths, heights, classes, *boxes = map(list, zip(*rows, strict=True))
-    del rows
-    if (lowest := min((c for c in classes if c is not None), default=0)) < 0:
-        raise InputError(f"{what}: class_id: expected numbers from 0, got {lowest}")
+    data_set.require_readable()
+    names, keys = list(data_set.file_names), list(data_set.keys)
+    ids = list(data_set.image_ids)
     _check_unique(what, "key", keys)
     _check_unique(what, "image id", ids)
     prefix, root = _root(names, datasets_root)
     columns, rules = _name_columns(what, names, keys, ids, prefix)
-    columns["width"] = _integers(what, "width", widths, 1)
-    columns["height"] = _integers(what, "height", heights, 1)
-    classes = [-1 if c is None else c for c in classes]
-    columns["class_id"] = _integers(what, "class_id", classes, -1)
+    columns["width"] = _integers(data_set.sizes[:, 0])
+    columns["height"] = _integers(data_set.sizes[:, 1])
+    columns["class_id"] = _integers(data_set.class_ids)
     counts = {"images": len(names)}
-    for kind, each in zip(KINDS, boxes, strict=True):
-        columns[kind] = _boxes(each)
-        counts[kind] = sum(map(len, each))
-        counts[f"images_with_{kind}"] = sum(1 for one in each if len(one))
+    for kind, table in zip(KINDS, (data_set.truth, data_set.pseudo_boxes), strict=True):
+        columns[kind] = _boxes(table)
+        counts[kind] = len(table.boxes)
+        counts[f"images_with_{kind}"] = len(table.with_boxes)
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     return batch, {"root": root, "rules": rules, "counts": counts}
 
@@ -179,31 +170,32 @@ def _only_writer(folder: Path) -> Iterator[None]:
 
 def write_store(
     folder: str | Path,
-    records: Sequence[ImageRecord],
+    data_set: DataSet,
     datasets_root: str | Path,
     *,
     name: str = "",
     sources: Sequence[dict[str, Any]] = (),
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write records as a store; until all is written an older store there stays as it is.
+    """Write a data set as a store; until all is written an older store there stays as it is.
 
     Args:
         folder: new, or a store.
         datasets_root: folder of the data sets; below it images are found again if it moves.
         name: the data set's, for messages.
-        sources: fingerprints of what the records were read from, taken before.
+        sources: fingerprints of what the data set was read from, taken before.
         more: further entries of ``store.json``.
 
     Returns:
         What ``store.json`` holds.
 
     Raises:
-        InputError: no records, two with the same id or key, another import at work.
+        InputError: no image, two with the same id or key, one whose header cannot be read, another
+            import at work.
         OSError: the disk is full or not writable.
     """
     folder = Path(folder)
-    batch, about = _to_arrow(name or folder.name, records, Path(datasets_root))
+    batch, about = _to_arrow(name or folder.name, data_set, Path(datasets_root))
     with _only_writer(folder):
         path = folder / f"records-{uuid.uuid4().hex[:12]}.arrow"
         try:

@@ -14,8 +14,11 @@ import numpy as np
 
 from wend.errors import InputError, shown, some
 from wend.files import is_number, read_json
+from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_area, xywh_to_xyxy, xyxy_to_xywh
-from wend.structures.records import ImageRecord
+from wend.structures.checks import as_boxes
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord, image_key
 
 logger = logging.getLogger(__name__)
 CATEGORY_ID = 1
@@ -102,7 +105,7 @@ def _read_annotations(path: str | Path, rows: list, images: dict) -> tuple[dict,
     return boxes, categories
 
 
-def load_coco(path: str | Path) -> list[ImageRecord]:
+def load_coco(path: str | Path) -> DataSet:
     """Ground truth from a COCO JSON: every box is a true one, whatever its category.
 
     An image's class is its entry's ``class_id`` (which :func:`records_to_coco` writes); else, in
@@ -140,14 +143,19 @@ def load_coco(path: str | Path) -> list[ImageRecord]:
             )
         return numbers.get(found[0]) if len(found) == 1 else None
 
-    return [
-        ImageRecord(
-            image_id=image_id,
-            file_name=row["file_name"],
-            width=row["width"],
-            height=row["height"],
-            class_id=class_of(image_id),
-            gt_boxes=xywh_to_xyxy(np.array(boxes[image_id], dtype=float).reshape(-1, 4)),
-        )
-        for image_id, row in images.items()
-    ]
+    rows = np.array([box for each in boxes.values() for box in each], dtype=float).reshape(-1, 4)
+    owner = np.repeat(np.arange(len(images)), [len(each) for each in boxes.values()])
+    names = [row["file_name"] for row in images.values()]
+    sizes = [(row["width"], row["height"]) for row in images.values()]
+    classes = [class_of(image_id) for image_id in images]
+    return DataSet(
+        name=Path(path).name,
+        image_ids=list(images),
+        file_names=names,
+        keys=[image_key(name) for name in names],
+        sizes=np.array(sizes, dtype=np.int64).reshape(-1, 2),
+        class_ids=np.array([-1 if c is None else c for c in classes], dtype=np.int64),
+        truth=BoxTable.from_rows(owner, as_boxes(xywh_to_xyxy(rows), str(path)), None, len(images)),
+        pseudo_boxes=BoxTable.empty(len(images)),
+        files=(Path(path),),
+    )

@@ -10,6 +10,7 @@ PSOL's and C2AM's pre-split copy has the images in ``<root>/{train,test}/<class 
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 
@@ -18,9 +19,12 @@ import numpy as np
 from wend.errors import InputError, MissingFileError, some
 from wend.files import is_number, read_lines
 from wend.images.paths import check_relative
-from wend.images.sizes import read_image_sizes
+from wend.images.sizes import SizeReader
+from wend.structures.box_table import BoxTable
 from wend.structures.boxes import xywh_to_xyxy
-from wend.structures.records import ImageRecord
+from wend.structures.checks import as_boxes
+from wend.structures.data_set import DataSet
+from wend.structures.records import image_key
 
 SPLITS = ("train", "test")
 logger = logging.getLogger(__name__)
@@ -63,20 +67,26 @@ def _integer(path: Path, image_id: int, value: str, low: int, high: int | None =
     return int(value)
 
 
-def _boxes(path: Path, image_id: int, rows: list[list[str]]) -> np.ndarray:
-    boxes = []
-    for row in rows:
-        try:
-            box = [float(value) for value in row]
-        except ValueError:
-            box = [np.nan]
-        if not all(map(is_number, box)) or min(box[2:]) <= 0:
-            raise InputError(
-                f"{path}: image {image_id}: expected finite x y width height with width and height "
-                f"> 0, got {' '.join(row)!r}"
-            )
-        boxes.append(box)
-    return xywh_to_xyxy(np.array(boxes))
+def _boxes(path: Path, image_ids: list[int], rows: dict[int, list[list[str]]]) -> BoxTable:
+    """The boxes of images, from their lines' ``x y width height``."""
+    lines = [(i, row) for i, image_id in enumerate(image_ids) for row in rows[image_id]]
+    boxes = np.array([_box(path, image_ids[i], row) for i, row in lines])
+    images = np.array([i for i, _ in lines])
+    corners = as_boxes(xywh_to_xyxy(boxes), str(path))
+    return BoxTable.from_rows(images, corners, None, len(image_ids))
+
+
+def _box(path: Path, image_id: int, row: list[str]) -> list[float]:
+    try:
+        box = [float(value) for value in row]
+    except ValueError:
+        box = [math.nan]
+    if not all(map(is_number, box)) or min(box[2:]) <= 0:
+        raise InputError(
+            f"{path}: image {image_id}: expected finite x y width height with width and height "
+            f"> 0, got {' '.join(row)!r}"
+        )
+    return box
 
 
 def _check_ids(root: Path, files: dict[str, dict]) -> None:
@@ -99,16 +109,17 @@ def image_folder(root: Path, split: str) -> Path:
     return part if part.is_dir() and not whole.is_dir() else whole
 
 
-def load_cub(root: str | Path, split: str) -> list[ImageRecord]:
+def load_cub(root: str | Path, split: str, sizes: SizeReader | None = None) -> DataSet:
     """Read one split of a data set in CUB-200-2011's layout.
 
     Args:
         root: the folder ``CUB_200_2011``.
         split: "train" or "test" (``train_test_split.txt``: 1 or 0).
+        sizes: reads the images' headers.
 
     Returns:
-        Records in the order of ``images.txt``, with the true boxes, classes from 0 and
-        ``image_id`` the data set's own number. Sizes are read from the images' headers.
+        Images in the order of ``images.txt``, with the true boxes, classes from 0 and
+        ``image_id`` the data set's own number.
 
     Raises:
         MissingFileError: the root, an index file or an image is missing.
@@ -146,24 +157,26 @@ def load_cub(root: str | Path, split: str) -> list[ImageRecord]:
     if not ids:
         raise InputError(f"{split_file}: no image is of the {split} split")
     folder = image_folder(root, split)
-    files = [folder / names[image_id] for image_id in ids]
+    files = [str(folder / names[image_id]) for image_id in ids]
     absent = [path for path in files if not os.path.isfile(path)]
     if absent:
         raise MissingFileError(
             f"{folder}: {len(absent)} of {len(ids)} images of images.txt are not there "
             f"({some(absent)}); unpack the data set's images again"
         )
-    sizes = read_image_sizes(files, f"{root.name} {split}: image sizes").tolist()
-    records = [
-        ImageRecord(
-            image_id=image_id,
-            file_name=str(file),
-            width=width,
-            height=height,
-            class_id=_integer(labels_file, image_id, labels[image_id], 1) - 1,
-            gt_boxes=_boxes(boxes_file, image_id, boxes[image_id]),
-        )
-        for image_id, file, (width, height) in zip(ids, files, sizes, strict=True)
-    ]
-    logger.info("%s: %d images of the %s split", root, len(records), split)
-    return records
+    truth = _boxes(boxes_file, ids, boxes)
+    classes = [_integer(labels_file, image_id, labels[image_id], 1) - 1 for image_id in ids]
+    reader = sizes or SizeReader()
+    image_sizes, unreadable = reader.read(files, f"{root.name} {split}: image sizes")
+    logger.info("%s: %d images of the %s split", root, len(ids), split)
+    return DataSet(
+        name=f"{root.name} {split}",
+        image_ids=ids,
+        file_names=files,
+        keys=[image_key(file) for file in files],
+        sizes=image_sizes,
+        class_ids=np.array(classes, dtype=np.int64),
+        truth=truth,
+        pseudo_boxes=BoxTable.empty(len(ids)),
+        unreadable=unreadable,
+    )

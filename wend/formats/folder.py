@@ -15,40 +15,47 @@ import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
 from wend.formats.coco import load_coco
-from wend.formats.openimages import read_box_list
+from wend.formats.wsoleval import read_box_list
 from wend.images.paths import check_relative, find_images, require_folder
-from wend.images.sizes import map_in_threads, read_image_sizes
-from wend.structures.records import ImageRecord
+from wend.images.sizes import SizeReader, map_in_threads
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageId
 
 logger = logging.getLogger(__name__)
 CLASSES = ("auto", "folder", "none")
 
 
-def _class_ids(root: Path, paths: Sequence[str], classes: str) -> list[int] | list[None]:
+def _class_ids(root: Path, paths: Sequence[str], classes: str) -> np.ndarray:
+    """Classes (I,) of the images, -1 where they have none."""
     if classes not in CLASSES:
         raise InputError(f"classes must be one of {', '.join(CLASSES)}, got {classes!r}")
     flat = [path for path in paths if "/" not in path]
     if classes == "none" or (classes == "auto" and len(flat) == len(paths)):
-        return [None] * len(paths)
+        return np.full(len(paths), -1, dtype=np.int64)
     if flat:
         raise InputError(
             f"{root}: {len(flat)} of {len(paths)} images lie beside the class folders "
             f"({some(flat)}); move them into one, or set classes: none, for images without class"
         )
-    place = {name: i for i, name in enumerate(sorted({path.split("/", 1)[0] for path in paths}))}
-    logger.info("%s: %d classes, the sorted names of its folders", root, len(place))
-    return [place[path.split("/", 1)[0]] for path in paths]
+    folders = [path.split("/", 1)[0] for path in paths]
+    number = {name: i for i, name in enumerate(sorted(set(folders)))}
+    logger.info("%s: %d classes, the sorted names of its folders", root, len(number))
+    return np.array([number[folder] for folder in folders], dtype=np.int64)
 
 
-def _match(source: Path, listed: Sequence[str], root: Path, paths: Sequence[str]) -> dict[str, str]:
-    """Listed name -> path below the root: the same, or with folders more or less at its front.
+def _match(source: Path, listed: Sequence[str], root: Path, paths: Sequence[str]) -> np.ndarray:
+    """Index (L,) in the paths of each listed name, or -1: the same path, or one with folders more
+    or less at its front.
 
-    What matches no image, or several, is counted and said.
+    What could be several images is an error.
     """
     by_name: dict[str, list[str]] = {}
     for path in paths:
         by_name.setdefault(path.rsplit("/", 1)[-1], []).append(path)
-    same, found, ambiguous = set(paths), {}, []
+    index = {path: i for i, path in enumerate(paths)}
+    matched: dict[str, int] = {}
+    ambiguous = []
     for name in dict.fromkeys(listed):
         clean = name.replace("\\", "/").removeprefix("./")
         ends = [
@@ -56,10 +63,10 @@ def _match(source: Path, listed: Sequence[str], root: Path, paths: Sequence[str]
             for path in by_name.get(clean.rsplit("/", 1)[-1], ())
             if f"/{path}".endswith(f"/{clean}") or f"/{clean}".endswith(f"/{path}")
         ]
-        if clean in same:
-            found[name] = clean
+        if clean in index:
+            matched[name] = index[clean]
         elif len(ends) == 1:
-            found[name] = ends[0]
+            matched[name] = index[ends[0]]
         elif ends:
             ambiguous.append(name)
     if ambiguous:
@@ -67,36 +74,47 @@ def _match(source: Path, listed: Sequence[str], root: Path, paths: Sequence[str]
             f"{source}: {len(ambiguous)} listed images could be several of {root} "
             f"({some(ambiguous)}); list them by their path below that folder"
         )
-    if not found:
+    if not matched:
         raise InputError(
             f"{source}: none of its {len(set(listed))} images ({some(dict.fromkeys(listed), 2)}) "
             f"is one of the {len(paths)} below {root} ({some(paths, 2)})"
         )
-    return found
+    return np.array([matched.get(name, -1) for name in listed])
 
 
-def _coco_truth(path: Path, root: Path, paths: Sequence[str]) -> dict[str, ImageRecord]:
-    records = load_coco(path)
-    found = _match(path, [record.file_name for record in records], root, paths)
-    truth: dict[str, ImageRecord] = {}
-    for record in records:
-        place = found.get(record.file_name)
-        if place in truth:
-            raise InputError(f"{path}: two entries of images are of {place}; expected one")
-        if place is not None:
-            truth[place] = record
-    _say(path, len(truth), len(paths), len(records) - len(truth))
-    return truth
+def _truth(image: np.ndarray, boxes: np.ndarray, num_images: int) -> BoxTable:
+    """The boxes (B, 4) whose image (B,) is not -1."""
+    here = image >= 0
+    return BoxTable.from_rows(image[here], boxes[here], None, num_images)
 
 
-def _box_truth(path: Path, root: Path, paths: Sequence[str]) -> dict[str, list]:
+def _coco_truth(
+    path: Path, root: Path, paths: Sequence[str]
+) -> tuple[list[ImageId], np.ndarray, BoxTable]:
+    """Image ids, sizes (I, 2) as stated there (0 where not), and boxes of the paths' images."""
+    listed = load_coco(path)
+    image = _match(path, listed.file_names, root, paths)
+    here = np.flatnonzero(image >= 0)
+    times = np.bincount(image[here], minlength=len(paths))
+    if times.max() > 1:
+        twice = paths[int(times.argmax())]
+        raise InputError(f"{path}: two entries of images are of {twice}; expected one")
+    _say(path, len(here), len(paths), len(listed) - len(here))
+    image_ids: list[ImageId] = list(paths)
+    for row in here.tolist():
+        image_ids[image[row]] = listed.image_ids[row]
+    sizes = np.zeros((len(paths), 2), dtype=np.int64)
+    sizes[image[here]] = listed.sizes[here]
+    truth = _truth(image[listed.truth.owner], listed.truth.boxes, len(paths))
+    return image_ids, sizes, truth
+
+
+def _box_truth(path: Path, root: Path, paths: Sequence[str]) -> BoxTable:
     names, boxes = read_box_list(path)
-    found = _match(path, names, root, paths)
-    truth: dict[str, list] = {}
-    for name, box in zip(names, boxes, strict=True):
-        if name in found:
-            truth.setdefault(found[name], []).append(box)
-    _say(path, len(truth), len(paths), len(set(names)) - len(found))
+    image = _match(path, names, root, paths)
+    truth = _truth(image, boxes, len(paths))
+    surplus = {name for name, i in zip(names, image, strict=True) if i < 0}
+    _say(path, len(truth.with_boxes), len(paths), len(surplus))
     return truth
 
 
@@ -111,8 +129,11 @@ def _say(source: Path, matched: int, images: int, surplus: int) -> None:
 
 
 def load_folder(
-    images: str | Path, annotations: str | Path | None = None, classes: str = "auto"
-) -> list[ImageRecord]:
+    images: str | Path,
+    annotations: str | Path | None = None,
+    classes: str = "auto",
+    sizes: SizeReader | None = None,
+) -> DataSet:
     """Read all images below a folder.
 
     Args:
@@ -121,9 +142,10 @@ def load_folder(
             ``<path>,<x0>,<y0>,<x1>,<y1>`` in original pixels. None: it is unknown.
         classes: "folder": the sorted names of the first sub-folders are the classes; "none": no
             classes; "auto": "none" if all images lie in the folder itself, else "folder".
+        sizes: reads the images' headers.
 
     Returns:
-        Records sorted by path; ``image_id`` and ``key`` are the path below the folder.
+        Images sorted by path; ``image_id`` and ``key`` are the path below the folder.
 
     Raises:
         MissingFileError, InputError: no image, an unreadable one, a truth of other images, ...
@@ -134,40 +156,41 @@ def load_folder(
         raise MissingFileError(f"{root}: holds no image (other files: {dict(others) or 'none'})")
     if others:
         logger.info("%s: other files, not read: %s", root, dict(others))
-    numbers = _class_ids(root, paths, classes)
-    coco: dict[str, ImageRecord] = {}
-    boxes: dict[str, list] = {}
+    class_ids = _class_ids(root, paths, classes)
+    image_ids: list[ImageId] = list(paths)
+    stated = np.zeros((len(paths), 2), dtype=np.int64)
+    truth = BoxTable.empty(len(paths))
     if annotations is not None:
         source = Path(annotations)
         if source.suffix.lower() == ".json":
-            coco = _coco_truth(source, root, paths)
-            boxes = {path: record.gt_boxes for path, record in coco.items()}
+            image_ids, stated, truth = _coco_truth(source, root, paths)
         else:
-            boxes = _box_truth(source, root, paths)
+            truth = _box_truth(source, root, paths)
     files = [str(root / path) for path in paths]
-    sizes = read_image_sizes(files, f"{root.name}: image sizes").tolist()
-    for path, size in zip(paths, sizes, strict=True):
-        if path in coco and [coco[path].width, coco[path].height] != size:
-            raise InputError(
-                f"{annotations}: image {path} is {coco[path].width}x{coco[path].height} there, "
-                f"but its file is {size[0]}x{size[1]}; are the boxes of another copy?"
-            )
-    logger.info("%s: %d images", root, len(paths))
-    return [
-        ImageRecord(
-            image_id=coco[path].image_id if path in coco else path,
-            file_name=file,
-            width=width,
-            height=height,
-            key=path,
-            class_id=number,
-            gt_boxes=np.array(boxes.get(path, ())).reshape(-1, 4),
+    image_sizes, unreadable = (sizes or SizeReader()).read(files, f"{root.name}: image sizes")
+    both_known = (stated > 0).all(1) & (image_sizes > 0).all(1)
+    wrong = np.flatnonzero(both_known & (stated != image_sizes).any(1))
+    if len(wrong):
+        (width, height), (w, h) = stated[wrong[0]], image_sizes[wrong[0]]
+        raise InputError(
+            f"{annotations}: image {paths[wrong[0]]} is {width}x{height} there, but its file is "
+            f"{w}x{h}; are the boxes of another copy?"
         )
-        for path, file, (width, height), number in zip(paths, files, sizes, numbers, strict=True)
-    ]
+    logger.info("%s: %d images", root, len(paths))
+    return DataSet(
+        name=root.name,
+        image_ids=image_ids,
+        file_names=files,
+        keys=paths,
+        sizes=image_sizes,
+        class_ids=class_ids,
+        truth=truth,
+        pseudo_boxes=BoxTable.empty(len(paths)),
+        unreadable=unreadable,
+    )
 
 
-def load_coco_images(images: str | Path, annotations: str | Path) -> list[ImageRecord]:
+def load_coco_images(images: str | Path, annotations: str | Path) -> DataSet:
     """Images that a COCO JSON lists, with its boxes as truth; see
     :func:`wend.formats.coco.load_coco`.
 
@@ -176,17 +199,17 @@ def load_coco_images(images: str | Path, annotations: str | Path) -> list[ImageR
         annotations: the JSON.
 
     Returns:
-        Records in the JSON's order; ``key`` is the listed path.
+        Images in the JSON's order; ``key`` is the listed path.
 
     Raises:
         MissingFileError, InputError: not COCO's JSON, an image that is not there or listed twice,
             or a name that leaves the folder; the message names the entry.
     """
     root = require_folder(images, "the images of the COCO JSON")
-    records = load_coco(annotations)
+    listed = load_coco(annotations)
     names = [
-        check_relative(record.file_name, f"{annotations}, image {record.image_id!r}")
-        for record in records
+        check_relative(name, f"{annotations}, image {image_id!r}")
+        for name, image_id in zip(listed.file_names, listed.image_ids, strict=True)
     ]
     if len(set(names)) < len(names):
         raise InputError(f"{annotations}: {len(names) - len(set(names))} images are listed twice")
@@ -198,8 +221,5 @@ def load_coco_images(images: str | Path, annotations: str | Path) -> list[ImageR
             f"{root}: {len(absent)} of {len(names)} images of {annotations} are not there "
             f"({some(absent)}); expected its file_name below that folder"
         )
-    logger.info("%s: %d images", annotations, len(records))
-    return [
-        replace(record, file_name=file, key=name)
-        for record, file, name in zip(records, files, names, strict=True)
-    ]
+    logger.info("%s: %d images", annotations, len(names))
+    return replace(listed, file_names=files, keys=names, files=())

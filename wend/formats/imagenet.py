@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from wend.errors import InputError, MissingFileError, some
+from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.files import read_lines
 from wend.formats.imagenet_truth import WNID, Truth, read_truth
 from wend.images.paths import find_images, require_folder
-from wend.images.sizes import read_image_sizes
-from wend.structures.records import ImageRecord
+from wend.images.sizes import SizeReader
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
 
 logger = logging.getLogger(__name__)
 NO_TRUTH = Truth()
@@ -147,17 +148,23 @@ def _class_table(
     return _Classes(images, "the truth", wnids)
 
 
-def _sizes(images: Path, paths: Sequence[str], truths: Sequence[Truth]) -> np.ndarray:
+def _sizes(
+    images: Path, files: Sequence[str], truths: Sequence[Truth], reader: SizeReader
+) -> tuple[np.ndarray, dict[int, BadImageError]]:
+    """Sizes (I, 2), and the images that have none."""
     sizes = np.array([truth.size or (0, 0) for truth in truths], dtype=np.int64).reshape(-1, 2)
     unknown = np.flatnonzero(sizes[:, 0] == 0)
-    files = [images / paths[i] for i in unknown]
-    sizes[unknown] = read_image_sizes(files, f"{images.name}: image sizes")
-    return sizes
+    read, unreadable = reader.read([files[i] for i in unknown], f"{images.name}: image sizes")
+    sizes[unknown] = read
+    return sizes, {int(unknown[i]): error for i, error in unreadable.items()}
 
 
 def load_imagenet(
-    images: str | Path, annotations: str | Path | None = None, classes: str | Path | None = None
-) -> list[ImageRecord]:
+    images: str | Path,
+    annotations: str | Path | None = None,
+    classes: str | Path | None = None,
+    sizes: SizeReader | None = None,
+) -> DataSet:
     """Read ImageNet-1K's training or validation images.
 
     Args:
@@ -167,9 +174,10 @@ def load_imagenet(
             lists, or a file: TS-CAM's ``val_folder_new.txt``, BAS's ``val_gt.txt`` or C2AM's
             ``val.txt``. None: the truth is unknown.
         classes: file of all WordNet ids, where the folders or lists hold only some of them.
+        sizes: reads the headers, where the truth gives no sizes.
 
     Returns:
-        Records sorted by path. Sizes are the truth's; where it gives none, the image header's.
+        Images sorted by path. Sizes are the truth's; where it gives none, the image header's.
 
     Raises:
         MissingFileError, InputError: what is missing or malformed, a class that folder, list and
@@ -206,17 +214,16 @@ def load_imagenet(
         len(by_stem) - matched,
     )
     names = [path.rsplit("/", 1)[-1] for path in paths]
-    return [
-        ImageRecord(
-            image_id=name,
-            file_name=str(images / path),
-            width=int(width),
-            height=int(height),
-            key=f"{wnid}/{name}" if wnid else name,
-            class_id=number,
-            gt_boxes=truth.boxes,
-        )
-        for name, path, (width, height), wnid, number, truth in zip(
-            names, paths, _sizes(images, paths, truths), wnids, numbers, truths, strict=True
-        )
-    ]
+    files = [str(images / path) for path in paths]
+    image_sizes, unreadable = _sizes(images, files, truths, sizes or SizeReader())
+    return DataSet(
+        name=str(images),
+        image_ids=names,
+        file_names=files,
+        keys=[f"{wnid}/{name}" if wnid else name for wnid, name in zip(wnids, names, strict=True)],
+        sizes=image_sizes,
+        class_ids=np.array(numbers, dtype=np.int64),
+        truth=BoxTable.from_arrays([truth.boxes for truth in truths]),
+        pseudo_boxes=BoxTable.empty(len(names)),
+        unreadable=unreadable,
+    )

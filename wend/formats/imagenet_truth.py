@@ -12,10 +12,11 @@ import numpy as np
 
 from wend.errors import InputError, MissingFileError
 from wend.files import read_lines
-from wend.formats.openimages import read_lists
 from wend.formats.voc import VocImage, class_name, find_voc, read_voc
-from wend.formats.wsoleval import is_wsoleval
+from wend.formats.wsoleval import IDS, is_wsoleval, read_lists, read_names
+from wend.images.paths import check_relative
 from wend.images.sizes import map_in_threads
+from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes
 
 logger = logging.getLogger(__name__)
@@ -114,24 +115,22 @@ def read_list_file(path: str | Path) -> dict[str, Truth]:
 
 
 def _read_wsoleval(folder: Path) -> dict[str, Truth]:
-    lists = read_lists(folder)
+    listed = read_names(folder)
+    names = [check_relative(name, f"{folder / IDS}, image {name!r}") for name in listed]
+    lists = read_lists(folder, listed)
     if lists.masks is not None:
         raise InputError(f"{folder}: holds masks, not boxes; is it OpenImages' folder?")
-    count = len(lists.names)
+    count = len(names)
     sizes = [None] * count if lists.sizes is None else map(tuple, lists.sizes.tolist())
-    found: dict[str, Truth] = {}
-    for name, label, size, boxes in zip(
-        lists.names,
-        lists.classes or [None] * count,
-        sizes,
-        lists.boxes or [np.zeros((0, 4))] * count,
-        strict=True,
-    ):
+    labels = [None if label < 0 else label for label in lists.class_ids.tolist()]
+    boxes = BoxTable.empty(count) if lists.boxes is None else lists.boxes
+    truths: dict[str, Truth] = {}
+    for name, *known in zip(names, labels, sizes, boxes, strict=True):
         stem, wnid = stem_and_wnid(name)
-        if stem in found:
+        if stem in truths:
             raise InputError(f"{folder}: two listed images have the name {stem}")
-        found[stem] = Truth(wnid, label, size, boxes, f"{folder}, image {name}")
-    return found
+        truths[stem] = Truth(wnid, *known, f"{folder}, image {name}")
+    return truths
 
 
 def _of_voc(path: Path, voc: VocImage) -> Truth:

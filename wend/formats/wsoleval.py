@@ -1,20 +1,28 @@
-"""Ground truth from a metadata folder of the wsolevaluation repository (Choe et al.).
+"""The lists of a metadata folder of the wsolevaluation repository (Choe et al.).
 
 ``image_ids.txt`` (``<id>``), ``class_labels.txt`` (``<id>,<class from 0>``), ``image_sizes.txt``
 (``<id>,<width>,<height>``) and ``localization.txt`` (``<id>,<x0>,<y0>,<x1>,<y1>``, one line a box).
 The id is the image's listed file name; boxes are original pixels, taken as they stand.
+For OpenImages30k ``image_sizes.txt`` is missing, and its ``localization.txt`` has a line
+``<id>,<mask>,<ignore mask or nothing>`` for each instance (wsolevaluation 96f4b88,
+data_loaders.py:119-146) instead of a box.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
 from wend.files import MAX_NUMBER, read_lines
-from wend.structures.records import ImageRecord
+from wend.images.paths import SUFFIXES, check_relative
+from wend.structures.box_table import BoxTable
+from wend.structures.checks import as_boxes
+from wend.structures.data_set import DataSet
+from wend.structures.records import image_key
 
 IDS, LABELS, SIZES, BOXES = (
     "image_ids.txt",
@@ -24,6 +32,23 @@ IDS, LABELS, SIZES, BOXES = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """What the lists of a folder say of each image, in the order of ``image_ids.txt``.
+
+    Attributes:
+        class_ids: (I,) int64 classes from 0; -1 where the folder has no list of them.
+        sizes: (I, 2) int64 width and height in pixels, or None.
+        boxes: in original pixels, or None.
+        masks: for each image the mask files of its instances, safe below a root; or None.
+    """
+
+    class_ids: np.ndarray
+    sizes: np.ndarray | None
+    boxes: BoxTable | None
+    masks: list[list[str]] | None
+
+
 def is_wsoleval(folder: str | Path) -> bool:
     """Whether a folder holds such lists."""
     return (Path(folder) / IDS).is_file()
@@ -31,66 +56,136 @@ def is_wsoleval(folder: str | Path) -> bool:
 
 def read_list(path: Path, columns: Sequence[str], kind: type) -> tuple[list[str], np.ndarray]:
     """The ids and the numbers (lines, columns) of a list; a bad line is named."""
-    names, values = [], []
     most = 2**31 if kind is int else MAX_NUMBER
-    what = ",".join(["<image id>", *(f"<{column}>" for column in columns)])
-    for number, line in enumerate(read_lines(path, f"lines '{what}'"), 1):
-        if not line.strip():
-            continue
-        parts = line.strip().rsplit(",", len(columns)) if columns else [line.strip()]
+    line_form = ",".join(["<image id>", *(f"<{column}>" for column in columns)])
+    lines = read_lines(path, f"lines '{line_form}'")
+    rows = [line.strip().rsplit(",", len(columns)) for line in lines if line.strip()]
+    if not rows:
+        raise InputError(f"{path}: is empty; expected lines '{line_form}'")
+
+    def numbers_of(rows: Sequence[list[str]]) -> np.ndarray | None:
+        """The numbers (rows, columns); None if some row is not as it should be."""
+        if {*map(len, rows)} != {1 + len(columns)}:
+            return None
         try:
-            row = [kind(part) for part in parts[1:]]
+            values = np.array([kind(text) for row in rows for text in row[1:]])
         except ValueError:
-            row = []
-        if len(row) != len(columns) or not all(-most < value < most for value in row):
-            raise InputError(f"{path}, line {number}: expected '{what}', got {line!r}")
-        names.append(parts[0])
-        values.append(row)
-    if not names:
-        raise InputError(f"{path}: is empty; expected lines '{what}'")
-    return names, np.array(values, dtype=kind if kind is not str else float)
+            return None
+        return values.reshape(len(rows), -1) if (np.abs(values) < most).all() else None
+
+    values = numbers_of(rows)
+    if values is None:
+        remaining = iter(rows)
+        for number, line in enumerate(lines, 1):
+            if line.strip() and numbers_of([next(remaining)]) is None:
+                raise InputError(f"{path}, line {number}: expected '{line_form}', got {line!r}")
+    return [row[0] for row in rows], values
 
 
-def place_lines(path: Path, names: Sequence[str], place: dict[str, int], once: bool) -> np.ndarray:
+def _image_of_line(
+    path: Path, names: Sequence[str], index: dict[str, int], once: bool
+) -> np.ndarray:
     """Index of each line's image; once: each image has exactly one line."""
-    unknown = [name for name in names if name not in place]
+    unknown = [name for name in names if name not in index]
     if unknown:
         raise InputError(
             f"{path}: {len(unknown)} lines are of images that {IDS} does not list ({some(unknown)})"
         )
-    places = np.array([place[name] for name in names])
+    images = np.array([index[name] for name in names])
     if once:
-        count = np.bincount(places, minlength=len(place))
+        count = np.bincount(images, minlength=len(index))
         for problem, wrong in (("no line", count == 0), ("several lines", count > 1)):
             if wrong.any():
-                images = [name for name, bad in zip(place, wrong, strict=True) if bad]
-                raise InputError(f"{path}: {problem} for {len(images)} images ({some(images)})")
-    return places
+                bad = [name for name, is_bad in zip(index, wrong, strict=True) if is_bad]
+                raise InputError(f"{path}: {problem} for {len(bad)} images ({some(bad)})")
+    return images
 
 
-def _boxes_by_image(path: Path, place: dict[str, int]) -> list[np.ndarray]:
+def _read_column(
+    path: Path, titles: Sequence[str], least: int, index: dict[str, int]
+) -> np.ndarray:
+    """Whole numbers (I, columns) from ``least`` of a list with one line for each image."""
+    names, rows = read_list(path, titles, int)
+    if rows.min() < least:
+        first = names[int(rows.min(1).argmin())]
+        raise InputError(f"{path}: image {first}: expected {' and '.join(titles)} from {least}")
+    return rows[np.argsort(_image_of_line(path, names, index, once=True))]
+
+
+def read_box_list(path: Path) -> tuple[list[str], np.ndarray]:
+    """Names (B) and boxes (B, 4) xyxy of a ``localization.txt`` of boxes; a bad line is named."""
     names, boxes = read_list(path, ("x0", "y0", "x1", "y1"), float)
-    places = place_lines(path, names, place, once=False)
     turned = (boxes[:, 2:] < boxes[:, :2]).any(1)
     if turned.any():
         first = int(np.argmax(turned))
-        raise InputError(
-            f"{path}: image {names[first]}: box {boxes[first].tolist()} ends before it starts"
-        )
-    order = np.argsort(places, kind="stable")
-    ends = np.cumsum(np.bincount(places, minlength=len(place)))
-    return np.split(boxes[order], ends[:-1])
+        as_boxes(boxes[first : first + 1], f"{path}: image {names[first]}")
+    return names, boxes
 
 
-def load_wsoleval(folder: str | Path) -> list[ImageRecord]:
-    """Read a metadata folder.
+def _read_mask_list(path: Path, index: dict[str, int]) -> list[list[str]]:
+    masks: list[list[str]] = [[] for _ in index]
+    line_form = "<image id>,<mask file>,<ignore file or nothing>"
+    for number, line in enumerate(read_lines(path, f"lines '{line_form}'"), 1):
+        if not line.strip():
+            continue
+        name, *rest = line.strip().rsplit(",", 2)
+        if len(rest) != 2 or not rest[0]:
+            raise InputError(f"{path}, line {number}: expected '{line_form}', got {line!r}")
+        if name not in index:
+            raise InputError(f"{path}, line {number}: {IDS} does not list the image {name!r}")
+        masks[index[name]].append(check_relative(rest[0], f"{path}, line {number}"))
+    return masks
+
+
+def _holds_masks(path: Path) -> bool:
+    lines = read_lines(path, "lines of boxes or of masks")
+    first = next((line for line in lines if line.strip()), "")
+    return first.count(",") == 2 or first.rpartition(",")[0].lower().endswith(tuple(SUFFIXES))
+
+
+def read_names(folder: Path) -> list[str]:
+    """The listed names (I) of a metadata folder's images, as they stand and all different."""
+    listed, _ = read_list(folder / IDS, (), str)
+    index = {name: i for i, name in enumerate(dict.fromkeys(listed))}
+    _image_of_line(folder / IDS, listed, index, once=True)
+    return listed
+
+
+def read_lists(folder: Path, names: Sequence[str]) -> Lists:
+    """Read what there is of a metadata folder's further lists.
+
+    Args:
+        names: of :func:`read_names`.
+
+    Raises:
+        InputError: a list that is malformed or of other images; the message names file and line.
+    """
+    index = {name: i for i, name in enumerate(names)}
+    class_ids, sizes = np.full(len(index), -1, dtype=np.int64), None
+    if (folder / LABELS).is_file():
+        class_ids = _read_column(folder / LABELS, ("class",), 0, index)[:, 0]
+    if (folder / SIZES).is_file():
+        sizes = _read_column(folder / SIZES, ("width", "height"), 1, index)
+    boxes = masks = None
+    if (path := folder / BOXES).is_file():
+        if _holds_masks(path):
+            masks = _read_mask_list(path, index)
+        else:
+            listed, rows = read_box_list(path)
+            images = _image_of_line(path, listed, index, once=False)
+            boxes = BoxTable.from_rows(images, rows, None, len(index))
+    return Lists(class_ids, sizes, boxes, masks)
+
+
+def load_wsoleval(folder: str | Path) -> DataSet:
+    """The truth that a metadata folder holds, without the images.
 
     Args:
         folder: such as ``metadata/ILSVRC/test``; without ``class_labels.txt`` the images have no
             class.
 
     Returns:
-        Records in the order of ``image_ids.txt``; ``image_id`` and ``file_name`` are the listed
+        Images in the order of ``image_ids.txt``; ``image_id`` and ``file_name`` are the listed
         name.
 
     Raises:
@@ -102,25 +197,25 @@ def load_wsoleval(folder: str | Path) -> list[ImageRecord]:
             f"{folder}: there is no {IDS}; expected a metadata folder of wsolevaluation ({IDS}, "
             f"{LABELS}, {SIZES}, {BOXES})"
         )
-    names, _ = read_list(folder / IDS, (), str)
-    place = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    place_lines(folder / IDS, names, place, once=True)
-    size_names, size_rows = read_list(folder / SIZES, ("width", "height"), int)
-    if size_rows.min() < 1:
-        first = size_names[int(size_rows.min(1).argmin())]
-        raise InputError(f"{folder / SIZES}: image {first}: expected width and height from 1")
-    sizes = np.empty((len(names), 2), dtype=int)
-    sizes[place_lines(folder / SIZES, size_names, place, once=True)] = size_rows
-    classes: list[int | None] = [None] * len(names)
-    if (folder / LABELS).is_file():
-        label_names, labels = read_list(folder / LABELS, ("class",), int)
-        if labels.min() < 0:
-            first = label_names[int(labels[:, 0].argmin())]
-            raise InputError(f"{folder / LABELS}: image {first}: classes are numbered from 0")
-        order = np.argsort(place_lines(folder / LABELS, label_names, place, once=True))
-        classes = labels[order, 0].tolist()
-    boxes = _boxes_by_image(folder / BOXES, place)
-    return [
-        ImageRecord(name, name, int(w), int(h), class_id=class_id, gt_boxes=gt)
-        for name, (w, h), class_id, gt in zip(names, sizes, classes, boxes, strict=True)
-    ]
+    for file in (SIZES, BOXES):
+        if not (folder / file).is_file():
+            raise MissingFileError(
+                f"{folder / file}: there is no such file; expected a list of wsolevaluation"
+            )
+    names = read_names(folder)
+    lists = read_lists(folder, names)
+    if lists.masks is not None:
+        raise InputError(f"{folder}: holds masks, not boxes; is it OpenImages' folder?")
+    return DataSet(
+        name="/".join(folder.resolve().parts[-2:]),
+        image_ids=names,
+        file_names=names,
+        keys=[image_key(name) for name in names],
+        sizes=lists.sizes,
+        class_ids=lists.class_ids,
+        truth=lists.boxes,
+        pseudo_boxes=BoxTable.empty(len(names)),
+        files=tuple(
+            file for name in (IDS, LABELS, SIZES, BOXES) if (file := folder / name).is_file()
+        ),
+    )

@@ -1,1 +1,4 @@
-"""Image files: finding them, their sizes from headers, and their pixels as RGB, as stored."""
+"""Image files: finding them, their sizes from headers, and their pixels as RGB, as stored.
+
+May import ``structures`` and what is below it; knows no data set and no format of truth.
+"""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,50 +19,17 @@ def _unreadable(path: str | Path, error: Exception) -> BadImageError:
     )
 
 
-_known_size: Callable[[str | Path], tuple[int, int] | None] | None = None
-_bad_sizes: dict[str, BadImageError] | None = None
-UNKNOWN_SIZE = (1, 1)
-
-
-@contextmanager
-def reused_sizes(known: Callable[[str | Path], tuple[int, int] | None]) -> Iterator[None]:
-    """Within it :func:`read_image_size` opens only images of which ``known`` returns None."""
-    global _known_size
-    _known_size = known
-    try:
-        yield
-    finally:
-        _known_size = None
-
-
-@contextmanager
-def noted_bad_sizes() -> Iterator[dict[str, BadImageError]]:
-    """Within it an unreadable header ends nothing: ``UNKNOWN_SIZE``, and path -> error is noted."""
-    global _bad_sizes
-    before, _bad_sizes = _bad_sizes, {}
-    try:
-        yield _bad_sizes
-    finally:
-        _bad_sizes = before
-
-
 def read_image_size(path: str | Path) -> tuple[int, int]:
     """Width and height in pixels, read from the file's header, as stored (EXIF is not applied).
 
     Raises:
         BadImageError: the file is missing or no image; the message names it.
     """
-    if _known_size is not None and (size := _known_size(path)) is not None:
-        return size
     try:
         with Image.open(path) as image:
             return image.size
     except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
-        bad = _unreadable(path, error)
-        if _bad_sizes is None:
-            raise bad from error
-        _bad_sizes[str(path)] = bad
-        return UNKNOWN_SIZE
+        raise _unreadable(path, error) from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

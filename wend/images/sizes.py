@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from wend.errors import InputError, MissingFileError, some
+from wend.errors import BadImageError
 from wend.images.reading import read_image_size
+from wend.structures.data_set import unreadable_error
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,37 +47,65 @@ def map_in_threads(
         bar.close()
 
 
-def _size_or_error(path: str | Path) -> tuple[int, int] | InputError:
-    try:
-        return read_image_size(path)
-    except InputError as error:
-        return error
+class SizeReader:
+    """Widths and heights of image files from their headers alone, as stored (EXIF not applied).
 
+    Args:
+        known: path -> (width, height) of an image whose header need not be read, else None; as
+            :class:`wend.datasets.known_sizes.KnownSizes`. It is called in threads.
+        keep_unreadable: a header that cannot be read is no error, its image is returned as such.
 
-def read_image_sizes(
-    paths: Sequence[str | Path], what: str = "image sizes", workers: int | None = None
-) -> np.ndarray:
-    """Sizes of many images, from their headers alone, as stored (EXIF is not applied).
-
-    Returns:
-        (N, 2) int64: width and height in pixels, in the order of ``paths``.
-
-    Raises:
-        MissingFileError, InputError: files that are missing or no images: how many, and the first.
+    Attributes:
+        asked, reused: sizes that were asked for so far, and how many of them were known.
     """
-    Image.init()  # loads the formats' plug-ins, which threads must not do side by side
-    sizes = list(map_in_threads(_size_or_error, paths, what, "image", workers))
-    errors = [error for error in sizes if isinstance(error, InputError)]
-    absent = [error for error in errors if isinstance(error, MissingFileError)]
-    if absent:
-        names = some(str(error).split(": there is no")[0] for error in absent)
-        raise MissingFileError(
-            f"{len(absent)} of {len(paths)} images are not there ({names}); unpack the data set's "
-            f"images again, or correct the folder or the list"
-        )
-    if errors:
-        raise InputError(
-            f"{errors[0]}"
-            + (f" ({len(errors)} of {len(paths)} images are so)" if len(errors) > 1 else "")
-        )
-    return np.array(sizes, dtype=np.int64).reshape(-1, 2)
+
+    def __init__(
+        self,
+        known: Callable[[str | Path], tuple[int, int] | None] | None = None,
+        *,
+        keep_unreadable: bool = False,
+    ) -> None:
+        self.known, self.keep_unreadable = known, keep_unreadable
+        self.asked = self.reused = 0
+
+    def read(
+        self, paths: Sequence[str | Path], what: str = "image sizes", workers: int | None = None
+    ) -> tuple[np.ndarray, dict[int, BadImageError]]:
+        """The sizes of N images.
+
+        Args:
+            what: what is being done, for the progress bar.
+            workers: threads.
+
+        Returns:
+            (N, 2) int64 width and height in pixels, in the order of ``paths``; and index -> error
+            of the images whose header cannot be read, which have the size 0, 0.
+
+        Raises:
+            BadImageError: there are such images and they are not to be kept; how many, and the
+                first. MissingImageError where files are not there.
+        """
+        Image.init()  # loads the formats' plug-ins, which threads must not do side by side
+        sizes = np.zeros((len(paths), 2), dtype=np.int64)
+        unreadable: dict[int, BadImageError] = {}
+        answers = map_in_threads(self._look_up, paths, what, "image", workers)
+        for index, (size, error, known) in enumerate(answers):
+            self.reused += known
+            if error is None:
+                sizes[index] = size
+            else:
+                unreadable[index] = error
+        self.asked += len(paths)
+        if unreadable and not self.keep_unreadable:
+            raise unreadable_error(list(unreadable.values()), len(paths))
+        return sizes, unreadable
+
+    def _look_up(self, path: str | Path) -> tuple[tuple[int, int], BadImageError | None, bool]:
+        """The size, why there is none, and whether it was known."""
+        size = None if self.known is None else self.known(path)
+        if size is not None:
+            return size, None, True
+        try:
+            return read_image_size(path), None, False
+        except BadImageError as error:
+            return (0, 0), error, False

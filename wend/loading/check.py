@@ -19,12 +19,13 @@ import numpy as np
 from PIL import Image
 from tabulate import tabulate
 
-from wend.datasets.catalog import dataset_sources, datasets_root, get_records, resolve_name
+from wend.datasets.catalog import DataSets
 from wend.datasets.fingerprints import fingerprint
 from wend.errors import BadImageError, InputError
 from wend.files import atomic_write
-from wend.images.reading import noted_bad_sizes, read_image
+from wend.images.reading import read_image
 from wend.images.sizes import map_in_threads
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 CHUNK = 256  # images between two notes of what is done
@@ -156,36 +157,27 @@ class _Notes:
         self.done, self.rows = done, self.rows + rows
 
 
-def _records(name: str) -> tuple[Sequence[ImageRecord], frozenset[str]]:
-    """The records, and the files of which no size is known since their header cannot be read."""
-    with noted_bad_sizes() as bad:
-        return get_records(name), frozenset(bad)
+def _run(data_set: DataSet, notes: _Notes, workers: int | None) -> None:
+    def look(index: int) -> list[dict[str, Any]]:
+        record = data_set[index]
+        return _rows(record, check_record(record, size_known=index not in data_set.unreadable))
 
-
-def _run(
-    records: Sequence[ImageRecord],
-    bad: frozenset[str],
-    notes: _Notes,
-    name: str,
-    workers: int | None,
-) -> None:
-    def look(place: int) -> list[dict[str, Any]]:
-        record = records[place]
-        return _rows(record, check_record(record, record.file_name not in bad))
-
-    rest, rows = range(notes.done, len(records)), []
-    found = map_in_threads(look, rest, f"{name}: check", "image", workers)
-    for place, one in zip(rest, found, strict=True):
-        rows += one
-        if (place + 1) % CHUNK == 0 or place + 1 == len(records):
-            notes.add(place + 1, rows)
+    rest, rows = range(notes.done, len(data_set)), []
+    results = map_in_threads(look, rest, f"{data_set.name}: check", "image", workers)
+    for done, rows_of_image in enumerate(results, notes.done + 1):
+        rows += rows_of_image
+        if done % CHUNK == 0 or done == len(data_set):
+            notes.add(done, rows)
             rows = []
 
 
-def check_data_set(name: str, output: str | None = None, workers: int | None = None) -> int:
+def check_data_set(
+    data_sets: DataSets, name: str, output: str | None = None, workers: int | None = None
+) -> int:
     """Check a data set, write the list and print a table of it.
 
     Args:
+        data_sets: where the name is looked up.
         name: a known data set, or the YAML file that declares it.
         output: the list; by default ``<name>.problems.jsonl`` in the current folder.
         workers: threads; by default more than there are cores.
@@ -197,20 +189,20 @@ def check_data_set(name: str, output: str | None = None, workers: int | None = N
         InputError: what the data set's readers say of lists and boxes, a full disk.
     """
     Image.init()  # loads the formats' plug-ins, which threads must not do side by side
-    root, sources = datasets_root(), dataset_sources(name)
-    records, bad = _records(name)
-    name = resolve_name(name)
+    sources = data_sets.sources(name)
+    data_set = data_sets.get(name, keep_unreadable=True)
+    name, number = data_set.name, len(data_set)
     path = Path(output or f"{name}.problems.jsonl")
     header = {
         "data_set": name,
-        "images": len(records),
-        "sources": [fingerprint(source, root) for source in sources],
+        "images": number,
+        "sources": [fingerprint(source, data_sets.root) for source in sources],
     }
     try:
         notes = _Notes(path.with_name(f"{path.name}.partial"), header)
         if notes.done:
-            logger.info("%s: going on after image %d of %d", name, notes.done, len(records))
-        _run(records, bad, notes, name, workers)
+            logger.info("%s: going on after image %d of %d", name, notes.done, number)
+        _run(data_set, notes, workers)
         with atomic_write(path) as file:
             file.writelines(json.dumps(row) + "\n" for row in notes.rows)
     except OSError as error:
@@ -221,7 +213,7 @@ def check_data_set(name: str, output: str | None = None, workers: int | None = N
             f"run the same command again, it goes on where it stopped"
         ) from error
     notes.path.unlink()
-    return _report(name, path, len(records), notes.rows)
+    return _report(name, path, number, notes.rows)
 
 
 def _report(name: str, path: Path, total: int, rows: list[dict[str, Any]]) -> int:

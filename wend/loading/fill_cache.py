@@ -82,7 +82,7 @@ def fill_cache(
     )
     bad: list[str] = []
     try:
-        _fill(cache, todo, name, workers, bad)
+        _fill(cache, todo, data_set.name, workers, bad)
     except OSError as error:
         if isinstance(error, InputError):
             raise

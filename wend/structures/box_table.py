@@ -83,16 +83,20 @@ class BoxTable(Sequence[np.ndarray]):
                 opposite, other numbers of scores than boxes, or a score that is not finite.
         """
         parts = [as_boxes(each, describe(i)) for i, each in enumerate(boxes)]
-        offsets = _offsets([len(part) for part in parts])
-        joined = np.concatenate([NO_BOXES, *parts])
+        table = cls.from_arrays(parts)
         if scores is None:
-            return cls(offsets, joined)
+            return table
         marks = [
             as_scores(each, len(part), describe(i))
             for i, (part, each) in enumerate(zip(parts, scores, strict=True))
         ]
-        owner = np.repeat(np.arange(len(parts)), np.diff(offsets))
-        return cls.from_rows(owner, joined, np.concatenate([np.zeros(0), *marks]), len(parts))
+        joined = np.concatenate([np.zeros(0), *marks])
+        return cls.from_rows(table.owner, table.boxes, joined, len(parts))
+
+    @classmethod
+    def from_arrays(cls, parts: Sequence[np.ndarray]) -> BoxTable:
+        """A table of boxes (P, 4) of each image that were checked before."""
+        return cls(_offsets([len(part) for part in parts]), np.concatenate([NO_BOXES, *parts]))
 
     @classmethod
     def from_rows(

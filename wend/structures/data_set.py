@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wend.errors import BadImageError, InputError, MissingFileError, some
+from wend.errors import BadImageError, InputError, MissingImageError, some
 from wend.structures.box_table import BoxTable
 from wend.structures.records import ImageId, ImageRecord
 
@@ -78,19 +78,26 @@ class DataSet(Sequence[ImageRecord]):
 
     @classmethod
     def from_records(cls, records: Iterable[ImageRecord], name: str = "") -> DataSet:
-        """The table of rows, which were checked when they were made."""
+        """The table of rows, whose boxes were checked when they were made.
+
+        Raises:
+            InputError: a width, height or class that is no whole number from 0.
+        """
         rows = list(records)
-        classes = [-1 if row.class_id is None else row.class_id for row in rows]
-        sizes = np.array([(row.width, row.height) for row in rows], dtype=np.int64)
+        widths = _whole_numbers(name, "width", [row.width for row in rows])
+        heights = _whole_numbers(name, "height", [row.height for row in rows])
+        known = [i for i, row in enumerate(rows) if row.class_id is not None]
+        class_ids = np.full(len(rows), -1, dtype=np.int64)
+        class_ids[known] = _whole_numbers(name, "class_id", [rows[i].class_id for i in known])
         return cls(
             name=name,
             image_ids=[row.image_id for row in rows],
             file_names=[row.file_name for row in rows],
             keys=[row.key for row in rows],
-            sizes=sizes.reshape(-1, 2),
-            class_ids=np.array(classes, dtype=np.int64),
-            truth=_joined([row.gt_boxes for row in rows]),
-            pseudo_boxes=_joined([row.pseudo_boxes for row in rows]),
+            sizes=np.stack([widths, heights], 1),
+            class_ids=class_ids,
+            truth=BoxTable.from_arrays([row.gt_boxes for row in rows]),
+            pseudo_boxes=BoxTable.from_arrays([row.pseudo_boxes for row in rows]),
         )
 
     def __len__(self) -> int:
@@ -178,23 +185,32 @@ class DataSet(Sequence[ImageRecord]):
 
     def require_readable(self) -> None:
         """Raise the error of the images whose headers cannot be read: how many, and the first."""
-        errors = list(self.unreadable.values())
-        absent = [error for error in errors if isinstance(error, MissingFileError)]
-        if absent:
-            names = some(str(error).split(": there is no")[0] for error in absent)
-            raise MissingFileError(
-                f"{len(absent)} of {len(self)} images are not there ({names}); unpack the data "
-                f"set's images again, or correct the folder or the list"
+        if self.unreadable:
+            raise unreadable_error(list(self.unreadable.values()), len(self))
+
+
+def unreadable_error(errors: Sequence[BadImageError], total: int) -> BadImageError:
+    """The error that stands for those of several of ``total`` images: how many, and the first."""
+    absent = [error for error in errors if isinstance(error, MissingImageError)]
+    if absent:
+        names = some(str(error).split(": there is no")[0] for error in absent)
+        return MissingImageError(
+            f"{len(absent)} of {total} images are not there ({names}); unpack the data set's "
+            f"images again, or correct the folder or the list"
+        )
+    more = f" ({len(errors)} of {total} images are so)" if len(errors) > 1 else ""
+    return BadImageError(f"{errors[0]}{more}")
+
+
+def _whole_numbers(name: str, column: str, values: Sequence[object]) -> np.ndarray:
+    for value in values:
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not whole or not 0 <= value < 2**63:
+            raise InputError(
+                f"data set {name}: {column}: expected whole numbers from 0 of at most 63 bits, got "
+                f"{value!r}"
             )
-        if errors:
-            more = f" ({len(errors)} of {len(self)} images are so)" if len(errors) > 1 else ""
-            raise BadImageError(f"{errors[0]}{more}")
-
-
-def _joined(parts: Sequence[np.ndarray]) -> BoxTable:
-    offsets = np.zeros(len(parts) + 1, dtype=np.int64)
-    np.cumsum([len(part) for part in parts], out=offsets[1:])
-    return BoxTable(offsets, np.concatenate([np.zeros((0, 4)), *parts]))
+    return np.array(values, dtype=np.int64)
 
 
 def _reopened(reopen: tuple[Callable, tuple], name: str, train_on: str) -> DataSet:

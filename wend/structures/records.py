@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ ImageId = Hashable  # an int where the source numbers its images, else the liste
 
 def image_key(path: str) -> str:
     """``<class folder>/<file name>``: the last two parts of a path, whatever its root."""
-    return "/".join(PurePosixPath(path.replace("\\", "/").lstrip("/")).parts[-2:])
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+    return "/".join(parts[-2:])
 
 
 def _empty_boxes() -> np.ndarray:

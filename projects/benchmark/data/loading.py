@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT)]
 
 from wend.images.paths import find_images  # noqa: E402
-from wend.images.sizes import read_image_sizes  # noqa: E402
+from wend.images.sizes import SizeReader  # noqa: E402
 from wend.loading.bad_images import GuardedImages, GuardedLoader  # noqa: E402
 from wend.loading.crop import CropMapper  # noqa: E402
 from wend.loading.image_cache import ImageCache, prepare  # noqa: E402
@@ -44,7 +44,7 @@ RESIZE, CROP, WORKERS, BATCH = 256, 224, 2, 32
 def find_records(root: Path, count: int) -> list[ImageRecord]:
     """Images below a folder, each with one box in its middle; repeated up to ``count``."""
     names = [str(root / name) for name in find_images(root)[0]]
-    sizes = read_image_sizes(names)
+    sizes, _ = SizeReader().read(names)
     boxes = [[[0.2 * w, 0.2 * h, 0.8 * w, 0.8 * h]] for w, h in sizes.tolist()]
     records = [
         ImageRecord(name, name, w, h, pseudo_boxes=box)

@@ -48,6 +48,7 @@ def generate(folder: Path, images: int) -> int:
     from wend.datasets.fingerprints import fingerprint
     from wend.datasets.store_writer import write_store
     from wend.structures.boxes import xyxy_to_xywh
+    from wend.structures.data_set import DataSet
     from wend.structures.records import ImageRecord
 
     rng = np.random.default_rng(0)
@@ -78,7 +79,8 @@ def generate(folder: Path, images: int) -> int:
         coco["annotations"].append({**one, "iscrowd": 0, "area": area})
     (folder / "coco.json").write_text(json.dumps(coco))
     seen = [fingerprint(path, folder) for path in sources(folder)]
-    info = write_store(folder / ".wend" / NAME, records, folder, name=NAME, sources=seen)
+    data_set = DataSet.from_records(records, NAME)
+    info = write_store(folder / ".wend" / NAME, data_set, folder, name=NAME, sources=seen)
     return info["bytes"]
 
 
@@ -157,10 +159,10 @@ def further_processes(dataset: Sequence, method: str, number: int, workers: int)
 
 
 def open_store(folder: Path) -> Sequence:
-    """By its name through Detectron2's catalog, with the look at the sources' age."""
-    from detectron2.data import DatasetCatalog
+    """By its name as the trainer does, with the look at the sources' age; the mapper copies."""
+    from wend.d2.catalog import MappedImages
 
-    return DatasetCatalog.get(NAME)
+    return MappedImages([NAME], dict, with_boxes=False)
 
 
 def open_list(folder: Path) -> Sequence:
