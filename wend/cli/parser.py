@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return train_main(argv[1:], prog="wend train")
     verb = next((text for text in argv if not text.startswith("-")), None)
     args = _make_parser(verb).parse_args(argv)
-    from wend.cli.train import setup_logging
+    from wend.cli.logs import setup_logging
 
     setup_logging()
     try:

@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from fvcore.common.config import CfgNode
 
+from wend.cli.logs import setup_logging
 from wend.datasets.catalog import resolve_name
 from wend.errors import InputError, MissingFileError
 from wend.evaluation.detections import require_pyarrow
-from wend.evaluation.evaluation import Evaluation
 from wend.evaluation.score_files import PER_IMAGE_FILE
+from wend.from_config import evaluation_from_config
 from wend.loading.bad_images import count_images_to_train_on, load_with_bad_images
 from wend.modeling.optimizer import resolve_schedule
 
@@ -79,24 +80,6 @@ def choose_engine(name: str) -> str:
     return name
 
 
-class StdoutHandler(logging.StreamHandler):
-    """This package's own handler, which Detectron2's replace."""
-
-
-def setup_logging() -> None:
-    """Print this package's messages, and fvcore's on checkpoints, to standard output."""
-    for name in ("wend", "fvcore.common.checkpoint"):
-        target = logging.getLogger(name)
-        target.setLevel(logging.INFO)
-        target.propagate = False
-        if not target.handlers:
-            handler = StdoutHandler(sys.stdout)
-            handler.setFormatter(
-                logging.Formatter("[%(asctime)s %(name)s] %(message)s", "%H:%M:%S")
-            )
-            target.addHandler(handler)
-
-
 def _own_names(names: Sequence[str]) -> tuple[str, ...]:
     """Names of data sets; a path of a declaration becomes the name that it declares.
 
@@ -147,7 +130,7 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
     cfg.DATASETS.TEST = _own_names(cfg.DATASETS.TEST)
     load_with_bad_images(cfg)
     for name in cfg.DATASETS.TEST:
-        Evaluation.from_config(cfg, name)
+        evaluation_from_config(cfg, name)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"

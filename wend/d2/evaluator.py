@@ -7,14 +7,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from wend.evaluation.collect import DetectionCollector, detection_table
 from wend.evaluation.evaluation import Evaluation
+from wend.from_config import evaluation_from_config
 from wend.loading.bad_images import say_wrong
-from wend.structures.records import Detections
 
 
 class WSOLEvaluator(DatasetEvaluator):
@@ -41,13 +41,13 @@ class WSOLEvaluator(DatasetEvaluator):
     def from_config(cls, cfg: CfgNode, dataset_name: str) -> dict[str, Any]:
         """The ``WEND`` node's evaluation of a data set of the catalog."""
         return {
-            "evaluation": Evaluation.from_config(cfg, dataset_name),
+            "evaluation": evaluation_from_config(cfg, dataset_name),
             "output_dir": Path(cfg.OUTPUT_DIR) / "inference" / dataset_name,
         }
 
     def reset(self) -> None:
         """Forget all detections."""
-        self.detections: list[Detections] = []
+        self.detections = DetectionCollector(self.evaluation.data_set)
         self.problems: list[str] = []
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
@@ -60,25 +60,22 @@ class WSOLEvaluator(DatasetEvaluator):
         """
         for one, output in zip(inputs, outputs, strict=True):
             if "problem" in one:
-                self.detections.append(Detections(one["image_id"], np.zeros((0, 4)), []))
+                self.detections.add(one["image_id"])
                 self.problems.append(one["problem"])
                 continue
             instances = output["instances"].to("cpu")
             boxes = instances.pred_boxes.tensor.double().numpy()
-            self.detections.append(
-                Detections(
-                    one["image_id"], one["frame"].to_original(boxes), instances.scores.numpy()
-                )
+            self.detections.add(
+                one["image_id"], one["frame"].to_original(boxes), instances.scores.numpy()
             )
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather from all processes, score and write on the first; empty on the others."""
-        gathered = comm.gather((self.detections, self.problems), dst=0)
+        gathered = comm.gather((self.detections.rows, self.problems), dst=0)
         if not comm.is_main_process():
             return OrderedDict()
-        detections, problems = (
-            list(chain.from_iterable(each)) for each in zip(*gathered, strict=True)
-        )
-        say_wrong(self.evaluation.dataset, problems, len(detections))
+        rows, problems = (list(chain.from_iterable(each)) for each in zip(*gathered, strict=True))
+        detections = detection_table(self.evaluation.data_set, rows)
+        say_wrong(self.evaluation.data_set.name, problems, len(rows))
         results = self.evaluation.run(detections, self.output_dir)
         return OrderedDict((name, result.scalars()) for name, result in results.items())

@@ -26,7 +26,8 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessRaisedException
 
 import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
-from wend.cli.train import StdoutHandler, prepare
+from wend.cli.logs import StdoutHandler
+from wend.cli.train import prepare
 from wend.config import add_wend_config, merge_config
 from wend.config.entries import require
 from wend.d2.mapper import WSOLDatasetMapper

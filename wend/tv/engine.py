@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
 from fvcore.common.config import CfgNode
@@ -24,7 +23,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from wend.evaluation.evaluation import CURVE_FILE, Evaluation, append_to_curve
+from wend.evaluation.collect import DetectionCollector
+from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
+from wend.from_config import evaluation_from_config
 from wend.loading.bad_images import say_wrong
 from wend.modeling.optimizer import (
     describe_non_finite,
@@ -33,7 +34,6 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
-from wend.structures.records import Detections
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 
 logger = logging.getLogger(__name__)
@@ -197,21 +197,22 @@ def evaluate(cfg: CfgNode, model: nn.Module) -> dict[str, dict[str, dict[str, fl
     model.eval()
     results = {}
     for name in cfg.DATASETS.TEST:
-        detections, problems = [], []
+        evaluation = evaluation_from_config(cfg, name)
+        detections, problems = DetectionCollector(evaluation.data_set), []
         for batch in tqdm(build_test_loader(cfg, name), desc=name, leave=False, disable=None):
             outputs = model([one.image.to(cfg.MODEL.DEVICE) for one in batch])
             for one, output in zip(batch, outputs, strict=True):
                 if one.problem:
                     problems.append(one.problem)
-                    detections.append(Detections(one.image_id, np.zeros((0, 4)), []))
+                    detections.add(one.image_id)
                     continue
                 boxes = output["boxes"].double().cpu()
                 whole = (boxes[:, 2:] > boxes[:, :2]).all(1)  # torchvision's FCOS has empty ones
                 boxes = one.frame.to_original(boxes[whole].numpy())
                 scores = output["scores"].cpu()[whole].numpy()
-                detections.append(Detections(one.image_id, boxes, scores))
+                detections.add(one.image_id, boxes, scores)
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
         say_wrong(name, problems, len(detections))
-        evaluated = Evaluation.from_config(cfg, name).run(detections, output_dir)
+        evaluated = evaluation.run(detections.table(), output_dir)
         results[name] = {p: result.scalars() for p, result in evaluated.items()}
     return results
