@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +41,19 @@ def versions() -> dict[str, str]:
     return {
         "wend": __version__,
         "python": platform.python_version(),
-        "torch": version("torch"),  # not imported for it
+        "torch": _torch_version(),
         "numpy": np.__version__,
     }
+
+
+def _torch_version() -> str:
+    """As ``torch.__version__``, with the build ("+cu130") that the package's metadata may lack.
+
+    Importing torch for it would cost seconds and half a gigabyte.
+    """
+    text = Path(find_spec("torch").origin).with_name("version.py").read_text(encoding="utf-8")
+    stated = re.search(r"""^__version__ = ['"](.+)['"]""", text, re.MULTILINE)
+    return stated[1] if stated else version("torch")
 
 
 def with_threshold(
