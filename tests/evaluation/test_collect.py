@@ -1,4 +1,4 @@
-"""wend.evaluation.collect: detections by image id become the data set's table, or it is said why."""
+"""wend.evaluation.collect: detections by image id become the data set's table, or an error."""
 
 import numpy as np
 import pytest

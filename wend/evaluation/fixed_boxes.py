@@ -132,6 +132,7 @@ class FixedBoxes:
         """K boxes on each image of a data set, as detections."""
         return fixed_box_table(data_set, self.choose(protocol, k))
 
+    @cached_property
     def sha256(self) -> str:
         """Of the boxes that are chosen from, or given."""
         boxes = self.pool[0] if self.given is None else self.given

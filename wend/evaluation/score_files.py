@@ -91,7 +91,7 @@ def truth_sha256(data_set: DataSet) -> str:
 
 def baseline_entry(baseline: FixedBoxes) -> dict:
     """The content-blind boxes in ``metrics.json``."""
-    return {"name": baseline.name, "sha256": {"boxes": baseline.sha256()}}
+    return {"name": baseline.name, "sha256": {"boxes": baseline.sha256}}
 
 
 def evaluation_notes(dataset: str, counts: Mapping, fixed: str, rounds: int) -> list[str]:

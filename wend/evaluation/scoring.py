@@ -242,11 +242,7 @@ def score_all(
     if len(set(names)) < len(names):
         raise InputError(f"a protocol is named twice: {', '.join(names)}")
     check_aligned(data_set, detections)
-    metrics = choose_metrics() if metrics is None else metrics
     class_rank = None if class_predictions is None else class_predictions.ranks(data_set)
-    wanted = columns(metrics, ks, class_rank is not None)
-    present = {column.metric for column in wanted}
-    missing = {metric: WHY_MISSING for metric in metrics if metric not in present}
     most = _most(ks, int(detections.counts.max()))
     scores = {}
     for protocol in protocols:
@@ -254,9 +250,29 @@ def score_all(
         fixed = None
         if baseline is not None:
             fixed = score(data_set, baseline.table(data_set, protocol, most), protocol, class_rank)
-        cells = _cells(per_image, wanted, bootstrap, fixed)
-        scores[protocol.name] = ProtocolScores(per_image, cells, ks, bootstrap, missing, fixed)
+        scores[protocol.name] = scores_of(per_image, ks, metrics, bootstrap=bootstrap, fixed=fixed)
     return scores
+
+
+def scores_of(
+    per_image: PerImage,
+    ks: Sequence[int | None],
+    metrics: Sequence[Metric] | None = None,
+    *,
+    bootstrap: Bootstrap = NO_BOOTSTRAP,
+    fixed: PerImage | None = None,
+) -> ProtocolScores:
+    """One protocol's numbers; arguments as of :func:`score_all`.
+
+    Args:
+        fixed: the scores of content-blind boxes under the same protocol.
+    """
+    metrics = choose_metrics() if metrics is None else metrics
+    wanted = columns(metrics, ks, per_image.class_rank is not None)
+    present = {column.metric for column in wanted}
+    missing = {metric: WHY_MISSING for metric in metrics if metric not in present}
+    cells = _cells(per_image, wanted, bootstrap, fixed)
+    return ProtocolScores(per_image, cells, ks, bootstrap, missing, fixed)
 
 
 def _most(ks: Sequence[int | None], most_detected: int) -> int:
