@@ -242,8 +242,8 @@ def test_report_writes_a_table_and_pictures_with_boxes_in_their_places(
         "pseudo boxes of the test images (toy_test_c2am)",
         "detector (toy_test_c2am)",
     ):
-        # the label, and under each of the two protocols a row
-        assert table.count(f" {label} |") == 2, label
+        # the label, and under each of the two protocols a row for each of the two metrics
+        assert table.count(f" {label} |") == 4, label
     assert "pseudo boxes of the test images (toy_test) |" not in table
     for name in ("report.md", "boxes_toy_test.png", "boxes_toy_test_c2am.png", "curve.png"):
         assert f"written: {output_dir / name}" in printed

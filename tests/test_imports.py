@@ -8,7 +8,7 @@ import pytest
 CORE = [
     "wend.evaluation.analysis",
     "wend.evaluation.analysis_report",
-    "wend.evaluation.baselines",
+    "wend.evaluation.collect",
     "wend.structures.boxes",
     "wend.cli.boxes",
     "wend.classes.classifiers",
@@ -39,6 +39,7 @@ CORE = [
     "wend.reports.draw",
     "wend.cli.evaluate",
     "wend.evaluation.evaluation",
+    "wend.evaluation.fixed_boxes",
     "wend.modeling.layers.box_matching",
     "wend.modeling.layers.deformable_attention",
     "wend.modeling.layers.deformable_transformer",

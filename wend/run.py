@@ -7,11 +7,13 @@ and what is wrong is said before anything is written.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +23,9 @@ from wend.classes.predictions import read_class_predictions
 from wend.config.node import DEFAULT_MAX_ITER
 from wend.datasets.catalog import DataSets
 from wend.errors import BadImageError, InputError, MissingFileError, some
-from wend.evaluation.baselines import FixedBoxes
 from wend.evaluation.evaluation import MORE_KS, Evaluation
+from wend.evaluation.fixed_boxes import FixedBoxes
+from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
 from wend.loading.fill_cache import open_caches
@@ -89,18 +92,28 @@ class Run:
     tests: Mapping[str, TestData]
 
 
-def resolve(cfg: CfgNode, data_sets: DataSets | None = None, *, train: bool = True) -> Run:
+def check_arguments(args: argparse.Namespace, cfg: CfgNode) -> None:
+    """Raise InputError for arguments of ``train_net.py`` that do not fit the config."""
+    if args.eval_only and not cfg.MODEL.WEIGHTS and not args.resume:
+        raise InputError(
+            "--eval-only: config entry MODEL.WEIGHTS is empty; name the checkpoint to evaluate, "
+            "such as MODEL.WEIGHTS output/model_final.pth"
+        )
+    if args.num_gpus < 1:
+        raise InputError(f"--num-gpus: expected at least 1, got {args.num_gpus}")
+
+
+def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
     """Read what a config names: data sets, quarantine, caches, class predictions, fixed boxes.
 
     Args:
         cfg: checked entries (:func:`wend.config.check_config`).
-        data_sets: the catalog; by default that of the environment's ``DETECTRON2_DATASETS``.
+        data_sets: where names are looked up.
         train: whether the run trains; otherwise ``DATASETS.TRAIN`` only gives fixed boxes.
 
     Raises:
         InputError: names the config entry, data set or file that is wrong.
     """
-    data_sets = data_sets or DataSets()
     _check_files(cfg)
     cfg = cfg.clone()
     cfg.defrost()
@@ -110,31 +123,37 @@ def resolve(cfg: CfgNode, data_sets: DataSets | None = None, *, train: bool = Tr
         logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
     training = _training_data(cfg, data_sets) if train else None
-    tests = _test_data(cfg, data_sets, training)
+    tests = resolve_tests(cfg, data_sets, training)
     if training is not None:
         resolve_schedule(cfg, len(training.images))
     cfg.freeze()
     return Run(cfg, training, tests)
 
 
-def _test_data(
-    cfg: CfgNode, data_sets: DataSets, training: TrainingData | None
+def resolve_tests(
+    cfg: CfgNode, data_sets: DataSets, training: TrainingData | None = None
 ) -> dict[str, TestData]:
+    """What a config is evaluated on, by the data sets' own names.
+
+    Class predictions are read once for each data set, fixed boxes chosen once for all of them.
+
+    Args:
+        cfg: ``DATASETS``, ``WEND``, ``TEST``.
+        data_sets: where names are looked up.
+        training: the training sets, which fixed boxes are chosen on; read here if they are not
+            given and can be.
+
+    Raises:
+        InputError: names the data set or file that is wrong.
+    """
     wrong = cfg.WEND.DATA.ON_BAD_TEST_IMAGE == "wrong"
     protocols = [get_protocol(name) for name in cfg.WEND.PROTOCOLS]
-    baseline, fixed = _fixed_boxes(cfg, data_sets, training)
+    metrics = choose_metrics(cfg.WEND.METRICS)
+    baseline, why_not = _fixed_boxes(cfg, data_sets, training)
     tests = {}
     for name in cfg.DATASETS.TEST:
         data_set = data_sets.get(name, keep_unreadable=True)
         _check_headers(data_set, wrong, {})
-        num_true = len(data_set.truth.with_boxes)
-        if 0 < num_true < len(data_set):
-            without = np.flatnonzero(data_set.truth.counts == 0)
-            ids = (data_set.image_ids[index] for index in without[:4])
-            raise InputError(
-                f"data set {name}: {len(without)} images have no true box ({some(ids)}); it cannot "
-                f"be evaluated on"
-            )
         path = cfg.WEND.CLASS_PREDICTIONS
         evaluation = Evaluation(
             data_set=data_set,
@@ -143,18 +162,18 @@ def _test_data(
             class_predictions=read_class_predictions(path, data_set) if path else None,
             classes_file=path,
             more_ks=[k for k in MORE_KS if k <= cfg.TEST.DETECTIONS_PER_IMAGE],
-            baseline=baseline,
-            fixed=fixed,
+            metrics=metrics,
+            **_apart(baseline, why_not, data_set),
         )
         caches = open_caches(cfg.WEND.DATA.CACHE, [data_set], cfg.WEND.RESIZE, data_sets.root)
-        tests[name] = TestData(evaluation, caches, wrong)
+        tests[data_set.name] = TestData(evaluation, caches, wrong)
     return tests
 
 
 def _fixed_boxes(
     cfg: CfgNode, data_sets: DataSets, training: TrainingData | None
 ) -> tuple[FixedBoxes | None, str]:
-    """Content-blind boxes of the training sets; and where they are from, or why there are none."""
+    """Content-blind boxes of the training sets, for all evaluations; or why there are none."""
     names = cfg.DATASETS.TRAIN
     if not names:
         return None, "not computed (no training data set is named)"
@@ -164,10 +183,19 @@ def _fixed_boxes(
         logger.info("no fixed boxes beside the numbers: %s", error)
         return None, f"not computed ({', '.join(names)} cannot be read here)"
     try:
-        baseline = FixedBoxes.of_training(chosen)
+        return FixedBoxes.from_training(chosen), ""
     except InputError as error:
         return None, f"not computed ({error})"
-    return baseline, baseline.name
+
+
+def _apart(baseline: FixedBoxes | None, why_not: str, scored: DataSet) -> dict[str, Any]:
+    """The fixed boxes as an evaluation takes them; none where they know images that are scored."""
+    try:
+        if baseline is not None:
+            baseline.check_apart(scored)
+    except InputError as error:
+        baseline, why_not = None, f"not computed ({error})"
+    return {"baseline": baseline, "why_no_baseline": why_not}
 
 
 def _check_files(cfg: CfgNode) -> None:

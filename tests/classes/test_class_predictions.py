@@ -14,12 +14,15 @@ from wend.classes.predictions import (
     write_class_predictions,
 )
 from wend.errors import InputError, MissingFileError
+from wend.structures.data_set import DataSet
 from wend.structures.records import ClassPredictions, ImageRecord
 
-RECORDS = [
-    ImageRecord(1, "/a", 9, 9, key="c/a", class_id=7),
-    ImageRecord(2, "/b", 9, 9, key="d/b", class_id=0),
-]
+DATA_SET = DataSet.from_records(
+    [
+        ImageRecord(1, "/a", 9, 9, key="c/a", class_id=7),
+        ImageRecord(2, "/b", 9, 9, key="d/b", class_id=0),
+    ]
+)
 GOOD = {"c/a": [3, 7, 1, 0, 2], "d/b": [0, 1, 2, 3, 4, 5]}
 
 
@@ -27,7 +30,7 @@ def read(tmp_path, predictions, **changes):
     content = {"format": "wend-class-predictions-1", "predictions": predictions, **changes}
     file = tmp_path / "classes.json"
     file.write_text(json.dumps(content))
-    return read_class_predictions(file, RECORDS)
+    return read_class_predictions(file, DATA_SET)
 
 
 def test_the_documented_file_is_read_by_image_key(tmp_path):
@@ -35,7 +38,7 @@ def test_the_documented_file_is_read_by_image_key(tmp_path):
     assert found.class_ids == {1: (3, 7, 1, 0, 2), 2: (0, 1, 2, 3, 4, 5)}
     assert found.source == str(tmp_path / "classes.json")
     # class 7 is second in image 1's list, class 0 first in image 2's
-    assert found.ranks(RECORDS).tolist() == [1, 0]
+    assert found.ranks(DATA_SET).tolist() == [1, 0]
 
 
 def test_written_file_is_the_documented_one_and_is_read_again(tmp_path):
@@ -45,7 +48,7 @@ def test_written_file_is_the_documented_one_and_is_read_again(tmp_path):
         "format": "wend-class-predictions-1",
         "predictions": GOOD,
     }
-    assert read_class_predictions(file, RECORDS).class_ids[1] == (3, 7, 1, 0, 2)
+    assert read_class_predictions(file, DATA_SET).class_ids[1] == (3, 7, 1, 0, 2)
 
 
 def test_predictions_of_other_images_are_passed_over(tmp_path):
@@ -90,10 +93,9 @@ def test_classes_that_are_not_distinct_numbers_from_0_are_named(tmp_path, classe
 
 def test_images_without_a_true_class_are_an_error(tmp_path):
     write_class_predictions(tmp_path / "classes.json", {"c/a": [0, 1, 2, 3, 4]})
+    data_set = DataSet.from_records([ImageRecord(9, "/a", 9, 9, key="c/a", class_id=None)])
     with pytest.raises(InputError, match=r"need the true class, and 1 images have none \(9\)"):
-        read_class_predictions(
-            tmp_path / "classes.json", [ImageRecord(9, "/a", 9, 9, key="c/a", class_id=None)]
-        )
+        read_class_predictions(tmp_path / "classes.json", data_set)
 
 
 @pytest.mark.parametrize("name", [None, "wend-class-predictions-2", 1])
@@ -111,7 +113,7 @@ def test_json_that_is_no_such_object_is_named(tmp_path, content):
     with pytest.raises(
         InputError, match=r'classes\.json: expected \{"format": "wend-class-predictions-1"'
     ):
-        read_class_predictions(file, RECORDS)
+        read_class_predictions(file, DATA_SET)
 
 
 @pytest.mark.parametrize("predictions", [None, [], {"c/a": 3}, {"c/a": {"0": 1}}, {"c/a": "01234"}])
@@ -123,11 +125,11 @@ def test_predictions_that_are_no_object_of_lists_are_named(tmp_path, predictions
 def test_cut_file_and_missing_file_are_named(tmp_path):
     file = tmp_path / "classes.json"
     with pytest.raises(MissingFileError, match=r"classes\.json: there is no such file"):
-        read_class_predictions(file, RECORDS)
+        read_class_predictions(file, DATA_SET)
     write_class_predictions(file, GOOD)
     file.write_text(file.read_text()[:-4])
     with pytest.raises(InputError, match=r"classes\.json: not a whole JSON value"):
-        read_class_predictions(file, RECORDS)
+        read_class_predictions(file, DATA_SET)
 
 
 SCORES = {"c/a": [0.5, 0.2, 0.1, 0.1, 0.05], "d/b": [9, 8.5, 8, 7, 6, 5]}
@@ -146,7 +148,7 @@ def test_everything_known_is_written_and_read_again(tmp_path):
     assert found.predictions == GOOD
     assert found.scores == SCORES
     assert (found.num_classes, list(found.class_names), found.settings) == (8, names, settings)
-    assert len(read_class_predictions(file, RECORDS)) == 2
+    assert len(read_class_predictions(file, DATA_SET)) == 2
 
 
 def test_old_files_without_the_new_entries_are_read(tmp_path):
@@ -185,7 +187,7 @@ def test_class_names_are_not_compared_where_folders_are_no_classes(tmp_path):
         {r.key: [0, 1, 2, 3, 4] for r in records},
         class_names=list("abcde"),
     )
-    assert len(read_class_predictions(tmp_path / "c.json", records)) == 2
+    assert len(read_class_predictions(tmp_path / "c.json", DataSet.from_records(records))) == 2
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def chance_case(top1, truth, num_classes=1000):
     """The warning on images with these Top-1 classes and true classes."""
     records = [ImageRecord(i, f"/{i}", 9, 9, class_id=int(c)) for i, c in enumerate(truth)]
     lists = {i: [int(c), *(x for x in range(990, 995))] for i, c in enumerate(top1)}
-    return explain_chance(ClassPredictions(lists), records, num_classes)
+    return explain_chance(ClassPredictions(lists), DataSet.from_records(records), num_classes)
 
 
 TRUTH = np.repeat(np.arange(20), 10)  # 200 images
@@ -267,5 +269,5 @@ def test_reading_warns_of_chance(tmp_path, caplog):
         tmp_path / "c.json", {r.key: [50, 51, 52, 53, 54] for r in records}, num_classes=100
     )
     with caplog.at_level(logging.WARNING):
-        read_class_predictions(tmp_path / "c.json", records)
+        read_class_predictions(tmp_path / "c.json", DataSet.from_records(records))
     assert "c.json: Top-1 accuracy is 0.00 %, near the chance of 1.00 %" in caplog.text

@@ -6,6 +6,7 @@ from math import comb
 import pytest
 
 from wend import cli
+from wend.evaluation.metrics import METRICS
 from wend.files import write_json
 from wend.formats.coco import records_to_coco
 from wend.structures.records import ImageRecord
@@ -79,6 +80,27 @@ def test_a_file_against_itself_differs_nowhere(files, capsys):
         assert (row["A - B"], row["low"], row["high"]) == ("0.00", "0.00", "0.00")
         assert row["p McNemar"] == ("" if row["protocol"] == "wsoleval-v2" else "1")
     assert read(files / "out/images.csv") == []
+
+
+def test_metrics_of_any_form_are_compared(files, capsys):
+    (files / "mine.py").write_text(
+        "from wend.evaluation.metrics import register_metric\n\n"
+        "@register_metric('Overlap', unit='IoU', digits=3)\n"
+        "def overlap(per_image):\n    return per_image.best_iou\n"
+    )
+    own = f"{files / 'mine.py'}:overlap"
+    with METRICS.temporary():
+        compare(files, "--protocol", "original", "--max-boxes", "1", "--output", files / "out",
+                "--metrics", own, "corloc", "ar1")  # fmt: skip
+    rows = {row["metric"]: row for row in read(files / "out/comparison.csv")}
+    assert rows["CorLoc"] == {**rows["GT-known Loc"], "metric": "CorLoc"}
+    # A: twelve boxes right and one of IoU 0.4; B: six right. A mean has no hits to test
+    overlap = rows["Overlap (IoU)"]
+    assert (overlap["A"], overlap["B"], overlap["A - B"]) == ("0.620", "0.300", "0.320")
+    assert float(overlap["low"]) < 0.32 < float(overlap["high"])
+    assert (overlap["p McNemar"], overlap["only A"]) == ("", "")
+    recall = rows["AR@1"]  # no average over images: nothing to resample
+    assert (recall["A"], recall["B"], recall["low"]) == ("60.00", "30.00", "")
 
 
 def test_wrong_input_ends_in_one_line(files, capsys):

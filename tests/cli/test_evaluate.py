@@ -5,31 +5,42 @@ import csv
 import io
 import json
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from wend import cli
 from wend.classes.predictions import write_class_predictions
 from wend.datasets.ground_truth import file_sha256
-from wend.evaluation.baselines import fixed_box_detections
 from wend.evaluation.evaluation import Evaluation
-from wend.evaluation.metrics import compute
+from wend.evaluation.fixed_boxes import fixed_box_table
+from wend.evaluation.metrics import METRICS
 from wend.evaluation.protocols import get_protocol
+from wend.evaluation.scoring import score_all
 from wend.files import write_json
 from wend.formats.coco import records_to_coco
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord
 
 parquet = pytest.importorskip("pyarrow.parquet")
 TRUTH = [[10, 10, 110, 110]]
 RECORDS = [
     ImageRecord(i, f"c/{i}.jpg", 400, 400, class_id=i % 2, gt_boxes=TRUTH) for i in (1, 2, 3, 4)
 ]
+DATA_SET = DataSet.from_records(RECORDS, "truth.json")
 # image 1: the best box is the truth; 2: the third is; 3: no box is; 4: no box at all
 RIGHT, WRONG = [10, 10, 100, 100], [200, 200, 150, 150]
 BOXES = {1: [RIGHT, WRONG], 2: [WRONG, WRONG, RIGHT], 3: [WRONG]}
+DETECTIONS = BoxTable.from_lists(
+    [[[x, y, x + w, y + h] for x, y, w, h in BOXES.get(i, [])] for i in (1, 2, 3, 4)],
+    [[0.9 - 0.1 * n for n in range(len(BOXES.get(i, [])))] for i in (1, 2, 3, 4)],
+)
 ROWS = [
     {"image_id": i, "category_id": 1, "bbox": box, "score": 0.9 - 0.1 * n}
     for i, boxes in BOXES.items()
@@ -87,14 +98,9 @@ def test_numbers_are_those_of_the_metrics_under_every_protocol(files):
     out = evaluate(files, "--protocol", *names, "--max-boxes", "2")
     written = json.loads((out / "metrics.json").read_text())
     assert list(written) == names
-    detections = [
-        Detections(i, [[x, y, x + w, y + h] for x, y, w, h in BOXES.get(i, [])],
-                   [0.9 - 0.1 * n for n in range(len(BOXES.get(i, [])))])
-        for i in (1, 2, 3, 4)
-    ]  # fmt: skip
-    for name in names:
-        result = compute(RECORDS, detections, protocol=get_protocol(name), max_boxes=2)
-        for metric, value in result.metrics.items():
+    protocols = [get_protocol(name) for name in names]
+    for name, scores in score_all(DATA_SET, DETECTIONS, protocols, [2]).items():
+        for metric, value in scores.numbers.items():
             assert written[name][metric] == pytest.approx(value, abs=1e-9)
 
 
@@ -148,11 +154,9 @@ def test_baseline_is_that_of_the_fixed_boxes_given(files):
     write_json(files / "fixed.json", fractions)
     more = ("--baseline-boxes", files / "fixed.json", "--max-boxes", "1", "2")
     entry = json.loads((evaluate(files, *more) / "metrics.json").read_text())["original"]
-    fixed = fixed_box_detections(RECORDS, np.array(fractions))
-    for k in (1, 2):
-        expected = compute(RECORDS, fixed, protocol=get_protocol("original"), max_boxes=k)
-        label = f"gt_known_loc_multi@{k}"
-        assert entry["baseline"][label] == expected.metrics["gt_known_loc_multi"]
+    fixed = fixed_box_table(DATA_SET, np.array(fractions))
+    expected = score_all(DATA_SET, fixed, [get_protocol("original")], [1, 2])["original"]
+    assert entry["baseline"] == {column.label: c.value for column, c in expected.cells.items()}
     # the second box, 120 x 120, holds the truth, 100 x 100: IoU 0.69
     assert entry["baseline"]["gt_known_loc_multi@2"] == 100
     assert entry["baseline"]["gt_known_loc_multi@1"] == 0
@@ -240,18 +244,54 @@ def test_cut_detections_leave_no_file(files, capsys):
 
 def test_an_engine_writes_the_same_numbers(files):
     protocols = [get_protocol("psol-crop224"), get_protocol("original")]
-    boxes = {i: np.array(b, float) for i, b in BOXES.items()} | {4: np.zeros((0, 4))}
-    detections = [
-        Detections(
-            i, np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], 1), 0.9 - 0.1 * np.arange(len(b))
-        )
-        for i, b in boxes.items()
-    ]
-    evaluation = Evaluation("truth.json", RECORDS, protocols, 1, more_ks=[1, 5, 10])
-    evaluation.run(detections, files / "engine")
+    evaluation = Evaluation(DATA_SET, protocols, 1, more_ks=[1, 5, 10])
+    evaluation.run(DETECTIONS, files / "engine")
     out = evaluate(files)
     for name in ("per_image.parquet", "results.csv"):
         assert (out / name).read_bytes() == (files / "engine" / name).read_bytes()
+
+
+def test_metrics_are_added_by_name_and_from_a_file_of_ones_own(files, capsys):
+    (files / "mine.py").write_text(
+        "from wend.evaluation.metrics import register_metric\n\n"
+        "@register_metric('Far misses', name='far')\n"
+        "def share_of_far_misses(per_image):\n    return per_image.top_iou < 0.1\n"
+    )
+    own = f"{files / 'mine.py'}:share_of_far_misses"
+    with METRICS.temporary():
+        out = evaluate(files, "--metrics", "corloc", "mean_iou", "ap", own)
+    plain = evaluate(files, output="plain")
+    written = json.loads((out / "metrics.json").read_text())
+    for name, entry in json.loads((plain / "metrics.json").read_text()).items():
+        assert entry.items() <= {**written[name], **{k: entry[k] for k in ("intervals",)}}.items()
+        assert entry["intervals"].items() <= written[name]["intervals"].items()
+        assert (written[name]["corloc"], written[name]["far"]) == (25, 75)
+        assert written[name]["mean_iou"] == written[name]["mean_top_iou"]
+        assert 0 < written[name]["ap"] < 100
+    rows = {tuple(row[:3]): row for row in read_csv(out / "results.csv")}
+    assert rows["psol-crop224", "CorLoc", "1"][5] == "25.00"
+    assert rows["original", "Far misses", "1"][5] == "75.00"
+    assert rows["original", "Mean IoU (0..1)", "1"][5] == "0.2500"
+    assert [row for row in rows.values() if row[1] not in ADDED] == read_csv(plain / "results.csv")
+    evaluate(files, "--metrics", "corlok", expect=2)
+    assert "unknown metric 'corlok'. Did you mean 'corloc'?" in capsys.readouterr().err
+
+
+ADDED = {"CorLoc", "Far misses", "Mean IoU (0..1)", "AP"}
+
+
+def test_no_tensor_library_is_imported(files):
+    arguments = ["--ground-truth", "truth.json", "--detections", "d.json", "--output", "out"]
+    code = (
+        "import sys; from wend.cli.parser import main\n"
+        f"status = main(['evaluate', *{arguments}, '--metrics', 'ap', '--analysis'])\n"
+        "heavy = {'torch', 'torchvision', 'cv2', 'matplotlib'} & set(sys.modules)\n"
+        "print(status, heavy)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=files, capture_output=True, text=True)
+    assert done.stdout.endswith("\n0 set()\n"), done.stderr
+    versions = json.loads((files / "out/metrics.json").read_text())["original"]["versions"]
+    assert versions["torch"] == torch.__version__
 
 
 def read_csv(path):

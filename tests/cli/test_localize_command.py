@@ -92,17 +92,19 @@ def test_both_files_hold_the_priors_boxes_in_our_readers(
 
 
 def test_the_share_of_right_boxes_is_what_our_metric_says(command, tmp_path, caplog):
-    from wend.evaluation.evaluation import pseudo_box_detections
-    from wend.evaluation.metrics import compute
+    from wend.evaluation.metrics import accuracy
+    from wend.evaluation.per_image import score
     from wend.evaluation.protocols import get_protocol
+    from wend.structures.data_set import DataSet
 
     caplog.set_level(logging.INFO, "wend")
     command("--split", "test")
     folder = tmp_path / "out/test/pseudo_boxes"
     records, _ = attach_pseudo_boxes(get_records("toy_test"), read_c2am(folder))
-    detections = pseudo_box_detections(records)
-    result = compute(records, detections, protocol=get_protocol("original"), max_boxes=1)
-    assert f"{result.metrics['gt_known_loc']:.1f} % of the 12 images with known" in caplog.text
+    data_set = DataSet.from_records(records)
+    scores = score(data_set, data_set.pseudo_boxes.scored(), get_protocol("original"))
+    share = accuracy(scores, "gt_known_loc")
+    assert f"{share:.1f} % of the 12 images with known" in caplog.text
 
 
 def test_a_finished_output_is_left_and_another_ones_is_refused(command, tmp_path, caplog):

@@ -18,6 +18,7 @@ from wend.datasets.catalog import get_records
 from wend.errors import InputError
 from wend.evaluation.evaluation import Evaluation
 from wend.evaluation.protocols import get_protocol
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 
@@ -52,7 +53,8 @@ def record(tmp_path):
 
 def _evaluator(records, output_dir=None, **more):
     protocols = [get_protocol("original")]
-    evaluation = Evaluation("mine", records, protocols, more.pop("max_boxes", 2), **more)
+    data_set = DataSet.from_records(records, "mine")
+    evaluation = Evaluation(data_set, protocols, more.pop("max_boxes", 2), **more)
     return WSOLEvaluator(evaluation=evaluation, output_dir=output_dir)
 
 
@@ -123,7 +125,7 @@ def test_processes_are_gathered_and_only_the_first_has_results(record, monkeypat
     evaluator = _evaluator([record], tmp_path)
     found = _instances([[12, 28, 44, 52]], [0.9])
     evaluator.process(_inputs([record]), [{"instances": found}])
-    other = (evaluator.detections, evaluator.problems)
+    other = (evaluator.detections.rows, evaluator.problems)
     evaluator.reset()
     monkeypatch.setattr(comm, "gather", lambda data, dst=0: [data, other])
     assert evaluator.evaluate()["original"]["gt_known_loc"] == 100
@@ -227,6 +229,6 @@ def test_from_config_writes_below_output_dir(tmp_path):
     assert evaluator.output_dir == tmp_path / "inference" / "toy_test"
     assert evaluator.evaluation.max_boxes == 5
     assert evaluator.evaluation.more_ks == [1, 5, 10]
-    assert evaluator.evaluation.train_on == ("toy_train_c2am",)
+    assert evaluator.evaluation.baseline.name == "chosen on the pseudo boxes of toy_train_c2am"
     few = d2_config("fcos", {"TEST.DETECTIONS_PER_IMAGE": "5"})
     assert WSOLEvaluator(few, "toy_test").evaluation.more_ks == [1, 5]

@@ -16,14 +16,16 @@ from wend.evaluation.detections import load_detections, write_detections
 from wend.files import write_json
 from wend.formats.coco import load_coco, records_to_coco
 from wend.formats.wsoleval import load_wsoleval
+from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.records import ImageRecord
 
 RECORDS = [
     ImageRecord(1, "c/a.jpg", 500, 400, class_id=3, gt_boxes=[[10, 5, 40, 45], [50, 0, 100, 50]]),
     ImageRecord(7, "c/b.jpg", 600, 480, class_id=0, gt_boxes=[[0, 0, 600, 480]]),
 ]
-BOXES = [Detections(1, [[1, 2, 300, 4.5], [3, 3, 9, 9]], [0.9, 0.5]), Detections(7, [], [])]
+DATA_SET = DataSet.from_records(RECORDS, "truth")
+BOXES = BoxTable.from_lists([[[1, 2, 300, 4.5], [3, 3, 9, 9]], []], [[0.9, 0.5], []])
 
 
 def write_lists(folder, **changes):
@@ -150,17 +152,15 @@ def test_an_unknown_data_set_is_named_with_the_nearest():
 def test_detections_come_back_as_they_were_written(tmp_path, suffix):
     if suffix == "parquet":
         pytest.importorskip("pyarrow")
-    write_detections(tmp_path / f"d.{suffix}", BOXES)
-    detections, counts = load_detections(tmp_path / f"d.{suffix}", RECORDS)
-    for one, before in zip(detections, BOXES, strict=True):
-        assert one.image_id == before.image_id
-        np.testing.assert_array_equal(one.boxes, before.boxes)
-        np.testing.assert_array_equal(one.scores, before.scores)
+    write_detections(tmp_path / f"d.{suffix}", DATA_SET, BOXES)
+    detections, counts = load_detections(tmp_path / f"d.{suffix}", DATA_SET)
+    for name in ("offsets", "boxes", "scores"):
+        np.testing.assert_array_equal(getattr(detections, name), getattr(BOXES, name))
     assert (counts["rows"], counts["images_without_detections"]) == (2, 1)
 
 
 def test_csv_has_a_row_for_each_box(tmp_path):
-    write_detections(tmp_path / "d.csv", BOXES)
+    write_detections(tmp_path / "d.csv", DATA_SET, BOXES)
     rows = (tmp_path / "d.csv").read_text().splitlines()
     assert rows == [
         "image_id,x0,y0,x1,y1,score",
@@ -175,7 +175,7 @@ def row(image_id=1, box=(1, 2, 300, 4), score=0.5):
 
 def load(tmp_path, rows, **more):
     (tmp_path / "d.json").write_text(json.dumps(rows))
-    return load_detections(tmp_path / "d.json", RECORDS, **more)
+    return load_detections(tmp_path / "d.json", DATA_SET, **more)
 
 
 def test_the_fast_and_the_slow_reader_agree(tmp_path, monkeypatch):
@@ -197,18 +197,18 @@ def test_boxes_outside_are_counted_clipped_or_refused(tmp_path, caplog):
     rows = [row(box=(490, 0, 20, 30)), row(7)]  # ends at 510 in an image 500 wide
     detections, counts = load(tmp_path, rows)
     assert counts["boxes_outside"] == 1
-    assert detections[0].boxes.tolist() == [[490, 0, 510, 30]]
+    assert detections[0].tolist() == [[490, 0, 510, 30]]
     assert "d.json, entry 0 (image 1): box" in caplog.text
     detections, counts = load(tmp_path, rows, outside="clip")
     assert (counts["boxes_outside"], counts["outside"]) == (1, "clip")
-    assert detections[0].boxes.tolist() == [[490, 0, 500, 30]]
+    assert detections[0].tolist() == [[490, 0, 500, 30]]
     with pytest.raises(InputError, match=r"entry 0 \(image 1\): box .* reaches out of its image"):
         load(tmp_path, rows, outside="error")
 
 
 def test_images_without_rows_are_misses_and_said(tmp_path, caplog):
     detections, counts = load(tmp_path, [])
-    assert [len(d.boxes) for d in detections] == [0, 0]
+    assert detections.counts.tolist() == [0, 0]
     assert counts["images_without_detections"] == 2
     assert "2 of 2 images have no detection (1, 7); each is scored as a miss" in caplog.text
 
@@ -271,13 +271,13 @@ def test_wrong_parquet_is_named(tmp_path, change, message):
     table = pa.table({name: column for name, column in columns.items() if column is not None})
     pq.write_table(table, tmp_path / "d.parquet")
     with pytest.raises(InputError, match=message):
-        load_detections(tmp_path / "d.parquet", RECORDS)
+        load_detections(tmp_path / "d.parquet", DATA_SET)
 
 
 def test_cut_parquet_and_other_endings_are_named(tmp_path):
     pytest.importorskip("pyarrow")
     (tmp_path / "d.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(InputError, match="not a whole Parquet file"):
-        load_detections(tmp_path / "d.parquet", RECORDS)
+        load_detections(tmp_path / "d.parquet", DATA_SET)
     with pytest.raises(InputError, match="expected detections as COCO results"):
-        load_detections(tmp_path / "d.txt", RECORDS)
+        load_detections(tmp_path / "d.txt", DATA_SET)

@@ -11,11 +11,12 @@ from wend.datasets import toy
 from wend.datasets.catalog import get_records
 from wend.datasets.toy import ToyConfig, write_toy
 from wend.errors import InputError
-from wend.evaluation.evaluation import pseudo_box_detections
-from wend.evaluation.metrics import compute
+from wend.evaluation.metrics import accuracy
+from wend.evaluation.per_image import score
 from wend.evaluation.protocols import get_protocol
 from wend.formats.cub import load_cub
 from wend.pseudo_boxes import attach_pseudo_boxes, read_c2am
+from wend.structures.data_set import DataSet
 
 TINY = {"num_train": 20, "num_test": 10, "num_classes": 4, "image_size": (48, 64)}
 NO_NOISE = {"part": 0.0, "shift": 0.0, "wrong_place": 0.0, "merge": 0.0}
@@ -37,11 +38,9 @@ def read(root, split="train"):
 
 
 def share_of_right_boxes(root, split="train"):
-    records, _ = read(root, split)
-    result = compute(
-        records, pseudo_box_detections(records), protocol=get_protocol("original"), max_boxes=1
-    )
-    return result.metrics["gt_known_loc"]
+    data_set = DataSet.from_records(read(root, split)[0])
+    scores = score(data_set, data_set.pseudo_boxes.scored(), get_protocol("original"))
+    return accuracy(scores, "gt_known_loc")
 
 
 def test_the_readers_of_cub_and_c2am_load_it_whole(toy_root, monkeypatch):

@@ -7,7 +7,6 @@ from wend.errors import InputError
 from wend.evaluation.analysis import (
     ERROR_TYPES,
     Group,
-    best_boxes,
     by_class,
     by_num_boxes,
     by_size,
@@ -15,8 +14,12 @@ from wend.evaluation.analysis import (
     error_types,
     true_box_sizes,
 )
+from wend.evaluation.analysis_report import boxes_in_frame
+from wend.evaluation.protocols import EvalProtocol
+from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_iou
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord
 
 
 def test_by_class_counts_each_class_once_in_order():
@@ -63,10 +66,10 @@ def test_true_box_sizes_take_the_largest_inside_the_image():
         ImageRecord(2, "c", 10, 20, gt_boxes=[[5, -20, 30, 10]]),  # 5x10 of 10x20 is inside
         ImageRecord(3, "d", 10, 10, gt_boxes=[[0, 0, 10, 10]]),
     ]
-    num, share = true_box_sizes(records)
+    num, share = true_box_sizes(DataSet.from_records(records))
     assert num.tolist() == [2, 0, 1, 1]
     np.testing.assert_allclose(share, [0.25, 0, 0.25, 1])
-    assert [a.tolist() for a in true_box_sizes(records[1:2])] == [[0], [0]]
+    assert [a.tolist() for a in true_box_sizes(DataSet.from_records(records[1:2]))] == [[0], [0]]
 
 
 @pytest.mark.parametrize(
@@ -187,25 +190,28 @@ def test_error_shares_are_of_the_misses():
     assert set(error_shares(np.array(["hit"])).values()) == {0.0}
 
 
-def test_best_boxes_come_in_the_records_order():
-    records = [
-        ImageRecord(5, "a", 100, 100, gt_boxes=[T, [50, 50, 60, 60]]),
-        ImageRecord(6, "b", 100, 100),
-        ImageRecord(7, "c", 100, 100, gt_boxes=[T]),
-    ]
-    found = [
-        Detections(5, [[0, 0, 1, 1], [10, 10, 30, 30]], [0.1, 0.9]),
-        Detections(6, [[0, 0, 1, 1]], [1]),
-        Detections(7, [], []),
-    ]
-    best, truth, image = best_boxes(records, found)
-    assert best[0].tolist() == [10, 10, 30, 30]
+def test_best_boxes_are_in_the_protocols_frame_with_the_truth_that_it_counts():
+    data_set = DataSet.from_records(
+        [
+            ImageRecord(5, "a", 100, 100, gt_boxes=[T, [50, 50, 60, 60]]),
+            ImageRecord(6, "b", 100, 100),
+            ImageRecord(7, "c", 100, 100, gt_boxes=[T]),
+        ]
+    )
+    boxes = [[[0, 0, 1, 1], [10, 10, 30, 30]], [[0, 0, 1, 1]], []]
+    detections = BoxTable.from_lists(boxes, [[0.1, 0.9], [1], []])
+    best, truth, image = boxes_in_frame(data_set, detections, EvalProtocol("original2"))
+    assert best[:2].tolist() == [[10, 10, 30, 30], [0, 0, 1, 1]]
     assert np.isnan(best[2]).all()
     assert image.tolist() == [0, 0, 2]
     types = error_types(best, truth, image, np.zeros(3, dtype=bool))
     assert types.tolist() == ["part", "place", "none"]
-    with pytest.raises(InputError, match="not of the same images in order"):
-        best_boxes(records, found[::-1])
+    # twice the size, the last pixel counted; and only the first true box
+    whole = EvalProtocol("whole", resize=200, crop=200, pixel_offset=1, truth="first")
+    best, truth, image = boxes_in_frame(data_set, detections, whole)
+    assert best[0].tolist() == [20, 20, 61, 61]
+    assert truth.tolist() == [[0, 0, 81, 81]] * 2
+    assert image.tolist() == [0, 2]
 
 
 def test_error_types_refuse_arrays_of_other_lengths():

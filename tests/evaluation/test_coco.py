@@ -12,13 +12,16 @@ from wend.errors import InputError, MissingFileError
 from wend.evaluation.coco_results import detections_to_coco, read_detections
 from wend.files import write_json
 from wend.formats.coco import records_to_coco
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord
 
 RECORDS = [
     ImageRecord(11, "/a.jpg", 100, 50, key="c/a.jpg", gt_boxes=[[10, 5, 40, 45], [50, 0, 100, 50]]),
     ImageRecord(12, "/b.jpg", 64, 80, key="c/b.jpg"),  # truth unknown
     ImageRecord(5, "/c.jpg", 30, 30, key="d/c.jpg", gt_boxes=[[0.5, 1.25, 20.5, 9.25]]),
 ]
+DATA_SET = DataSet.from_records(RECORDS, "truth")
 ROW = {"image_id": 11, "category_id": 1, "bbox": [10, 5, 30, 40], "score": 0.5}
 
 
@@ -31,7 +34,7 @@ def truth(tmp_path):
 def read(tmp_path, content):
     file = tmp_path / "detections.json"
     file.write_text(content if isinstance(content, str) else json.dumps(content))
-    return read_detections(file, RECORDS)
+    return read_detections(file, DATA_SET)
 
 
 def test_pycocotools_reads_the_truth(truth):
@@ -48,8 +51,8 @@ def test_pycocotools_reads_the_truth(truth):
 
 
 def test_pycocotools_scores_the_truth_as_detections_with_average_precision_1(truth, tmp_path):
-    perfect = [Detections(r.image_id, r.gt_boxes, [0.9] * len(r.gt_boxes)) for r in RECORDS]
-    write_json(tmp_path / "results.json", detections_to_coco(perfect))
+    perfect = detections_to_coco(DATA_SET, DATA_SET.truth.scored())
+    write_json(tmp_path / "results.json", perfect)
     evaluation = COCOeval(truth, truth.loadRes(str(tmp_path / "results.json")), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
@@ -58,26 +61,23 @@ def test_pycocotools_scores_the_truth_as_detections_with_average_precision_1(tru
 
 
 def test_detections_are_rows_of_category_1_with_width_and_height():
-    rows = detections_to_coco([Detections(11, [[1, 2, 4, 8], [0, 0, 5, 5]], [0.25, 0.75])])
+    boxes = [[[1, 2, 4, 8], [0, 0, 5, 5]], [], []]
+    rows = detections_to_coco(DATA_SET, BoxTable.from_lists(boxes, [[0.25, 0.75], [], []]))
     # best first: scores 0.75, 0.25
     assert rows == [
         {"image_id": 11, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.75},
         {"image_id": 11, "category_id": 1, "bbox": [1, 2, 3, 6], "score": 0.25},
     ]
-    assert detections_to_coco([Detections(12, [], [])]) == []
+    assert detections_to_coco(DATA_SET, BoxTable.empty(3).scored()) == []
 
 
 def test_detections_written_and_read_again_are_the_same(tmp_path):
     # quarters: x + (x1 - x) is exact in binary
-    written = [
-        Detections(11, [[0.25, 1.5, 10.75, 20], [3, 4, 5, 6]], [0.9, 0.1]),
-        Detections(12, [], []),
-        Detections(5, [[1, 1, 2, 2]], [1 / 3]),
-    ]
-    for before, after in zip(written, read(tmp_path, detections_to_coco(written)), strict=True):
-        assert after.image_id == before.image_id
-        np.testing.assert_array_equal(after.boxes, before.boxes)
-        np.testing.assert_array_equal(after.scores, before.scores)
+    boxes = [[[0.25, 1.5, 10.75, 20], [3, 4, 5, 6]], [], [[1, 1, 2, 2]]]
+    written = BoxTable.from_lists(boxes, [[0.9, 0.1], [], [1 / 3]])
+    again = read(tmp_path, detections_to_coco(DATA_SET, written))
+    for name in ("offsets", "boxes", "scores"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(written, name))
 
 
 def test_detections_are_in_the_order_of_the_records_and_best_first(tmp_path):
@@ -86,15 +86,14 @@ def test_detections_are_in_the_order_of_the_records_and_best_first(tmp_path):
         {**ROW, "image_id": 11},
         {**ROW, "image_id": 5, "score": 0.8, "bbox": [2, 2, 2, 2]},
     ]
-    a, b, c = read(tmp_path, rows)
-    assert (a.image_id, b.image_id, c.image_id) == (11, 12, 5)
-    assert b.boxes.shape == (0, 4)
-    assert c.boxes.tolist() == [[2, 2, 4, 4], [1, 1, 2, 2]]
-    assert c.scores.tolist() == [0.8, 0.2]
+    table = read(tmp_path, rows)
+    assert table.counts.tolist() == [1, 0, 2]
+    assert table[2].tolist() == [[2, 2, 4, 4], [1, 1, 2, 2]]
+    assert table.scores_of(2).tolist() == [0.8, 0.2]
 
 
 def test_no_rows_are_no_boxes_for_every_image(tmp_path):
-    assert [len(d.boxes) for d in read(tmp_path, [])] == [0, 0, 0]
+    assert read(tmp_path, []).counts.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -152,4 +151,4 @@ def test_cut_file_is_named(tmp_path):
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"nothing\.json: there is no such file"):
-        read_detections(tmp_path / "nothing.json", RECORDS)
+        read_detections(tmp_path / "nothing.json", DATA_SET)

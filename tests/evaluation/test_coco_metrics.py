@@ -9,7 +9,9 @@ from wend.errors import InputError
 from wend.evaluation.coco_metrics import coco_metrics
 from wend.evaluation.coco_results import detections_to_coco
 from wend.formats.coco import records_to_coco
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord
 
 T = [0, 0, 100, 10]
 FAR = [500, 500, 600, 600]
@@ -20,7 +22,8 @@ def image(number, truths=(T,)):
 
 
 def scores(truths, boxes, values, **options):
-    return coco_metrics([image(1, truths)], [Detections(1, boxes, values)], **options)
+    data_set = DataSet.from_records([image(1, truths)])
+    return coco_metrics(data_set, BoxTable.from_lists([boxes], [values]), **options)
 
 
 def test_perfect_boxes_have_everything():
@@ -61,11 +64,10 @@ def test_a_second_box_on_the_same_truth_is_wrong():
 
 
 def test_scores_rank_boxes_across_images_and_images_without_truth_count():
-    records = [image(1), image(2, ())]
-    found = [Detections(2, [T], [0.9]), Detections(1, [T], [0.5])]  # any order
-    assert coco_metrics(records, found)["ap50"] == pytest.approx(50)
-    found = [Detections(1, [T], [0.9]), Detections(2, [T], [0.5])]
-    assert coco_metrics(records, found)["ap50"] == pytest.approx(100)
+    data_set = DataSet.from_records([image(1), image(2, ())])
+    for marks, expected in (([0.5, 0.9], 50), ([0.9, 0.5], 100)):
+        detections = BoxTable.from_lists([[T], [T]], [[mark] for mark in marks])
+        assert coco_metrics(data_set, detections)["ap50"] == pytest.approx(expected)
 
 
 def test_only_the_hundred_best_boxes_of_an_image_count():
@@ -83,7 +85,7 @@ def test_no_boxes_at_all_are_zero():
 def many(seed, num_images=60, names=False):
     """Several truths, near misses, ties within and across images, empty images, id 0."""
     rng = np.random.default_rng(seed)
-    records, found = [], []
+    records, boxes, marks = [], [], []
     for i in rng.permutation(num_images).tolist():
         truth = np.sort(rng.integers(0, 90, (rng.integers(0, 4), 2, 2)), 1).reshape(-1, 4)
         truth = truth + np.array([0, 0, 10, 10])
@@ -94,8 +96,9 @@ def many(seed, num_images=60, names=False):
         )
         image_id = f"c/{i}.jpg" if names else i
         records.append(ImageRecord(image_id, f"c/{i}.jpg", 100, 100, gt_boxes=truth))
-        found.append(Detections(image_id, near, rng.integers(1, 6, len(near)) / 5))
-    return records, found
+        boxes.append(near)
+        marks.append(rng.integers(1, 6, len(near)) / 5)
+    return DataSet.from_records(records), BoxTable.from_lists(boxes, marks)
 
 
 @pytest.mark.parametrize("names", [False, True])
@@ -105,11 +108,11 @@ def test_equals_pycocotools_on_the_exported_files(tmp_path, capsys, monkeypatch,
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    records, found = many(seed, names=names)
-    ours = coco_metrics(records, found)
+    data_set, detections = many(seed, names=names)
+    ours = coco_metrics(data_set, detections)
     assert capsys.readouterr().out == ""
-    (tmp_path / "truth.json").write_text(json.dumps(records_to_coco(records)))
-    (tmp_path / "found.json").write_text(json.dumps(detections_to_coco(found)))
+    (tmp_path / "truth.json").write_text(json.dumps(records_to_coco(data_set)))
+    (tmp_path / "found.json").write_text(json.dumps(detections_to_coco(data_set, detections)))
     truth = COCO(str(tmp_path / "truth.json"))
     theirs = COCOeval(truth, truth.loadRes(str(tmp_path / "found.json")), "bbox")
     theirs.evaluate()
@@ -123,9 +126,9 @@ def test_equals_pycocotools_on_the_exported_files(tmp_path, capsys, monkeypatch,
 @pytest.mark.parametrize("seed", range(3))
 def test_faster_coco_eval_gives_the_same_numbers(capsys, seed):
     pytest.importorskip("faster_coco_eval")
-    records, found = many(seed)
-    ours = coco_metrics(records, found)
-    theirs = coco_metrics(records, found, backend="faster-coco-eval")
+    data_set, detections = many(seed)
+    ours = coco_metrics(data_set, detections)
+    theirs = coco_metrics(data_set, detections, backend="faster-coco-eval")
     assert theirs == pytest.approx(ours, abs=1e-9)
     assert theirs.keys() == ours.keys()
     assert capsys.readouterr().out == ""
@@ -134,8 +137,8 @@ def test_faster_coco_eval_gives_the_same_numbers(capsys, seed):
 def test_wrong_input_is_said(monkeypatch):
     with pytest.raises(InputError, match="none of the 1 images has a true box"):
         scores([], [T], [1.0])
-    with pytest.raises(InputError, match="missing"):
-        coco_metrics([image(1)], [])
+    with pytest.raises(InputError, match="has 1 images, the detections are of 2"):
+        coco_metrics(DataSet.from_records([image(1)]), BoxTable.empty(2))
     with pytest.raises(InputError, match="'coco'; there are: pycocotools, faster-coco-eval"):
         scores([T], [T], [1.0], backend="coco")
     monkeypatch.setitem(__import__("sys").modules, "faster_coco_eval", None)

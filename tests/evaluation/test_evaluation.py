@@ -4,42 +4,55 @@ import contextlib
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 from pycocotools.coco import COCO
 
 from wend.errors import InputError
+from wend.evaluation import fixed_boxes
 from wend.evaluation.coco_results import read_detections
-from wend.evaluation.evaluation import Evaluation, append_to_curve, pseudo_box_detections
-from wend.evaluation.metrics import compute
+from wend.evaluation.collect import detection_table
+from wend.evaluation.evaluation import Evaluation, append_to_curve
+from wend.evaluation.fixed_boxes import FixedBoxes
+from wend.evaluation.metrics import METRICS, choose_metrics, register_metric
 from wend.evaluation.protocols import get_protocol
 from wend.formats.coco import records_to_coco
-from wend.structures.records import ClassPredictions, Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+from wend.structures.records import ClassPredictions, ImageRecord
 
 
 @pytest.fixture
-def records():
+def data_set():
     boxes = [[[10, 10, 50, 60]], [[0, 0, 30, 30], [60, 60, 90, 90]], [[5, 5, 95, 95]]]
-    return [
-        ImageRecord(i + 1, f"a/{i}.jpg", 100, 100, class_id=i, gt_boxes=b, pseudo_boxes=b[:1])
-        for i, b in enumerate(boxes)
-    ]
+    return DataSet.from_records(
+        (
+            ImageRecord(i + 1, f"a/{i}.jpg", 100, 100, class_id=i, gt_boxes=b, pseudo_boxes=b[:1])
+            for i, b in enumerate(boxes)
+        ),
+        "made_up",
+    )
 
 
 @pytest.fixture
-def detections():
-    return [
-        Detections(3, [[0, 0, 20, 20], [5, 5, 90, 95]], [0.9, 0.4]),
-        Detections(1, [[10, 10, 50, 61]], [0.7]),
-        Detections(2, [], []),
-    ]
+def detections(data_set):
+    found = {
+        3: ([[0, 0, 20, 20], [5, 5, 90, 95]], [0.9, 0.4]),
+        1: ([[10, 10, 50, 61]], [0.7]),
+        2: ([], []),
+    }
+    return detection_table(data_set, found)
+
+
+PROTOCOLS = [get_protocol("psol-crop224"), get_protocol("original")]
 
 
 @pytest.fixture
-def evaluation(records):
-    protocols = [get_protocol("psol-crop224"), get_protocol("original")]
-    return Evaluation("made_up", records, protocols, max_boxes=2)
+def evaluation(data_set):
+    return Evaluation(data_set, PROTOCOLS, max_boxes=2)
 
 
 def test_files_hold_what_was_computed(evaluation, detections, tmp_path):
@@ -55,18 +68,18 @@ def test_files_hold_what_was_computed(evaluation, detections, tmp_path):
     assert written["original"]["protocol"]["iou_threshold"] == 0.5
     assert written["original"]["dataset"] == "made_up"
     assert "top1_loc" in written["original"]["missing"]
-    assert written["original"]["gt_known_loc"] == results["original"].metrics["gt_known_loc"]
+    assert written["original"]["gt_known_loc"] == results["original"].numbers["gt_known_loc"]
 
 
 def test_detections_file_is_coco_results_in_original_pixels(
-    evaluation, detections, records, tmp_path
+    evaluation, detections, data_set, tmp_path
 ):
     evaluation.run(detections, tmp_path)
     rows = json.loads((tmp_path / "detections.json").read_text())
     assert rows[0] == {"image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 51], "score": 0.7}
     assert [row["image_id"] for row in rows] == [1, 3, 3]  # the data set's order, best first
     truth = COCO()
-    truth.dataset = records_to_coco(records)
+    truth.dataset = records_to_coco(data_set)
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
         results = truth.loadRes(str(tmp_path / "detections.json"))
@@ -75,34 +88,35 @@ def test_detections_file_is_coco_results_in_original_pixels(
 
 
 def test_metrics_can_be_computed_again_from_the_file_alone(
-    evaluation, detections, records, tmp_path
+    evaluation, detections, data_set, tmp_path
 ):
     results = evaluation.run(detections, tmp_path)
-    again = evaluation.compute(read_detections(tmp_path / "detections.json", records))
-    assert again == results
+    again = evaluation.score(read_detections(tmp_path / "detections.json", data_set))
+    assert {n: of.to_dict() for n, of in again.items()} == {
+        n: {**of.to_dict(), "intervals": {}, "bootstrap": again[n].to_dict()["bootstrap"]}
+        for n, of in results.items()
+    }
 
 
-def test_class_predictions_add_top1_and_top5(records, detections):
+def test_class_predictions_add_top1_and_top5(data_set, detections):
     classes = ClassPredictions({1: [0, 1, 2, 3, 4], 2: [1, 0, 2, 3, 4], 3: [4, 3, 0, 1, 2]})
-    evaluation = Evaluation("made_up", records, [get_protocol("original")], 2, classes)
-    metrics = evaluation.run(detections)["original"].metrics
+    evaluation = Evaluation(data_set, [get_protocol("original")], 2, classes)
+    metrics = evaluation.run(detections)["original"].numbers
     # image 1: class first, best box right; image 3: class fifth, second box right
     assert metrics["top1_loc"] == pytest.approx(100 / 3)
     assert metrics["top5_loc"] == pytest.approx(100 / 3)
     assert metrics["top5_loc_multi"] == pytest.approx(200 / 3)
 
 
-def test_a_missing_image_leaves_no_file(evaluation, detections, tmp_path):
-    with pytest.raises(InputError, match=r"1 missing \(2\)"):
-        evaluation.run(detections[:2], tmp_path / "out")
+def test_detections_of_other_images_leave_no_file(evaluation, detections, tmp_path):
+    with pytest.raises(InputError, match="made_up has 3 images, the detections are of 2"):
+        evaluation.run(detections.take([0, 1]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_pseudo_boxes_are_scored_as_detections(records):
-    result = compute(
-        records, pseudo_box_detections(records), protocol=get_protocol("original"), max_boxes=1
-    )
-    assert result.metrics["gt_known_loc"] == 100  # they are the first true box here
+def test_pseudo_boxes_are_scored_as_detections(evaluation, data_set):
+    results = evaluation.score(data_set.pseudo_boxes.scored())
+    assert results["original"].numbers["gt_known_loc"] == 100  # the first true box, here
 
 
 def test_table_says_what_is_missing_and_what_the_protocol_is(evaluation, detections, caplog):
@@ -116,42 +130,137 @@ def test_table_says_what_is_missing_and_what_the_protocol_is(evaluation, detecti
 
 
 @pytest.fixture
-def training_sets(register, records):
+def others():
     box = [[10, 10, 50, 60]]
-    others = [ImageRecord(i, f"t/{i}.jpg", 100, 100, pseudo_boxes=box) for i in range(3)]
-    register("others", lambda: others)
-    register("same", lambda: records)
-    register("bare", lambda: [ImageRecord(9, "t/9.jpg", 100, 100)])
-    return records
+    images = [ImageRecord(i, f"t/{i}.jpg", 100, 100, pseudo_boxes=box) for i in range(3)]
+    return DataSet.from_records(images, "others")
 
 
-@pytest.mark.parametrize(
-    ("train_on", "note"),
-    [
-        (("others",), "chosen on the pseudo boxes of others"),
-        (("same",), "not computed (same: 3 of its images are scored"),
-        (("others", "same"), "not computed (same: 3 of its images are scored"),
-        (("bare",), "not computed (fixed boxes: none of the 1 images has pseudo_boxes"),
-        (("cub_train_c2am",), "not computed (cub_train_c2am cannot be read here)"),
-        ((), "not computed (no training data set is named)"),
-    ],
-)
+@pytest.mark.parametrize("with_baseline", [True, False])
 def test_the_baseline_is_chosen_on_the_training_sets_or_it_is_said_why_not(
-    training_sets, detections, tmp_path, train_on, note, monkeypatch
+    data_set, others, detections, tmp_path, with_baseline
 ):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
-    protocols = [get_protocol("original")]
-    evaluation = Evaluation("made_up", training_sets, protocols, 1, train_on=train_on)
+    choice = {"baseline": FixedBoxes.from_training([others])}
+    if not with_baseline:
+        choice = {"why_no_baseline": "not computed (they are on holiday)"}
+    evaluation = Evaluation(data_set, [get_protocol("original")], 1, **choice)
     evaluation.run(detections, tmp_path / "out")
+    note = "chosen on the pseudo boxes of others" if with_baseline else "they are on holiday"
     assert note in (tmp_path / "out" / "results.md").read_text()
     entry = json.loads((tmp_path / "out" / "metrics.json").read_text())["original"]
     # the only training box is image 1's truth
     expected = {"gt_known_loc": 100 / 3, "gt_known_loc_multi@1": 100 / 3}
-    assert entry["baseline"] == pytest.approx(expected if note.startswith("chosen") else {})
-    assert ("baseline_boxes" in entry["inputs"]) == note.startswith("chosen")
-    assert str(tmp_path) not in "".join(
-        path.read_text() for path in (tmp_path / "out").glob("*.[jm]*")
+    assert entry["baseline"] == pytest.approx(expected if with_baseline else {})
+    assert ("baseline_boxes" in entry["inputs"]) == with_baseline
+
+
+def test_fixed_boxes_are_chosen_once_for_all_evaluations_of_a_run(
+    data_set, others, detections, monkeypatch
+):
+    chosen = []
+
+    def counted(boxes, k, index):
+        chosen.append(k)
+        return fixed_boxes_before(boxes, k, index)
+
+    fixed_boxes_before = fixed_boxes.choose_fixed_boxes
+    monkeypatch.setattr(fixed_boxes, "choose_fixed_boxes", counted)
+    baseline = FixedBoxes.from_training([others])
+    for k in (1, 5):  # two test sets, four epochs
+        evaluation = Evaluation(data_set, PROTOCOLS, k, baseline=baseline)
+        for _ in range(4):
+            evaluation.run(detections)
+    assert len(chosen) == len(PROTOCOLS) == 2
+
+
+def test_metrics_of_any_form_go_into_every_file_and_the_curve(data_set, detections, tmp_path):
+    with METRICS.temporary():
+
+        @register_metric("Wide", unit="px", digits=1, average="image", most_boxes=None)
+        def widest(per_image):
+            widths = np.diff(per_image.detections.boxes[:, ::2], axis=1)[:, 0]
+            return np.array([widths[i:j].max(initial=0) for i, j in zip(
+                per_image.detections.offsets, per_image.detections.offsets[1:], strict=False
+            )])  # fmt: skip
+
+        @register_metric("IoU sum of", has_k=True, unit="IoU")
+        def iou_over_k(per_image, k):
+            return per_image.best_iou / (k or 100)
+
+        @register_metric("Boxes", average="none", unit="boxes", digits=0, most_boxes=None)
+        def all_boxes(per_image):
+            return len(per_image.detections.boxes)
+
+        metrics = choose_metrics(["widest", "iou_over_k", "all_boxes", "corloc", "ap50"])
+    protocol = get_protocol("original")
+    evaluation = Evaluation(data_set, [protocol], 2, more_ks=[1], metrics=metrics)
+    results = evaluation.run(detections, tmp_path)
+    # widths 40, 0, 85; the best IoU of images 1 and 3
+    best = [2000 / 2040, 0, 85 * 90 / 8100]
+    scalars = results["original"].scalars()
+    assert scalars["widest"] == pytest.approx(125 / 3)
+    assert scalars["iou_over_k"] == pytest.approx(sum(best) / 6)
+    assert scalars["all_boxes"] == 3
+    assert scalars["corloc"] == scalars["gt_known_loc"]
+    assert scalars["ap50"] > 0
+    entry = json.loads((tmp_path / "metrics.json").read_text())["original"]
+    assert entry["multi"]["1"]["iou_over_k"] == pytest.approx(sum(best) / 3)
+    assert {name: entry[name] for name in scalars} == scalars
+    low, high = entry["intervals"]["widest"]
+    assert 0 <= low < scalars["widest"] < high <= 85
+    assert not {"all_boxes", "ap50"} & set(entry["intervals"])
+    columns = parquet.read_table(tmp_path / "per_image.parquet").to_pydict()
+    assert columns["original:widest"] == [40, 0, 85]
+    assert columns["original:iou_over_k@2"] == pytest.approx([x / 2 for x in best])
+    assert columns["original:corloc"] == [1, 0, 0]
+    assert "original:all_boxes" not in columns
+    with open(tmp_path / "results.csv", newline="") as file:
+        rows = {(row["metric"], row["K"]): row for row in csv.DictReader(file)}
+    assert rows["Wide (px)", "all"]["value"] == "41.7"
+    assert rows["Boxes (boxes)", "all"]["value"] == "3"
+    assert rows["Boxes (boxes)", "all"]["low"] == ""
+    assert ("IoU sum of (IoU)", "1") in rows
+    assert rows["AP50", "100"]["boxes/image"] == "1.00"
+    append_to_curve(tmp_path / "c.csv", 1, 1, "made_up", {"original": scalars})
+    assert {row[4]: float(row[5]) for row in read(tmp_path / "c.csv")} == pytest.approx(
+        scalars, abs=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "message"),
+    [
+        (lambda p: p.top_iou[1:], {}, r"odd: expected a finite number of each of the 3 images"),
+        (lambda p: p.top_iou / 0, {}, "NaN or infinity"),
+        (lambda p: p.top_iou, {"average": "none"}, r"odd: expected one finite number, got shape"),
+        (lambda p: "much", {"average": "none"}, "expected one finite number"),
+        (lambda p: p.top_iou, {"average": "mean"}, "average must be one of"),
+        (lambda p: p.top_iou, {"name": "top-1"}, 'letters, digits and "_" alone'),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*encountered in.*:RuntimeWarning")
+def test_a_metric_that_is_none_is_named(evaluation, detections, function, options, message):
+    def run():
+        metric = register_metric("Odd", **{"name": "odd", **options})(function)
+        replace(evaluation, metrics=choose_metrics([metric.name])).run(detections)
+
+    with METRICS.temporary(), pytest.raises(InputError, match=message):
+        run()
+
+
+def test_metrics_are_chosen_by_name_or_from_a_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from wend.evaluation.metrics import register_metric\n\n"
+        "@register_metric('IoU > 0.7')\ndef loc70(per_image):\n    return per_image.top_iou > 0.7\n"
+    )
+    names = [metric.name for metric in choose_metrics()]
+    assert names == ["top1_loc", "top5_loc", "gt_known_loc", "gt_known_loc_multi", "top5_loc_multi"]
+    with METRICS.temporary():
+        chosen = choose_metrics([f"{path}:loc70", "mean_iou", "loc70", "gt_known_loc"])
+    assert [metric.name for metric in chosen] == [*names, "loc70", "mean_iou"]
+    with pytest.raises(InputError, match=r"unknown metric 'mean_iuo'.*'mean_iou'.*Known: ap, ap50"):
+        choose_metrics(["mean_iuo"])
 
 
 def read(path):
@@ -180,26 +289,19 @@ def test_a_resumed_run_replaces_the_rows_that_it_repeats(tmp_path):
     assert rows == [("10", "a", 10), ("10", "b", 10), ("20", "a", 99), ("20", "b", 99)]
 
 
-def test_from_config_refuses_a_data_set_of_which_some_images_have_no_truth(register):
-    from fvcore.common.config import CfgNode
-
-    from wend.config import add_wend_config
-
+def test_a_data_set_of_which_some_images_have_no_truth_is_refused():
     records = [
         ImageRecord(7, "x.jpg", 5, 5),
         ImageRecord(8, "y.jpg", 5, 5, gt_boxes=[[0, 0, 2, 2]]),
     ]
-    register("some_truth", lambda: records)
-    cfg = CfgNode()
-    add_wend_config(cfg)
     with pytest.raises(InputError, match=r"some_truth: 1 images have no true box \(7\)"):
-        Evaluation.from_config(cfg, "some_truth")
+        Evaluation(DataSet.from_records(records, "some_truth"), PROTOCOLS, 1)
 
 
 def test_detections_of_a_data_set_without_truth_are_written_and_not_scored(tmp_path):
     records = [ImageRecord(7, "x.jpg", 5, 5), ImageRecord(8, "y.jpg", 5, 5)]
-    evaluation = Evaluation("mine", records, [get_protocol("original")], max_boxes=1)
-    found = [Detections(8, [[0, 1, 2, 3]], [0.5]), Detections(7, [], [])]
+    evaluation = Evaluation(DataSet.from_records(records, "mine"), PROTOCOLS, max_boxes=1)
+    found = BoxTable.from_lists([[], [[0, 1, 2, 3]]], [[], [0.5]])
     assert evaluation.run(found, tmp_path) == {}
     assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]
     (row,) = json.loads((tmp_path / "detections.json").read_text())
@@ -211,8 +313,11 @@ def test_scores_and_boxes_survive_the_file_to_the_last_bit(tmp_path):
     corners = rng.uniform(0, 300, (50, 2, 2))
     boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
     record = ImageRecord("val/a.jpg", "a.jpg", 300, 300, gt_boxes=[[0, 0, 9, 9]])
-    detections = Detections("val/a.jpg", boxes, rng.random(50))
-    Evaluation("d", [record], [get_protocol("original")], 1).run([detections], tmp_path)
-    (again,) = read_detections(tmp_path / "detections.json", [record])
+    data_set = DataSet.from_records([record], "d")
+    detections = BoxTable.from_lists([boxes], [rng.random(50)])
+    results = Evaluation(data_set, PROTOCOLS[1:], 1).run(detections, tmp_path)
+    again = read_detections(tmp_path / "detections.json", data_set)
     np.testing.assert_array_equal(again.scores, detections.scores)
     np.testing.assert_allclose(again.boxes, detections.boxes, rtol=0, atol=1e-12)
+    scored = results["original"].per_image.detections  # what was scored is what the file holds
+    np.testing.assert_array_equal(again.boxes, scored.boxes)

@@ -8,30 +8,30 @@ import pytest
 import reference
 
 from wend.errors import InputError
-from wend.evaluation.metrics import (
-    METRICS,
-    NO_HIT,
-    WSOLMetric,
-    accuracy,
-    best_ious,
-    compute,
-    first_hit_ranks,
-    hits,
-    iou_histogram,
-    max_box_acc,
-    mean_boxes,
-    mean_iou,
-    per_image,
-    recall_curve,
-    score_images,
-    summary,
-    values,
-)
+from wend.evaluation import per_image
+from wend.evaluation.collect import detection_table
+from wend.evaluation.metrics import DEFAULT_METRICS, METRICS, accuracy, hits
+from wend.evaluation.numbers import iou_histogram, max_box_acc, mean_boxes, recall_curve
+from wend.evaluation.per_image import NO_HIT, score
 from wend.evaluation.protocols import PROTOCOLS, EvalProtocol, get_protocol
-from wend.structures.records import ClassPredictions, Detections, ImageRecord
+from wend.evaluation.scoring import WSOLMetric, score_all
+from wend.structures.data_set import DataSet
+from wend.structures.records import ClassPredictions, ImageRecord
 
 ORIGINAL = get_protocol("original")
 PSOL = get_protocol("psol-crop224")
+
+
+def compute(records, detections, classes=None, *, protocol, max_boxes):
+    data_set = DataSet.from_records(records)
+    table = detection_table(data_set, detections)
+    return score_all(data_set, table, [protocol], [max_boxes], classes)[protocol.name]
+
+
+def score_images(records, detections, classes, protocol):
+    data_set = DataSet.from_records(records)
+    ranks = None if classes is None else classes.ranks(data_set)
+    return score(data_set, detection_table(data_set, detections), protocol, ranks)
 
 
 def made_up(seed, num_images=200, num_classes=7):
@@ -69,7 +69,7 @@ def as_records(images):
         )
         for i, d in enumerate(images)
     ]
-    detections = [Detections(i, d["boxes"], d["scores"]) for i, d in enumerate(images)]
+    detections = [(i, d["boxes"], d["scores"]) for i, d in enumerate(images)]
     classes = ClassPredictions({i: d["class_ranking"] for i, d in enumerate(images)})
     return records, detections, classes
 
@@ -84,10 +84,10 @@ def test_equals_the_plain_python_reference(seed, protocol, max_boxes):
         records, detections[::-1], classes, protocol=get_protocol(protocol), max_boxes=max_boxes
     )
     theirs = reference.metrics(images, protocol, max_boxes)
-    assert ours.metrics.keys() == theirs.keys()
+    assert ours.numbers.keys() == theirs.keys()
     for name, value in theirs.items():
-        assert ours.metrics[name] == pytest.approx(value, abs=1e-9), name
-    assert len(set(ours.metrics.values())) > 3 or max_boxes == 1  # the case tells metrics apart
+        assert ours.numbers[name] == pytest.approx(value, abs=1e-9), name
+    assert len(set(ours.numbers.values())) > 3 or max_boxes == 1  # the case tells metrics apart
 
 
 @pytest.mark.parametrize(
@@ -106,23 +106,23 @@ def test_fixed_boxes_on_the_published_lists(shared, folder, share, original, cro
         w, h, edge = d["width"], d["height"], (1 - share) / 2
         records.append(ImageRecord(i, "x", w, h, class_id=d["class_id"], gt_boxes=d["gt_boxes"]))
         box = [edge * w, edge * h, (1 - edge) * w, (1 - edge) * h]
-        detections.append(Detections(i, [box], [1.0]))
+        detections.append((i, [box], [1.0]))
     per_image = dataclasses.replace(PSOL, average="image")
     for protocol, expected in ((ORIGINAL, original), (per_image, crop)):
         result = compute(records, detections, protocol=protocol, max_boxes=5)
-        assert round(result.metrics["gt_known_loc"], 3) == expected
-        assert result.num_images == len(images)
+        assert round(result.numbers["gt_known_loc"], 3) == expected
+        assert len(result.per_image) == len(images)
 
 
 def one_image(boxes, scores, gt=((0, 0, 10, 10),), class_id=2):
     return [ImageRecord(1, "c/1.jpg", 100, 100, class_id=class_id, gt_boxes=gt)], [
-        Detections(1, boxes, scores)
+        (1, boxes, scores)
     ]
 
 
 def gt_known(boxes, protocol=ORIGINAL, **image):
     records, detections = one_image(boxes, np.ones(len(boxes)), **image)
-    return compute(records, detections, protocol=protocol, max_boxes=1).metrics["gt_known_loc"]
+    return compute(records, detections, protocol=protocol, max_boxes=1).numbers["gt_known_loc"]
 
 
 def test_iou_must_exceed_one_half_strictly():
@@ -159,7 +159,7 @@ def test_the_best_score_decides_and_ties_keep_their_order():
         ([wrong, right], [0.5, 0.5], 1),
     ):
         records, detections = one_image(boxes, scores)
-        single = compute(records, detections, protocol=ORIGINAL, max_boxes=2).metrics
+        single = compute(records, detections, protocol=ORIGINAL, max_boxes=2).numbers
         assert single["gt_known_loc"] == (100 if rank == 0 else 0)
         assert single["gt_known_loc_multi"] == 100
 
@@ -170,15 +170,15 @@ def test_top5_multi_looks_at_five_boxes_at_most_and_gt_known_at_k():
     classes = ClassPredictions({1: [9, 8, 7, 6, 2]})  # the true class is the fifth
     for k, top5, gt_known_multi in ((5, 0, 0), (6, 0, 100), (100, 0, 100)):
         result = compute(records, detections, classes, protocol=ORIGINAL, max_boxes=k)
-        assert result.metrics["top5_loc_multi"] == top5
-        assert result.metrics["gt_known_loc_multi"] == gt_known_multi
-        assert result.max_boxes == k
+        assert result.numbers["top5_loc_multi"] == top5
+        assert result.numbers["gt_known_loc_multi"] == gt_known_multi
+        assert result.scalars()["max_boxes"] == k
     records, detections = one_image([wrong] * 4 + [right], [6, 5, 4, 3, 2])
     result = compute(records, detections, classes, protocol=ORIGINAL, max_boxes=5)
-    assert result.metrics["top5_loc_multi"] == 100
-    assert result.metrics["top5_loc"] == 0
+    assert result.numbers["top5_loc_multi"] == 100
+    assert result.numbers["top5_loc"] == 0
     result = compute(records, detections, classes, protocol=ORIGINAL, max_boxes=4)
-    assert result.metrics["top5_loc_multi"] == 0
+    assert result.numbers["top5_loc_multi"] == 0
 
 
 def test_average_over_classes_weighs_classes_not_images():
@@ -189,40 +189,32 @@ def test_average_over_classes_weighs_classes_not_images():
             ImageRecord(i, "x", 100, 100, class_id=class_id, gt_boxes=[[20, 20, 60, 60]])
         )
         box = [20, 20, 60, 60] if hit else [70, 70, 80, 80]
-        detections.append(Detections(i, [box], [1.0]))
-    assert compute(records, detections, protocol=PSOL, max_boxes=1).metrics[
+        detections.append((i, [box], [1.0]))
+    assert compute(records, detections, protocol=PSOL, max_boxes=1).numbers[
         "gt_known_loc"
     ] == pytest.approx(100 * (1 / 3 + 1) / 2)
     assert (
-        compute(records, detections, protocol=ORIGINAL, max_boxes=1).metrics["gt_known_loc"] == 50
+        compute(records, detections, protocol=ORIGINAL, max_boxes=1).numbers["gt_known_loc"] == 50
     )
 
 
 def test_an_image_without_detections_is_a_miss_and_stays_in_the_denominator():
     records, detections = one_image([[0, 0, 10, 10]], [1.0])
     records.append(ImageRecord(2, "c/2.jpg", 100, 100, class_id=0, gt_boxes=[[0, 0, 9, 9]]))
-    detections.append(Detections(2, [], []))
+    detections.append((2, [], []))
     result = compute(records, detections, protocol=ORIGINAL, max_boxes=5)
-    assert result.metrics["gt_known_loc"] == 50
-    assert result.mean_boxes == 0.5
-    assert result.num_images == 2
+    assert result.numbers["gt_known_loc"] == 50
+    written = result.to_dict()
+    assert (written["mean_boxes"], written["num_images"]) == (0.5, 2)
 
 
 def test_without_class_predictions_it_says_what_is_missing():
     records, detections = one_image([[0, 0, 10, 10]], [1.0])
     result = compute(records, detections, protocol=ORIGINAL, max_boxes=5)
-    assert set(result.metrics) == {"gt_known_loc", "gt_known_loc_multi"}
-    assert set(result.missing) == {"top1_loc", "top5_loc", "top5_loc_multi"}
-    assert "WEND.CLASS_PREDICTIONS" in result.missing["top1_loc"]
-
-
-def test_missing_doubled_and_unknown_images_are_all_named():
-    records = [ImageRecord(i, "x", 10, 10, gt_boxes=[[0, 0, 5, 5]]) for i in range(3)]
-    boxes = [Detections(i, [[0, 0, 5, 5]], [1.0]) for i in (0, 0, 1, 77)]
-    with pytest.raises(
-        InputError, match=r"1 missing \(2\); 1 there more than once \(0\); 1 not of .* \(77\)"
-    ):
-        compute(records, boxes, protocol=ORIGINAL, max_boxes=1)
+    assert set(result.numbers) == {"gt_known_loc", "gt_known_loc_multi"}
+    missing = result.to_dict()["missing"]
+    assert set(missing) == {"top1_loc", "top5_loc", "top5_loc_multi"}
+    assert "WEND.CLASS_PREDICTIONS" in missing["top1_loc"]
 
 
 def test_images_without_truth_or_class_are_errors_that_name_them():
@@ -238,7 +230,7 @@ def test_images_without_truth_or_class_are_errors_that_name_them():
 
 def test_k_below_one_and_no_images_are_errors():
     records, detections = one_image([[0, 0, 10, 10]], [1.0])
-    with pytest.raises(InputError, match="must be >= 1, got 0"):
+    with pytest.raises(InputError, match=r"expected numbers from 1 or 'all', got \[0\]"):
         compute(records, detections, protocol=ORIGINAL, max_boxes=0)
     with pytest.raises(InputError, match="no image"):
         compute([], [], protocol=ORIGINAL, max_boxes=1)
@@ -249,13 +241,14 @@ def test_metric_class_merges_parts_to_the_same_result():
     records, detections, classes = as_records(images)
     whole = compute(records, detections, classes, protocol=PSOL, max_boxes=5)
     parts = [WSOLMetric(PSOL, max_boxes=5, class_predictions=classes) for _ in range(2)]
-    parts[0].update(records[:25], detections[:25])
-    parts[1].update(records[25:], detections[25:])
+    found = {image_id: pair for image_id, *pair in detections}
+    parts[0].update(records[:25], {i: found[i] for i in range(25)})
+    parts[1].update(records[25:], {i: found[i] for i in range(199, 24, -1)})
     parts[0].merge(parts[1])
-    assert parts[0].compute() == whole
+    assert parts[0].compute().to_dict() == whole.to_dict()
     parts[0].reset()
-    parts[0].update(records, detections)
-    assert parts[0].compute() == whole
+    parts[0].update(records, found)
+    assert parts[0].compute().to_dict() == whole.to_dict()
 
 
 def test_metric_names_survive_detectron2s_printer():
@@ -301,8 +294,7 @@ def hand_scored(average="image"):
         ImageRecord(i, "x", 20, 20, class_id=min(i, 1), gt_boxes=[[0, 0, 10, 10]]) for i in range(4)
     ]
     detections = [
-        Detections(i, [[0, 0, 10, 10 * x] for x in of], -np.arange(len(of)))
-        for i, of in enumerate(ious)
+        (i, [[0, 0, 10, 10 * x] for x in of], -np.arange(len(of))) for i, of in enumerate(ious)
     ]
     classes = ClassPredictions({i: [1, 0, 2, 3, 4] for i in range(4)})
     return score_images(records, detections, classes, EvalProtocol("mine", average=average))
@@ -334,12 +326,14 @@ def test_multi_box_metrics_at_any_k_with_the_boxes_they_looked_at():
 
 def test_hits_are_the_booleans_whose_mean_is_the_metric():
     scores = hand_scored()
-    assert hits(scores, "gt_known_loc").tolist() == [False, True, False, False]
-    assert hits(scores, "gt_known_loc_multi", 2).tolist() == [True, True, False, False]
-    assert hits(scores, "top1_loc").tolist() == [False, True, False, False]
-    assert hits(scores, "top5_loc_multi", None).tolist() == [True, True, False, True]
-    for name in METRICS:
-        assert 100 * values(scores, name, 2).mean() == accuracy(scores, name, 2)
+    assert hits(scores).tolist() == [False, True, False, False]
+    assert hits(scores, 2).tolist() == [True, True, False, False]
+    assert hits(scores, 1, classes=1).tolist() == [False, True, False, False]
+    assert hits(scores, 5, classes=5).tolist() == [True, True, False, True]
+    for name in DEFAULT_METRICS:
+        values = METRICS.get(name).values(scores, 2)
+        assert values.dtype == bool
+        assert 100 * values.mean() == accuracy(scores, name, 2)
 
 
 def test_max_box_acc_mean_iou_and_histogram():
@@ -347,19 +341,21 @@ def test_max_box_acc_mean_iou_and_histogram():
     np.testing.assert_allclose(max_box_acc(scores, (0.2, 0.45, 0.7)), [75, 50, 25])
     np.testing.assert_allclose(max_box_acc(scores, (0.55, 0.7), any_box=True), [75, 50])
     assert max_box_acc(scores).tolist() == [accuracy(scores, "gt_known_loc")]
-    assert mean_iou(scores) == pytest.approx((0.3 + 0.9 + 0 + 0.5) / 4)
-    assert mean_iou(scores, any_box=True) == pytest.approx((0.6 + 0.9 + 0 + 0.8) / 4)
+    assert accuracy(scores, "mean_iou") == pytest.approx((0.3 + 0.9 + 0 + 0.5) / 4)
+    assert accuracy(scores, "mean_best_iou") == pytest.approx((0.6 + 0.9 + 0 + 0.8) / 4)
     counts, edges = iou_histogram(scores, bins=4)
     assert counts.tolist() == [1, 1, 1, 1]
     assert edges.tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
-def test_summary_goes_to_json():
-    plain = json.loads(json.dumps(summary(hand_scored())))
-    assert plain["multi"]["1"]["mean_boxes"] == 0.75
-    assert plain["multi"]["all"]["gt_known_loc_multi"] == 75
-    assert plain["metrics"].keys() == {"gt_known_loc", "top1_loc", "top5_loc"}
+def test_scores_go_to_json():
+    records, detections, classes = as_records(made_up(0))
+    plain = compute(records, detections, classes, protocol=ORIGINAL, max_boxes=3).to_dict()
+    assert json.loads(json.dumps(plain)).keys() == plain.keys()
+    assert plain["multi"]["3"]["gt_known_loc_multi"] == plain["gt_known_loc_multi"]
+    assert plain["recall_at_k"][2] == pytest.approx(plain["gt_known_loc_multi"])
     assert len(plain["recall_at_k"]) == 100
+    assert sum(plain["iou_histogram"]) == plain["num_images"] == 200
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 15])
@@ -372,15 +368,15 @@ def test_the_work_may_be_cut_anywhere(size, monkeypatch):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
-def test_every_boxs_iou_is_in_its_place():
-    records, detections, _ = as_records(made_up(9))
-    iou, image = best_ious(records, detections, ORIGINAL)
-    expected = [
-        max(reference.iou(box.tolist(), truth.tolist()) for truth in r.gt_boxes)
-        for r, d in zip(records, detections, strict=True)
-        for box in d.boxes
-    ]
-    np.testing.assert_allclose(iou, expected, atol=1e-12)
-    assert image.tolist() == [i for i, d in enumerate(detections) for _ in d.boxes]
-    ranks = first_hit_ranks(records, detections, ORIGINAL)
-    assert (ranks == score_images(records, detections, None, ORIGINAL).hit_rank[0]).all()
+def test_an_image_of_unknown_size_is_a_miss_and_disturbs_no_other():
+    records, detections, _ = as_records(made_up(2))
+    data_set = DataSet.from_records(records)
+    table = detection_table(data_set, [*detections[:-1], (199, [], [])])
+    sizes = data_set.sizes.copy()
+    sizes[-1] = 0  # its header cannot be read
+    for protocol in (ORIGINAL, PSOL):
+        scores = score(dataclasses.replace(data_set, sizes=sizes), table, protocol)
+        expected = score(data_set, table, protocol)
+        np.testing.assert_array_equal(scores.hit_rank, expected.hit_rank)
+        np.testing.assert_array_equal(scores.top_iou, expected.top_iou)
+        assert scores.hit_rank[0, -1] == NO_HIT

@@ -8,9 +8,13 @@ import pytest
 import reference
 
 from wend.errors import InputError
-from wend.evaluation.metrics import accuracy, hits, score_images
+from wend.evaluation.collect import detection_table
+from wend.evaluation.metrics import accuracy, hits
+from wend.evaluation.per_image import score
 from wend.evaluation.protocols import PROTOCOLS, EvalProtocol, get_protocol, load_protocol
-from wend.structures.records import ClassPredictions, Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+from wend.structures.records import ClassPredictions, ImageRecord
 
 
 def jittered(images, rng, halves):
@@ -31,19 +35,16 @@ def jittered(images, rng, halves):
     return images
 
 
-def as_records(images):
-    records = [
+def as_tables(images):
+    """Data set, detections and ranks of the true classes."""
+    data_set = DataSet.from_records(
         ImageRecord(i, "x", d["width"], d["height"], class_id=d["class_id"], gt_boxes=d["gt_boxes"])
         for i, d in enumerate(images)
-    ]
-    detections = [
-        Detections(i, d["boxes"], -np.arange(len(d["boxes"]))) for i, d in enumerate(images)
-    ]
-    return (
-        records,
-        detections,
-        ClassPredictions({i: d["class_ranking"] for i, d in enumerate(images)}),
     )
+    boxes = [d["boxes"] for d in images]
+    detections = BoxTable.from_lists(boxes, [-np.arange(len(each)) for each in boxes])
+    classes = ClassPredictions({i: d["class_ranking"] for i, d in enumerate(images)})
+    return data_set, detections, classes.ranks(data_set)
 
 
 @pytest.fixture(scope="module", params=["ILSVRC/test", "CUB/test"])
@@ -57,7 +58,8 @@ def truth(request, shared):
 def test_preset_equals_the_peers_arithmetic_on_real_truth(truth, name):
     # an exact half is 0.5 in whole or original pixels; in PSOL's frame its last bit is rounding
     images = jittered(truth, np.random.default_rng(11), halves=not name.startswith("psol"))
-    scores = score_images(*as_records(images), get_protocol(name))
+    data_set, detections, ranks = as_tables(images)
+    scores = score(data_set, detections, get_protocol(name), ranks)
     for k in (1, 3, 5, 10, None):
         theirs, found = peers.PEERS[name](images, k)
         for metric, value in theirs.items():
@@ -77,9 +79,10 @@ def test_every_preset_has_its_peer():
 
 def scored(protocol, gt, boxes, width=100, height=100, ranking=None):
     record = ImageRecord(1, "c/1.jpg", width, height, class_id=0, gt_boxes=gt)
-    classes = None if ranking is None else ClassPredictions({1: ranking})
-    detections = Detections(1, boxes, -np.arange(len(boxes)))
-    return score_images([record], [detections], classes, protocol)
+    data_set = DataSet.from_records([record])
+    ranks = None if ranking is None else ClassPredictions({1: ranking}).ranks(data_set)
+    detections = BoxTable.from_lists([boxes], [-np.arange(len(boxes))])
+    return score(data_set, detections, protocol, ranks)
 
 
 def iou(protocol, gt, box, **size):
@@ -174,9 +177,9 @@ def test_several_thresholds_are_averaged():
     several = EvalProtocol("several", iou_threshold=(0.3, 0.5, 0.7))
     scores = scored(several, [[0, 0, 10, 10]], [[0, 0, 10, 6]])
     assert accuracy(scores, "gt_known_loc") == pytest.approx(200 / 3)
-    assert [hits(scores, "gt_known_loc", threshold=t)[0] for t in several.thresholds] == [1, 1, 0]
+    assert [hits(scores, threshold=t)[0] for t in several.thresholds] == [1, 1, 0]
     with pytest.raises(ValueError, match="several thresholds"):
-        hits(scores, "gt_known_loc")
+        hits(scores)
 
 
 def test_only_the_first_true_box_counts_if_the_protocol_says_so():
@@ -188,19 +191,18 @@ def test_only_the_first_true_box_counts_if_the_protocol_says_so():
 
 
 def test_the_blacklist_leaves_images_out_and_says_how_many():
-    records = [ImageRecord(i, f"c/{i}.jpg", 9, 9, gt_boxes=[[0, 0, 5, 5]]) for i in range(3)]
-    detections = [Detections(i, [[0, 0, 5, 5 - 4 * (i == 1)]], [1.0]) for i in range(3)]
+    data_set = DataSet.from_records(
+        ImageRecord(i, f"c/{i}.jpg", 9, 9, gt_boxes=[[0, 0, 5, 5]]) for i in range(3)
+    )
+    found = {i: ([[0, 0, 5, 5 - 4 * (i == 1)]], [1.0]) for i in range(3)}
+    detections = detection_table(data_set, found)
     without = EvalProtocol("mine", blacklist=("c/1.jpg",))
-    scores = score_images(records, detections, None, without)
+    scores = score(data_set, detections, without)
     assert accuracy(scores, "gt_known_loc") == 100
-    assert (scores.image_ids, scores.num_excluded, len(scores)) == ((0, 2), 1, 2)
+    assert (scores.images.tolist(), scores.num_excluded, len(scores)) == ([0, 2], 1, 2)
+    twice = dataclasses.replace(without, blacklist=("c/1.jpg", "c/7.jpg"))
     with pytest.raises(InputError, match=r"1 of 2 images of the blacklist.*\(c/7.jpg\).*'c/0.jpg'"):
-        score_images(
-            records,
-            detections,
-            None,
-            dataclasses.replace(without, blacklist=("c/1.jpg", "c/7.jpg")),
-        )
+        score(data_set, detections, twice)
 
 
 # --- a user's own ------------------------------------------------------------------------------

@@ -6,12 +6,14 @@ from PIL import Image
 
 from wend.errors import MissingFileError
 from wend.evaluation.evaluation import append_to_curve
-from wend.evaluation.metrics import compute
 from wend.evaluation.protocols import get_protocol
-from wend.evaluation.tables import format_table, results_table
+from wend.evaluation.scoring import score_all
+from wend.evaluation.tables import format_table, labelled_table
 from wend.reports.curve import draw_curve
 from wend.reports.draw import BLUE, GREEN, RED, draw_record, draw_sheet
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord
 
 
 @pytest.fixture
@@ -28,7 +30,12 @@ def scene(tmp_path):
         pseudo_boxes=[[50, 5, 90, 45]],
     )
     boxes = [[60, 10, 80, 30], [5, 5, 20, 20], [1, 1, 4, 4]]
-    return record, Detections(1, boxes, [0.9, 0.6, 0.2])
+    return record, boxes, [0.9, 0.6, 0.2]
+
+
+def arrays(scene):
+    record, boxes, scores = scene
+    return record, np.array(boxes), np.array(scores)
 
 
 def has(image, color, x, y, reach=1):
@@ -38,7 +45,7 @@ def has(image, color, x, y, reach=1):
 
 
 def test_truth_is_red_pseudo_boxes_blue_and_ours_green(scene):
-    image = draw_record(*scene, side=200)  # twice the original
+    image = draw_record(*arrays(scene), side=200)  # twice the original
     assert image.shape == (100, 200, 3)
     assert has(image, RED, 20, 50)
     assert has(image, BLUE, 100, 50)
@@ -47,14 +54,15 @@ def test_truth_is_red_pseudo_boxes_blue_and_ours_green(scene):
 
 
 def test_further_boxes_are_drawn_only_if_they_score_enough(scene):
-    assert has(draw_record(*scene, side=200), GREEN, 10, 30)  # the second scores 0.6
-    assert not has(draw_record(*scene, side=200, min_score=0.7), GREEN, 10, 30)
-    assert not has(draw_record(*scene, side=200, max_boxes=1), GREEN, 10, 30)
+    assert has(draw_record(*arrays(scene), side=200), GREEN, 10, 30)  # the second scores 0.6
+    assert not has(draw_record(*arrays(scene), side=200, min_score=0.7), GREEN, 10, 30)
+    assert not has(draw_record(*arrays(scene), side=200, max_boxes=1), GREEN, 10, 30)
 
 
 def test_sheet_holds_all_images_and_a_legend(scene, tmp_path):
-    record, detections = scene
-    shown = draw_sheet(tmp_path / "s.png", [record] * 5, [detections] * 5, num_images=4, side=60)
+    record, boxes, scores = scene
+    detections = BoxTable.from_lists([boxes] * 5, [scores] * 5)
+    shown = draw_sheet(tmp_path / "s.png", [record] * 5, detections, num_images=4, side=60)
     sheet = np.asarray(Image.open(tmp_path / "s.png"))
     assert sheet.shape == (2 * 60 + 24, 2 * 60, 3)
     assert shown == [record.key] * 4
@@ -62,19 +70,26 @@ def test_sheet_holds_all_images_and_a_legend(scene, tmp_path):
 
 
 def test_table_shows_numbers_k_protocols_and_what_is_missing(scene):
-    record, detections = scene
-    result = compute([record], [detections], protocol=get_protocol("original"), max_boxes=3)
-    text = results_table({"detector (d)": {"original": result}})
-    header, _, row, *notes = text.splitlines()
-    assert "GT-known multi@3" in header
-    assert "Top-5 multi@3" in header
-    assert [cell.strip() for cell in row.strip("|").split("|")] == [
-        "detector (d)", "1", "original", "-", "-", "0.00", "-", "0.00", "3.00",
-    ]  # fmt: skip
-    assert notes == [
-        "per cent; original: original pixels; IoU > 0.5; mean over images",
-        "Top-1, Top-5, Top-5 multi@3: needs class predictions "
-        "(config entry WEND.CLASS_PREDICTIONS)",
+    record, boxes, scores = scene
+    data_set = DataSet.from_records([record])
+    detections = BoxTable.from_lists([boxes], [scores])
+    rows = {
+        "detector (d)": score_all(data_set, detections, [get_protocol("original")], [3]),
+        "truth": score_all(data_set, data_set.truth.scored(), [get_protocol("original")], [3]),
+    }
+    header, _, *body = labelled_table(rows).split("\n\n")[0].splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (header, *body)]
+    assert cells == [  # no interval, no fixed boxes
+        ["", "images", "protocol", "metric", "K", "boxes/image", "lowest score", "value"],
+        ["detector (d)", "1", "original", "GT-known Loc", "1", "1.00", "0.9", "0.00"],
+        ["detector (d)", "1", "original", "GT-known Loc multi", "3", "3.00", "0.2", "0.00"],
+        ["truth", "1", "original", "GT-known Loc", "1", "1.00", "1", "100.00"],
+        ["truth", "1", "original", "GT-known Loc multi", "3", "1.00", "1", "100.00"],
+    ]
+    assert labelled_table(rows).split("\n\n")[1].splitlines() == [
+        "- per cent; original: original pixels; IoU > 0.5; mean over images",
+        "- Top-1 Loc, Top-5 Loc, Top-5 Loc multi: needs class predictions "
+        "(--class-predictions, or WEND.CLASS_PREDICTIONS)",
     ]
 
 

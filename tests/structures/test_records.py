@@ -7,7 +7,8 @@ import pytest
 
 from wend.errors import InputError
 from wend.structures.checks import as_boxes
-from wend.structures.records import ClassPredictions, Detections, ImageRecord
+from wend.structures.data_set import DataSet
+from wend.structures.records import ClassPredictions, ImageRecord
 
 
 @pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros((0, 4), dtype=np.float32), ()])
@@ -66,45 +67,9 @@ def test_record_of_no_size_is_named(size):
         ImageRecord(1, "/a.jpg", *size)
 
 
-def test_detections_are_sorted_best_first_and_equal_scores_keep_their_order():
-    boxes = [[i, 0, i + 1, 1] for i in range(6)]
-    found = Detections("x", boxes, [0.1, 0.5, 0.9, 0.5, 0.1, 0.5])
-    assert found.boxes[:, 0].tolist() == [2, 1, 3, 5, 0, 4]
-    assert found.scores.tolist() == [0.9, 0.5, 0.5, 0.5, 0.1, 0.1]
-
-
-def test_detections_are_copies_and_read_only():
-    scores = np.array([0.1, 0.2])
-    found = Detections(1, [[0, 0, 1, 1], [0, 0, 2, 2]], scores)
-    scores[:] = 7
-    assert found.scores.tolist() == [0.2, 0.1]
-    for array in (found.boxes, found.scores):
-        with pytest.raises(ValueError, match="read-only"):
-            array[0] = 0
-
-
-def test_detections_of_nothing_are_allowed():
-    found = Detections(1, [], [])
-    assert (found.boxes.shape, found.scores.shape) == ((0, 4), (0,))
-
-
-@pytest.mark.parametrize(
-    ("boxes", "scores", "said"),
-    [
-        ([[0, 0, 1, 1]], [0.5, 0.5], "1 boxes but 2 scores"),
-        ([], [0.5], "0 boxes but 1 scores"),
-        ([[0, 0, 1, 1]], [float("nan")], "score nan is not finite"),
-        ([[0, 0, 1, 1]] * 2, [0.5, -float("inf")], "score -inf is not finite"),
-        ([[0, 0, 1, float("nan")]], [0.5], "is not four finite numbers"),
-    ],
-)
-def test_detections_that_do_not_fit_are_named_with_their_image(boxes, scores, said):
-    with pytest.raises(InputError, match=f"^detections of image 'c/a.jpg': .*{said}"):
-        Detections("c/a.jpg", boxes, scores)
-
-
 def test_rank_is_the_place_of_the_true_class():
     records = [ImageRecord(i, "/a", 1, 1, class_id=c) for i, c in enumerate((4, 0, 9, 6))]
+    data_set = DataSet.from_records(records)
     predictions = ClassPredictions(
         {
             0: [4, 1, 2, 3, 5],  # first
@@ -113,10 +78,10 @@ def test_rank_is_the_place_of_the_true_class():
             3: np.array([1, 2, 3, 4, 5, 7, 6]),  # seventh: no top-5 hit
         }
     )
-    assert predictions.ranks(records).tolist() == [0, 4, 5, 6]
+    assert predictions.ranks(data_set).tolist() == [0, 4, 5, 6]
     # rank 0 is a top-1 hit, ranks below 5 are top-5 hits
-    assert (predictions.ranks(records) < 5).tolist() == [True, True, False, False]
-    assert predictions.ranks(records[::-1]).tolist() == [6, 5, 4, 0]
+    assert (predictions.ranks(data_set) < 5).tolist() == [True, True, False, False]
+    assert predictions.ranks(data_set.take([3, 2, 1, 0])).tolist() == [6, 5, 4, 0]
 
 
 @pytest.mark.parametrize(
@@ -141,12 +106,12 @@ def test_classes_that_are_not_distinct_numbers_from_0_are_named(classes):
     ],
 )
 def test_predictions_that_do_not_cover_the_images_are_an_error(class_id, predictions, said):
-    records = [ImageRecord(8, "/a", 1, 1, class_id=class_id)]
+    data_set = DataSet.from_records([ImageRecord(8, "/a", 1, 1, class_id=class_id)])
     with pytest.raises(InputError, match=rf"^b7\.json: .*{said}"):
-        ClassPredictions(predictions, source="b7.json").ranks(records)
+        ClassPredictions(predictions, source="b7.json").ranks(data_set)
 
 
 def test_long_lists_of_missing_images_are_cut_and_counted():
-    records = [ImageRecord(i, "/a", 1, 1, class_id=0) for i in range(10)]
+    data_set = DataSet.from_records(ImageRecord(i, "/a", 1, 1, class_id=0) for i in range(10))
     with pytest.raises(InputError, match=r"10 of 10 .*\(0, 1, 2 and 7 more\)"):
-        ClassPredictions({}).check_covers(records)
+        ClassPredictions({}).check_covers(data_set)

@@ -20,7 +20,8 @@ import numpy as np
 
 from wend.errors import InputError, some
 from wend.files import is_number, read_json, write_json
-from wend.structures.records import ClassPredictions, ImageRecord
+from wend.structures.data_set import DataSet
+from wend.structures.records import ClassPredictions
 
 FORMAT = "wend-class-predictions-1"
 SHAPE = f'{{"format": "{FORMAT}", "predictions": {{"<class folder>/<file>": [class, ...]}}}}'
@@ -48,17 +49,21 @@ class PredictionsFile:
     settings: dict[str, Any] = field(default_factory=dict)
     source: str = "class predictions"
 
-    def for_records(self, records: Sequence[ImageRecord]) -> ClassPredictions:
+    def for_data_set(self, data_set: DataSet) -> ClassPredictions:
         """The predictions of these images; those of other images are passed over.
 
         Raises:
-            InputError: images are missing, or the classes are not those of the records.
+            InputError: images are missing, or the classes are not those of the data set.
         """
-        found = {r.image_id: self.predictions[r.key] for r in records if r.key in self.predictions}
-        result = ClassPredictions(found, source=self.source)
-        result.check_covers(records)
-        check_class_list(self.source, self.num_classes, self.class_names, records)
-        warning = explain_chance(result, records, self.num_classes)
+        listed = {
+            image_id: self.predictions[key]
+            for image_id, key in zip(data_set.image_ids, data_set.keys, strict=True)
+            if key in self.predictions
+        }
+        result = ClassPredictions(listed, source=self.source)
+        result.check_covers(data_set)
+        check_class_list(self.source, self.num_classes, self.class_names, data_set)
+        warning = explain_chance(result, data_set, self.num_classes)
         if warning:
             logger.warning("%s: %s", self.source, warning)
         return result
@@ -151,21 +156,26 @@ def read_predictions_file(path: str | Path) -> PredictionsFile:
     )
 
 
-def read_class_predictions(path: str | Path, records: Sequence[ImageRecord]) -> ClassPredictions:
-    """Read the file for these records; predictions of other images are passed over.
+def read_class_predictions(path: str | Path, data_set: DataSet) -> ClassPredictions:
+    """Read the file for these images; predictions of other images are passed over.
 
     Accuracy near chance is a warning that names the likely cause.
 
     Raises:
         InputError: not such a file, images or classes missing from it, or other classes than the
-            records'.
+            data set's.
     """
-    return read_predictions_file(path).for_records(records)
+    return read_predictions_file(path).for_data_set(data_set)
 
 
-def class_folders(records: Sequence[ImageRecord]) -> dict[int, str]:
+def class_folders(data_set: DataSet) -> dict[int, str]:
     """Class -> its folder, where each class has one folder and no two share it; else empty."""
-    pairs = {(r.class_id, r.key.rpartition("/")[0]) for r in records if r.class_id is not None}
+    classes = data_set.class_ids.tolist()
+    pairs = {
+        (class_id, key.rpartition("/")[0])
+        for class_id, key in zip(classes, data_set.keys, strict=True)
+        if class_id >= 0
+    }
     folders = dict(pairs)
     one_to_one = len(folders) == len(pairs) == len(set(folders.values()))
     return folders if one_to_one and all(folders.values()) else {}
@@ -181,23 +191,23 @@ def check_class_list(
     source: str,
     num_classes: int | None,
     class_names: Sequence[str],
-    records: Sequence[ImageRecord],
+    data_set: DataSet,
 ) -> None:
-    """Raise InputError if the classifier's classes cannot be those of the records.
+    """Raise InputError if the classifier's classes cannot be those of the data set.
 
     Args:
         source: the file, for messages.
         num_classes: how many classes the classifier knows; None if not known.
-        class_names: their names; compared with the records' class folders, where each class has
+        class_names: their names; compared with the data set's class folders, where each class has
             one of its own.
     """
-    highest = max((r.class_id for r in records if r.class_id is not None), default=-1)
+    highest = int(data_set.class_ids.max(initial=-1))
     if num_classes is not None and num_classes <= highest:
         raise InputError(
             f"{source}: the classifier knows {num_classes} classes, but the data set's go up to "
             f"number {highest} (from 0); use a classifier that was trained on this data set"
         )
-    folders = class_folders(records) if class_names else {}
+    folders = class_folders(data_set) if class_names else {}
     wrong = [
         f"class {number}: {class_names[number]!r}, folder {folder!r}"
         for number, folder in sorted(folders.items())
@@ -242,7 +252,7 @@ def _likely_cause(top1: np.ndarray, truth: np.ndarray) -> str:
 
 
 def explain_chance(
-    predictions: ClassPredictions, records: Sequence[ImageRecord], num_classes: int | None = None
+    predictions: ClassPredictions, data_set: DataSet, num_classes: int | None = None
 ) -> str | None:
     """A warning with the likely cause if Top-1 accuracy is below three times chance, else None.
 
@@ -253,11 +263,12 @@ def explain_chance(
     Returns:
         None also where there are 100 images or fewer, or images without a true class.
     """
-    if len(records) <= MIN_IMAGES_FOR_CHANCE or any(r.class_id is None for r in records):
+    truth = data_set.class_ids
+    if len(data_set) <= MIN_IMAGES_FOR_CHANCE or truth.min() < 0:
         return None
-    truth = np.array([r.class_id for r in records])
-    top1 = np.array([predictions.class_ids[r.image_id][0] for r in records])
-    highest = max(max(predictions.class_ids[r.image_id]) for r in records)
+    lists = [predictions.class_ids[image_id] for image_id in data_set.image_ids]
+    top1 = np.array([classes[0] for classes in lists])
+    highest = max(map(max, lists))
     count = num_classes or int(max(truth.max(), highest)) + 1
     accuracy = (top1 == truth).mean()
     if accuracy >= 3 / count:

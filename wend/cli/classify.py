@@ -148,7 +148,7 @@ def _finish(output: str, found: PredictionsFile, records: Sequence[ImageRecord])
             f"({some(missing)}); nothing was written"
         )
     if all(r.class_id is not None for r in records):
-        ranks = found.for_records(records).ranks(records)
+        ranks = found.for_data_set(records).ranks(records)
         logger.info(
             "%d images: Top-1 accuracy %.2f %%, Top-5 %.2f %%",
             len(records),

@@ -5,19 +5,26 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from wend.classes.predictions import read_class_predictions
 from wend.datasets.catalog import DataSets
-from wend.datasets.ground_truth import check_truth, load_source, truth_hashes
+from wend.datasets.ground_truth import check_truth, load_source
 from wend.errors import InputError
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
-from wend.evaluation.coco_metrics import coco_metrics
 from wend.evaluation.detection_rows import OUTSIDE
 from wend.evaluation.detections import load_detections, require_pyarrow, write_detections
-from wend.evaluation.fixed_boxes import FixedBoxes, TrainingSet, choose_from
+from wend.evaluation.fixed_boxes import FixedBoxes
+from wend.evaluation.metrics import (
+    COCO_METRICS,
+    DEFAULT_METRICS,
+    METRICS,
+    choose_metrics,
+    coco_numbers,
+)
 from wend.evaluation.protocols import PROTOCOLS, get_protocol
 from wend.evaluation.score_files import (
     PER_IMAGE_FILE,
@@ -25,6 +32,7 @@ from wend.evaluation.score_files import (
     evaluation_notes,
     file_entry,
     recall_rows,
+    truth_entry,
     with_threshold,
     write_scores,
 )
@@ -32,9 +40,8 @@ from wend.evaluation.scoring import Bootstrap, ProtocolScores, drop_low_scores, 
 from wend.evaluation.tables import score_table
 from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
-from wend.structures.checks import as_boxes
+from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
-from wend.structures.records import Detections, ImageRecord
 
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
 DEFAULT_MAX_BOXES = ("1", "5", "10")
@@ -69,6 +76,15 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="K of the multi-box metrics: numbers or all; the first is the headline of "
         f"metrics.json (default: {' '.join(DEFAULT_MAX_BOXES)})",
+    )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="metrics to add to the table: "
+        f"{', '.join(name for name in METRICS if name not in DEFAULT_METRICS)}, or your own as "
+        "module:name or ./file.py:name",
     )
     parser.add_argument("--datasets-root", metavar="DIR", help="sets DETECTRON2_DATASETS")
     parser.add_argument(
@@ -130,9 +146,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_baseline(
-    source: str, records: Sequence[ImageRecord], datasets_root: str | None = None
-) -> FixedBoxes:
+def load_truth(source: str, data_sets: DataSets) -> DataSet:
+    """Ground truth of ``--ground-truth``; InputError unless every image has a true box."""
+    data_set = load_source(source, data_sets)
+    check_truth(data_set)
+    return data_set
+
+
+def load_baseline(source: str, scored: DataSet, data_sets: DataSets) -> FixedBoxes:
     """Fixed boxes, or boxes to choose them from, for these images.
 
     Raises:
@@ -141,16 +162,16 @@ def load_baseline(
     path = Path(source)
     content = read_json(path, "a ground truth or fixed boxes") if path.is_file() else None
     if isinstance(content, list):
-        boxes = as_boxes(content, f"{path}, fixed boxes")
-        if not len(boxes):
-            raise InputError(f"{path}: holds no box")
-        return FixedBoxes(records, boxes, None, True, f"given in {path.name}")
-    train = load_source(source, DataSets(datasets_root))
-    side = "pseudo_boxes" if len(train.pseudo_boxes.boxes) else "gt_boxes"
+        return FixedBoxes.from_boxes(content, path)
+    training = load_source(source, data_sets)
+    has_pseudo = len(training.pseudo_boxes.boxes) > 0
+    training = replace(training, train_on="pseudo_boxes" if has_pseudo else "gt_boxes")
     try:
-        return choose_from(records, [TrainingSet(train.name, train, side)])
+        baseline = FixedBoxes.from_training([training])
+        baseline.check_apart(scored)
     except InputError as error:
         raise InputError(f"--baseline-boxes: {error}") from None
+    return baseline
 
 
 def check_numbers(args: argparse.Namespace) -> None:
@@ -164,9 +185,7 @@ def check_numbers(args: argparse.Namespace) -> None:
         raise InputError(f"--score-threshold must be a number, got {args.score_threshold}")
 
 
-def load_scored(
-    path: str, data_set: DataSet, args: argparse.Namespace
-) -> tuple[list[Detections], dict]:
+def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:
     """A detections file for a ground truth, as the arguments say, and its counts."""
     detections, counts = load_detections(path, data_set, args.outside)
     kept = drop_low_scores(detections, args.score_threshold)
@@ -174,7 +193,7 @@ def load_scored(
 
 
 def _inputs(args: argparse.Namespace, data_set: DataSet, baseline: FixedBoxes | None) -> dict:
-    inputs: dict = {"ground_truth": {"name": data_set.name, "sha256": truth_hashes(data_set)}}
+    inputs: dict = {"ground_truth": truth_entry(data_set)}
     for name in ("detections", "class_predictions"):
         if getattr(args, name):
             inputs[name] = file_entry(getattr(args, name))
@@ -184,33 +203,29 @@ def _inputs(args: argparse.Namespace, data_set: DataSet, baseline: FixedBoxes | 
 
 
 def _export(
-    kinds: Sequence[str], folder: Path, records: Sequence[ImageRecord], detections: list[Detections]
+    kinds: Sequence[str], folder: Path, data_set: DataSet, detections: BoxTable
 ) -> list[Path]:
     written = []
     if "coco" in kinds:
         written += [folder / "ground_truth.json", folder / "detections.json"]
-        write_json(written[0], records_to_coco(records))
-        write_detections(written[1], detections)
+        write_json(written[0], records_to_coco(data_set))
+        write_detections(written[1], data_set, detections)
     for kind in ("csv", "parquet"):
         if kind in kinds:
             written.append(folder / f"detections.{kind}")
-            write_detections(written[-1], detections)
+            write_detections(written[-1], data_set, detections)
     return written
 
 
-AP_TITLES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
-AP_TITLES |= {"ar1": "AR@1", "ar10": "AR@10", "ar100": "AR@100"}
-
-
 def _ap_note(coco: dict[str, float]) -> str:
-    numbers = ", ".join(f"{AP_TITLES[name]} {value:.2f}" for name, value in coco.items())
+    numbers = ", ".join(f"{m.title} {m.text(coco[m.name])}" for m in COCO_METRICS)
     return f"COCO, class-agnostic, original pixels, whatever the protocol: {numbers}"
 
 
 def _recall_note(scores: dict[str, ProtocolScores]) -> str:
     """The first protocol's recall@K at a few K; the whole curves are in a file."""
     name = next(iter(scores))
-    rows = {int(k): (found, fixed) for of, k, found, fixed in recall_rows(scores) if of == name}
+    rows = {int(k): values for of, k, *values in recall_rows(scores) if of == name}
     shown = [k for k in (1, 2, 3, 5, 10, 20, 50, 100) if k in rows]
     texts = [
         f"{k}: {' / '.join('-' if value == '-' else f'{float(value):.2f}' for value in rows[k])}"
@@ -225,28 +240,37 @@ def run(args: argparse.Namespace) -> int:
     protocols = [get_protocol(name) for name in args.protocol]
     ks = [parse_k(text) for text in args.max_boxes]
     require_pyarrow(Path(args.output) / PER_IMAGE_FILE)
-    records = load_source(args.ground_truth, DataSets(args.datasets_root))
-    check_truth(records)
-    classes = args.class_predictions and read_class_predictions(args.class_predictions, records)
-    detections, counts = load_scored(args.detections, records, args)
+    metrics = choose_metrics(args.metrics)
+    data_sets = DataSets(args.datasets_root)
+    data_set = load_truth(args.ground_truth, data_sets)
+    classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
+    detections, counts = load_scored(args.detections, data_set, args)
     baseline = None
     if args.baseline_boxes:
-        baseline = load_baseline(args.baseline_boxes, records, args.datasets_root)
+        baseline = load_baseline(args.baseline_boxes, data_set, data_sets)
     bootstrap = Bootstrap(args.bootstrap_rounds, seed=args.seed)
     scores = score_all(
-        records, detections, protocols, ks, classes, bootstrap=bootstrap, baseline=baseline
+        data_set,
+        detections,
+        protocols,
+        ks,
+        classes,
+        metrics=metrics,
+        bootstrap=bootstrap,
+        baseline=baseline,
     )
     fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
-    notes = evaluation_notes(records.name, counts, fixed, bootstrap.rounds)
-    extra = {"coco": coco_metrics(records, detections)} if args.ap else {}
+    notes = evaluation_notes(data_set.name, counts, fixed, bootstrap.rounds)
+    extra = {"coco": coco_numbers(data_set, detections)} if args.ap else {}
     notes += [_ap_note(extra["coco"])] if extra else []
-    about = {"dataset": records.name, "ks": ks, "bootstrap": bootstrap, "counts": counts}
-    about |= {"inputs": _inputs(args, records, baseline), "notes": notes, "extra": extra}
-    written = write_scores(args.output, records, detections, scores, **about)
-    written += _export(args.export, Path(args.output), records, detections)
+    inputs = _inputs(args, data_set, baseline)
+    written = write_scores(
+        args.output, scores, counts=counts, inputs=inputs, notes=notes, extra=extra
+    )
+    written += _export(args.export, Path(args.output), data_set, detections)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
     if args.analysis:
-        text = analysis_text(records, detections, scores)
+        text = analysis_text(scores)
         written.append(Path(args.output) / ANALYSIS_FILE)
         with atomic_write(written[-1]) as file:
             file.write(text + "\n")

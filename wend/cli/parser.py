@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -47,11 +46,10 @@ def _toy(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
+    from wend.datasets.catalog import DataSets
     from wend.reports.summary import summarize_run
 
-    if args.datasets_root:
-        os.environ["DETECTRON2_DATASETS"] = args.datasets_root
-    table, written = summarize_run(args.output_dir, args.num_images)
+    table, written = summarize_run(args.output_dir, DataSets(args.datasets_root), args.num_images)
     print(f"\n{table}\n")
     for path in written:
         print(f"written: {path}")
@@ -116,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return train_main(argv[1:], prog="wend train")
     verb = next((text for text in argv if not text.startswith("-")), None)
     args = _make_parser(verb).parse_args(argv)
-    from wend.cli.train import setup_logging
+    from wend.logs import setup_logging
 
     setup_logging()
     try:

@@ -9,9 +9,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from fvcore.common.config import CfgNode
-
 from wend.errors import InputError
+from wend.logs import setup_logging
 
 ENGINES = {"detectron2": "wend.d2.run", "torchvision": "wend.tv.run"}
 logger = logging.getLogger("wend")
@@ -68,35 +67,6 @@ def choose_engine(name: str) -> str:
             "--engine torchvision"
         )
     return name
-
-
-class StdoutHandler(logging.StreamHandler):
-    """This package's own handler, which Detectron2's replace."""
-
-
-def setup_logging() -> None:
-    """Print this package's messages, and fvcore's on checkpoints, to standard output."""
-    for name in ("wend", "fvcore.common.checkpoint"):
-        target = logging.getLogger(name)
-        target.setLevel(logging.INFO)
-        target.propagate = False
-        if not target.handlers:
-            handler = StdoutHandler(sys.stdout)
-            handler.setFormatter(
-                logging.Formatter("[%(asctime)s %(name)s] %(message)s", "%H:%M:%S")
-            )
-            target.addHandler(handler)
-
-
-def check_arguments(args: argparse.Namespace, cfg: CfgNode) -> None:
-    """Raise InputError for arguments that do not fit each other or the config."""
-    if args.eval_only and not cfg.MODEL.WEIGHTS and not args.resume:
-        raise InputError(
-            "--eval-only: config entry MODEL.WEIGHTS is empty; name the checkpoint to evaluate, "
-            "such as MODEL.WEIGHTS output/model_final.pth"
-        )
-    if args.num_gpus < 1:
-        raise InputError(f"--num-gpus: expected at least 1, got {args.num_gpus}")
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

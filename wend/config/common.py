@@ -55,6 +55,12 @@ COMMON = (
         "K, the boxes an image that the multi-box metrics look at, 1 .. TEST.DETECTIONS_PER_IMAGE.",
     ),
     Entry(
+        "METRICS",
+        (),
+        "Metrics besides Top-1, Top-5 and GT-known Loc: registered names, or your own as "
+        "module:name or ./file.py:name.",
+    ),
+    Entry(
         "TEST_BATCH",
         1,
         "Images a batch in evaluation. With 1 the files do not depend on the number of processes "

@@ -7,16 +7,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from wend.d2.catalog import detectron2_data_sets
+from wend.evaluation.collect import DetectionCollector, detection_table
 from wend.evaluation.evaluation import Evaluation
 from wend.loading.bad_images import say_wrong
-from wend.run import resolve
-from wend.structures.records import Detections
+from wend.run import resolve_tests
 
 
 class WSOLEvaluator(DatasetEvaluator):
@@ -47,13 +46,13 @@ class WSOLEvaluator(DatasetEvaluator):
         cfg = cfg.clone()
         cfg.defrost()
         cfg.DATASETS.TEST = (dataset_name,)
-        (test,) = resolve(cfg, detectron2_data_sets(), train=False).tests.values()
+        (test,) = resolve_tests(cfg, detectron2_data_sets()).values()
         folder = Path(cfg.OUTPUT_DIR) / "inference" / test.data_set.name
         return {"evaluation": test.evaluation, "output_dir": output_dir or folder}
 
     def reset(self) -> None:
         """Forget all detections."""
-        self.detections: list[Detections] = []
+        self.detections = DetectionCollector(self.evaluation.data_set)
         self.problems: list[str] = []
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
@@ -67,22 +66,21 @@ class WSOLEvaluator(DatasetEvaluator):
         """
         for one, output in zip(inputs, outputs, strict=True):
             if "problem" in one:
-                self.detections.append(Detections(one["image_id"], np.zeros((0, 4)), []))
+                self.detections.add(one["image_id"])
                 self.problems.append(one["problem"])
                 continue
             instances = output["instances"]
             boxes = output.get("boxes", instances.pred_boxes.tensor)
             scores = instances.scores.cpu().numpy()
-            self.detections.append(Detections(one["image_id"], boxes.cpu().numpy(), scores))
+            self.detections.add(one["image_id"], boxes.cpu().numpy(), scores)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather from all processes, score and write on the first; empty on the others."""
-        gathered = comm.gather((self.detections, self.problems), dst=0)
+        gathered = comm.gather((self.detections.rows, self.problems), dst=0)
         if not comm.is_main_process():
             return OrderedDict()
-        detections, problems = (
-            list(chain.from_iterable(each)) for each in zip(*gathered, strict=True)
-        )
-        say_wrong(self.evaluation.data_set.name, problems, len(detections))
+        rows, problems = (list(chain.from_iterable(each)) for each in zip(*gathered, strict=True))
+        detections = detection_table(self.evaluation.data_set, rows)
+        say_wrong(self.evaluation.data_set.name, problems, len(rows))
         results = self.evaluation.run(detections, self.output_dir)
         return OrderedDict((name, result.scalars()) for name, result in results.items())

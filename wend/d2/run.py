@@ -26,14 +26,14 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessRaisedException
 
 import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
-from wend.cli.train import StdoutHandler, check_arguments
 from wend.config import add_wend_config, merge_config
 from wend.config.entries import require
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer, evaluate
 from wend.errors import InputError
-from wend.run import Run, resolve
+from wend.logs import StdoutHandler
+from wend.run import Run, check_arguments, resolve
 
 REGISTRIES = {
     "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,

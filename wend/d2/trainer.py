@@ -48,7 +48,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
-from wend.run import Run, TestData, TrainingData, resolve
+from wend.run import Run, TestData, TrainingData, resolve, resolve_tests
 
 logger = logging.getLogger(__name__)
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
@@ -328,12 +328,13 @@ def evaluator_of(test: TestData, cfg: CfgNode) -> WSOLEvaluator:
 
 
 def _test_data(run: Run | None, cfg: CfgNode, name: str) -> TestData:
-    run = run or resolve(cfg, detectron2_data_sets(), train=False)
-    if name not in run.tests:
-        raise InputError(
-            f"data set {name!r} is none of the config's DATASETS.TEST: {', '.join(run.tests)}"
-        )
-    return run.tests[name]
+    if run is not None and name in run.tests:
+        return run.tests[name]
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST = (name,)
+    (test,) = resolve_tests(cfg, detectron2_data_sets()).values()
+    return test
 
 
 def train_loader(

@@ -32,8 +32,10 @@ from itertools import pairwise
 import numpy as np
 
 from wend.errors import InputError
+from wend.evaluation.per_image import pixel_sizes
+from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_area, paired_iou
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.data_set import DataSet
 
 COUNT_EDGES = (1, 2, 3, 5, 10)  # bins 1, 2, 3-4, 5-9, 10+
 SIZE_EDGES = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -83,20 +85,19 @@ def by_class(hits: np.ndarray, class_ids: np.ndarray) -> list[Group]:
     return _groups(hits, place, [str(c) for c in classes])
 
 
-def true_box_sizes(records: Sequence[ImageRecord]) -> tuple[np.ndarray, np.ndarray]:
+def true_box_sizes(data_set: DataSet) -> tuple[np.ndarray, np.ndarray]:
     """Number of true boxes (I,) and the largest one's share of the image's area (I,), in 0..1.
 
     The share is of the part inside the image; 0 for an image without truth.
     """
-    num = np.array([len(r.gt_boxes) for r in records], dtype=np.int64)
-    sizes = np.array([(r.width, r.height) for r in records], dtype=np.float64).reshape(-1, 2)
-    share = np.zeros(len(num))
-    if num.sum():
-        boxes = np.concatenate([r.gt_boxes for r in records])
-        limits = np.tile(sizes, 2)[np.repeat(np.arange(len(num)), num)]
-        areas = box_area(np.clip(boxes / limits, 0, 1))
-        share[num > 0] = np.maximum.reduceat(areas, (np.cumsum(num) - num)[num > 0])
-    return num, share
+    truth = data_set.truth
+    share = np.zeros(len(data_set))
+    some = truth.with_boxes
+    if len(some):
+        limits = np.tile(pixel_sizes(data_set), 2)[truth.owner]
+        areas = box_area(np.clip(truth.boxes / limits, 0, 1))
+        share[some] = np.maximum.reduceat(areas, truth.offsets[some])
+    return truth.counts, share
 
 
 def by_num_boxes(
@@ -151,27 +152,12 @@ def by_size(
     return _groups(hits, place.clip(min=0), labels)
 
 
-def best_boxes(
-    records: Sequence[ImageRecord], detections: Sequence[Detections]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The arrays that :func:`error_types` takes, in original pixels.
-
-    Args:
-        records: I images.
-        detections: theirs, in the same order (``wend.evaluation.metrics.align``).
-
-    Returns:
-        Best boxes (I, 4), rows of NaN for images without; true boxes (G, 4), and the place (G,) of
-        each one's image, rising.
-    """
-    ids = [r.image_id for r in records]
-    if ids != [d.image_id for d in detections]:
-        raise InputError("error types: records and detections are not of the same images in order")
-    nothing = np.full(4, np.nan)
-    best = [d.boxes[0] if len(d.boxes) else nothing for d in detections]
-    truth = [np.zeros((0, 4)), *(r.gt_boxes for r in records)]
-    place = np.repeat(np.arange(len(ids)), [len(r.gt_boxes) for r in records])
-    return np.array(best).reshape(-1, 4), np.concatenate(truth), place
+def best_boxes(detections: BoxTable) -> np.ndarray:
+    """The best box (I, 4) of each image; rows of NaN for images without."""
+    best = np.full((len(detections), 4), np.nan)
+    images = detections.with_boxes
+    best[images] = detections.boxes[detections.offsets[images]]
+    return best
 
 
 def error_types(

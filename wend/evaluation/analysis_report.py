@@ -18,11 +18,13 @@ from wend.evaluation.analysis import (
     error_types,
     true_box_sizes,
 )
-from wend.evaluation.metrics import PerImage, hits, values
+from wend.evaluation.metrics import gt_known_loc, hits
+from wend.evaluation.per_image import PerImage, pixel_sizes
 from wend.evaluation.protocols import EvalProtocol
 from wend.evaluation.scoring import ProtocolScores
 from wend.evaluation.tables import format_table
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
 
 ANALYSIS_FILE = "analysis.md"
 EXTREMES = 10  # classes shown at each end
@@ -36,39 +38,29 @@ ERROR_MEANINGS = {
 }
 
 
-def analysis_text(
-    records: Sequence[ImageRecord],
-    detections: Sequence[Detections],
-    scores: Mapping[str, ProtocolScores],
-) -> str:
+def analysis_text(scores: Mapping[str, ProtocolScores]) -> str:
     """Breakdowns and error types of GT-known Loc, a section for each protocol.
 
-    Args:
-        records: I images with true boxes.
-        detections: theirs, in the same order.
-        scores: of them; images on a protocol's blacklist are left out of its section.
+    Images on a protocol's blacklist are left out of its section.
     """
-    sections = [_section(records, detections, of.per_image) for of in scores.values()]
+    sections = [_section(of.per_image) for of in scores.values()]
     return "\n\n".join(["# Where the best box of each image hits, and how it misses", *sections])
 
 
-def _section(
-    records: Sequence[ImageRecord], detections: Sequence[Detections], per_image: PerImage
-) -> str:
-    scored = set(per_image.image_ids)
-    keep = [i for i, record in enumerate(records) if record.image_id in scored]
-    records, detections = [records[i] for i in keep], [detections[i] for i in keep]
-    value = values(per_image, "gt_known_loc")
-    num_true, share = true_box_sizes(records)
+def _section(per_image: PerImage) -> str:
+    data_set = per_image.data_set.take(per_image.images)
+    detections = per_image.detections.take(per_image.images)
+    value = gt_known_loc.values(per_image)
+    num_true, share = true_box_sizes(data_set)
     parts = [
         f"## {per_image.protocol.name}",
-        f"GT-known Loc of {len(records)} images; {per_image.protocol.describe()}",
+        f"GT-known Loc of {len(data_set)} images; {per_image.protocol.describe()}",
         _table("true boxes", by_num_boxes(value, num_true)),
         _table("largest true box, share of the image", by_size(value, share)),
     ]
     if per_image.class_ids is not None:
-        parts += _class_tables(records, value, per_image.class_ids)
-    return "\n\n".join([*parts, _errors(records, detections, per_image)])
+        parts += _class_tables(data_set, value)
+    return "\n\n".join([*parts, _errors(data_set, detections, per_image)])
 
 
 def _table(title: str, groups: Sequence[Group]) -> str:
@@ -76,13 +68,12 @@ def _table(title: str, groups: Sequence[Group]) -> str:
     return format_table((title, "images", "per cent"), rows)
 
 
-def _class_tables(
-    records: Sequence[ImageRecord], value: np.ndarray, class_ids: np.ndarray
-) -> list[str]:
-    folders = {r.class_id: r.key.rpartition("/")[0] for r in records}
+def _class_tables(data_set: DataSet, value: np.ndarray) -> list[str]:
+    classes = data_set.class_ids.tolist()
+    folders = {c: key.rpartition("/")[0] for c, key in zip(classes, data_set.keys, strict=True)}
     groups = [
         Group(f"{g.label} {folders[int(g.label)]}".rstrip(), g.num_images, g.percent)
-        for g in by_class(value, class_ids)
+        for g in by_class(value, data_set.class_ids)
     ]
     groups.sort(key=lambda group: group.percent)
     if len(groups) <= 2 * EXTREMES:
@@ -93,13 +84,11 @@ def _class_tables(
     ]
 
 
-def _errors(
-    records: Sequence[ImageRecord], detections: Sequence[Detections], per_image: PerImage
-) -> str:
+def _errors(data_set: DataSet, detections: BoxTable, per_image: PerImage) -> str:
     thresholds = per_image.protocol.thresholds
     threshold = 0.5 if 0.5 in thresholds else thresholds[0]
-    hit = hits(per_image, "gt_known_loc", threshold=threshold)
-    types = error_types(*boxes_in_frame(records, detections, per_image.protocol), hit)
+    hit = hits(per_image, threshold=threshold)
+    types = error_types(*boxes_in_frame(data_set, detections, per_image.protocol), hit)
     shares = error_shares(types)
     rows = [
         [name, meaning, str(int((types == name).sum())), f"{shares[name]:.2f}"]
@@ -112,21 +101,23 @@ def _errors(
 
 
 def boxes_in_frame(
-    records: Sequence[ImageRecord], detections: Sequence[Detections], protocol: EvalProtocol
+    data_set: DataSet, detections: BoxTable, protocol: EvalProtocol
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Arrays of :func:`wend.evaluation.analysis.best_boxes`, in the protocol's frame and with its
-    true boxes.
+    """The arrays that :func:`error_types` takes, in the protocol's frame.
 
     Corners are exclusive: a protocol that counts pixels inclusively has its pixel added.
+
+    Returns:
+        Best boxes (I, 4), rows of NaN for images without; the true boxes (G, 4) that the protocol
+        counts, and the index (G,) of each one's image, rising.
     """
-    best, truth, place = best_boxes(records, detections)
-    if protocol.truth == "first":
-        first = np.unique(place, return_index=True)[1]
-        truth, place = truth[first], place[first]
-    widths, heights = np.array([(r.width, r.height) for r in records], dtype=np.float64).T
-    there = np.isfinite(best).all(1)
+    best = best_boxes(detections)
+    counted = data_set.truth.first(1) if protocol.truth == "first" else data_set.truth
+    image = counted.owner
+    widths, heights = pixel_sizes(data_set).T
+    there = detections.with_boxes
     best[there] = protocol.to_frame(best[there], widths[there], heights[there])
-    truth = protocol.to_frame(truth, widths[place], heights[place], truth=True)
+    truth = protocol.to_frame(counted.boxes, widths[image], heights[image], truth=True)
     for boxes in (best, truth):
         boxes[:, 2:] += protocol.pixel_offset
-    return best, truth, place
+    return best, truth, image

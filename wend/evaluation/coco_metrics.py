@@ -12,16 +12,16 @@ import contextlib
 import copy
 import importlib
 import io
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from wend.errors import InputError
 from wend.evaluation.coco_results import detections_to_coco
-from wend.evaluation.metrics import align
+from wend.evaluation.per_image import check_aligned
 from wend.formats.coco import records_to_coco
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
 
 MAX_BOXES = (1, 10, 100)  # of an image; AP counts the last
 IMAGES_AT_ONCE = 1000  # that pycocotools matches; its dicts of 100 boxes are 0.15 MB an image
@@ -44,46 +44,36 @@ def _backend(name: str) -> tuple[type, type]:
         raise InputError(f"{name} is not installed: pip install {name}") from error
 
 
-def _numbered(
-    records: Sequence[ImageRecord], detections: Sequence[Detections]
-) -> tuple[list[ImageRecord], list[Detections]]:
+def _numbered(data_set: DataSet, detections: BoxTable) -> tuple[DataSet, BoxTable]:
     """The same with image ids 1..I and at most 100 boxes each.
 
     Numbers are in the order of the ids, as COCOeval sorts images, because the order of images
     decides between boxes of equal score: the values are those of the exported files.
     """
-    order = range(len(records))
-    with contextlib.suppress(TypeError):  # ids that cannot be compared keep the records' order
-        order = sorted(order, key=lambda i: records[i].image_id)
-    images, boxes = [], []
-    for number, i in enumerate(order, start=1):
-        one = detections[i]
-        images.append(replace(records[i], image_id=number))
-        boxes.append(Detections(number, one.boxes[: MAX_BOXES[-1]], one.scores[: MAX_BOXES[-1]]))
-    return images, boxes
+    order = list(range(len(data_set)))
+    with contextlib.suppress(TypeError):  # ids that cannot be compared keep their order
+        order = sorted(order, key=data_set.image_ids.__getitem__)
+    numbered = replace(data_set.take(order), image_ids=range(1, len(order) + 1))
+    return numbered, detections.first(MAX_BOXES[-1]).take(order)
 
 
-def _data_sets(
-    records: Sequence[ImageRecord], detections: Sequence[Detections], make: type
-) -> tuple[object, object]:
+def _coco_objects(data_set: DataSet, detections: BoxTable, make: type) -> tuple[object, object]:
     """Truth and detections as COCO objects, made without a file."""
     truth = make()
-    truth.dataset = records_to_coco(records)
-    rows = detections_to_coco(detections)
+    truth.dataset = records_to_coco(data_set)
+    rows = detections_to_coco(data_set, detections)
     for number, row in enumerate(rows, start=1):  # 0 would read as "not matched"
         row.update(id=number, area=row["bbox"][2] * row["bbox"][3], iscrowd=0)
-    found = make()
-    found.dataset = {**truth.dataset, "annotations": rows}
+    results = make()
+    results.dataset = {**truth.dataset, "annotations": rows}
     truth.createIndex()
-    found.createIndex()
-    return truth, found
+    results.createIndex()
+    return truth, results
 
 
-def _matched(
-    records: Sequence[ImageRecord], detections: Sequence[Detections], make: tuple[type, type]
-) -> object:
+def _matched(data_set: DataSet, detections: BoxTable, make: tuple[type, type]) -> object:
     """The evaluation of some images after COCO's matching."""
-    evaluation = make[1](*_data_sets(records, detections, make[0]), "bbox")
+    evaluation = make[1](*_coco_objects(data_set, detections, make[0]), "bbox")
     evaluation.params.maxDets = list(MAX_BOXES)
     evaluation.params.areaRng = evaluation.params.areaRng[:1]  # "all"
     evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
@@ -99,32 +89,27 @@ def _compact(row: dict | None) -> dict | None:
     return {**compact, "dtScores": np.array(row["dtScores"]), "gtIgnore": row["gtIgnore"]}
 
 
-def _matched_in_parts(
-    records: Sequence[ImageRecord], detections: Sequence[Detections], make: tuple[type, type]
-) -> object:
+def _matched_in_parts(data_set: DataSet, detections: BoxTable, make: tuple[type, type]) -> object:
     """As :func:`_matched`, for pycocotools: images are matched independently of each other."""
     rows = []
-    for i in range(0, len(records), IMAGES_AT_ONCE):
-        part = slice(i, i + IMAGES_AT_ONCE)
-        evaluation = _matched(records[part], detections[part], make)
+    for i in range(0, len(data_set), IMAGES_AT_ONCE):
+        part = np.arange(i, min(i + IMAGES_AT_ONCE, len(data_set)))
+        evaluation = _matched(data_set.take(part), detections.take(part), make)
         rows += map(_compact, evaluation.evalImgs)
     evaluation.evalImgs = rows
-    evaluation.params.imgIds = [record.image_id for record in records]
+    evaluation.params.imgIds = list(data_set.image_ids)
     evaluation._paramsEval = copy.deepcopy(evaluation.params)  # as evaluate() leaves it
     return evaluation
 
 
 def coco_metrics(
-    records: Sequence[ImageRecord],
-    detections: Iterable[Detections],
-    *,
-    backend: str = "pycocotools",
+    data_set: DataSet, detections: BoxTable, *, backend: str = "pycocotools"
 ) -> dict[str, float]:
     """AP and AR of boxes without classes.
 
     Args:
-        records: images with their true boxes; one without adds only false positives.
-        detections: one for each record, in any order.
+        data_set: images with their true boxes; one without adds only false positives.
+        detections: theirs, by the same index.
         backend: "pycocotools", or "faster-coco-eval" where installed (the same
             numbers in half the time, but all boxes in memory at once).
 
@@ -133,15 +118,15 @@ def coco_metrics(
         ``ar10``, ``ar100`` (recall of the 1, 10, 100 best boxes of each image, the same mean).
 
     Raises:
-        InputError: images missing, doubled or unknown; no true box; no such backend.
+        InputError: a table of other images; no true box; no such backend.
     """
-    detections = align(records, detections)
-    if not any(len(record.gt_boxes) for record in records):
-        raise InputError(f"AP needs truth, and none of the {len(records)} images has a true box")
+    check_aligned(data_set, detections)
+    if not len(data_set.truth.boxes):
+        raise InputError(f"AP needs truth, and none of the {len(data_set)} images has a true box")
     make = _backend(backend)
     match = _matched_in_parts if backend == "pycocotools" else _matched
     with contextlib.redirect_stdout(io.StringIO()):  # they print their progress
-        evaluation = match(*_numbered(records, detections), make)
+        evaluation = match(*_numbered(data_set, detections), make)
         evaluation.accumulate()
     precision = 100 * evaluation.eval["precision"][:, :, 0, 0, -1]  # (10 thresholds, 101 recalls)
     recall = 100 * evaluation.eval["recall"][:, 0, 0, :].mean(0)  # one for each of MAX_BOXES

@@ -5,28 +5,29 @@ One category, ``{"id": 1, "name": "foreground"}``; boxes ``[x, y, w, h]`` in ori
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from wend.errors import InputError, shown
 from wend.evaluation.coco_fast import read_results_fast
-from wend.evaluation.detection_rows import DetectionRows, to_detections, unknown_image
+from wend.evaluation.detection_rows import DetectionRows, to_table, unknown_image
 from wend.files import is_number, read_json
 from wend.formats.coco import CATEGORY_ID
+from wend.structures.box_table import BoxTable
 from wend.structures.boxes import xywh_to_xyxy, xyxy_to_xywh
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.data_set import DataSet
 
 RESULTS = 'a list of {"image_id", "category_id", "bbox": [x, y, w, h], "score"}'
 
 
-def detections_to_coco(detections: Iterable[Detections]) -> list[dict]:
-    """Detections as COCO results; an image without boxes has no row."""
+def detections_to_coco(data_set: DataSet, detections: BoxTable) -> list[dict]:
+    """Detections of a data set as COCO results, in its order; an image without boxes has no row."""
+    ids = data_set.image_ids
+    columns = (detections.owner, xyxy_to_xywh(detections.boxes), detections.scores)
     return [
-        {"image_id": d.image_id, "category_id": CATEGORY_ID, "bbox": xywh, "score": score}
-        for d in detections
-        for xywh, score in zip(xyxy_to_xywh(d.boxes).tolist(), d.scores.tolist(), strict=True)
+        {"image_id": ids[image], "category_id": CATEGORY_ID, "bbox": xywh, "score": score}
+        for image, xywh, score in zip(*(column.tolist() for column in columns), strict=True)
     ]
 
 
@@ -84,13 +85,13 @@ def read_results(path: str | Path) -> DetectionRows:
     return _read_row_by_row(path) if rows is None else rows
 
 
-def read_detections(path: str | Path, records: Sequence[ImageRecord]) -> list[Detections]:
+def read_detections(path: str | Path, data_set: DataSet) -> BoxTable:
     """Read COCO results of a data set.
 
     Returns:
-        One :class:`Detections` for each record, in their order; empty where the file has no row.
+        The table of its images; empty where the file has no row.
 
     Raises:
         InputError: not a list of COCO results, a row that is not one, or of an unknown image.
     """
-    return to_detections(read_results(path), records)[0]
+    return to_table(read_results(path), data_set)[0]

@@ -1,4 +1,6 @@
-"""Rows of a detections file, checked as whole arrays and sorted into images.
+"""Rows of a detections file, checked as whole arrays and sorted into a data set's images.
+
+Only the readers of detection files know of rows; everyone else has the table.
 
 Shape letters: N = rows (boxes of all images), I = images of the data set.
 """
@@ -13,7 +15,10 @@ import numpy as np
 
 from wend.errors import InputError, some
 from wend.files import MAX_NUMBER
-from wend.structures.records import Detections, ImageId, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.boxes import xywh_to_xyxy, xyxy_to_xywh
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageId
 
 OUTSIDE = ("count", "clip", "error")
 OUTSIDE_TOLERANCE = 1e-3  # pixels; x + width of a box at the border need not be exact
@@ -56,26 +61,25 @@ def unknown_image(source: str, entry: str, number: int, image_id: object, hint: 
     )
 
 
-def _id_hint(image_id: object, records: Sequence[ImageRecord]) -> str:
-    for record in records:
-        if image_id in (record.key, record.file_name, str(record.image_id)):
-            return f" Its image {record.key} has the id {record.image_id!r}"
-    if records and type(image_id) is not type(records[0].image_id):
-        return f" Its ids look like {records[0].image_id!r}"
+def _id_hint(image_id: object, data_set: DataSet) -> str:
+    columns = zip(data_set.keys, data_set.file_names, data_set.image_ids, strict=True)
+    for key, file_name, known in columns:
+        if image_id in (key, file_name, str(known)):
+            return f" Its image {key} has the id {known!r}"
+    if len(data_set) and type(image_id) is not type(data_set.image_ids[0]):
+        return f" Its ids look like {data_set.image_ids[0]!r}"
     return ""
 
 
-def _image_index(rows: DetectionRows, records: Sequence[ImageRecord]) -> np.ndarray:
-    """Place (N,) of each row's image in the records."""
-    place = {record.image_id: i for i, record in enumerate(records)}
-    if len(place) != len(records):
-        raise InputError(f"the data set has {len(records)} records but {len(place)} image ids")
-    found = np.array([place.get(image_id, -1) for image_id in rows.ids], dtype=np.int64)
-    index = found[rows.codes]
+def _image_index(rows: DetectionRows, data_set: DataSet) -> np.ndarray:
+    """Index (N,) of each row's image in the data set."""
+    index_of = data_set.index_of_id
+    of_ids = np.array([index_of.get(image_id, -1) for image_id in rows.ids], dtype=np.int64)
+    index = of_ids[rows.codes]
     if len(index) and index.min() < 0:
         first = int(np.argmax(index < 0))
         image_id = rows.ids[rows.codes[first]]
-        raise unknown_image(rows.source, rows.entry, first, image_id, _id_hint(image_id, records))
+        raise unknown_image(rows.source, rows.entry, first, image_id, _id_hint(image_id, data_set))
     return index
 
 
@@ -153,31 +157,16 @@ def _warn_of_frame(rows: DetectionRows, sizes: np.ndarray) -> None:
     )
 
 
-def _order(index: np.ndarray, scores: np.ndarray) -> np.ndarray | slice:
-    """Rows by image and best first; equal scores keep the file's order."""
-    step = np.diff(index)
-    if not ((step < 0) | ((step == 0) & (np.diff(scores) > 0))).any():
-        return slice(None)
-    return np.lexsort((-scores, index))
-
-
-def _count_duplicates(index: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> int:
-    """Rows (sorted by image and score) that repeat another's image, box and score."""
-    tied = (index[1:] == index[:-1]) & (scores[1:] == scores[:-1])
+def _count_duplicates(table: BoxTable) -> int:
+    """Boxes that repeat another's image, coordinates and score."""
+    image, scores = table.owner, table.scores
+    tied = (image[1:] == image[:-1]) & (scores[1:] == scores[:-1])
     (rows,) = np.nonzero(np.append(tied, False) | np.append(False, tied))
     if not len(rows):
         return 0
-    keys = np.column_stack([index[rows], scores[rows], boxes[rows]])
+    keys = np.column_stack([image[rows], scores[rows], table.boxes[rows]])
     keys = keys[np.lexsort(keys.T)]
     return int((keys[1:] == keys[:-1]).all(1).sum())
-
-
-def _trusted(image_id: ImageId, boxes: np.ndarray, scores: np.ndarray) -> Detections:
-    """A Detections of arrays that are checked, sorted and read-only already."""
-    made = object.__new__(Detections)
-    for name, value in (("image_id", image_id), ("boxes", boxes), ("scores", scores)):
-        object.__setattr__(made, name, value)
-    return made
 
 
 def _warn_of_counts(rows: DetectionRows, counts: dict, without: list[ImageId]) -> None:
@@ -197,7 +186,7 @@ def _warn_of_counts(rows: DetectionRows, counts: dict, without: list[ImageId]) -
         )
     if twice:
         logger.warning(
-            "%s: %d of %d rows repeat another's image, box and score; they stay and use up places "
+            "%s: %d of %d rows repeat another's image, box and score; they stay and are counted "
             "among the K boxes",
             rows.source,
             twice,
@@ -205,51 +194,58 @@ def _warn_of_counts(rows: DetectionRows, counts: dict, without: list[ImageId]) -
         )
 
 
-def to_detections(
-    rows: DetectionRows, records: Sequence[ImageRecord], outside: str = "count"
-) -> tuple[list[Detections], dict]:
+def to_table(
+    rows: DetectionRows, data_set: DataSet, outside: str = "count"
+) -> tuple[BoxTable, dict]:
     """Check rows against a data set and sort them into its images.
 
     Args:
-        records: I images.
+        data_set: I images.
         outside: what becomes of boxes that reach out of their image: "count" them and go on,
             "clip" them at its border, or "error".
 
     Returns:
-        One :class:`Detections` for each record, in their order, empty where there is no row; and
-        the counts ``rows``, ``images``, ``images_without_detections``, ``boxes_outside``,
-        ``outside`` (how they were treated) and ``duplicate_rows``.
+        The table of the I images, empty where there is no row; and the counts ``rows``,
+        ``images``, ``images_without_detections``, ``boxes_outside``, ``outside`` (how they were
+        treated) and ``duplicate_rows``.
 
     Raises:
         InputError: names the file and the row.
     """
     if outside not in OUTSIDE:
         raise InputError(f"boxes outside the image: expected one of {OUTSIDE}, got {outside!r}")
-    index = _image_index(rows, records)
+    index = _image_index(rows, data_set)
     _check_values(rows)
-    sizes = np.array([(r.width, r.height) for r in records], dtype=np.float64)[index]
-    sizes = sizes.reshape(-1, 2)
+    sizes = data_set.sizes[index].astype(np.float64)
     _check_sizes(rows, sizes)
     _warn_of_frame(rows, sizes)
     boxes, beyond = _treat_outside(rows, sizes, outside)
-    order = _order(index, rows.scores)
-    index, boxes, scores = index[order], boxes[order], rows.scores[order]
-    for array in (boxes, scores):
-        array.setflags(write=False)
-    num_boxes = np.bincount(index, minlength=len(records))
-    ends = np.cumsum(num_boxes).tolist()
-    without = [r.image_id for r, n in zip(records, num_boxes, strict=True) if not n]
+    table = BoxTable.from_rows(index, boxes, rows.scores, len(data_set))
+    without = [data_set.image_ids[i] for i in np.flatnonzero(table.counts == 0)]
     counts = {
         "rows": len(index),
-        "images": len(records),
+        "images": len(data_set),
         "images_without_detections": len(without),
         "boxes_outside": int(beyond.sum()),
         "outside": outside,
-        "duplicate_rows": _count_duplicates(index, boxes, scores),
+        "duplicate_rows": _count_duplicates(table),
     }
     _warn_of_counts(rows, counts, without)
-    detections = [
-        _trusted(record.image_id, boxes[start:end], scores[start:end])
-        for record, start, end in zip(records, [0, *ends[:-1]], ends, strict=True)
-    ]
-    return detections, counts
+    return table, counts
+
+
+def as_read(data_set: DataSet, detections: BoxTable, source: str) -> tuple[BoxTable, dict]:
+    """What a reader of detections written as COCO results gets, to the last bit; and its counts.
+
+    Args:
+        source: the file, for messages.
+    """
+    rows = DetectionRows(
+        source=source,
+        entry="entry",
+        ids=data_set.image_ids,
+        codes=detections.owner,
+        boxes=xywh_to_xyxy(xyxy_to_xywh(detections.boxes)),
+        scores=detections.scores,
+    )
+    return to_table(rows, data_set)

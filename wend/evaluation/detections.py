@@ -7,7 +7,6 @@ file may add ``width`` and ``height``, which are then checked against the ground
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,10 @@ import numpy as np
 from wend.errors import InputError, MissingFileError
 from wend.evaluation.coco_fast import encode_ids
 from wend.evaluation.coco_results import detections_to_coco, read_results
-from wend.evaluation.detection_rows import DetectionRows, to_detections
+from wend.evaluation.detection_rows import DetectionRows, to_table
 from wend.files import atomic_write, write_json
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
 
 COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "score")
 SIZE_COLUMNS = ("width", "height")
@@ -90,9 +90,9 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
 
 
 def load_detections(
-    path: str | Path, records: Sequence[ImageRecord], outside: str = "count"
-) -> tuple[list[Detections], dict]:
-    """Read a detections file of any kind; see :func:`.detection_rows.to_detections`."""
+    path: str | Path, data_set: DataSet, outside: str = "count"
+) -> tuple[BoxTable, dict]:
+    """Read a detections file of any kind; see :func:`.detection_rows.to_table`."""
     suffix = Path(path).suffix.lower()
     if suffix not in (".json", *PARQUET_SUFFIXES):
         raise InputError(
@@ -100,14 +100,13 @@ def load_detections(
             f"{suffix or 'a name without ending'}"
         )
     rows = read_parquet_rows(path) if suffix in PARQUET_SUFFIXES else read_results(path)
-    return to_detections(rows, records, outside)
+    return to_table(rows, data_set, outside)
 
 
-def _table_columns(detections: Sequence[Detections]) -> list[list]:
-    ids = [d.image_id for d in detections for _ in range(len(d.boxes))]
-    boxes = np.concatenate([np.zeros((0, 4)), *(d.boxes for d in detections)])
-    scores = np.concatenate([np.zeros(0), *(d.scores for d in detections)])
-    return [ids, *boxes.T.tolist(), scores.tolist()]
+def _table_columns(data_set: DataSet, detections: BoxTable) -> list[list]:
+    ids = data_set.image_ids
+    image_ids = [ids[image] for image in detections.owner.tolist()]
+    return [image_ids, *detections.boxes.T.tolist(), detections.scores.tolist()]
 
 
 def write_parquet(path: str | Path, columns: dict[str, object]) -> None:
@@ -119,22 +118,23 @@ def write_parquet(path: str | Path, columns: dict[str, object]) -> None:
         parquet.write_table(pa.table(columns), file, compression="zstd")
 
 
-def write_detections(path: str | Path, detections: Iterable[Detections]) -> None:
-    """Write detections as the path's ending says: ``.json`` (COCO results), ``.csv``, ``.parquet``.
+def write_detections(path: str | Path, data_set: DataSet, detections: BoxTable) -> None:
+    """Write a data set's detections as the path's ending says.
+
+    ``.json`` (COCO results), ``.csv`` or ``.parquet``.
 
     Raises:
         InputError: another ending.
     """
-    detections = list(detections)
     suffix = Path(path).suffix.lower()
     if suffix == ".json":
-        write_json(path, detections_to_coco(detections))
+        write_json(path, detections_to_coco(data_set, detections))
     elif suffix == ".csv":
         with atomic_write(path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows(zip(*_table_columns(detections), strict=True))
+            writer.writerows(zip(*_table_columns(data_set, detections), strict=True))
     elif suffix in PARQUET_SUFFIXES:
-        write_parquet(path, dict(zip(COLUMNS, _table_columns(detections), strict=True)))
+        write_parquet(path, dict(zip(COLUMNS, _table_columns(data_set, detections), strict=True)))
     else:
         raise InputError(f"{path}: detections are written as .json, .csv or .parquet")

@@ -5,22 +5,28 @@ They hold no time and no absolute path, so that the same input gives the same by
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from wend import __version__
 from wend.datasets.ground_truth import file_sha256
 from wend.evaluation.detections import write_parquet
 from wend.evaluation.fixed_boxes import FixedBoxes
-from wend.evaluation.metrics import NO_HIT, PerImage, recall_curve, values
-from wend.evaluation.scoring import Bootstrap, ProtocolScores, to_dict
+from wend.evaluation.numbers import recall_curve
+from wend.evaluation.per_image import NO_HIT, PerImage
+from wend.evaluation.scoring import ProtocolScores
 from wend.evaluation.tables import format_table, score_table
 from wend.files import atomic_write, write_json
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
 
 METRICS_FILE = "metrics.json"
 PER_IMAGE_FILE = "per_image.parquet"
@@ -35,17 +41,26 @@ def versions() -> dict[str, str]:
     return {
         "wend": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": _torch_version(),
         "numpy": np.__version__,
     }
 
 
+def _torch_version() -> str:
+    """As ``torch.__version__``, with the build ("+cu130") that the package's metadata may lack.
+
+    Importing torch for it would cost seconds and half a gigabyte.
+    """
+    text = Path(find_spec("torch").origin).with_name("version.py").read_text(encoding="utf-8")
+    stated = re.search(r"""^__version__ = ['"](.+)['"]""", text, re.MULTILINE)
+    return stated[1] if stated else version("torch")
+
+
 def with_threshold(
-    counts: Mapping[str, object], scored: Sequence[Detections], score_threshold: float | None
+    counts: Mapping[str, object], scored: BoxTable, score_threshold: float | None
 ) -> dict:
     """Counts of a detections file, and of the boxes of it that are scored."""
-    boxes_scored = sum(len(d.boxes) for d in scored)
-    return {**counts, "score_threshold": score_threshold, "boxes_scored": boxes_scored}
+    return {**counts, "score_threshold": score_threshold, "boxes_scored": len(scored.boxes)}
 
 
 def file_entry(path: str | Path) -> dict:
@@ -53,9 +68,30 @@ def file_entry(path: str | Path) -> dict:
     return {"name": Path(path).name, "sha256": file_sha256(path)}
 
 
+def truth_entry(data_set: DataSet) -> dict:
+    """The ground truth in ``metrics.json``: SHA-256 of its files, and of the truth itself."""
+    hashes = {path.name: file_sha256(path) for path in data_set.files}
+    return {"name": data_set.name, "sha256": {**hashes, "records": truth_sha256(data_set)}}
+
+
+def truth_sha256(data_set: DataSet) -> str:
+    """SHA-256 of what truth a number depends on: ids, sizes, classes and boxes, in order."""
+    classes = [None if c < 0 else c for c in data_set.class_ids.tolist()]
+    columns = (classes, data_set.truth.counts.tolist())
+    heads = [
+        [image_id, *size, class_id, number]
+        for image_id, size, class_id, number in zip(
+            data_set.image_ids, data_set.sizes.tolist(), *columns, strict=True
+        )
+    ]
+    digest = hashlib.sha256(json.dumps(heads, default=str).encode())
+    digest.update(np.ascontiguousarray(data_set.truth.boxes, dtype="<f8").tobytes())
+    return digest.hexdigest()
+
+
 def baseline_entry(baseline: FixedBoxes) -> dict:
     """The content-blind boxes in ``metrics.json``."""
-    return {"name": baseline.name, "sha256": {"boxes": baseline.sha256()}}
+    return {"name": baseline.name, "sha256": {"boxes": baseline.sha256}}
 
 
 def evaluation_notes(dataset: str, counts: Mapping, fixed: str, rounds: int) -> list[str]:
@@ -82,61 +118,53 @@ def evaluation_notes(dataset: str, counts: Mapping, fixed: str, rounds: int) -> 
     return [*notes, f"fixed boxes: K boxes that never look at the image, {fixed}"]
 
 
-def per_image_columns(
-    records: Sequence[ImageRecord],
-    detections: Sequence[Detections],
-    scores: Mapping[str, ProtocolScores],
-) -> dict[str, object]:
+def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, object]:
     """A column for each number of an image; ``<protocol>:<metric>`` is what a metric averages.
 
     Args:
-        records: I images.
-        detections: theirs, in the same order.
-        scores: of them. Images on a protocol's blacklist are empty in its columns.
+        scores: of the same detections. Images on a protocol's blacklist are empty in its columns.
 
     Returns:
         ``image_id, key, class_id, true_boxes, boxes, best_score``, ``class_rank`` with class
-        predictions, and for each protocol ``<protocol>:first_hit`` (0-based place of the first
+        predictions, and for each protocol ``<protocol>:first_hit`` (0-based rank of the first
         correct box, at the first threshold; empty where none is), ``:top_iou``, ``:best_iou`` and
-        each metric.
+        each metric that is an average.
     """
-    any_scores = next(iter(scores.values()), None)
-    found: dict[str, object] = {
-        "image_id": [r.image_id for r in records],
-        "key": [r.key for r in records],
-        "class_id": [r.class_id for r in records],
-        "true_boxes": np.array([len(r.gt_boxes) for r in records]),
-        "boxes": np.array([len(d.boxes) for d in detections]),
-        "best_score": [float(d.scores[0]) if len(d.scores) else None for d in detections],
+    first = next(iter(scores.values()))
+    data_set, detections = first.per_image.data_set, first.per_image.detections
+    number = len(data_set)
+    best = detections.scores[detections.offsets[detections.with_boxes]]
+    columns: dict[str, object] = {
+        "image_id": list(data_set.image_ids),
+        "key": list(data_set.keys),
+        "class_id": [None if c < 0 else c for c in data_set.class_ids.tolist()],
+        "true_boxes": data_set.truth.counts,
+        "boxes": detections.counts,
+        "best_score": _spread(best, detections.with_boxes, number),
     }
-    place = {record.image_id: i for i, record in enumerate(records)}
+    if first.per_image.class_rank is not None:
+        columns["class_rank"] = _spread(first.per_image.class_rank, first.per_image.images, number)
     for name, of in scores.items():
         per_image = of.per_image
-        at = np.array([place[image_id] for image_id in per_image.image_ids])
-        if per_image.class_rank is not None and of is any_scores:
-            found["class_rank"] = _spread(per_image.class_rank, at, len(records))
-        first = per_image.hit_rank[0]
-        found[f"{name}:first_hit"] = _spread(first, at, len(records), first == NO_HIT)
-        found[f"{name}:top_iou"] = _spread(per_image.top_iou, at, len(records))
-        found[f"{name}:best_iou"] = _spread(per_image.best_iou, at, len(records))
+        images, rank = per_image.images, per_image.hit_rank[0]
+        columns[f"{name}:first_hit"] = _spread(rank[rank != NO_HIT], images[rank != NO_HIT], number)
+        columns[f"{name}:top_iou"] = _spread(per_image.top_iou, images, number)
+        columns[f"{name}:best_iou"] = _spread(per_image.best_iou, images, number)
         for column in of.cells:
-            value = values(per_image, column.metric, column.k)
-            if len(of.protocol.thresholds) == 1:
-                value = value.astype(np.uint8)
-            found[f"{name}:{column.label}"] = _spread(value, at, len(records))
-    return found
+            if column.metric.is_average:
+                value = column.metric.values(per_image, column.k)
+                value = value.astype(np.uint8) if value.dtype == bool else value
+                columns[f"{name}:{column.label}"] = _spread(value, images, number)
+    return columns
 
 
-def _spread(
-    of: np.ndarray, at: np.ndarray, number: int, empty: np.ndarray | None = None
-) -> np.ndarray | np.ma.MaskedArray | list:
-    """Values of some images as a column of all; None where there is none."""
-    if empty is None and len(at) == number:
-        return of
+def _spread(values: np.ndarray, images: np.ndarray, number: int) -> np.ndarray | list:
+    """Values of some images as a column of ``number``; None where there is none."""
+    if len(images) == number:
+        return values
     column: list = [None] * number
-    hidden = np.zeros(len(at), bool) if empty is None else empty
-    for i, value, hide in zip(at.tolist(), of.tolist(), hidden.tolist(), strict=True):
-        column[i] = None if hide else value
+    for i, value in zip(images.tolist(), values.tolist(), strict=True):
+        column[i] = value
     return column
 
 
@@ -161,13 +189,8 @@ def _most_boxes(per_image: PerImage) -> int:
 
 def write_scores(
     output_dir: str | Path,
-    records: Sequence[ImageRecord],
-    detections: Sequence[Detections],
     scores: Mapping[str, ProtocolScores],
     *,
-    dataset: str,
-    ks: Sequence[int | None],
-    bootstrap: Bootstrap,
     counts: Mapping[str, object] | None = None,
     inputs: Mapping[str, object] | None = None,
     notes: Sequence[str] = (),
@@ -176,9 +199,7 @@ def write_scores(
     """Write all files of an evaluation.
 
     Args:
-        records, detections: in the same order.
-        dataset: the ground truth's name.
-        ks: as given to :func:`wend.evaluation.scoring.score_all`.
+        scores: of :func:`wend.evaluation.scoring.score_all`.
         counts: of the detections file.
         inputs: names and hashes of the files read.
         notes: lines below the tables.
@@ -188,11 +209,11 @@ def write_scores(
         The files written.
     """
     folder = Path(output_dir)
-    write_parquet(folder / PER_IMAGE_FILE, per_image_columns(records, detections, scores))
+    write_parquet(folder / PER_IMAGE_FILE, per_image_columns(scores))
     content = {
         name: {
-            **to_dict(of, ks, bootstrap),
-            "dataset": dataset,
+            **of.to_dict(),
+            "dataset": of.per_image.data_set.name,
             "versions": versions(),
             "counts": dict(counts or {}),
             "inputs": dict(inputs or {}),

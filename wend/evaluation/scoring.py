@@ -1,60 +1,68 @@
 """All numbers of one set of detections: every protocol, metric and K with interval and baseline.
 
-What ``wend evaluate`` prints and writes, and ``wend compare`` takes apart. Shape letters: I =
-images, M = columns (a metric and, for a multi-box metric, its K).
+What engines log, ``wend evaluate`` and ``wend report`` print and write, and ``wend compare`` takes
+apart. Shape letters: I = images, M = columns (a metric and, where it has one, its K).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from wend.errors import InputError
-from wend.evaluation.fixed_boxes import FixedBoxes
-from wend.evaluation.metrics import METRICS, PerImage, average, pack, score_arrays, summary, values
+from wend.evaluation.collect import detection_table
+from wend.evaluation.fixed_boxes import BASELINE_MAX_BOXES, FixedBoxes
+from wend.evaluation.metrics import Metric, accuracy, choose_metrics
+from wend.evaluation.numbers import iou_histogram, max_box_acc, mean_boxes, recall_curve
+from wend.evaluation.per_image import PerImage, check_aligned, score
 from wend.evaluation.protocols import EvalProtocol
-from wend.structures.records import ClassPredictions, Detections, ImageRecord
+from wend.evaluation.statistics import bootstrap_interval
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+from wend.structures.records import ClassPredictions, ImageId, ImageRecord
 
 ALL = "all"
-BASELINE_MAX_BOXES = 100  # fixed boxes for K "all", which has no number of its own
 WHY_MISSING = "needs class predictions (--class-predictions, or WEND.CLASS_PREDICTIONS)"
+HEADLINE = "gt_known_loc_multi"  # whose boxes are counted in metrics.json
+RECALL_KS = 100  # of metrics.json's curve
+BOX_THRESHOLDS = (0.3, 0.5, 0.7)  # of metrics.json's MaxBoxAcc
 
 
 @dataclass(frozen=True)
 class Column:
-    """A number of the table: a metric, and its K where it looks at several boxes.
+    """A number of the table: a metric, and its K where it has one (None for all boxes)."""
 
-    Attributes:
-        metric: a name of ``wend.evaluation.metrics.METRICS``.
-        k: K of a ``_multi`` metric, None for all boxes; None for the others.
-    """
-
-    metric: str
+    metric: Metric
     k: int | None = None
-
-    @property
-    def multi(self) -> bool:
-        """Whether the metric looks at several boxes."""
-        return METRICS[self.metric].multi
 
     @property
     def label(self) -> str:
         """``gt_known_loc``, ``gt_known_loc_multi@5`` or ``gt_known_loc_multi@all``."""
-        return f"{self.metric}@{k_name(self.k)}" if self.multi else self.metric
+        return f"{self.metric.name}@{k_name(self.k)}" if self.metric.has_k else self.metric.name
+
+    @property
+    def k_text(self) -> str:
+        """K as it stands in tables: for a metric without one, the boxes that it looks at."""
+        return k_name(self.k if self.metric.has_k else self.metric.most_boxes)
+
+    @property
+    def num_boxes(self) -> int | None:
+        """Boxes per image that it looks at; None for all."""
+        return self.metric.num_boxes(self.k)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number in per cent.
+    """One number, in the metric's unit.
 
     Attributes:
         value: the metric.
         interval: low and high of its interval, or None if no bootstrap was asked for.
         baseline: the same metric of fixed boxes that never look at the image, at the same K.
-        mean_boxes: boxes an image that the metric looked at, on average.
-        min_score: the lowest score among them; None without boxes.
+        mean_boxes: boxes per image that the metric looked at, on average.
+        min_score: the lowest score among the K best; None without boxes.
     """
 
     value: float
@@ -64,28 +72,6 @@ class Cell:
     min_score: float | None
 
 
-@dataclass(frozen=True, eq=False)
-class ProtocolScores:
-    """What one protocol says of the detections.
-
-    Attributes:
-        per_image: of the detections.
-        cells: the numbers of the table.
-        missing: metrics that could not be computed, and why.
-        fixed: of the content-blind boxes, as many as the largest K asks for; None without.
-    """
-
-    per_image: PerImage
-    cells: Mapping[Column, Cell]
-    missing: Mapping[str, str] = field(default_factory=dict)
-    fixed: PerImage | None = None
-
-    @property
-    def protocol(self) -> EvalProtocol:
-        """Whose numbers these are."""
-        return self.per_image.protocol
-
-
 @dataclass(frozen=True)
 class Bootstrap:
     """How intervals are computed: ``rounds`` 0 for none."""
@@ -93,6 +79,99 @@ class Bootstrap:
     rounds: int = 1000
     level: float = 0.95
     seed: int = 0
+
+
+NO_BOOTSTRAP = Bootstrap(0)
+
+
+@dataclass(frozen=True, eq=False)
+class ProtocolScores:
+    """What one protocol says of the detections.
+
+    Attributes:
+        per_image: of the detections.
+        cells: the numbers of the table.
+        ks: every K, as asked for; the first is that of the headline.
+        bootstrap: of the intervals.
+        missing: metrics that could not be computed, and why.
+        fixed: of the content-blind boxes, as many as the largest K asks for; None without.
+    """
+
+    per_image: PerImage
+    cells: Mapping[Column, Cell]
+    ks: Sequence[int | None]
+    bootstrap: Bootstrap = NO_BOOTSTRAP
+    missing: Mapping[Metric, str] = field(default_factory=dict)
+    fixed: PerImage | None = None
+
+    @property
+    def protocol(self) -> EvalProtocol:
+        """Whose numbers these are."""
+        return self.per_image.protocol
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Metric name -> value, at the first K."""
+        return {
+            column.metric.name: cell.value
+            for column, cell in self.cells.items()
+            if not column.metric.has_k or column.k == self.ks[0]
+        }
+
+    def scalars(self) -> dict[str, float]:
+        """:attr:`numbers` and K, for logs and curves; without K where that is "all"."""
+        k = self.ks[0]
+        return self.numbers if k is None else {**self.numbers, "max_boxes": float(k)}
+
+    def to_dict(self) -> dict:
+        """Plain values for ``metrics.json``; ``max_boxes`` and the flat ones with K are at ks[0].
+
+        ``multi`` holds every K; ``intervals`` and ``baseline`` are by column label, such as
+        ``gt_known_loc_multi@5``.
+        """
+        per_image, first = self.per_image, self.ks[0]
+        cells = {column.label: cell for column, cell in self.cells.items()}
+        multi = {k_name(k): self._at(k) for k in dict.fromkeys(self.ks)}
+        acc = max_box_acc(per_image, BOX_THRESHOLDS).tolist()
+        bootstrap = self.bootstrap
+        return {
+            **self.numbers,
+            "max_boxes": k_name(first) if first is None else first,
+            "mean_boxes": multi[k_name(first)]["mean_boxes"],
+            "missing": {metric.name: why for metric, why in self.missing.items()},
+            "multi": multi,
+            "recall_at_k": recall_curve(per_image, RECALL_KS).tolist(),
+            "max_box_acc": dict(zip(map(str, BOX_THRESHOLDS), acc, strict=True)),
+            "mean_top_iou": accuracy(per_image, "mean_iou"),
+            "mean_best_iou": accuracy(per_image, "mean_best_iou"),
+            "iou_histogram": iou_histogram(per_image)[0].tolist(),
+            "num_images": len(per_image),
+            "num_excluded": per_image.num_excluded,
+            "protocol": self.protocol.to_dict(),
+            "intervals": {label: cell.interval for label, cell in cells.items() if cell.interval},
+            "bootstrap": {
+                "rounds": bootstrap.rounds,
+                "level": bootstrap.level,
+                "seed": bootstrap.seed,
+            },
+            "baseline": {
+                label: cell.baseline for label, cell in cells.items() if cell.baseline is not None
+            },
+        }
+
+    def _at(self, k: int | None) -> dict:
+        """The metrics at a K, and the boxes that they looked at."""
+        cells = {
+            column.metric.name: cell
+            for column, cell in self.cells.items()
+            if column.metric.has_k and column.k == k
+        }
+        head = cells[HEADLINE]
+        return {
+            **{name: cell.value for name, cell in cells.items()},
+            "mean_boxes": head.mean_boxes,
+            "min_score": head.min_score,
+        }
 
 
 def k_name(k: int | None) -> str:
@@ -113,64 +192,87 @@ def parse_k(text: str) -> int | None:
     return int(text)
 
 
-def columns(ks: Sequence[int | None], with_classes: bool) -> list[Column]:
-    """The columns of a table: single-box metrics, then each multi-box metric at each K."""
-    known = [name for name, m in METRICS.items() if m.classes is None or with_classes]
-    single = [Column(name) for name in known if not METRICS[name].multi]
-    single.sort(key=lambda column: METRICS[column.metric].classes or 99)
-    return single + [Column(n, k) for n in known if METRICS[n].multi for k in dict.fromkeys(ks)]
+def columns(
+    metrics: Iterable[Metric], ks: Sequence[int | None], with_classes: bool
+) -> list[Column]:
+    """The columns of a table: the metrics in their order, each that has K at every one."""
+    known = [metric for metric in metrics if with_classes or not metric.needs_classes]
+    return [
+        Column(metric, k)
+        for metric in known
+        for k in (dict.fromkeys(ks) if metric.has_k else (None,))
+    ]
 
 
-def drop_low_scores(
-    detections: Iterable[Detections], score_threshold: float | None
-) -> list[Detections]:
+def drop_low_scores(detections: BoxTable, score_threshold: float | None) -> BoxTable:
     """The boxes whose score is at least the threshold (None: all)."""
     if score_threshold is None:
-        return list(detections)
-    kept = []
-    for one in detections:
-        number = int(np.count_nonzero(one.scores >= score_threshold))  # best first
-        kept.append(Detections(one.image_id, one.boxes[:number], one.scores[:number]))
-    return kept
+        return detections
+    return detections.keep(detections.scores >= score_threshold)
 
 
 def score_all(
-    records: Sequence[ImageRecord],
-    detections: Sequence[Detections],
+    data_set: DataSet,
+    detections: BoxTable,
     protocols: Sequence[EvalProtocol],
     ks: Sequence[int | None],
     class_predictions: ClassPredictions | None = None,
     *,
-    bootstrap: Bootstrap | None = None,
+    metrics: Sequence[Metric] | None = None,
+    bootstrap: Bootstrap = NO_BOOTSTRAP,
     baseline: FixedBoxes | None = None,
 ) -> dict[str, ProtocolScores]:
     """Every protocol's numbers of the same detections, by protocol name.
 
     Args:
-        records: I >= 1 images with true boxes.
-        detections: one for each of them.
-        ks: K of the multi-box metrics; None for all boxes.
-        bootstrap: of the intervals; None or ``rounds`` 0 for none.
-        baseline: boxes to choose content-blind ones from.
+        data_set: one or more images with true boxes.
+        detections: theirs, by the same index.
+        ks: K of the metrics that have one; None for all boxes.
+        class_predictions: a classifier's, for Top-1 and Top-5.
+        metrics: of :func:`choose_metrics`; the default ones if None.
+        bootstrap: of the intervals; none by default.
+        baseline: content-blind boxes to score beside them.
 
     Raises:
-        InputError: ids that do not match, images without truth or class, K < 1, ...
+        InputError: a table of other images, images without truth or class, K < 1, ...
     """
     if not ks or any(k is not None and k < 1 for k in ks):
         raise InputError(f"max boxes (K): expected numbers from 1 or {ALL!r}, got {list(ks)}")
     names = [protocol.name for protocol in protocols]
     if len(set(names)) < len(names):
         raise InputError(f"a protocol is named twice: {', '.join(names)}")
-    arrays = pack(records, detections, class_predictions)
-    wanted = columns(ks, class_predictions is not None)
-    lowest = {k: _lowest_score(detections, k) for k in {1, *ks}}
-    most = max((len(d.boxes) for d in detections), default=0)
+    check_aligned(data_set, detections)
+    class_rank = None if class_predictions is None else class_predictions.ranks(data_set)
+    most = _most(ks, int(detections.counts.max()))
     scores = {}
     for protocol in protocols:
-        per_image = score_arrays(arrays, protocol)
-        fixed = None if baseline is None else baseline.score(protocol, _most(ks, most))
-        scores[protocol.name] = _protocol_scores(per_image, wanted, lowest, bootstrap, fixed)
+        per_image = score(data_set, detections, protocol, class_rank)
+        fixed = None
+        if baseline is not None:
+            fixed = score(data_set, baseline.table(data_set, protocol, most), protocol, class_rank)
+        scores[protocol.name] = scores_of(per_image, ks, metrics, bootstrap=bootstrap, fixed=fixed)
     return scores
+
+
+def scores_of(
+    per_image: PerImage,
+    ks: Sequence[int | None],
+    metrics: Sequence[Metric] | None = None,
+    *,
+    bootstrap: Bootstrap = NO_BOOTSTRAP,
+    fixed: PerImage | None = None,
+) -> ProtocolScores:
+    """One protocol's numbers; arguments as of :func:`score_all`.
+
+    Args:
+        fixed: the scores of content-blind boxes under the same protocol.
+    """
+    metrics = choose_metrics() if metrics is None else metrics
+    wanted = columns(metrics, ks, per_image.class_rank is not None)
+    present = {column.metric for column in wanted}
+    missing = {metric: WHY_MISSING for metric in metrics if metric not in present}
+    cells = _cells(per_image, wanted, bootstrap, fixed)
+    return ProtocolScores(per_image, cells, ks, bootstrap, missing, fixed)
 
 
 def _most(ks: Sequence[int | None], most_detected: int) -> int:
@@ -179,96 +281,127 @@ def _most(ks: Sequence[int | None], most_detected: int) -> int:
     return max(limit if k is None else k for k in ks)
 
 
-def _lowest_score(detections: Sequence[Detections], k: int | None) -> float | None:
-    used = [d.scores[len(d.scores) - 1 if k is None else min(k, len(d.scores)) - 1]
-            for d in detections if len(d.scores)]  # fmt: skip
-    return float(min(used)) if used else None
+def lowest_score(detections: BoxTable, num_boxes: int | None) -> float | None:
+    """The lowest score among the ``num_boxes`` best (None: all) of each image; None without any."""
+    images = detections.with_boxes
+    if not len(images):
+        return None
+    last = detections.offsets[images + 1] - 1
+    if num_boxes is not None:
+        last = np.minimum(last, detections.offsets[images] + num_boxes - 1)
+    return float(detections.scores[last].min())
 
 
-def _protocol_scores(
-    per_image: PerImage,
-    wanted: Sequence[Column],
-    lowest: Mapping[int | None, float | None],
-    bootstrap: Bootstrap | None,
-    fixed: PerImage | None,
-) -> ProtocolScores:
-    from wend.evaluation.statistics import bootstrap_interval
+def _cells(
+    per_image: PerImage, wanted: Sequence[Column], bootstrap: Bootstrap, fixed: PerImage | None
+) -> dict[Column, Cell]:
+    values = {
+        column: column.metric.values(per_image, column.k)
+        for column in wanted
+        if column.metric.is_average
+    }
+    intervals = _intervals(per_image, values, bootstrap) if bootstrap.rounds else {}
+    ranks = {column: column.k if column.metric.has_k else column.num_boxes for column in wanted}
+    lowest = {k: lowest_score(per_image.detections, k) for k in set(ranks.values())}
+    cells = {}
+    for column in wanted:
+        metric = column.metric
+        if column in values:
+            value = metric.average_of(per_image, values[column])
+        else:
+            value = metric.value(per_image, column.k)
+        cells[column] = Cell(
+            value=value,
+            interval=intervals.get(column),
+            baseline=None if fixed is None else metric.value(fixed, column.k),
+            mean_boxes=mean_boxes(per_image, column.num_boxes),
+            min_score=lowest[ranks[column]],
+        )
+    return cells
 
-    of = np.array([values(per_image, c.metric, c.k) for c in wanted])  # (M, I)
-    intervals: Sequence = [None] * len(wanted)
-    if bootstrap is not None and bootstrap.rounds:
-        by_class = per_image.protocol.average == "class"
-        intervals = 100 * bootstrap_interval(
-            of,
-            per_image.class_ids if by_class else None,
+
+def _intervals(
+    per_image: PerImage, values: Mapping[Column, np.ndarray], bootstrap: Bootstrap
+) -> dict[Column, tuple[float, float]]:
+    """Low and high of each metric, in its unit; those averaged alike are resampled together."""
+    groups: dict[str, list[Column]] = {}
+    for column in values:
+        groups.setdefault(column.metric.average, []).append(column)
+    intervals = {}
+    for alike in groups.values():
+        ends = bootstrap_interval(
+            np.array([values[column] for column in alike]),
+            alike[0].metric.averaged_classes(per_image),
             rounds=bootstrap.rounds,
             level=bootstrap.level,
             seed=bootstrap.seed,
         )
-    cells = {}
-    for column, row, interval in zip(wanted, of, intervals, strict=True):
-        cells[column] = Cell(
-            value=100 * average(per_image, row),
-            interval=None if interval is None else (float(interval[0]), float(interval[1])),
-            baseline=None if fixed is None else _baseline_value(fixed, per_image, column),
-            mean_boxes=_mean_boxes(per_image, column),
-            min_score=lowest[column.k if column.multi else 1],
-        )
-    present = {column.metric for column in wanted}
-    missing = {name: WHY_MISSING for name in METRICS if name not in present}
-    return ProtocolScores(per_image, cells, missing, fixed)
+        for column, (low, high) in zip(alike, ends.tolist(), strict=True):
+            scale = column.metric.scale
+            intervals[column] = (scale * low, scale * high)
+    return intervals
 
 
-def _limit(column: Column) -> int | None:
-    """Boxes an image that a column looks at; None for all."""
-    if not column.multi:
-        return 1
-    limits = [k for k in (column.k, METRICS[column.metric].max_boxes) if k is not None]
-    return min(limits) if limits else None
+class WSOLMetric:
+    """Collects images and detections batch by batch; :func:`score_all` does the work.
 
+    Args:
+        protocol, max_boxes: frame, IoU test and average; K of the metrics that have one.
+        class_predictions: a classifier's, for Top-1 and Top-5.
+        metrics: of :func:`choose_metrics`; the default ones if None.
 
-def _mean_boxes(per_image: PerImage, column: Column) -> float:
-    limit = _limit(column)
-    count = per_image.num_boxes if limit is None else np.minimum(per_image.num_boxes, limit)
-    return float(count.mean())
-
-
-def _baseline_value(fixed: PerImage, per_image: PerImage, column: Column) -> float:
-    """The metric of the fixed boxes with the same class predictions."""
-    same_classes = replace(fixed, class_rank=per_image.class_rank)
-    return 100 * average(same_classes, values(same_classes, column.metric, column.k))
-
-
-def to_dict(scores: ProtocolScores, ks: Sequence[int | None], bootstrap: Bootstrap) -> dict:
-    """Plain values for ``metrics.json``; ``max_boxes`` and the flat ``_multi`` ones are at ks[0].
-
-    The keys of :meth:`wend.evaluation.metrics.WSOLResult.to_dict` mean what they mean there;
-    ``multi`` holds the other K, ``intervals`` and ``baseline`` are by column label, such as
-    ``gt_known_loc_multi@5``.
+    Example:
+        >>> from wend.evaluation.protocols import get_protocol
+        >>> metric = WSOLMetric(get_protocol("original"), max_boxes=5)
+        >>> record = ImageRecord(1, "a.jpg", 10, 10, gt_boxes=[[0, 0, 8, 8]])
+        >>> metric.update([record], {1: ([[0, 0, 8, 7]], [0.9])})
+        >>> metric.compute().numbers["gt_known_loc"]
+        100.0
     """
-    cells = {column.label: cell for column, cell in scores.cells.items()}
-    flat = {c.metric: cell.value for c, cell in scores.cells.items() if c in _flat(ks)}
-    intervals = {label: cell.interval for label, cell in cells.items() if cell.interval}
-    baseline = {label: cell.baseline for label, cell in cells.items() if cell.baseline is not None}
-    whole = summary(scores.per_image, list(dict.fromkeys(ks)))
-    whole.pop("metrics")
-    for k in dict.fromkeys(ks):
-        whole["multi"][k_name(k)]["min_score"] = cells[f"gt_known_loc_multi@{k_name(k)}"].min_score
-    return {
-        **flat,
-        "max_boxes": k_name(ks[0]) if ks[0] is None else ks[0],
-        "mean_boxes": cells[f"gt_known_loc_multi@{k_name(ks[0])}"].mean_boxes,
-        "missing": dict(scores.missing),
-        **whole,
-        "intervals": intervals,
-        "bootstrap": {
-            "rounds": bootstrap.rounds,
-            "level": bootstrap.level,
-            "seed": bootstrap.seed,
-        },
-        "baseline": baseline,
-    }
 
+    def __init__(
+        self,
+        protocol: EvalProtocol,
+        *,
+        max_boxes: int,
+        class_predictions: ClassPredictions | None = None,
+        metrics: Sequence[Metric] | None = None,
+    ) -> None:
+        self.protocol = protocol
+        self.max_boxes = max_boxes
+        self.class_predictions = class_predictions
+        self.metrics = metrics
+        self.reset()
 
-def _flat(ks: Sequence[int | None]) -> set[Column]:
-    return {Column(n, ks[0]) if m.multi else Column(n) for n, m in METRICS.items()}
+    def reset(self) -> None:
+        """Forget everything that was added."""
+        self.records: list[ImageRecord] = []
+        self.detections: list[tuple[ImageId, object, object]] = []
+
+    def update(
+        self,
+        records: Iterable[ImageRecord],
+        detections: Mapping[ImageId, tuple[object, object]],
+    ) -> None:
+        """Add images, and detections: image id -> boxes (P, 4) in original pixels, scores (P,)."""
+        self.records.extend(records)
+        self.detections += [(image_id, *pair) for image_id, pair in detections.items()]
+
+    def merge(self, other: WSOLMetric) -> None:
+        """Add what another process or loader collected."""
+        self.records += other.records
+        self.detections += other.detections
+
+    def compute(self) -> ProtocolScores:
+        """The numbers of all that was added."""
+        data_set = DataSet.from_records(self.records, "images added so far")
+        detections = detection_table(data_set, self.detections)
+        scores = score_all(
+            data_set,
+            detections,
+            [self.protocol],
+            [self.max_boxes],
+            self.class_predictions,
+            metrics=self.metrics,
+        )
+        return scores[self.protocol.name]

@@ -138,7 +138,8 @@ def _pair(a: np.ndarray, b: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarr
     return a, b
 
 
-def _mean(values: np.ndarray, class_ids: np.ndarray | None) -> float:
+def mean(values: np.ndarray, class_ids: np.ndarray | None) -> float:
+    """Mean of values (I,) over images or, with class ids (I,), over classes of the class's mean."""
     if class_ids is None:
         return float(values.mean())
     place = np.unique(class_ids, return_inverse=True)[1]
@@ -177,7 +178,7 @@ def paired_bootstrap(
     tiny = 1e-12 * max(1.0, np.abs(values).max())
     fewer = min((means <= tiny).sum(), (means >= -tiny).sum())
     p_value = min(1.0, 2 * (1 + int(fewer)) / (1 + rounds))
-    return PairedDifference(_mean(values[0], class_ids), float(low), float(high), p_value)
+    return PairedDifference(mean(values[0], class_ids), float(low), float(high), p_value)
 
 
 def _log_binomial_tail(k: int, n: int) -> float:

@@ -1,4 +1,4 @@
-"""Results as tables and a curve. No maths here: numbers come in computed."""
+"""Results as tables. No maths here: numbers come in computed."""
 
 from __future__ import annotations
 
@@ -8,61 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tabulate import tabulate
 
-from wend.evaluation.metrics import WSOLResult
 from wend.evaluation.scoring import ProtocolScores
-
-METRIC_TITLES = {
-    "top1_loc": "Top-1",
-    "top5_loc": "Top-5",
-    "gt_known_loc": "GT-known",
-    "top5_loc_multi": "Top-5 multi@{top5_boxes}",
-    "gt_known_loc_multi": "GT-known multi@{max_boxes}",
-}
-
-
-def results_table(
-    rows: Mapping[str, Mapping[str, WSOLResult]], table_format: str = "github"
-) -> str:
-    """A table of metrics in per cent, and below it what each protocol means.
-
-    Args:
-        rows: label of what was evaluated (may be empty) -> protocol name -> its result. All
-            results of a table have the same K.
-        table_format: a format name of ``tabulate``.
-
-    Returns:
-        Text of several lines. Every multi-box column states its K and the mean number of boxes.
-    """
-    first = next(result for results in rows.values() for result in results.values())
-    titles = {
-        name: title.format(max_boxes=first.max_boxes, top5_boxes=min(5, first.max_boxes))
-        for name, title in METRIC_TITLES.items()
-    }
-    labelled = any(rows)
-    header = ["", *([] if not labelled else ["images"])] if labelled else []
-    header = [*header, "protocol", *titles.values(), f"boxes (<= {first.max_boxes})"]
-    body = []
-    for label, results in rows.items():
-        for name, result in results.items():
-            values = [
-                f"{result.metrics[metric]:.2f}" if metric in result.metrics else "-"
-                for metric in titles
-            ]
-            lead = [label, result.num_images] if labelled else []
-            body.append([*lead, name, *values, f"{result.mean_boxes:.2f}"])
-    text = tabulate(body, header, tablefmt=table_format, disable_numparse=True, stralign="right")
-    notes = {
-        result.protocol.name: result.protocol.describe()
-        for results in rows.values()
-        for result in results.values()
-    }
-    reasons: dict[str, list[str]] = {}
-    for metric, why in first.missing.items():
-        reasons.setdefault(why, []).append(titles[metric])
-    lines = [f"per cent; {note}" for note in notes.values()]
-    lines += [f"{', '.join(metrics)}: {why}" for why, metrics in reasons.items()]
-    return "\n".join([text, *lines])
-
 
 SCORE_COLUMNS = (
     "protocol",
@@ -75,13 +21,6 @@ SCORE_COLUMNS = (
     "high",
     "fixed boxes",
 )
-TITLES = {
-    "top1_loc": "Top-1 Loc",
-    "top5_loc": "Top-5 Loc",
-    "gt_known_loc": "GT-known Loc",
-    "top5_loc_multi": "Top-5 Loc multi",
-    "gt_known_loc_multi": "GT-known Loc multi",
-}
 
 
 def score_rows(scores: Mapping[str, ProtocolScores]) -> list[list[str]]:
@@ -94,11 +33,11 @@ def score_rows(scores: Mapping[str, ProtocolScores]) -> list[list[str]]:
             rows.append(
                 [
                     name,
-                    TITLES[column.metric],
-                    ("all" if column.k is None else str(column.k)) if column.multi else "1",
+                    column.metric.heading,
+                    column.k_text,
                     f"{cell.mean_boxes:.2f}",
                     "-" if cell.min_score is None else f"{cell.min_score:.4g}",
-                    *("-" if value is None else f"{value:.2f}" for value in numbers),
+                    *map(column.metric.text, numbers),
                 ]
             )
     return rows
@@ -110,8 +49,8 @@ def score_notes(scores: Mapping[str, ProtocolScores], extra: Iterable[str] = ())
     first = next(iter(scores.values()))
     reasons: dict[str, list[str]] = {}
     for metric, why in first.missing.items():
-        reasons.setdefault(why, []).append(TITLES[metric])
-    notes += [f"{', '.join(metrics)}: {why}" for why, metrics in reasons.items()]
+        reasons.setdefault(why, []).append(metric.title)
+    notes += [f"{', '.join(titles)}: {why}" for why, titles in reasons.items()]
     return [*notes, *extra]
 
 
@@ -151,3 +90,25 @@ def format_table(
         return "\n".join([*(f"% {note}" for note in notes), body])
     text = tabulate(rows, header, tablefmt=table_format, disable_numparse=True, stralign="right")
     return "\n".join([text, "", *(f"- {note}" for note in notes)] if notes else [text])
+
+
+def labelled_table(rows: Mapping[str, Mapping[str, ProtocolScores]]) -> str:
+    """A table of several sets of detections: the rows of each, behind its label.
+
+    Args:
+        rows: label of what was scored -> protocol name -> its numbers.
+
+    Returns:
+        Markdown with the notes below it; columns that hold nothing are left out.
+    """
+    header = ["", "images", *SCORE_COLUMNS]
+    body = [
+        [label, str(len(scores[row[0]].per_image)), *row]
+        for label, scores in rows.items()
+        for row in score_rows(scores)
+    ]
+    filled = [i for i in range(len(header)) if any(row[i] != "-" for row in body)]
+    notes = dict.fromkeys(note for scores in rows.values() for note in score_notes(scores))
+    return format_table(
+        [header[i] for i in filled], [[row[i] for i in filled] for row in body], list(notes)
+    )

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wend.evaluation.metrics import accuracy, mean_iou, score_images
+from wend.evaluation.metrics import accuracy
+from wend.evaluation.per_image import score
 from wend.evaluation.protocols import get_protocol
 from wend.pseudo_boxes import JoinedBoxes
+from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_area, box_iou, paired_iou
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord
 
 QUANTILES = (5, 25, 50, 75, 95)
 BINS = 20
@@ -43,13 +46,10 @@ class Boxes:
         """Boxes of each image (I,)."""
         return np.diff(self.joined.offsets)
 
-    def detections(self, records: Sequence[ImageRecord]) -> list[Detections]:
-        """As if a detector had put them out; all with score 1 where the source has none."""
-        scores = self.joined.scores
-        scores = np.ones(len(self.joined.boxes)) if scores is None else scores
-        ends = self.joined.offsets[1:-1]
-        split = zip(np.split(self.joined.boxes, ends), np.split(scores, ends), strict=True)
-        return [Detections(r.image_id, *pair) for r, pair in zip(records, split, strict=True)]
+    def detections(self) -> BoxTable:
+        """As if a detector had predicted them; all with score 1 where the source has none."""
+        joined = self.joined
+        return BoxTable(joined.offsets, joined.boxes, joined.scores).scored()
 
 
 def shape_numbers(boxes: Boxes, records: Sequence[ImageRecord]) -> dict[str, np.ndarray]:
@@ -86,21 +86,20 @@ def truth_scores(
         Protocol -> numbers in per cent, and the IoU (n,) of the first box with the truth under the
         first protocol; nothing where no truth is known.
     """
-    known = [i for i, record in enumerate(records) if len(record.gt_boxes)]
-    if not known:
+    data_set = DataSet.from_records(records)
+    known = data_set.truth.with_boxes
+    if not len(known):
         return {}, np.zeros(0)
-    truth = [records[i] for i in known]
-    detections = boxes.detections(records)
-    detections = [detections[i] for i in known]
+    data_set, detections = data_set.take(known), boxes.detections().take(known)
     scores, iou = {}, None
     for name in protocols:
-        per_image = score_images(truth, detections, None, get_protocol(name))
+        per_image = score(data_set, detections, get_protocol(name))
         iou = per_image.top_iou if iou is None else iou
         scores[name] = {
             "images": len(per_image),
             "gt_known_loc": accuracy(per_image, "gt_known_loc"),
             "gt_known_loc_any_box": accuracy(per_image, "gt_known_loc_multi"),
-            "mean_iou": mean_iou(per_image),
+            "mean_iou": accuracy(per_image, "mean_iou"),
         }
     return scores, iou
 

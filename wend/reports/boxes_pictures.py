@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wend.files import atomic_write
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.records import ImageRecord
 
 if TYPE_CHECKING:
     from wend.reports.boxes_numbers import Boxes
@@ -69,9 +70,7 @@ def draw_samples(
         return False
     shown = [replace(records[i], pseudo_boxes=boxes.of(i)) for i in picks]
     others = [np.zeros((0, 4)) if other is None else other.of(i) for i in picks]
-    detections = [
-        Detections(r.image_id, b, np.ones(len(b))) for r, b in zip(shown, others, strict=True)
-    ]
+    detections = BoxTable.from_lists(others)
     legend = [("truth", RED), (boxes.name[-40:], BLUE)]
     if other is not None:
         legend.append((other.name[-40:], GREEN))

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from wend.errors import MissingFileError
+from wend.evaluation.metrics import METRICS
 
 
 def draw_curve(curve_file: str | Path, path: str | Path, metric: str = "gt_known_loc") -> None:
@@ -14,7 +15,7 @@ def draw_curve(curve_file: str | Path, path: str | Path, metric: str = "gt_known
     Args:
         curve_file: ``curve.csv`` of a run.
         path: the PNG to write.
-        metric: a metric's name.
+        metric: a registered metric's name.
     """
     import matplotlib
 
@@ -33,7 +34,10 @@ def draw_curve(curve_file: str | Path, path: str | Path, metric: str = "gt_known
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for (dataset, protocol), (epochs, values) in lines.items():
         axes.plot(epochs, values, marker=".", label=f"{dataset}, {protocol}")
-    axes.set(xlabel="epoch", ylabel=f"{metric} (%)", ylim=(0, 100))
+    unit = METRICS.get(metric).unit
+    axes.set(xlabel="epoch", ylabel=f"{metric} ({unit})")
+    if unit == "%":
+        axes.set(ylim=(0, 100))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)

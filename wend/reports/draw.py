@@ -11,7 +11,8 @@ import numpy as np
 
 from wend.files import atomic_write
 from wend.images.reading import read_image
-from wend.structures.records import Detections, ImageRecord
+from wend.structures.box_table import BoxTable
+from wend.structures.records import ImageRecord
 
 RED, BLUE, GREEN = (220, 30, 30), (40, 90, 255), (30, 200, 60)  # RGB: truth, pseudo boxes, ours
 LEGEND = (("truth", RED), ("pseudo boxes", BLUE), ("ours (best box thick)", GREEN))
@@ -27,7 +28,8 @@ def draw_boxes(
 
 def draw_record(
     record: ImageRecord,
-    detections: Detections,
+    boxes: np.ndarray,
+    scores: np.ndarray,
     *,
     side: int = 240,
     min_score: float = 0.5,
@@ -36,6 +38,7 @@ def draw_record(
     """An image with its truth (red), pseudo boxes (blue) and detections (green).
 
     Args:
+        boxes: detections (P, 4) in original pixels, best first; ``scores``: theirs (P,).
         side: longer side of the result in pixels.
         min_score: further boxes than the best are drawn, thinly, if they score at least this.
         max_boxes: and are among so many best.
@@ -48,16 +51,16 @@ def draw_record(
     image = np.array(read_image(record.file_name).resize(size))
     draw_boxes(image, record.gt_boxes * scale, RED)
     draw_boxes(image, record.pseudo_boxes * scale, BLUE)
-    others = detections.boxes[1:max_boxes][detections.scores[1:max_boxes] >= min_score]
+    others = boxes[1:max_boxes][scores[1:max_boxes] >= min_score]
     draw_boxes(image, others * scale, GREEN, thickness=1)
-    draw_boxes(image, detections.boxes[:1] * scale, GREEN)
+    draw_boxes(image, boxes[:1] * scale, GREEN)
     return image
 
 
 def draw_sheet(
     path: str | Path,
     records: Sequence[ImageRecord],
-    detections: Sequence[Detections],
+    detections: BoxTable,
     *,
     num_images: int = 16,
     side: int = 240,
@@ -67,7 +70,7 @@ def draw_sheet(
     """Write one PNG with images spread evenly over the data set, and a legend.
 
     Args:
-        records: of the data set; ``detections``: theirs, in the same order.
+        records: of the data set; ``detections``: theirs, by the same index.
         legend: what each colour means.
 
     Returns:
@@ -79,7 +82,8 @@ def draw_sheet(
     head = 24
     sheet = np.full((rows * side + head, columns * side, 3), 255, dtype=np.uint8)
     for place, pick in enumerate(picks):
-        image = draw_record(records[pick], detections[pick], side=side, max_boxes=max_boxes)
+        boxes, scores = detections[pick], detections.scores_of(pick)
+        image = draw_record(records[pick], boxes, scores, side=side, max_boxes=max_boxes)
         top, left = head + place // columns * side, place % columns * side
         sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
     x = 6

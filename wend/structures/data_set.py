@@ -23,7 +23,7 @@ from wend.structures.records import ImageId, ImageRecord
 BOX_KINDS = ("pseudo_boxes", "gt_boxes")  # as declarations and ImageRecord call them
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DataSet(Sequence[ImageRecord]):
     """I images of a data set. ``data_set[i]`` is a row, made when it is asked for.
 
@@ -99,6 +99,9 @@ class DataSet(Sequence[ImageRecord]):
             truth=BoxTable.from_arrays([row.gt_boxes for row in rows]),
             pseudo_boxes=BoxTable.from_arrays([row.pseudo_boxes for row in rows]),
         )
+
+    def __repr__(self) -> str:
+        return f"<DataSet {self.name!r} of {len(self)} images>"
 
     def __len__(self) -> int:
         return len(self.image_ids)

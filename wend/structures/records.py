@@ -1,4 +1,4 @@
-"""The types that travel: what is known of an image, what a detector and a classifier said of it.
+"""The types that travel: what is known of an image, and what a classifier says of it.
 
 All boxes are ``x0, y0, x1, y1`` in the image's original pixels (as stored, not rotated by EXIF),
 float64, shape (N, 4). Each type is validated once, when it is made.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wend.errors import InputError, some
-from wend.structures.checks import as_boxes, as_scores
+from wend.structures.checks import as_boxes
+
+if TYPE_CHECKING:
+    from wend.structures.data_set import DataSet
 
 ImageId = Hashable  # an int where the source numbers its images, else the listed file name
 
@@ -69,32 +72,6 @@ class ImageRecord:
         return record
 
 
-@dataclass(frozen=True, eq=False)
-class Detections:
-    """A detector's boxes of one image, best first (equal scores keep the order they came in).
-
-    Attributes:
-        image_id: the record's.
-        boxes: (N, 4), original pixels.
-        scores: (N,), finite, higher is better.
-    """
-
-    image_id: ImageId
-    boxes: np.ndarray
-    scores: np.ndarray
-
-    def __post_init__(self) -> None:
-        what = f"detections of image {self.image_id!r}"
-        boxes = as_boxes(self.boxes, what)
-        scores = as_scores(self.scores, len(boxes), what)
-        order = np.argsort(-scores, kind="stable")
-        boxes, scores = boxes[order], scores[order]
-        for array in (boxes, scores):
-            array.setflags(write=False)
-        object.__setattr__(self, "boxes", boxes)
-        object.__setattr__(self, "scores", scores)
-
-
 class ClassPredictions:
     """A classifier's best classes of each image of a data set.
 
@@ -119,35 +96,36 @@ class ClassPredictions:
     def __len__(self) -> int:
         return len(self.class_ids)
 
-    def check_covers(self, records: Sequence[ImageRecord]) -> None:
-        """Raise InputError unless each record has a class and at least five predicted ones."""
-        missing = [r.image_id for r in records if r.image_id not in self.class_ids]
+    def check_covers(self, data_set: DataSet) -> None:
+        """Raise InputError unless each image has a class and at least five predicted ones."""
+        number = len(data_set)
+        missing = [i for i in data_set.image_ids if i not in self.class_ids]
         if missing:
             raise InputError(
-                f"{self.source}: {len(missing)} of {len(records)} images have no class prediction "
+                f"{self.source}: {len(missing)} of {number} images have no class prediction "
                 f"({some(missing)}); make the file again for this data set"
             )
-        unlabelled = [r.image_id for r in records if r.class_id is None]
+        unlabelled = [data_set.image_ids[i] for i in (data_set.class_ids < 0).nonzero()[0]]
         if unlabelled:
             raise InputError(
                 f"{self.source}: Top-1 and Top-5 Loc need the true class, and {len(unlabelled)} "
                 f"images have none ({some(unlabelled)}); leave WEND.CLASS_PREDICTIONS empty"
             )
-        short = [r.image_id for r in records if len(self.class_ids[r.image_id]) < 5]
+        short = [i for i in data_set.image_ids if len(self.class_ids[i]) < 5]
         if short:
             raise InputError(
                 f"{self.source}: {len(short)} images have fewer than the five classes that Top-5 "
                 f"Loc needs ({some(short)}); write the five best classes of each image"
             )
 
-    def ranks(self, records: Sequence[ImageRecord]) -> np.ndarray:
-        """0-based place (N,) of each record's true class in its list; ``len`` of it if absent."""
-        self.check_covers(records)
-        lists = (self.class_ids[r.image_id] for r in records)
+    def ranks(self, data_set: DataSet) -> np.ndarray:
+        """0-based rank (I,) of each image's true class in its list; if absent, its length."""
+        self.check_covers(data_set)
+        lists = (self.class_ids[i] for i in data_set.image_ids)
         return np.array(
             [
-                ids.index(r.class_id) if r.class_id in ids else max(len(ids), 5)
-                for r, ids in zip(records, lists, strict=True)
+                ids.index(class_id) if class_id in ids else max(len(ids), 5)
+                for class_id, ids in zip(data_set.class_ids.tolist(), lists, strict=True)
             ],
             dtype=np.int64,
         )

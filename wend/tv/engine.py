@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
 from fvcore.common.config import CfgNode
@@ -24,6 +23,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
 from wend.loading.bad_images import say_wrong
 from wend.modeling.optimizer import (
@@ -34,7 +34,6 @@ from wend.modeling.optimizer import (
 )
 from wend.modeling.weights import CheckedLoading
 from wend.run import Run
-from wend.structures.records import Detections
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 
 logger = logging.getLogger(__name__)
@@ -199,21 +198,21 @@ def evaluate(run: Run, model: nn.Module) -> dict[str, dict[str, dict[str, float]
     model.eval()
     cfg, results = run.cfg, {}
     for name, test in run.tests.items():
-        detections, problems = [], []
+        detections, problems = DetectionCollector(test.data_set), []
         for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=None):
             outputs = model([one.image.to(cfg.MODEL.DEVICE) for one in batch])
             for one, output in zip(batch, outputs, strict=True):
                 if one.problem:
                     problems.append(one.problem)
-                    detections.append(Detections(one.image_id, np.zeros((0, 4)), []))
+                    detections.add(one.image_id)
                     continue
                 boxes = output["boxes"].double().cpu()
                 whole = (boxes[:, 2:] > boxes[:, :2]).all(1)  # torchvision's FCOS has empty ones
                 boxes = one.frame.to_original(boxes[whole].numpy())
                 scores = output["scores"].cpu()[whole].numpy()
-                detections.append(Detections(one.image_id, boxes, scores))
+                detections.add(one.image_id, boxes, scores)
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
         say_wrong(name, problems, len(detections))
-        evaluated = test.evaluation.run(detections, output_dir)
+        evaluated = test.evaluation.run(detections.table(), output_dir)
         results[name] = {p: result.scalars() for p, result in evaluated.items()}
     return results

@@ -10,12 +10,11 @@ from pathlib import Path
 import torch
 from fvcore.common.config import CfgNode
 
-from wend.cli.train import check_arguments
 from wend.config import merge_config
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.files import atomic_write
-from wend.run import Run, resolve
+from wend.run import Run, check_arguments, resolve
 from wend.tv.config import ONLY_DETECTRON2, check_supported, get_cfg
 from wend.tv.engine import Trainer, TVCheckpointer, evaluate
 from wend.tv.models import build_model

@@ -25,29 +25,15 @@ sys.path.insert(0, str(ROOT))
 
 from lists import jittered, read_truth  # noqa: E402
 
-from wend.evaluation.detections import COLUMNS, write_parquet  # noqa: E402
-from wend.files import write_json  # noqa: E402
-from wend.structures.boxes import xyxy_to_xywh  # noqa: E402
+from wend.evaluation.detections import write_detections as write_table  # noqa: E402
 
 
 def write_detections(path: Path, metadata: str, num_boxes: int) -> int:
     """Made-up detections of all images of a metadata folder; returns how many boxes."""
-    arrays = jittered(read_truth(metadata), num_boxes, sigma=0.15, seed=0)
-    image_id = np.repeat(np.array(arrays.image_ids, dtype=object), num_boxes)
-    score = np.tile(np.linspace(1, 0, num_boxes, endpoint=False), len(arrays))
-    if path.suffix == ".parquet":
-        columns = [image_id, *arrays.boxes.T, score]
-        write_parquet(path, dict(zip(COLUMNS, columns, strict=True)))
-    else:
-        boxes = xyxy_to_xywh(arrays.boxes).tolist()
-        write_json(
-            path,
-            [
-                {"image_id": i, "category_id": 1, "bbox": box, "score": s}
-                for i, box, s in zip(image_id.tolist(), boxes, score.tolist(), strict=True)
-            ],
-        )
-    return len(score)
+    data_set = read_truth(metadata)
+    detections = jittered(data_set, num_boxes, sigma=0.15, seed=0)
+    write_table(path, data_set, detections)
+    return len(detections.boxes)
 
 
 def main() -> None:

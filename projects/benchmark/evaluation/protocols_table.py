@@ -9,7 +9,6 @@ seed; so are the classes (the true one is best in 80 %, among the five best in 9
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -20,7 +19,8 @@ sys.path[:0] = [str(ROOT)]
 
 from lists import jittered, read_truth  # noqa: E402
 
-from wend.evaluation.metrics import accuracy, mean_iou, score_arrays  # noqa: E402
+from wend.evaluation.metrics import accuracy  # noqa: E402
+from wend.evaluation.per_image import score  # noqa: E402
 from wend.evaluation.protocols import PROTOCOLS  # noqa: E402
 
 COLUMNS = (
@@ -42,18 +42,18 @@ def main() -> None:
     args = parser.parse_args()
     out = sys.stdout.write
     for folder in ("ILSVRC/test", "CUB/test"):
-        arrays = jittered(read_truth(args.metadata / folder), 10, args.sigma, args.seed)
-        place = np.random.default_rng(args.seed).choice(
-            [0, 2, 9], size=len(arrays), p=[0.8, 0.15, 0.05]
+        data_set = read_truth(args.metadata / folder)
+        detections = jittered(data_set, 10, args.sigma, args.seed)
+        ranks = np.random.default_rng(args.seed).choice(
+            [0, 2, 9], size=len(data_set), p=[0.8, 0.15, 0.05]
         )
-        arrays = dataclasses.replace(arrays, class_rank=place)
-        out(f"\n{folder}, {len(arrays)} images, 10 boxes each, noise {args.sigma:g}\n\n")
+        out(f"\n{folder}, {len(data_set)} images, 10 boxes each, noise {args.sigma:g}\n\n")
         out("| protocol | " + " | ".join(c[0] for c in COLUMNS) + " | mean IoU |\n")
         out("|---|" + "---|" * (len(COLUMNS) + 1) + "\n")
         for name, protocol in PROTOCOLS.items():
-            scores = score_arrays(arrays, protocol)
+            scores = score(data_set, detections, protocol, ranks)
             row = [f"{accuracy(scores, metric, k):.2f}" for _, metric, k in COLUMNS]
-            out(f"| `{name}` | " + " | ".join(row) + f" | {mean_iou(scores):.4f} |\n")
+            out(f"| `{name}` | " + " | ".join(row) + f" | {accuracy(scores, 'mean_iou'):.4f} |\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python projects/benchmark/evaluation/run.py --metadata ../shared/data/wsol_metadata/ILSVRC/test
 
 Truth is real, detections are true boxes with noise. Three ways in one run:
-``wend.evaluation.metrics`` on all
+``wend.evaluation.per_image`` on all
 images; the peers' way, a Python loop over images and boxes (``tests/peers.py``); and a loop over
 images with NumPy over the boxes of each. The loops run on a subsample, their time is scaled by the
 number of images; the run stops if their numbers are not ours on the subsample.
@@ -29,9 +29,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import peers  # noqa: E402
 from lists import as_lists, jittered, read_truth  # noqa: E402
 
-from wend.evaluation.metrics import BoxArrays, accuracy, pack, recall_curve, score_arrays, summary  # noqa: E402
+from wend.evaluation.metrics import accuracy  # noqa: E402
+from wend.evaluation.numbers import recall_curve  # noqa: E402
+from wend.evaluation.per_image import score  # noqa: E402
 from wend.evaluation.protocols import PROTOCOLS, EvalProtocol  # noqa: E402
-from wend.structures.records import Detections, ImageRecord  # noqa: E402
+from wend.evaluation.scoring import scores_of  # noqa: E402
+
+KS = (1, 5, 10, None)
 
 
 def seconds(work: Callable[[], object], repeat: int) -> tuple[float, object]:
@@ -42,25 +46,6 @@ def seconds(work: Callable[[], object], repeat: int) -> tuple[float, object]:
         result = work()
         least = min(least, time.process_time() - start)
     return least, result
-
-
-def subset(arrays: BoxArrays, which: np.ndarray) -> BoxArrays:
-    """Only some images."""
-    records, detections = as_objects(arrays, which)
-    return pack(records, detections)
-
-
-def as_objects(arrays: BoxArrays, which: np.ndarray) -> tuple[list[ImageRecord], list[Detections]]:
-    """Records and detections, as a reader of files makes them."""
-    records, detections = [], []
-    for i in which:
-        image_id, (width, height) = arrays.image_ids[i], arrays.sizes[i]
-        gt = arrays.truth[arrays.truth_start[i] : arrays.truth_start[i + 1]]
-        boxes = arrays.boxes[arrays.box_start[i] : arrays.box_start[i + 1]]
-        class_id = int(arrays.class_ids[i])
-        records.append(ImageRecord(image_id, image_id, width, height, image_id, class_id, gt))
-        detections.append(Detections(image_id, boxes, -np.arange(len(boxes))))
-    return records, detections
 
 
 def loop_over_images(images: list[tuple], protocol: EvalProtocol) -> float:
@@ -101,28 +86,29 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="the least of so many, for all")
     args = parser.parse_args()
 
-    arrays = jittered(read_truth(args.metadata, args.images), args.boxes, 0.2, seed=0)
-    total = len(arrays)
+    data_set = read_truth(args.metadata, args.images)
+    detections = jittered(data_set, args.boxes, 0.2, seed=0)
+    total = len(data_set)
     which = np.linspace(0, total - 1, min(args.loop_images, total)).astype(int)
-    few, scale = subset(arrays, which), total / len(which)
-    images = as_lists(few, np.arange(len(which)))
+    few, scale = (data_set.take(which), detections.take(which)), total / len(which)
+    images = as_lists(data_set, detections, which)
     each = [
         (np.array(d["boxes"]), np.array(d["gt_boxes"]), np.float64(d["width"]), d["height"])
         for d in images
     ]
     out = sys.stdout.write
-    out(f"{total} images x {args.boxes} boxes, {len(arrays.truth)} true boxes\n")
+    out(f"{total} images x {args.boxes} boxes, {len(data_set.truth.boxes)} true boxes\n")
     out(f"loops: {len(which)} images, seconds scaled by {scale:g} (linear extrapolation)\n")
     out(f"seconds of one processor core, the least of {args.repeat}\n\n")
     out("| protocol | ours, s | numbers, s | Python loop, s | ratio | image loop, s | ratio |\n")
     out("|---|---|---|---|---|---|---|\n")
     sums = np.zeros(4)
     for name, protocol in PROTOCOLS.items():
-        ours, scores = seconds(lambda p=protocol: score_arrays(arrays, p), args.repeat)
-        table, _ = seconds(lambda s=scores: summary(s), args.repeat)
+        ours, scores = seconds(lambda p=protocol: score(data_set, detections, p), args.repeat)
+        table, _ = seconds(lambda s=scores: scores_of(s, KS).to_dict(), args.repeat)
         loop, (theirs, _) = seconds(lambda n=name: peers.PEERS[n](images), args.repeat)
         slow, _ = seconds(lambda p=protocol: loop_over_images(each, p), args.repeat)
-        check = score_arrays(few, protocol)
+        check = score(*few, protocol)
         for metric, value in theirs.items():
             if abs(accuracy(check, metric) - value) > 1e-9:
                 raise SystemExit(f"{name} {metric}: {accuracy(check, metric)} and {value}")
@@ -131,14 +117,8 @@ def main() -> None:
         out(line(name, row))
     out(line("all", sums))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    out(f"\npeak memory of the arrays' way and the loops together: {peak:.2f} GiB\n")
-    objects = as_objects(arrays, np.arange(total))
-    out(
-        f"pack() of {total} records and detections: {seconds(lambda: pack(*objects), 1)[0]:.2f} s\n"
-    )
+    out(f"\npeak memory of the tables' way and the loops together: {peak:.2f} GiB\n")
     out(f"recall curve to K = 100: {seconds(lambda: recall_curve(scores, 100), 1)[0]:.4f} s\n")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    out(f"peak memory with those objects and a second copy in arrays: {peak:.2f} GiB\n")
     out(machine() + "\n")
 
 

@@ -1,5 +1,6 @@
 """wend.evaluation.baselines against brute force and the published finding on fixed boxes."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -7,14 +8,18 @@ import pytest
 import reference
 
 from wend.errors import InputError
-from wend.evaluation.baselines import (
+from wend.evaluation import fixed_boxes
+from wend.evaluation.fixed_boxes import (
+    FixedBoxes,
     box_fractions,
     choose_fixed_boxes,
     crop_fractions,
-    fixed_box_detections,
+    fixed_box_table,
     uncrop_fractions,
 )
+from wend.evaluation.protocols import PROTOCOLS, get_protocol
 from wend.structures.boxes import box_iou
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 
@@ -98,16 +103,17 @@ def test_fractions_of_records_and_back_to_detections():
         ImageRecord(8, "b", 50, 50),
         ImageRecord(9, "c", 10, 40, pseudo_boxes=[[0, 0, 5, 40], [1, 2, 3, 4]]),
     ]
-    fractions, index = box_fractions(records)
+    data_set = DataSet.from_records(records)
+    fractions, index = box_fractions(data_set)
     assert index.tolist() == [0, 2, 2]
     expected = [[0.1, 0.1, 0.5, 1], [0, 0, 0.5, 1], [0.1, 0.05, 0.3, 0.1]]
     np.testing.assert_allclose(fractions, expected)
-    found = fixed_box_detections(records, fractions)
-    assert [d.image_id for d in found] == [7, 8, 9]
-    np.testing.assert_allclose(found[0].boxes[0], [20, 10, 100, 100])
-    np.testing.assert_allclose(found[2].boxes[2], [1, 2, 3, 4])
-    for one in found:  # as chosen: the best first
-        np.testing.assert_allclose(one.scores, [1, 2 / 3, 1 / 3])
+    found = fixed_box_table(data_set, fractions)
+    assert found.counts.tolist() == [3, 3, 3]
+    np.testing.assert_allclose(found[0][0], [20, 10, 100, 100])
+    np.testing.assert_allclose(found[2][2], [1, 2, 3, 4])
+    for i in range(3):  # as chosen: the best first
+        np.testing.assert_allclose(found.scores_of(i), [1, 2 / 3, 1 / 3])
 
 
 def test_crop_fractions_go_there_and_back():
@@ -140,14 +146,14 @@ FINDING = {  # protocols.md, finding 1, K = 1, 5, 10, 20, 50, 100
 )
 def test_reproduces_the_finding_on_the_published_lists(shared, data_set, frame):
     images = reference.read_metadata(shared / "data/wsol_metadata" / data_set / "test")
-    records = [
+    images = DataSet.from_records(
         ImageRecord(i, "x", d["width"], d["height"], gt_boxes=d["gt_boxes"])
         for i, d in enumerate(images)
-    ]
-    half = np.random.default_rng(0).permutation(len(records))
-    choosing = [records[i] for i in half[: len(half) // 2]]
-    scored, image = box_fractions([records[i] for i in half[len(half) // 2 :]], "gt_boxes")
-    boxes, index = box_fractions(choosing, "gt_boxes")
+    )
+    images = dataclasses.replace(images, train_on="gt_boxes")
+    half = np.random.default_rng(0).permutation(len(images))
+    scored, image = box_fractions(images.take(half[len(half) // 2 :]))
+    boxes, index = box_fractions(images.take(half[: len(half) // 2]))
     starts = np.unique(image, return_index=True)[1]
     if frame == "crop":
         boxes, scored = crop_fractions(boxes, 256, 224), crop_fractions(scored, 256, 224)
@@ -177,11 +183,54 @@ def test_wrong_input_is_said(boxes, options, message):
         choose_fixed_boxes(boxes, **{"k": 2, **options})
 
 
+def training(number=60, seed=0, name="train"):
+    boxes = 100 * random_boxes(number, seed)
+    return DataSet.from_records(
+        (ImageRecord(i, f"t/{i}", 100, 100, pseudo_boxes=[box]) for i, box in enumerate(boxes)),
+        name,
+    )
+
+
+def test_one_choice_a_frame_serves_every_protocol_and_k(monkeypatch):
+    chosen = []
+
+    def counted(boxes, k, index):
+        chosen.append(k)
+        return choose_fixed_boxes(boxes, k, index)
+
+    monkeypatch.setattr(fixed_boxes, "choose_fixed_boxes", counted)
+    sets = [training(), training(40, seed=1, name="more")]
+    fixed = FixedBoxes.from_training(sets)
+    fractions = np.concatenate([d.pseudo_boxes.boxes / 100 for d in sets])
+    for k in (3, 10, 1, 100):
+        for protocol in PROTOCOLS.values():
+            boxes = fixed.choose(protocol, k)
+            if protocol.crop in (None, protocol.resize):
+                expected = choose_fixed_boxes(fractions, k, np.arange(100))
+            else:
+                expected = choose_fixed_boxes(
+                    crop_fractions(fractions, 256, 224), k, np.arange(100)
+                )
+                expected = uncrop_fractions(expected, 256, 224).clip(0, 1)
+            assert boxes.tolist() == expected.tolist()
+    assert chosen == [100, 100]  # without a crop, and in the crop of 256 to 224
+    assert len(fixed.choose(get_protocol("original"), 700)) == 100  # there are no more
+    assert fixed.name == "chosen on the pseudo boxes of train, the pseudo boxes of more"
+
+
+def test_a_training_image_that_is_scored_is_refused():
+    fixed = FixedBoxes.from_training([training(), training(3, name="small")])
+    fixed.check_apart(DataSet.from_records([ImageRecord(1, "v/1", 10, 10)]))
+    both = DataSet.from_records([ImageRecord(9, "elsewhere/t/2", 10, 10)])
+    with pytest.raises(InputError, match=r"^train: 1 of its images are scored \(t/2\)"):
+        fixed.check_apart(both)
+
+
 def test_records_without_boxes_and_given_pixels_are_errors():
-    records = [ImageRecord(1, "a", 10, 10, gt_boxes=[[0, 0, 5, 5]])]
+    data_set = DataSet.from_records([ImageRecord(1, "a", 10, 10, gt_boxes=[[0, 0, 5, 5]])])
     with pytest.raises(InputError, match="none of the 1 images has pseudo_boxes"):
-        box_fractions(records)
-    with pytest.raises(InputError, match="got 'boxes'"):
-        box_fractions(records, "boxes")
+        FixedBoxes.from_training([training(), data_set])
+    with pytest.raises(InputError, match=r"fixed\.json: holds no box"):
+        FixedBoxes.from_boxes([], "fixed.json")
     with pytest.raises(InputError, match="not in fractions"):
-        fixed_box_detections(records, [[0, 0, 224, 224]])
+        FixedBoxes.from_boxes([[0, 0, 224, 224]], "fixed.json")

@@ -1,0 +1,335 @@
+"""Metrics: each is one object, of which its number, interval, baseline and titles follow.
+
+The project's own are registered at the end of this module. One of your own is a function in any
+file, made known by a decorator and chosen by name (``wend evaluate --metrics``, the config's
+``WEND.METRICS``)::
+
+    from wend.evaluation.metrics import register_metric
+
+    @register_metric("IoU > 0.7")
+    def loc70(per_image):
+        return per_image.top_iou > 0.7
+
+Shape letters: I = images, T = the protocol's thresholds, K = boxes that a metric may look at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from wend.errors import InputError
+from wend.evaluation.coco_metrics import coco_metrics
+from wend.evaluation.numbers import averaged_classes
+from wend.evaluation.per_image import NO_HIT, PerImage, score
+from wend.evaluation.protocols import PROTOCOLS
+from wend.evaluation.statistics import mean
+from wend.registry import Registry
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+
+AVERAGES = ("protocol", "image", "class", "none")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a set of detections under a protocol.
+
+    Attributes:
+        name: letters, digits and "_"; stands in files, logs and on the command line.
+        title: stands in tables.
+        function: takes a :class:`PerImage`, and K with ``has_k``; returns a value of each image
+            (I,), booleans where it is hit or miss, or with ``average`` "none" one number.
+        unit: "%", or what stands in brackets behind the title.
+        scale: what values are multiplied with to be in that unit.
+        digits: behind the point, in tables.
+        has_k: it is computed at every K that is asked for.
+        most_boxes: how many of the best boxes of an image it looks at, whatever K; None for all.
+        needs_classes: it cannot be computed without class predictions.
+        average: over what its values are averaged: "image", "class", or whichever of them the
+            protocol says ("protocol"); "none" for a number that is no average, which has no
+            interval and no column per image.
+    """
+
+    name: str
+    title: str
+    function: Callable[..., np.ndarray | float]
+    unit: str = "%"
+    scale: float = 100.0
+    digits: int = 2
+    has_k: bool = False
+    most_boxes: int | None = 1
+    needs_classes: bool = False
+    average: str = "protocol"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w+", self.name):  # "-" would not pass Detectron2's printer
+            raise InputError(
+                f'metric {self.name!r}: expected a name of letters, digits and "_" alone'
+            )
+        if self.average not in AVERAGES:
+            raise InputError(
+                f"metric {self.name}: average must be one of {AVERAGES}, got {self.average!r}"
+            )
+        if self.most_boxes is not None and self.most_boxes < 1:
+            raise InputError(f"metric {self.name}: most_boxes must be >= 1, got {self.most_boxes}")
+
+    @property
+    def heading(self) -> str:
+        """The title, with the unit where it is not per cent."""
+        return self.title if self.unit == "%" else f"{self.title} ({self.unit})"
+
+    @property
+    def is_average(self) -> bool:
+        """Whether each image has a value."""
+        return self.average != "none"
+
+    def num_boxes(self, k: int | None) -> int | None:
+        """How many of the best boxes of an image it looks at; None for all."""
+        if not self.has_k or k is None:
+            return self.most_boxes
+        return k if self.most_boxes is None else min(k, self.most_boxes)
+
+    def averaged_classes(self, per_image: PerImage) -> np.ndarray | None:
+        """Classes (I,) to average over, or None to average over images."""
+        if self.average == "protocol":
+            return averaged_classes(per_image)
+        if self.average == "image":
+            return None
+        if per_image.class_ids is None:
+            raise InputError(f"metric {self.name} averages over classes, and some images have none")
+        return per_image.class_ids
+
+    def values(self, per_image: PerImage, k: int | None = None) -> np.ndarray:
+        """Its value of each image (I,), not scaled; a bootstrap resamples them.
+
+        Args:
+            k: K >= 1 of a metric that has one, None for all boxes; not looked at by the others.
+
+        Raises:
+            InputError: K < 1, no class predictions where needed, or the function returns something
+                else.
+        """
+        values = np.asarray(self._call(per_image, k))
+        if values.shape != (len(per_image),) or not _are_numbers(values):
+            raise InputError(
+                f"metric {self.name}: expected a finite number of each of the {len(per_image)} "
+                f"images, got {_described(values)}"
+            )
+        return values
+
+    def average_of(self, per_image: PerImage, values: np.ndarray) -> float:
+        """The metric, scaled, of values (I,) of :meth:`values`."""
+        return self.scale * mean(values, self.averaged_classes(per_image))
+
+    def value(self, per_image: PerImage, k: int | None = None) -> float:
+        """The metric, scaled; arguments and errors as of :meth:`values`."""
+        if self.is_average:
+            return self.average_of(per_image, self.values(per_image, k))
+        number = np.asarray(self._call(per_image, k))
+        if number.shape != () or not _are_numbers(number):
+            raise InputError(
+                f"metric {self.name}: expected one finite number, got {_described(number)}"
+            )
+        return self.scale * float(number)
+
+    def _call(self, per_image: PerImage, k: int | None) -> np.ndarray | float:
+        if self.needs_classes and per_image.class_rank is None:
+            raise InputError(f"metric {self.name} needs class predictions")
+        if not self.has_k:
+            return self.function(per_image)
+        if k is not None and k < 1:
+            raise InputError(f"metric {self.name}: K must be >= 1 or None (all), got {k}")
+        return self.function(per_image, self.num_boxes(k))
+
+    def text(self, value: float | None) -> str:
+        """A value as it stands in a table."""
+        return "-" if value is None else f"{value:.{self.digits}f}"
+
+
+def _are_numbers(values: np.ndarray) -> bool:
+    return values.dtype.kind in "biuf" and bool(np.isfinite(values).all())
+
+
+def _described(values: np.ndarray) -> str:
+    bad = " with NaN or infinity" if values.dtype.kind == "f" and not _are_numbers(values) else ""
+    return f"shape {values.shape} of {values.dtype}{bad}"
+
+
+METRICS: Registry[Metric] = Registry("metric", lambda thing: isinstance(thing, Metric))
+
+
+def register_metric(
+    title: str, *, name: str | None = None, unit: str = "%", scale: float | None = None, **more
+) -> Callable[[Callable[..., np.ndarray | float]], Metric]:
+    """Decorator: make a function a registered :class:`Metric`.
+
+    Args:
+        title: in tables.
+        name: in files; the function's by default.
+        unit, scale: see :class:`Metric`; the scale is 100 for "%" and 1 for others by default.
+        more: the other attributes of :class:`Metric`; with ``has_k`` it looks at all K boxes by
+            default.
+    """
+    more = {"most_boxes": None if more.get("has_k") else 1, **more}
+    scale = (100.0 if unit == "%" else 1.0) if scale is None else scale
+
+    def make(function: Callable[..., np.ndarray | float]) -> Metric:
+        metric = Metric(name or function.__name__, title, function, unit, scale, **more)
+        return METRICS.register(metric.name)(metric)
+
+    return make
+
+
+def choose_metrics(names: Iterable[str] = ()) -> list[Metric]:
+    """The metrics of every table, and further ones after them.
+
+    Args:
+        names: registered names, ``module:name`` or ``./file.py:name``.
+
+    Raises:
+        InputError: there is none of that name, or two have the same.
+    """
+    chosen = [METRICS.get(name) for name in DEFAULT_METRICS]
+    for name in names:
+        metric = METRICS.get(name)
+        if metric not in chosen:
+            chosen.append(metric)
+    listed = [metric.name for metric in chosen]
+    if len(set(listed)) < len(listed):
+        raise InputError(f"two metrics have the same name: {', '.join(listed)}")
+    return chosen
+
+
+def accuracy(per_image: PerImage, name: str, k: int | None = None) -> float:
+    """The number of a registered metric, scaled (as a rule to per cent)."""
+    return METRICS.get(name).value(per_image, k)
+
+
+# --- the project's own
+
+
+def hits(
+    per_image: PerImage,
+    num_boxes: int | None = 1,
+    classes: int | None = None,
+    *,
+    threshold: float | None = None,
+) -> np.ndarray:
+    """Which images (I,) have a correct box among their best ones, as booleans.
+
+    Args:
+        num_boxes: so many best ones; None for all.
+        classes: the true class must be among so many best ones, too.
+        threshold: one of the protocol's; needed if it has several.
+    """
+    protocol = per_image.protocol
+    if threshold is None:
+        if len(protocol.thresholds) > 1:
+            raise ValueError(f"protocol {protocol.name} has several thresholds: say which")
+        threshold = protocol.thresholds[0]
+    strict = protocol.strictness(classified=classes is not None)
+    rank = per_image.hit_rank[protocol.criteria.index((threshold, strict))]
+    right = rank < (NO_HIT if num_boxes is None else num_boxes)
+    return right if classes is None else right & (per_image.class_rank < classes)
+
+
+def localized(
+    per_image: PerImage, num_boxes: int | None = 1, classes: int | None = None
+) -> np.ndarray:
+    """:func:`hits` (I,); of several thresholds the share at which each image is one."""
+    thresholds = per_image.protocol.thresholds
+    each = [hits(per_image, num_boxes, classes, threshold=t) for t in thresholds]
+    return each[0] if len(each) == 1 else np.mean(each, axis=0)
+
+
+@register_metric("Top-1 Loc", needs_classes=True)
+def top1_loc(per_image: PerImage) -> np.ndarray:
+    """The best box is correct, and so is the best class (paper, section 4.1)."""
+    return localized(per_image, 1, classes=1)
+
+
+@register_metric("Top-5 Loc", needs_classes=True)
+def top5_loc(per_image: PerImage) -> np.ndarray:
+    """The best box is correct, and the true class is among the five best."""
+    return localized(per_image, 1, classes=5)
+
+
+@register_metric("GT-known Loc")
+def gt_known_loc(per_image: PerImage) -> np.ndarray:
+    """The best-scoring box is correct; an image without any is a miss."""
+    return localized(per_image, 1)
+
+
+@register_metric("GT-known Loc multi", has_k=True)
+def gt_known_loc_multi(per_image: PerImage, k: int | None) -> np.ndarray:
+    """One of the K best boxes is correct."""
+    return localized(per_image, k)
+
+
+@register_metric("Top-5 Loc multi", has_k=True, most_boxes=5, needs_classes=True)
+def top5_loc_multi(per_image: PerImage, k: int) -> np.ndarray:
+    """One of the min(5, K) best boxes is correct, and the true class is among the five best."""
+    return localized(per_image, k, classes=5)
+
+
+@register_metric("Mean IoU", unit="0..1", digits=4)
+def mean_iou(per_image: PerImage) -> np.ndarray:
+    """IoU of the best-scoring box with its best true box."""
+    return per_image.top_iou
+
+
+@register_metric("Mean best IoU", unit="0..1", digits=4, most_boxes=None)
+def mean_best_iou(per_image: PerImage) -> np.ndarray:
+    """The largest IoU of any box."""
+    return per_image.best_iou
+
+
+@register_metric("CorLoc", average="image")
+def corloc(per_image: PerImage) -> np.ndarray:
+    """The best box has IoU > 0.5 in original pixels, whatever the protocol's frame.
+
+    The share of images that are correctly localized (Deselaers et al. 2012), over images.
+    """
+    original = replace(PROTOCOLS["original"], blacklist=per_image.protocol.blacklist)
+    return hits(score(per_image.data_set, per_image.detections.first(1), original))
+
+
+_computed: WeakKeyDictionary[BoxTable, WeakKeyDictionary[DataSet, dict]] = WeakKeyDictionary()
+
+
+def coco_numbers(
+    data_set: DataSet, detections: BoxTable, backend: str = "pycocotools"
+) -> dict[str, float]:
+    """:func:`coco_metrics`, computed once for detections of a data set while both are held."""
+    numbers = _computed.setdefault(detections, WeakKeyDictionary())
+    if data_set not in numbers:
+        numbers[data_set] = coco_metrics(data_set, detections, backend=backend)
+    return numbers[data_set]
+
+
+def _coco(name: str, per_image: PerImage) -> float:
+    return coco_numbers(per_image.data_set, per_image.detections)[name]
+
+
+COCO_METRICS = [
+    register_metric(
+        title, name=name, scale=1.0, average="none", most_boxes=most_boxes
+    )(partial(_coco, name))
+    for name, title, most_boxes in (
+        ("ap", "AP", 100),
+        ("ap50", "AP50", 100),
+        ("ap75", "AP75", 100),
+        ("ar1", "AR@1", 1),
+        ("ar10", "AR@10", 10),
+        ("ar100", "AR@100", 100),
+    )
+]  # fmt: skip
+DEFAULT_METRICS = tuple(
+    metric.name for metric in (top1_loc, top5_loc, gt_known_loc, gt_known_loc_multi, top5_loc_multi)
+)

@@ -1,0 +1,24 @@
+"""The commands' messages: to standard output, with the time. Imports no tensor library."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+class StdoutHandler(logging.StreamHandler):
+    """This package's own handler, which Detectron2's replace."""
+
+
+def setup_logging() -> None:
+    """Print this package's messages, and fvcore's on checkpoints, to standard output."""
+    for name in ("wend", "fvcore.common.checkpoint"):
+        target = logging.getLogger(name)
+        target.setLevel(logging.INFO)
+        target.propagate = False
+        if not target.handlers:
+            handler = StdoutHandler(sys.stdout)
+            handler.setFormatter(
+                logging.Formatter("[%(asctime)s %(name)s] %(message)s", "%H:%M:%S")
+            )
+            target.addHandler(handler)
