@@ -585,8 +585,8 @@ SCR_VARIANTS = {
 }
 FCOS, RCNN = "CUB/fcos_R50_we.yaml", "CUB/faster_rcnn_R50_we.yaml"
 BOTH = {  # detector -> config file, overrides, variants
-    "fcos": (FCOS, TINY, loss_variants(0.05, 0.02)),
-    "rcnn": (RCNN, TINY, loss_variants(0.55, 0.45)),
+    "fcos": (FCOS, TINY, loss_variants(0.012, 0.007)),
+    "rcnn": (RCNN, TINY, loss_variants(0.52, 0.48)),
     "scr": ("CUB/scr_R50.yaml", TINY, SCR_VARIANTS),
 }
 ONLY = {
@@ -595,7 +595,7 @@ ONLY = {
         "rcnn_resnet18": (RCNN, RESNET18, PLAIN),
     },
     "detectron2": {
-        "cln": ("CUB/cln_R50_we.yaml", TINY | ONE_ANCHOR, loss_variants(0.45, 0.4)),
+        "cln": ("CUB/cln_R50_we.yaml", TINY | ONE_ANCHOR, loss_variants(0.65, 0.58)),
         "detr": ("CUB/deformable_detr_R50_we.yaml", TINY | SMALL_DETR, loss_variants(0.012, 0.008)),
         "fcos_resnet18": (FCOS, RESNET18 | WIDTHS, PLAIN),
         "rcnn_resnet18": (RCNN, RESNET18 | WIDTHS, PLAIN),
