@@ -20,7 +20,6 @@ import torch
 from fvcore.common.config import CfgNode
 
 from wend.classes.predictions import read_class_predictions
-from wend.config.node import DEFAULT_MAX_ITER
 from wend.datasets.catalog import DataSets
 from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.evaluation.evaluation import MORE_KS, Evaluation
@@ -33,6 +32,8 @@ from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
 from wend.structures.data_set import DataSet
 
+# Detectron2's, which a config that counts in epochs has
+DEFAULT_MAX_ITER, DEFAULT_EVAL_PERIOD, DEFAULT_CHECKPOINT_PERIOD = 40000, 0, 5000
 BOXES_TO_LEARN = {"pseudo_boxes": "the pseudo boxes", "gt_boxes": "the TRUE boxes (an upper bound)"}
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
     training = _training_data(cfg, data_sets) if train else None
     tests = resolve_tests(cfg, data_sets, training)
     if training is not None:
-        resolve_schedule(cfg, len(training.images))
+        cfg = resolve_schedule(cfg, len(training.images))
     cfg.freeze()
     return Run(cfg, training, tests)
 
@@ -232,10 +233,14 @@ def _training_data(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
             "%s lists %d images; %d of %d training images are left out",
             *(data.QUARANTINE, len(listed), usable - len(images), usable),
         )
-    skips = data.ON_BAD_IMAGE == "skip"
-    most_bad = int(data.MAX_BAD_SHARE * len(images) + 1e-9) if skips else 0
     caches = open_caches(data.CACHE, chosen, cfg.WEND.RESIZE, data_sets.root)
-    return TrainingData(images, caches, most_bad)
+    return TrainingData(images, caches, most_to_skip(cfg, len(images)))
+
+
+def most_to_skip(cfg: CfgNode, total: int) -> int:
+    """How many of ``total`` training images may be skipped because they cannot be read."""
+    data = cfg.WEND.DATA
+    return int(data.MAX_BAD_SHARE * total + 1e-9) if data.ON_BAD_IMAGE == "skip" else 0
 
 
 def _check_headers(data_set: DataSet, allowed: bool, listed: Mapping[int, str]) -> None:
@@ -274,36 +279,50 @@ def _say_boxes(data_sets: Sequence[DataSet], only_with_boxes: bool) -> None:
         )
 
 
-def resolve_schedule(cfg: CfgNode, num_images: int) -> None:
-    """Turn a config's epochs into iterations, in place.
+def iterations_per_epoch(cfg: CfgNode, num_images: int) -> int:
+    """Iterations in which every training image is seen about once."""
+    return math.ceil(num_images / cfg.SOLVER.IMS_PER_BATCH)
+
+
+def resolve_schedule(cfg: CfgNode, num_images: int) -> CfgNode:
+    """A frozen copy of the config whose lengths are in iterations.
 
     With ``WEND.EPOCHS`` > 0 one epoch is ``ceil(num_images / SOLVER.IMS_PER_BATCH)`` iterations,
     and SOLVER.MAX_ITER, TEST.EVAL_PERIOD and SOLVER.CHECKPOINT_PERIOD follow from it (evaluation
     and a checkpoint after each epoch). Where they are set already, as in the config that a run
-    wrote, they must agree.
+    wrote, they must be the same.
 
     Args:
-        cfg: not frozen.
+        cfg: in epochs or iterations.
         num_images: images that are trained on.
 
     Raises:
         InputError: the entries contradict each other, or the warm-up is not shorter than the
             training.
     """
-    solver, epochs = cfg.SOLVER, cfg.WEND.EPOCHS
+    cfg = cfg.clone()
+    cfg.defrost()
+    epochs = cfg.WEND.EPOCHS
     if epochs > 0:
-        epoch = math.ceil(num_images / solver.IMS_PER_BATCH)
-        if solver.MAX_ITER not in (DEFAULT_MAX_ITER, epochs * epoch):
-            raise InputError(
-                f"config entries WEND.EPOCHS ({epochs}) and SOLVER.MAX_ITER ({solver.MAX_ITER}) "
-                f"both set the length of the training; add WEND.EPOCHS 0 to count in iterations"
-            )
-        solver.MAX_ITER = epochs * epoch
-        cfg.TEST.EVAL_PERIOD = epoch
-        solver.CHECKPOINT_PERIOD = epoch
-    if solver.WARMUP_ITERS >= solver.MAX_ITER:
+        epoch = iterations_per_epoch(cfg, num_images)
+        for entry, default, value in (
+            ("SOLVER.MAX_ITER", DEFAULT_MAX_ITER, epochs * epoch),
+            ("TEST.EVAL_PERIOD", DEFAULT_EVAL_PERIOD, epoch),
+            ("SOLVER.CHECKPOINT_PERIOD", DEFAULT_CHECKPOINT_PERIOD, epoch),
+        ):
+            node, name = entry.split(".")
+            if cfg[node][name] not in (default, value):
+                raise InputError(
+                    f"config entries WEND.EPOCHS ({epochs}) and {entry} ({cfg[node][name]}) both "
+                    f"set the schedule, and {epochs} epochs of {num_images} images make {value}; "
+                    f"add WEND.EPOCHS 0 to count in iterations, or leave {entry} out"
+                )
+            cfg[node][name] = value
+    if cfg.SOLVER.WARMUP_ITERS >= cfg.SOLVER.MAX_ITER:
         raise InputError(
-            f"config entry SOLVER.WARMUP_ITERS: expected fewer than the {solver.MAX_ITER} "
-            f"iterations of the training ({num_images} images, batch {solver.IMS_PER_BATCH}, "
-            f"{epochs} epochs), got {solver.WARMUP_ITERS}"
+            f"config entry SOLVER.WARMUP_ITERS: expected fewer than the {cfg.SOLVER.MAX_ITER} "
+            f"iterations of the training ({num_images} images, batch {cfg.SOLVER.IMS_PER_BATCH}, "
+            f"{epochs} epochs), got {cfg.SOLVER.WARMUP_ITERS}"
         )
+    cfg.freeze()
+    return cfg

@@ -17,7 +17,7 @@ from wend.config import add_wend_config, merge_config
 from wend.d2 import Trainer
 from wend.datasets.catalog import get_records
 from wend.errors import NonFiniteLossError
-from wend.modeling.optimizer import resolve_schedule
+from wend.run import resolve_schedule
 
 
 def _groups(optimizer):

@@ -17,9 +17,10 @@ from wend.loading.bad_images import (
     GuardedImages,
     GuardedLoader,
     find_listed,
-    most_to_skip,
     read_quarantine,
 )
+from wend.loading.selection import Selection
+from wend.run import most_to_skip
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
@@ -197,21 +198,17 @@ def test_listed_images_are_found_by_key_and_by_path(tmp_path, kind):
     assert find_listed(records, frozenset()) == {}
 
 
-def test_selection_leaves_out_places_of_each_data_set(monkeypatch):
-    from wend.loading import selection
-
+def test_selection_leaves_out_places_of_each_data_set():
     box = [[0, 0, 2, 2]]
-    sets = {
-        name: DataSet.from_records(
+    sets = [
+        DataSet.from_records(
             ImageRecord(f"{name}{i}", f"/{name}/{i}.jpg", 4, 4, pseudo_boxes=box * (i != 1))
             for i in range(4)
         )
         for name in ("a", "b")
-    }
-    monkeypatch.setattr(selection, "get_records", sets.__getitem__)
-    monkeypatch.setattr(selection, "training_side", lambda name: "pseudo_boxes")
-    out = {"a": np.array([0, 1]), "b": np.array([3])}
-    chosen = selection.Selection(["a", "b"], with_boxes=True, leave_out=out)
+    ]
+    out = [np.array([0, 1]), np.array([3])]
+    chosen = Selection(sets, with_boxes=True, leave_out=out)
     assert [chosen[i][0].image_id for i in range(len(chosen))] == ["a2", "a3", "b0", "b2"]
     with pytest.raises(InputError, match="there is no image with a box"):
-        selection.Selection(["a"], with_boxes=True, leave_out={"a": np.arange(4)})
+        Selection(sets[:1], with_boxes=True, leave_out=[np.arange(4)])

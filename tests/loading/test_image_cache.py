@@ -19,6 +19,7 @@ from wend.loading import fill_cache, image_cache
 from wend.loading.crop import CropMapper
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache, cache_folder, prepare
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 SIDE = 16
@@ -43,12 +44,18 @@ def records(tmp_path, monkeypatch, register):
     return made
 
 
+def birds():
+    return DataSets().get("birds", keep_unreadable=True)
+
+
 def fill(tmp_path, **options):
-    return fill_cache.fill_cache(DataSets(), "birds", str(tmp_path / "caches"), SIDE, **options)
+    return fill_cache.fill_cache(
+        birds(), str(tmp_path / "caches"), SIDE, tmp_path / "data", **options
+    )
 
 
 def opened(tmp_path) -> ImageCache:
-    return open_caches(str(tmp_path / "caches"), ["birds"], SIDE)[0]
+    return open_caches(str(tmp_path / "caches"), [birds()], SIDE, tmp_path / "data")[0]
 
 
 def assert_like_files(cache, records):
@@ -149,7 +156,7 @@ def test_the_command_makes_stale_rows_again(tmp_path, records, caplog):
 
 def test_another_resize_has_its_own_cache_and_says_so(tmp_path, records, caplog):
     fill(tmp_path)
-    cache = open_caches(str(tmp_path / "caches"), ["birds"], 8)[0]
+    cache = open_caches(str(tmp_path / "caches"), [birds()], 8, tmp_path / "data")[0]
     assert "no cache of birds for WEND.RESIZE 8 yet; there are: birds-16" in caplog.text
     assert (cache.resize, cache.num_filled()) == (8, 0)
     shutil.copytree(cache_folder(tmp_path / "caches", "birds", 16), tmp_path / "moved")
@@ -225,17 +232,17 @@ def test_a_full_disk_ends_the_command_with_what_to_do(tmp_path, records, monkeyp
 
 def test_an_index_that_cannot_be_written_leaves_the_old_cache(tmp_path, records, monkeypatch):
     fill(tmp_path)
-    more = [*records, draw(tmp_path / "data" / "d" / "7.jpg", (9, 9), 7)]
+    extra = [*records, draw(tmp_path / "data" / "d" / "7.jpg", (9, 9), 7)]
     folder = cache_folder(tmp_path / "caches", "birds", SIDE)
     with monkeypatch.context() as patch:
         patch.setattr(image_cache.np, "save", lambda *_: (_ for _ in ()).throw(OSError("full")))
         with pytest.raises(InputError, match=r"birds-16: the cache cannot be written \(full\)"):
-            prepare(folder, more, SIDE, str(tmp_path / "data"), fill=True)
+            prepare(folder, DataSet.from_records(extra), SIDE, str(tmp_path / "data"), fill=True)
     assert_like_files(opened(tmp_path), records)
     assert opened(tmp_path).num_filled() == 6
-    cache = prepare(folder, more, SIDE, str(tmp_path / "data"), fill=True)
+    cache = prepare(folder, DataSet.from_records(extra), SIDE, str(tmp_path / "data"), fill=True)
     assert (len(cache), cache.num_filled()) == (7, 6)  # nothing was read again
-    assert_like_files(cache, more)
+    assert_like_files(cache, extra)
 
 
 def test_disk_need_is_said_and_a_small_disk_refused(tmp_path, records, monkeypatch, caplog):

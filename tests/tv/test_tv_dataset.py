@@ -10,16 +10,20 @@ from PIL import Image
 from wend.datasets.catalog import DataSets, get_records
 from wend.datasets.importing import import_data_set
 from wend.loading.crop import CropMapper
+from wend.loading.selection import Selection
+from wend.run import resolve
+from wend.structures.data_set import DataSet
 from wend.tv.dataset import (
+    CroppedImages,
     EndlessSampler,
-    RecordDataset,
     build_test_loader,
     build_train_loader,
 )
 
 
 def test_test_examples_are_the_centre_crops_in_the_records_order():
-    batches = list(build_test_loader(tv_config(), "toy_test"))
+    run = resolve(tv_config(), DataSets())
+    batches = list(build_test_loader(run.tests["toy_test"], run.cfg))
     records = get_records("toy_test")
     assert [len(batch) for batch in batches] == [1] * 12
     for (one,), record in zip(batches, records, strict=True):
@@ -31,10 +35,10 @@ def test_test_examples_are_the_centre_crops_in_the_records_order():
 
 
 def test_training_batches_hold_the_pseudo_boxes_of_random_crops():
-    cfg = tv_config()
+    run = resolve(tv_config(), DataSets())
     records = {r.image_id: r for r in get_records("toy_train_c2am")}
     frames = set()
-    for batch in islice(build_train_loader(cfg, seed=0), 6):
+    for batch in islice(build_train_loader(run.training, run.cfg, seed=0), 6):
         assert len(batch) == 8
         for one in batch:
             expected = one.frame.to_frame(records[one.image_id].pseudo_boxes).clip(0, 56)
@@ -54,16 +58,17 @@ def test_each_pass_shows_every_image_once_in_another_order():
     assert list(islice(EndlessSampler(7, seed=2), 21)) != drawn
 
 
-def test_images_without_a_box_are_left_out_of_training_only(register):
+def test_images_without_a_box_are_left_out_of_training_only():
     records = list(get_records("toy_train_c2am"))
     records[3] = replace(records[3], pseudo_boxes=np.zeros((0, 4)))
-    register("one_boxless", lambda: records)
     mapper = CropMapper(64, 56, train=True)
-    train = RecordDataset(["one_boxless"], mapper, train=True)
+    boxless = DataSet.from_records(records)
+    train = CroppedImages(Selection([boxless], with_boxes=True), mapper)
     assert len(train) == 23
     assert records[3].image_id not in {train[place].image_id for place in range(23)}
-    assert len(RecordDataset(["one_boxless"], mapper, train=False)) == 24
-    both = RecordDataset(["one_boxless", "toy_test"], mapper, train=True)
+    assert len(Selection([boxless], with_boxes=False)) == 24
+    toy_test = get_records("toy_test")
+    both = CroppedImages(Selection([boxless, toy_test], with_boxes=True), mapper)
     expected = [r.image_id for r in (*records[:3], *records[4:], *get_records("toy_test"))]
     assert [both[place].image_id for place in range(35)] == expected
 
@@ -73,9 +78,11 @@ def test_batches_are_the_same_from_a_store(monkeypatch, tmp_path, workers):
     cfg = tv_config("fcos", {"DATALOADER.NUM_WORKERS": workers})
 
     def batches():
+        run = resolve(cfg, DataSets())
         torch.manual_seed(3)
-        train = [one for batch in islice(build_train_loader(cfg, seed=1), 4) for one in batch]
-        test = [one for batch in build_test_loader(cfg, "toy_test") for one in batch]
+        loader = build_train_loader(run.training, run.cfg, seed=1)
+        train = [one for batch in islice(loader, 4) for one in batch]
+        test = [one for batch in build_test_loader(run.tests["toy_test"], run.cfg) for one in batch]
         return [
             (one.image_id, one.frame, one.image.tolist(), one.boxes.tolist(), one.num_lost)
             for one in (*train, *test)

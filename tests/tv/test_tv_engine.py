@@ -12,8 +12,9 @@ from torch import nn
 
 import wend.tv.engine
 from wend.config import merge_config
-from wend.datasets.catalog import get_records
+from wend.datasets.catalog import DataSets, get_records
 from wend.errors import InputError
+from wend.run import resolve
 from wend.tv.config import get_cfg
 from wend.tv.engine import Trainer, TVCheckpointer, build_optimizer
 from wend.tv.models import build_model
@@ -178,7 +179,8 @@ def test_detections_in_the_crop_become_coco_results_in_original_pixels(tmp_path)
             boxes = torch.tensor([[0.0, 0, 56, 56], [12, 28, 44, 52]])
             return [{"boxes": boxes, "scores": torch.tensor([0.25, 0.75])}]
 
-    results = wend.tv.engine.evaluate(tv_config("fcos", {"OUTPUT_DIR": str(tmp_path)}), Detector())
+    run = resolve(tv_config("fcos", {"OUTPUT_DIR": str(tmp_path)}), DataSets(), train=False)
+    results = wend.tv.engine.evaluate(run, Detector())
     rows = json.loads((tmp_path / "inference" / "toy_test" / "detections.json").read_text())
     records = get_records("toy_test")
     assert len(rows) == 24

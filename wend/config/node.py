@@ -34,7 +34,6 @@ CHANNEL_DEVIATIONS = Range(
     "a number > 0 for each of 3 channels", lambda x: len(x) == 3 and all(one > 0 for one in x)
 )
 NODES = {"DATA": DATA, **DETECTORS}
-DEFAULT_MAX_ITER = 40000  # Detectron2's SOLVER.MAX_ITER
 
 # Where a detector's number of foreground classes is set; the others have one.
 CLASS_ENTRIES = {

@@ -9,6 +9,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import Boxes, Instances
 
 from wend.config import localization_loss
+from wend.d2.frames import PredictsOnCrops
 from wend.modeling.detectors import DETECTORS, Detector
 
 
@@ -69,7 +70,7 @@ class BatchedInputs:
 def register(name: str, detector: type[Detector]) -> None:
     """Make a detector a ``MODEL.META_ARCHITECTURE`` of Detectron2."""
     doc = {"__doc__": detector.__doc__, "__module__": __name__}
-    META_ARCH_REGISTRY.register(type(name, (BatchedInputs, detector), doc))
+    META_ARCH_REGISTRY.register(type(name, (PredictsOnCrops, BatchedInputs, detector), doc))
 
 
 for _name, _detector in DETECTORS.items():

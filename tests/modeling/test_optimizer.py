@@ -8,12 +8,11 @@ from wend.config import add_wend_config
 from wend.errors import InputError, NonFiniteLossError
 from wend.modeling.optimizer import (
     describe_non_finite,
-    iterations_per_epoch,
     lr_factor,
     optimizer_class,
     refuse_non_finite,
-    resolve_schedule,
 )
+from wend.run import iterations_per_epoch, resolve_schedule
 
 
 def config(epochs=50, batch=256, warmup=0, max_iter=40000) -> CfgNode:
@@ -23,9 +22,9 @@ def config(epochs=50, batch=256, warmup=0, max_iter=40000) -> CfgNode:
                 "IMS_PER_BATCH": batch,
                 "MAX_ITER": max_iter,
                 "WARMUP_ITERS": warmup,
-                "CHECKPOINT_PERIOD": 123,
+                "CHECKPOINT_PERIOD": 5000,
             },
-            "TEST": {"EVAL_PERIOD": 45},
+            "TEST": {"EVAL_PERIOD": 0},
         }
     )
     add_wend_config(cfg)
@@ -54,14 +53,14 @@ def test_the_papers_schedules_in_iterations():
 
 def test_without_epochs_the_iterations_stay():
     cfg = config(epochs=0, max_iter=90, warmup=89)
-    assert lengths(resolve_schedule(cfg, 5994)) == (90, 45, 123)
+    assert lengths(resolve_schedule(cfg, 5994)) == (90, 0, 5000)
 
 
 def test_the_result_is_a_frozen_copy_and_a_frozen_config_is_taken():
     cfg = config(epochs=2)
     cfg.freeze()
     resolved = resolve_schedule(cfg, 512)
-    assert lengths(cfg) == (40000, 45, 123)
+    assert lengths(cfg) == (40000, 0, 5000)
     assert cfg.is_frozen()
     assert resolved.is_frozen()
     assert resolved.SOLVER.MAX_ITER == 4
