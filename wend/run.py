@@ -123,7 +123,7 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
-    training = _training_data(cfg, data_sets) if train else None
+    training = resolve_training(cfg, data_sets) if train else None
     tests = resolve_tests(cfg, data_sets, training)
     if training is not None:
         cfg = resolve_schedule(cfg, len(training.images))
@@ -213,7 +213,13 @@ def _check_files(cfg: CfgNode) -> None:
         ) from None
 
 
-def _training_data(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
+def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
+    """The images that a config trains on, without those in quarantine; what is left out is said.
+
+    Raises:
+        InputError: no image has a box to learn from, or headers that cannot be read.
+        BadImageError: an unreadable header that the config does not allow for.
+    """
     data = cfg.WEND.DATA
     listed = read_quarantine(data.QUARANTINE)
     chosen, leave_out = [], []

@@ -166,7 +166,7 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
     # true or false, or what only a built backbone can tell
     without_range = {
         *("WEND.DETACH_WEIGHT", "WEND.CLN.NORMALIZE_FEATURES", "WEND.FCOS.IN_FEATURES"),
-        *("WEND.SCR.IN_FEATURE", "WEND.TIMM.MODEL"),
+        *("WEND.SCR.IN_FEATURE", "WEND.TIMM.MODEL", "WEND.METRICS"),
     }
 
     def names(node, prefix):
@@ -200,15 +200,6 @@ def test_crop_that_does_not_fit_is_an_error_with_both_sizes(resize, crop):
 def test_unknown_protocol_is_an_error_that_lists_the_known():
     with pytest.raises(InputError, match=r"protocol 'ilsvrc'; there are: psol-crop224, original"):
         check_config(config("WEND.PROTOCOLS", ("original", "ilsvrc")))
-
-
-def test_epochs_and_iterations_together_are_an_error_with_the_way_out():
-    with pytest.raises(
-        InputError,
-        match=r"WEND\.EPOCHS \(5\) and SOLVER\.MAX_ITER \(900\) both .*add WEND\.EPOCHS 0",
-    ):
-        check_config(config("WEND.EPOCHS", 5, "SOLVER.MAX_ITER", 900))
-    check_config(config("WEND.EPOCHS", 0, "SOLVER.MAX_ITER", 900))
 
 
 def test_more_boxes_than_the_detector_puts_out_are_an_error_with_their_number():

@@ -26,6 +26,7 @@ from wend.datasets.catalog import DataSets, unregister_records
 from wend.datasets.importing import import_data_set
 from wend.errors import InputError
 from wend.loading import selection
+from wend.loading.selection import Selection
 from wend.structures.records import ImageRecord
 
 
@@ -246,7 +247,7 @@ def test_images_without_a_box_are_left_out_unless_the_config_keeps_them(register
 
 def test_a_store_goes_to_a_loaders_worker_as_its_path(source):
     mapper = WSOLDatasetMapper(d2_config(), is_train=False)
-    images = MappedImages(["toy_train_c2am"], mapper, with_boxes=True)
+    images = MappedImages(Selection([DataSets().get("toy_train_c2am")], with_boxes=True), mapper)
     sent = pickle.dumps(images)
     if source == "store":
         assert len(sent) < 1500
@@ -265,5 +266,7 @@ def test_order_of_the_passes_is_detectron2s(monkeypatch):
 def test_no_image_to_train_on_is_an_error_that_names_the_data_sets(registered):
     registered.append("boxless")
     register_wsol_dataset("boxless", lambda: [ImageRecord(1, "a.png", 9, 9)])
-    with pytest.raises(InputError, match=r"^data sets boxless: there is no image with a box to"):
+    with pytest.raises(
+        InputError, match=r"DATASETS.TRAIN: no image of boxless has a box to train on"
+    ):
         Trainer.build_train_loader(d2_config("fcos", {"DATASETS.TRAIN": "('boxless',)"}))

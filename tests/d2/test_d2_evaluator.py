@@ -14,6 +14,7 @@ from PIL import Image
 
 from wend.classes.predictions import write_class_predictions
 from wend.d2 import WSOLDatasetMapper, WSOLEvaluator
+from wend.d2.frames import predict
 from wend.datasets.catalog import get_records
 from wend.errors import InputError
 from wend.evaluation.evaluation import Evaluation
@@ -51,6 +52,13 @@ def record(tmp_path):
     return ImageRecord(5, str(path), 100, 50, "0/wide.png", 0, gt_boxes=truth)
 
 
+def _process(evaluator, records, *instances):
+    """Hand the evaluator what a detector predicts on crops of the records."""
+    inputs = _inputs(records)
+    outputs = [{"instances": each} for each in instances]
+    evaluator.process(inputs, predict(lambda batch: outputs, inputs))
+
+
 def _evaluator(records, output_dir=None, **more):
     protocols = [get_protocol("original")]
     data_set = DataSet.from_records(records, "mine")
@@ -65,7 +73,7 @@ def test_detections_in_the_crop_become_coco_results_in_original_pixels(record, t
     # Crop (0, 0, 56, 56): x = 6.25 to 93.75, y = 3.125 to 46.875
     evaluator = _evaluator([record], tmp_path / "out")
     found = _instances([[0, 0, 56, 56], [12, 28, 44, 52]], [0.25, 0.75])
-    evaluator.process(_inputs([record]), [{"instances": found}])
+    _process(evaluator, [record], found)
     results = evaluator.evaluate()
     rows = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [row["score"] for row in rows] == [0.75, 0.25]
@@ -83,7 +91,7 @@ def test_k_boxes_are_looked_at_and_no_more(record):
     for max_boxes, multi in ((1, 0), (2, 100)):
         evaluator = _evaluator([record], max_boxes=max_boxes)
         found = _instances([wrong, right], [0.9, 0.8])
-        evaluator.process(_inputs([record]), [{"instances": found}])
+        _process(evaluator, [record], found)
         result = evaluator.evaluate()["original"]
         assert (result["gt_known_loc"], result["gt_known_loc_multi"]) == (0, multi)
         assert result["max_boxes"] == max_boxes
@@ -91,7 +99,7 @@ def test_k_boxes_are_looked_at_and_no_more(record):
 
 def test_image_without_detection_is_a_miss_without_a_row(record, tmp_path):
     evaluator = _evaluator([record], tmp_path)
-    evaluator.process(_inputs([record]), [{"instances": _instances([], [])}])
+    _process(evaluator, [record], _instances([], []))
     assert evaluator.evaluate()["original"]["gt_known_loc"] == 0
     assert json.loads((tmp_path / "detections.json").read_text()) == []
 
@@ -108,14 +116,14 @@ def test_missing_image_is_an_error_and_nothing_is_written(record, tmp_path):
 def test_image_that_comes_twice_is_an_error(record):
     evaluator = _evaluator([record])
     for _ in range(2):
-        evaluator.process(_inputs([record]), [{"instances": _instances([], [])}])
+        _process(evaluator, [record], _instances([], []))
     with pytest.raises(InputError, match=r"once: 1 there more than once \(5\)$"):
         evaluator.evaluate()
 
 
 def test_reset_forgets(record):
     evaluator = _evaluator([record])
-    evaluator.process(_inputs([record]), [{"instances": _instances([], [])}])
+    _process(evaluator, [record], _instances([], []))
     evaluator.reset()
     with pytest.raises(InputError, match="1 missing"):
         evaluator.evaluate()
@@ -124,7 +132,7 @@ def test_reset_forgets(record):
 def test_processes_are_gathered_and_only_the_first_has_results(record, monkeypatch, tmp_path):
     evaluator = _evaluator([record], tmp_path)
     found = _instances([[12, 28, 44, 52]], [0.9])
-    evaluator.process(_inputs([record]), [{"instances": found}])
+    _process(evaluator, [record], found)
     other = (evaluator.detections.rows, evaluator.problems)
     evaluator.reset()
     monkeypatch.setattr(comm, "gather", lambda data, dst=0: [data, other])
@@ -137,8 +145,7 @@ def _toy_results(cfg):
     records = get_records("toy_test")
     evaluator = WSOLEvaluator(cfg, "toy_test")
     evaluator.output_dir = None
-    whole = [{"instances": _instances([[0, 0, CROP, CROP]], [0.5])} for _ in records]
-    evaluator.process(_inputs(records), whole)
+    _process(evaluator, records, *(_instances([[0, 0, CROP, CROP]], [0.5]) for _ in records))
     return evaluator.evaluate()
 
 
@@ -180,13 +187,13 @@ def test_detectron2_prints_every_metric(tmp_path, printed, with_classes):
 def test_detectron2_merges_it_with_other_evaluators(record):
     both = DatasetEvaluators([_evaluator([record])])
     both.reset()
-    both.process(_inputs([record]), [{"instances": _instances([], [])}])
+    _process(both, [record], _instances([], []))
     assert both.evaluate()["original"]["gt_known_loc"] == 0
 
 
 def test_without_class_predictions_it_is_said_what_is_missing(record, caplog, tmp_path):
     evaluator = _evaluator([record], tmp_path)
-    evaluator.process(_inputs([record]), [{"instances": _instances([], [])}])
+    _process(evaluator, [record], _instances([], []))
     with caplog.at_level(logging.INFO, "wend"):
         results = evaluator.evaluate()
     assert "top1_loc" not in results["original"]
@@ -216,7 +223,8 @@ def test_class_predictions_give_top_1_and_top_5(tmp_path):
     inputs = _inputs(records)
     for one, r in zip(inputs, records, strict=True):
         box = one["frame"].to_frame(r.gt_boxes[:1])
-        evaluator.process([one], [{"instances": _instances(box, [0.9])}])
+        output = [{"instances": _instances(box, [0.9])}]
+        evaluator.process([one], predict(lambda _, output=output: output, [one]))
     metrics = evaluator.evaluate()["original"]
     assert metrics["gt_known_loc"] == 100
     assert metrics["top1_loc"] == 25

@@ -62,9 +62,9 @@ def test_other_image_format_is_an_error():
 
 
 @pytest.mark.parametrize("is_train", [True, False])
-def test_height_and_width_are_the_crops_so_that_detectron2_does_not_rescale(photo, is_train):
+def test_height_and_width_are_the_images_own_as_of_any_mapper(photo, is_train):
     mapped = WSOLDatasetMapper(is_train, resize=64, crop=56)(_dict(photo, (10, 10, 40, 30)))
-    assert (mapped["height"], mapped["width"]) == (56, 56)
+    assert (mapped["height"], mapped["width"]) == (40, 60)
     assert mapped["image"].shape == (3, 56, 56)
     assert mapped["image_id"] == 7
 

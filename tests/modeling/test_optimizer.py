@@ -51,6 +51,22 @@ def test_the_papers_schedules_in_iterations():
     assert lengths(resolve_schedule(config(epochs=10), 1_281_167)) == (50_050, 5005, 5005)
 
 
+@pytest.mark.parametrize(
+    ("entry", "value", "right"),
+    [("SOLVER.MAX_ITER", 900, 10), ("TEST.EVAL_PERIOD", 3, 2), ("SOLVER.CHECKPOINT_PERIOD", 7, 2)],
+)
+def test_epochs_and_another_schedule_are_an_error_and_their_own_is_taken(entry, value, right):
+    cfg = config(epochs=5)
+    node, name = entry.split(".")
+    cfg[node][name] = value
+    with pytest.raises(
+        InputError, match=rf"WEND\.EPOCHS \(5\) and {entry} \({value}\) both .* make {right};"
+    ):
+        resolve_schedule(cfg, 512)
+    cfg[node][name] = right
+    assert lengths(resolve_schedule(cfg, 512)) == (10, 2, 2)
+
+
 def test_without_epochs_the_iterations_stay():
     cfg = config(epochs=0, max_iter=90, warmup=89)
     assert lengths(resolve_schedule(cfg, 5994)) == (90, 0, 5000)

@@ -48,7 +48,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
-from wend.run import Run, TestData, TrainingData, resolve, resolve_tests
+from wend.run import Run, TestData, TrainingData, resolve, resolve_tests, resolve_training
 
 logger = logging.getLogger(__name__)
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
@@ -255,8 +255,10 @@ class Trainer(DefaultTrainer):
     @on_class_or_instance
     def build_train_loader(self, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         """Detectron2's loader with :class:`WSOLDatasetMapper`, on images looked up one by one."""
-        run = self.run or resolve(cfg, detectron2_data_sets())
-        return train_loader(run.training, cfg, self.mapper)
+        known = self.run.training if self.run else None
+        return train_loader(
+            known or resolve_training(cfg, detectron2_data_sets()), cfg, self.mapper
+        )
 
     @on_class_or_instance
     def build_test_loader(self, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:

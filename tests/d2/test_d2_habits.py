@@ -1,0 +1,248 @@
+"""What users of Detectron2 expect works: its catalog, its evaluators, its loaders, its trainer."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+from detectron2.data import (
+    DatasetCatalog,
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
+from detectron2.data.datasets import register_coco_instances
+from detectron2.evaluation import COCOEvaluator, inference_on_dataset
+from detectron2.structures import Boxes, Instances
+from engine_runs import CROP, RESIZE, d2_config, run
+from torch import nn
+
+from wend.config import check_config
+from wend.d2 import Trainer, WSOLDatasetMapper, WSOLEvaluator
+from wend.d2.catalog import detectron2_data_sets
+from wend.d2.frames import PredictsOnCrops
+from wend.datasets.catalog import DataSets
+from wend.errors import InputError
+from wend.formats.coco import records_to_coco
+from wend.run import resolve
+
+
+class _Truth(nn.Module):
+    """Predicts the true boxes, in pixels of its input's height and width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.truth = {row.image_id: row.gt_boxes for row in DataSets().get("toy_test")}
+
+    def forward(self, batch):
+        outputs = []
+        for one in batch:
+            instances = Instances((one["height"], one["width"]))
+            boxes = torch.tensor(self.boxes_of(one), dtype=torch.float32)
+            instances.pred_boxes, instances.scores = Boxes(boxes), torch.ones(len(boxes))
+            instances.pred_classes = torch.zeros(len(boxes), dtype=torch.long)
+            outputs.append({"instances": instances})
+        return outputs
+
+    def boxes_of(self, one):
+        return self.truth[one["image_id"]]
+
+
+class _TruthInCrops(_Truth):
+    def boxes_of(self, one):
+        assert (one["height"], one["width"]) == (CROP, CROP)
+        return one["frame"].to_frame(super().boxes_of(one))
+
+
+class _DetectorOnCrops(PredictsOnCrops, _TruthInCrops):
+    """A detector of ours that is right everywhere."""
+
+
+@pytest.fixture
+def perfect():
+    return _DetectorOnCrops().eval()
+
+
+def test_detectron2s_coco_evaluator_gives_a_perfect_detector_ap_100(perfect, tmp_path):
+    cfg = d2_config()
+    loader = Trainer.build_test_loader(cfg, "toy_test")
+    evaluator = COCOEvaluator("toy_test", output_dir=str(tmp_path), use_fast_impl=False)
+    results = inference_on_dataset(perfect, loader, evaluator)
+    assert results["bbox"]["AP"] == pytest.approx(100)
+
+
+def test_our_evaluator_scores_any_model_through_detectron2s_own_mapper_and_loader(tmp_path):
+    loader = build_detection_test_loader(d2_config(), "toy_test")
+    assert "frame" not in next(iter(loader))[0]
+    evaluator = WSOLEvaluator(d2_config(), "toy_test", output_dir=tmp_path)
+    results = inference_on_dataset(_Truth().eval(), loader, evaluator)
+    assert results["original"]["gt_known_loc"] == 100
+    assert (tmp_path / "detections.json").is_file()
+
+
+def test_a_detector_that_is_not_ours_predicts_in_original_pixels_too(monkeypatch, tmp_path):
+    from detectron2.engine import DefaultTrainer
+
+    monkeypatch.setattr(DefaultTrainer, "build_model", classmethod(lambda *_: _TruthInCrops()))
+    model = Trainer.build_model(d2_config()).eval()
+    results = Trainer.test(d2_config("fcos", {"OUTPUT_DIR": str(tmp_path)}), model)
+    assert results["original"]["gt_known_loc"] == 100
+
+
+def test_boxes_reach_the_files_in_double_precision(perfect):
+    """Detectron2's Boxes are float32; the files hold what the frame's arithmetic gives."""
+    batch = next(iter(Trainer.build_test_loader(d2_config(), "toy_test")))
+    (output,) = perfect(batch)
+    crop = torch.tensor(_TruthInCrops().boxes_of({**batch[0], "height": CROP, "width": CROP}))
+    expected = batch[0]["frame"].to_original(crop.float().double())
+    assert torch.equal(output["boxes"], expected)
+    assert torch.equal(output["instances"].pred_boxes.tensor, expected.float())
+    assert output["instances"].image_size == (batch[0]["height"], batch[0]["width"])
+
+
+@pytest.fixture
+def coco_set(tmp_path):
+    """The toy training images with their truth, registered as any COCO set of two classes."""
+    truth = DataSets().get("toy_train")
+    content = records_to_coco(truth)
+    content["categories"] = [{"id": 4, "name": "wren"}, {"id": 9, "name": "gull"}]
+    for row in content["annotations"]:
+        row["category_id"] = 9 if row["image_id"] % 2 else 4
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(content))
+    root = Path(truth.file_names[0]).parents[1]
+    register_coco_instances("coco_wrens", {}, str(path), str(root))
+    yield "coco_wrens"
+    DatasetCatalog.remove("coco_wrens")
+    MetadataCatalog.remove("coco_wrens")
+
+
+def test_a_set_of_register_coco_instances_can_be_trained_and_evaluated_on(coco_set, tmp_path):
+    names = {"DATASETS.TRAIN": f"('{coco_set}',)", "DATASETS.TEST": f"('{coco_set}',)"}
+    assert run("detectron2", tmp_path / "out", changes={**names, "WEND.EPOCHS": "1"}) == 0
+    folder = tmp_path / "out" / "inference" / coco_set
+    entry = json.loads((folder / "metrics.json").read_text())["original"]
+    assert entry["num_images"] == 24
+    ours, theirs = DataSets().get("toy_train"), detectron2_data_sets().get(coco_set)
+    assert theirs.truth.boxes == pytest.approx(ours.truth.boxes)
+    assert set(theirs.class_ids.tolist()) == {0, 1}
+
+
+def test_a_dict_that_is_not_standard_is_named():
+    DatasetCatalog.register("odd_dicts", lambda: [{"file_name": "a.jpg", "image_id": 1}])
+    try:
+        with pytest.raises(InputError, match=r"odd_dicts: dict 0 \(a.jpg\) has no height, width"):
+            detectron2_data_sets().get("odd_dicts")
+    finally:
+        DatasetCatalog.remove("odd_dicts")
+
+
+def test_our_sets_are_lists_as_detectron2s_users_expect():
+    dicts = DatasetCatalog.get("toy_train_c2am")
+    assert isinstance(dicts, list)
+    first = dicts[0]
+    record = DataSets().get("toy_train_c2am")[0]
+    assert (first["height"], first["width"]) == (record.height, record.width)
+    assert json.loads(json.dumps(dicts))[0] == first
+
+
+@pytest.mark.parametrize("period", [0, 2])
+def test_a_trainer_in_ones_own_script_resolves_epochs_as_the_command_does(tmp_path, period):
+    iterations = {"WEND.EPOCHS": "0", "SOLVER.MAX_ITER": "3", "TEST.EVAL_PERIOD": str(period)}
+    for changes, length in (({}, 6), (iterations, 3)):
+        cfg = d2_config("fcos", {**changes, "OUTPUT_DIR": str(tmp_path)})
+        trainer = Trainer(cfg)
+        assert trainer.max_iter == length
+    trainer.train()
+    assert trainer.iter == 3
+
+
+def test_a_trainer_takes_another_mapper_and_an_own_loader(tmp_path):
+    seen = []
+
+    def mapper(dataset_dict):
+        seen.append(dataset_dict["image_id"])
+        return WSOLDatasetMapper(cfg, is_train=True)(dataset_dict)
+
+    changes = {"WEND.EPOCHS": "0", "SOLVER.MAX_ITER": "1", "SOLVER.WARMUP_ITERS": "0"}
+    cfg = d2_config("fcos", {**changes, "OUTPUT_DIR": str(tmp_path)})
+    Trainer(cfg, mapper=mapper).train()
+    assert len(seen) >= 8
+
+    class Own(Trainer):
+        @classmethod
+        def build_train_loader(cls, cfg):
+            seen.append("own")
+            return build_detection_train_loader(cfg, mapper=mapper, aspect_ratio_grouping=False)
+
+        @classmethod
+        def build_evaluator(cls, cfg, name):
+            seen.append(name)
+            return super().build_evaluator(cfg, name)
+
+    Own(cfg).train()
+    assert "own" in seen
+    assert seen[-1] == "toy_test"
+
+
+@pytest.mark.parametrize(("flip", "axis"), [("horizontal", 2), ("vertical", 1), ("none", None)])
+def test_detectron2s_random_flip_acts(flip, axis):
+    cfg = d2_config("fcos", {"INPUT.RANDOM_FLIP": flip})
+    (row,) = DatasetCatalog.get("toy_train")[:1]
+    mapper = WSOLDatasetMapper(cfg, is_train=True)
+    plain = WSOLDatasetMapper(cfg, is_train=True)
+    plain.crop_mapper.flip = "none"
+    mirrored = 0
+    for seed in range(20):
+        torch.manual_seed(seed)
+        one = mapper(row)
+        torch.manual_seed(seed)
+        other = plain(row)
+        if torch.equal(one["image"], other["image"]):
+            continue
+        mirrored += 1
+        assert torch.equal(one["image"], other["image"].flip(axis))
+        boxes, expected = one["instances"].gt_boxes.tensor, other["instances"].gt_boxes.tensor
+        low, high = (0, 2) if flip == "horizontal" else (1, 3)
+        assert torch.allclose(boxes[:, low], CROP - expected[:, high], atol=1e-4)
+    assert (mirrored > 4) == (flip != "none")
+    assert RESIZE > CROP
+
+
+def test_four_epochs_read_and_choose_once(tmp_path, monkeypatch):
+    """One read of each data set and of the class file, one choice of fixed boxes per frame."""
+    import wend.run
+    from wend.classes.predictions import write_class_predictions
+    from wend.evaluation import fixed_boxes
+
+    path = tmp_path / "classes.json"
+    ids = {row.key: [row.class_id, *range(100, 104)] for row in DataSets().get("toy_test")}
+    write_class_predictions(path, ids)
+    calls = {"classes": 0, "choices": 0, "data sets": 0}
+
+    def counted(name, function):
+        def call(*arguments, **options):
+            calls[name] += 1
+            return function(*arguments, **options)
+
+        return call
+
+    read = counted("classes", wend.run.read_class_predictions)
+    monkeypatch.setattr(wend.run, "read_class_predictions", read)
+    choose = counted("choices", fixed_boxes.choose_fixed_boxes)
+    monkeypatch.setattr(fixed_boxes, "choose_fixed_boxes", choose)
+    monkeypatch.setattr(DataSets, "read", counted("data sets", DataSets.read))
+    changes = {"WEND.EPOCHS": "4", "WEND.CLASS_PREDICTIONS": str(path)}
+    assert run("detectron2", tmp_path / "out", changes=changes) == 0
+    assert calls == {"classes": 1, "choices": 2, "data sets": 2}  # a crop's frame and the image's
+
+
+def test_the_config_that_a_run_wrote_is_taken_as_it_lies_there(tmp_path):
+    assert run("detectron2", tmp_path / "out") == 0
+    written = str(tmp_path / "out" / "config.yaml")
+    cfg = d2_config("fcos")
+    cfg.merge_from_file(written)
+    check_config(cfg)
+    assert resolve(cfg, detectron2_data_sets()).cfg.SOLVER.MAX_ITER == 6
