@@ -19,6 +19,7 @@ from wend.loading import fill_cache, image_cache
 from wend.loading.crop import CropMapper
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache, cache_folder, prepare
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 SIDE = 16
@@ -225,7 +226,7 @@ def test_a_full_disk_ends_the_command_with_what_to_do(tmp_path, records, monkeyp
 
 def test_an_index_that_cannot_be_written_leaves_the_old_cache(tmp_path, records, monkeypatch):
     fill(tmp_path)
-    more = [*records, draw(tmp_path / "data" / "d" / "7.jpg", (9, 9), 7)]
+    more = DataSet.from_records([*records, draw(tmp_path / "data" / "d" / "7.jpg", (9, 9), 7)])
     folder = cache_folder(tmp_path / "caches", "birds", SIDE)
     with monkeypatch.context() as patch:
         patch.setattr(image_cache.np, "save", lambda *_: (_ for _ in ()).throw(OSError("full")))

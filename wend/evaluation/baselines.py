@@ -52,7 +52,7 @@ def box_fractions(
             f"fixed boxes: none of the {len(records)} images has {which} to choose from; give "
             f"records of the training split with pseudo boxes, or the fixed boxes themselves"
         )
-    sizes = np.array([(r.width, r.height) for r in records], dtype=np.float64)
+    sizes = np.maximum(np.array([(r.width, r.height) for r in records], dtype=np.float64), 1)
     place = np.repeat(np.arange(len(records)), counts)
     boxes = np.concatenate([getattr(record, which) for record in records])
     return clip_boxes(boxes / np.tile(sizes, 2)[place], 1, 1), place

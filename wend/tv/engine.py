@@ -39,7 +39,7 @@ from wend.tv.dataset import Example, build_test_loader, build_train_loader
 logger = logging.getLogger(__name__)
 LOG_PERIOD = 20  # iterations, as Detectron2
 KEPT_CHECKPOINTS = 2  # besides model_final.pth
-NORM_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+NORM_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 class _PickleCheckpointer(Checkpointer):

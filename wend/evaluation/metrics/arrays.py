@@ -100,7 +100,7 @@ def pack(
         image_ids=tuple(r.image_id for r in records),
         keys=tuple(r.key for r in records),
         class_ids=np.array(classes, dtype=np.int64),
-        sizes=np.array([(r.width, r.height) for r in records], dtype=np.float64),
+        sizes=np.maximum(np.array([(r.width, r.height) for r in records], dtype=np.float64), 1),
         truth=truth,
         truth_start=truth_start,
         boxes=boxes,
