@@ -48,6 +48,20 @@ def test_wsolevaluation_lists_become_records(tmp_path):
     assert (b.image_id, b.width, b.height, b.class_id) == ("v/b,b.jpg", 600, 480, 0)
 
 
+def test_lists_of_masks_are_no_truth_of_boxes(tmp_path):
+    folder = write_lists(tmp_path / "m", localization="v/a.jpg,v/a_m.png,\n")
+    with pytest.raises(InputError, match=r"m: holds masks, not boxes; is it OpenImages' folder"):
+        load_wsoleval(folder)
+
+
+@pytest.mark.parametrize("name", ["image_sizes", "localization"])
+def test_a_missing_list_is_named(tmp_path, name):
+    folder = write_lists(tmp_path / "m")
+    (folder / f"{name}.txt").unlink()
+    with pytest.raises(MissingFileError, match=rf"{name}\.txt: there is no such file"):
+        load_wsoleval(folder)
+
+
 @pytest.mark.parametrize("data", ["CUB/test", "ILSVRC/test"])
 def test_the_real_lists_hold_what_a_second_reader_finds(shared, data):
     folder = shared / "data/wsol_metadata" / data

@@ -198,6 +198,11 @@ def test_images_below_the_data_sets_folder_are_found_where_it_moves(tmp_path):
     assert open_store(tmp_path / "o", "/elsewhere")[2].file_name == "/other/data/set/c/3.png"
 
 
+def test_a_doubled_slash_below_the_data_sets_folder_is_kept(tmp_path):
+    records = [replace(RECORDS[2], file_name=f"{ROOT}//c/3.png")]
+    assert_same(write(tmp_path / "s", records), records)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

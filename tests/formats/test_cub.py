@@ -8,6 +8,7 @@ from PIL import Image
 
 from wend.errors import InputError, MissingFileError
 from wend.formats.cub import load_cub
+from wend.images.sizes import SizeReader
 
 INDEX_FILES = (
     "images.txt",
@@ -210,6 +211,16 @@ def test_image_that_is_no_image_is_named(tmp_path, write_cub):
     broken.write_text("not a picture")
     with pytest.raises(InputError, match=re.escape(f"{broken}: cannot be read as an image")):
         load_cub(root, "train")
+
+
+def test_unreadable_images_are_kept_if_asked_for(tmp_path, write_cub):
+    root = write_cub(tmp_path)
+    broken = root / "images/002.Gull/gull_b.png"
+    broken.write_text("not a picture")
+    data_set = load_cub(root, "train", SizeReader(keep_unreadable=True))
+    assert data_set.sizes.tolist() == [[20, 10], [0, 0]]
+    assert str(data_set.unreadable[1]).startswith(f"{broken}: cannot be read as an image")
+    assert data_set.truth[1].tolist() == [[1.5, 2.25, 4.5, 6.75]]
 
 
 def test_split_without_images_is_an_error(tmp_path, write_cub):

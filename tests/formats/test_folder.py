@@ -9,6 +9,7 @@ from PIL import Image
 from wend.errors import InputError, MissingFileError
 from wend.formats.coco import records_to_coco
 from wend.formats.folder import load_coco_images, load_folder
+from wend.images.sizes import SizeReader
 
 NAMES = ["wren/ä b.jpg", "gull/a.png", "wren/a.png"]
 
@@ -84,6 +85,21 @@ def test_truth_of_other_images_is_an_error(root):
     file.write_text("c/x.png,1,2,3,4\n")
     with pytest.raises(InputError, match=r"localization\.txt: none of its 1 images \(c/x\.png\)"):
         load_folder(root, file)
+
+
+def test_the_size_of_an_unreadable_image_is_not_compared_with_the_json(root):
+    file = coco(
+        root.parent / "truth.json",
+        [(17, "wren/a.png", 22, 10), (4, "gull/a.png", 21, 10)],
+        [(17, 1, [1, 2, 3, 4])],
+    )
+    (root / "wren/a.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"wren/a\.png: cannot be read as an image"):
+        load_folder(root, file)
+    data_set = load_folder(root, file, sizes=SizeReader(keep_unreadable=True))
+    assert data_set.unreadable.keys() == {1}
+    assert data_set.sizes.tolist() == [[21, 10], [0, 0], [20, 10]]
+    assert data_set.truth[1].tolist() == [[1, 2, 4, 6]]
 
 
 def test_truth_from_a_coco_json_brings_its_ids(root):

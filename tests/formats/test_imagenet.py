@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wend.errors import InputError, MissingFileError
+from wend.errors import BadImageError, InputError, MissingFileError
 from wend.formats.imagenet import load_imagenet, read_wnids
 from wend.formats.voc import read_voc
 from wend.formats.wsoleval import load_wsoleval
+from wend.images.sizes import SizeReader
 
 # wnid, number of the validation image, size, boxes; sorted by wnid the classes are 0, 1, 2
 SAMPLES = [
@@ -155,6 +156,21 @@ def test_sizes_missing_in_lists_or_zero_in_xml_come_from_the_headers(tmp_path):
     assert facts(load_imagenet(images, lists)) == EXPECTED
     zero = [(w, n, (0, 0) if n == 7 else size, boxes) for w, n, size, boxes in SAMPLES]
     assert facts(load_imagenet(images, write_xml(tmp_path / "xml", zero))) == EXPECTED
+
+
+def test_an_unreadable_header_is_of_its_image_though_only_some_headers_are_read(tmp_path):
+    images = write_images(tmp_path / "val", SAMPLES)
+    zero = [(w, n, (0, 0) if n in (5, 7) else size, boxes) for w, n, size, boxes in SAMPLES]
+    xml = write_xml(tmp_path / "xml", zero)
+    (images / "n02119789" / name_of(7)).write_bytes(b"no picture")
+    (images / "n13133613" / name_of(1)).write_bytes(b"its header is not looked at")
+    with pytest.raises(BadImageError, match=r"00000007\.JPEG: cannot be read as an image"):
+        load_imagenet(images, xml)
+    data_set = load_imagenet(images, xml, sizes=SizeReader(keep_unreadable=True))
+    (index,) = data_set.unreadable
+    assert data_set.image_ids[index] == name_of(7)
+    sizes = dict(zip(data_set.image_ids, data_set.sizes.tolist(), strict=True))
+    assert sizes == {name_of(n): [0, 0] if n == 7 else list(size) for _, n, size, _ in SAMPLES}
 
 
 def test_the_order_of_the_directory_listing_does_not_matter(tmp_path, monkeypatch):

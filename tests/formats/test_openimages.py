@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, MissingFileError, MissingImageError
 from wend.formats.openimages import load_lists, mask_box
+from wend.images.sizes import SizeReader
 
 NAMES = ["val/0bt_c3/1c.jpg", "val/01226z/32.jpg", "val/01226z/14.jpg"]
 SIZES = [(40, 20), (30, 30), (10, 50)]
@@ -133,6 +134,14 @@ def test_malformed_lists_are_named(layout, file, text, problem):
     (lists / file).write_text(text)
     with pytest.raises(InputError, match=problem):
         load_lists(images, lists)
+
+
+def test_a_missing_image_is_kept_if_asked_for_where_sizes_come_from_headers(layout):
+    images, lists = layout
+    (images / NAMES[1]).unlink()
+    data_set = load_lists(images, lists, sizes=SizeReader(keep_unreadable=True))
+    assert data_set.sizes.tolist() == [[40, 20], [0, 0], [10, 50]]
+    assert isinstance(data_set.unreadable[1], MissingImageError)
 
 
 @pytest.mark.parametrize("sizes", [False, True])

@@ -232,17 +232,17 @@ def test_a_full_disk_ends_the_command_with_what_to_do(tmp_path, records, monkeyp
 
 def test_an_index_that_cannot_be_written_leaves_the_old_cache(tmp_path, records, monkeypatch):
     fill(tmp_path)
-    extra = [*records, draw(tmp_path / "data" / "d" / "7.jpg", (9, 9), 7)]
+    more = DataSet.from_records([*records, draw(tmp_path / "data" / "d" / "7.jpg", (9, 9), 7)])
     folder = cache_folder(tmp_path / "caches", "birds", SIDE)
     with monkeypatch.context() as patch:
         patch.setattr(image_cache.np, "save", lambda *_: (_ for _ in ()).throw(OSError("full")))
         with pytest.raises(InputError, match=r"birds-16: the cache cannot be written \(full\)"):
-            prepare(folder, DataSet.from_records(extra), SIDE, str(tmp_path / "data"), fill=True)
+            prepare(folder, more, SIDE, str(tmp_path / "data"), fill=True)
     assert_like_files(opened(tmp_path), records)
     assert opened(tmp_path).num_filled() == 6
-    cache = prepare(folder, DataSet.from_records(extra), SIDE, str(tmp_path / "data"), fill=True)
+    cache = prepare(folder, more, SIDE, str(tmp_path / "data"), fill=True)
     assert (len(cache), cache.num_filled()) == (7, 6)  # nothing was read again
-    assert_like_files(cache, extra)
+    assert_like_files(cache, more)
 
 
 def test_disk_need_is_said_and_a_small_disk_refused(tmp_path, records, monkeypatch, caplog):

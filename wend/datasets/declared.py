@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from wend.errors import InputError, shown, some
@@ -123,9 +122,7 @@ class Recipe:
         from wend.pseudo_boxes import join_boxes, read_boxes
 
         boxes = read_boxes(self.pseudo_boxes, base=self.folder, root=root)
-        # An image without a known size keeps its boxes, in a frame of 1x1: that it cannot be read
-        # is dealt with where it is loaded, not by leaving it out here.
-        joined = join_boxes(data_set.keys, np.maximum(data_set.sizes, 1), boxes)
+        joined = join_boxes(data_set.keys, data_set.frame_sizes, boxes)
         return data_set.with_pseudo_boxes(BoxTable(joined.offsets, joined.boxes))
 
 
@@ -268,8 +265,8 @@ def _declared_name(path: Path) -> str | None:
         return None
     keys = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
     name = keys.get("name")
-    named = isinstance(name, yaml.ScalarNode)
-    return (name.value if named else path.stem) if "format" in keys else None
+    own_name = name.value if isinstance(name, yaml.ScalarNode) else path.stem
+    return own_name if "format" in keys else None
 
 
 def find_declarations(folders: Sequence[Path]) -> tuple[dict[str, list[Path]], list[Path]]:

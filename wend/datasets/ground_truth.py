@@ -54,8 +54,8 @@ def check_truth(data_set: DataSet) -> None:
     """Raise InputError unless every image has a true box: leaving some out changes the
     denominator, and no number would be comparable.
     """
-    without = np.flatnonzero(data_set.truth.counts == 0)
-    if len(without):
+    without = np.flatnonzero(data_set.truth.counts == 0).tolist()
+    if without:
         raise InputError(
             f"{data_set.name}: {len(without)} of {len(data_set)} images have no true box "
             f"({some(data_set.image_ids[i] for i in without)}); they can be neither right nor "

@@ -131,7 +131,7 @@ def _open(folder: Path, datasets_root: str, info: dict[str, Any], data: str | No
         )
     columns = _Columns(folder / Path(info["data"]).name, info)
     below, prefix = info["root"]["below_datasets_root"], info["root"]["path"]
-    prefix = os.path.join(datasets_root, prefix) if below else prefix
+    prefix = os.path.join(datasets_root, "") + prefix if below else prefix
     names = columns.texts("file_name")
     key_rule, id_rule = info["rules"]["key"], info["rules"]["image_id"]
     if key_rule == "tail":

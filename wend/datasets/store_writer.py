@@ -42,7 +42,9 @@ def _root(names: Sequence[str], datasets_root: Path) -> tuple[str, dict[str, Any
 def _check_unique(what: str, column: str, values: Sequence[Hashable]) -> None:
     if len(set(values)) != len(values):
         seen: set = set()
-        twice = [value for value in values if value in seen or seen.add(value)]
+        twice: list = []
+        for value in values:
+            (twice.append if value in seen else seen.add)(value)
         raise InputError(
             f"{what}: {len(twice)} images share their {column} with another ({some(twice)}); each "
             f"image of a data set must have its own"

@@ -153,10 +153,10 @@ def _sizes(
 ) -> tuple[np.ndarray, dict[int, BadImageError]]:
     """Sizes (I, 2), and the images that have none."""
     sizes = np.array([truth.size or (0, 0) for truth in truths], dtype=np.int64).reshape(-1, 2)
-    unknown = np.flatnonzero(sizes[:, 0] == 0)
+    unknown = np.flatnonzero(sizes[:, 0] == 0).tolist()
     read, unreadable = reader.read([files[i] for i in unknown], f"{images.name}: image sizes")
     sizes[unknown] = read
-    return sizes, {int(unknown[i]): error for i, error in unreadable.items()}
+    return sizes, {unknown[i]: error for i, error in unreadable.items()}
 
 
 def load_imagenet(

@@ -72,7 +72,8 @@ def _parse_line(line: str, where: str) -> tuple[str, Truth]:
     stem, wnid = stem_and_wnid(parts[0]) if parts else ("", None)
     label = size = None
     if semicolon and len(parts) == 3:
-        size = tuple(int(value) for value in _numbers(parts[1:], where, whole=True))
+        width, height = map(int, _numbers(parts[1:], where, whole=True))
+        size = (width, height)
     elif not semicolon and len(parts) == 3 and WNID.fullmatch(parts[2]):
         if wnid not in (None, parts[2]):
             raise InputError(f"{where}: {parts[0]!r} is not of {parts[2]}")
@@ -121,15 +122,15 @@ def _read_wsoleval(folder: Path) -> dict[str, Truth]:
     if lists.masks is not None:
         raise InputError(f"{folder}: holds masks, not boxes; is it OpenImages' folder?")
     count = len(names)
-    sizes = [None] * count if lists.sizes is None else map(tuple, lists.sizes.tolist())
+    sizes = [None] * count if lists.sizes is None else [(w, h) for w, h in lists.sizes.tolist()]
     labels = [None if label < 0 else label for label in lists.class_ids.tolist()]
     boxes = BoxTable.empty(count) if lists.boxes is None else lists.boxes
     truths: dict[str, Truth] = {}
-    for name, *known in zip(names, labels, sizes, boxes, strict=True):
+    for name, label, size, own_boxes in zip(names, labels, sizes, boxes, strict=True):
         stem, wnid = stem_and_wnid(name)
         if stem in truths:
             raise InputError(f"{folder}: two listed images have the name {stem}")
-        truths[stem] = Truth(wnid, *known, f"{folder}, image {name}")
+        truths[stem] = Truth(wnid, label, size, own_boxes, f"{folder}, image {name}")
     return truths
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wend.errors import InputError, MissingFileError, some
+from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.formats.wsoleval import BOXES, IDS, LABELS, read_lists, read_names
 from wend.images.paths import check_relative, require_folder
 from wend.images.sizes import SizeReader, map_in_threads
@@ -86,7 +86,7 @@ def load_lists(
     names = [check_relative(name, f"{folder / IDS}, image {name!r}") for name in listed]
     paths = [str(root / name) for name in names]
     content = read_lists(folder, listed)
-    unreadable = {}
+    unreadable: dict[int, BadImageError] = {}
     if content.sizes is None:
         reader = sizes or SizeReader()
         image_sizes, unreadable = reader.read(paths, f"{root.name}: image sizes")

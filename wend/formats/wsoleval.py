@@ -63,23 +63,24 @@ def read_list(path: Path, columns: Sequence[str], kind: type) -> tuple[list[str]
     if not rows:
         raise InputError(f"{path}: is empty; expected lines '{line_form}'")
 
-    def numbers_of(rows: Sequence[list[str]]) -> np.ndarray | None:
-        """The numbers (rows, columns); None if some row is not as it should be."""
-        if {*map(len, rows)} != {1 + len(columns)}:
-            return None
-        try:
-            values = np.array([kind(text) for row in rows for text in row[1:]])
-        except ValueError:
-            return None
-        return values.reshape(len(rows), -1) if (np.abs(values) < most).all() else None
+    def numbers_of(rows: Sequence[list[str]]) -> np.ndarray:
+        """The numbers (rows, columns); ValueError if some row is not as it should be."""
+        values = np.array([kind(text) for row in rows for text in row[1:]])
+        if {*map(len, rows)} != {1 + len(columns)} or not (np.abs(values) < most).all():
+            raise ValueError
+        return values.reshape(len(rows), -1)
 
-    values = numbers_of(rows)
-    if values is None:
-        remaining = iter(rows)
+    try:
+        return [row[0] for row in rows], numbers_of(rows)
+    except ValueError:
         for number, line in enumerate(lines, 1):
-            if line.strip() and numbers_of([next(remaining)]) is None:
-                raise InputError(f"{path}, line {number}: expected '{line_form}', got {line!r}")
-    return [row[0] for row in rows], values
+            try:
+                if line.strip():
+                    numbers_of([line.strip().rsplit(",", len(columns))])
+            except ValueError:
+                wrong = f"{path}, line {number}: expected '{line_form}', got {line!r}"
+                raise InputError(wrong) from None
+        raise
 
 
 def _image_of_line(
@@ -197,15 +198,14 @@ def load_wsoleval(folder: str | Path) -> DataSet:
             f"{folder}: there is no {IDS}; expected a metadata folder of wsolevaluation ({IDS}, "
             f"{LABELS}, {SIZES}, {BOXES})"
         )
-    for file in (SIZES, BOXES):
-        if not (folder / file).is_file():
-            raise MissingFileError(
-                f"{folder / file}: there is no such file; expected a list of wsolevaluation"
-            )
     names = read_names(folder)
     lists = read_lists(folder, names)
     if lists.masks is not None:
         raise InputError(f"{folder}: holds masks, not boxes; is it OpenImages' folder?")
+    if lists.sizes is None or lists.boxes is None:
+        absent = folder / (SIZES if lists.sizes is None else BOXES)
+        raise MissingFileError(f"{absent}: there is no such file; expected a wsolevaluation list")
+    files = [folder / file for file in (IDS, LABELS, SIZES, BOXES)]
     return DataSet(
         name="/".join(folder.resolve().parts[-2:]),
         image_ids=names,
@@ -215,7 +215,5 @@ def load_wsoleval(folder: str | Path) -> DataSet:
         class_ids=lists.class_ids,
         truth=lists.boxes,
         pseudo_boxes=BoxTable.empty(len(names)),
-        files=tuple(
-            file for name in (IDS, LABELS, SIZES, BOXES) if (file := folder / name).is_file()
-        ),
+        files=tuple(file for file in files if file.is_file()),
     )

@@ -50,7 +50,9 @@ def find_images(root: str | Path) -> tuple[list[str], Counter]:
         Paths relative to the root with forward slashes, sorted by folder and name; and how many
         other files there are, by ending (hidden files and folders count as "hidden").
     """
-    root, images, others = str(root), [], Counter()
+    root = str(root)
+    images: list[str] = []
+    others: Counter[str] = Counter()
     visited = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -139,6 +140,13 @@ class DataSet(Sequence[ImageRecord]):
         """The boxes that a detector learns from in this data set."""
         return self.truth if self.train_on == "gt_boxes" else self.pseudo_boxes
 
+    @property
+    def frame_sizes(self) -> np.ndarray:
+        """Sizes (I, 2) to map boxes by: 1, 1 for an image whose size is not known. Its pseudo boxes
+        are fractions then, so that it counts where images and their boxes are counted.
+        """
+        return np.maximum(self.sizes, 1)
+
     @cached_property
     def index_of_id(self) -> dict[ImageId, int]:
         """Image id -> index; InputError if two images share an id."""
@@ -205,7 +213,7 @@ def unreadable_error(errors: Sequence[BadImageError], total: int) -> BadImageErr
     return BadImageError(f"{errors[0]}{more}")
 
 
-def _whole_numbers(name: str, column: str, values: Sequence[object]) -> np.ndarray:
+def _whole_numbers(name: str, column: str, values: Sequence[Any]) -> np.ndarray:
     for value in values:
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not whole or not 0 <= value < 2**63:
