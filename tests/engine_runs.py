@@ -21,6 +21,7 @@ DETECTORS = {
     "rcnn": CONFIGS / "CUB" / "faster_rcnn_R50_we.yaml",
     "cln": CONFIGS / "CUB" / "cln_R50_we.yaml",
     "scr": CONFIGS / "CUB" / "scr_R50.yaml",
+    "detr": CONFIGS / "CUB" / "deformable_detr_R50_we.yaml",
 }
 EVALUATION_FILES = {
     *("detections.json", "metrics.json", "per_image.parquet"),
@@ -35,6 +36,16 @@ TINY = {
     "MODEL.BACKBONE.NAME": "build_small_cnn_backbone",
     "WEND.SMALL_CNN.CHANNELS": "(32, 32, 32)",
     "WEND.FCOS.IN_FEATURES": "('stage3',)",
+    "WEND.SCR.IN_FEATURE": "stage3",
+    "WEND.SCR.HIDDEN_DIM": "64",
+    "WEND.DETR.IN_FEATURES": "('stage2', 'stage3')",
+    "WEND.DETR.NUM_FEATURE_LEVELS": "3",
+    "WEND.DETR.NUM_QUERIES": "6",
+    "WEND.DETR.HIDDEN_DIM": "64",
+    "WEND.DETR.ENC_LAYERS": "2",
+    "WEND.DETR.DEC_LAYERS": "2",
+    "WEND.DETR.FFN_DIM": "128",
+    "WEND.DETR.DROPOUT": "0.0",
     "MODEL.RPN.IN_FEATURES": "('stage3',)",
     "MODEL.ROI_HEADS.IN_FEATURES": "('stage3',)",
     "MODEL.ANCHOR_GENERATOR.SIZES": "[[16, 32, 48]]",
@@ -87,10 +98,12 @@ def run(
         return main([*arguments, *flags, *chosen])
 
 
-def assert_refused(engine: str, override: str, message: str, output_dir: Path, capsys) -> None:
+def assert_refused(
+    engine: str, override: str, message: str, output_dir: Path, capsys, detector: str = "fcos"
+) -> None:
     """``KEY VALUE`` ends in one line that holds the message, and leaves no OUTPUT_DIR."""
     key, value = override.split(" ", 1)
-    assert run(engine, output_dir, changes={key: value}) == 2
+    assert run(engine, output_dir, detector=detector, changes={key: value}) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
@@ -133,16 +146,22 @@ def random_crops(count: int, boxes_each: tuple[int, ...], seed: int = 0) -> list
     return crops
 
 
-def d2_batch(boxes_each: tuple[int, ...] = (1, 2, 0)) -> list[dict]:
-    """Three of :func:`random_crops` as Detectron2's mapper hands them to a detector."""
+def d2_inputs(crops: list[tuple]) -> list[dict]:
+    """Pairs of an image and its boxes (P, 4) as Detectron2's mapper hands them to a detector."""
     from detectron2.structures import Boxes, Instances
 
     batch = []
-    for image, boxes in random_crops(3, boxes_each):
-        instances = Instances((CROP, CROP), gt_boxes=Boxes(boxes))
+    for image, boxes in crops:
+        height, width = image.shape[-2:]
+        instances = Instances((height, width), gt_boxes=Boxes(boxes))
         instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
-        batch.append({"image": image, "height": CROP, "width": CROP, "instances": instances})
+        batch.append({"image": image, "height": height, "width": width, "instances": instances})
     return batch
+
+
+def d2_batch(boxes_each: tuple[int, ...] = (1, 2, 0)) -> list[dict]:
+    """Three of :func:`random_crops` as Detectron2's mapper hands them to a detector."""
+    return d2_inputs(random_crops(3, boxes_each))
 
 
 @pytest.fixture(scope="session", autouse=True)

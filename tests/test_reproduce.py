@@ -25,7 +25,7 @@ from wend.errors import InputError  # noqa: E402
 
 TABLES = yaml.safe_load((PROJECT / "tables.yaml").read_text())
 TOY = yaml.safe_load((PROJECT / "toy.yaml").read_text())
-# torchvision has FCOS, Faster R-CNN and SCR: enough for these tests on every machine
+# torchvision has all detectors but CLN: enough for these tests on every machine
 ENGINE = "torchvision"
 
 

@@ -63,9 +63,7 @@ def test_records_come_from_the_root_in_the_environment(
     assert [len(r.pseudo_boxes) for r in boxed] == [0, 1]
     # an 8x8 image: 0.25·8, 0, 0.75·8, 8
     np.testing.assert_array_equal(boxed.training_boxes[1], [[2, 0, 6, 8]])
-    np.testing.assert_array_equal(
-        catalog.training_boxes(f"{data}_train", boxed[1]), [[1.5, 2.25, 4.5, 6.75]]
-    )
+    np.testing.assert_array_equal(plain.training_boxes[1], [[1.5, 2.25, 4.5, 6.75]])
 
 
 def test_every_call_returns_the_same_list_and_reads_once():

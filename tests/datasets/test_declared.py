@@ -198,7 +198,7 @@ def test_pseudo_boxes_are_attached_and_trained_on(root, write_cub, write_c2am):
     boxed = catalog.get_records("mine")[1]
     assert catalog.training_side("mine") == "pseudo_boxes"
     # an 8x8 image: 0.25·8, 0, 0.75·8, 8
-    assert catalog.training_boxes("mine", boxed).tolist() == [[2, 0, 6, 8]]
+    assert boxed.pseudo_boxes.tolist() == [[2, 0, 6, 8]]
     assert catalog.count_training_images(["mine"]) == 1
     write(root / "upper.yaml", f"{text}  path: boxes\ntrain_on: gt_boxes\n")
     assert catalog.training_side("upper") == "gt_boxes"

@@ -131,8 +131,6 @@ def test_an_unknown_data_set_is_named_with_the_nearest():
 
 @pytest.mark.parametrize("suffix", ["json", "parquet"])
 def test_detections_come_back_as_they_were_written(tmp_path, suffix):
-    if suffix == "parquet":
-        pytest.importorskip("pyarrow")
     write_detections(tmp_path / f"d.{suffix}", DATA_SET, BOXES)
     detections, counts = load_detections(tmp_path / f"d.{suffix}", DATA_SET)
     for name in ("offsets", "boxes", "scores"):
@@ -160,7 +158,6 @@ def load(tmp_path, rows, **more):
 
 
 def test_the_fast_and_the_slow_reader_agree(tmp_path, monkeypatch):
-    pytest.importorskip("pyarrow")
     from wend.evaluation import coco_fast, coco_results
 
     rng = np.random.default_rng(0)
@@ -244,7 +241,7 @@ def test_a_missing_score_is_named(tmp_path):
     ],
 )
 def test_wrong_parquet_is_named(tmp_path, change, message):
-    pa = pytest.importorskip("pyarrow")
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = {"image_id": [1, 7], **{c: [0.0, 1.0] for c in ("x0", "y0")}}
@@ -256,7 +253,6 @@ def test_wrong_parquet_is_named(tmp_path, change, message):
 
 
 def test_cut_parquet_and_other_endings_are_named(tmp_path):
-    pytest.importorskip("pyarrow")
     (tmp_path / "d.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(InputError, match="not a whole Parquet file"):
         load_detections(tmp_path / "d.parquet", DATA_SET)

@@ -16,9 +16,8 @@ from fvcore.common.config import CfgNode
 
 from wend.cli.logs import setup_logging
 from wend.datasets.catalog import resolve_name
+from wend.devices import choose_device
 from wend.errors import InputError, MissingFileError
-from wend.evaluation.detections import require_pyarrow
-from wend.evaluation.score_files import PER_IMAGE_FILE
 from wend.from_config import evaluation_from_config
 from wend.loading.bad_images import count_images_to_train_on, load_with_bad_images
 from wend.modeling.optimizer import resolve_schedule
@@ -117,23 +116,17 @@ def prepare(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
         raise InputError(f"--num-gpus: expected at least 1, got {args.num_gpus}")
     if not cfg.DATASETS.TEST:
         raise InputError("config entry DATASETS.TEST: expected at least one data set, got none")
-    require_pyarrow(PER_IMAGE_FILE)  # of the evaluation, hours later
-    try:
-        torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError:
-        raise InputError(
-            f"config entry MODEL.DEVICE: expected cpu, cuda or cuda:0, got {cfg.MODEL.DEVICE!r}"
-        ) from None
     cfg = cfg.clone()
     cfg.defrost()
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
+        cfg.MODEL.DEVICE = "cpu"
+    choose_device(cfg.MODEL.DEVICE, "config entry MODEL.DEVICE")
     cfg.DATASETS.TRAIN = _own_names(cfg.DATASETS.TRAIN)
     cfg.DATASETS.TEST = _own_names(cfg.DATASETS.TEST)
     load_with_bad_images(cfg)
     for name in cfg.DATASETS.TEST:
         evaluation_from_config(cfg, name)
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
-        cfg.MODEL.DEVICE = "cpu"
     if not args.eval_only:
         cfg = resolve_schedule(cfg, count_images_to_train_on(cfg))
     cfg.freeze()

@@ -5,8 +5,8 @@
   in ``densenet161``, ``vgg16``, ``googlenet``, ``inception_v3``, ``timm`` and ``small_cnn``
   (``wend.d2.backbones``)
 - meta-architectures: ``BinaryFCOS`` (``wend.d2.fcos``), ``BinaryRCNN`` (``wend.d2.faster_rcnn``),
-  ``SCR`` (``wend.d2.scr``), ``DeformableDETR`` (``wend.d2.deformable_detr``),
-  ``CLN`` (``wend.d2.cln``)
+  ``CLN`` (``wend.d2.cln``), and those of ``wend.modeling.detectors``: ``DeformableDETR`` and
+  ``SCR`` (``wend.d2.adapter``)
 - proposal generator and RPN head: ``CLNRPN`` and ``CLNRPNHead`` (``wend.d2.cln_rpn``)
 - ROI heads: ``BinaryROIHeads`` (``wend.d2.faster_rcnn``), ``CLNROIHeads`` (``wend.d2.cln``)
 """
@@ -20,7 +20,7 @@ except ImportError as error:
     ) from error
 
 from wend.config import add_wend_config
-from wend.d2 import backbones, cln, deformable_detr, faster_rcnn, fcos, scr  # noqa: F401
+from wend.d2 import adapter, backbones, cln, faster_rcnn, fcos  # noqa: F401
 from wend.d2.catalog import register_wsol_dataset
 from wend.d2.evaluator import WSOLEvaluator
 from wend.d2.mapper import WSOLDatasetMapper

@@ -9,8 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import FPN
 from torch import nn
 
-from wend.errors import InputError
-from wend.modeling.backbones.build import check_feature_sizes
+from wend.modeling.backbones.feature_maps import check_feature_maps
 
 
 def chosen_features(
@@ -26,13 +25,8 @@ def chosen_features(
     Raises:
         InputError: none is chosen, the backbone lacks one, or one is smaller than 1x1 cells.
     """
-    if not names or any(name not in available for name in names):
-        raise InputError(
-            f"config entry {entry}: expected some of the feature maps of "
-            f"{cfg.MODEL.BACKBONE.NAME}, {', '.join(available)}; got {names}"
-        )
     strides = {name: shape.stride for name, shape in available.items()}
-    check_feature_sizes(entry, names, strides, cfg.WEND.CROP)
+    check_feature_maps(cfg, entry, names, strides)
     return [available[name] for name in names]
 
 

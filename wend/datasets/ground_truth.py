@@ -13,6 +13,7 @@ import numpy as np
 
 from wend.datasets.catalog import check_name, get_records, registered_names, resolve_name
 from wend.errors import InputError, MissingFileError, some
+from wend.files import sha256
 from wend.formats.coco import load_coco
 from wend.formats.wsoleval import BOXES, IDS, LABELS, SIZES, load_wsoleval
 from wend.structures.records import ImageRecord
@@ -46,7 +47,7 @@ class Source:
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of the files by name, and of the truth itself (``records``)."""
-        found = {path.name: file_sha256(path) for path in self.files}
+        found = {path.name: sha256(path) for path in self.files}
         return {**found, "records": records_sha256(self.records)}
 
 
@@ -87,15 +88,6 @@ def _checked(source: Source) -> Source:
     if not source.records:
         raise InputError(f"{source.name}: holds no image")
     return source
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def records_sha256(records: Sequence[ImageRecord]) -> str:

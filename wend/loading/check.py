@@ -25,9 +25,11 @@ from wend.errors import BadImageError, InputError
 from wend.files import atomic_write
 from wend.images.reading import noted_bad_sizes, read_image
 from wend.images.sizes import map_in_threads
+from wend.partial import PartialFile
 from wend.structures.records import ImageRecord
 
 CHUNK = 256  # images between two notes of what is done
+PARTIAL_FORMAT = "wend-data-check-partial-1"
 TOLERANCE = 1.0  # pixels that a box may reach out of its image, or miss of the whole image
 ENDS, LOSES, WORKS = "ends the run", "loses the box", "goes on"
 KINDS = {  # problem -> what training does about it
@@ -121,39 +123,12 @@ def _rows(record: ImageRecord, problems: Sequence[Problem]) -> list[dict[str, An
         {
             "key": record.key,
             "file": record.file_name,
-            "problem": one.kind,
-            "detail": one.detail,
-            "leave_out": KINDS[one.kind] == ENDS,
+            "problem": problem.kind,
+            "detail": problem.detail,
+            "leave_out": KINDS[problem.kind] == ENDS,
         }
-        for one in problems
+        for problem in problems
     ]
-
-
-class _Notes:
-    """``<list>.partial``: a header, then a line for each chunk that is done with its problems."""
-
-    def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        self.path, self.done, self.rows = path, 0, []
-        header = json.loads(json.dumps(header))
-        content = path.read_bytes() if path.is_file() else b""
-        lines = content[: content.rfind(b"\n") + 1].splitlines()
-        try:
-            if lines and json.loads(lines[0]) == header:
-                for line in map(json.loads, lines[1:]):
-                    self.done, self.rows = line["done"], self.rows + line["rows"]
-            elif lines:
-                logger.warning("%s: is of another or changed data set; starting anew", path)
-        except (ValueError, KeyError, TypeError):
-            logger.warning("%s: is no record of an interrupted check; starting anew", path)
-            self.done, self.rows = 0, []
-        kept = lines if self.done else [json.dumps(header).encode()]
-        with atomic_write(path, "wb") as file:  # cuts a line that was not finished
-            file.writelines(line + b"\n" for line in kept)
-
-    def add(self, done: int, rows: list[dict[str, Any]]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"done": done, "rows": rows}) + "\n")
-        self.done, self.rows = done, self.rows + rows
 
 
 def _records(name: str) -> tuple[Sequence[ImageRecord], frozenset[str]]:
@@ -162,24 +137,32 @@ def _records(name: str) -> tuple[Sequence[ImageRecord], frozenset[str]]:
         return get_records(name), frozenset(bad)
 
 
-def _run(
+def _check_rest(
     records: Sequence[ImageRecord],
     bad: frozenset[str],
-    notes: _Notes,
+    partial: PartialFile[tuple[int, list[dict[str, Any]]]],
     name: str,
     workers: int | None,
-) -> None:
-    def look(place: int) -> list[dict[str, Any]]:
-        record = records[place]
+) -> list[dict[str, Any]]:
+    """Check what an interrupted run did not; the rows of all images."""
+
+    def look(index: int) -> list[dict[str, Any]]:
+        record = records[index]
         return _rows(record, check_record(record, record.file_name not in bad))
 
-    rest, rows = range(notes.done, len(records)), []
-    found = map_in_threads(look, rest, f"{name}: check", "image", workers)
-    for place, one in zip(rest, found, strict=True):
-        rows += one
-        if (place + 1) % CHUNK == 0 or place + 1 == len(records):
-            notes.add(place + 1, rows)
-            rows = []
+    rows = [row for _, chunk in partial.items for row in chunk]
+    done = partial.items[-1][0] if partial.items else 0
+    if done:
+        logger.info("%s: going on after image %d of %d", name, done, len(records))
+    rest, chunk = range(done, len(records)), []
+    checked = map_in_threads(look, rest, f"{name}: check", "image", workers)
+    for index, problems in zip(rest, checked, strict=True):
+        chunk += problems
+        if (index + 1) % CHUNK == 0 or index + 1 == len(records):
+            partial.add([{"done": index + 1, "rows": chunk}])
+            rows += chunk
+            chunk = []
+    return rows
 
 
 def check_data_set(name: str, output: str | None = None, workers: int | None = None) -> int:
@@ -201,18 +184,21 @@ def check_data_set(name: str, output: str | None = None, workers: int | None = N
     records, bad = _records(name)
     name = resolve_name(name)
     path = Path(output or f"{name}.problems.jsonl")
-    header = {
+    settings = {
         "data_set": name,
         "images": len(records),
         "sources": [fingerprint(source, root) for source in sources],
     }
     try:
-        notes = _Notes(path.with_name(f"{path.name}.partial"), header)
-        if notes.done:
-            logger.info("%s: going on after image %d of %d", name, notes.done, len(records))
-        _run(records, bad, notes, name, workers)
+        partial = PartialFile(
+            path.with_name(f"{path.name}.partial"),
+            PARTIAL_FORMAT,
+            settings,
+            lambda row: (row["done"], row["rows"]),
+        )
+        rows = _check_rest(records, bad, partial, name, workers)
         with atomic_write(path) as file:
-            file.writelines(json.dumps(row) + "\n" for row in notes.rows)
+            file.writelines(json.dumps(row) + "\n" for row in rows)
     except OSError as error:
         if isinstance(error, InputError):
             raise
@@ -220,8 +206,8 @@ def check_data_set(name: str, output: str | None = None, workers: int | None = N
             f"{path}: cannot be written ({error}); an older list is as it was. Free the disk and "
             f"run the same command again, it goes on where it stopped"
         ) from error
-    notes.path.unlink()
-    return _report(name, path, len(records), notes.rows)
+    partial.remove()
+    return _report(name, path, len(records), rows)
 
 
 def _report(name: str, path: Path, total: int, rows: list[dict[str, Any]]) -> int:

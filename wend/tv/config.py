@@ -8,7 +8,8 @@ from fvcore.common.config import CfgNode
 
 from wend.config import add_wend_config
 from wend.errors import InputError
-from wend.tv.models import META_ARCHITECTURES, pick
+from wend.tv.backbones import pick
+from wend.tv.models import META_ARCHITECTURES
 
 ONLY_DETECTRON2 = (
     "The torchvision engine has no such entry. If it is one of Detectron2's, run with "

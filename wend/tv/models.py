@@ -7,8 +7,6 @@ Shape letters: N = images, R = locations or proposals of all N images.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -22,56 +20,9 @@ from torchvision.ops import MultiScaleRoIAlign
 from wend.config import localization_loss
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
-from wend.modeling.backbones.build import BODIES, build_body, check_feature_sizes
-from wend.tv.scr import SCR
-
-
-class FeatureBackbone(nn.Module):
-    """A backbone as torchvision's detectors expect it: feature maps of equal width, in order.
-
-    Args:
-        body: of :mod:`wend.modeling.backbones`.
-        names: the maps to put out.
-    """
-
-    def __init__(self, body: nn.Module, names: Sequence[str]) -> None:
-        super().__init__()
-        unknown = [name for name in names if name not in body.channels]
-        if unknown or not names or len({body.channels[name] for name in names}) > 1:
-            raise InputError(
-                f"config entry ...IN_FEATURES: expected feature maps of equal width among "
-                f"{body.channels} (name: channels), got {list(names)}; feature pyramids need "
-                f"--engine detectron2"
-            )
-        self.body = body
-        self.names = list(names)
-        self.out_channels = body.channels[self.names[0]]
-        self.strides = [body.strides[name] for name in self.names]
-
-    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """Images (N, 3, H, W) -> the chosen feature maps."""
-        features = self.body(images)
-        return OrderedDict((name, features[name]) for name in self.names)
-
-
-BACKBONES = {f"build_{name}_backbone": name for name in BODIES}
-
-
-def pick(table: dict[str, Any], entry: str, name: str) -> Any:
-    """What a config entry names in a table; InputError, which lists the names, if not there."""
-    if name not in table:
-        raise InputError(
-            f"config entry {entry}: the torchvision engine has {', '.join(table)}, got {name!r}; "
-            f"others need --engine detectron2"
-        )
-    return table[name]
-
-
-def _build_backbone(cfg: CfgNode, names: Sequence[str]) -> FeatureBackbone:
-    name = pick(BACKBONES, "MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME)
-    backbone = FeatureBackbone(build_body(name, cfg, len(cfg.MODEL.PIXEL_MEAN)), names)
-    check_feature_sizes("...IN_FEATURES", names, backbone.body.strides, cfg.WEND.CROP)
-    return backbone
+from wend.modeling.detectors import DETECTORS
+from wend.tv.adapter import adapted
+from wend.tv.backbones import build_feature_backbone, pick
 
 
 def _transform_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -114,7 +65,7 @@ class BinaryFCOS(FCOS):
 
     def __init__(self, cfg: CfgNode) -> None:
         fcos = cfg.WEND.FCOS
-        backbone = _build_backbone(cfg, fcos.IN_FEATURES)
+        backbone = build_feature_backbone(cfg, fcos.IN_FEATURES)
         if backbone.out_channels % 32:
             raise InputError(
                 f"config entry WEND.FCOS.NORM: GN needs a multiple of 32 channels, the feature map "
@@ -185,7 +136,7 @@ class BinaryRCNN(FasterRCNN):
                 f"config entries MODEL.RPN.IN_FEATURES and MODEL.ROI_HEADS.IN_FEATURES: the "
                 f"torchvision engine needs the same, got {rpn.IN_FEATURES} and {roi.IN_FEATURES}"
             )
-        backbone = _build_backbone(cfg, rpn.IN_FEATURES)
+        backbone = build_feature_backbone(cfg, rpn.IN_FEATURES)
         levels = len(backbone.names)
         anchors = cfg.MODEL.ANCHOR_GENERATOR
         sizes = anchors.SIZES * levels if len(anchors.SIZES) == 1 else anchors.SIZES
@@ -239,7 +190,7 @@ class BinaryRCNN(FasterRCNN):
 META_ARCHITECTURES = {
     "BinaryFCOS": BinaryFCOS,
     "BinaryRCNN": BinaryRCNN,
-    "SCR": lambda cfg: SCR(cfg, _build_backbone(cfg, [cfg.WEND.SCR.IN_FEATURE])),
+    **{name: adapted(name, detector) for name, detector in DETECTORS.items()},
 }
 
 

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 from networks import make, make_meta, randomize
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from wend.errors import InputError
-from wend.modeling.backbones.build import check_feature_sizes
+from wend.modeling.backbones.feature_maps import check_feature_maps
 
 STEMS = {  # the modules before the first map, as read in the networks
     "resnet": ("conv1.", "bn1."),
@@ -144,10 +145,15 @@ def test_unknown_norm_is_an_error():
 
 def test_maps_smaller_than_a_cell_are_refused():
     strides = {"p5": 32, "p6": 64, "p7": 128}
-    check_feature_sizes("WEND.FCOS.IN_FEATURES", ["p5", "p6"], strides, 64)
-    check_feature_sizes("WEND.FCOS.IN_FEATURES", ["p5"], strides, 63)
+
+    def check(names, crop):
+        cfg = CfgNode({"WEND": {"CROP": crop}, "MODEL": {"BACKBONE": {"NAME": "build_x"}}})
+        check_feature_maps(cfg, "WEND.FCOS.IN_FEATURES", names, strides)
+
+    check(["p5", "p6"], 64)
+    check(["p5"], 63)
     with pytest.raises(InputError) as error:
-        check_feature_sizes("WEND.FCOS.IN_FEATURES", strides, strides, 63)
+        check(["p5", "p6", "p7"], 63)
     assert str(error.value) == (
         "config entry WEND.FCOS.IN_FEATURES: expected feature maps of at least 1x1 cells; of a "
         "crop of 63 pixels (WEND.CROP) p6, p7 would be smaller (stride 64, 128); leave them out, "

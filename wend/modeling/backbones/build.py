@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
 from fvcore.common.config import CfgNode
 from torch import nn
@@ -70,27 +70,3 @@ def _parameters_up_to(body: nn.Module, freeze_at: int) -> set[str]:
         early = tuple(f"stages.stage{i}." for i in range(1, freeze_at + 1))
         return {name for name, _ in body.named_parameters() if name.startswith(early)}
     return body.parameters_up_to(freeze_at)
-
-
-def check_feature_sizes(
-    entry: str, names: Iterable[str], strides: Mapping[str, int], crop: int
-) -> None:
-    """Refuse feature maps of which one cell is larger than the crop.
-
-    Args:
-        entry: the config entry that names them.
-        names: of the maps that a head works on.
-        strides: by name, of the backbone's maps.
-        crop: side of the crop in pixels.
-
-    Raises:
-        InputError: names the maps.
-    """
-    large = {name: strides[name] for name in names if strides[name] > crop}
-    if large:
-        raise InputError(
-            f"config entry {entry}: expected feature maps of at least 1x1 cells; of a crop of "
-            f"{crop} pixels (WEND.CROP) {', '.join(large)} would be smaller (stride "
-            f"{', '.join(map(str, large.values()))}); leave them out, or set WEND.CROP to "
-            f"{max(large.values())} or more"
-        )

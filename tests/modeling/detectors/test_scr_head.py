@@ -4,15 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from wend.errors import InputError
-from wend.losses import LocalizationLoss
-from wend.modeling.layers.scr_head import (
-    SCRHead,
-    check_no_unsupervised,
-    scr_boxes,
-    scr_loss,
-    scr_targets,
-)
+from wend.modeling.detectors.scr import SCRHead, scr_boxes, scr_loss, scr_targets
 
 NAN = float("nan")
 CROP = (100, 200)  # height, width
@@ -118,13 +110,3 @@ def test_no_prediction_gives_a_box_outside_the_crop_inside_out_or_without_area(c
     assert boxes[:, 2].max() <= width
     assert boxes[:, 3].max() <= height
     assert (boxes[:, 2:] - boxes[:, :2]).min() >= 1
-
-
-def test_an_unsupervised_loss_is_an_error_that_says_why():
-    check_no_unsupervised(LocalizationLoss(name="none"))
-    with pytest.raises(InputError) as error:
-        check_no_unsupervised(LocalizationLoss(name="entropy"))
-    assert str(error.value) == (
-        "config entry WEND.LOSS: expected none with SCR, which has no classifier that entropy "
-        "could act on, got 'entropy'; set WEND.LOSS none"
-    )

@@ -1,35 +1,89 @@
 """SCR, single-class regression: one box from the pooled feature map, the baseline of WSOL.
 
-The head, its targets, loss and boxes, which both engines share. Head and loss are PSOL's
-(tzzcl/PSOL ddecfce, ``models/models.py`` 47-52; ``PSOL_training.py`` 144, 162, 202), which C2AM's
-repository keeps (CVI-SZU/CCAM e6a46c9, ``WSOL/PSOL/training_CUB.py`` 111, 138, 176). Boxes are the
-top-left corner, width and height in fractions of the crop (``loader/imagenet_loader.py`` 164-185).
+Head and loss are PSOL's (tzzcl/PSOL ddecfce, ``models/models.py`` 47-52; ``PSOL_training.py`` 144,
+162, 202), which C2AM's repository keeps (CVI-SZU/CCAM e6a46c9, ``WSOL/PSOL/training_CUB.py`` 111,
+138, 176). Boxes are the top-left corner, width and height in fractions of the crop
+(``loader/imagenet_loader.py`` 164-185).
 
 Shape letters: N = images, C = channels, P = pseudo boxes of an image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from wend.errors import InputError
-from wend.losses import LocalizationLoss
+from wend.modeling.backbones.feature_maps import check_feature_maps
+from wend.modeling.detectors.base import Detector, Size
 
 SMOOTH_L1_BETA = 0.1  # of the crop; with PyTorch's 1 smooth L1 of fractions would be L2, halved
 
 
-def check_no_unsupervised(loss: LocalizationLoss) -> None:
-    """Raise InputError unless L_unsup is "none": there is no classifier it could act on."""
-    if loss.name != "none":
-        raise InputError(
-            f"config entry WEND.LOSS: expected none with SCR, which has no classifier that "
-            f"{loss.name} could act on, got {loss.name!r}; set WEND.LOSS none"
-        )
+class SCR(Detector):
+    """One box of score 1 for each image.
+
+    Args:
+        head: x, y, w, h from the one feature map.
+        loss: "l2", "l1" or "smooth_l1".
+        loss_weight: its weight; 50 in PSOL.
+        detector: arguments of :class:`Detector`, with one feature map; L_unsup must be "none".
+
+    Raises:
+        InputError: there is an L_unsup, and no classifier that it could act on.
+    """
+
+    def __init__(
+        self, *, head: SCRHead, loss: str = "l2", loss_weight: float = 50.0, **detector: Any
+    ) -> None:
+        super().__init__(**detector)
+        name = self.localization_loss.name
+        if name != "none":
+            raise InputError(
+                f"config entry WEND.LOSS: expected none with SCR, which has no classifier that "
+                f"{name} could act on, got {name!r}; set WEND.LOSS none"
+            )
+        self.head = head
+        self.loss = loss
+        self.loss_weight = loss_weight
+
+    @classmethod
+    def own_arguments(
+        cls, cfg: CfgNode, channels: Mapping[str, int], strides: Mapping[str, int]
+    ) -> dict[str, Any]:
+        """``WEND.SCR``'s; see :meth:`Detector.arguments`."""
+        scr = cfg.WEND.SCR
+        check_feature_maps(cfg, "WEND.SCR.IN_FEATURE", [scr.IN_FEATURE], strides)
+        return {
+            "in_features": [scr.IN_FEATURE],
+            "head": SCRHead(channels[scr.IN_FEATURE], scr.HIDDEN_DIM),
+            "loss": scr.LOSS,
+            "loss_weight": scr.LOSS_WEIGHT,
+        }
+
+    def predict(self, features: list[Tensor], padding: Tensor | None) -> Tensor:
+        """x, y, w, h in fractions (N, 4)."""
+        return self.head(features)
+
+    def losses(
+        self, predictions: Tensor, boxes: Sequence[Tensor], sizes: Sequence[Size]
+    ) -> dict[str, Tensor]:
+        """The one supervised term, ``loss_box_reg``."""
+        targets = scr_targets(boxes, sizes)
+        return {"loss_box_reg": self.loss_weight * scr_loss(predictions, targets, self.loss)}
+
+    def detections(
+        self, predictions: Tensor, frames: Sequence[Size]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """One box (1, 4) and its score (1,) for each image."""
+        boxes = scr_boxes(predictions, frames)
+        return [(box[None], box.new_ones(1)) for box in boxes]
 
 
 class SCRHead(nn.Module):
@@ -52,15 +106,15 @@ class SCRHead(nn.Module):
         return self.fc2(self.fc1(pooled).relu()).float().sigmoid()
 
 
-def _sides(sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+def _sides(sizes: Sequence[Size], like: Tensor) -> Tensor:
     """Heights and widths of N crops -> widths and heights (N, 2) on the device of ``like``."""
     return like.new_tensor([(width, height) for height, width in sizes]).reshape(-1, 2)
 
 
-def scr_targets(boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """What the head is to put out: the largest pseudo box of each image.
+def scr_targets(boxes: Sequence[Tensor], sizes: Sequence[Size]) -> Tensor:
+    """What the head is to predict: the largest pseudo box of each image.
 
-    PSOL and C2AM have one box an image; where there are several, the largest (the first of equals)
+    PSOL and C2AM have one box per image; where there are several, the largest (the first of equals)
     covers most of what they mark.
 
     Args:
@@ -106,7 +160,7 @@ def scr_loss(predicted: Tensor, targets: Tensor, kind: str = "l2") -> Tensor:
     return distance / known.sum().clamp(min=1)
 
 
-def scr_boxes(predicted: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+def scr_boxes(predicted: Tensor, sizes: Sequence[Size]) -> Tensor:
     """x, y, w, h in fractions -> boxes in the crop, at least one pixel wide and high.
 
     Args:

@@ -1,0 +1,76 @@
+"""The detectors of :mod:`wend.modeling.detectors` as Detectron2's meta-architectures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.structures import Boxes, Instances
+
+from wend.config import localization_loss
+from wend.modeling.detectors import DETECTORS, Detector
+
+
+class BatchedInputs:
+    """Before a detector in a class's bases: Detectron2's config and containers in and out.
+
+    Args:
+        arguments: the detector's.
+    """
+
+    @configurable
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The detector that the config describes, on Detectron2's backbone."""
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        channels = {name: shape.channels for name, shape in shapes.items()}
+        strides = {name: shape.stride for name, shape in shapes.items()}
+        arguments = cls.arguments(cfg, backbone, channels, strides, localization_loss(cfg))
+        return {**arguments, "size_divisibility": backbone.size_divisibility}
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """Losses in training, else detections.
+
+        Args:
+            batched_inputs: of Detectron2's mapper or :class:`wend.d2.mapper.WSOLDatasetMapper`.
+
+        Returns:
+            A dict of loss terms, or for each image ``{"instances": Instances}`` in pixels of its
+            ``height`` and ``width``, best first.
+        """
+        images = [entry["image"] for entry in batched_inputs]
+        if self.training:
+            boxes = [entry["instances"].gt_boxes.tensor for entry in batched_inputs]
+            return super().forward(images, boxes)
+        frames = [
+            (entry.get("height", image.shape[-2]), entry.get("width", image.shape[-1]))
+            for entry, image in zip(batched_inputs, images, strict=True)
+        ]
+        return [
+            {
+                "instances": Instances(
+                    frame,
+                    pred_boxes=Boxes(boxes),
+                    scores=scores,
+                    pred_classes=scores.new_zeros(len(scores)).long(),
+                )
+            }
+            for frame, (boxes, scores) in zip(
+                frames, super().forward(images, frames=frames), strict=True
+            )
+        ]
+
+
+def register(name: str, detector: type[Detector]) -> None:
+    """Make a detector a ``MODEL.META_ARCHITECTURE`` of Detectron2."""
+    doc = {"__doc__": detector.__doc__, "__module__": __name__}
+    META_ARCH_REGISTRY.register(type(name, (BatchedInputs, detector), doc))
+
+
+for _name, _detector in DETECTORS.items():
+    register(_name, _detector)

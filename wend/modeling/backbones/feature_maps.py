@@ -1,0 +1,39 @@
+"""The feature maps that a config chooses, checked against those that its backbone has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fvcore.common.config import CfgNode
+
+from wend.errors import InputError
+
+
+def check_feature_maps(
+    cfg: CfgNode, entry: str, names: Sequence[str], strides: Mapping[str, int]
+) -> None:
+    """Refuse feature maps that the backbone lacks, or of which one cell is larger than the crop.
+
+    Args:
+        cfg: MODEL.BACKBONE.NAME and WEND.CROP.
+        entry: the config entry that chooses the maps.
+        names: the choice.
+        strides: pixels per cell of each of the backbone's maps by name.
+
+    Raises:
+        InputError: none is chosen, the backbone lacks one, or one is smaller than 1x1 cells.
+    """
+    if not names or any(name not in strides for name in names):
+        raise InputError(
+            f"config entry {entry}: expected some of the feature maps of "
+            f"{cfg.MODEL.BACKBONE.NAME}, {', '.join(strides)}; got {names}"
+        )
+    crop = cfg.WEND.CROP
+    large = {name: strides[name] for name in names if strides[name] > crop}
+    if large:
+        raise InputError(
+            f"config entry {entry}: expected feature maps of at least 1x1 cells; of a crop of "
+            f"{crop} pixels (WEND.CROP) {', '.join(large)} would be smaller (stride "
+            f"{', '.join(map(str, large.values()))}); leave them out, or set WEND.CROP to "
+            f"{max(large.values())} or more"
+        )

@@ -1,0 +1,18 @@
+"""Detectors that know no engine: tensors in, loss terms or boxes and scores out.
+
+Each file is one detector, a subclass of :class:`wend.modeling.detectors.base.Detector`. Each engine
+has one class, for all of them, that turns its containers into tensors and back:
+:mod:`wend.d2.adapter` and :mod:`wend.tv.adapter`. This room may import ``wend.modeling.layers``,
+``wend.modeling.backbones.feature_maps``, ``wend.losses`` and what lies below; no engine and not
+``wend.config``.
+
+To add a detector: write its file, name it in :data:`DETECTORS` (the name is the value of
+``MODEL.META_ARCHITECTURE`` on both engines), and give it a table of entries in
+``wend/config/detectors.py``.
+"""
+
+from wend.modeling.detectors.base import Detector
+from wend.modeling.detectors.deformable_detr import DeformableDETR
+from wend.modeling.detectors.scr import SCR
+
+DETECTORS: dict[str, type[Detector]] = {"DeformableDETR": DeformableDETR, "SCR": SCR}

@@ -1,0 +1,170 @@
+"""What the detectors share: from images to a batch and its feature maps, and the way through.
+
+Shape letters: N = images, H, W = height and width of the batch in pixels, P = boxes of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from wend.losses import LocalizationLoss
+
+Size = tuple[int, int]  # height and width in pixels
+
+
+class Detector(nn.Module):
+    """A detector with one foreground class.
+
+    A subclass implements :meth:`own_arguments` (config to head), :meth:`predict`, :meth:`losses`
+    and :meth:`detections`.
+
+    Args:
+        backbone: maps images (N, 3, H, W) to feature maps by name.
+        in_features: names of the maps that the head sees, finest first.
+        localization_loss: L_unsup and η of eq. (4).
+        pixel_mean, pixel_std: normalization of the image, a number for each channel.
+        size_divisibility: sides of a batch are padded to multiples of it; 0 or 1 for any.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        in_features: Sequence[str],
+        localization_loss: LocalizationLoss,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        size_divisibility: int = 0,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.in_features = list(in_features)
+        self.localization_loss = localization_loss
+        self.size_divisibility = max(size_divisibility, 1)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def arguments(
+        cls,
+        cfg: CfgNode,
+        backbone: nn.Module,
+        channels: Mapping[str, int],
+        strides: Mapping[str, int],
+        localization_loss: LocalizationLoss,
+    ) -> dict[str, Any]:
+        """The arguments of the detector that a config describes, on whichever engine.
+
+        Args:
+            cfg: the detector's own node of ``WEND``, and MODEL.PIXEL_MEAN and PIXEL_STD.
+            backbone: see the class.
+            channels, strides: of the backbone's feature maps by name.
+            localization_loss: see the class.
+
+        Raises:
+            InputError: an entry does not fit the backbone or another entry.
+        """
+        return {
+            "backbone": backbone,
+            "localization_loss": localization_loss,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            **cls.own_arguments(cfg, channels, strides),
+        }
+
+    @classmethod
+    def own_arguments(
+        cls, cfg: CfgNode, channels: Mapping[str, int], strides: Mapping[str, int]
+    ) -> dict[str, Any]:
+        """``in_features`` and what the subclass adds; see :meth:`arguments`."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        images: Sequence[Tensor],
+        boxes: Sequence[Tensor] | None = None,
+        frames: Sequence[Size] | None = None,
+    ) -> Any:
+        """Losses in training, else detections.
+
+        Args:
+            images: N images (3, height, width) in 0..255, of one size or of different sizes.
+            boxes: in training, the boxes to learn of each image (P, 4), xyxy in its pixels.
+            frames: otherwise, the size that each image's boxes are given in; by default its own.
+
+        Returns:
+            Loss terms by name, weighted by eq. (4); or for each image boxes (P, 4), xyxy in pixels
+            of its frame, and scores (P,), best first.
+        """
+        batch, sizes = self.batch(images)
+        features = self.backbone(batch)
+        padding = padding_mask(batch, sizes)
+        predictions = self.predict([features[name] for name in self.in_features], padding)
+        if self.training:
+            device = self.pixel_mean.device
+            losses = self.losses(predictions, [corners.to(device) for corners in boxes], sizes)
+            return self.localization_loss.joint(losses)
+        return self.detections(predictions, sizes if frames is None else frames)
+
+    def batch(self, images: Sequence[Tensor]) -> tuple[Tensor, list[Size]]:
+        """Normalized images (N, 3, H, W), smaller ones padded with zeros, and their sizes."""
+        mean, std = self.pixel_mean, self.pixel_std
+        normalized = [(image.to(mean.device) - mean) / std for image in images]
+        sizes = [(image.shape[-2], image.shape[-1]) for image in normalized]
+        unit = self.size_divisibility
+        height, width = (-(-max(side) // unit) * unit for side in zip(*sizes, strict=True))
+        batch = normalized[0].new_zeros(len(normalized), len(mean), height, width)
+        for padded, image in zip(batch, normalized, strict=True):
+            padded[:, : image.shape[-2], : image.shape[-1]] = image
+        return batch, sizes
+
+    def predict(self, features: list[Tensor], padding: Tensor | None) -> Any:
+        """The head's output.
+
+        Args:
+            features: the maps ``in_features`` of the batch, each (N, channels, cells, cells).
+            padding: of :func:`padding_mask`.
+        """
+        raise NotImplementedError
+
+    def losses(
+        self, predictions: Any, boxes: Sequence[Tensor], sizes: Sequence[Size]
+    ) -> dict[str, Tensor]:
+        """Terms of L_sup, and of L_unsup, before η of eq. (4).
+
+        Args:
+            predictions: of :meth:`predict`.
+            boxes: for each image (P, 4), xyxy in its pixels; P may be 0.
+            sizes: of the images.
+        """
+        raise NotImplementedError
+
+    def detections(self, predictions: Any, frames: Sequence[Size]) -> list[tuple[Tensor, Tensor]]:
+        """For each image boxes (P, 4), xyxy in pixels of its frame, and scores (P,), best first.
+
+        Args:
+            predictions: of :meth:`predict`.
+            frames: size of each image's frame.
+        """
+        raise NotImplementedError
+
+
+def padding_mask(batch: Tensor, sizes: Sequence[Size]) -> Tensor | None:
+    """Pixels (N, H, W) of a batch that belong to no image; None where there are none.
+
+    Args:
+        batch: (N, 3, H, W).
+        sizes: of its images, which fill the upper left corner.
+    """
+    height, width = batch.shape[-2:]
+    if all(size == (height, width) for size in sizes):
+        return None
+    sides = torch.tensor(sizes, device=batch.device)
+    y = torch.arange(height, device=batch.device)[:, None] >= sides[:, 0, None, None]
+    x = torch.arange(width, device=batch.device) >= sides[:, 1, None, None]
+    return y | x

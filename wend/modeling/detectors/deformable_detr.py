@@ -1,0 +1,155 @@
+"""Binary Deformable DETR, with L_unsup on the classifier of every decoder layer.
+
+One foreground class, no box refinement and no second stage. Images of different sizes are padded;
+the padding is masked and boxes are fractions of each image, as in the official code.
+
+Shape letters: D = layers of the decoder, N = images, Q = queries, P = boxes of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fvcore.common.config import CfgNode
+from torch import Tensor
+
+from wend.errors import InputError
+from wend.modeling.backbones.feature_maps import check_feature_maps
+from wend.modeling.detectors.base import Detector, Size
+from wend.modeling.layers.box_matching import centre_to_corners, corners_to_centre
+from wend.modeling.layers.deformable_transformer import DeformableDETRHead
+from wend.modeling.layers.detr_losses import DETRLosses
+
+
+class DeformableDETR(Detector):
+    """Deformable DETR.
+
+    Args:
+        head: log-odds and boxes of each decoder layer.
+        supervised: L_sup.
+        max_detections_per_image: boxes that are kept of each image, the best; at most Q come.
+        detector: arguments of :class:`Detector`.
+    """
+
+    def __init__(
+        self,
+        *,
+        head: DeformableDETRHead,
+        supervised: DETRLosses,
+        max_detections_per_image: int = 100,
+        **detector: Any,
+    ) -> None:
+        super().__init__(**detector)
+        self.head = head
+        self.supervised = supervised
+        self.max_detections_per_image = max_detections_per_image
+
+    @classmethod
+    def own_arguments(
+        cls, cfg: CfgNode, channels: Mapping[str, int], strides: Mapping[str, int]
+    ) -> dict[str, Any]:
+        """``WEND.DETR``'s; see :meth:`Detector.arguments`."""
+        detr = cfg.WEND.DETR
+        check_feature_maps(cfg, "WEND.DETR.IN_FEATURES", detr.IN_FEATURES, strides)
+        _check(cfg, strides[detr.IN_FEATURES[-1]])
+        head = DeformableDETRHead(
+            [channels[name] for name in detr.IN_FEATURES],
+            width=detr.HIDDEN_DIM,
+            queries=detr.NUM_QUERIES,
+            levels=detr.NUM_FEATURE_LEVELS,
+            heads=detr.NUM_HEADS,
+            points=detr.NUM_POINTS,
+            encoder_layers=detr.ENC_LAYERS,
+            decoder_layers=detr.DEC_LAYERS,
+            feed_forward=detr.FFN_DIM,
+            dropout=detr.DROPOUT,
+            prior_prob=detr.PRIOR_PROB,
+        )
+        supervised = DETRLosses(
+            class_cost=detr.CLASS_COST,
+            l1_cost=detr.L1_COST,
+            giou_cost=detr.GIOU_COST,
+            class_weight=detr.CLASS_WEIGHT,
+            l1_weight=detr.L1_WEIGHT,
+            giou_weight=detr.GIOU_WEIGHT,
+            alpha=detr.FOCAL_LOSS_ALPHA,
+            gamma=detr.FOCAL_LOSS_GAMMA,
+        )
+        return {
+            "in_features": detr.IN_FEATURES,
+            "head": head,
+            "supervised": supervised,
+            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+        }
+
+    def predict(self, features: list[Tensor], padding: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Foreground log-odds (D, N, Q) and boxes (D, N, Q, 4): centre x, y, width and height in
+        fractions of the image.
+        """
+        return self.head(features, padding)
+
+    def losses(
+        self,
+        predictions: tuple[Tensor, Tensor],
+        boxes: Sequence[Tensor],
+        sizes: Sequence[Size],
+    ) -> dict[str, Tensor]:
+        """Matching losses, and L_unsup of all queries, for each decoder layer d.
+
+        Returns:
+            See :class:`wend.modeling.layers.detr_losses.DETRLosses`; and ``loss_unsup_d``.
+        """
+        logits, predicted = predictions
+        targets = [
+            corners_to_centre(corners / corners.new_tensor((width, height, width, height)))
+            for corners, (height, width) in zip(boxes, sizes, strict=True)
+        ]
+        losses = self.supervised(logits, predicted, targets)
+        for layer, layer_logits in enumerate(logits):
+            terms = self.localization_loss.unsupervised(layer_logits)
+            losses.update({f"{name}_{layer}": term for name, term in terms.items()})
+        return losses
+
+    def detections(
+        self, predictions: tuple[Tensor, Tensor], frames: Sequence[Size]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The best boxes of the last decoder layer."""
+        logits, boxes = (layers[-1] for layers in predictions)
+        logits, order = logits.float().sort(dim=1, descending=True, stable=True)
+        kept = order[:, : self.max_detections_per_image]
+        scores = logits[:, : kept.shape[1]].sigmoid()
+        corners = centre_to_corners(boxes.float()).clamp(0, 1)
+        return [
+            (fractions[best] * fractions.new_tensor((width, height, width, height)), score)
+            for fractions, best, score, (height, width) in zip(
+                corners, kept, scores, frames, strict=True
+            )
+        ]
+
+
+def _check(cfg: CfgNode, stride: int) -> None:
+    """Raise InputError unless ``WEND.DETR`` fits the coarsest chosen map and the crop.
+
+    Args:
+        stride: pixels per cell of that map.
+    """
+    detr = cfg.WEND.DETR
+    further = detr.NUM_FEATURE_LEVELS - len(detr.IN_FEATURES)
+    if further < 0:
+        raise InputError(
+            f"config entry WEND.DETR.NUM_FEATURE_LEVELS: expected at least the "
+            f"{len(detr.IN_FEATURES)} of WEND.DETR.IN_FEATURES, got {detr.NUM_FEATURE_LEVELS}"
+        )
+    if detr.HIDDEN_DIM % detr.NUM_HEADS:
+        raise InputError(
+            f"config entry WEND.DETR.HIDDEN_DIM: expected a multiple of WEND.DETR.NUM_HEADS "
+            f"({detr.NUM_HEADS}), got {detr.HIDDEN_DIM}"
+        )
+    stride *= 2**further
+    if cfg.WEND.CROP < stride:
+        raise InputError(
+            f"config entry WEND.CROP: the coarsest level of the transformer has one cell for "
+            f"{stride} pixels, more than the crop's {cfg.WEND.CROP}; take a larger crop, fewer "
+            f"WEND.DETR.NUM_FEATURE_LEVELS or finer WEND.DETR.IN_FEATURES"
+        )

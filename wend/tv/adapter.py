@@ -1,0 +1,53 @@
+"""The detectors of :mod:`wend.modeling.detectors`, built and called as torchvision's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor
+
+from wend.config import localization_loss
+from wend.modeling.detectors import Detector
+from wend.tv.backbones import BodyBackbone, build_named_body
+
+
+class ImagesAndTargets:
+    """Before a detector in a class's bases: torchvision's containers in and out.
+
+    Args:
+        cfg: describes the detector.
+    """
+
+    foreground_label = 0
+
+    def __init__(self, cfg: CfgNode) -> None:
+        body = build_named_body(cfg)
+        loss = localization_loss(cfg)
+        backbone = BodyBackbone(body)
+        super().__init__(**self.arguments(cfg, backbone, body.channels, body.strides, loss))
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
+        """Losses in training, else for each image a dict of boxes, scores and labels.
+
+        Args:
+            images: N crops (3, height, width), 0..255.
+            targets: in training, for each image "boxes" (P, 4) in pixels of the crop.
+        """
+        if self.training:
+            return super().forward(images, [target["boxes"] for target in targets])
+        return [
+            {
+                "boxes": boxes,
+                "scores": scores,
+                "labels": torch.full_like(scores, self.foreground_label, dtype=torch.int64),
+            }
+            for boxes, scores in super().forward(images)
+        ]
+
+
+def adapted(name: str, detector: type[Detector]) -> type:
+    """A detector's class for this engine, called ``name``; it takes a config."""
+    doc = {"__doc__": detector.__doc__, "__module__": __name__}
+    return type(name, (ImagesAndTargets, detector), doc)
