@@ -23,13 +23,14 @@ setup(
         "fvcore>=0.1.5.post20221221",  # configs, checkpoints, as Detectron2
         "matplotlib",  # curves
         "numpy>=1.24",
-        "opencv-python-headless",  # drawing; the same cv2 as opencv-python, needs no libGL
+        "opencv-python-headless",  # toy set, maps of objects; cv2 of opencv-python, needs no libGL
         "orjson>=3.9",  # pseudo boxes: thousands of JSON files, several times as fast as json
-        "pillow",  # image files, resized as torchvision does
+        "pillow>=10.1",  # image files, resized as torchvision does; drawing, words in any size
         "pyarrow",  # per_image.parquet, detections as Parquet, large JSON as arrays
         "pycocotools",  # AP and AR as everybody computes them
         "pyyaml",
-        "scipy",  # matching of Deformable DETR's queries with boxes
+        "safetensors>=0.4",  # weight files that hold numbers alone
+        "scipy>=1.7",  # matching of Deformable DETR's queries with boxes, McNemar's test
         "tabulate",  # tables, as Detectron2
         "torch>=2.1",
         "torchvision>=0.16",  # detectors of the engine for machines without Detectron2
@@ -40,6 +41,7 @@ setup(
         "dev": [
             *CLASSIFIER,
             *("pre-commit", "pytest", "hypothesis", "ruff==0.17.6"),
+            "faster-coco-eval>=1.6",  # compared with pycocotools; wend evaluate --ap-backend
             "transformers>=4.40,<5",  # Deformable DETR is compared with its own
         ],
     },

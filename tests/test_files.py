@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from wend.errors import InputError, MissingFileError
-from wend.files import atomic_write, read_json, read_text, write_json
+from wend.files import atomic_write, read_json, read_text, sha256, write_json
 
 
 @pytest.fixture
@@ -145,3 +145,13 @@ def test_json_that_is_not_whole_is_named_with_what_was_expected(tmp_path, conten
 def test_pairs_of_an_object_reach_the_hook_with_their_repetitions(tmp_path):
     (tmp_path / "a.json").write_text('{"a": 1, "a": 2}')
     assert read_json(tmp_path / "a.json", "x", object_pairs_hook=list) == [("a", 1), ("a", 2)]
+
+
+def test_sha256_is_the_standards_digest_also_of_a_large_file(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"abc")  # FIPS 180-2, B.1 and B.3
+    assert sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    path.write_bytes(b"a" * 1_000_000)
+    assert sha256(path) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
+    with pytest.raises(MissingFileError, match=r"absent: there is no such file"):
+        sha256(tmp_path / "absent")

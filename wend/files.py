@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -38,6 +39,18 @@ def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
     """Write JSON atomically; NaN and infinities are an error, not invalid JSON."""
     with atomic_write(path) as file:
         json.dump(value, file, indent=indent, allow_nan=False)
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal digits; MissingFileError if it is not there."""
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: there is no such file")
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def is_number(value: object) -> bool:

@@ -21,6 +21,7 @@ from fvcore.common.config import CfgNode
 
 from wend.classes.predictions import read_class_predictions
 from wend.datasets.catalog import DataSets
+from wend.devices import choose_device
 from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.evaluation.evaluation import MORE_KS, Evaluation
 from wend.evaluation.fixed_boxes import FixedBoxes
@@ -123,6 +124,7 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
+    choose_device(cfg.MODEL.DEVICE, "config entry MODEL.DEVICE")
     training = resolve_training(cfg, data_sets) if train else None
     tests = resolve_tests(cfg, data_sets, training)
     if training is not None:
@@ -205,12 +207,6 @@ def _check_files(cfg: CfgNode) -> None:
         raise MissingFileError(f"config entry MODEL.WEIGHTS: there is no file {weights}")
     if not cfg.DATASETS.TEST:
         raise InputError("config entry DATASETS.TEST: expected at least one data set, got none")
-    try:
-        torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError:
-        raise InputError(
-            f"config entry MODEL.DEVICE: expected cpu, cuda or cuda:0, got {cfg.MODEL.DEVICE!r}"
-        ) from None
 
 
 def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:

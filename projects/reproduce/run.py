@@ -71,11 +71,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def toy_config(toy: Mapping[str, Any]) -> ToyConfig:
-    """The toy set of ``--toy``."""
-    return ToyConfig(num_train=toy["train_images"], num_test=toy["test_images"])
-
-
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     """NAME=VALUE texts as a mapping."""
     for text in texts:

@@ -4,9 +4,6 @@ import json
 import re
 
 import pytest
-import torch
-from fvcore.common.checkpoint import Checkpointer
-from torch import nn
 
 from wend.config import merge_config
 from wend.datasets.catalog import DataSets
@@ -14,7 +11,6 @@ from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
 from wend.formats.coco import records_to_coco
 from wend.formats.cub import load_cub
-from wend.modeling.weights import CheckedLoading
 from wend.pseudo_boxes import read_c2am
 from wend.structures.checks import as_boxes
 from wend.structures.data_set import DataSet
@@ -214,88 +210,3 @@ def test_channels_that_are_no_whole_numbers_are_named(tmp_path, value):
 def test_infinite_value_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=re.escape(name)):
         merge(tmp_path, None, name, "1e999")
-
-
-# ---- tests/test_weights.py ----
-
-
-class FileCheckpointer(CheckedLoading, Checkpointer):
-    pass
-
-
-class Detector(nn.Module):
-    def __init__(self, blocks=2, classes=1):
-        super().__init__()
-        self.backbone = nn.Module()
-        self.backbone.conv1 = nn.Conv2d(3, 4, 1, bias=False)
-        self.backbone.layer1 = nn.Sequential(
-            *(nn.Conv2d(4, 4, 1, bias=False) for _ in range(blocks))
-        )
-        self.head = nn.Linear(4, classes)
-
-
-def load(tmp_path, content):
-    torch.save(content, tmp_path / "f.pth")
-    return FileCheckpointer(Detector()).load(str(tmp_path / "f.pth"))
-
-
-def test_deeper_backbone_is_refused(tmp_path):
-    """ResNet101's weights (layer3.0 .. layer3.22) load into a ResNet50 (layer3.0 .. layer3.5)."""
-    with pytest.raises(InputError, match=r"does not fit the backbone: .*layer1\.2"):
-        load(tmp_path, Detector(blocks=3).backbone.state_dict())
-
-
-def test_weight_of_another_shape_is_not_also_called_missing(tmp_path):
-    """fvcore puts it in missing_keys as well; num_loaded subtracts it twice."""
-    state = Detector().state_dict()
-    state["backbone.conv1.weight"] = torch.zeros(9, 3, 1, 1)
-    with pytest.raises(InputError, match="1 of another shape") as error:
-        load(tmp_path, state)
-    assert "missing in the file" not in str(error.value)
-
-
-def test_head_of_another_shape_is_not_called_a_wrong_backbone(tmp_path):
-    """Starting from a 200-class detector: the backbone fits, only the head differs."""
-    load(tmp_path, Detector(classes=200).state_dict())
-
-
-def test_counters_that_torch_fills_in_do_not_count_as_loaded(tmp_path):
-    """Batch norm's num_batches_tracked is never "missing" in a file without version, so a file of
-    which nothing matches is said to have loaded something, and is called a wrong backbone."""
-    model = Detector()
-    model.backbone.bn1 = nn.BatchNorm2d(4)
-    torch.save({"encoder.weight": torch.zeros(2)}, tmp_path / "f.pth")
-    with pytest.raises(InputError, match="not a checkpoint of this detector"):
-        FileCheckpointer(model).load(str(tmp_path / "f.pth"))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        torch.zeros(3),
-        [torch.zeros(3)],
-        {"model": 3},
-        {"state_dict": [1]},
-        {1: torch.zeros(3)},
-        {"epoch": 3, "backbone.conv1.weight": torch.zeros(4, 3, 1, 1)},
-    ],
-    ids=["tensor", "list", "model: 3", "state_dict: list", "key 1", "number among weights"],
-)
-def test_file_that_holds_no_names_and_weights_is_named(tmp_path, content):
-    """AttributeError, TypeError, or fvcore's ValueError without the path."""
-    with pytest.raises(InputError, match=r"f\.pth"):
-        load(tmp_path, content)
-
-
-def test_failed_save_keeps_the_good_file_of_the_same_name(tmp_path, monkeypatch):
-    """A second model_final.pth that fails takes the first with it; last_checkpoint points to it."""
-    checkpointer = FileCheckpointer(Detector(), save_dir=str(tmp_path))
-    checkpointer.save("model_final")
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
-        checkpointer.save("model_final")
-    assert (tmp_path / "model_final.pth").stat().st_size > 0

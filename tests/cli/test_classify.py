@@ -15,6 +15,7 @@ from wend.classes.classifiers import build_classifier, top_classes
 from wend.classes.predictions import read_class_predictions, read_predictions_file
 from wend.cli import classify
 from wend.errors import InputError
+from wend.files import sha256
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +94,7 @@ def test_the_file_says_how_it_was_made_and_the_evaluator_reads_it(
     content = json.loads((tmp_path / "out.json").read_text())
     assert content["format"] == "wend-class-predictions-1"
     assert content["model"] == "efficientnet-b0"
-    assert content["weights_sha256"] == classifiers.sha256(weights)
+    assert content["weights_sha256"] == sha256(weights)
     assert content["preprocessing"]["crop"] == 64
     assert content["num_classes"] == 6
     assert content["ten_crop"] is False
@@ -177,17 +178,8 @@ def test_a_changed_setting_starts_again_and_says_which(command, tmp_path, monkey
     with caplog.at_level(logging.WARNING):
         command("--top-k", 6)
     assert counter.images == 12
-    assert "settings have changed (top_k: 5, now 6); starting from the first image" in caplog.text
+    assert "settings have changed (top_k: 5, now 6); starting anew" in caplog.text
     assert len(read_predictions_file(tmp_path / "out.json").predictions) == 12
-
-
-def test_a_partial_file_that_is_none_is_not_trusted(command, tmp_path, monkeypatch, caplog):
-    (tmp_path / "out.json.partial").write_text("[]\n")
-    counter = Counter(monkeypatch)
-    with caplog.at_level(logging.WARNING):
-        command()
-    assert counter.images == 12
-    assert "is no record of an interrupted run" in caplog.text
 
 
 def test_a_finished_output_is_kept_and_never_overwritten(command, tmp_path, monkeypatch):

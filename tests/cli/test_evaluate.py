@@ -7,28 +7,28 @@ import json
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pyarrow import parquet
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from wend import cli
 from wend.classes.predictions import write_class_predictions
-from wend.datasets.ground_truth import file_sha256
 from wend.evaluation.evaluation import Evaluation
 from wend.evaluation.fixed_boxes import fixed_box_table
 from wend.evaluation.metrics import METRICS
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.scoring import score_all
-from wend.files import write_json
+from wend.files import sha256, write_json
 from wend.formats.coco import records_to_coco
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
-parquet = pytest.importorskip("pyarrow.parquet")
 TRUTH = [[10, 10, 110, 110]]
 RECORDS = [
     ImageRecord(i, f"c/{i}.jpg", 400, 400, class_id=i % 2, gt_boxes=TRUTH) for i in (1, 2, 3, 4)
@@ -85,7 +85,7 @@ def test_numbers_are_those_counted_by_hand(files, capsys):
     assert entry["counts"]["rows"] == entry["counts"]["boxes_scored"] == 6
     assert entry["inputs"]["detections"] == {
         "name": "d.json",
-        "sha256": file_sha256(files / "d.json"),
+        "sha256": sha256(files / "d.json"),
     }
     assert entry["protocol"]["iou_threshold"] == 0.5
     printed = capsys.readouterr().out
@@ -280,6 +280,23 @@ def test_metrics_are_added_by_name_and_from_a_file_of_ones_own(files, capsys):
 ADDED = {"CorLoc", "Far misses", "Mean IoU (0..1)", "AP"}
 
 
+def test_the_documented_metrics_work(files):
+    docs = (Path(__file__).parents[2] / "docs/evaluate.md").read_text()
+    (files / "my_metrics.py").write_text(
+        docs.split("```python\n# my_metrics.py\n")[1].split("```")[0]
+    )
+    names = [
+        f"{files}/my_metrics.py:{name}" for name in ("loc70", "boxes_until_right", "small_found")
+    ]
+    with METRICS.temporary():
+        out = evaluate(files, "--metrics", *names, "--max-boxes", "1", "3")
+    entry = json.loads((out / "metrics.json").read_text())["original"]
+    assert entry["loc70"] == 25
+    assert entry["boxes_until_right"] == (1 + 3 + 1 + 0) / 4
+    # each image's truth is 100 x 100 of 400 x 400
+    assert [entry["multi"][k]["small_found"] for k in ("1", "3")] == [25, 50]
+
+
 def test_no_tensor_library_is_imported(files):
     arguments = ["--ground-truth", "truth.json", "--detections", "d.json", "--output", "out"]
     code = (
@@ -331,6 +348,11 @@ def test_ap_is_opt_in_and_stands_in_the_notes_and_the_file(files, capsys):
         assert entry["coco"]["ar1"] == 25
         assert entry["coco"]["ar10"] == entry["coco"]["ar100"] == 50
         assert 25 < entry["coco"]["ap50"] < 50
+    pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
+    fast = evaluate(files, "--ap", "--ap-backend", "faster-coco-eval", output="fast")
+    assert json.loads((fast / "metrics.json").read_text())["original"]["coco"] == pytest.approx(
+        written["original"]["coco"], abs=1e-9
+    )
     note = "AR@1 25.00, AR@10 50.00, AR@100 50.00"
     assert note in capsys.readouterr().out
     assert note in (out / "results.md").read_text()

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -38,7 +39,8 @@ def command(toy_root, tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     """A torchvision ResNet-18 with random weights."""
-    models = pytest.importorskip("torchvision.models")
+    from torchvision import models
+
     torch.manual_seed(0)
     file = tmp_path_factory.mktemp("weights") / "resnet18.pth"
     torch.save(models.resnet18().state_dict(), file)
@@ -275,6 +277,17 @@ def test_changed_settings_start_an_interrupted_run_anew_and_say_so(tmp_path, cap
     other = Partial(tmp_path / "p", {"side": 64})
     assert (other.done, other.load_group()) == ({}, {})
     assert "settings have changed (side: 128, now 64); starting anew" in caplog.text
-    (tmp_path / "p/found.jsonl").write_text('{"format": 3}\n[]\n')
-    assert Partial(tmp_path / "p", {"side": 64}).done == {}
-    assert "is no record of an interrupted run; starting anew" in caplog.text
+
+
+def test_a_group_state_that_is_none_is_not_trusted_and_runs_nothing(tmp_path, caplog):
+    class Attack:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "trace"),)
+
+    partial = Partial(tmp_path / "p", {"side": 64})
+    partial.save_group(name=np.array([Attack()], dtype=object))
+    assert partial.load_group() == {}
+    (tmp_path / "p/group.npz").write_bytes(b"PK\x03\x04cut")
+    assert partial.load_group() == {}
+    assert caplog.text.count("is no state of a group; its group starts anew") == 2
+    assert not (tmp_path / "trace").exists()

@@ -58,6 +58,7 @@ RANGES = [
     ("WEND.HEAD_LR_FACTOR", [0.0, -1.0, NAN, INF], [0.001]),
     ("SOLVER.WARMUP_ITERS", [-1], [0, 1]),
     ("WEND.PROTOCOLS", [()], [("original",), ["psol-crop224"]]),
+    ("WEND.METRICS", [], [(), ("corloc", "mean_iou")]),  # bad ones have a test of their own
     ("WEND.MAX_BOXES", [0, -1, 101], [1, 100]),
     ("WEND.TEST_BATCH", [0, -1], [1]),
     ("WEND.FCOS.NUM_CLASSES", [0], [1, 200]),
@@ -200,6 +201,12 @@ def test_crop_that_does_not_fit_is_an_error_with_both_sizes(resize, crop):
 def test_unknown_protocol_is_an_error_that_lists_the_known():
     with pytest.raises(InputError, match=r"protocol 'ilsvrc'; there are: psol-crop224, original"):
         check_config(config("WEND.PROTOCOLS", ("original", "ilsvrc")))
+
+
+@pytest.mark.parametrize("name", ["corlok", "./nowhere.py:mine"])
+def test_a_metric_that_there_is_not_is_named(name):
+    with pytest.raises(InputError, match=rf"^config entry WEND\.METRICS: .*'{re.escape(name)}'"):
+        check_config(config("WEND.METRICS", ("corloc", name)))
 
 
 def test_more_boxes_than_the_detector_puts_out_are_an_error_with_their_number():

@@ -176,7 +176,7 @@ WRONG = {
     "MODEL.META_ARCHITECTURE RetinaNet": "RetinaNet cannot be built from this config: KeyError",
     "MODEL.RESNETS.DEPTH 51": "config entry MODEL.RESNETS.DEPTH: expected one of (18, 34,",
     "MODEL.PIXEL_MEAN [1.0]": "config entry MODEL.PIXEL_MEAN: expected a number for each of 3",
-    "MODEL.DEVICE gpu": "config entry MODEL.DEVICE: expected cpu, cuda or cuda:0, got 'gpu'",
+    "MODEL.DEVICE gpu": "config entry MODEL.DEVICE gpu: cannot be used here (",
     "SOLVER.AMP.ENABLED True": "config entry SOLVER.AMP.ENABLED: mixed precision needs a GPU",
     "SOLVER.LR_SCHEDULER_NAME Cosine": "config entry SOLVER.LR_SCHEDULER_NAME: expected one of",
 }

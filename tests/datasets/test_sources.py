@@ -10,9 +10,10 @@ import pytest
 from reference import read_metadata
 
 from wend.datasets.catalog import DataSets
-from wend.datasets.ground_truth import check_truth, load_source, records_sha256, truth_hashes
+from wend.datasets.ground_truth import check_truth, load_source
 from wend.errors import InputError, MissingFileError
 from wend.evaluation.detections import load_detections, write_detections
+from wend.evaluation.score_files import truth_entry, truth_sha256
 from wend.files import write_json
 from wend.formats.coco import load_coco, records_to_coco
 from wend.formats.wsoleval import load_wsoleval
@@ -106,10 +107,10 @@ def test_coco_truth_is_read_as_it_was_written(tmp_path):
     write_json(tmp_path / "t.json", records_to_coco(RECORDS))
     source = load_source(str(tmp_path / "t.json"), DataSets())
     assert source.name == "t.json"
-    hashes = truth_hashes(source)
+    hashes = truth_entry(source)["sha256"]
     assert hashes.keys() == {"t.json", "records"}
-    assert hashes["records"] == records_sha256(DataSet.from_records(RECORDS))
-    assert hashes["records"] != records_sha256(DataSet.from_records(RECORDS[:1]))
+    assert hashes["records"] == truth_sha256(DataSet.from_records(RECORDS))
+    assert hashes["records"] != truth_sha256(DataSet.from_records(RECORDS[:1]))
 
 
 def test_the_digest_of_truth_is_that_of_the_rows_as_json_and_of_the_boxes_bytes():
@@ -117,10 +118,10 @@ def test_the_digest_of_truth_is_that_of_the_rows_as_json_and_of_the_boxes_bytes(
     heads = [[1, 500, 400, 3, 2], [7, 600, 480, 0, 1]]
     digest = hashlib.sha256(json.dumps(heads).encode())
     digest.update(struct.pack("<12d", 10, 5, 40, 45, 50, 0, 100, 50, 0, 0, 600, 480))
-    assert records_sha256(DataSet.from_records(RECORDS)) == digest.hexdigest()
+    assert truth_sha256(DataSet.from_records(RECORDS)) == digest.hexdigest()
     names = [ImageRecord("v/a.jpg", "v/a.jpg", 5, 4)]  # without class and box
     expected = hashlib.sha256(b'[["v/a.jpg", 5, 4, null, 0]]').hexdigest()
-    assert records_sha256(DataSet.from_records(names)) == expected
+    assert truth_sha256(DataSet.from_records(names)) == expected
 
 
 def test_classes_of_a_coco_file_with_several_categories(tmp_path):
@@ -164,8 +165,6 @@ def test_an_unknown_data_set_is_named_with_the_nearest():
 
 @pytest.mark.parametrize("suffix", ["json", "parquet"])
 def test_detections_come_back_as_they_were_written(tmp_path, suffix):
-    if suffix == "parquet":
-        pytest.importorskip("pyarrow")
     write_detections(tmp_path / f"d.{suffix}", DATA_SET, BOXES)
     detections, counts = load_detections(tmp_path / f"d.{suffix}", DATA_SET)
     for name in ("offsets", "boxes", "scores"):
@@ -193,7 +192,6 @@ def load(tmp_path, rows, **more):
 
 
 def test_the_fast_and_the_slow_reader_agree(tmp_path, monkeypatch):
-    pytest.importorskip("pyarrow")
     from wend.evaluation import coco_fast, coco_results
 
     rng = np.random.default_rng(0)
@@ -277,7 +275,7 @@ def test_a_missing_score_is_named(tmp_path):
     ],
 )
 def test_wrong_parquet_is_named(tmp_path, change, message):
-    pa = pytest.importorskip("pyarrow")
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = {"image_id": [1, 7], **{c: [0.0, 1.0] for c in ("x0", "y0")}}
@@ -289,7 +287,6 @@ def test_wrong_parquet_is_named(tmp_path, change, message):
 
 
 def test_cut_parquet_and_other_endings_are_named(tmp_path):
-    pytest.importorskip("pyarrow")
     (tmp_path / "d.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(InputError, match="not a whole Parquet file"):
         load_detections(tmp_path / "d.parquet", DATA_SET)

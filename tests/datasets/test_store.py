@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wend.datasets import store_writer
-from wend.datasets.ground_truth import records_sha256
 from wend.datasets.store import open_store, read_info
 from wend.datasets.store_writer import write_store
 from wend.errors import InputError, MissingFileError
+from wend.evaluation.score_files import truth_sha256
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
@@ -72,7 +72,7 @@ def test_records_come_back_as_they_were(tmp_path):
         "key": "tail",
         "image_id": "key",
     }  # neither is a column
-    assert records_sha256(store) == records_sha256(DataSet.from_records(RECORDS))
+    assert truth_sha256(store) == truth_sha256(DataSet.from_records(RECORDS))
 
 
 numbers = st.floats(-1e6, 1e6, width=64)

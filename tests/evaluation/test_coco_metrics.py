@@ -125,7 +125,7 @@ def test_equals_pycocotools_on_the_exported_files(tmp_path, capsys, monkeypatch,
 
 @pytest.mark.parametrize("seed", range(3))
 def test_faster_coco_eval_gives_the_same_numbers(capsys, seed):
-    pytest.importorskip("faster_coco_eval")
+    pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
     data_set, detections = many(seed)
     ours = coco_metrics(data_set, detections)
     theirs = coco_metrics(data_set, detections, backend="faster-coco-eval")

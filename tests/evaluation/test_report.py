@@ -40,12 +40,13 @@ def arrays(scene):
 
 def has(image, color, x, y, reach=1):
     """Whether a pixel of about that colour is within reach of a point."""
+    image = np.asarray(image)
     window = image[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].astype(int)
     return bool((np.abs(window - color).max(-1) < 60).any())
 
 
 def test_truth_is_red_pseudo_boxes_blue_and_ours_green(scene):
-    image = draw_record(*arrays(scene), side=200)  # twice the original
+    image = np.asarray(draw_record(*arrays(scene), side=200))  # twice the original
     assert image.shape == (100, 200, 3)
     assert has(image, RED, 20, 50)
     assert has(image, BLUE, 100, 50)

@@ -174,12 +174,17 @@ def test_an_interrupted_check_goes_on_where_it_stopped(tmp_path, birds, monkeypa
     assert not partial.exists()
 
 
-@pytest.mark.parametrize("content", ["nonsense\n", "[]\n", '{"data_set": "gulls"}\n{"done": 9}\n'])
-def test_another_ones_record_is_not_gone_on_with(tmp_path, birds, caplog, content):
-    (tmp_path / "list.partial").write_text(content)
-    check_data_set(DataSets(), "birds", str(tmp_path / "list"))
-    assert listed(tmp_path / "list") == EXPECTED
-    assert "starting anew" in caplog.text
+def test_a_check_of_another_data_set_is_not_gone_on_with(
+    tmp_path, birds, monkeypatch, caplog, register
+):
+    with monkeypatch.context() as patch:
+        interrupt(patch, 7, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            check_data_set(DataSets(), "birds", str(tmp_path / "list"), workers=1)
+    register("gulls", lambda: birds[4:])
+    check_data_set(DataSets(), "gulls", str(tmp_path / "list"))
+    assert listed(tmp_path / "list") == EXPECTED[1:]
+    assert "(data_set: 'birds', now 'gulls', images: 10, now 6); starting anew" in caplog.text
 
 
 def test_a_list_that_cannot_be_written_leaves_the_old_one_and_what_was_found(

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
+import torchvision
 
 from wend.errors import InputError
-from wend.localize.backbones import build_backbone, choose_device, to_maps
-
-pytest.importorskip("torchvision")
+from wend.localize.backbones import build_backbone, to_maps
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +68,7 @@ def test_a_layers_output_is_taken_before_the_next_module_changes_it(resnet, weig
 )
 def test_maps_come_channels_first_of_any_architecture(name, channels, side, tmp_path):
     package, model = name.split(":")
-    library = pytest.importorskip("torchvision.models" if package == "torchvision" else "timm")
+    library = torchvision.models if package == "torchvision" else pytest.importorskip("timm")
     create = library.get_model if package == "torchvision" else library.create_model
     network = create(model, **({"weights": None} if package == "torchvision" else {}))
     torch.save(network.state_dict(), tmp_path / "w.pth")
@@ -127,9 +126,3 @@ def test_bad_names_layers_and_sizes_are_errors_that_help(weights, name, options,
         torch.save(squeezenet1_1().state_dict(), file)
     with pytest.raises(InputError, match=message):
         build_backbone(name, file, **options)
-
-
-def test_a_device_that_is_not_there_is_an_error():
-    with pytest.raises(InputError, match="--device nonsense: cannot be used here"):
-        choose_device("nonsense")
-    assert choose_device("cpu").type == "cpu"

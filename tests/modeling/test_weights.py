@@ -1,7 +1,6 @@
 """A file's weights reach the model under its own names, or the file is refused."""
 
 import logging
-import pickle
 import re
 
 import pytest
@@ -118,9 +117,8 @@ def test_conversion_leaves_names_that_are_already_right():
         (["something.else"], "conv1.weight"),  # fits nowhere: unchanged
     ],
 )
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_names_get_the_prefix_under_which_they_fit(wanted, expected, prefix):
-    assert match_names({f"{prefix}conv1.weight": 1}, wanted) == {expected: 1}
+def test_names_get_the_prefix_under_which_they_fit(wanted, expected):
+    assert match_names({"conv1.weight": 1}, wanted) == {expected: 1}
 
 
 def test_names_are_those_under_which_most_fit():
@@ -301,50 +299,13 @@ def test_moco_checkpoint_of_another_network_is_refused(tmp_path):
 # ---- files ----
 
 
-WRAPS = {
-    "bare": lambda state: state,
-    "model": lambda state: {"model": state},
-    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
-    "model of state_dict": lambda state: {"model": {"state_dict": state, "epoch": 3}},
-}
-
-
-@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_backbone_files_load_bare_wrapped_and_from_data_parallel(tmp_path, wrap, prefix):
-    trunk = seeded(Trunk, 0)
+def test_backbone_files_and_whole_detectors_load(tmp_path):
+    trunk, saved = seeded(Trunk, 0), seeded(Detector, 0)
     untouched = seeded(Detector, 99).head.state_dict()
-    model = load(tmp_path, wrap({prefix + k: v for k, v in trunk.state_dict().items()}))
+    model = load(tmp_path, trunk.state_dict())
     assert_same(model.backbone.state_dict(), trunk.state_dict())
     assert_same(model.head.state_dict(), untouched)
-
-
-@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_whole_detectors_load_bare_wrapped_and_from_data_parallel(tmp_path, wrap, prefix):
-    saved = seeded(Detector, 0)
-    state = {prefix + name: value for name, value in saved.state_dict().items()}
-    model = load(tmp_path, wrap(state), whole=True)
-    assert_same(model.state_dict(), saved.state_dict())
-
-
-def test_arrays_of_numpy_load_as_detectron2s_pkl_files_hold_them(tmp_path):
-    trunk = seeded(Trunk, 0)
-    model = seeded(Detector, 99)
-    arrays = {name: value.numpy() for name, value in trunk.state_dict().items()}
-
-    class Reader(Checkpointer):
-        def _load_file(self, f):
-            with open(f, "rb") as file:
-                return pickle.load(file)  # noqa: S301 (written by this test)
-
-    class PickleCheckpointer(CheckedLoading, Reader):
-        pass
-
-    reader = PickleCheckpointer(model)
-    (tmp_path / "file.pkl").write_bytes(pickle.dumps({"model": arrays}))
-    reader.load(str(tmp_path / "file.pkl"))
-    assert_same(model.backbone.state_dict(), trunk.state_dict())
+    assert_same(load(tmp_path, saved.state_dict(), whole=True).state_dict(), saved.state_dict())
 
 
 def test_classifier_and_batch_counters_do_not_matter(tmp_path, caplog):
@@ -369,22 +330,24 @@ def test_what_was_loaded_is_counted_and_what_is_missing_is_said(tmp_path, caplog
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_file_of_which_nothing_matches_is_named(tmp_path, whole):
+    """Also where torch fills in norms' batch counters, which no old file has."""
     state = {"encoder.a.weight": torch.zeros(2), "encoder.b.weight": torch.zeros(2)}
     with pytest.raises(
         InputError,
-        match=r"file\.pth: (not a checkpoint of this detector|does not fit the backbone): .*"
-        r"2 not in the model \(encoder\.a\.weight, encoder\.b\.weight\)",
+        match=r"file\.pth: not a checkpoint of this detector: .*2 not in the model "
+        r"\(encoder\.a\.weight, encoder\.b\.weight\)",
     ):
         load(tmp_path, state, whole=whole)
 
 
 def test_backbone_of_another_width_is_an_error_with_name_and_shapes(tmp_path):
+    state = {**seeded(Detector, 0).state_dict(), "backbone.conv1.weight": torch.zeros(8, 3, 1, 1)}
     with pytest.raises(
         InputError,
-        match=r"file\.pth: .*of another shape \(backbone\.conv1\.weight \(8, 3, 1, 1\), not "
-        r"\(4, 3, 1, 1\)",
-    ):
-        load(tmp_path, seeded(Trunk, 0, channels=8).state_dict())
+        match=r"file\.pth: does not fit the backbone: 1 of another shape \(backbone\.conv1\.weight "
+        r"\(8, 3, 1, 1\), not \(4, 3, 1, 1\)\)\. Are",
+    ):  # fvcore calls it missing as well
+        load(tmp_path, state)
 
 
 def test_backbone_with_too_few_blocks_is_an_error_that_names_what_is_missing(tmp_path):
@@ -398,6 +361,20 @@ def test_backbone_with_too_few_blocks_is_an_error_that_names_what_is_missing(tmp
             seeded(Trunk, 0, blocks=1).state_dict(),
             seeded(Detector, 1, Trunk(blocks=2)),
         )
+
+
+def test_backbone_with_too_many_blocks_is_an_error(tmp_path):
+    """ResNet101's weights would else load into a ResNet50."""
+    with pytest.raises(InputError, match=r"does not fit the backbone: .*not in .*layer1\.1\."):
+        load(tmp_path, seeded(Trunk, 0, blocks=2).state_dict())
+
+
+def test_head_of_another_shape_is_not_called_a_wrong_backbone(tmp_path):
+    """Starting from a 200-class detector: the backbone fits, only the head differs."""
+    saved, untouched = seeded(Detector, 0, classes=200), seeded(Detector, 99).head.state_dict()
+    model = load(tmp_path, saved.state_dict())
+    assert_same(model.backbone.state_dict(), saved.backbone.state_dict())
+    assert_same(model.head.state_dict(), untouched)
 
 
 def test_pyramid_and_head_may_be_missing_from_a_backbones_file(tmp_path):
@@ -431,36 +408,6 @@ def test_checkpoint_that_must_be_this_detector_may_differ_in_nothing(tmp_path, c
         InputError, match=rf"file\.pth: not a checkpoint of this detector: {said}.*another config"
     ):
         load(tmp_path, state, whole=True)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04cut"])
-def test_corrupted_file_is_named_with_what_was_expected(tmp_path, content):
-    path = tmp_path / "file.pth"
-    path.write_bytes(content)
-    with pytest.raises(
-        InputError,
-        match=rf"{re.escape(str(path))}: cannot be read as a weight file (?s:.)*expected a PyTorch",
-    ):
-        FileCheckpointer(Detector()).load(str(path))
-
-
-def test_truncated_file_is_named(tmp_path):
-    path = tmp_path / "file.pth"
-    torch.save(Detector().state_dict(), path)
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(InputError, match=r"file\.pth: cannot be read as a weight file"):
-        FileCheckpointer(Detector()).load(str(path))
-
-
-def test_file_that_would_run_code_is_refused(tmp_path):
-    class Attack:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "ran"), "w"))
-
-    torch.save({"model": Attack()}, tmp_path / "file.pth")
-    with pytest.raises(InputError, match=r"file\.pth: cannot be read as a weight file"):
-        FileCheckpointer(Detector()).load(str(tmp_path / "file.pth"))
-    assert not (tmp_path / "ran").exists()
 
 
 def test_missing_file_is_named_with_the_entry(tmp_path):
@@ -512,12 +459,14 @@ def test_resuming_where_nothing_was_saved_starts_from_the_given_weights(tmp_path
     assert_same(model.backbone.state_dict(), trunk.state_dict())
 
 
+@pytest.mark.parametrize("name", ["model_0000001", "model_0000002"])
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_failed_save_leaves_no_file_and_the_last_good_one_stays_the_last(
-    tmp_path, monkeypatch, error
+    tmp_path, monkeypatch, error, name
 ):
     checkpointer = FileCheckpointer(seeded(Detector, 0), save_dir=str(tmp_path))
     checkpointer.save("model_0000001")
+    good = (tmp_path / "model_0000001.pth").read_bytes()
 
     def write_half(_, file):
         file.write(b"half")
@@ -525,6 +474,7 @@ def test_failed_save_leaves_no_file_and_the_last_good_one_stays_the_last(
 
     monkeypatch.setattr(torch, "save", write_half)
     with pytest.raises(type(error)):
-        checkpointer.save("model_0000002")
+        checkpointer.save(name)
     assert {path.name for path in tmp_path.iterdir()} == {"model_0000001.pth", "last_checkpoint"}
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
+    assert (tmp_path / "model_0000001.pth").read_bytes() == good

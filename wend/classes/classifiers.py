@@ -6,9 +6,7 @@ last layer, and a file that does not fit is an error that says what differs.
 
 from __future__ import annotations
 
-import hashlib
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,10 +19,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from wend.classes.preprocessing import C2AM, CANONICAL, Preprocessing, c2am
-from wend.errors import InputError, MissingFileError, some
+from wend.errors import InputError, some
 from wend.images.reading import read_image
-from wend.modeling.weights import COUNTER
 from wend.structures.records import ImageRecord
+from wend.weight_files import load_weights, read_weights
 
 _INSTALL = "pip install 'wend[classifier]'"
 
@@ -46,58 +44,6 @@ class Classifier:
     versions: dict[str, str]
 
 
-def sha256(path: str | Path) -> str:
-    """The file's SHA-256 as hexadecimal digits."""
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: there is no such file; expected a classifier's weights")
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _load_file(path: Path) -> object:
-    if path.suffix == ".safetensors":
-        try:
-            from safetensors.torch import load_file
-        except ImportError as error:
-            raise InputError(f"{path}: needs the package safetensors: {_INSTALL}") from error
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """A checkpoint's names and weights, without ``module.``; bare or in ``state_dict``, ``model``.
-
-    Raises:
-        MissingFileError, InputError: not there, unreadable, or no such content.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: there is no such file; expected a classifier's weights")
-    try:
-        content = _load_file(path)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{path}: cannot be read as a weight file ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}); expected a PyTorch file of "
-            f"weights alone. Where it holds other Python objects, save its weights again: "
-            f"torch.save(checkpoint['state_dict'], FILE)"
-        ) from error
-    while isinstance(content, Mapping) and content.keys() & {"state_dict", "model"}:
-        content = content["state_dict" if "state_dict" in content else "model"]
-    if not isinstance(content, Mapping) or not content:
-        raise InputError(f"{path}: expected names and weights, found {type(content).__name__}")
-    wrong = [name for name, value in content.items() if not isinstance(value, Tensor)]
-    if wrong:
-        raise InputError(f"{path}: expected names and weights; {some(wrong)} are no weights")
-    return {re.sub(r"^module\.", "", str(name)): value for name, value in content.items()}
-
-
 def _count_classes(path: str | Path, weights: Mapping[str, Tensor], layer: str, model: str) -> int:
     weight = weights.get(f"{layer}.weight")
     if weight is None:
@@ -106,29 +52,6 @@ def _count_classes(path: str | Path, weights: Mapping[str, Tensor], layer: str, 
             f"{some(weights)}"
         )
     return weight.shape[0]
-
-
-def _load(path: str | Path, name: str, model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load the weights; InputError unless they are the model's, all and only."""
-    wanted = {k: v for k, v in model.state_dict().items() if not k.endswith(COUNTER)}
-    given = {k: v for k, v in weights.items() if not k.endswith(COUNTER)}
-    shapes = [
-        f"{k} {tuple(given[k].shape)}, not {tuple(v.shape)}"
-        for k, v in wanted.items()
-        if k in given and given[k].shape != v.shape
-    ]
-    differences = "; ".join(
-        f"{len(items)} {what} ({some(items)})"
-        for what, items in (
-            ("missing in the file", [k for k in wanted if k not in given]),
-            ("not in the model", [k for k in given if k not in wanted]),
-            ("of another shape", shapes),
-        )
-        if items
-    )
-    if differences:
-        raise InputError(f"{path}: not a checkpoint of {name}: {differences}")
-    model.load_state_dict(given, strict=False)
 
 
 def _efficientnet(
@@ -148,7 +71,7 @@ def _efficientnet(
     weights = read_weights(weights_path)
     num_classes = _count_classes(weights_path, weights, "_fc", name)
     model = EfficientNet.from_name(name, num_classes=num_classes, image_size=pixels.crop)
-    _load(weights_path, name, model, weights)
+    load_weights(weights_path, weights, name, model)
     package = "efficientnet_pytorch"
     return Classifier(model.eval(), pixels, num_classes, {package: version(package)})
 
@@ -202,7 +125,7 @@ def _timm(
     layer = layer if isinstance(layer, str) else layer[0]
     num_classes = _count_classes(weights_path, weights, layer, f"timm:{name}")
     model.reset_classifier(num_classes)
-    _load(weights_path, f"timm:{name}", model, weights)
+    load_weights(weights_path, weights, f"timm:{name}", model)
     return Classifier(model.eval(), pixels, num_classes, {"timm": timm.__version__})
 
 

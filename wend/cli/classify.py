@@ -1,7 +1,7 @@
 """``wend classify``: a classifier's best classes of each image of a data set, as a file.
 
-An interrupted run goes on where it stopped: finished images stand in ``<output>.partial``, JSON
-lines after a first one that holds the settings. The output itself appears at the end, whole.
+An interrupted run goes on where it stopped: finished images stand in ``<output>.partial``
+(:mod:`wend.partial`). The output itself appears at the end, whole.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import torch
 from tqdm import tqdm
 
 from wend import __version__
-from wend.classes.classifiers import Classifier, build_classifier, predict, sha256
+from wend.classes.classifiers import Classifier, build_classifier, predict
 from wend.classes.imports import import_class_predictions
-from wend.classes.partial import append_partial, differences, read_partial, write_line
 from wend.classes.predictions import (
     PredictionsFile,
     check_class_list,
@@ -29,11 +28,14 @@ from wend.classes.predictions import (
 )
 from wend.classes.preprocessing import C2AM, CANONICAL
 from wend.datasets.catalog import get_records
+from wend.devices import choose_device
 from wend.errors import InputError, some
-from wend.files import read_text
+from wend.files import read_text, sha256
+from wend.partial import PartialFile, differences
 from wend.structures.records import ImageRecord
 
 MIN_TOP_K = 5
+PARTIAL_FORMAT = "wend-class-predictions-partial-1"
 logger = logging.getLogger(__name__)
 
 
@@ -162,20 +164,8 @@ def _finish(output: str, found: PredictionsFile, records: Sequence[ImageRecord])
     logger.info("written: %s", output)
 
 
-def _device(name: str | None) -> torch.device:
-    if not name:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--device {name}: cannot be used here ({reason}); try cpu") from error
-    return device
-
-
 def _classify(args: argparse.Namespace, records: Sequence[ImageRecord], names: list[str]) -> None:
-    device = _device(args.device)
+    device = choose_device(args.device, "--device")
     classifier = build_classifier(
         args.model, args.weights, args.preprocessing, args.resize_size, args.crop_size
     )
@@ -187,8 +177,13 @@ def _classify(args: argparse.Namespace, records: Sequence[ImageRecord], names: l
     settings = _settings(args, classifier)
     if _is_done(args.output, settings, records):
         return
-    partial = Path(f"{args.output}.partial")
-    done = _predict_rest(args, classifier, records, device, settings, partial)
+    partial = PartialFile(
+        f"{args.output}.partial",
+        PARTIAL_FORMAT,
+        settings,
+        lambda row: (row["key"], (row["classes"], row["scores"])),
+    )
+    done = _predict_rest(args, classifier, records, device, partial)
     found = PredictionsFile(
         {r.key: done[r.key][0] for r in records},
         {r.key: done[r.key][1] for r in records},
@@ -198,7 +193,7 @@ def _classify(args: argparse.Namespace, records: Sequence[ImageRecord], names: l
         source=args.output,
     )
     _finish(args.output, found, records)
-    partial.unlink()
+    partial.remove()
 
 
 def _predict_rest(
@@ -206,26 +201,24 @@ def _predict_rest(
     classifier: Classifier,
     records: Sequence[ImageRecord],
     device: torch.device,
-    settings: dict[str, Any],
-    partial: Path,
+    partial: PartialFile[tuple[str, tuple[list, list]]],
 ) -> dict[str, tuple[list, list]]:
     """Classify what an interrupted run did not; key -> classes and scores of all images."""
-    done = read_partial(partial, settings)
+    done = dict(partial.items)
     waiting = [r for r in records if r.key not in done]
     num_done = len(records) - len(waiting)
     if done:
-        logger.info("%s: %d of %d images are done", partial, num_done, len(records))
+        logger.info("%s: %d of %d images are done", partial.path, num_done, len(records))
     sizes = (args.top_k, args.ten_crop, args.batch_size, args.num_workers)
-    with (
-        append_partial(partial, settings, bool(done)) as file,
-        tqdm(total=len(records), initial=num_done, desc=args.dataset, unit="image") as bar,
-    ):
-        for keys, classes, scores in predict(classifier, waiting, device, *sizes):
-            for key, ids, values in zip(keys, classes, scores, strict=True):
-                done[key] = (ids, values)
-                write_line(file, key, ids, values)
-            file.flush()
-            bar.update(len(keys))
+    with tqdm(total=len(records), initial=num_done, desc=args.dataset, unit="image") as bar:
+        for batch in predict(classifier, waiting, device, *sizes):
+            rows = [
+                {"key": key, "classes": classes, "scores": scores}
+                for key, classes, scores in zip(*batch, strict=True)
+            ]
+            partial.add(rows)
+            done |= {row["key"]: (row["classes"], row["scores"]) for row in rows}
+            bar.update(len(rows))
     return done
 
 

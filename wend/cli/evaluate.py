@@ -15,8 +15,9 @@ from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
 from wend.errors import InputError
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
+from wend.evaluation.coco_metrics import BACKENDS
 from wend.evaluation.detection_rows import OUTSIDE
-from wend.evaluation.detections import load_detections, require_pyarrow, write_detections
+from wend.evaluation.detections import load_detections, write_detections
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.metrics import (
     COCO_METRICS,
@@ -27,7 +28,6 @@ from wend.evaluation.metrics import (
 )
 from wend.evaluation.protocols import PROTOCOLS, get_protocol
 from wend.evaluation.score_files import (
-    PER_IMAGE_FILE,
     baseline_entry,
     evaluation_notes,
     file_entry,
@@ -128,8 +128,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ap",
         action="store_true",
-        help="also COCO's class-agnostic AP, AP50, AP75 and AR@1, 10, 100, through pycocotools "
+        help="also COCO's class-agnostic AP, AP50, AP75 and AR@1, 10, 100 "
         "(minutes at ImageNet's size)",
+    )
+    parser.add_argument(
+        "--ap-backend",
+        choices=list(BACKENDS),
+        default="pycocotools",
+        help="faster-coco-eval, where installed, gives the same digits in half the time and holds "
+        "all boxes in memory at once",
     )
     parser.add_argument(
         "--analysis",
@@ -239,7 +246,6 @@ def run(args: argparse.Namespace) -> int:
     check_numbers(args)
     protocols = [get_protocol(name) for name in args.protocol]
     ks = [parse_k(text) for text in args.max_boxes]
-    require_pyarrow(Path(args.output) / PER_IMAGE_FILE)
     metrics = choose_metrics(args.metrics)
     data_sets = DataSets(args.datasets_root)
     data_set = load_truth(args.ground_truth, data_sets)
@@ -249,6 +255,7 @@ def run(args: argparse.Namespace) -> int:
     if args.baseline_boxes:
         baseline = load_baseline(args.baseline_boxes, data_set, data_sets)
     bootstrap = Bootstrap(args.bootstrap_rounds, seed=args.seed)
+    extra = {"coco": coco_numbers(data_set, detections, args.ap_backend)} if args.ap else {}
     scores = score_all(
         data_set,
         detections,
@@ -261,7 +268,6 @@ def run(args: argparse.Namespace) -> int:
     )
     fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
     notes = evaluation_notes(data_set.name, counts, fixed, bootstrap.rounds)
-    extra = {"coco": coco_numbers(data_set, detections)} if args.ap else {}
     notes += [_ap_note(extra["coco"])] if extra else []
     inputs = _inputs(args, data_set, baseline)
     written = write_scores(

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from wend import __version__
 from wend.errors import InputError, some
+from wend.files import sha256
 from wend.localize.border_prior import BorderPriorConfig
 from wend.localize.boxes import FoundBox
 from wend.localize.partial import Partial
@@ -165,11 +166,11 @@ def _opencv_version() -> str:
 def _prepare_ddt(args: argparse.Namespace, records: Sequence[ImageRecord]) -> tuple:
     import torch
 
-    from wend.classes.classifiers import sha256
-    from wend.localize.backbones import build_backbone, choose_device
+    from wend.devices import choose_device
+    from wend.localize.backbones import build_backbone
     from wend.localize.ddt_run import DdtOptions, group_records, localize
 
-    device = choose_device(args.device)
+    device = choose_device(args.device, "--device")
     groups = group_records(records, args.group == "class")
     backbone = build_backbone(args.backbone, args.weights, args.layer, args.input_size)
     options = DdtOptions(

@@ -24,6 +24,7 @@ from wend.config.entries import (
     require,
 )
 from wend.errors import InputError, MissingFileError
+from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.losses import LocalizationLoss
 from wend.structures.frame import resize_and_crop
@@ -115,6 +116,10 @@ def check_config(cfg: CfgNode) -> None:
     ):
         require(name, value, allowed.text, allowed.holds(value))
     _check_protocols(wend.PROTOCOLS)
+    try:
+        choose_metrics(wend.METRICS)
+    except InputError as error:
+        raise InputError(f"config entry WEND.METRICS: {error}") from None
     most = cfg.TEST.DETECTIONS_PER_IMAGE
     require(
         "WEND.MAX_BOXES",

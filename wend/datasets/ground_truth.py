@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -61,28 +59,3 @@ def check_truth(data_set: DataSet) -> None:
             f"({some(data_set.image_ids[i] for i in without)}); they can be neither right nor "
             f"wrong. Take them out of the ground truth itself if they are not meant to count"
         )
-
-
-def truth_hashes(data_set: DataSet) -> dict[str, str]:
-    """SHA-256 of the files by name, and of the truth itself (``records``)."""
-    files = {path.name: file_sha256(path) for path in data_set.files}
-    return {**files, "records": records_sha256(data_set)}
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def records_sha256(data_set: DataSet) -> str:
-    """SHA-256 of what truth a number depends on: ids, sizes, classes and boxes, in order."""
-    class_ids = [None if class_id < 0 else class_id for class_id in data_set.class_ids.tolist()]
-    columns = (*data_set.sizes.T.tolist(), class_ids, data_set.truth.counts.tolist())
-    heads = list(zip(data_set.image_ids, *columns, strict=True))
-    digest = hashlib.sha256(json.dumps(heads, default=str).encode())
-    digest.update(np.ascontiguousarray(data_set.truth.boxes, dtype="<f8").tobytes())
-    return digest.hexdigest()

@@ -32,7 +32,6 @@ from itertools import pairwise
 import numpy as np
 
 from wend.errors import InputError
-from wend.evaluation.per_image import pixel_sizes
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_area, paired_iou
 from wend.structures.data_set import DataSet
@@ -94,7 +93,7 @@ def true_box_sizes(data_set: DataSet) -> tuple[np.ndarray, np.ndarray]:
     share = np.zeros(len(data_set))
     some = truth.with_boxes
     if len(some):
-        limits = np.tile(pixel_sizes(data_set), 2)[truth.owner]
+        limits = np.tile(data_set.frame_sizes, 2)[truth.owner]
         areas = box_area(np.clip(truth.boxes / limits, 0, 1))
         share[some] = np.maximum.reduceat(areas, truth.offsets[some])
     return truth.counts, share

@@ -19,7 +19,7 @@ from wend.evaluation.analysis import (
     true_box_sizes,
 )
 from wend.evaluation.metrics import gt_known_loc, hits
-from wend.evaluation.per_image import PerImage, pixel_sizes
+from wend.evaluation.per_image import PerImage
 from wend.evaluation.protocols import EvalProtocol
 from wend.evaluation.scoring import ProtocolScores
 from wend.evaluation.tables import format_table
@@ -114,7 +114,7 @@ def boxes_in_frame(
     best = best_boxes(detections)
     counted = data_set.truth.first(1) if protocol.truth == "first" else data_set.truth
     image = counted.owner
-    widths, heights = pixel_sizes(data_set).T
+    widths, heights = data_set.frame_sizes.T
     there = detections.with_boxes
     best[there] = protocol.to_frame(best[there], widths[there], heights[there])
     truth = protocol.to_frame(counted.boxes, widths[image], heights[image], truth=True)

@@ -24,17 +24,8 @@ SIZE_COLUMNS = ("width", "height")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
-def require_pyarrow(path: str | Path):
-    """The module, or an InputError that says how to get it."""
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise InputError(f"{path}: Parquet files need pyarrow: pip install pyarrow") from error
-    return pyarrow
-
-
 def _open_parquet(path: Path):
-    pa = require_pyarrow(path)
+    import pyarrow as pa
     from pyarrow import parquet
 
     if not path.is_file():
@@ -111,7 +102,7 @@ def _table_columns(data_set: DataSet, detections: BoxTable) -> list[list]:
 
 def write_parquet(path: str | Path, columns: dict[str, object]) -> None:
     """Write equally long columns as Parquet, byte for byte the same for the same values."""
-    pa = require_pyarrow(path)
+    import pyarrow as pa
     from pyarrow import parquet
 
     with atomic_write(path, "wb") as file:

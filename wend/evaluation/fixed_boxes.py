@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import InputError, some
-from wend.evaluation.per_image import pixel_sizes
 from wend.evaluation.protocols import EvalProtocol
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_area, box_iou, clip_boxes
@@ -147,7 +146,7 @@ def box_fractions(data_set: DataSet) -> tuple[np.ndarray, np.ndarray]:
     """
     table = data_set.training_boxes
     image = table.owner
-    sizes = np.tile(pixel_sizes(data_set), 2)
+    sizes = np.tile(data_set.frame_sizes, 2)
     return clip_boxes(table.boxes / sizes[image], 1, 1), image
 
 
@@ -287,7 +286,7 @@ def fixed_box_table(data_set: DataSet, fractions: np.ndarray) -> BoxTable:
         fractions: (K, 4) of :func:`choose_fixed_boxes`, or given.
     """
     number, images = len(fractions), len(data_set)
-    sizes = np.tile(pixel_sizes(data_set), 2)
+    sizes = np.tile(data_set.frame_sizes, 2)
     boxes = (fractions * sizes[:, None]).reshape(-1, 4)
     scores = np.tile(np.arange(number, 0, -1) / max(number, 1), images)
     return BoxTable(number * np.arange(images + 1), boxes, scores)

@@ -306,7 +306,10 @@ _computed: WeakKeyDictionary[BoxTable, WeakKeyDictionary[DataSet, dict]] = WeakK
 def coco_numbers(
     data_set: DataSet, detections: BoxTable, backend: str = "pycocotools"
 ) -> dict[str, float]:
-    """:func:`coco_metrics`, computed once for detections of a data set while both are held."""
+    """:func:`coco_metrics`, computed once for detections of a data set while both are held.
+
+    All backends have the same numbers: the one that is asked first computes them.
+    """
     numbers = _computed.setdefault(detections, WeakKeyDictionary())
     if data_set not in numbers:
         numbers[data_set] = coco_metrics(data_set, detections, backend=backend)

@@ -94,14 +94,6 @@ def check_aligned(data_set: DataSet, detections: BoxTable) -> None:
         raise InputError("detections need scores; BoxTable.scored() gives each box score 1")
 
 
-def pixel_sizes(data_set: DataSet) -> np.ndarray:
-    """Widths and heights (I, 2) as float64, at least 1: nothing is divided by an unknown size.
-
-    An image whose header cannot be read has none; it has no detection either, and is a miss.
-    """
-    return np.maximum(data_set.sizes, 1).astype(np.float64)
-
-
 def score(
     data_set: DataSet,
     detections: BoxTable,
@@ -122,7 +114,7 @@ def score(
     check_aligned(data_set, detections)
     images = _kept(data_set, protocol)
     _check(data_set, images, protocol)
-    sizes = pixel_sizes(data_set)
+    sizes = data_set.frame_sizes
     hit_rank = np.full((len(protocol.criteria), len(data_set)), NO_HIT)
     top, best = np.zeros(len(data_set)), np.zeros(len(data_set))
     for chunk, num_boxes in _chunks(data_set.truth.counts, detections.counts):

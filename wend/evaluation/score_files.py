@@ -17,14 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from wend import __version__
-from wend.datasets.ground_truth import file_sha256
 from wend.evaluation.detections import write_parquet
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.numbers import recall_curve
 from wend.evaluation.per_image import NO_HIT, PerImage
 from wend.evaluation.scoring import ProtocolScores
 from wend.evaluation.tables import format_table, score_table
-from wend.files import atomic_write, write_json
+from wend.files import atomic_write, sha256, write_json
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -65,12 +64,12 @@ def with_threshold(
 
 def file_entry(path: str | Path) -> dict:
     """An input file in ``metrics.json``: its name, not where it lies, and its hash."""
-    return {"name": Path(path).name, "sha256": file_sha256(path)}
+    return {"name": Path(path).name, "sha256": sha256(path)}
 
 
 def truth_entry(data_set: DataSet) -> dict:
     """The ground truth in ``metrics.json``: SHA-256 of its files, and of the truth itself."""
-    hashes = {path.name: file_sha256(path) for path in data_set.files}
+    hashes = {path.name: sha256(path) for path in data_set.files}
     return {"name": data_set.name, "sha256": {**hashes, "records": truth_sha256(data_set)}}
 
 

@@ -25,10 +25,12 @@ from wend.errors import BadImageError, InputError
 from wend.files import atomic_write
 from wend.images.reading import read_image
 from wend.images.sizes import map_in_threads
+from wend.partial import PartialFile
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 CHUNK = 256  # images between two notes of what is done
+PARTIAL_FORMAT = "wend-data-check-partial-1"
 TOLERANCE = 1.0  # pixels that a box may reach out of its image, or miss of the whole image
 ENDS, LOSES, WORKS = "ends the run", "loses the box", "goes on"
 KINDS = {  # problem -> what training does about it
@@ -122,53 +124,39 @@ def _rows(record: ImageRecord, problems: Sequence[Problem]) -> list[dict[str, An
         {
             "key": record.key,
             "file": record.file_name,
-            "problem": one.kind,
-            "detail": one.detail,
-            "leave_out": KINDS[one.kind] == ENDS,
+            "problem": problem.kind,
+            "detail": problem.detail,
+            "leave_out": KINDS[problem.kind] == ENDS,
         }
-        for one in problems
+        for problem in problems
     ]
 
 
-class _Notes:
-    """``<list>.partial``: a header, then a line for each chunk that is done with its problems."""
+def _check_rest(
+    data_set: DataSet,
+    partial: PartialFile[tuple[int, list[dict[str, Any]]]],
+    workers: int | None,
+) -> list[dict[str, Any]]:
+    """Check what an interrupted run did not; the rows of all images."""
 
-    def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        self.path, self.done, self.rows = path, 0, []
-        header = json.loads(json.dumps(header))
-        content = path.read_bytes() if path.is_file() else b""
-        lines = content[: content.rfind(b"\n") + 1].splitlines()
-        try:
-            if lines and json.loads(lines[0]) == header:
-                for line in map(json.loads, lines[1:]):
-                    self.done, self.rows = line["done"], self.rows + line["rows"]
-            elif lines:
-                logger.warning("%s: is of another or changed data set; starting anew", path)
-        except (ValueError, KeyError, TypeError):
-            logger.warning("%s: is no record of an interrupted check; starting anew", path)
-            self.done, self.rows = 0, []
-        kept = lines if self.done else [json.dumps(header).encode()]
-        with atomic_write(path, "wb") as file:  # cuts a line that was not finished
-            file.writelines(line + b"\n" for line in kept)
-
-    def add(self, done: int, rows: list[dict[str, Any]]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"done": done, "rows": rows}) + "\n")
-        self.done, self.rows = done, self.rows + rows
-
-
-def _run(data_set: DataSet, notes: _Notes, workers: int | None) -> None:
     def look(index: int) -> list[dict[str, Any]]:
         record = data_set[index]
         return _rows(record, check_record(record, size_known=index not in data_set.unreadable))
 
-    rest, rows = range(notes.done, len(data_set)), []
-    results = map_in_threads(look, rest, f"{data_set.name}: check", "image", workers)
-    for done, rows_of_image in enumerate(results, notes.done + 1):
-        rows += rows_of_image
-        if done % CHUNK == 0 or done == len(data_set):
-            notes.add(done, rows)
-            rows = []
+    name, number = data_set.name, len(data_set)
+    rows = [row for _, chunk in partial.items for row in chunk]
+    done = partial.items[-1][0] if partial.items else 0
+    if done:
+        logger.info("%s: going on after image %d of %d", name, done, number)
+    rest, chunk = range(done, number), []
+    checked = map_in_threads(look, rest, f"{name}: check", "image", workers)
+    for index, problems in zip(rest, checked, strict=True):
+        chunk += problems
+        if (index + 1) % CHUNK == 0 or index + 1 == number:
+            partial.add([{"done": index + 1, "rows": chunk}])
+            rows += chunk
+            chunk = []
+    return rows
 
 
 def check_data_set(
@@ -193,18 +181,21 @@ def check_data_set(
     data_set = data_sets.get(name, keep_unreadable=True)
     name, number = data_set.name, len(data_set)
     path = Path(output or f"{name}.problems.jsonl")
-    header = {
+    settings = {
         "data_set": name,
         "images": number,
         "sources": [fingerprint(source, data_sets.root) for source in sources],
     }
     try:
-        notes = _Notes(path.with_name(f"{path.name}.partial"), header)
-        if notes.done:
-            logger.info("%s: going on after image %d of %d", name, notes.done, number)
-        _run(data_set, notes, workers)
+        partial = PartialFile(
+            path.with_name(f"{path.name}.partial"),
+            PARTIAL_FORMAT,
+            settings,
+            lambda row: (row["done"], row["rows"]),
+        )
+        rows = _check_rest(data_set, partial, workers)
         with atomic_write(path) as file:
-            file.writelines(json.dumps(row) + "\n" for row in notes.rows)
+            file.writelines(json.dumps(row) + "\n" for row in rows)
     except OSError as error:
         if isinstance(error, InputError):
             raise
@@ -212,8 +203,8 @@ def check_data_set(
             f"{path}: cannot be written ({error}); an older list is as it was. Free the disk and "
             f"run the same command again, it goes on where it stopped"
         ) from error
-    notes.path.unlink()
-    return _report(name, path, number, notes.rows)
+    partial.remove()
+    return _report(name, path, number, rows)
 
 
 def _report(name: str, path: Path, total: int, rows: list[dict[str, Any]]) -> int:

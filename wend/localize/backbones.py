@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wend.classes.classifiers import read_weights
 from wend.classes.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from wend.errors import InputError, some
-from wend.modeling.weights import COUNTER
+from wend.weight_files import load_weights, read_weights
 
 INPUT_SIZE = 448  # PSOL's (generate_box_imagenet.py, --input_size)
 HEADS = ("fc.", "classifier.", "head.", "heads.", "head_dist.", "last_linear.", "AuxLogits.")
@@ -30,14 +28,6 @@ HEADS += ("aux1.", "aux2.")
 # torchvision's modules that end in the last feature map, the first that a model has
 LAYERS = ("features", "layer4", "trunk_output", "encoder", "blocks", "conv5", "Mixed_7c")
 LAYERS += ("inception5b", "layers")
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A checkpoint's content and its path, for messages."""
-
-    path: str | Path
-    values: Mapping[str, Tensor]
 
 
 @dataclass
@@ -129,67 +119,38 @@ class _TimmFeatures(nn.Module):
         return maps[-1]
 
 
-def load_trunk(weights: Weights, name: str, model: nn.Module) -> None:
-    """Load all weights but the classifier's (:data:`HEADS`), which may be absent or differ.
-
-    Raises:
-        InputError: a weight of the trunk is missing or misshapen, or one belongs to nothing.
-    """
-    wanted = {k: v for k, v in model.state_dict().items() if not k.endswith(COUNTER)}
-    given = {k: v for k, v in weights.values.items() if not k.endswith(COUNTER)}
-    fits = {k: v for k, v in given.items() if k in wanted and wanted[k].shape == v.shape}
-    trunk = [k for k in wanted if not k.startswith(HEADS)]
-    problems = "; ".join(
-        f"{len(names)} {what} ({some(names)})"
-        for what, names in (
-            ("missing in the file", [k for k in trunk if k not in given]),
-            ("of another shape", [k for k in trunk if k in given and k not in fits]),
-            ("not in the model", [k for k in given if k not in wanted and not k.startswith(HEADS)]),
-        )
-        if names
-    )
-    if problems:
-        raise InputError(f"{weights.path}: not a checkpoint of {name}: {problems}")
-    state = model.state_dict()  # its metadata tells some models which version the weights are of
-    state.update(fits)
-    model.load_state_dict(state)
-
-
-def _package(name: str, extra: str) -> Any:
-    package = name.split(".")[0]
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(f"--backbone {package}:...: needs {package}: {extra}") from error
-
-
 def _unknown(name: str, near: list[str]) -> InputError:
     return InputError(f"--backbone {name}: no such model; near: {some(near, 5) or 'none'}")
 
 
-def _timm(name: str, weights: Weights, layer: str | None, size: int | None) -> Backbone:
-    timm = _package("timm", "pip install 'wend[classifier]'")
+def _timm(name: str, weights: str | Path, layer: str | None, size: int | None) -> Backbone:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError(
+            f"--backbone timm:{name}: needs timm: pip install 'wend[classifier]'"
+        ) from error
     if not timm.is_model(name):
         raise _unknown(f"timm:{name}", timm.list_models(f"*{name.split('.')[0]}*"))
     model = timm.create_model(name, pretrained=False, num_classes=0)
     config = timm.data.resolve_model_data_config(model)
     own = config["input_size"][1] if model.pretrained_cfg.get("fixed_input_size") else None
     side = _input_size(f"timm:{name}", size, own)
-    load_trunk(weights, f"timm:{name}", model)
+    load_weights(weights, read_weights(weights), f"timm:{name}", model, HEADS)
     pixels = _squash(side, config["mean"], config["std"])
     trunk = _LayerOutput(model, layer) if layer else _TimmFeatures(model)
     return Backbone(trunk.eval(), pixels, {"layer": layer or "last", "timm": version("timm")})
 
 
-def _torchvision(name: str, weights: Weights, layer: str | None, size: int | None) -> Backbone:
-    models = _package("torchvision.models", "see README")
+def _torchvision(name: str, weights: str | Path, layer: str | None, size: int | None) -> Backbone:
+    models = importlib.import_module("torchvision.models")  # slow, and only needed here
     known = models.list_models(module=models)
     if name not in known:
         raise _unknown(f"torchvision:{name}", [n for n in known if name.split("_")[0] in n])
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     model = models.get_model(name, weights=None, **options)
     side = _input_size(f"torchvision:{name}", size, getattr(model, "image_size", None))
-    load_trunk(weights, f"torchvision:{name}", model)
+    load_weights(weights, read_weights(weights), f"torchvision:{name}", model, HEADS)
     chosen = layer or next((one for one in LAYERS if hasattr(model, one)), None)
     if chosen is None:
         names = [child for child, _ in model.named_children()]
@@ -233,7 +194,7 @@ def build_backbone(
             f"--backbone {name}: expected timm:<model> or torchvision:<model>, such as "
             f"torchvision:vgg16 or timm:resnet50"
         )
-    backbone = build(model, Weights(weights, read_weights(weights)), layer, input_size)
+    backbone = build(model, weights, layer, input_size)
     _try_one(name, backbone)
     backbone.settings |= {"backbone": name, "preprocessing": backbone.preprocessing.settings()}
     return backbone
@@ -250,14 +211,3 @@ def _try_one(name: str, backbone: Backbone) -> None:
             f"--backbone {name}: does not take {side}x{side} pixels ({reason}); try another "
             f"--input-size, such as 224"
         ) from error
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The named device, or a GPU if there is one; InputError where it cannot be used."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--device {name}: cannot be used here ({reason}); try cpu") from error
-    return device

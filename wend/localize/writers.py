@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wend.classes.partial import differences
 from wend.errors import InputError
 from wend.files import read_json, write_json
 from wend.formats.coco import CATEGORY_ID, CATEGORY_NAME
 from wend.localize.boxes import FoundBox
+from wend.partial import differences
 from wend.structures.records import ImageRecord, image_key
 
 BOXES_PER_FILE = 512

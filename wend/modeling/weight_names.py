@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from wend.weight_files import without_counters
+
 logger = logging.getLogger(__name__)
-COUNTER = "num_batches_tracked"  # torch's batch norm has it, frozen batch norm and old files do not
 
 # Where a detector keeps its backbone, and there the body of modeling.backbones, and there timm's
 BACKBONE_PREFIXES = tuple(
@@ -52,16 +53,15 @@ _RENAMES: tuple[Callable[[str], str], ...] = (
 )
 
 
-def _plain(name: str) -> str:
-    """Without DataParallel's prefix, and torchvision's old names of DenseNet made new ones."""
-    name = re.sub(r"^module\.", "", name)
+def _undotted(name: str) -> str:
+    """Torchvision's names of DenseNet from before dots were forbidden, as they are today."""
     return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", name)
 
 
 def _flattened(name: str, tops: set[str]) -> str:
     """``stages.0.x`` -> ``stages_0.x`` where that is a module, as timm's ``features_only`` does."""
     variants = (name.replace(".", "_", dots) for dots in range(3))
-    return next((one for one in variants if one.split(".")[0] in tops), name)
+    return next((variant for variant in variants if variant.split(".")[0] in tops), name)
 
 
 def match_names(state: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
@@ -71,18 +71,18 @@ def match_names(state: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, An
     (classifiers, auxiliary and projection heads) are passed over, and logged.
 
     Args:
-        state: the file's names and weights.
+        state: the file's names and weights (:func:`wend.weight_files.read_weights`).
         wanted: the model's names.
 
     Returns:
-        The weights under the names by which most of them fit; unchanged, but for ``module.``, if
-        none ever does.
+        The weights under the names by which most of them fit; unchanged if none ever does.
     """
     wanted = set(wanted)
-    best = {_plain(name): value for name, value in state.items()}
+    state = {_undotted(name): value for name, value in state.items()}
+    best = state
     most, passed_over = len(wanted & best.keys()), []
     for removed in ("", _ENCODER, *BACKBONE_PREFIXES):
-        inner = {_plain(n).removeprefix(removed): n for n in state if _plain(n).startswith(removed)}
+        inner = {n.removeprefix(removed): n for n in state if n.startswith(removed)}
         for prefix in BACKBONE_PREFIXES if inner else ():
             tops = {n.removeprefix(prefix).split(".")[0] for n in wanted if n.startswith(prefix)}
             for rename in _RENAMES if tops else ():
@@ -105,7 +105,5 @@ def _is_part(name: str, tops: set[str]) -> bool:
 
 def _modules(names: Iterable[str]) -> str:
     """``AuxLogits (14), fc (2)``: the modules that names are of, with the number of weights."""
-    tops = Counter(
-        _plain(n).removeprefix(_ENCODER).split(".")[0] for n in names if COUNTER not in n
-    )
+    tops = Counter(n.removeprefix(_ENCODER).split(".")[0] for n in without_counters(names))
     return ", ".join(f"{top} ({count})" for top, count in sorted(tops.items()))

@@ -7,18 +7,17 @@ A file is either a whole detector that this project saved, or a backbone under a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from fvcore.common.checkpoint import _IncompatibleKeys
-from torch import Tensor
 
-from wend.errors import InputError, MissingFileError, some
+from wend.errors import InputError, MissingFileError
 from wend.files import atomic_write
-from wend.modeling.weight_names import COUNTER, match_names
+from wend.modeling.weight_names import match_names
+from wend.weight_files import WeightDifferences, read_checkpoint, without_counters
 
 logger = logging.getLogger(__name__)
 
@@ -42,26 +41,15 @@ def check_loaded(
     Raises:
         InputError: it does not; the message lists what differs.
     """
-
-    def counted(names: Iterable[str]) -> list[str]:
-        return [n for n in names if not n.endswith(COUNTER)]
-
-    names = counted(model_names)
-    misshapen = {
-        name: f"{theirs}, not {ours}" for name, theirs, ours in incompatible.incorrect_shapes
-    }
-    missing = [n for n in counted(incompatible.missing_keys) if n not in misshapen]
-    unexpected = counted(incompatible.unexpected_keys)
-    num_loaded = len(names) - len(missing) - len(misshapen)
-    differences = "; ".join(
-        f"{len(items)} {what} ({some(items)})"
-        for what, items in (
-            ("of another shape", [f"{name} {shapes}" for name, shapes in misshapen.items()]),
-            ("missing in the file", missing),
-            ("not in the model", unexpected),
-        )
-        if items
+    shapes = incompatible.incorrect_shapes
+    misshapen = {name: f"{theirs}, not {ours}" for name, theirs, ours in shapes}
+    differences = WeightDifferences(
+        missing=without_counters(n for n in incompatible.missing_keys if n not in misshapen),
+        misshapen=misshapen,
+        unexpected=without_counters(incompatible.unexpected_keys),
     )
+    names = without_counters(model_names)
+    num_loaded = len(names) - len(differences.missing) - len(misshapen)
     logger.info(
         "%s: loaded %d of the model's %d weights; %s",
         path,
@@ -74,29 +62,11 @@ def check_loaded(
             f"{path}: not a checkpoint of this detector: {differences or 'no weight matches'}. "
             f"Was it trained with another config (MODEL.META_ARCHITECTURE, backbone, head)?"
         )
-    if any(map(_is_backbone, [*misshapen, *missing, *unexpected])):
+    if any(map(_is_backbone, differences.names())):
         raise InputError(
             f"{path}: does not fit the backbone: {differences}. Are MODEL.BACKBONE.NAME, "
             f"MODEL.RESNETS.DEPTH and WEND.TIMM.MODEL those of the weights?"
         )
-
-
-def _check_weights(path: str, weights: object) -> None:
-    """Raise InputError unless a file's content is names and arrays."""
-    if isinstance(weights, Mapping):
-        wrong = [
-            name
-            for name, value in weights.items()
-            if not isinstance(name, str) or not isinstance(value, (Tensor, np.ndarray))
-        ]
-        if weights and not wrong:
-            return
-        found = f"entries that are no weights ({some(wrong)})" if wrong else "nothing"
-    else:
-        found = type(weights).__name__
-    raise InputError(
-        f"{path}: expected names and weights, bare or under 'model' or 'state_dict'; found {found}"
-    )
 
 
 class CheckedLoading:
@@ -127,27 +97,11 @@ class CheckedLoading:
         return super().load(path, *args, **kwargs)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        try:
-            if filename.endswith(".safetensors"):
-                from safetensors.torch import load_file
-
-                content = {"model": load_file(filename)}
-            else:
-                content = super()._load_file(filename)
-        except Exception as error:
-            why = (str(error).splitlines() or [""])[0]  # torch writes several
-            raise InputError(
-                f"{filename}: cannot be read as a weight file ({type(error).__name__}: {why}); "
-                f"expected a PyTorch .pth, a Detectron2 .pkl or a .safetensors"
-            ) from error
-        weights = content
-        while isinstance(weights, Mapping) and weights.keys() & {"model", "state_dict"}:
-            weights = weights["model" if "model" in weights else "state_dict"]
-        _check_weights(filename, weights)
+        content = read_checkpoint(filename)
         wanted = self.model.state_dict().keys()
-        weights = match_names(weights, wanted)
+        weights = match_names(content["model"], wanted)
         if wanted & weights.keys():  # Detectron2's guess by suffix is not needed
-            content = {**content, "matching_heuristics": False}
+            content["matching_heuristics"] = False
         return {**content, "model": weights}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> _IncompatibleKeys:

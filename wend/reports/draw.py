@@ -1,4 +1,4 @@
-"""Boxes on images, in the colours of the paper's figures 5 and 6, with OpenCV."""
+"""Boxes on images, in the colours of the paper's figures 5 and 6."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from wend.files import atomic_write
 from wend.images.reading import read_image
@@ -19,11 +19,17 @@ LEGEND = (("truth", RED), ("pseudo boxes", BLUE), ("ours (best box thick)", GREE
 
 
 def draw_boxes(
-    image: np.ndarray, boxes: np.ndarray, color: tuple[int, int, int], thickness: int = 2
+    image: Image.Image, boxes: np.ndarray, color: tuple[int, int, int], width: int = 3
 ) -> None:
-    """Draw boxes (N, 4), xyxy in the image's pixels, into an RGB uint8 image (H, W, 3)."""
-    for x0, y0, x1, y1 in np.round(boxes).astype(int).tolist():
-        cv2.rectangle(image, (x0, y0), (x1, y1), color, thickness, cv2.LINE_AA)
+    """Draw boxes (N, 4), xyxy in the image's pixels, into an RGB image.
+
+    Args:
+        width: of the lines in pixels, odd; a box's sides are in their middles.
+    """
+    draw, half = ImageDraw.Draw(image), width // 2
+    outside = (image.width + width, image.height + width) * 2
+    for x0, y0, x1, y1 in np.round(boxes).clip(-width, outside).astype(int).tolist():
+        draw.rectangle((x0 - half, y0 - half, x1 + half, y1 + half), outline=color, width=width)
 
 
 def draw_record(
@@ -34,7 +40,7 @@ def draw_record(
     side: int = 240,
     min_score: float = 0.5,
     max_boxes: int = 5,
-) -> np.ndarray:
+) -> Image.Image:
     """An image with its truth (red), pseudo boxes (blue) and detections (green).
 
     Args:
@@ -44,15 +50,15 @@ def draw_record(
         max_boxes: and are among so many best.
 
     Returns:
-        RGB uint8 (h, w, 3).
+        RGB.
     """
     scale = side / max(record.width, record.height)
     size = (max(round(record.width * scale), 1), max(round(record.height * scale), 1))
-    image = np.array(read_image(record.file_name).resize(size))
+    image = read_image(record.file_name).resize(size)
     draw_boxes(image, record.gt_boxes * scale, RED)
     draw_boxes(image, record.pseudo_boxes * scale, BLUE)
     others = boxes[1:max_boxes][scores[1:max_boxes] >= min_score]
-    draw_boxes(image, others * scale, GREEN, thickness=1)
+    draw_boxes(image, others * scale, GREEN, width=1)
     draw_boxes(image, boxes[:1] * scale, GREEN)
     return image
 
@@ -80,17 +86,15 @@ def draw_sheet(
     columns = math.ceil(math.sqrt(len(picks)))
     rows = math.ceil(len(picks) / columns)
     head = 24
-    sheet = np.full((rows * side + head, columns * side, 3), 255, dtype=np.uint8)
-    for place, pick in enumerate(picks):
+    sheet = Image.new("RGB", (columns * side, rows * side + head), "white")
+    for tile, pick in enumerate(picks):
         boxes, scores = detections[pick], detections.scores_of(pick)
         image = draw_record(records[pick], boxes, scores, side=side, max_boxes=max_boxes)
-        top, left = head + place // columns * side, place % columns * side
-        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
-    x = 6
+        sheet.paste(image, (tile % columns * side, head + tile // columns * side))
+    draw, font, x = ImageDraw.Draw(sheet), ImageFont.load_default(13), 6
     for text, color in legend:
-        cv2.putText(sheet, text, (x, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
-        x += 12 + cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0]
-    encoded = cv2.imencode(".png", sheet[:, :, ::-1])[1]  # OpenCV writes BGR
+        draw.text((x, head / 2), text, color, font, anchor="lm")
+        x += 12 + draw.textlength(text, font)
     with atomic_write(path, "wb") as file:
-        file.write(encoded.tobytes())
+        sheet.save(file, format="PNG")
     return [records[pick].key for pick in picks]

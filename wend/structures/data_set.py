@@ -142,10 +142,10 @@ class DataSet(Sequence[ImageRecord]):
 
     @property
     def frame_sizes(self) -> np.ndarray:
-        """Sizes (I, 2) to map boxes by: 1, 1 for an image whose size is not known. Its pseudo boxes
-        are fractions then, so that it counts where images and their boxes are counted.
+        """Sizes (I, 2) as float64 to map boxes by: 1, 1 for an image whose size is not known. Its
+        pseudo boxes are fractions then, so that it counts where images and boxes are counted.
         """
-        return np.maximum(self.sizes, 1)
+        return np.maximum(self.sizes, 1.0)
 
     @cached_property
     def index_of_id(self) -> dict[ImageId, int]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
@@ -42,16 +40,8 @@ KEPT_CHECKPOINTS = 2  # besides model_final.pth
 NORM_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
-class _PickleCheckpointer(Checkpointer):
-    def _load_file(self, f: str) -> dict[str, Any]:
-        if f.endswith(".pkl"):
-            with open(f, "rb") as file:
-                return pickle.load(file, encoding="latin1")  # noqa: S301 (Detectron2's format)
-        return super()._load_file(f)
-
-
-class TVCheckpointer(CheckedLoading, _PickleCheckpointer):
-    """fvcore's checkpointer that also reads Detectron2's ``.pkl`` and refuses a wrong file."""
+class TVCheckpointer(CheckedLoading, Checkpointer):
+    """fvcore's checkpointer that knows others' names and refuses a wrong file."""
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -114,15 +114,6 @@ def test_timms_file_gives_timms_features(tmp_path, caplog, model, passed_over):
     assert f"no such part: {passed_over}\n" in caplog.text
 
 
-def test_safetensors_are_read(tmp_path):
-    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
-    network = randomize(models.resnet18(weights=None))
-    safetensors.save_file(network.state_dict(), tmp_path / "model.safetensors")
-    body = make("resnet", MODEL__RESNETS__DEPTH=18)
-    FileCheckpointer(Detector(body)).load(str(tmp_path / "model.safetensors"))
-    assert torch.equal(body.layer4[1].conv2.weight, network.layer4[1].conv2.weight)
-
-
 def test_frozen_norms_take_the_files_statistics(tmp_path):
     network = randomize(models.resnet18(weights=None)).eval()
     frozen = {"MODEL__BACKBONE__FREEZE_AT": 5, "MODEL__RESNETS__DEPTH": 18}

@@ -1,0 +1,328 @@
+"""wend.weight_files: each kind of file gives tensors, none runs code, misfits are said."""
+
+import importlib
+import importlib.util
+import os
+import pickle
+import re
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from classifier_models import efficientnet
+from engine_runs import _one_thread, _own_loggers, run  # noqa: F401
+from torch import nn
+from torchvision.models import resnet18
+
+from wend.classes.classifiers import build_classifier
+from wend.cli.parser import main
+from wend.errors import InputError, MissingFileError
+from wend.localize.backbones import build_backbone
+from wend.tv.engine import TVCheckpointer
+from wend.weight_files import compare_weights, load_weights, read_checkpoint, read_weights
+
+HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
+WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.tensor(7)}
+
+
+def assert_weights(weights, expected=WEIGHTS):
+    assert weights.keys() == expected.keys()
+    for name, value in expected.items():
+        assert weights[name].dtype == value.dtype
+        assert torch.equal(weights[name], value)
+
+
+# ---- what is read ----
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: weights,
+        lambda weights: {"model": weights},
+        lambda weights: {"state_dict": weights, "epoch": 3},
+        lambda weights: {"model": {"state_dict": weights, "epoch": 3}},
+        lambda weights: {"model": "resnet50", "state_dict": weights},  # a name, not the weights
+        lambda weights: {"model_state": weights},
+    ],
+)
+def test_weights_may_be_wrapped_and_from_data_parallel(tmp_path, wrap, prefix):
+    content = wrap({prefix + name: value for name, value in WEIGHTS.items()})
+    for ending in ("pth", "pt", "bin", "weights"):
+        torch.save(content, tmp_path / f"file.{ending}")
+        assert_weights(read_weights(tmp_path / f"file.{ending}"))
+
+
+def test_safetensors_are_read(tmp_path):
+    safetensors.torch.save_file(WEIGHTS, tmp_path / "file.safetensors")
+    assert_weights(read_weights(tmp_path / "file.safetensors"))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickled_arrays_are_read_as_detectron2s_files_hold_them(tmp_path, protocol):
+    arrays = {name: value.numpy() for name, value in WEIGHTS.items()}
+    arrays["fortran"] = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    content = {"model": arrays, "__author__": "me", "matching_heuristics": True, "n": np.int64(3)}
+    (tmp_path / "file.pkl").write_bytes(pickle.dumps(content, protocol))
+    checkpoint = read_checkpoint(tmp_path / "file.pkl")
+    assert_weights(
+        checkpoint.pop("model"), {**WEIGHTS, "fortran": torch.arange(6.0).double().view(2, 3)}
+    )
+    assert checkpoint == {"__author__": "me", "matching_heuristics": True, "n": 3}
+
+
+def test_arrays_that_numpy_1_pickled_are_read(tmp_path):
+    content = pickle.dumps({"a": np.arange(3.0)}, 2)
+    assert b"numpy._core" in content
+    (tmp_path / "f.pkl").write_bytes(content.replace(b"numpy._core", b"numpy.core"))
+    assert_weights(read_weights(tmp_path / "f.pkl"), {"a": torch.arange(3.0).double()})
+
+
+def test_what_stands_beside_the_weights_is_kept(tmp_path):
+    torch.save({"model": WEIGHTS, "iteration": 7, "optimizer": {"lr": 1}}, tmp_path / "f.pth")
+    checkpoint = read_checkpoint(tmp_path / "f.pth")
+    assert_weights(checkpoint.pop("model"))
+    assert checkpoint == {"iteration": 7, "optimizer": {"lr": 1}}
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (torch.zeros(3), "Tensor"),
+        ([torch.zeros(3)], "list"),
+        ({}, "nothing"),
+        ({"model": {}}, "nothing"),
+        ({"model": 3}, r"entries that are no weights \(model\)"),
+        ({"state_dict": [1]}, r"entries that are no weights \(state_dict\)"),
+        ({1: torch.zeros(3)}, r"entries that are no weights \(1\)"),
+        ({"epoch": 3, "a": torch.zeros(1)}, r"entries that are no weights \(epoch\)"),
+    ],
+)
+def test_a_file_without_names_and_weights_is_named(tmp_path, content, got):
+    torch.save(content, tmp_path / "f.pth")
+    with pytest.raises(InputError, match=rf"f\.pth: expected names and weights, .*; got {got}"):
+        read_weights(tmp_path / "f.pth")
+
+
+@pytest.mark.parametrize("array", [np.array(["a"]), np.array([{}]), np.zeros(1, "datetime64[s]")])
+def test_an_array_that_is_no_tensor_is_named(tmp_path, array):
+    (tmp_path / "f.pkl").write_bytes(pickle.dumps({"a": array}))
+    with pytest.raises(InputError, match=r"f\.pkl: expected names and weights"):
+        read_weights(tmp_path / "f.pkl")
+
+
+def test_a_file_that_holds_itself_ends(tmp_path):
+    content = {"a": np.zeros(1)}
+    content["model"] = content
+    (tmp_path / "f.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(InputError, match=r"entries that are no weights \(model\)"):
+        read_weights(tmp_path / "f.pkl")
+
+
+@pytest.mark.parametrize("name", ["f.pth", "f.pkl", "f.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04cut", b"\x80\x04cut"])
+def test_an_unreadable_file_is_named_with_what_was_expected(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        InputError,
+        match=rf"^{re.escape(str(tmp_path / name))}: cannot be read as a weight file \(.*\); "
+        r"expected a PyTorch \.pth, a Detectron2 \.pkl or a \.safetensors .*torch\.save\(",
+    ):
+        read_weights(tmp_path / name)
+
+
+def test_a_cut_off_file_and_a_missing_one_are_named(tmp_path):
+    torch.save(WEIGHTS, tmp_path / "f.pth")
+    (tmp_path / "f.pth").write_bytes((tmp_path / "f.pth").read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"f\.pth: cannot be read as a weight file"):
+        read_weights(tmp_path / "f.pth")
+    with pytest.raises(MissingFileError, match=r"absent\.pth: there is no such file"):
+        read_weights(tmp_path / "absent.pth")
+
+
+# ---- no file runs code ----
+
+
+class Attack:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return os.mkdir, (self.trace,)
+
+
+def write_attack(path, trace, wrap=lambda attack: attack):
+    """A malicious file: PyTorch's format, or for ``.pkl`` and ``.safetensors`` a plain pickle."""
+    content = wrap(Attack(trace))
+    if path.suffix in (".pkl", ".safetensors"):
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path)
+    return path
+
+
+ENDINGS = ("pth", "pt", "bin", "pyth", "pkl", "safetensors", "weights")
+
+
+@pytest.mark.parametrize("ending", ["pth", "pkl"])
+def test_the_attack_works_where_it_is_not_refused(tmp_path, ending):
+    """Else the tests below would prove nothing."""
+    path = write_attack(tmp_path / f"evil.{ending}", tmp_path / "trace")
+    if ending == "pkl":
+        pickle.loads(path.read_bytes())  # noqa: S301
+    else:
+        torch.load(path, weights_only=False)
+    assert (tmp_path / "trace").is_dir()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda attack: attack,
+        lambda attack: {"model": {"a": torch.zeros(1).numpy(), "b": attack}},
+        lambda attack: {"model": {"a": np.zeros(1)}, "__author__": attack},
+        lambda attack: {"model": {"a": np.array([attack], dtype=object)}},
+    ],
+    ids=["bare", "among the weights", "beside them", "in an array"],
+)
+def test_no_kind_of_file_runs_code(tmp_path, ending, wrap):
+    path = write_attack(tmp_path / f"evil.{ending}", tmp_path / "trace", wrap)
+    with pytest.raises(InputError, match=rf"evil\.{ending}: cannot be read as a weight file"):
+        read_weights(path)
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("builtins", "eval"), ("os", "system"), ("numpy", "load"), ("torch", "load")],
+)
+def test_a_pickle_names_what_it_must_not_hold(tmp_path, module, name):
+    (tmp_path / "f.pkl").write_bytes(f"c{module}\n{name}\n.".encode())
+    with pytest.raises(InputError, match=rf"holds {module}\.{name}, which is no array of numbers"):
+        read_weights(tmp_path / "f.pkl")
+
+
+def test_bytes_of_another_codec_than_pickles_own_are_refused(tmp_path):
+    (tmp_path / "f.pkl").write_bytes(b"c_codecs\nencode\n(Vx\nVrot13\ntR.")
+    with pytest.raises(InputError, match="holds bytes in the encoding 'rot13'"):
+        read_weights(tmp_path / "f.pkl")
+
+
+def _checkpointer(path):
+    TVCheckpointer(nn.Linear(1, 1)).load(str(path))
+
+
+def _detectron2s_checkpointer(path):
+    if not HAS_DETECTRON2:
+        pytest.skip("Detectron2 is not installed")
+    importlib.import_module("wend.d2.trainer").WENDCheckpointer(nn.Linear(1, 1)).load(str(path))
+
+
+def _resuming(path):
+    """A checkpoint folder whose pointer names the file, outside."""
+    folder = path.parent / "run"
+    folder.mkdir()
+    (folder / "last_checkpoint").write_text(f"../{path.name}")
+    TVCheckpointer(nn.Linear(1, 1), save_dir=str(folder)).resume_or_load("", resume=True)
+
+
+def _classifier(path):
+    efficientnet()  # skips where the package is not installed
+    build_classifier("efficientnet-b0", path, "canonical", crop=64)
+
+
+LOADERS = [
+    _checkpointer,
+    _detectron2s_checkpointer,
+    _resuming,
+    _classifier,
+    lambda path: build_backbone("torchvision:resnet18", path, input_size=32),
+]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("load", LOADERS, ids=lambda load: load.__name__)
+def test_no_loader_runs_a_files_code(tmp_path, ending, load):
+    path = write_attack(tmp_path / f"evil.{ending}", tmp_path / "trace")
+    with pytest.raises(InputError, match=rf"evil\.{ending}: cannot be read as a weight file"):
+        load(path)
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("ending", ["pth", "pkl"])
+@pytest.mark.parametrize("command", ["classify", "pseudo-boxes"])
+def test_no_command_runs_a_files_code(toy_root, tmp_path, capsys, command, ending):
+    path = write_attack(tmp_path / f"evil.{ending}", tmp_path / "trace")
+    call = [command, "--dataset", "toy_test", "--datasets-root", str(toy_root.parent)]
+    call += ["--weights", str(path), "--output", str(tmp_path / "out")]
+    if command == "classify":
+        efficientnet()  # skips where the package is not installed
+        call += ["--model", "efficientnet-b0", "--preprocessing", "canonical"]
+    else:
+        call += ["--method", "ddt", "--backbone", "torchvision:resnet18"]
+    assert main(call) == 2
+    assert f"evil.{ending}: cannot be read as a weight file" in capsys.readouterr().err
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.usefixtures("_one_thread", "_own_loggers")
+@pytest.mark.parametrize("engine", ["torchvision", "detectron2"])
+@pytest.mark.parametrize("flag", ["train", "--eval-only", "--resume"])
+def test_no_engine_runs_a_files_code(toy_root, tmp_path, monkeypatch, capsys, engine, flag):
+    if engine == "detectron2" and not HAS_DETECTRON2:
+        pytest.skip("Detectron2 is not installed")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
+    path = write_attack(tmp_path / "evil.pkl", tmp_path / "trace")
+    changes = {"MODEL.WEIGHTS": str(path)}
+    if flag == "--resume":
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/last_checkpoint").write_text("../evil.pkl")
+        changes = {}
+    flags = [] if flag == "train" else [flag]
+    assert run(engine, tmp_path / "out", *flags, changes=changes) == 2
+    assert "evil.pkl: cannot be read as a weight file" in capsys.readouterr().err
+    assert not (tmp_path / "trace").exists()
+
+
+# ---- how a file differs from a model ----
+
+
+def test_differences_are_counted_and_named_with_both_shapes():
+    given = {"a": torch.zeros(2), "b": torch.zeros(9), "x": torch.zeros(1)}
+    wanted = {"a": torch.zeros(2), "b": torch.zeros(3, 3), "c": torch.zeros(1), "d": torch.zeros(1)}
+    differences = compare_weights(given, wanted)
+    assert str(differences) == (
+        "1 of another shape (b (9,), not (3, 3)); 2 missing in the file (c, d); "
+        "1 not in the model (x)"
+    )
+    assert differences
+    assert differences.names() == ["b", "c", "d", "x"]
+
+
+def test_batch_norms_counters_are_no_difference():
+    norm, old = nn.BatchNorm2d(2).state_dict(), nn.BatchNorm2d(2).state_dict()
+    del old["num_batches_tracked"]
+    assert not compare_weights(norm, old)
+    assert not compare_weights(old, norm)
+    assert str(compare_weights(old, norm)) == ""
+
+
+def test_weights_are_loaded_but_for_a_head_of_another_size():
+    source, model = resnet18(num_classes=7), resnet18(num_classes=3)
+    head = model.fc.weight.clone()
+    load_weights("f.pth", source.state_dict(), "resnet18", model, heads=("fc.",))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, head if name == "fc.weight" else value)
+        if not name.startswith("fc."):
+            assert torch.equal(value, source.state_dict()[name]), name
+    with pytest.raises(
+        InputError,
+        match=r"^f\.pth: not a checkpoint of resnet18: 2 of another shape \(fc\.weight \(7, 512\), "
+        r"not \(3, 512\), fc\.bias \(7,\), not \(3,\)\)$",
+    ):
+        load_weights("f.pth", source.state_dict(), "resnet18", model)

@@ -1,0 +1,91 @@
+"""What an interrupted run has finished, so that the same command goes on where it stopped.
+
+One file of JSON lines: first ``{"format": ..., "settings": {...}}``, then a row for each piece of
+work that is done.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from wend.files import atomic_write
+
+Item = TypeVar("Item")
+logger = logging.getLogger(__name__)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """The entries that two objects of settings do not share, in words."""
+    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return ", ".join(f"{key}: {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
+
+
+class PartialFile(Generic[Item]):
+    """The file of an unfinished run; made, or taken up where its settings are the same.
+
+    A file of other settings, or that is no such file, is started anew, and the log says so. A line
+    that was not finished is cut off.
+
+    Args:
+        path: the file; its folder is made.
+        format: the first line's.
+        settings: what the work depends on, JSON values.
+        from_row: a row, as :meth:`add` wrote it -> an item; raises KeyError, TypeError or
+            ValueError where it is none.
+
+    Attributes:
+        items: of the rows that were there.
+        resumed: whether the file was there, of the same settings.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        format: str,
+        settings: dict[str, Any],
+        from_row: Callable[[dict[str, Any]], Item],
+    ) -> None:
+        self.path = Path(path)
+        self.items: list[Item] = []
+        header = json.loads(json.dumps({"format": format, "settings": settings}))
+        self.resumed = self._take_up(header, from_row)
+        if not self.resumed:
+            with atomic_write(self.path) as file:
+                file.write(json.dumps(header) + "\n")
+
+    def _take_up(self, header: dict[str, Any], from_row: Callable[[dict], Item]) -> bool:
+        """Read what is done; False where there is nothing to go on from."""
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if not whole:
+            return False
+        try:
+            first, *rows = map(json.loads, whole.splitlines())
+            if first["format"] != header["format"]:
+                raise ValueError(first["format"])
+            changed = differences(first["settings"], header["settings"])
+            items = [] if changed else [from_row(row) for row in rows]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            logger.warning("%s: is no record of an interrupted run; starting anew", self.path)
+            return False
+        if changed:
+            logger.warning("%s: the settings have changed (%s); starting anew", self.path, changed)
+            return False
+        if whole != content:
+            with atomic_write(self.path, "wb") as file:
+                file.write(whole)
+        self.items = items
+        return True
+
+    def add(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Note work as done: all rows or, if interrupted, the first of them."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def remove(self) -> None:
+        """Everything is written where it belongs."""
+        self.path.unlink()
