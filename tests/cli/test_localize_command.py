@@ -18,6 +18,7 @@ from wend.formats.folder import load_folder
 from wend.localize import border_prior, ddt_run
 from wend.localize.partial import Partial
 from wend.pseudo_boxes import attach_pseudo_boxes, read_boxes, read_c2am
+from wend.structures.data_set import DataSet
 
 
 @pytest.fixture
@@ -208,7 +209,7 @@ def write_images(folder, *names):
 def test_a_folder_of_images_without_classes_comes_back_by_both_readers(command, tmp_path):
     write_images(tmp_path / "mine", "one.png", "a/b/two.png", "a/zwei ‘2’.png")
     command("--num-workers", 2, images=("--images", str(tmp_path / "mine")))
-    records = load_folder(tmp_path / "mine", classes="none")
+    records = DataSet.from_records(load_folder(tmp_path / "mine", classes="none"))
     c2am = read_boxes({"source": "c2am", "path": str(tmp_path / "out/train/pseudo_boxes")})
     coco = read_boxes({"source": "coco", "path": str(tmp_path / "out/train/pseudo_boxes.json")})
     for boxes in (c2am, coco):

@@ -16,6 +16,7 @@ from wend.evaluation.metrics import compute
 from wend.evaluation.protocols import get_protocol
 from wend.formats.cub import load_cub
 from wend.pseudo_boxes import attach_pseudo_boxes, read_c2am
+from wend.structures.data_set import DataSet
 
 TINY = {"num_train": 20, "num_test": 10, "num_classes": 4, "image_size": (48, 64)}
 NO_NOISE = {"part": 0.0, "shift": 0.0, "wrong_place": 0.0, "merge": 0.0}
@@ -31,7 +32,7 @@ def digest(root):
 
 
 def read(root, split="train"):
-    records = load_cub(root / "CUB_200_2011", split)
+    records = DataSet.from_records(load_cub(root / "CUB_200_2011", split))
     boxes = read_c2am(root / "c2am_boxes" / split / "pseudo_boxes")
     return attach_pseudo_boxes(records, boxes)
 

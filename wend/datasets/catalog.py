@@ -241,7 +241,7 @@ def _load_builtin(folder: str, split: str, with_pseudo_boxes: bool) -> Sequence[
         from wend.pseudo_boxes import attach_pseudo_boxes, read_c2am
 
         boxes = read_c2am(_boxes_folder(folder, split))
-        records, _ = attach_pseudo_boxes(records, boxes)
+        records, _ = attach_pseudo_boxes(DataSet.from_records(records), boxes)
     return records
 
 

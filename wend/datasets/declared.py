@@ -21,6 +21,7 @@ from wend.formats.cub import image_folder, load_cub
 from wend.formats.folder import load_coco_images, load_folder
 from wend.formats.imagenet import load_imagenet
 from wend.formats.openimages import load_lists
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 ENVIRONMENT = "WEND_DATASETS"
@@ -119,7 +120,7 @@ class Declaration:
         from wend.pseudo_boxes import attach_pseudo_boxes, read_boxes
 
         boxes = read_boxes(self.pseudo_boxes or {}, base=self.path.parent, root=root)
-        return attach_pseudo_boxes(records, boxes)[0]
+        return attach_pseudo_boxes(DataSet.from_records(records), boxes)[0]
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

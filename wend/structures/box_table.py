@@ -151,6 +151,11 @@ class BoxTable(Sequence[np.ndarray]):
         return np.repeat(np.arange(len(self)), self.counts)
 
     @property
+    def rank(self) -> np.ndarray:
+        """Index (B,) of each box within its image: 0 for the first, which is the best."""
+        return np.arange(len(self.boxes)) - np.repeat(self.offsets[:-1], self.counts)
+
+    @property
     def with_boxes(self) -> np.ndarray:
         """Indices (n,) of the images that have a box."""
         return np.flatnonzero(self.counts)
@@ -170,10 +175,14 @@ class BoxTable(Sequence[np.ndarray]):
         scores = None if self.scores is None else self.scores[kept]
         return BoxTable(_offsets(counts), self.boxes[kept], scores)
 
+    def without_empty(self) -> BoxTable:
+        """The table of only the images that have a box (:attr:`with_boxes`); copies no box."""
+        counts = self.counts
+        return BoxTable(_offsets(counts[counts > 0]), self.boxes, self.scores)
+
     def first(self, number: int) -> BoxTable:
         """The same images with at most ``number`` boxes each, the first (which are the best)."""
-        rank = np.arange(len(self.boxes)) - np.repeat(self.offsets[:-1], self.counts)
-        return self.keep(rank < number)
+        return self.keep(self.rank < number)
 
     def scored(self) -> BoxTable:
         """The same boxes with scores: their own, or 1 for each where they have none."""
