@@ -154,14 +154,14 @@ def join_boxes(
     matched = np.flatnonzero((image >= 0) & sizes.all(1)[image])
     matched = matched[np.argsort(image[matched], kind="stable")]
     other_shape = _other_shape(None if stated is None else stated[matched], image[matched], sizes)
-    table, found = _to_pixels(table.take(matched), pseudo_boxes.frame, image[matched], sizes)
+    table, findings = _to_pixels(table.take(matched), pseudo_boxes.frame, image[matched], sizes)
     counts = {
         **counts,
         "missing": Count.of(keys, np.flatnonzero(table.counts == 0)),
         "surplus": Count.of(source_keys, np.flatnonzero(image < 0)),
         "contaminated": Count.of(source_keys, _contaminated(source_keys, keys)),
         "other_shape": Count.of(keys, other_shape),
-        **count_all(keys, found),
+        **count_all(keys, findings),
     }
     images = np.bincount(table.counts)
     per_image = {number: int(images[number]) for number in np.flatnonzero(images).tolist()}
