@@ -65,23 +65,25 @@ def _contaminated(source_keys: Keys, keys: Keys) -> np.ndarray:
 
 
 def _to_pixels(
-    table: BoxTable, frame: str, image: np.ndarray, sizes: np.ndarray
+    boxes: np.ndarray, scores: np.ndarray | None, frame: str, image: np.ndarray, sizes: np.ndarray
 ) -> tuple[BoxTable, dict[str, np.ndarray]]:
     """Boxes in a source's frame to boxes of a data set's images, clipped.
 
     Args:
-        table: of some images, in the data set's order.
-        image: index of each in the data set.
+        boxes: (B, 4), which are written over, and scores (B,) or None.
+        image: (B,) index of the image of each in the data set, ascending.
         sizes: (I, 2) of the data set.
 
     Returns:
         The table of the I images, and kind of finding -> image of each box.
     """
-    image = np.repeat(image, table.counts)
     size = np.tile(sizes, 2)[image]
-    boxes = table.boxes * size if frame == "fraction" else table.boxes.copy()
-    slack = TOLERANCE * size
-    outside = ((boxes < -slack) | (boxes > size + slack)).any(1)
+    if frame == "fraction":
+        boxes *= size
+    limit = TOLERANCE * size
+    outside = (boxes < -limit).any(1)
+    limit += size
+    outside |= (boxes > limit).any(1)
     np.clip(boxes, 0, size, out=boxes)
     sides = boxes[:, 2:] - boxes[:, :2]
     vanished = (sides <= 0).any(1)
@@ -91,7 +93,6 @@ def _to_pixels(
         "vanished": image[vanished],
         "whole_image": image[whole],
     }
-    scores = table.scores
     if vanished.any():
         image, boxes = image[~vanished], boxes[~vanished]
         scores = None if scores is None else scores[~vanished]
@@ -154,7 +155,10 @@ def join_boxes(
     matched = np.flatnonzero((image >= 0) & sizes.all(1)[image])
     matched = matched[np.argsort(image[matched], kind="stable")]
     other_shape = _other_shape(None if stated is None else stated[matched], image[matched], sizes)
-    table, findings = _to_pixels(table.take(matched), pseudo_boxes.frame, image[matched], sizes)
+    rows = table.rows(matched)
+    scores = None if table.scores is None else table.scores[rows]
+    owner = np.repeat(image[matched], table.counts[matched])
+    table, findings = _to_pixels(table.boxes[rows], scores, pseudo_boxes.frame, owner, sizes)
     counts = {
         **counts,
         "missing": Count.of(keys, np.flatnonzero(table.counts == 0)),

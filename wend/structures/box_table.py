@@ -163,17 +163,21 @@ class BoxTable(Sequence[np.ndarray]):
     def take(self, images: np.ndarray | Sequence[int]) -> BoxTable:
         """The table of some images, in the order of their indices (n,)."""
         images = np.asarray(images, dtype=np.int64)
-        counts = self.counts[images]
-        offsets = _offsets(counts)
-        rows = np.repeat(self.offsets[images] - offsets[:-1], counts) + np.arange(offsets[-1])
+        rows = self.rows(images)
         scores = None if self.scores is None else self.scores[rows]
-        return BoxTable(offsets, self.boxes[rows], scores)
+        return BoxTable(_offsets(self.counts[images]), self.boxes[rows], scores)
+
+    def rows(self, images: np.ndarray) -> np.ndarray:
+        """Rows (b,) of the boxes of some images, in the order of their indices (n,)."""
+        counts = np.diff(self.offsets)[images]
+        ends = np.cumsum(counts)
+        rows = np.arange(ends[-1] if len(ends) else 0)
+        return np.add(rows, np.repeat(self.offsets[images] - (ends - counts), counts), out=rows)
 
     def keep(self, kept: np.ndarray) -> BoxTable:
         """The same images with only the boxes for which ``kept`` (B,) is true."""
-        counts = np.bincount(self.owner[kept], minlength=len(self))
         scores = None if self.scores is None else self.scores[kept]
-        return BoxTable(_offsets(counts), self.boxes[kept], scores)
+        return BoxTable(_offsets(kept)[self.offsets], self.boxes[kept], scores)
 
     def without_empty(self) -> BoxTable:
         """The table of only the images that have a box (:attr:`with_boxes`); copies no box."""
