@@ -30,32 +30,30 @@ class Merged(NamedTuple):
     left_out: dict[str, np.ndarray]
 
 
-def merge_entries(image: np.ndarray, table: BoxTable) -> Merged:
+def merge_entries(first: np.ndarray, table: BoxTable) -> Merged:
     """Leave out boxes without area, a box that an entry has twice, all but an image's last entry.
 
     An entry that has no box replaces none.
 
     Args:
-        image: (E,) integers, equal for entries of the same image.
+        first: (E,) index of the first entry of the same image: an entry's own, as a rule.
         table: boxes of the E entries.
     """
-    has_area = (table.boxes[:, 2:] > table.boxes[:, :2]).all(1)
-    zero_area = table.owner[~has_area]
-    if len(zero_area):
-        table = table.keep(has_area)
+    no_area = np.flatnonzero((table.boxes[:, 2:] <= table.boxes[:, :2]).any(1))
+    zero_area = table.images_of(no_area)
+    table = table.without(no_area)
     repeated = np.zeros(0, dtype=np.int64)
     if table.counts.max(initial=0) > 1:
         rows = _repeated_rows(table)
-        repeated = table.owner[rows]
-        if len(rows):
-            table = table.keep(np.isin(np.arange(len(table.boxes)), rows, invert=True))
-    entries = table.with_boxes
-    order = entries[np.argsort(image[entries], kind="stable")]
-    replaced = image[order[1:]] == image[order[:-1]]
+        repeated = table.images_of(rows)
+        table = table.without(rows)
+    again = first != np.arange(len(first))
+    several = np.flatnonzero(np.isin(first, first[again]) & (table.counts > 0))
+    order = several[np.argsort(first[several], kind="stable")]
+    replaced = first[order[1:]] == first[order[:-1]]
     older, newer = order[:-1][replaced], order[1:][replaced]
     equal = _same_boxes(table.take(older), table.take(newer))
-    if len(older):
-        table = table.keep(np.isin(table.owner, older, invert=True))
+    table = table.without(table.rows(older))
     repeated = np.concatenate([repeated, newer[equal]])
     left_out = {"zero_area": zero_area, "repeated": repeated, "conflicting": newer[~equal]}
     return Merged(table.with_boxes, table.without_empty(), left_out)

@@ -116,6 +116,21 @@ class BoxTable(Sequence[np.ndarray]):
         return cls(_offsets(np.bincount(image, minlength=num_images)), boxes, scores)
 
     @classmethod
+    def from_counts(
+        cls, counts: np.ndarray, boxes: np.ndarray, scores: np.ndarray | None = None
+    ) -> BoxTable:
+        """A table of boxes that come image after image, already checked.
+
+        Args:
+            counts: (I,) boxes of each image.
+            boxes: (B, 4).
+            scores: (B,) or None. Equal scores keep the order in which they came.
+        """
+        if scores is None:
+            return cls(_offsets(counts), boxes)
+        return cls.from_rows(np.repeat(np.arange(len(counts)), counts), boxes, scores, len(counts))
+
+    @classmethod
     def concatenate(cls, tables: Sequence[BoxTable]) -> BoxTable:
         """The images of several tables one after the other; scores only where all have some."""
         counts = np.concatenate([np.zeros(0, np.int64), *(table.counts for table in tables)])
@@ -150,6 +165,10 @@ class BoxTable(Sequence[np.ndarray]):
         """Index (B,) of each box's image."""
         return np.repeat(np.arange(len(self)), self.counts)
 
+    def images_of(self, rows: np.ndarray) -> np.ndarray:
+        """Indices (n,) of the images of the boxes in some rows (n,)."""
+        return np.searchsorted(self.offsets, rows, side="right") - 1
+
     @property
     def rank(self) -> np.ndarray:
         """Index (B,) of each box within its image: 0 for the first, which is the best."""
@@ -179,10 +198,18 @@ class BoxTable(Sequence[np.ndarray]):
         scores = None if self.scores is None else self.scores[kept]
         return BoxTable(_offsets(kept)[self.offsets], self.boxes[kept], scores)
 
+    def without(self, rows: np.ndarray) -> BoxTable:
+        """The same images without the boxes in some rows (n,); itself where n is 0."""
+        if not len(rows):
+            return self
+        kept = np.ones(len(self.boxes), dtype=bool)
+        kept[rows] = False
+        return self.keep(kept)
+
     def without_empty(self) -> BoxTable:
         """The table of only the images that have a box (:attr:`with_boxes`); copies no box."""
-        counts = self.counts
-        return BoxTable(_offsets(counts[counts > 0]), self.boxes, self.scores)
+        ends = self.offsets[1:][self.counts > 0]
+        return BoxTable(np.concatenate([self.offsets[:1], ends]), self.boxes, self.scores)
 
     def first(self, number: int) -> BoxTable:
         """The same images with at most ``number`` boxes each, the first (which are the best)."""
