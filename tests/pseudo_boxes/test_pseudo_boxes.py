@@ -291,6 +291,8 @@ def test_source_that_matches_no_image_is_an_error_with_an_example_of_each():
         match=r"/boxes: none of its 1 images \(n01440764/x\.JPEG\).*data set's 1 \(c/a\)",
     ):
         attach([record("c/a")], source)
+    with pytest.raises(InputError, match=r"/boxes: none of its 1 images .*data set's 0 "):
+        attach([], source)
 
 
 def test_images_that_share_class_folder_and_file_name_are_an_error():

@@ -14,7 +14,7 @@ import numpy as np
 from wend.errors import InputError
 from wend.files import is_number
 from wend.pseudo_boxes.keys import Keys, path_key
-from wend.pseudo_boxes.merge import merge_entries
+from wend.pseudo_boxes.merge import clean_entries, keep_last_entries
 from wend.pseudo_boxes.report import Count, add_counts, count_all
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes
@@ -161,12 +161,14 @@ class PseudoBoxes:
         keys = keys if isinstance(keys, Keys) else Keys(keys)
         table = BoxTable.from_counts(num_boxes, boxes, scores)
         _check(source, keys, table)
-        entries, table, left_out = merge_entries(keys.first(), table)
+        table, left_out = clean_entries(table)
         counts = add_counts(counts or {}, count_all(keys, left_out))
-        if len(entries) < len(keys):
-            keys = keys.take(entries)
-            sizes = None if sizes is None else sizes[entries]
-        return cls(source, frame, keys, table, counts, sizes)
+        table, left_out = keep_last_entries(keys.first(), table)
+        counts = add_counts(counts, count_all(keys, left_out))
+        held = table.with_boxes
+        if len(held) < len(table):
+            keys, sizes = keys.take(held), None if sizes is None else sizes[held]
+        return cls(source, frame, keys, table.without_empty(), counts, sizes)
 
     def select(self, min_score: float | None = None, max_boxes: int | None = None) -> PseudoBoxes:
         """Leave out boxes, counted as "below_min_score" and "beyond_max_boxes".
@@ -197,14 +199,18 @@ class PseudoBoxes:
         return selected
 
     def _keep(self, kept: np.ndarray, kind: str) -> PseudoBoxes:
-        table, left_out = self.table.keep(kept), np.flatnonzero(~kept)
-        images = table.with_boxes
+        left_out = self.table.images_of(np.flatnonzero(~kept))
+        return self.with_table(self.table.keep(kept), {kind: Count.of(self.keys, left_out)})
+
+    def with_table(self, table: BoxTable, counts: Mapping[str, Count]) -> PseudoBoxes:
+        """Other boxes of the N images, without the images that have none; counts to add."""
+        held = table.with_boxes
         return replace(
             self,
-            keys=self.keys.take(images),
+            keys=self.keys.take(held),
             table=table.without_empty(),
-            sizes=None if self.sizes is None else self.sizes[images],
-            counts={**self.counts, kind: Count.of(self.keys, self.table.images_of(left_out))},
+            sizes=None if self.sizes is None else self.sizes[held],
+            counts=add_counts(self.counts, counts),
         )
 
 

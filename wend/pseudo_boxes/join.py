@@ -14,8 +14,8 @@ from wend.errors import InputError, some
 from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.keys import Keys
 from wend.pseudo_boxes.matching import find_images
-from wend.pseudo_boxes.merge import merge_entries
-from wend.pseudo_boxes.report import KINDS, AttachReport, Count, add_counts, count_all
+from wend.pseudo_boxes.merge import keep_last_entries
+from wend.pseudo_boxes.report import KINDS, AttachReport, Count, count_all
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -65,20 +65,24 @@ def _contaminated(source_keys: Keys, keys: Keys) -> np.ndarray:
 
 
 def _to_pixels(
-    boxes: np.ndarray, scores: np.ndarray | None, frame: str, image: np.ndarray, sizes: np.ndarray
+    pseudo_boxes: PseudoBoxes, matched: np.ndarray, image: np.ndarray, sizes: np.ndarray
 ) -> tuple[BoxTable, dict[str, np.ndarray]]:
-    """Boxes in a source's frame to boxes of a data set's images, clipped.
+    """Boxes of some of a source's images to boxes of a data set's images, clipped.
 
     Args:
-        boxes: (B, 4), which are written over, and scores (B,) or None.
-        image: (B,) index of the image of each in the data set, ascending.
+        matched: (n,) indices in the source.
+        image: (n,) index of each in the data set, ascending.
         sizes: (I, 2) of the data set.
 
     Returns:
         The table of the I images, and kind of finding -> image of each box.
     """
+    table = pseudo_boxes.table
+    rows = table.rows(matched)
+    boxes, scores = table.boxes[rows], None if table.scores is None else table.scores[rows]
+    image = np.repeat(image, table.counts[matched])
     size = np.tile(sizes, 2)[image]
-    if frame == "fraction":
+    if pseudo_boxes.frame == "fraction":
         boxes *= size
     limit = TOLERANCE * size
     outside = (boxes < -limit).any(1)
@@ -141,26 +145,21 @@ def join_boxes(
     strict = pseudo_boxes.strict if strict is None else strict
     if allow_contamination is None:
         allow_contamination = pseudo_boxes.allow_contamination
-    source = pseudo_boxes.source
-    source_keys, table, stated = pseudo_boxes.keys, pseudo_boxes.table, pseudo_boxes.sizes
-    counts = pseudo_boxes.counts
-    image = find_images(keys, source_keys, source)  # (N,), -1 where there is none
+    image = find_images(keys, pseudo_boxes.keys, pseudo_boxes.source)  # (N,), -1: none
     first = _first_entries(image, len(keys))
     if (first != np.arange(len(first))).any():  # paths of several roots
-        entries, table, left_out = merge_entries(first, table)
-        left_out = {kind: image[indices] for kind, indices in left_out.items()}
-        counts = add_counts(counts, count_all(keys, left_out))
-        source_keys, image = source_keys.take(entries), image[entries]
-        stated = None if stated is None else stated[entries]
-    matched = np.flatnonzero((image >= 0) & sizes.all(1)[image])
+        table, left_out = keep_last_entries(first, pseudo_boxes.table)
+        left_out = {kind: image[entries] for kind, entries in left_out.items()}
+        image = image[table.with_boxes]
+        pseudo_boxes = pseudo_boxes.with_table(table, count_all(keys, left_out))
+    source, source_keys, stated = pseudo_boxes.source, pseudo_boxes.keys, pseudo_boxes.sizes
+    matched = np.flatnonzero(image >= 0)
+    matched = matched[sizes.all(1)[image[matched]]]
     matched = matched[np.argsort(image[matched], kind="stable")]
     other_shape = _other_shape(None if stated is None else stated[matched], image[matched], sizes)
-    rows = table.rows(matched)
-    scores = None if table.scores is None else table.scores[rows]
-    owner = np.repeat(image[matched], table.counts[matched])
-    table, findings = _to_pixels(table.boxes[rows], scores, pseudo_boxes.frame, owner, sizes)
+    table, findings = _to_pixels(pseudo_boxes, matched, image[matched], sizes)
     counts = {
-        **counts,
+        **pseudo_boxes.counts,
         "missing": Count.of(keys, np.flatnonzero(table.counts == 0)),
         "surplus": Count.of(source_keys, np.flatnonzero(image < 0)),
         "contaminated": Count.of(source_keys, _contaminated(source_keys, keys)),

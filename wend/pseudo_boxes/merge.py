@@ -5,58 +5,48 @@ Shape letters: E = entries, the mentions of an image in a source's files; B = bo
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from wend.pseudo_boxes.report import Count, add_counts  # noqa: F401
 from wend.structures.box_table import BoxTable
 
 
-class Merged(NamedTuple):
-    """What is left, and what was left out.
+def clean_entries(table: BoxTable) -> tuple[BoxTable, dict[str, np.ndarray]]:
+    """Leave out boxes without area, and boxes that their entry has already.
 
-    Attributes:
-        entries: (n,) indices of the entries that are left, ascending.
-        table: their boxes, at least one each.
-        left_out: kind of finding -> indices (m,) of entries: "zero_area", one for each box without
-            area; "repeated", for each box that its entry has already, and for each entry whose
-            boxes are those of the one that it replaces; "conflicting", for each entry whose boxes
-            are others.
+    Args:
+        table: boxes of E entries.
+
+    Returns:
+        The table of the E entries, and the entry of each box that is left out, by kind of finding.
     """
+    no_area = np.flatnonzero((table.boxes[:, 2:] <= table.boxes[:, :2]).any(1))
+    left_out = {"zero_area": table.images_of(no_area)}
+    table = table.without(no_area)
+    again = _repeated_rows(table) if table.counts.max(initial=0) > 1 else no_area[:0]
+    left_out["repeated"] = table.images_of(again)
+    return table.without(again), left_out
 
-    entries: np.ndarray
-    table: BoxTable
-    left_out: dict[str, np.ndarray]
 
-
-def merge_entries(first: np.ndarray, table: BoxTable) -> Merged:
-    """Leave out boxes without area, a box that an entry has twice, all but an image's last entry.
-
-    An entry that has no box replaces none.
+def keep_last_entries(first: np.ndarray, table: BoxTable) -> tuple[BoxTable, dict[str, np.ndarray]]:
+    """Leave out the boxes of all but the last entry of each image that has boxes.
 
     Args:
         first: (E,) index of the first entry of the same image: an entry's own, as a rule.
-        table: boxes of the E entries.
+        table: boxes of E entries, none twice in an entry.
+
+    Returns:
+        The table of the E entries, and the entries that replace an earlier one, by kind of finding:
+        "repeated" where both have the same boxes, else "conflicting".
     """
-    no_area = np.flatnonzero((table.boxes[:, 2:] <= table.boxes[:, :2]).any(1))
-    zero_area = table.images_of(no_area)
-    table = table.without(no_area)
-    repeated = np.zeros(0, dtype=np.int64)
-    if table.counts.max(initial=0) > 1:
-        rows = _repeated_rows(table)
-        repeated = table.images_of(rows)
-        table = table.without(rows)
     again = first != np.arange(len(first))
     several = np.flatnonzero(np.isin(first, first[again]) & (table.counts > 0))
     order = several[np.argsort(first[several], kind="stable")]
     replaced = first[order[1:]] == first[order[:-1]]
     older, newer = order[:-1][replaced], order[1:][replaced]
     equal = _same_boxes(table.take(older), table.take(newer))
-    table = table.without(table.rows(older))
-    repeated = np.concatenate([repeated, newer[equal]])
-    left_out = {"zero_area": zero_area, "repeated": repeated, "conflicting": newer[~equal]}
-    return Merged(table.with_boxes, table.without_empty(), left_out)
+    left_out = {"repeated": newer[equal], "conflicting": newer[~equal]}
+    return table.without(table.rows(older)), left_out
 
 
 def _repeated_rows(table: BoxTable) -> np.ndarray:
