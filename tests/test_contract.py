@@ -12,7 +12,7 @@ import torch
 from engine_runs import CONFIG_FILES, CONFIGS, EVALUATION_FILES, kept_logging, run
 
 from wend.cli.parser import main as wend
-from wend.datasets.catalog import get_records
+from wend.datasets.catalog import DataSets
 
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 NO_DETECTRON2 = pytest.mark.skipif(not HAS_DETECTRON2, reason="Detectron2 is not installed")
@@ -83,7 +83,7 @@ def test_a_run_leaves_what_reports_and_resuming_need(output_dir):
 
 def test_detections_are_coco_results_in_original_pixels(output_dir):
     rows = json.loads((output_dir / "inference" / TEST_SET / "detections.json").read_text())
-    records = {record.image_id: record for record in get_records(TEST_SET)}
+    records = {record.image_id: record for record in DataSets().get(TEST_SET)}
     assert {row["image_id"] for row in rows} <= set(records)
     order = [row["image_id"] for row in rows]
     assert sorted(order, key=list(records).index) == order
@@ -111,7 +111,7 @@ def test_detections_are_coco_results_in_original_pixels(output_dir):
 def test_detections_lie_in_what_the_crop_shows_of_the_image(output_dir):
     # 56 of the squash's 64 pixels: 4/64 of the image is cut off at each side
     rows = json.loads((output_dir / "inference" / TEST_SET / "detections.json").read_text())
-    records = {record.image_id: record for record in get_records(TEST_SET)}
+    records = {record.image_id: record for record in DataSets().get(TEST_SET)}
     for row in rows:
         record = records[row["image_id"]]
         x, y, w, h = row["bbox"]
@@ -251,7 +251,7 @@ def test_report_writes_a_table_and_pictures_with_boxes_in_their_places(
     # 5 images in 3 columns and 2 rows of 240 pixels, below a legend of 24
     picture = _read_png(output_dir / "boxes_toy_test.png")
     assert picture.shape == (2 * 240 + 24, 3 * 240, 3)
-    records = get_records("toy_test")
+    records = DataSets().get("toy_test")
     rows = json.loads((output_dir / "inference" / "toy_test" / "detections.json").read_text())
     green = []
     for place, pick in enumerate((0, 3, 6, 8, 11)):  # evenly spread over 12 (5.5 rounds to 6)

@@ -10,21 +10,24 @@ from PIL import Image
 
 from wend.cli.parser import main
 from wend.pseudo_boxes import PseudoBoxes, join_boxes
-from wend.reports.boxes_numbers import Boxes, agreement, describe, shape_numbers
+from wend.reports.boxes_numbers import agreement, describe, shape_numbers
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
-RECORDS = [
-    ImageRecord(1, "c/a", 100, 50, gt_boxes=[[0, 0, 50, 50]]),
-    ImageRecord(2, "c/b", 100, 100, gt_boxes=[[0, 0, 10, 10], [50, 50, 100, 100]]),
-    ImageRecord(3, "c/c", 10, 10, gt_boxes=[[0, 0, 10, 10]]),
-    ImageRecord(4, "c/d", 10, 10),  # no truth
-]
+DATA_SET = DataSet.from_records(
+    [
+        ImageRecord(1, "c/a", 100, 50, gt_boxes=[[0, 0, 50, 50]]),
+        ImageRecord(2, "c/b", 100, 100, gt_boxes=[[0, 0, 10, 10], [50, 50, 100, 100]]),
+        ImageRecord(3, "c/c", 10, 10, gt_boxes=[[0, 0, 10, 10]]),
+        ImageRecord(4, "c/d", 10, 10),  # no truth
+    ]
+)
 
 
-def boxes(values, name="s"):
-    source = PseudoBoxes.from_dict(values, "pixel", source=name)
-    keys, sizes = [r.key for r in RECORDS], np.array([(r.width, r.height) for r in RECORDS])
-    return Boxes(name, join_boxes(keys, sizes, source))
+def boxes(values):
+    source = PseudoBoxes.from_dict(values, "pixel", source="s")
+    return join_boxes(DATA_SET.keys, DATA_SET.sizes, source)
 
 
 A = {"c/a": [0, 0, 50, 40], "c/b": [[0, 0, 50, 50], [50, 50, 90, 100]], "c/d": [0, 0, 5, 10]}
@@ -32,20 +35,20 @@ B = {"c/a": [0, 0, 50, 20], "c/b": [50, 50, 90, 100], "c/c": [0, 0, 10, 10]}
 
 
 def test_shapes_are_shares_of_the_image_and_width_by_height():
-    shapes = shape_numbers(boxes(A), RECORDS)
+    shapes = shape_numbers(boxes(A)[0], DATA_SET.sizes)
     np.testing.assert_allclose(shapes["area / image"], [0.4, 0.25, 0.2, 0.5])
     np.testing.assert_allclose(shapes["width / height"], [1.25, 1, 0.8, 0.5])
 
 
 def test_agreement_of_the_first_boxes_and_of_the_nearest():
-    both = agreement(boxes(A), boxes(B))
+    both = agreement(boxes(A)[0], boxes(B)[0])
     # c/a: 50x20 of 50x40; c/b: the first boxes touch in a point, the second one is B's
     np.testing.assert_allclose(both["first boxes"], [0.5, 0])
     np.testing.assert_allclose(both["nearest boxes"], [0.5, 1])
 
 
 def test_numbers_of_coverage_truth_and_both_sources():
-    found = describe(boxes(A), RECORDS, ["original"], boxes(B, "other"))
+    found = describe(DATA_SET, *boxes(A), ["original"], boxes(B))
     assert found["coverage"] == 75
     # truth known of a, b, c: IoU of the first box 0.8, 0.04 (100 of 2500), none
     truth = found["truth"]["original"]
@@ -66,10 +69,10 @@ def data(tmp_path):
     """A COCO JSON of four images, and a CSV of boxes."""
     images = [
         {"id": r.image_id, "file_name": r.key, "width": r.width, "height": r.height}
-        for r in RECORDS
+        for r in DATA_SET
     ]
     rows = []
-    for r in RECORDS[:3]:
+    for r in DATA_SET[:3]:
         for x0, y0, x1, y1 in r.gt_boxes.tolist():
             box = [x0, y0, x1 - x0, y1 - y0]
             rows.append({"id": len(rows), "image_id": r.image_id, "bbox": box, "category_id": 1})
@@ -139,10 +142,9 @@ def test_image_files_that_are_there_are_drawn(data):
 
     (data / "i").mkdir()
     Image.new("RGB", (100, 50)).save(data / "i/a.png")
-    record = ImageRecord(1, str(data / "i/a.png"), 100, 50)
-    source = PseudoBoxes.from_dict({"i/a.png": [10, 10, 90, 40]}, "pixel")
-    own = Boxes("s", join_boxes(["i/a.png"], np.array([(100, 50)]), source))
-    assert draw_samples(data / "s.png", [record], own, None, 16)
+    data_set = DataSet.from_records([ImageRecord(1, str(data / "i/a.png"), 100, 50)])
+    table = BoxTable.from_lists([[[10, 10, 90, 40]]])
+    assert draw_samples(data / "s.png", data_set, [("s", table)], 16)
     sheet = cv2.imread(str(data / "s.png"))[:, :, ::-1].astype(int)
     blue = np.argwhere(np.abs(sheet[24:] - (40, 90, 255)).sum(-1) < 40)
     # one image of 100x50 at 240x120: the box is 24, 24, 216, 96, its line two pixels

@@ -44,10 +44,10 @@ def command(toy_root, tmp_path, weights):
 
 
 def toy_records(toy_root, monkeypatch):
-    from wend.datasets.catalog import get_records
+    from wend.datasets.catalog import DataSets
 
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
-    return get_records("toy_test")
+    return DataSets().get("toy_test")
 
 
 def canonical_64():

@@ -12,7 +12,7 @@ from localize_reference import slow_box, slow_projections
 from PIL import Image
 
 from wend.cli import pseudo_boxes as localize_command
-from wend.datasets.catalog import get_records
+from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.formats.coco import load_coco
 from wend.formats.folder import load_folder
@@ -81,7 +81,7 @@ def test_both_files_hold_the_priors_boxes_in_our_readers(
     monkeypatch.setattr("wend.localize.writers.BOXES_PER_FILE", per_file)
     caplog.set_level(logging.INFO, "wend")
     assert command("--split", "test") == 0
-    records = get_records("toy_test")
+    records = DataSets().get("toy_test")
     expected = expected_border(records)
     for boxes in read_both(tmp_path / "out/test", records):
         np.testing.assert_allclose(boxes, expected, atol=1e-9)
@@ -97,13 +97,11 @@ def test_the_share_of_right_boxes_is_what_our_metric_says(command, tmp_path, cap
     from wend.evaluation.metrics import accuracy
     from wend.evaluation.per_image import score
     from wend.evaluation.protocols import get_protocol
-    from wend.structures.data_set import DataSet
 
     caplog.set_level(logging.INFO, "wend")
     command("--split", "test")
     folder = tmp_path / "out/test/pseudo_boxes"
-    records, _ = attach_pseudo_boxes(get_records("toy_test"), read_c2am(folder))
-    data_set = DataSet.from_records(records)
+    data_set, _ = attach_pseudo_boxes(DataSets().get("toy_test"), read_c2am(folder))
     scores = score(data_set, data_set.pseudo_boxes.scored(), get_protocol("original"))
     share = accuracy(scores, "gt_known_loc")
     assert f"{share:.1f} % of the 12 images with known" in caplog.text
@@ -146,7 +144,7 @@ def test_an_interrupted_border_run_goes_on_after_its_last_image(command, tmp_pat
     command()
     assert len(seen) == 6 + 12 - 4
     assert not lines.parent.exists()
-    records = get_records("toy_test")
+    records = DataSets().get("toy_test")
     np.testing.assert_allclose(
         read_both(tmp_path / "out/train", records)[0], expected_border(records), atol=1e-9
     )
@@ -173,7 +171,7 @@ def test_ddt_is_bitwise_the_same_after_an_interruption(ddt, tmp_path, monkeypatc
     ddt(*options, "--split", "parts")
     whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
-    read_both(tmp_path / "out/parts", get_records("toy_test"))
+    read_both(tmp_path / "out/parts", DataSets().get("toy_test"))
 
 
 def test_ddt_of_a_real_network_is_the_slow_ways(ddt, tmp_path, weights):
@@ -187,7 +185,7 @@ def test_ddt_of_a_real_network_is_the_slow_ways(ddt, tmp_path, weights):
     network.eval()
     steps = [T.Resize((96, 96)), T.PILToTensor(), T.ToDtype(torch.float32, scale=True)]
     steps.append(T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    records = get_records("toy_test")
+    records = DataSets().get("toy_test")
     mine = dict(
         zip([r.key for r in records], read_both(tmp_path / "out/train", records)[0], strict=True)
     )

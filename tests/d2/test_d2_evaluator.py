@@ -15,7 +15,7 @@ from PIL import Image
 from wend.classes.predictions import write_class_predictions
 from wend.d2 import WSOLDatasetMapper, WSOLEvaluator
 from wend.d2.frames import predict
-from wend.datasets.catalog import get_records
+from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.evaluation.evaluation import Evaluation
 from wend.evaluation.protocols import get_protocol
@@ -142,7 +142,7 @@ def test_processes_are_gathered_and_only_the_first_has_results(record, monkeypat
 
 
 def _toy_results(cfg):
-    records = get_records("toy_test")
+    records = DataSets().get("toy_test")
     evaluator = WSOLEvaluator(cfg, "toy_test")
     evaluator.output_dir = None
     _process(evaluator, records, *(_instances([[0, 0, CROP, CROP]], [0.5]) for _ in records))
@@ -170,7 +170,7 @@ def test_detectron2_prints_every_metric(tmp_path, printed, with_classes):
     names = {"gt_known_loc", "gt_known_loc_multi", "max_boxes"}
     if with_classes:
         path = tmp_path / "classes.json"
-        right = {r.key: [r.class_id, *range(100, 104)] for r in get_records("toy_test")}
+        right = {r.key: [r.class_id, *range(100, 104)] for r in DataSets().get("toy_test")}
         write_class_predictions(path, right)
         changes = {"WEND.CLASS_PREDICTIONS": str(path)}
         names |= {"top1_loc", "top5_loc", "top5_loc_multi"}
@@ -206,7 +206,7 @@ def test_without_class_predictions_it_is_said_what_is_missing(record, caplog, tm
 def test_class_predictions_give_top_1_and_top_5(tmp_path):
     # Boxes are right everywhere. Class: right at place 1 in images 0-2, at place 5 in 3-5, absent
     # in the other six of twelve: Top-1 3/12 = 25 %, Top-5 6/12 = 50 % over images.
-    records = get_records("toy_test")
+    records = DataSets().get("toy_test")
     others = [100, 101, 102, 103]
     lists = {}
     for number, r in enumerate(records):

@@ -15,7 +15,7 @@ from torch import nn
 import wend.d2.trainer
 from wend.config import add_wend_config, merge_config
 from wend.d2 import Trainer
-from wend.datasets.catalog import get_records
+from wend.datasets.catalog import DataSets
 from wend.errors import NonFiniteLossError
 from wend.run import resolve_schedule
 
@@ -248,7 +248,7 @@ def test_training_crops_are_random_and_test_crops_central():
     assert len({(one["frame"].offset_x, one["frame"].offset_y) for one in train}) > 1
     test = list(Trainer.build_test_loader(cfg, "toy_test"))
     assert [len(batch) for batch in test] == [1] * 12  # WEND.TEST_BATCH
-    assert [b[0]["image_id"] for b in test] == [r.image_id for r in get_records("toy_test")]
+    assert [b[0]["image_id"] for b in test] == [r.image_id for r in DataSets().get("toy_test")]
     assert {(b[0]["frame"].offset_x, b[0]["frame"].offset_y) for b in test} == {(-4, -4)}
 
 

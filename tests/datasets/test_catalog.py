@@ -1,12 +1,10 @@
 """wend.datasets.catalog: names stand for data sets, read once by each DataSets."""
 
-import logging
 import pickle
 
 import numpy as np
 import pytest
 
-from wend.datasets import catalog
 from wend.datasets.catalog import DataSets, register_records
 from wend.errors import BadImageError, InputError, MissingFileError
 from wend.images.sizes import SizeReader
@@ -191,25 +189,3 @@ def test_unknown_kind_of_boxes_is_an_error_and_registers_nothing():
     ):
         register_records("mine", lambda: [], train_on="boxes")
     assert "mine" not in DataSets().names()
-
-
-def test_images_with_a_box_to_learn_from_are_counted_and_the_others_said(caplog, register):
-    register("pseudo", lambda: [PSEUDO, TRUE, BOTH])
-    register("true", lambda: [PSEUDO, BOTH], "gt_boxes")
-    with caplog.at_level(logging.INFO, logger="wend"):
-        # PSEUDO and BOTH have a pseudo box, only BOTH of the second set has a true one: 2 + 1
-        assert catalog.count_training_images(["pseudo", "true"]) == 3
-    first, second = (record.getMessage() for record in caplog.records)
-    assert first.startswith("pseudo: training on the pseudo boxes of 2 images; 1 images without")
-    assert second.startswith("true: training on the TRUE boxes")
-    assert "of 1 images; 1 images without" in second
-
-
-@pytest.mark.parametrize("names", [[], ["none"]])
-def test_training_without_any_box_is_an_error_that_names_the_entry(names, register):
-    register("none", lambda: [TRUE])
-    said = "none" if names else "an empty list"
-    with pytest.raises(
-        InputError, match=rf"config entry DATASETS\.TRAIN: no image of {said} has a box to train on"
-    ):
-        catalog.count_training_images(names)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wend.datasets import toy
-from wend.datasets.catalog import get_records
+from wend.datasets.catalog import DataSets
 from wend.datasets.toy import ToyConfig, write_toy
 from wend.errors import InputError
 from wend.evaluation.metrics import accuracy
@@ -16,7 +16,6 @@ from wend.evaluation.per_image import score
 from wend.evaluation.protocols import get_protocol
 from wend.formats.cub import load_cub
 from wend.pseudo_boxes import attach_pseudo_boxes, read_c2am
-from wend.structures.data_set import DataSet
 
 TINY = {"num_train": 20, "num_test": 10, "num_classes": 4, "image_size": (48, 64)}
 NO_NOISE = {"part": 0.0, "shift": 0.0, "wrong_place": 0.0, "merge": 0.0}
@@ -32,13 +31,13 @@ def digest(root):
 
 
 def read(root, split="train"):
-    records = load_cub(root / "CUB_200_2011", split)
+    data_set = load_cub(root / "CUB_200_2011", split)
     boxes = read_c2am(root / "c2am_boxes" / split / "pseudo_boxes")
-    return attach_pseudo_boxes(records, boxes)
+    return attach_pseudo_boxes(data_set, boxes)
 
 
 def share_of_right_boxes(root, split="train"):
-    data_set = DataSet.from_records(read(root, split)[0])
+    data_set = read(root, split)[0]
     scores = score(data_set, data_set.pseudo_boxes.scored(), get_protocol("original"))
     return accuracy(scores, "gt_known_loc")
 
@@ -49,7 +48,7 @@ def test_the_readers_of_cub_and_c2am_load_it_whole(toy_root, monkeypatch):
     assert report.dropped == 0
     assert {record.class_id for record in records} == set(range(6))
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
-    assert len(get_records("toy_test_c2am")) == 12
+    assert len(DataSets().get("toy_test_c2am")) == 12
 
 
 def test_its_summary_is_what_our_metric_says_of_the_files(toy_root):

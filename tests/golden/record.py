@@ -44,7 +44,7 @@ from inputs import (
 # ---- called. When a refactoring moves modules, this section is all that has to follow.
 
 OWN_SOURCE = '''"""A box source of the user's own, as docs/pseudo_boxes.md describes one."""
-from wend.data.pseudo_boxes import PseudoBoxes
+from wend.pseudo_boxes import PseudoBoxes
 
 
 def read_lines(path, separator=";"):
@@ -86,20 +86,19 @@ def training_side(name: str) -> str:
 
 def join_source(spec: Mapping[str, object], name: str, root: Path) -> dict:
     """The report of a join of a box source with a data set, and the boxes of each image."""
-    from wend.data.catalog import get_records
-    from wend.data.pseudo_boxes import join_boxes, read_boxes
+    from wend.datasets.catalog import get_records
+    from wend.pseudo_boxes import join_boxes, read_boxes
 
-    records = get_records(name)
-    keys = [record.key for record in records]
-    sizes = np.array([(record.width, record.height) for record in records])
-    joined = join_boxes(keys, sizes, read_boxes(spec, base=root, root=root), log=False)
+    data_set = get_records(name)
+    boxes = read_boxes(spec, base=root, root=root)
+    table, report = join_boxes(data_set.keys, data_set.sizes, boxes, log=False)
     return {
-        "report": joined.report.to_dict(),
-        "table": str(joined.report).splitlines(),
-        "keys": keys,
-        "offsets": joined.offsets.tolist(),
-        "boxes": joined.boxes.tolist(),
-        "scores": None if joined.scores is None else joined.scores.tolist(),
+        "report": report.to_dict(),
+        "table": str(report).splitlines(),
+        "keys": list(data_set.keys),
+        "offsets": table.offsets.tolist(),
+        "boxes": table.boxes.tolist(),
+        "scores": None if table.scores is None else table.scores.tolist(),
     }
 
 

@@ -10,9 +10,10 @@ from wend.classes.preprocessing import Preprocessing
 from wend.errors import InputError
 from wend.localize import ddt_run
 from wend.localize.backbones import Backbone
-from wend.localize.ddt_run import DdtOptions, group_records, localize
+from wend.localize.ddt_run import DdtOptions, group_images, localize
 from wend.localize.partial import Partial
 from wend.structures.boxes import paired_iou
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 SIDE = 64
@@ -58,7 +59,9 @@ def birds(tmp_path):
 def make(records, folder, network=None, by_class=True, **options):
     options = DdtOptions(**{"batch_size": 5, "num_workers": 0, **options})
     partial = Partial(folder, {"settings": 1})
-    localize(network or backbone(), group_records(records, by_class), partial, CPU, options)
+    data_set = DataSet.from_records(records)
+    groups = group_images(data_set, by_class)
+    localize(network or backbone(), data_set, groups, partial, CPU, options)
     return partial.done
 
 
@@ -190,11 +193,12 @@ class Dark(nn.Module):
 
 
 def test_groups_are_classes_else_folders_else_an_error():
-    def record(key, class_id=None):
-        return ImageRecord(key, key, 9, 9, key, class_id)
+    def groups(*images, **options):
+        records = [ImageRecord(key, key, 9, 9, key, class_id) for key, class_id in images]
+        return group_images(DataSet.from_records(records), **options)
 
-    assert list(group_records([record("x/a.jpg", 1), record("x/b.jpg", 0)])) == ["1", "0"]
-    assert list(group_records([record("x/a.jpg"), record("y/a.jpg")])) == ["x", "y"]
-    assert list(group_records([record("a.jpg"), record("b.jpg")], by_class=False)) == ["all"]
+    assert groups(("x/a.jpg", 1), ("x/b.jpg", 0), ("y/c.jpg", 1)) == {"1": [0, 2], "0": [1]}
+    assert groups(("x/a.jpg", None), ("y/a.jpg", None)) == {"x": [0], "y": [1]}
+    assert groups(("a.jpg", None), ("b.jpg", None), by_class=False) == {"all": [0, 1]}
     with pytest.raises(InputError, match=r"a\.jpg: has no class .* use --group all"):
-        group_records([record("a.jpg")])
+        groups(("a.jpg", None))

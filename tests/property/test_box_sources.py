@@ -112,10 +112,10 @@ def xywh_of(box):
 
 
 def bare_records(found):
-    return [
+    return DataSet.from_records(
         ImageRecord(i, f"/data/{key}", *size, key=key, class_id=0)
         for i, (key, (size, _)) in enumerate(found.items())
-    ]
+    )
 
 
 def check_all_came(spec, found, folder):
@@ -170,10 +170,10 @@ GOOD = {
 def check_boxes(pseudo):
     """What must hold of any boxes that a reader lets through; and the join takes them."""
     assert len(set(pseudo.keys)) == len(pseudo.keys) == len(pseudo)
-    boxes = pseudo.boxes
+    boxes = pseudo.table.boxes
     assert np.isfinite(boxes).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
-    assert (np.diff(pseudo.offsets) > 0).all()
+    assert (pseudo.table.counts > 0).all()
     for key in pseudo.keys:
         assert not key.startswith("/")
         assert ".." not in key.split("/")

@@ -11,6 +11,7 @@ from torchvision.ops import box_convert
 
 from wend.errors import InputError, MissingFileError
 from wend.pseudo_boxes import PseudoBoxes, attach_pseudo_boxes, image_key, read_c2am
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 KEY = "/data1/somebody/CUB_200_2011/train/001.Wren/a.jpg"
@@ -18,6 +19,10 @@ KEY = "/data1/somebody/CUB_200_2011/train/001.Wren/a.jpg"
 
 def record(key: str, width: int = 100, height: int = 50, image_id: int = 1) -> ImageRecord:
     return ImageRecord(image_id, f"/images/{key}", width, height, key=key)
+
+
+def attach(records: list[ImageRecord], boxes: PseudoBoxes):
+    return attach_pseudo_boxes(DataSet.from_records(records), boxes)
 
 
 def numbers(found: PseudoBoxes) -> tuple[int, ...]:
@@ -48,8 +53,8 @@ def test_boxes_are_the_fractions_as_corners(tmp_path, write_c2am):
     found = read_c2am(write_c2am(tmp_path / "boxes", values))
     assert list(found.keys) == ["c/0.jpg", "c/1.jpg"]
     expected = box_convert(torch.tensor([*values.values()], dtype=torch.float64), "xywh", "xyxy")
-    np.testing.assert_array_equal(found.boxes, expected.numpy())
-    assert found.offsets.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(found.table.boxes, expected.numpy())
+    assert found.table.offsets.tolist() == [0, 1, 2]
     assert (found.source, found.frame) == (str(tmp_path / "boxes"), "fraction")
     assert numbers(found) == (0, 0, 0)
 
@@ -231,7 +236,7 @@ def test_folder_without_json_is_named(tmp_path):
 def test_attached_boxes_are_in_pixels_of_each_image():
     boxes = {"c/a": np.array([[0.1, 0.2, 0.5, 1.0]]), "c/b": np.array([[0.25, 0.5, 0.75, 0.75]])}
     records = [record("c/a", 200, 50, 1), record("c/b", 40, 80, 2)]
-    attached, _ = attach_pseudo_boxes(records, PseudoBoxes.from_dict(boxes, "fraction", source="s"))
+    attached, _ = attach(records, PseudoBoxes.from_dict(boxes, "fraction", source="s"))
     # x · width, y · height
     np.testing.assert_allclose(attached[0].pseudo_boxes, [[20, 10, 100, 50]], rtol=1e-15)
     np.testing.assert_allclose(attached[1].pseudo_boxes, [[10, 40, 30, 60]], rtol=1e-15)
@@ -241,7 +246,7 @@ def test_attached_boxes_are_in_pixels_of_each_image():
 
 def test_true_boxes_survive_attaching():
     one = ImageRecord(1, "f", 100, 50, key="c/a", class_id=4, gt_boxes=[[1, 2, 3, 4]])
-    ((attached,), _) = attach_pseudo_boxes(
+    ((attached,), _) = attach(
         [one], PseudoBoxes.from_dict({"c/a": [0, 0, 1, 1]}, "fraction", source="s")
     )
     assert attached.gt_boxes.tolist() == [[1, 2, 3, 4]]
@@ -261,7 +266,7 @@ def test_report_counts_matched_missing_and_surplus(tmp_path, write_c2am, caplog)
     )
     records = [record(f"c/{name}", image_id=i) for i, name in enumerate("abc")]
     with caplog.at_level(logging.INFO, logger="wend"):
-        attached, report = attach_pseudo_boxes(records, read_c2am(folder))
+        attached, report = attach(records, read_c2am(folder))
     assert [len(r.pseudo_boxes) for r in attached] == [1, 0, 0]
     counts = (report.matched, report.missing, report.surplus)
     assert counts == (1, 2, 2)
@@ -285,22 +290,22 @@ def test_source_that_matches_no_image_is_an_error_with_an_example_of_each():
         InputError,
         match=r"/boxes: none of its 1 images \(n01440764/x\.JPEG\).*data set's 1 \(c/a\)",
     ):
-        attach_pseudo_boxes([record("c/a")], source)
+        attach([record("c/a")], source)
+    with pytest.raises(InputError, match=r"/boxes: none of its 1 images .*data set's 0 "):
+        attach([], source)
 
 
 def test_images_that_share_class_folder_and_file_name_are_an_error():
     records = [record("c/a", image_id=1), record("c/a", image_id=2), record("c/b", image_id=3)]
     with pytest.raises(InputError, match="1 images share class folder and file name"):
-        attach_pseudo_boxes(
-            records, PseudoBoxes.from_dict({"c/a": [0, 0, 1, 1]}, "fraction", source="s")
-        )
+        attach(records, PseudoBoxes.from_dict({"c/a": [0, 0, 1, 1]}, "fraction", source="s"))
 
 
 def test_same_file_name_in_another_class_folder_is_not_a_match(tmp_path, write_c2am):
     folder = write_c2am(
         tmp_path, {"r/d/a": [0, 0, 1, 1], "r/cc/a": [0, 0, 1, 1], "c/b": [0, 0, 1, 1]}
     )
-    attached, report = attach_pseudo_boxes(
+    attached, report = attach(
         [record("c/a", image_id=1), record("c/b", image_id=2)], read_c2am(folder)
     )
     assert [len(r.pseudo_boxes) for r in attached] == [0, 1]

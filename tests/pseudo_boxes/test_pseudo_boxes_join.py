@@ -36,8 +36,8 @@ def joined(boxes: dict, keys: list[str], frame: str = "pixel", **options):
 
 def matched(paths: list[str], keys: list[str]) -> list[int]:
     """Number of boxes of each key if each path has one."""
-    found = joined({path: [i, 0, i + 10, 10] for i, path in enumerate(paths)}, keys)
-    return np.diff(found.offsets).tolist()
+    table, _ = joined({path: [i, 0, i + 10, 10] for i, path in enumerate(paths)}, keys)
+    return table.counts.tolist()
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_path_that_is_the_end_of_two_keys_is_an_error():
 
 def test_paths_of_two_roots_that_mean_one_image_are_duplicates():
     boxes = {"/a/c/1": [0, 0, 9, 9], "/b/c/1": [0, 0, 9, 9], "/a/c/2": [0, 0, 9, 9]}
-    found = joined({**boxes, "/b/c/2": [0, 0, 8, 8], "/b/c/3": []}, ["c/1", "c/2"])
-    assert found.boxes.tolist() == [[0, 0, 9, 9], [0, 0, 8, 8]]
-    assert (found.report.repeated, found.report.conflicting) == (1, 1)
+    table, report = joined({**boxes, "/b/c/2": [0, 0, 8, 8], "/b/c/3": []}, ["c/1", "c/2"])
+    assert table.boxes.tolist() == [[0, 0, 9, 9], [0, 0, 8, 8]]
+    assert (report.repeated, report.conflicting) == (1, 1)
 
 
 @pytest.mark.parametrize("path", ["", "/", "..", "a/../b", "a\0b", "\ud800/a.jpg"])
@@ -96,8 +96,7 @@ IMAGES = ["c/ok", "c/out", "c/gone", "c/whole", "c/nearly", "c/empty", "c/two", 
 
 def test_every_kind_is_counted_with_its_first_keys(caplog):
     caplog.set_level("INFO", logger="wend")
-    found = joined(BOXES, IMAGES, allow_contamination=True)
-    report = found.report
+    table, report = joined(BOXES, IMAGES, allow_contamination=True)
     expected = {
         "missing": (3, ("c/gone", "c/empty", "c/none")),
         "surplus": (2, ("x/ILSVRC2012_val_00000001.JPEG", "x/no_image")),
@@ -112,9 +111,9 @@ def test_every_kind_is_counted_with_its_first_keys(caplog):
     }
     assert {k: (c.number, c.examples) for k, c in report.counts.items()} == expected
     assert report.per_image == {0: 3, 1: 4, 2: 1}
-    assert found.offsets.tolist() == [0, 1, 2, 2, 3, 4, 4, 6, 6]
-    assert found.boxes[1].tolist() == [0, 10, 20, 50]
-    assert found.boxes[4:].tolist() == [[1, 1, 5, 5], [2, 2, 9, 9]]
+    assert table.offsets.tolist() == [0, 1, 2, 2, 3, 4, 4, 6, 6]
+    assert table.boxes[1].tolist() == [0, 10, 20, 50]
+    assert table.boxes[4:].tolist() == [[1, 1, 5, 5], [2, 2, 9, 9]]
     for kind in ("missing", "outside", "whole_image"):
         assert re.search(re.escape(KINDS[kind]) + rf" +{report.number(kind)} ", caplog.text)
     assert "number: images = 0: 3, 1: 4, 2: 1" in caplog.text
@@ -155,20 +154,20 @@ def test_validation_images_are_an_error_unless_allowed_or_the_data_set_is_theirs
     ):
         joined(BOXES, IMAGES)
     key = "n01/ILSVRC2012_val_00000001.JPEG"
-    assert joined({key: [0, 0, 9, 9]}, [key]).report.number("contaminated") == 0
+    assert joined({key: [0, 0, 9, 9]}, [key])[1].number("contaminated") == 0
     stem = "n01/my_ILSVRC2012_val_1.JPEG"  # not at the start of the name
-    assert joined({stem: [0, 0, 9, 9]}, [stem, "n01/b"]).report.number("contaminated") == 0
+    assert joined({stem: [0, 0, 9, 9]}, [stem, "n01/b"])[1].number("contaminated") == 0
 
 
 def test_the_spec_of_a_source_decides_unless_the_call_does(tmp_path, write_c2am):
     folder = write_c2am(tmp_path, {"c/a": [0, 0, 1, 1], "x/ILSVRC2012_val_1": [0, 0, 1, 1]})
-    records = [ImageRecord(1, "c/a", 10, 10)]
+    data_set = DataSet.from_records([ImageRecord(1, "c/a", 10, 10)])
     spec = {"source": "c2am", "path": folder, "allow_contamination": True}
-    attach_pseudo_boxes(records, read_boxes(spec))
+    attach_pseudo_boxes(data_set, read_boxes(spec))
     with pytest.raises(InputError, match="validation images"):
-        attach_pseudo_boxes(records, read_boxes(spec), allow_contamination=False)
+        attach_pseudo_boxes(data_set, read_boxes(spec), allow_contamination=False)
     with pytest.raises(InputError, match=r"strict: .*whole image"):
-        attach_pseudo_boxes(records, read_boxes({**spec, "strict": ["whole_image"]}))
+        attach_pseudo_boxes(data_set, read_boxes({**spec, "strict": ["whole_image"]}))
 
 
 def test_scores_and_boxes_of_shuffled_images_stay_together():
@@ -179,11 +178,10 @@ def test_scores_and_boxes_of_shuffled_images_stay_together():
     scores = {k: b[:, 2] for k, b in boxes.items()}  # so that the score is the box's x1
     order = rng.permutation(keys).tolist()
     source = PseudoBoxes.from_dict({k: boxes[k] for k in order}, "pixel", scores=scores)
-    found = join_boxes(keys, np.full((50, 2), 100), source)
-    np.testing.assert_array_equal(found.boxes[:, 2], found.scores)
+    table, _ = join_boxes(keys, np.full((50, 2), 100), source)
+    np.testing.assert_array_equal(table.boxes[:, 2], table.scores)
     for i, key in enumerate(keys):
-        own = found.boxes[found.offsets[i] : found.offsets[i + 1], 2]
-        np.testing.assert_array_equal(own, np.sort(boxes[key][:, 2])[::-1])
+        np.testing.assert_array_equal(table[i][:, 2], np.sort(boxes[key][:, 2])[::-1])
 
 
 def test_from_dict_names_what_is_wrong():
@@ -220,7 +218,7 @@ def outcome(read):
     except InputError as error:
         return str(error)
     counts = {kind: (c.number, c.examples) for kind, c in found.counts.items()}
-    return list(found.keys), found.boxes.tolist(), found.offsets.tolist(), counts
+    return list(found.keys), found.table.boxes.tolist(), found.table.offsets.tolist(), counts
 
 
 @settings(max_examples=150, deadline=None)

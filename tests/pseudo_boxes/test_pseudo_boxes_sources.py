@@ -13,6 +13,7 @@ from pyarrow import csv, parquet
 
 from wend.errors import InputError, MissingFileError
 from wend.pseudo_boxes import PseudoBoxes, attach_pseudo_boxes, box_source, read_boxes
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 DOCS = Path(__file__).resolve().parents[2] / "docs/pseudo_boxes.md"
@@ -24,9 +25,7 @@ def write(path: Path, value: object) -> Path:
 
 
 def as_dict(found: PseudoBoxes) -> dict[str, list]:
-    ends = found.offsets.tolist()
-    boxes = found.boxes.tolist()
-    return {key: boxes[ends[i] : ends[i + 1]] for i, key in enumerate(found.keys)}
+    return {key: boxes.tolist() for key, boxes in zip(found.keys, found.table, strict=True)}
 
 
 # ---- PSOL ----
@@ -75,14 +74,15 @@ def test_coco_boxes_are_fractions_of_the_stated_size_best_first(tmp_path):
         "n01/a b.JPEG": [[0, 0, 0.25, 1], [0.1, 0.1, 0.6, 0.6]],
         "n02/c.JPEG": [[0.1, 0.1, 0.3, 0.5]],
     }
-    assert found.scores.tolist() == [0.75, 0.25, 0.5]
+    assert found.table.scores.tolist() == [0.75, 0.25, 0.5]
     assert found.counts["repeated"].number == 1
     # the file is twice as large as the JSON says: 200x100 -> 400x200
     record = ImageRecord(1, "/x/n01/a b.JPEG", 400, 200)
-    ((attached,), report) = attach_pseudo_boxes([record], found)
+    ((attached,), report) = attach_pseudo_boxes(DataSet.from_records([record]), found)
     np.testing.assert_allclose(attached.pseudo_boxes, [[0, 0, 100, 200], [40, 20, 240, 120]])
     assert report.number("other_shape") == 0
-    _, report = attach_pseudo_boxes([ImageRecord(1, "n01/a b.JPEG", 200, 400)], found)
+    turned = DataSet.from_records([ImageRecord(1, "n01/a b.JPEG", 200, 400)])
+    _, report = attach_pseudo_boxes(turned, found)
     assert report.counts["other_shape"].examples == ("n01/a b.JPEG",)
 
 
@@ -97,7 +97,7 @@ def test_coco_results_need_their_images_unless_ids_are_paths(tmp_path):
     named = write(tmp_path / "n.json", [row("val/x.JPEG", [20, 10, 100, 50])])
     found = read_boxes({"source": "coco", "path": named})
     assert (found.frame, as_dict(found)) == ("pixel", {"val/x.JPEG": [[20, 10, 120, 60]]})
-    assert found.scores is None
+    assert found.table.scores is None
 
 
 def test_coco_of_several_categories_asks_for_one(tmp_path):
@@ -117,7 +117,7 @@ def test_best_few_and_scores_above_a_limit_are_counted(tmp_path):
     ]
     path = write(tmp_path / "m.json", {"images": IMAGES, "annotations": rows})
     found = read_boxes({"source": "coco", "path": path, "min_score": 0.25, "max_boxes": 2})
-    assert found.scores.tolist() == [7 / 8, 6 / 8]
+    assert found.table.scores.tolist() == [7 / 8, 6 / 8]
     assert list(found.keys) == ["n01/a b.JPEG"]
     assert found.counts["below_min_score"].number == 3  # 0, 1/8 and the other image's
     assert found.counts["beyond_max_boxes"].number == 4
@@ -195,7 +195,7 @@ def test_named_columns_of_csv_and_parquet(tmp_path, kind):
         "c/b.jpg": [[3, 3, 33, 33], [1, 1, 11, 11]],  # best first
         'c/"a", é.jpg': [[2, 2, 22, 22]],
     }
-    assert found.scores.tolist() == [0.3, 0.1, 0.2]
+    assert found.table.scores.tolist() == [0.3, 0.1, 0.2]
     with pytest.raises(
         InputError, match=r"expected the columns file, x0, y0, x1, y1; the file has"
     ):
@@ -294,6 +294,6 @@ def test_the_example_of_the_docs_is_a_source(tmp_path):
     }
     assert found.strict == ["conflicting", "outside"]
     records = [ImageRecord(1, "/photos/wrens/wren 1.jpg", 120, 90)]
-    ((attached,), report) = attach_pseudo_boxes(records, found)
+    ((attached,), report) = attach_pseudo_boxes(DataSet.from_records(records), found)
     assert attached.pseudo_boxes.tolist() == [[10, 20, 110, 80], [5, 5, 30, 40]]
     assert report.surplus == 1

@@ -54,6 +54,14 @@ def test_take_keep_first_and_concatenate_are_those_of_lists(counts, data):
     taken = table.take(images)
     assert [each.tolist() for each in taken] == [table[i].tolist() for i in images]
     kept = table.keep(table.scores >= 1)
+    assert [each.tolist() for each in kept.without_empty()] == [b.tolist() for b in kept if len(b)]
+    rows = np.flatnonzero(table.scores < 1)
+    assert [each.tolist() for each in table.without(rows)] == [each.tolist() for each in kept]
+    np.testing.assert_array_equal(table.images_of(rows), table.owner[rows])
+    np.testing.assert_array_equal(table.boxes[table.rows(images)], table.take(images).boxes)
+    counted = BoxTable.from_counts(counts, np.concatenate([np.zeros((0, 4)), *boxes]))
+    assert [each.tolist() for each in counted] == [each.tolist() for each in boxes]
+    assert table.rank.tolist() == [rank for each in table for rank in range(len(each))]
     for i in range(len(table)):
         assert kept[i].tolist() == table[i][table.scores_of(i) >= 1].tolist()
         assert table.first(2)[i].tolist() == table[i][:2].tolist()

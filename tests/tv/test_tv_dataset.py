@@ -7,7 +7,7 @@ import torch
 from engine_runs import tv_config
 from PIL import Image
 
-from wend.datasets.catalog import DataSets, get_records
+from wend.datasets.catalog import DataSets
 from wend.datasets.importing import import_data_set
 from wend.loading.crop import CropMapper
 from wend.loading.selection import Selection
@@ -24,7 +24,7 @@ from wend.tv.dataset import (
 def test_test_examples_are_the_centre_crops_in_the_records_order():
     run = resolve(tv_config(), DataSets())
     batches = list(build_test_loader(run.tests["toy_test"], run.cfg))
-    records = get_records("toy_test")
+    records = DataSets().get("toy_test")
     assert [len(batch) for batch in batches] == [1] * 12
     for (one,), record in zip(batches, records, strict=True):
         squashed = Image.open(record.file_name).convert("RGB").resize((64, 64), Image.BILINEAR)
@@ -36,7 +36,7 @@ def test_test_examples_are_the_centre_crops_in_the_records_order():
 
 def test_training_batches_hold_the_pseudo_boxes_of_random_crops():
     run = resolve(tv_config(), DataSets())
-    records = {r.image_id: r for r in get_records("toy_train_c2am")}
+    records = {r.image_id: r for r in DataSets().get("toy_train_c2am")}
     frames = set()
     for batch in islice(build_train_loader(run.training, run.cfg, seed=0), 6):
         assert len(batch) == 8
@@ -59,7 +59,7 @@ def test_each_pass_shows_every_image_once_in_another_order():
 
 
 def test_images_without_a_box_are_left_out_of_training_only():
-    records = list(get_records("toy_train_c2am"))
+    records = list(DataSets().get("toy_train_c2am"))
     records[3] = replace(records[3], pseudo_boxes=np.zeros((0, 4)))
     mapper = CropMapper(64, 56, train=True)
     boxless = DataSet.from_records(records)
@@ -67,9 +67,9 @@ def test_images_without_a_box_are_left_out_of_training_only():
     assert len(train) == 23
     assert records[3].image_id not in {train[place].image_id for place in range(23)}
     assert len(Selection([boxless], with_boxes=False)) == 24
-    toy_test = get_records("toy_test")
+    toy_test = DataSets().get("toy_test")
     both = CroppedImages(Selection([boxless, toy_test], with_boxes=True), mapper)
-    expected = [r.image_id for r in (*records[:3], *records[4:], *get_records("toy_test"))]
+    expected = [r.image_id for r in (*records[:3], *records[4:], *DataSets().get("toy_test"))]
     assert [both[place].image_id for place in range(35)] == expected
 
 
@@ -93,5 +93,5 @@ def test_batches_are_the_same_from_a_store(monkeypatch, tmp_path, workers):
     for name in ("toy_train_c2am", "toy_test"):
         import_data_set(DataSets(), name)
     assert batches() == before
-    assert get_records("toy_train_c2am").reopen is not None
-    assert get_records("toy_test").reopen is not None
+    assert DataSets().get("toy_train_c2am").reopen is not None
+    assert DataSets().get("toy_test").reopen is not None

@@ -12,7 +12,7 @@ from torch import nn
 
 import wend.tv.engine
 from wend.config import merge_config
-from wend.datasets.catalog import DataSets, get_records
+from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.run import resolve
 from wend.tv.config import get_cfg
@@ -182,7 +182,7 @@ def test_detections_in_the_crop_become_coco_results_in_original_pixels(tmp_path)
     run = resolve(tv_config("fcos", {"OUTPUT_DIR": str(tmp_path)}), DataSets(), train=False)
     results = wend.tv.engine.evaluate(run, Detector())
     rows = json.loads((tmp_path / "inference" / "toy_test" / "detections.json").read_text())
-    records = get_records("toy_test")
+    records = DataSets().get("toy_test")
     assert len(rows) == 24
     for best, other, record in zip(rows[::2], rows[1::2], records, strict=True):
         w, h = record.width / 64, record.height / 64

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import yaml
 
 from wend.datasets.catalog import DataSets
@@ -15,9 +14,10 @@ from wend.errors import InputError
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.tables import format_table
 from wend.files import atomic_write, write_json
-from wend.pseudo_boxes import PseudoBoxes, join_boxes, read_boxes, source_names
-from wend.reports.boxes_numbers import QUANTILES, Boxes, describe
-from wend.structures.records import ImageRecord
+from wend.pseudo_boxes import AttachReport, PseudoBoxes, join_boxes, read_boxes, source_names
+from wend.reports.boxes_numbers import QUANTILES, describe
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
 
 SOURCE_HELP = (
     "SOURCE PATH [OPTION=VALUE ...], such as c2am c2am_boxes/train/pseudo_boxes; or the name of a "
@@ -60,10 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="DIR", help="folder for report.md, report.json and two PNGs"
     )
     report.add_argument("--images", type=int, default=16, metavar="N", help="sample pictures (16)")
-    report.add_argument("--datasets-root", metavar="DIR", help="sets DETECTRON2_DATASETS")
+    report.add_argument(
+        "--datasets-root",
+        metavar="DIR",
+        help="folder of the data sets (default: $DETECTRON2_DATASETS)",
+    )
 
 
-def read_source(words: Sequence[str], datasets_root: str | None = None) -> PseudoBoxes:
+def read_source(words: Sequence[str], data_sets: DataSets) -> PseudoBoxes:
     """Boxes named on the command line: ``SOURCE PATH [OPTION=VALUE ...]`` or a data set's name.
 
     Raises:
@@ -82,16 +86,16 @@ def read_source(words: Sequence[str], datasets_root: str | None = None) -> Pseud
         return read_boxes(spec)
     if words[0] in source_names() or ":" in words[0]:
         raise InputError(f"box source {words[0]!r}: expected its PATH behind it")
-    records = load_source(words[0], DataSets(datasets_root))
-    num = np.array([len(record.pseudo_boxes) for record in records], dtype=np.int64)
-    if not num.sum():
+    data_set = load_source(words[0], data_sets)
+    table = data_set.pseudo_boxes
+    if not len(table.boxes):
         raise InputError(
             f"{words[0]}: has no pseudo boxes; name a data set with some, such as cub_train_c2am, "
             f"or a source and its path, such as c2am PATH"
         )
-    boxes = np.concatenate([record.pseudo_boxes for record in records])
-    keys = [record.key for record in records]
-    return PseudoBoxes.from_entries(words[0], "pixel", keys, num, boxes)
+    return PseudoBoxes.from_entries(
+        words[0], "pixel", data_set.keys, table.counts, table.boxes, table.scores
+    )
 
 
 def _truth_rows(name: str, scores: dict[str, dict]) -> list[list[str]]:
@@ -99,37 +103,45 @@ def _truth_rows(name: str, scores: dict[str, dict]) -> list[list[str]]:
         [
             name,
             protocol,
-            str(of["images"]),
-            f"{of['gt_known_loc']:.2f}",
-            f"{of['gt_known_loc_any_box']:.2f}",
-            f"{of['mean_iou']:.3f}",
+            str(numbers["images"]),
+            f"{numbers['gt_known_loc']:.2f}",
+            f"{numbers['gt_known_loc_any_box']:.2f}",
+            f"{numbers['mean_iou']:.3f}",
         ]
-        for protocol, of in scores.items()
+        for protocol, numbers in scores.items()
     ]
 
 
-def report_text(boxes: Boxes, found: dict, other: Boxes | None) -> str:
-    """The report as tables."""
-    parts = [str(boxes.joined.report), f"coverage: {found['coverage']:.2f} % of the images"]
+def report_text(names: Sequence[str], reports: Sequence[AttachReport], numbers: dict) -> str:
+    """The report as tables.
+
+    Args:
+        names: of one source or two.
+        reports: of their joins.
+        numbers: as :func:`wend.reports.boxes_numbers.describe` returns them.
+    """
+    parts = [str(reports[0]), f"coverage: {numbers['coverage']:.2f} % of the images"]
     header = ["boxes", "number", "mean", *(f"{q} %" for q in QUANTILES)]
     rows = [
-        [name, str(of["number"]), *(f"{value:.3f}" for key, value in of.items() if key != "number")]
-        for name, of in found["shapes"].items()
+        [title, str(row["number"])]
+        + [f"{value:.3f}" for key, value in row.items() if key != "number"]
+        for title, row in numbers["shapes"].items()
     ]
     parts.append(format_table(header, rows))
-    truth = _truth_rows(boxes.name, found["truth"])
-    if other is not None:
-        parts.append(str(other.joined.report))
-        truth += _truth_rows(other.name, found["other"]["truth"])
+    truth = _truth_rows(names[0], numbers["truth"])
+    for name, report in zip(names[1:], reports[1:], strict=True):
+        other = numbers["other"]
+        parts.append(str(report))
+        truth += _truth_rows(name, other["truth"])
         rows = [
-            [name, str(of["number"]), f"{of['share_above_half']:.2f}", f"{of['mean']:.3f}"]
-            + [f"{of[f'p{q}']:.3f}" for q in QUANTILES]
-            for name, of in found["other"]["agreement"].items()
+            [title, str(row["number"]), f"{row['share_above_half']:.2f}", f"{row['mean']:.3f}"]
+            + [f"{row[f'p{q}']:.3f}" for q in QUANTILES]
+            for title, row in other["agreement"].items()
         ]
         header = ["IoU of", "images", "IoU > 0.5 (%)", "mean", *(f"{q} %" for q in QUANTILES)]
         note = (
-            f"images with boxes of only {boxes.name}: {found['other']['only_first']}, of only "
-            f"{other.name}: {found['other']['only_other']}"
+            f"images with boxes of only {names[0]}: {other['only_first']}, of only {name}: "
+            f"{other['only_other']}"
         )
         parts.append(format_table(header, rows, [note]))
     if truth:
@@ -148,22 +160,27 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("wend boxes report: name the images that the boxes are of: --dataset NAME")
     for protocol in args.protocol:
         get_protocol(protocol)
-    records = load_source(name, DataSets(args.datasets_root))
-    keys = [record.key for record in records]
-    sizes = np.array([(record.width, record.height) for record in records])
-    joined = []
+    data_sets = DataSets(args.datasets_root)
+    data_set = load_source(name, data_sets)
+    names, joined = [], []
     for words in filter(None, (args.boxes, args.other)):
-        source = read_source(words, args.datasets_root)
-        options = {"strict": args.strict or None, "log": False}
-        allow = args.allow_contamination or None
-        one = join_boxes(keys, sizes, source, allow_contamination=allow, **options)
-        joined.append(Boxes(" ".join(words[:2]), one))
-    boxes, other = joined[0], joined[1] if len(joined) > 1 else None
-    found = describe(boxes, records, args.protocol, other)
-    text = report_text(boxes, found, other)
+        names.append(" ".join(words[:2]))
+        joined.append(
+            join_boxes(
+                data_set.keys,
+                data_set.frame_sizes,
+                read_source(words, data_sets),
+                strict=args.strict or None,
+                allow_contamination=args.allow_contamination or None,
+                log=False,
+            )
+        )
+    numbers = describe(data_set, *joined[0], args.protocol, *joined[1:])
+    text = report_text(names, [report for _, report in joined], numbers)
     print(f"\n{text}\n")  # the verb's answer
     if args.output:
-        for path in _write(Path(args.output), text, found, boxes, other, records, args.images):
+        sources = list(zip(names, (table for table, _ in joined), strict=True))
+        for path in _write(Path(args.output), text, numbers, data_set, sources, args.images):
             print(f"written: {path}")
     return 0
 
@@ -171,10 +188,9 @@ def run(args: argparse.Namespace) -> int:
 def _write(
     folder: Path,
     text: str,
-    found: dict,
-    boxes: Boxes,
-    other: Boxes | None,
-    records: Sequence[ImageRecord],
+    numbers: dict,
+    data_set: DataSet,
+    sources: Sequence[tuple[str, BoxTable]],
     num_images: int,
 ) -> list[Path]:
     from wend.reports.boxes_pictures import draw_histograms, draw_samples
@@ -182,9 +198,9 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "report.md") as file:
         file.write(text + "\n")
-    write_json(folder / "report.json", found, indent=1)
-    draw_histograms(folder / "histograms.png", found["histograms"])
+    write_json(folder / "report.json", numbers, indent=1)
+    draw_histograms(folder / "histograms.png", numbers["histograms"])
     written = [folder / name for name in ("report.md", "report.json", "histograms.png")]
-    if draw_samples(folder / "samples.png", records, boxes, other, num_images):
+    if draw_samples(folder / "samples.png", data_set, sources, num_images):
         written.append(folder / "samples.png")
     return written

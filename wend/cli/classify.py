@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +26,7 @@ from wend.classes.predictions import (
     write_class_predictions,
 )
 from wend.classes.preprocessing import C2AM, CANONICAL
-from wend.datasets.catalog import get_records
+from wend.datasets.catalog import DataSets
 from wend.devices import choose_device
 from wend.errors import InputError, some
 from wend.files import read_text, sha256
@@ -65,7 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="convert this score JSON or CSV of another program instead of running a model",
     )
-    add("--datasets-root", metavar="DIR", help="sets DETECTRON2_DATASETS")
+    add(
+        "--datasets-root",
+        metavar="DIR",
+        help="folder of the data sets ($DETECTRON2_DATASETS)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,10 +77,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the user's input is wrong.
     """
-    if args.datasets_root:
-        os.environ["DETECTRON2_DATASETS"] = args.datasets_root
     _check_arguments(args)
-    records = get_records(args.dataset)
+    records = DataSets(args.datasets_root).get(args.dataset)
     _check_keys(args.dataset, records)
     names = _read_names(args.class_names) if args.class_names else []
     if args.import_file:

@@ -86,7 +86,11 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         f"{', '.join(name for name in METRICS if name not in DEFAULT_METRICS)}, or your own as "
         "module:name or ./file.py:name",
     )
-    parser.add_argument("--datasets-root", metavar="DIR", help="sets DETECTRON2_DATASETS")
+    parser.add_argument(
+        "--datasets-root",
+        metavar="DIR",
+        help="folder of the data sets (default: $DETECTRON2_DATASETS)",
+    )
     parser.add_argument(
         "--outside",
         choices=OUTSIDE,

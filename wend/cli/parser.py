@@ -79,7 +79,11 @@ def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
     report = verbs.add_parser("report", help="table, picture and curve of a finished run")
     report.add_argument("output_dir", help="OUTPUT_DIR of the run")
     report.add_argument("--num-images", type=int, default=16, help="images in the picture")
-    report.add_argument("--datasets-root", metavar="DIR", help="sets DETECTRON2_DATASETS")
+    report.add_argument(
+        "--datasets-root",
+        metavar="DIR",
+        help="folder of the data sets (default: $DETECTRON2_DATASETS)",
+    )
     report.set_defaults(run=_report)
     for verb, (module, purpose) in MODULES.items():
         one = verbs.add_parser(verb, help=purpose)

@@ -10,8 +10,6 @@ import argparse
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -26,9 +24,10 @@ from wend.files import sha256
 from wend.localize.border_prior import BorderPriorConfig
 from wend.localize.boxes import FoundBox
 from wend.localize.partial import Partial
-from wend.localize.writers import is_done, write_boxes
+from wend.localize.writers import found_table, is_done, write_boxes
+from wend.structures.box_table import BoxTable
 from wend.structures.boxes import paired_iou
-from wend.structures.records import ImageRecord
+from wend.structures.data_set import DataSet
 
 METHODS = ("border", "ddt")
 DDT_ONLY = ("backbone", "weights", "layer", "input_size", "device")
@@ -46,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split", default="train", help="folder in the output (default: train)")
     add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
     add("--skip-unreadable", action="store_true", help="leave out and count unreadable images")
-    add("--datasets-root", metavar="DIR", help="sets DETECTRON2_DATASETS")
+    add(
+        "--datasets-root",
+        metavar="DIR",
+        help="folder of the data sets ($DETECTRON2_DATASETS)",
+    )
     border = parser.add_argument_group("border")
     border.add_argument("--side", type=int, metavar="N", help="working size (default: 128)")
     ddt = parser.add_argument_group("ddt").add_argument
@@ -68,22 +71,18 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the user's input is wrong.
     """
-    if args.datasets_root:
-        os.environ["DETECTRON2_DATASETS"] = args.datasets_root
     _check_arguments(args)
-    records = _read_records(args)
-    if args.method == "ddt":
-        settings, work = _prepare_ddt(args, records)
-    else:
-        settings, work = _prepare_border(args, records)
-    settings = {"method": args.method, **_source(args, records), **settings}
+    data_set = _read_images(args)
+    prepare = _prepare_ddt if args.method == "ddt" else _prepare_border
+    settings, work = prepare(args, data_set)
+    settings = {"method": args.method, **_source(args, data_set), **settings}
     settings = json.loads(json.dumps(settings))  # as they are read back
-    if is_done(args.output, args.split, records, settings):
+    if is_done(args.output, args.split, data_set.keys, settings):
         logger.info("%s: is there already, made with the same settings", args.output)
         return 0
     partial = Partial(Path(args.output) / f"{args.split}.partial", settings)
     work(partial)
-    _finish(args, records, partial, settings)
+    _finish(args, data_set, partial, settings)
     return 0
 
 
@@ -109,49 +108,50 @@ def _check_arguments(args: argparse.Namespace) -> None:
             raise InputError(f"{name}: expected at least {low}, got {value}")
 
 
-def _read_records(args: argparse.Namespace) -> Sequence[ImageRecord]:
+def _read_images(args: argparse.Namespace) -> DataSet:
     if args.images:
         from wend.formats.folder import load_folder
 
-        records = load_folder(args.images, classes="none")
+        data_set = load_folder(args.images, classes="none")
     else:
-        from wend.datasets.catalog import get_records
+        from wend.datasets.catalog import DataSets
 
-        records = get_records(args.dataset)
-    seen: set[str] = set()
-    twice = [r.key for r in records if r.key in seen or seen.add(r.key)]
+        data_set = DataSets(args.datasets_root).get(args.dataset)
+    twice = data_set.shared_keys()
     if twice:
         raise InputError(
             f"{len(twice)} images share their key with another ({some(twice)}); boxes could not "
             f"tell them apart"
         )
-    return records
+    return data_set
 
 
-def _source(args: argparse.Namespace, records: Sequence[ImageRecord]) -> dict[str, Any]:
+def _source(args: argparse.Namespace, data_set: DataSet) -> dict[str, Any]:
     """Which images: their names as a digest, so that a resumed run has the same ones."""
-    digest = hashlib.sha256("\n".join(r.key for r in records).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(data_set.keys).encode()).hexdigest()
     source = {"dataset": args.dataset} if args.dataset else {"images": Path(args.images).name}
-    return source | {"num_images": len(records), "keys_sha256": digest}
+    return source | {"num_images": len(data_set), "keys_sha256": digest}
 
 
-def _prepare_border(args: argparse.Namespace, records: Sequence[ImageRecord]) -> tuple:
+def _prepare_border(args: argparse.Namespace, data_set: DataSet) -> tuple:
     from wend.localize.border_prior import localize
 
     config = BorderPriorConfig(side=args.side) if args.side else BorderPriorConfig()
     packages = {"wend": __version__, "opencv": _opencv_version(), "pillow": version("pillow")}
 
     def work(partial: Partial) -> None:
-        waiting = [r for r in records if r.key not in partial.done]
-        found = localize([r.file_name for r in waiting], config, args.num_workers)
-        start = len(records) - len(waiting)
+        waiting = [i for i, key in enumerate(data_set.keys) if key not in partial.done]
+        files = [data_set.file_names[i] for i in waiting]
+        results = localize(files, config, args.num_workers)
+        start = len(data_set) - len(waiting)
         with tqdm(
-            total=len(records), initial=start, desc="border", unit="image", disable=None
+            total=len(data_set), initial=start, desc="border", unit="image", disable=None
         ) as bar:
-            for record, one in zip(waiting, found, strict=True):
-                if isinstance(one, InputError) and not args.skip_unreadable:
-                    raise one
-                partial.add({record.key: str(one) if isinstance(one, InputError) else one})
+            for index, result in zip(waiting, results, strict=True):
+                if isinstance(result, InputError) and not args.skip_unreadable:
+                    raise result
+                row = str(result) if isinstance(result, InputError) else result
+                partial.add({data_set.keys[index]: row})
                 bar.update()
 
     return {"config": asdict(config), "versions": packages}, work
@@ -163,15 +163,15 @@ def _opencv_version() -> str:
     return cv2.__version__
 
 
-def _prepare_ddt(args: argparse.Namespace, records: Sequence[ImageRecord]) -> tuple:
+def _prepare_ddt(args: argparse.Namespace, data_set: DataSet) -> tuple:
     import torch
 
     from wend.devices import choose_device
     from wend.localize.backbones import build_backbone
-    from wend.localize.ddt_run import DdtOptions, group_records, localize
+    from wend.localize.ddt_run import DdtOptions, group_images, localize
 
     device = choose_device(args.device, "--device")
-    groups = group_records(records, args.group == "class")
+    groups = group_images(data_set, args.group == "class")
     backbone = build_backbone(args.backbone, args.weights, args.layer, args.input_size)
     options = DdtOptions(
         args.sign,
@@ -191,50 +191,55 @@ def _prepare_ddt(args: argparse.Namespace, records: Sequence[ImageRecord]) -> tu
         "batch_size": args.batch_size,
         "versions": {"wend": __version__, "torch": torch.__version__, "pillow": version("pillow")},
     }
-    return settings, lambda partial: localize(backbone, groups, partial, device, options)
+
+    def work(partial: Partial) -> None:
+        localize(backbone, data_set, groups, partial, device, options)
+
+    return settings, work
 
 
 def _finish(
     args: argparse.Namespace,
-    records: Sequence[ImageRecord],
+    data_set: DataSet,
     partial: Partial,
     settings: dict[str, Any],
 ) -> None:
     """Write the boxes and say how many there are of which kind, and how right where one can."""
-    rows = {record.key: partial.done[record.key] for record in records}
+    rows = {key: partial.done[key] for key in data_set.keys}
     errors = [message for message in rows.values() if isinstance(message, str)]
-    found = {key: one for key, one in rows.items() if isinstance(one, FoundBox)}
-    if not found:
-        raise InputError(f"none of {len(records)} images could be read ({some(errors, 1)})")
-    for path in write_boxes(args.output, args.split, records, found, settings):
+    found_boxes = {key: row for key, row in rows.items() if isinstance(row, FoundBox)}
+    if not found_boxes:
+        raise InputError(f"none of {len(rows)} images could be read ({some(errors, 1)})")
+    for path in write_boxes(args.output, args.split, data_set, found_boxes, settings):
         logger.info("written: %s", path)
     partial.remove()
-    whole = sum(1 for one in found.values() if one.whole_image)
+    whole = sum(1 for row in found_boxes.values() if row.whole_image)
     logger.info(
         "%d images: %d boxes, of which %d are the whole image because nothing was found; %d images "
         "could not be read",
-        len(records),
-        len(found),
+        len(rows),
+        len(found_boxes),
         whole,
         len(errors),
     )
     if errors:
         logger.warning("left out: %s", some(errors, 20))
-    _log_accuracy(records, found)
+    _log_accuracy(data_set, found_table(data_set, found_boxes))
 
 
-def _log_accuracy(records: Sequence[ImageRecord], found: dict[str, FoundBox]) -> None:
-    known = [record for record in records if len(record.gt_boxes)]
-    if not known:
+def _log_accuracy(data_set: DataSet, boxes: BoxTable) -> None:
+    """Say how many boxes are right, where the truth is known; ``boxes``: at most one per image."""
+    known = data_set.truth.with_boxes
+    if not len(known):
         return
-    best = []
-    for record in known:
-        scale = [record.width, record.height, record.width, record.height]
-        box = found[record.key].box if record.key in found else (0, 0, 0, 0)
-        best.append(paired_iou(np.multiply(box, scale)[None], record.gt_boxes).max())
+    best = np.zeros(len(data_set))  # of the true boxes; 0 where no box was found
+    owner = data_set.truth.owner
+    paired = boxes.counts[owner] > 0
+    iou = paired_iou(boxes.boxes[boxes.offsets[owner[paired]]], data_set.truth.boxes[paired])
+    np.maximum.at(best, owner[paired], iou)
     logger.info(
         "%.1f %% of the %d images with known truth have a box with IoU > 0.5 (mean IoU %.3f)",
-        100 * np.mean(np.array(best) > 0.5),
+        100 * np.mean(best[known] > 0.5),
         len(known),
-        np.mean(best),
+        np.mean(best[known]),
     )

@@ -122,8 +122,10 @@ class Recipe:
         from wend.pseudo_boxes import join_boxes, read_boxes
 
         boxes = read_boxes(self.pseudo_boxes, base=self.folder, root=root)
-        joined = join_boxes(data_set.keys, data_set.frame_sizes, boxes)
-        return data_set.with_pseudo_boxes(BoxTable(joined.offsets, joined.boxes))
+        table, _ = join_boxes(data_set.keys, data_set.frame_sizes, boxes)
+        return data_set.with_pseudo_boxes(
+            BoxTable(table.offsets, table.boxes)
+        )  # stores have no scores
 
 
 @dataclass(frozen=True, kw_only=True)

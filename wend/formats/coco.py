@@ -6,7 +6,7 @@ One category, ``{"id": 1, "name": "foreground"}``; boxes ``[x, y, w, h]`` in ori
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType
 
@@ -15,7 +15,7 @@ import numpy as np
 from wend.errors import InputError, shown, some
 from wend.files import is_number, read_json
 from wend.structures.box_table import BoxTable
-from wend.structures.boxes import box_area, xywh_to_xyxy, xyxy_to_xywh
+from wend.structures.boxes import xywh_to_xyxy, xyxy_to_xywh
 from wend.structures.checks import as_boxes
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord, image_key
@@ -23,37 +23,56 @@ from wend.structures.records import ImageRecord, image_key
 logger = logging.getLogger(__name__)
 CATEGORY_ID = 1
 CATEGORY_NAME = "foreground"
+TRUTH = {"description": "ground truth, written by WEND"}  # some pycocotools want an "info"
+
+
+def to_coco(data_set: DataSet, boxes: BoxTable, info: Mapping[str, object]) -> dict:
+    """Images and their boxes as a COCO data set.
+
+    Args:
+        boxes: of the data set's images, in original pixels; with scores, if they have some.
+        info: says what the boxes are.
+    """
+    images = [
+        {"id": image_id, "file_name": key, "width": width, "height": height}
+        # ours: an image's class, since all annotations are of the one category
+        | ({} if class_id < 0 else {"class_id": class_id})
+        for image_id, key, (width, height), class_id in zip(
+            data_set.image_ids,
+            data_set.keys,
+            data_set.sizes.tolist(),
+            data_set.class_ids.tolist(),
+            strict=True,
+        )
+    ]
+    columns = (boxes.owner, xyxy_to_xywh(boxes.boxes), boxes.areas(), boxes.scored().scores)
+    annotations = [
+        {
+            "id": number,
+            "image_id": data_set.image_ids[image],
+            "category_id": CATEGORY_ID,
+            "bbox": xywh,
+            "area": area,
+            "iscrowd": 0,
+        }
+        | ({} if boxes.scores is None else {"score": score})
+        for number, (image, xywh, area, score) in enumerate(
+            zip(*(column.tolist() for column in columns), strict=True), 1
+        )
+    ]
+    categories = [{"id": CATEGORY_ID, "name": CATEGORY_NAME}]
+    return {
+        "info": dict(info),
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
 
 
 def records_to_coco(records: Iterable[ImageRecord]) -> dict:
     """Ground truth as a COCO data set (the records' true boxes)."""
-    images, annotations = [], []
-    for record in records:
-        image = {
-            "id": record.image_id,
-            "file_name": record.key,
-            "width": record.width,
-            "height": record.height,
-        }
-        if record.class_id is not None:
-            image["class_id"] = int(record.class_id)  # ours; the annotations have one category
-        images.append(image)
-        for xywh, area in zip(
-            xyxy_to_xywh(record.gt_boxes).tolist(), box_area(record.gt_boxes).tolist(), strict=True
-        ):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": record.image_id,
-                    "category_id": CATEGORY_ID,
-                    "bbox": xywh,
-                    "area": area,
-                    "iscrowd": 0,
-                }
-            )
-    categories = [{"id": CATEGORY_ID, "name": CATEGORY_NAME}]
-    info = {"description": "ground truth, written by WEND"}  # some pycocotools want an "info"
-    return {"info": info, "images": images, "annotations": annotations, "categories": categories}
+    data_set = DataSet.from_records(records)
+    return to_coco(data_set, data_set.truth, TRUTH)
 
 
 def _entry(path: str | Path, name: str, number: int, problem: str, row: object) -> InputError:

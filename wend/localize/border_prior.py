@@ -116,10 +116,10 @@ def find_box(pixels: np.ndarray, config: BorderPriorConfig | None = None) -> Fou
     scale = config.side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     values = object_map(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), config)
-    found = largest_component(values > config.threshold * values.mean())
-    if found is None:
+    largest = largest_component(values > config.threshold * values.mean())
+    if largest is None:
         return NOTHING_FOUND
-    box = found[1]
+    box = largest[1]
     inside = np.zeros(values.shape, dtype=bool)
     x0, y0, x1, y1 = (round(v * n) for v, n in zip(box, (*size, *size), strict=True))
     inside[y0:y1, x0:x1] = True

@@ -84,7 +84,7 @@ class Moments:
 
 
 def project(maps: Tensor, mean: Tensor, component: Tensor) -> np.ndarray:
-    """Each descriptor's place along the component: maps (N, C, h, w) to (N, h, w) float64."""
+    """Each descriptor's projection on the component: maps (N, C, h, w) to (N, h, w) float64."""
     values = (_rows(maps) - mean) @ component
     return values.view(len(maps), *maps.shape[2:]).cpu().numpy()
 
@@ -120,8 +120,8 @@ def find_box(projection: np.ndarray, upsampling: str = "nearest", side: int = 44
     """
     if upsampling == "bilinear":
         projection = cv2.resize(projection, (side, side), interpolation=cv2.INTER_LINEAR)
-    found = largest_component(projection > 0)
-    if found is None:
+    largest = largest_component(projection > 0)
+    if largest is None:
         return NOTHING_FOUND
-    component, box = found
-    return FoundBox(box, float(projection[component].sum() / np.abs(projection).sum()))
+    mask, box = largest
+    return FoundBox(box, float(projection[mask].sum() / np.abs(projection).sum()))

@@ -27,7 +27,7 @@ from wend.localize.backbones import Backbone
 from wend.localize.boxes import FoundBox
 from wend.localize.ddt import Moments, border_contrast, find_box, orient, project
 from wend.localize.partial import Partial
-from wend.structures.records import ImageRecord
+from wend.structures.data_set import DataSet
 
 SAVE_EVERY = 50  # batches
 logger = logging.getLogger(__name__)
@@ -54,34 +54,33 @@ class DdtOptions:
     skip_unreadable: bool = False
 
 
-def group_records(
-    records: Sequence[ImageRecord], by_class: bool = True
-) -> dict[str, list[ImageRecord]]:
-    """Records by class, or else by their key's folder; or all in one group.
+def group_images(data_set: DataSet, by_class: bool = True) -> dict[str, list[int]]:
+    """Indices of the images by class, or else by their keys' folders; or all in one group.
 
     Raises:
         InputError: by class, and an image has neither.
     """
-    groups: dict[str, list[ImageRecord]] = {}
-    for record in records:
-        folder = record.key.rpartition("/")[0]
-        if by_class and record.class_id is None and not folder:
+    if not by_class:
+        return {"all": list(range(len(data_set)))}
+    groups: dict[str, list[int]] = {}
+    for index, (key, class_id) in enumerate(
+        zip(data_set.keys, data_set.class_ids.tolist(), strict=True)
+    ):
+        folder = key.rpartition("/")[0]
+        if class_id < 0 and not folder:
             raise InputError(
-                f"{record.file_name}: has no class and lies in no class folder; use --group all "
-                f"for images without classes"
+                f"{data_set.file_names[index]}: has no class and lies in no class folder; use "
+                f"--group all for images without classes"
             )
-        name = "all" if not by_class else folder
-        if by_class and record.class_id is not None:
-            name = str(record.class_id)
-        groups.setdefault(name, []).append(record)
+        groups.setdefault(folder if class_id < 0 else str(class_id), []).append(index)
     return groups
 
 
 class _Images(Dataset):
-    """A record's network input (3, S, S), or the InputError that its file ended in."""
+    """A file's network input (3, S, S), or the InputError that its reading ended in."""
 
-    def __init__(self, records: Sequence[ImageRecord], backbone: Backbone) -> None:
-        self.files = [record.file_name for record in records]
+    def __init__(self, files: Sequence[str], backbone: Backbone) -> None:
+        self.files = files
         self.preprocessing = backbone.preprocessing
 
     def __len__(self) -> int:
@@ -96,10 +95,12 @@ class _Images(Dataset):
 
 @dataclass
 class _Group:
-    """A group's work: its images, from place ``start`` on, and what is known of them so far."""
+    """A group's work: its images' keys, the index of its first image among those of all groups, and
+    what is known so far.
+    """
 
     name: str
-    records: list[ImageRecord]
+    keys: list[str]
     start: int
     in_memory: bool
     moments: Moments | None = None
@@ -111,8 +112,8 @@ class _Group:
     errors: dict[str, str] = field(default_factory=dict)
 
     def batches(self, size: int) -> list[range]:
-        """Places of the images that are still to go through the network, a batch a range."""
-        stop = self.start + len(self.records)
+        """Indices of the images that are still to go through the network, one range per batch."""
+        stop = self.start + len(self.keys)
         one_pass = [range(i, min(i + size, stop)) for i in range(self.start, stop, size)]
         every = one_pass if self.in_memory else one_pass * 2
         return every[self.passes_done * len(one_pass) + self.batches_done :]
@@ -167,7 +168,7 @@ class _Run:
         elif maps is not None:
             group.projections.append(self._project(group, maps))
         group.batches_done += 1
-        if group.batches_done == -(-len(group.records) // self.options.batch_size):
+        if group.batches_done == -(-len(group.keys) // self.options.batch_size):
             group.passes_done, group.batches_done = group.passes_done + 1, 0
         if group.passes_done == (1 if group.in_memory else 2):
             self._finish(group)
@@ -181,28 +182,32 @@ class _Run:
     def _finish(self, group: _Group) -> None:
         """Turn a group's projections into boxes and note them."""
         group.projections += [self._project(group, maps) for maps in group.kept]
-        found: dict[str, FoundBox | str] = dict(group.errors)
-        readable = [r for r in group.records if r.key not in group.errors]
+        results: dict[str, FoundBox | str] = dict(group.errors)
+        readable = [key for key in group.keys if key not in group.errors]
         if readable:
             values = orient(np.concatenate(group.projections), self.options.sign)
             self.groups += 1
             self.turned += border_contrast(values) > 0
-            for record, value in zip(readable, values, strict=True):
-                found[record.key] = find_box(value, self.options.upsampling, self.side)
+            for key, value in zip(readable, values, strict=True):
+                results[key] = find_box(value, self.options.upsampling, self.side)
         group.moments = group.axis = None
         group.kept, group.projections = [], []
-        self.partial.add(found)
+        self.partial.add(results)
         self.partial.drop_group()
 
 
 def localize(
     backbone: Backbone,
-    groups: Mapping[str, Sequence[ImageRecord]],
+    data_set: DataSet,
+    groups: Mapping[str, Sequence[int]],
     partial: Partial,
     device: torch.device,
     options: DdtOptions,
 ) -> None:
     """Find the boxes of all groups that are not done; they end in ``partial``.
+
+    Args:
+        groups: name -> indices of images, as of :func:`group_images`.
 
     Raises:
         InputError: an image cannot be read (unless skipped), or descriptors are not finite.
@@ -212,13 +217,14 @@ def localize(
     with torch.inference_mode():
         size = model(torch.zeros(1, 3, side, side, device=device)).numel()
     waiting: list[_Group] = []
-    start = 0
+    files: list[str] = []
     for name, members in groups.items():
-        if all(record.key in partial.done for record in members):
+        keys = [data_set.keys[i] for i in members]
+        if all(key in partial.done for key in keys):
             continue
         in_memory = 4 * len(members) * size <= options.keep_bytes
-        waiting.append(_Group(name, list(members), start, in_memory))
-        start += len(members)
+        waiting.append(_Group(name, keys, len(files), in_memory))
+        files += [data_set.file_names[i] for i in members]
     run = _Run(side, partial, options)
     if waiting:
         run.restore(waiting[0], device)
@@ -226,7 +232,7 @@ def localize(
             torch.inference_mode(),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
         ):
-            _stream(run, backbone, device, waiting)
+            _stream(run, backbone, device, waiting, files)
     if run.turned:
         logger.warning(
             "%d of %d groups: the maps' borders are more object than their middles; the sign may "
@@ -237,13 +243,14 @@ def localize(
         )
 
 
-def _stream(run: _Run, backbone: Backbone, device: torch.device, waiting: list[_Group]) -> None:
+def _stream(
+    run: _Run, backbone: Backbone, device: torch.device, waiting: list[_Group], files: list[str]
+) -> None:
     """Pass all batches of all groups through the network."""
     options = run.options
-    records = [record for group in waiting for record in group.records]
     plan = [(group, batch) for group in waiting for batch in group.batches(options.batch_size)]
     loader = DataLoader(
-        _Images(records, backbone),
+        _Images(files, backbone),
         batch_sampler=[batch for _, batch in plan],
         num_workers=options.num_workers,
         collate_fn=list,
@@ -256,14 +263,14 @@ def _stream(run: _Run, backbone: Backbone, device: torch.device, waiting: list[_
                 if not isinstance(item, InputError):
                     images.append(item)
                 elif options.skip_unreadable:
-                    group.errors[records[index].key] = str(item)
+                    group.errors[group.keys[index - group.start]] = str(item)
                 else:
                     raise item
             maps = backbone.model(torch.stack(images).to(device)) if images else None
             if maps is not None and not torch.isfinite(maps).all():
                 raise InputError(
-                    f"the network's descriptors of {records[batch[0]].key} and the images after it "
-                    f"are not finite numbers; are the weights whole, and trained?"
+                    f"the network's descriptors of {group.keys[batch[0] - group.start]} and the "
+                    f"images after it are not finite numbers; are the weights whole, and trained?"
                 )
             run.take(group, maps)
             bar.update(len(batch))

@@ -1,4 +1,4 @@
-"""Found boxes as files: C2AM's layout and COCO's JSON.
+"""Boxes that were found without labels as files: C2AM's layout and COCO's JSON.
 
 ``<output>/<split>/pseudo_boxes/<i>_0_bbox.json`` hold ``{"wend/<split>/<class>/<image>": [x, y, w,
 h]}`` in fractions of the image, as C2AM (e6a46c9, WSOL/utils.py:202-222) has them;
@@ -14,12 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wend.errors import InputError
 from wend.files import read_json, write_json
-from wend.formats.coco import CATEGORY_ID, CATEGORY_NAME
+from wend.formats.coco import to_coco
 from wend.localize.boxes import FoundBox
 from wend.partial import differences
-from wend.structures.records import ImageRecord, image_key
+from wend.structures.box_table import BoxTable
+from wend.structures.boxes import xyxy_to_xywh
+from wend.structures.data_set import DataSet
+from wend.structures.records import image_key
 
 BOXES_PER_FILE = 512
 DESCRIPTION = "boxes found without box labels, written by WEND"
@@ -32,75 +37,69 @@ def output_paths(output: str | Path, split: str) -> tuple[Path, Path]:
     return folder / "pseudo_boxes", folder / "pseudo_boxes.json"
 
 
-def _xywh(box: Sequence[float]) -> list[float]:
-    x0, y0, x1, y1 = box
-    return [x0, y0, x1 - x0, y1 - y0]
+def found_table(data_set: DataSet, found_boxes: Mapping[str, FoundBox]) -> BoxTable:
+    """Boxes by the images' keys as a table of a data set's images, in original pixels, scored."""
+    images = [i for i, key in enumerate(data_set.keys) if key in found_boxes]
+    rows = [found_boxes[data_set.keys[i]] for i in images]
+    fractions = np.array([row.box for row in rows], dtype=np.float64).reshape(-1, 4)
+    scores = np.array([row.score for row in rows], dtype=np.float64)
+    images = np.array(images, dtype=np.int64)
+    boxes = fractions * np.tile(data_set.sizes, 2)[images]
+    return BoxTable.from_rows(images, boxes, scores, len(data_set))
 
 
-def to_coco(
-    records: Sequence[ImageRecord], found: Mapping[str, FoundBox], settings: dict[str, Any]
+def _to_coco(
+    data_set: DataSet, found_boxes: Mapping[str, FoundBox], settings: dict[str, Any]
 ) -> dict:
-    """All images, and one box with its score for each that has one, in original pixels.
-
-    A box that is the whole image for want of another has ``"whole_image": true``.
-    """
-    images, annotations = [], []
-    for record in records:
-        image = {"id": record.image_id, "file_name": record.key}
-        image |= {"width": record.width, "height": record.height}
-        if record.class_id is not None:
-            image["class_id"] = int(record.class_id)
-        images.append(image)
-        one = found.get(record.key)
-        if one is None:
-            continue
-        scale = (record.width, record.height, record.width, record.height)
-        xywh = _xywh([fraction * size for fraction, size in zip(one.box, scale, strict=True)])
-        row = {"id": len(annotations) + 1, "image_id": record.image_id, "category_id": CATEGORY_ID}
-        row |= {"bbox": xywh, "area": xywh[2] * xywh[3], "iscrowd": 0, "score": one.score}
-        annotations.append(row | ({"whole_image": True} if one.whole_image else {}))
-    categories = [{"id": CATEGORY_ID, "name": CATEGORY_NAME}]
+    """All images with their boxes and scores; ``"whole_image": true`` where nothing was found."""
     info = {"description": DESCRIPTION, "settings": settings}
-    return {"info": info, "images": images, "annotations": annotations, "categories": categories}
+    content = to_coco(data_set, found_table(data_set, found_boxes), info)
+    rows = (found_boxes[key] for key in data_set.keys if key in found_boxes)
+    for annotation, row in zip(content["annotations"], rows, strict=True):
+        if row.whole_image:
+            annotation["whole_image"] = True
+    return content
 
 
 def _c2am_path(split: str, key: str) -> str:
     return f"wend/{split}/{key}"
 
 
-def fits_c2am(records: Sequence[ImageRecord], split: str) -> bool:
+def fits_c2am(keys: Sequence[str], split: str) -> bool:
     """Whether folder and file name, all that C2AM's readers look at, tell the images apart."""
-    return len({image_key(_c2am_path(split, r.key)) for r in records}) == len(records)
+    return len({image_key(_c2am_path(split, key)) for key in keys}) == len(keys)
 
 
 def write_boxes(
     output: str | Path,
     split: str,
-    records: Sequence[ImageRecord],
-    found: Mapping[str, FoundBox],
+    data_set: DataSet,
+    found_boxes: Mapping[str, FoundBox],
     settings: dict[str, Any],
 ) -> list[Path]:
     """Write both forms; C2AM's only where it can tell the images apart (:func:`fits_c2am`).
 
     Args:
-        found: key -> box; an image without one is listed in the COCO JSON only.
+        found_boxes: key -> box; an image without one is listed in the COCO JSON only.
         settings: how the boxes were made, JSON values.
 
     Returns:
         What was written.
     """
     folder, coco = output_paths(output, split)
-    write_json(coco, to_coco(records, found, settings))
-    if not fits_c2am(records, split):
+    write_json(coco, _to_coco(data_set, found_boxes, settings))
+    if not fits_c2am(data_set.keys, split):
         logger.warning(
             "%s: not written: C2AM's files name an image by its folder and file name, which some "
             "of the %d images share; use %s",
             folder,
-            len(records),
+            len(data_set),
             coco,
         )
         return [coco]
-    rows = [(_c2am_path(split, key), _xywh(one.box)) for key, one in found.items()]
+    fractions = np.array([row.box for row in found_boxes.values()]).reshape(-1, 4)
+    paths = [_c2am_path(split, key) for key in found_boxes]
+    rows = list(zip(paths, xyxy_to_xywh(fractions).tolist(), strict=True))
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -113,10 +112,8 @@ def write_boxes(
     return [coco, folder]
 
 
-def is_done(
-    output: str | Path, split: str, records: Sequence[ImageRecord], settings: dict[str, Any]
-) -> bool:
-    """Whether the output is there already, from the same settings.
+def is_done(output: str | Path, split: str, keys: Sequence[str], settings: dict[str, Any]) -> bool:
+    """Whether the output of the images of these keys is there already, from the same settings.
 
     Raises:
         InputError: something is there that was made otherwise.
@@ -137,4 +134,4 @@ def is_done(
             f"{coco}: is there already, made with other settings ({differences(old, settings)}); "
             f"{advice}"
         )
-    return folder.exists() or not fits_c2am(records, split)
+    return folder.exists() or not fits_c2am(keys, split)

@@ -1,15 +1,16 @@
-"""Pseudo boxes: files of a method that finds boxes without box labels -> boxes of our records.
+"""Pseudo boxes: files of a method that finds boxes without box labels -> a data set's boxes.
 
-A source's reader returns :class:`PseudoBoxes`, in the frame that its files use, keyed by the
-image's path; :func:`attach_pseudo_boxes` takes them to original pixels and counts what happened.
+A source's reader returns :class:`PseudoBoxes`, in the frame that its files use, by the images'
+paths; :func:`attach_pseudo_boxes` finds their images in a data set, takes them to original pixels
+and counts what happened. A further source is a function in ``sources/``, or in a user's own file.
 ``docs/pseudo_boxes.md`` says how to use it and how to add a source.
 """
 
-from wend.pseudo_boxes.columns import Keys, PseudoBoxes
-from wend.pseudo_boxes.join import JoinedBoxes, attach_pseudo_boxes, join_boxes
-from wend.pseudo_boxes.merge import Count
+from wend.pseudo_boxes.columns import PseudoBoxes
+from wend.pseudo_boxes.join import attach_pseudo_boxes, join_boxes
+from wend.pseudo_boxes.keys import Keys
 from wend.pseudo_boxes.registry import box_source, get_source, read_boxes, source_names
-from wend.pseudo_boxes.report import KINDS, AttachReport
+from wend.pseudo_boxes.report import KINDS, AttachReport, Count
 from wend.pseudo_boxes.sources.coco import read_coco
 from wend.pseudo_boxes.sources.fractions import read_c2am, read_psol
 from wend.pseudo_boxes.sources.tables import read_csv, read_localization, read_parquet
@@ -18,7 +19,6 @@ from wend.structures.records import image_key
 __all__ = [
     "AttachReport",
     "Count",
-    "JoinedBoxes",
     "KINDS",
     "Keys",
     "PseudoBoxes",

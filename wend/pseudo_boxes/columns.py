@@ -1,4 +1,4 @@
-"""Boxes of many images as columns, and the keys by which they find their images.
+"""Boxes of a source: the form in which every reader returns what its files hold.
 
 Shape letters: N = images of the source, B = boxes, E = entries, the mentions of an image in the
 source's files: usually one, but an image may stand there twice.
@@ -6,126 +6,36 @@ source's files: usually one, but an image may stand there twice.
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from wend.errors import InputError
-from wend.pseudo_boxes.merge import Count, add_counts, merge_entries
+from wend.files import is_number
+from wend.pseudo_boxes.keys import Keys, path_key
+from wend.pseudo_boxes.merge import clean_entries, keep_last_entries
+from wend.pseudo_boxes.report import Count, add_counts, count_all
+from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes
 
 FRAMES = ("fraction", "pixel")
 FAR_OUTSIDE = 1.5  # a "fraction" beyond this is no rounding: another frame was meant
 
 
-class Keys(Sequence[str]):
-    """Strings side by side in one Arrow array: 1.28 million keys in tens of MB, hashed natively.
-
-    Attributes:
-        arrow: ``pyarrow.LargeStringArray`` without nulls.
-    """
-
-    def __init__(self, keys: Sequence[str], hashes: np.ndarray | None = None) -> None:
-        import pyarrow as pa
-
-        self._hashes = hashes
-        self.arrow = keys if isinstance(keys, pa.Array) else pa.array(keys, pa.large_string())
-
-    def __len__(self) -> int:
-        return len(self.arrow)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return Keys(self.arrow[index])
-        return self.arrow[index].as_py()
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), 1 << 16):
-            yield from self.arrow[start : start + (1 << 16)].to_pylist()
-
-    def take(self, rows: np.ndarray) -> Keys:
-        """The keys at rows (n,) of integers, or where rows (N,) of bool is true."""
-        import pyarrow as pa
-
-        rows = pa.array(rows)
-        return Keys(self.arrow.filter(rows) if rows.type == pa.bool_() else self.arrow.take(rows))
-
-    def shared(self) -> np.ndarray:
-        """Places (n,) of the keys that seem to stand there more than once; few are wrong.
-
-        Compares hashes: a table of the keys themselves would take as much memory as they do.
-        """
-        hashes, self._hashes = self._hashes, None
-        if hashes is None:
-            hashes = np.empty(len(self), dtype=np.int64)
-            for start in range(0, len(self), 1 << 14):
-                part = self.arrow[start : start + (1 << 14)].to_numpy(zero_copy_only=False)
-                hashes[start : start + len(part)] = [hash(key) for key in part]
-        ordered = np.sort(hashes)
-        twice = ordered[1:][ordered[1:] == ordered[:-1]]
-        return np.flatnonzero(np.isin(hashes, twice)) if len(twice) else twice
-
-    def find(self, keys: Keys) -> np.ndarray:
-        """Place (len(keys),) of each of the other keys in these; -1 where it is not among them."""
-        import pyarrow.compute as pc
-
-        places = pc.index_in(keys.arrow, value_set=self.arrow)
-        return places.fill_null(-1).to_numpy().astype(np.int64)
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be written at all: JSON may hold half a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def path_key(path: object, what: str) -> str:
-    """A path as a key: forward slashes, no drive, no leading ``/`` or ``..``, Unicode NFC.
-
-    macOS writes file names decomposed (NFD), other systems composed: both mean the same file, so
-    keys are compared in NFC.
-
-    Args:
-        what: where it stands, for the message.
-
-    Raises:
-        InputError: no text, empty, or ``..`` in its middle (it could leave the images' root).
-    """
-    if not isinstance(path, str) or "\0" in path or not _is_unicode(path):
-        raise InputError(f"{what}: expected an image's path as text, got {path!r}")
-    parts = unicodedata.normalize("NFC", path).replace("\\", "/").split("/")
-    parts = [part for part in parts if part not in ("", ".")]
-    if parts and len(parts[0]) == 2 and parts[0].endswith(":"):
-        parts = parts[1:]
-    while parts and parts[0] == "..":
-        parts = parts[1:]
-    if not parts or ".." in parts:
-        raise InputError(
-            f"{what}: expected an image's path without '..' in it, got {path!r}; write it relative "
-            f"to the images' folder"
-        )
-    return "/".join(parts)
-
-
 @dataclass(frozen=True, eq=False)
 class PseudoBoxes:
-    """Boxes of many images as a reader found them, in columns.
+    """Boxes of many images as a reader found them, by the images' keys.
 
-    Make one of your own boxes with :meth:`from_dict`, or from columns with :meth:`from_entries`.
+    Make them of your own boxes with :meth:`from_dict`, or of columns with :meth:`from_entries`.
 
     Attributes:
         source: folder or file they come from.
         frame: "fraction" of the image's width and height, or "pixel" of the original image.
         keys: N paths of images, ``<class folder>/<file name>`` or longer; none twice.
-        offsets: (N + 1,) int64; the boxes of image i are ``offsets[i]:offsets[i + 1]``, >= 1.
-        boxes: (B, 4) float64, x0, y0, x1, y1; each has an area. Best first where there are scores.
-        scores: (B,) float64, higher is better, or None.
-        counts: what the reader left out, by kind; see ``wend.pseudo_boxes.join.KINDS``.
+        table: boxes of the N images in ``frame``, at least one each; each has an area. With the
+            source's scores, higher is better, if it has some.
+        counts: what the reader left out, by kind; see ``wend.pseudo_boxes.KINDS``.
         sizes: (N, 2) float64 width and height that the source states of its images, or None.
         strict: kinds of findings that end the join in an error; True: all.
         allow_contamination: whether ImageNet's validation images may be among the images.
@@ -134,9 +44,7 @@ class PseudoBoxes:
     source: str
     frame: str
     keys: Sequence[str]
-    offsets: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray | None = None
+    table: BoxTable
     counts: Mapping[str, Count] = field(default_factory=dict)
     sizes: np.ndarray | None = None
     strict: bool | Sequence[str] = False
@@ -147,42 +55,41 @@ class PseudoBoxes:
             raise InputError(f"{self.source}: frame must be one of {FRAMES}, got {self.frame!r}")
         if not isinstance(self.keys, Keys):
             object.__setattr__(self, "keys", Keys(self.keys))
-        n, b = len(self.keys), len(self.boxes)
-        if self.boxes.shape != (b, 4) or self.offsets.shape != (n + 1,) or self.offsets[-1] != b:
+        if len(self.keys) != len(self.table):
             raise InputError(
-                f"{self.source}: {n} keys, boxes of shape {self.boxes.shape} and offsets of shape "
-                f"{self.offsets.shape} do not fit; make them with PseudoBoxes.from_dict"
+                f"{self.source}: {len(self.keys)} keys but boxes of {len(self.table)} images; make "
+                f"them with PseudoBoxes.from_dict"
             )
-        if b:
+        if len(self.table.boxes):
             self._check_frame()
 
     def _check_frame(self) -> None:
-        low, high = self.boxes.min(), self.boxes.max()
+        boxes = self.table.boxes
+        low, high = boxes.min(), boxes.max()
         if self.frame == "fraction" and (low < 1 - FAR_OUTSIDE or high > FAR_OUTSIDE):
-            row = int(np.argmax(np.abs(self.boxes).max(1)))
+            row = int(np.argmax(np.abs(boxes).max(1)))
             raise InputError(
-                f"{self.source}: {self.key_of(row)}: box {self.boxes[row].tolist()} is far outside "
+                f"{self.source}: {self._key_of(row)}: box {boxes[row].tolist()} is far outside "
                 f"0..1 for fractions of the image; are these pixels (frame: pixel)?"
             )
         if self.frame == "pixel" and high <= 1:
             raise InputError(
-                f"{self.source}: no coordinate is above 1, as {self.key_of(0)}: "
-                f"{self.boxes[0].tolist()}; are these fractions (frame: fraction)?"
+                f"{self.source}: no coordinate is above 1, as {self._key_of(0)}: "
+                f"{boxes[0].tolist()}; are these fractions (frame: fraction)?"
             )
 
-    def key_of(self, row: int) -> str:
-        """The key of the image of a box."""
-        return self.keys[int(np.searchsorted(self.offsets, row, side="right")) - 1]
+    def _key_of(self, row: int) -> str:
+        return self.keys[int(self.table.images_of(row))]
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, key: str) -> np.ndarray:
         """Boxes (P, 4) of one image, in ``frame``; searches all keys, for a look at a few."""
-        place = int(self.keys.find(Keys([key]))[0])
-        if place < 0:
+        index = int(self.keys.find(Keys([key]))[0])
+        if index < 0:
             raise KeyError(key)
-        return self.boxes[self.offsets[place] : self.offsets[place + 1]]
+        return self.table[index]
 
     @classmethod
     def from_dict(
@@ -207,16 +114,15 @@ class PseudoBoxes:
         """
         keys, rows, marks = [], [], []
         for path, value in boxes.items():
-            what = f"{source}: image {path!r}"
-            keys.append(path_key(path, what))
-            array = np.asarray(
-                as_boxes([value] if np.ndim(value) == 1 and len(value) else value, what)
-            )
+            where = f"{source}: image {path!r}"
+            keys.append(path_key(path, where))
+            one_box = np.ndim(value) == 1 and len(value)
+            array = as_boxes([value] if one_box else value, where)
             rows.append(array)
             if scores is not None:
                 mark = np.atleast_1d(np.asarray(scores.get(path, ()), dtype=np.float64))
                 if mark.shape != (len(array),):
-                    raise InputError(f"{what}: {len(array)} boxes but {mark.size} scores")
+                    raise InputError(f"{where}: {len(array)} boxes but {mark.size} scores")
                 marks.append(mark)
         return cls.from_entries(
             source,
@@ -245,7 +151,7 @@ class PseudoBoxes:
             keys: E paths, as of :func:`path_key`.
             num_boxes: (E,) boxes of each entry.
             boxes: (B, 4) xyxy, the first entry's first.
-            scores: (B,), or None.
+            scores: (B,), or None. The boxes of an entry are sorted, best first.
             sizes: (E, 2) stated sizes, or None.
             counts: findings to add to.
 
@@ -253,18 +159,77 @@ class PseudoBoxes:
             InputError: a box that is not finite or turned inside out; the message names its key.
         """
         keys = keys if isinstance(keys, Keys) else Keys(keys)
-        kept = merge_entries(source, keys, num_boxes, boxes, scores)
-        entries, rows = kept.entries, kept.rows
-        whole = entries is None
-        offsets = np.zeros(len(kept.num_boxes) + 1, dtype=np.int64)
-        np.cumsum(kept.num_boxes, out=offsets[1:])
-        return cls(
-            source,
-            frame,
-            keys if whole else keys.take(entries),
-            offsets,
-            boxes if rows is None else boxes[rows],
-            scores if rows is None or scores is None else scores[rows],
-            add_counts(counts or {}, kept.counts),
-            sizes if whole or sizes is None else sizes[entries],
+        table = BoxTable.from_counts(num_boxes, boxes, scores)
+        _check(source, keys, table)
+        table, left_out = clean_entries(table)
+        counts = add_counts(counts or {}, count_all(keys, left_out))
+        table, left_out = keep_last_entries(keys.first(), table)
+        counts = add_counts(counts, count_all(keys, left_out))
+        held = table.with_boxes
+        if len(held) < len(table):
+            keys, sizes = keys.take(held), None if sizes is None else sizes[held]
+        return cls(source, frame, keys, table.without_empty(), counts, sizes)
+
+    def select(self, min_score: float | None = None, max_boxes: int | None = None) -> PseudoBoxes:
+        """Leave out boxes, counted as "below_min_score" and "beyond_max_boxes".
+
+        Args:
+            min_score: lowest score that stays.
+            max_boxes: boxes per image that stay: the first, which are the best where there are
+                scores.
+
+        Raises:
+            InputError: a value out of range, or min_score of boxes without scores.
+        """
+        selected = self
+        if min_score is not None:
+            scores = self.table.scores
+            if scores is None or not is_number(min_score):
+                raise InputError(
+                    f"{self.source}: min_score needs a number and boxes with scores, got "
+                    f"{min_score!r} and {'none' if scores is None else 'scores'}"
+                )
+            selected = selected._keep(scores >= min_score, "below_min_score")
+        if max_boxes is not None:
+            if type(max_boxes) is not int or max_boxes < 1:
+                raise InputError(
+                    f"{self.source}: max_boxes must be a number from 1, got {max_boxes}"
+                )
+            selected = selected._keep(selected.table.rank < max_boxes, "beyond_max_boxes")
+        return selected
+
+    def _keep(self, kept: np.ndarray, kind: str) -> PseudoBoxes:
+        left_out = self.table.images_of(np.flatnonzero(~kept))
+        return self.with_table(self.table.keep(kept), {kind: Count.of(self.keys, left_out)})
+
+    def with_table(self, table: BoxTable, counts: Mapping[str, Count]) -> PseudoBoxes:
+        """Other boxes of the N images, without the images that have none; counts to add."""
+        held = table.with_boxes
+        return replace(
+            self,
+            keys=self.keys.take(held),
+            table=table.without_empty(),
+            sizes=None if self.sizes is None else self.sizes[held],
+            counts=add_counts(self.counts, counts),
         )
+
+
+def _check(source: str, keys: Keys, table: BoxTable) -> None:
+    def refuse(wrong: np.ndarray, problem: Callable[[int], str]) -> None:
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(f"{source}: {keys[int(table.images_of(row))]}: {problem(row)}")
+
+    boxes, scores = table.boxes, table.scores
+    finite = np.isfinite(boxes)
+    if not finite.all():
+        refuse(~finite.all(1), lambda i: f"box {boxes[i].tolist()} is not four finite numbers")
+    refuse(
+        (boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]),
+        lambda i: (
+            f"box x0, y0, x1, y1 = {boxes[i].tolist()} ends before it starts; are the last two "
+            f"width and height?"
+        ),
+    )
+    if scores is not None:
+        refuse(~np.isfinite(scores), lambda i: f"score {scores[i]} is not finite")

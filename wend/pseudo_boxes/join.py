@@ -6,46 +6,33 @@ Shape letters: I = images of the data set, N = images of the source, B = boxes.
 from __future__ import annotations
 
 import logging
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wend.errors import InputError, some
-from wend.pseudo_boxes.columns import Keys, PseudoBoxes
+from wend.pseudo_boxes.columns import PseudoBoxes
+from wend.pseudo_boxes.keys import Keys
 from wend.pseudo_boxes.matching import find_images
-from wend.pseudo_boxes.merge import Count
-from wend.pseudo_boxes.report import KINDS, AttachReport
-from wend.structures.records import ImageRecord
+from wend.pseudo_boxes.merge import keep_last_entries
+from wend.pseudo_boxes.report import KINDS, AttachReport, Count, count_all
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5  # of the image: rounding of x + w by the writer, not a box outside
 WHOLE = 0.99  # of the image's area
-VALIDATION = "(^|/)ILSVRC2012_val_"
-
-
-@dataclass(frozen=True, eq=False)
-class JoinedBoxes:
-    """A source's boxes in the order of a data set's images.
-
-    Attributes:
-        offsets: (I + 1,) int64; the boxes of image i are ``offsets[i]:offsets[i + 1]``.
-        boxes: (B, 4) float64, xyxy in original pixels, inside the image, each with an area.
-        scores: (B,) or None; best first in each image.
-        report: what was found.
-    """
-
-    offsets: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray | None
-    report: AttachReport
+VALIDATION = "ILSVRC2012_val_"  # how the file names of ImageNet's validation images begin
 
 
 def _normal_keys(keys: Sequence[str]) -> Keys:
-    keys = keys if isinstance(keys, Keys) else Keys([unicodedata.normalize("NFC", k) for k in keys])
-    shared = keys.take(keys.shared())
-    twice = len(shared) - len(shared.arrow.unique())
+    """In Unicode NFC, as readers write them; InputError if two are equal."""
+    import pyarrow.compute as pc
+
+    keys = keys if isinstance(keys, Keys) else Keys(keys)
+    if not pc.all(pc.string_is_ascii(keys.arrow)).as_py():
+        keys = Keys(pc.utf8_normalize(keys.arrow, "NFC"))
+    twice = int((keys.first() != np.arange(len(keys))).sum())
     if twice:
         raise InputError(
             f"{twice} images share class folder and file name with another one; pseudo boxes "
@@ -54,58 +41,75 @@ def _normal_keys(keys: Sequence[str]) -> Keys:
     return keys
 
 
-def _merged(pseudo: PseudoBoxes, keys: Keys, place: np.ndarray) -> PseudoBoxes:
-    """The source with one entry for each image; several of its paths may mean the same."""
-    names = [keys[int(p)] if p >= 0 else key for p, key in zip(place, pseudo.keys, strict=True)]
-    return PseudoBoxes.from_entries(
-        pseudo.source,
-        pseudo.frame,
-        names,
-        np.diff(pseudo.offsets),
-        pseudo.boxes,
-        pseudo.scores,
-        pseudo.sizes,
-        pseudo.counts,
-    )
+def _first_entries(image: np.ndarray, num_images: int) -> np.ndarray:
+    """Index (N,) of the first path that means the same image as each, or of itself at -1."""
+    first, rows = np.arange(len(image)), np.flatnonzero(image >= 0)
+    of_image = np.zeros(num_images, dtype=np.int64)
+    of_image[image[rows[::-1]]] = rows[::-1]  # of several, the last that is written stays
+    first[rows] = of_image[image[rows]]
+    return first
 
 
-def _contaminated(pseudo: PseudoBoxes, keys: Keys) -> np.ndarray:
-    """Places in the source of ImageNet's validation images; none if the data set is that set."""
+def _contaminated(source_keys: Keys, keys: Keys) -> np.ndarray:
+    """Indices in the source of ImageNet's validation images; none if the data set is that set."""
     import pyarrow.compute as pc
 
-    if pc.all(pc.match_substring_regex(keys.arrow, VALIDATION)).as_py():
-        return np.zeros(0, dtype=np.int64)
-    found = pc.match_substring_regex(pseudo.keys.arrow, VALIDATION)
-    return np.flatnonzero(found.to_numpy(zero_copy_only=False))
+    held = pc.match_substring(source_keys.arrow, VALIDATION).to_numpy(zero_copy_only=False)
+    indices = np.flatnonzero(held)
+    begins = f"(^|/){VALIDATION}"
+    names = source_keys.take(indices).arrow
+    indices = indices[pc.match_substring_regex(names, begins).to_numpy(zero_copy_only=False)]
+    if len(indices) and pc.all(pc.match_substring_regex(keys.arrow, begins)).as_py():
+        return indices[:0]
+    return indices
 
 
-def _to_pixels(pseudo: PseudoBoxes, place: np.ndarray, sizes: np.ndarray):
-    """Boxes of matched images (B, 4), clipped, the place (B,) of their image and row, findings."""
-    owner = np.repeat(place, np.diff(pseudo.offsets))
-    rows = np.flatnonzero(owner >= 0)
-    if (np.diff(owner[rows]) < 0).any():
-        rows = rows[np.argsort(owner[rows], kind="stable")]
-    owner = owner[rows]
-    size = np.tile(sizes, 2)[owner]
-    boxes = pseudo.boxes[rows] * size if pseudo.frame == "fraction" else pseudo.boxes[rows]
-    slack = TOLERANCE * size
-    outside = ((boxes < -slack) | (boxes > size + slack)).any(1)
+def _to_pixels(
+    pseudo_boxes: PseudoBoxes, matched: np.ndarray, image: np.ndarray, sizes: np.ndarray
+) -> tuple[BoxTable, dict[str, np.ndarray]]:
+    """Boxes of some of a source's images to boxes of a data set's images, clipped.
+
+    Args:
+        matched: (n,) indices in the source.
+        image: (n,) index of each in the data set, ascending.
+        sizes: (I, 2) of the data set.
+
+    Returns:
+        The table of the I images, and kind of finding -> image of each box.
+    """
+    table = pseudo_boxes.table
+    rows = table.rows(matched)
+    boxes, scores = table.boxes[rows], None if table.scores is None else table.scores[rows]
+    image = np.repeat(image, table.counts[matched])
+    size = np.tile(sizes, 2)[image]
+    if pseudo_boxes.frame == "fraction":
+        boxes *= size
+    limit = TOLERANCE * size
+    outside = (boxes < -limit).any(1)
+    limit += size
+    outside |= (boxes > limit).any(1)
     np.clip(boxes, 0, size, out=boxes)
     sides = boxes[:, 2:] - boxes[:, :2]
     vanished = (sides <= 0).any(1)
     whole = sides.prod(1) >= WHOLE * size[:, :2].prod(1)
-    found = {"outside": outside & ~vanished, "vanished": vanished, "whole_image": whole}
-    found = {kind: owner[mask] for kind, mask in found.items()}
-    return boxes[~vanished], owner[~vanished], rows[~vanished], found
+    findings = {
+        "outside": image[outside & ~vanished],
+        "vanished": image[vanished],
+        "whole_image": image[whole],
+    }
+    if vanished.any():
+        image, boxes = image[~vanished], boxes[~vanished]
+        scores = None if scores is None else scores[~vanished]
+    return BoxTable.from_rows(image, boxes, scores, len(sizes)), findings
 
 
-def _other_shape(pseudo: PseudoBoxes, place: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Matched images whose sides are in another proportion than the source states."""
-    if pseudo.sizes is None:
-        return place[:0]
-    stated, real = pseudo.sizes[place >= 0], sizes[place[place >= 0]]
+def _other_shape(stated: np.ndarray | None, image: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Those of the images whose sides are in another proportion than the source states."""
+    if stated is None:
+        return image[:0]
+    real = sizes[image]
     ratio = stated[:, 0] * real[:, 1] / (stated[:, 1] * real[:, 0])
-    return place[place >= 0][np.abs(np.log(ratio)) > 0.05]
+    return image[np.abs(np.log(ratio)) > 0.05]
 
 
 def join_boxes(
@@ -116,17 +120,22 @@ def join_boxes(
     strict: bool | Sequence[str] | None = None,
     allow_contamination: bool | None = None,
     log: bool = True,
-) -> JoinedBoxes:
+) -> tuple[BoxTable, AttachReport]:
     """Give images their pseudo boxes, in original pixels; log the table of counts.
 
     Args:
         keys: I different keys, see ``ImageRecord.key``.
-        sizes: (I, 2) width and height in original pixels.
+        sizes: (I, 2) width and height in original pixels; 0, 0 where it is unknown, and such an
+            image gets no boxes.
         pseudo_boxes: of any source.
         strict: kinds of findings (of :data:`KINDS`) that are errors, or True for all. As the
             source's spec says by default; so for ``allow_contamination``.
         allow_contamination: let ImageNet's validation images be among the source's.
         log: False if the caller shows the table.
+
+    Returns:
+        Boxes of the I images, in original pixels, within the image, each with an area, with the
+        source's scores if it has some; and what became of the source's boxes.
 
     Raises:
         InputError: two images share a key, no image has a box, the source holds validation images,
@@ -136,36 +145,40 @@ def join_boxes(
     strict = pseudo_boxes.strict if strict is None else strict
     if allow_contamination is None:
         allow_contamination = pseudo_boxes.allow_contamination
-    source_keys = pseudo_boxes.keys
-    place = find_images(keys, source_keys, pseudo_boxes.source)
-    if len(np.unique(place[place >= 0])) < (place >= 0).sum():
-        pseudo_boxes = _merged(pseudo_boxes, keys, place)
-        source_keys = pseudo_boxes.keys
-        place = keys.find(source_keys)
-    boxes, owner, rows, found = _to_pixels(pseudo_boxes, place, sizes)
-    num = np.bincount(owner, minlength=len(keys))
+    image = find_images(keys, pseudo_boxes.keys, pseudo_boxes.source)  # (N,), -1: none
+    first = _first_entries(image, len(keys))
+    if (first != np.arange(len(first))).any():  # paths of several roots
+        table, left_out = keep_last_entries(first, pseudo_boxes.table)
+        left_out = {kind: image[entries] for kind, entries in left_out.items()}
+        image = image[table.with_boxes]
+        pseudo_boxes = pseudo_boxes.with_table(table, count_all(keys, left_out))
+    source, source_keys, stated = pseudo_boxes.source, pseudo_boxes.keys, pseudo_boxes.sizes
+    matched = np.flatnonzero(image >= 0)
+    matched = matched[sizes.all(1)[image[matched]]]
+    matched = matched[np.argsort(image[matched], kind="stable")]
+    other_shape = _other_shape(None if stated is None else stated[matched], image[matched], sizes)
+    table, findings = _to_pixels(pseudo_boxes, matched, image[matched], sizes)
     counts = {
         **pseudo_boxes.counts,
-        "missing": Count.of(keys, np.flatnonzero(num == 0)),
-        "surplus": Count.of(source_keys, np.flatnonzero(place < 0)),
-        "contaminated": Count.of(source_keys, _contaminated(pseudo_boxes, keys)),
-        "other_shape": Count.of(keys, _other_shape(pseudo_boxes, place, sizes)),
-        **{kind: Count.of(keys, places) for kind, places in found.items()},
+        "missing": Count.of(keys, np.flatnonzero(table.counts == 0)),
+        "surplus": Count.of(source_keys, np.flatnonzero(image < 0)),
+        "contaminated": Count.of(source_keys, _contaminated(source_keys, keys)),
+        "other_shape": Count.of(keys, other_shape),
+        **count_all(keys, findings),
     }
-    histogram = {int(n): int(c) for n, c in zip(*np.unique(num, return_counts=True), strict=True)}
-    report = AttachReport(pseudo_boxes.source, len(keys), len(boxes), counts, histogram)
+    images = np.bincount(table.counts)
+    per_image = {number: int(images[number]) for number in np.flatnonzero(images).tolist()}
+    report = AttachReport(source, len(keys), len(table.boxes), counts, per_image)
     if not report.matched:
         raise InputError(
-            f"{report.source}: none of its {len(source_keys)} images "
-            f"({some(source_keys[:2], 2)}) is one of the data set's {len(keys)} "
-            f"({some(keys[:2], 2)}) with a box; are they of another data set or split?"
+            f"{source}: none of its {len(source_keys)} images ({some(source_keys[:2], 2)}) is one "
+            f"of the data set's {len(keys)} ({some(keys[:2], 2)}) with a box; are they of another "
+            f"data set or split?"
         )
     if log:
         logger.info("%s", report)
     _refuse(report, strict, allow_contamination)
-    offsets = np.concatenate([[0], np.cumsum(num)]).astype(np.int64)
-    scores = None if pseudo_boxes.scores is None else pseudo_boxes.scores[rows]
-    return JoinedBoxes(offsets, boxes, scores, report)
+    return table, report
 
 
 def _refuse(report: AttachReport, strict: bool | Sequence[str], allow_contamination: bool) -> None:
@@ -198,23 +211,20 @@ def _refuse(report: AttachReport, strict: bool | Sequence[str], allow_contaminat
 
 
 def attach_pseudo_boxes(
-    records: Sequence[ImageRecord],
+    data_set: DataSet,
     pseudo_boxes: PseudoBoxes,
     *,
     strict: bool | Sequence[str] | None = None,
     allow_contamination: bool | None = None,
-) -> tuple[list[ImageRecord], AttachReport]:
-    """Give each record its pseudo boxes, in original pixels; see :func:`join_boxes`."""
-    joined = join_boxes(
-        [record.key for record in records],
-        np.array([(record.width, record.height) for record in records]),
+    log: bool = True,
+) -> tuple[DataSet, AttachReport]:
+    """The data set with pseudo boxes, in original pixels; arguments as of :func:`join_boxes`."""
+    table, report = join_boxes(
+        data_set.keys,
+        data_set.frame_sizes,
         pseudo_boxes,
         strict=strict,
         allow_contamination=allow_contamination,
+        log=log,
     )
-    ends = joined.offsets.tolist()
-    attached = [
-        replace(record, pseudo_boxes=joined.boxes[ends[i] : ends[i + 1]])
-        for i, record in enumerate(records)
-    ]
-    return attached, joined.report
+    return data_set.with_pseudo_boxes(table), report

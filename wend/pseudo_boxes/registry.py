@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from wend.errors import InputError, MissingFileError
 from wend.pseudo_boxes.columns import PseudoBoxes
-from wend.pseudo_boxes.select import select_boxes
 
 BoxSource = Callable[..., PseudoBoxes]
 Function = TypeVar("Function", bound=BoxSource)
@@ -172,6 +171,6 @@ def read_boxes(
             f"PseudoBoxes.from_dict({{path: [[x0, y0, x1, y1], ...]}}, frame='pixel') of "
             f"wend.pseudo_boxes"
         )
-    boxes = select_boxes(boxes, spec.get("min_score"), spec.get("max_boxes"))
+    boxes = boxes.select(spec.get("min_score"), spec.get("max_boxes"))
     policy = {key: spec[key] for key in ("strict", "allow_contamination") if key in spec}
     return replace(boxes, **policy) if policy else boxes

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wend.pseudo_boxes.merge import Count
+import numpy as np
 
+EXAMPLES = 3
 KINDS = {  # what can be wrong -> how the table calls it; strict turns each into an error
     "missing": "images without a box",
     "surplus": "images of the source that the data set lacks",
@@ -24,6 +25,35 @@ CHOSEN = {  # what the user asked for
     "below_min_score": "boxes below min_score, left out",
     "beyond_max_boxes": "boxes beyond max_boxes, left out",
 }
+
+
+@dataclass(frozen=True)
+class Count:
+    """How often something was found, and the keys of the first."""
+
+    number: int = 0
+    examples: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, keys: Sequence[str], indices: np.ndarray) -> Count:
+        """One for each index (n,) of a key."""
+        first = [keys[i] for i in indices[:EXAMPLES].tolist()]
+        return cls(len(indices), tuple(dict.fromkeys(first)))
+
+
+def count_all(keys: Sequence[str], findings: Mapping[str, np.ndarray]) -> dict[str, Count]:
+    """Kind of finding -> indices (n,) of keys, as counts."""
+    return {kind: Count.of(keys, indices) for kind, indices in findings.items()}
+
+
+def add_counts(a: Mapping[str, Count], b: Mapping[str, Count]) -> dict[str, Count]:
+    """Both together."""
+    sums = dict(a)
+    for kind, count in b.items():
+        old = sums.get(kind, Count())
+        examples = dict.fromkeys([*old.examples, *count.examples])
+        sums[kind] = Count(old.number + count.number, tuple(examples)[:EXAMPLES])
+    return sums
 
 
 @dataclass(frozen=True)
@@ -89,7 +119,7 @@ class AttachReport:
         more = len(self.per_image) - len(several)
         text = ", ".join(several) + (f", ... up to {max(self.per_image)}" if more else "")
         mean = self.num_boxes / max(self.num_images, 1)
-        return [*rows, ("boxes an image", f"{mean:.2f}", f"number: images = {text}")]
+        return [*rows, ("boxes per image", f"{mean:.2f}", f"number: images = {text}")]
 
     def __str__(self) -> str:
         from tabulate import tabulate

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wend.files import atomic_write
 from wend.structures.box_table import BoxTable
-from wend.structures.records import ImageRecord
-
-if TYPE_CHECKING:
-    from wend.reports.boxes_numbers import Boxes
+from wend.structures.data_set import DataSet
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +28,8 @@ def draw_histograms(path: str | Path, histograms: Mapping[str, Mapping[str, list
 
     size = (3.2 * len(histograms), 2.8)
     figure, panels = plt.subplots(1, len(histograms), figsize=size, layout="constrained")
-    for axes, (title, of) in zip(np.atleast_1d(panels), histograms.items(), strict=True):
-        axes.stairs(of["numbers"], of["edges"], fill=True, alpha=0.7)
+    for axes, (title, values) in zip(np.atleast_1d(panels), histograms.items(), strict=True):
+        axes.stairs(values["numbers"], values["edges"], fill=True, alpha=0.7)
         axes.set(xlabel=title, ylabel="number")
         if title == "width / height":
             axes.set_xscale("log", base=2)
@@ -45,21 +40,26 @@ def draw_histograms(path: str | Path, histograms: Mapping[str, Mapping[str, list
 
 def draw_samples(
     path: str | Path,
-    records: Sequence[ImageRecord],
-    boxes: Boxes,
-    other: Boxes | None,
+    data_set: DataSet,
+    sources: Sequence[tuple[str, BoxTable]],
     num_images: int,
 ) -> bool:
     """Write one PNG with images spread evenly over those that have a box.
+
+    Args:
+        sources: one or two names with their boxes of the data set's images, best first; images with
+            a box of the first are shown.
 
     Returns:
         Whether it was written; not where the images themselves are not there.
     """
     from wend.reports.draw import BLUE, GREEN, RED, draw_sheet
 
-    held = np.flatnonzero(boxes.num)
+    (_, first), *others = sources
+    held = first.with_boxes
     picks = held[np.linspace(0, len(held) - 1, min(num_images, len(held))).round().astype(int)]
-    absent = [r.file_name for r in (records[i] for i in picks) if not Path(r.file_name).is_file()]
+    files = [data_set.file_names[i] for i in picks]
+    absent = [file for file in files if not Path(file).is_file()]
     if absent or not len(picks):
         logger.warning(
             "no sample pictures: %d of %d images are not there (%s)",
@@ -68,11 +68,10 @@ def draw_samples(
             absent[0] if absent else "none was asked for",
         )
         return False
-    shown = [replace(records[i], pseudo_boxes=boxes.of(i)) for i in picks]
-    others = [np.zeros((0, 4)) if other is None else other.of(i) for i in picks]
-    detections = BoxTable.from_lists(others)
-    legend = [("truth", RED), (boxes.name[-40:], BLUE)]
-    if other is not None:
-        legend.append((other.name[-40:], GREEN))
+    shown = data_set.take(picks).with_pseudo_boxes(first.take(picks))
+    other = others[0][1] if others else BoxTable.empty(len(data_set))
+    detections = other.take(picks)
+    colors = zip(sources, (BLUE, GREEN), strict=False)
+    legend = [("truth", RED), *((name[-40:], color) for (name, _), color in colors)]
     draw_sheet(path, shown, detections, num_images=len(shown), legend=legend)
     return True

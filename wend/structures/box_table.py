@@ -120,6 +120,21 @@ class BoxTable(Sequence[np.ndarray]):
         return cls(_offsets(np.bincount(image, minlength=num_images)), boxes, scores)
 
     @classmethod
+    def from_counts(
+        cls, counts: np.ndarray, boxes: np.ndarray, scores: np.ndarray | None = None
+    ) -> BoxTable:
+        """A table of boxes that come image after image, already checked.
+
+        Args:
+            counts: (I,) boxes of each image.
+            boxes: (B, 4).
+            scores: (B,) or None. Equal scores keep the order in which they came.
+        """
+        if scores is None:
+            return cls(_offsets(counts), boxes)
+        return cls.from_rows(np.repeat(np.arange(len(counts)), counts), boxes, scores, len(counts))
+
+    @classmethod
     def concatenate(cls, tables: Sequence[BoxTable]) -> BoxTable:
         """The images of several tables one after the other; scores only where all have some."""
         counts = np.concatenate([np.zeros(0, np.int64), *(table.counts for table in tables)])
@@ -154,6 +169,15 @@ class BoxTable(Sequence[np.ndarray]):
         """Index (B,) of each box's image."""
         return np.repeat(np.arange(len(self)), self.counts)
 
+    def images_of(self, rows: np.ndarray) -> np.ndarray:
+        """Indices (n,) of the images of the boxes in some rows (n,)."""
+        return np.searchsorted(self.offsets, rows, side="right") - 1
+
+    @property
+    def rank(self) -> np.ndarray:
+        """Index (B,) of each box within its image: 0 for the first, which is the best."""
+        return np.arange(len(self.boxes)) - np.repeat(self.offsets[:-1], self.counts)
+
     @property
     def with_boxes(self) -> np.ndarray:
         """Indices (n,) of the images that have a box."""
@@ -162,22 +186,38 @@ class BoxTable(Sequence[np.ndarray]):
     def take(self, images: np.ndarray | Sequence[int]) -> BoxTable:
         """The table of some images, in the order of their indices (n,)."""
         images = np.asarray(images, dtype=np.int64)
-        counts = self.counts[images]
-        offsets = _offsets(counts)
-        rows = np.repeat(self.offsets[images] - offsets[:-1], counts) + np.arange(offsets[-1])
+        rows = self.rows(images)
         scores = None if self.scores is None else self.scores[rows]
-        return BoxTable(offsets, self.boxes[rows], scores)
+        return BoxTable(_offsets(self.counts[images]), self.boxes[rows], scores)
+
+    def rows(self, images: np.ndarray) -> np.ndarray:
+        """Rows (b,) of the boxes of some images, in the order of their indices (n,)."""
+        counts = np.diff(self.offsets)[images]
+        ends = np.cumsum(counts)
+        rows = np.arange(ends[-1] if len(ends) else 0)
+        return np.add(rows, np.repeat(self.offsets[images] - (ends - counts), counts), out=rows)
 
     def keep(self, kept: np.ndarray) -> BoxTable:
         """The same images with only the boxes for which ``kept`` (B,) is true."""
-        counts = np.bincount(self.owner[kept], minlength=len(self))
         scores = None if self.scores is None else self.scores[kept]
-        return BoxTable(_offsets(counts), self.boxes[kept], scores)
+        return BoxTable(_offsets(kept)[self.offsets], self.boxes[kept], scores)
+
+    def without(self, rows: np.ndarray) -> BoxTable:
+        """The same images without the boxes in some rows (n,); itself where n is 0."""
+        if not len(rows):
+            return self
+        kept = np.ones(len(self.boxes), dtype=bool)
+        kept[rows] = False
+        return self.keep(kept)
+
+    def without_empty(self) -> BoxTable:
+        """The table of only the images that have a box (:attr:`with_boxes`); copies no box."""
+        ends = self.offsets[1:][self.counts > 0]
+        return BoxTable(np.concatenate([self.offsets[:1], ends]), self.boxes, self.scores)
 
     def first(self, number: int) -> BoxTable:
         """The same images with at most ``number`` boxes each, the first (which are the best)."""
-        rank = np.arange(len(self.boxes)) - np.repeat(self.offsets[:-1], self.counts)
-        return self.keep(rank < number)
+        return self.keep(self.rank < number)
 
     def scored(self) -> BoxTable:
         """The same boxes with scores: their own, or 1 for each where they have none."""

@@ -72,7 +72,7 @@ def their_boxes(boxes: dict) -> Iterator[tuple[str, list[float]]]:
 
 def our_boxes(boxes: PseudoBoxes) -> Iterator[tuple[str, list[float]]]:
     """The same."""
-    yield from zip(boxes.keys, boxes.boxes.tolist(), strict=True)
+    yield from zip(boxes.keys, boxes.table.boxes.tolist(), strict=True)
 
 
 def peak_mb() -> float:

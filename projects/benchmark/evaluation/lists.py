@@ -18,7 +18,7 @@ def read_truth(folder: str | Path, limit: int | None = None) -> DataSet:
     Args:
         limit: only so many images, spread evenly over the list.
     """
-    data_set = DataSet.from_records(load_wsoleval(folder), str(folder))
+    data_set = load_wsoleval(folder)
     if limit is None or limit >= len(data_set):
         return data_set
     return data_set.take(np.linspace(0, len(data_set) - 1, limit).astype(int))

@@ -96,9 +96,9 @@ def _from_table(source: str, table, held: Mapping[str, str], frame: str) -> Pseu
     return _from_rows(source, frame, names, boxes, scores)
 
 
-def _existing(path: str | Path, what: str) -> Path:
+def _existing(path: str | Path, expected: str) -> Path:
     if not Path(path).is_file():
-        raise MissingFileError(f"{path}: there is no such file; expected {what}")
+        raise MissingFileError(f"{path}: there is no such file; expected {expected}")
     return Path(path)
 
 
@@ -106,7 +106,7 @@ def _existing(path: str | Path, what: str) -> Path:
 def read_csv(
     path: str | Path, columns: Mapping[str, str] | None = None, frame: str = "pixel"
 ) -> PseudoBoxes:
-    """Read a CSV with a line of column names and one line a box.
+    """Read a CSV with a line of column names and one line per box.
 
     Frame: as ``frame`` says, pixels of the original image by default.
 
@@ -136,7 +136,7 @@ def read_csv(
         problem = " ".join(str(error).split())[:300]
         raise InputError(
             f"{path}: cannot be read as CSV ({problem}); expected a line of column names, then one "
-            f"line a box with numbers"
+            f"line per box with numbers"
         ) from error
     return _from_table(str(path), table, held, frame)
 
@@ -145,7 +145,7 @@ def read_csv(
 def read_parquet(
     path: str | Path, columns: Mapping[str, str] | None = None, frame: str = "pixel"
 ) -> PseudoBoxes:
-    """Read a Parquet file with one row a box; arguments and frame as of :func:`read_csv`."""
+    """Read a Parquet file with one row per box; arguments and frame as of :func:`read_csv`."""
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -1,0 +1,108 @@
+"""Paths of images as keys: one spelling whatever root and system wrote them, many side by side."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from wend.errors import InputError
+
+
+class Keys(Sequence[str]):
+    """Strings side by side in one Arrow array: 1.28 million keys in tens of MB.
+
+    Attributes:
+        arrow: ``pyarrow.LargeStringArray`` without nulls.
+    """
+
+    def __init__(self, keys: Sequence[str], hashes: np.ndarray | None = None) -> None:
+        import pyarrow as pa
+
+        self._hashes = hashes
+        self.arrow = keys if isinstance(keys, pa.Array) else pa.array(keys, pa.large_string())
+
+    def __len__(self) -> int:
+        return len(self.arrow)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Keys(self.arrow[index])
+        return self.arrow[index].as_py()
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), 1 << 16):
+            yield from self.arrow[start : start + (1 << 16)].to_pylist()
+
+    def take(self, rows: np.ndarray) -> Keys:
+        """The keys at rows (n,) of integers, or where rows (N,) of bool is true."""
+        import pyarrow as pa
+
+        rows = pa.array(rows)
+        return Keys(self.arrow.filter(rows) if rows.type == pa.bool_() else self.arrow.take(rows))
+
+    def find(self, keys: Keys) -> np.ndarray:
+        """Index (len(keys),) of the first of these that equals each of the others; -1 if none."""
+        import pyarrow.compute as pc
+
+        indices = pc.index_in(keys.arrow, value_set=self.arrow)
+        return indices.fill_null(-1).to_numpy().astype(np.int64)
+
+    def first(self) -> np.ndarray:
+        """Index (N,) of the first key that equals each: its own where it is the first.
+
+        Compares hashes before keys: a table of the keys, such as Arrow's functions make, would
+        take twice as much memory as they do.
+        """
+        hashes, self._hashes = self._hashes, None
+        if hashes is None:
+            hashes = np.empty(len(self), dtype=np.int64)
+            for start in range(0, len(self), 1 << 14):
+                part = self.arrow[start : start + (1 << 14)].to_numpy(zero_copy_only=False)
+                hashes[start : start + len(part)] = [hash(key) for key in part]
+        ordered = np.sort(hashes)
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        first = np.arange(len(self))
+        if len(twice):
+            likely = np.flatnonzero(np.isin(hashes, twice))
+            keys = self.take(likely)
+            first[likely] = likely[keys.find(keys)]
+        return first
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written at all: JSON may hold half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def path_key(path: object, where: str) -> str:
+    """A path as a key: forward slashes, no drive, no leading ``/`` or ``..``, Unicode NFC.
+
+    macOS writes file names decomposed (NFD), other systems composed: both mean the same file, so
+    keys are compared in NFC.
+
+    Args:
+        where: it stands, for the message.
+
+    Raises:
+        InputError: no text, empty, or ``..`` in its middle (it could leave the images' root).
+    """
+    if not isinstance(path, str) or "\0" in path or not _is_unicode(path):
+        raise InputError(f"{where}: expected an image's path as text, got {path!r}")
+    parts = unicodedata.normalize("NFC", path).replace("\\", "/").split("/")
+    parts = [part for part in parts if part not in ("", ".")]
+    if parts and len(parts[0]) == 2 and parts[0].endswith(":"):
+        parts = parts[1:]
+    while parts and parts[0] == "..":
+        parts = parts[1:]
+    if not parts or ".." in parts:
+        raise InputError(
+            f"{where}: expected an image's path without '..' in it, got {path!r}; write it "
+            f"relative to the images' folder"
+        )
+    return "/".join(parts)
