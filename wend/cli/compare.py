@@ -69,7 +69,7 @@ def _tests(a: ProtocolScores, b: ProtocolScores, column: Column, bootstrap: Boot
     cells, metric = ["-"] * 6, column.metric
     if not metric.is_average:
         return cells
-    pair = [metric.values(of.per_image, column.k) for of in (a, b)]
+    pair = [metric.values(result.per_image, column.k) for result in (a, b)]
     if bootstrap.rounds:
         difference = paired_bootstrap(
             *pair,
@@ -92,14 +92,14 @@ def most_different(a: ProtocolScores, b: ProtocolScores) -> list[list[str]]:
     Images that only one of them hits come first; equals stay in the data set's order.
     """
     keys = a.per_image.data_set.keys
-    iou = [of.per_image.top_iou for of in (a, b)]
-    hit = [gt_known_loc.values(of.per_image).astype(np.float64) for of in (a, b)]
+    iou = [result.per_image.top_iou for result in (a, b)]
+    hit = [gt_known_loc.values(result.per_image).astype(np.float64) for result in (a, b)]
     order = np.lexsort((-np.abs(iou[0] - iou[1]), -np.abs(hit[0] - hit[1])))
     return [
         [
             keys[a.per_image.images[i]],
-            *(f"{of[i]:.3f}" for of in iou),
-            *(f"{of[i]:g}" for of in hit),
+            *(f"{values[i]:.3f}" for values in iou),
+            *(f"{values[i]:g}" for values in hit),
         ]
         for i in order
         if iou[0][i] != iou[1][i]
@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
         f"A: {args.a}; B: {args.b}; {number} images",
         f"low, high: 95 % interval of A - B, {bootstrap.rounds} paired bootstrap resamples",
         "only A, only B: images that one hits and the other misses; p of McNemar's exact test",
-        *(f"per cent; {of.protocol.describe()}" for of in a.values()),
+        *(f"per cent; {result.protocol.describe()}" for result in a.values()),
     ]
     table = format_table(HEADER, rows, notes)
     sys.stdout.write(f"\n{table}\n\n")

@@ -236,7 +236,7 @@ def _ap_note(coco: dict[str, float]) -> str:
 def _recall_note(scores: dict[str, ProtocolScores]) -> str:
     """The first protocol's recall@K at a few K; the whole curves are in a file."""
     name = next(iter(scores))
-    rows = {int(k): values for of, k, *values in recall_rows(scores) if of == name}
+    rows = {int(k): values for protocol, k, *values in recall_rows(scores) if protocol == name}
     shown = [k for k in (1, 2, 3, 5, 10, 20, 50, 100) if k in rows]
     texts = [
         f"{k}: {' / '.join('-' if value == '-' else f'{float(value):.2f}' for value in rows[k])}"

@@ -43,7 +43,7 @@ def analysis_text(scores: Mapping[str, ProtocolScores]) -> str:
 
     Images on a protocol's blacklist are left out of its section.
     """
-    sections = [_section(of.per_image) for of in scores.values()]
+    sections = [_section(result.per_image) for result in scores.values()]
     return "\n\n".join(["# Where the best box of each image hits, and how it misses", *sections])
 
 

@@ -143,13 +143,13 @@ def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, object]
     }
     if first.per_image.class_rank is not None:
         columns["class_rank"] = _spread(first.per_image.class_rank, first.per_image.images, number)
-    for name, of in scores.items():
-        per_image = of.per_image
+    for name, result in scores.items():
+        per_image = result.per_image
         images, rank = per_image.images, per_image.hit_rank[0]
         columns[f"{name}:first_hit"] = _spread(rank[rank != NO_HIT], images[rank != NO_HIT], number)
         columns[f"{name}:top_iou"] = _spread(per_image.top_iou, images, number)
         columns[f"{name}:best_iou"] = _spread(per_image.best_iou, images, number)
-        for column in of.cells:
+        for column in result.cells:
             if column.metric.is_average:
                 value = column.metric.values(per_image, column.k)
                 value = value.astype(np.uint8) if value.dtype == bool else value
@@ -173,10 +173,12 @@ def recall_rows(scores: Mapping[str, ProtocolScores]) -> list[list[str]]:
     K goes as far as any image has boxes; the fixed boxes' curve, as the largest K asked for.
     """
     rows = []
-    for name, of in scores.items():
-        fixed = [] if of.fixed is None else recall_curve(of.fixed, _most_boxes(of.fixed)).tolist()
-        length = max(_most_boxes(of.per_image), len(fixed))
-        for i, value in enumerate(recall_curve(of.per_image, length).tolist()):
+    for name, result in scores.items():
+        fixed: list[float] = []
+        if result.fixed is not None:
+            fixed = recall_curve(result.fixed, _most_boxes(result.fixed)).tolist()
+        length = max(_most_boxes(result.per_image), len(fixed))
+        for i, value in enumerate(recall_curve(result.per_image, length).tolist()):
             beside = f"{fixed[i]:.4f}" if i < len(fixed) else "-"
             rows.append([name, str(i + 1), f"{value:.4f}", beside])
     return rows
@@ -211,14 +213,14 @@ def write_scores(
     write_parquet(folder / PER_IMAGE_FILE, per_image_columns(scores))
     content = {
         name: {
-            **of.to_dict(),
-            "dataset": of.per_image.data_set.name,
+            **result.to_dict(),
+            "dataset": result.per_image.data_set.name,
             "versions": versions(),
             "counts": dict(counts or {}),
             "inputs": dict(inputs or {}),
             **(extra or {}),
         }
-        for name, of in scores.items()
+        for name, result in scores.items()
     }
     write_json(folder / METRICS_FILE, content, indent=1)
     texts = {name: score_table(scores, notes, kind) for name, kind in TABLE_FILES.items()}

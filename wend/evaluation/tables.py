@@ -26,8 +26,8 @@ SCORE_COLUMNS = (
 def score_rows(scores: Mapping[str, ProtocolScores]) -> list[list[str]]:
     """Every number of ``score_all`` as a row of ``SCORE_COLUMNS``, as text."""
     rows = []
-    for name, of in scores.items():
-        for column, cell in of.cells.items():
+    for name, result in scores.items():
+        for column, cell in result.cells.items():
             low, high = cell.interval or (None, None)
             numbers = (cell.value, low, high, cell.baseline)
             rows.append(
@@ -45,7 +45,7 @@ def score_rows(scores: Mapping[str, ProtocolScores]) -> list[list[str]]:
 
 def score_notes(scores: Mapping[str, ProtocolScores], extra: Iterable[str] = ()) -> list[str]:
     """What stands below a table: each protocol's meaning, what is missing, and more."""
-    notes = [f"per cent; {of.protocol.describe()}" for of in scores.values()]
+    notes = [f"per cent; {result.protocol.describe()}" for result in scores.values()]
     first = next(iter(scores.values()))
     reasons: dict[str, list[str]] = {}
     for metric, why in first.missing.items():
