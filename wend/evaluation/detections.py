@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import InputError, MissingFileError
-from wend.evaluation.coco_fast import encode_ids
 from wend.evaluation.coco_results import detections_to_coco, read_results
 from wend.evaluation.detection_rows import DetectionRows, to_detections
 from wend.files import atomic_write, write_json
@@ -31,6 +30,14 @@ def require_pyarrow(path: str | Path):
     except ImportError as error:
         raise InputError(f"{path}: Parquet files need pyarrow: pip install pyarrow") from error
     return pyarrow
+
+
+def _encode_ids(column) -> tuple[list, np.ndarray]:
+    """Distinct values of an Arrow column, and each row's index (N,) into them."""
+    encoded = column.combine_chunks().dictionary_encode()
+    if hasattr(encoded, "combine_chunks"):  # a chunked array of no or several chunks
+        encoded = encoded.combine_chunks()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 
 def _open_parquet(path: Path):
@@ -79,7 +86,7 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
     if types.is_dictionary(table.schema.field("image_id").type):
         plain = table["image_id"].cast(table.schema.field("image_id").type.value_type)
         table = table.set_column(table.column_names.index("image_id"), "image_id", plain)
-    ids, codes = encode_ids(table["image_id"])
+    ids, codes = _encode_ids(table["image_id"])
 
     def columns(*names: str) -> np.ndarray:
         return np.column_stack([table[name].to_numpy().astype(np.float64) for name in names])
