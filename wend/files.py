@@ -55,10 +55,11 @@ def read_utf8(path: str | Path, what: str) -> bytes:
     Raises:
         MissingFileError, InputError: not there, or not UTF-8 text.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: there is no such file; expected {what}")
-    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    try:
+        with open(path, "rb") as file:
+            data = file.read().removeprefix(codecs.BOM_UTF8)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise MissingFileError(f"{path}: there is no such file; expected {what}") from error
     try:
         data.isascii() or data.decode()
     except UnicodeDecodeError as error:

@@ -100,9 +100,12 @@ def test_classes_of_a_coco_file_with_several_categories(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["images"][1].update(id=1), r"images\[1\]: the id stands there twice"),
-        (lambda c: c["images"][0].pop("width"), r"images\[0\]: expected file_name, width"),
-        (lambda c: c["annotations"][1].update(image_id=5), r"annotations\[1\]: its image_id is"),
+        (lambda c: c["images"][1].update(id=1), r"images\[1\]: expected an id that no"),
+        (lambda c: c["images"][0].pop("width"), r"images\[0\]: expected width and height"),
+        (
+            lambda c: c["annotations"][1].update(image_id=5),
+            r'annotations\[1\]: expected "image_id" of one of the images, got 5',
+        ),
         (lambda c: c["annotations"][1].update(bbox=[0, 0, -1, 1]), r"annotations\[1\]: expected"),
         (lambda c: c.pop("categories"), r"expected a COCO data set .* got something else"),
     ],
@@ -158,21 +161,6 @@ def load(tmp_path, rows, **more):
     return load_detections(tmp_path / "d.json", RECORDS, **more)
 
 
-def test_the_fast_and_the_slow_reader_agree(tmp_path, monkeypatch):
-    pytest.importorskip("pyarrow")
-    from wend.evaluation import coco_fast, coco_results
-
-    rng = np.random.default_rng(0)
-    rows = [row(int(rng.choice([1, 7])), rng.random(4) * 100, rng.random()) for _ in range(300)]
-    (tmp_path / "d.json").write_text(json.dumps(rows))
-    monkeypatch.setattr(coco_fast, "BLOCK_BYTES", 1000)  # many blocks, cut at any byte
-    fast = coco_fast.read_results_fast(tmp_path / "d.json", 1)
-    slow = coco_results._read_row_by_row(tmp_path / "d.json")
-    assert [fast.ids[c] for c in fast.codes] == [slow.ids[c] for c in slow.codes]
-    np.testing.assert_array_equal(fast.boxes, slow.boxes)
-    np.testing.assert_array_equal(fast.scores, slow.scores)
-
-
 def test_boxes_outside_are_counted_clipped_or_refused(tmp_path, caplog):
     rows = [row(box=(490, 0, 20, 30)), row(7)]  # ends at 510 in an image 500 wide
     detections, counts = load(tmp_path, rows)
@@ -225,7 +213,9 @@ def test_an_id_that_is_a_file_name_is_explained(tmp_path):
 def test_a_missing_score_is_named(tmp_path):
     rows = [row(), row(7)]
     del rows[1]["score"]
-    with pytest.raises(InputError, match=r"d\.json, entry 1: has no score"):
+    with pytest.raises(
+        InputError, match=r'd\.json, entry 1: expected "score": a finite number .is it a ground'
+    ):
         load(tmp_path, rows)
 
 

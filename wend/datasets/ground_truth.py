@@ -33,9 +33,17 @@ class Source:
     files: tuple[Path, ...] = ()
 
     def check_truth(self) -> None:
-        """Raise InputError unless every image has a true box: leaving some out changes the
-        denominator, and no number would be comparable.
+        """Raise InputError unless every image has a true box, and all ids are of one kind.
+
+        Leaving images out changes the denominator, and no number would be comparable; an image's
+        id is a column of the results, which holds numbers or text.
         """
+        examples = {type(record.image_id): record.image_id for record in self.records}
+        if len(examples) > 1:
+            raise InputError(
+                f"{self.name}: expected ids of images that are all numbers or all text, got "
+                f"{some(map(repr, examples.values()))}"
+            )
         without = [r.image_id for r in self.records if not len(r.gt_boxes)]
         if without:
             raise InputError(

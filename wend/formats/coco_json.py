@@ -32,10 +32,8 @@ DATA_SET = (
 )
 RESULTS = 'a list of {"image_id", "category_id", "bbox": [x, y, w, h], "score"}'
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # may hide a key's name
-_HALF_PAIR = re.compile("[\ud800-\udfff]")  # of UTF-16's surrogates: no text, cannot be written
 ABSENT = (None, UNSET)
-_PLACE = re.compile(r"\$\[(\d+)\](?:\.(\w+))?")  # in msgspec's messages
-_MISSING = re.compile(r"missing required field `(\w+)`")
+_FIELD = re.compile(r"(?:\$\.|required field `)(\w+)")  # in msgspec's messages
 
 WholeNumber = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Id = WholeNumber | str
@@ -191,24 +189,24 @@ class CocoFile:
                     return typed
             except (msgspec.DecodeError, RecursionError):
                 pass
-            rows = [
-                parse_json(bytes(row), self.entry(name, start + i), self.expected)
-                for i, row in enumerate(rows)
-            ]
+        return [self._exact(row, kind, name, start + i) for i, row in enumerate(rows)]
+
+    def _exact(self, row: Any, kind: type[Kind], name: str, number: int) -> Kind:
+        """A typed row, or the error that says what is wrong with it."""
+        if isinstance(row, Raw):
+            row = parse_json(bytes(row), self.entry(name, number), self.expected)
         try:
-            typed = msgspec.convert(rows, list[kind])
+            typed = msgspec.convert(row, kind)
+            for field in kind.__struct_fields__:  # convert lets half a surrogate pair pass
+                str(getattr(typed, field)).encode()
         except msgspec.ValidationError as error:
-            number, field = _PLACE.search(str(error)).groups()
-            if missing := _MISSING.search(str(error)):
-                field = missing[1]
-            row = rows[int(number)]
-            raise self.error(name, start + int(number), kind.expected(field), row) from None
-        for number, row in enumerate(typed):  # msgspec's own decoder refuses half pairs
-            for field in row.__struct_fields__:
-                value = getattr(row, field)
-                if isinstance(value, str) and _HALF_PAIR.search(value):
-                    raise self.error(name, start + number, kind.expected(field), rows[number])
-        return typed
+            field = _FIELD.search(str(error))
+            expected = kind.expected(field and field[1])
+        except UnicodeEncodeError:
+            expected = "text without half a surrogate pair"
+        else:
+            return typed
+        raise self.error(name, number, expected, row)
 
     def error(self, name: str, number: int, expected: str, value: object) -> InputError:
         """The error for a row, numbered from 0."""
@@ -218,13 +216,11 @@ class CocoFile:
         """The images, and id -> index.
 
         Raises:
-            InputError: a row is none, two have the same id, or some ids are numbers, others text.
+            InputError: a row is none, or two have the same id.
         """
         images = list(chain.from_iterable(self.blocks("images", kind)))
         index: dict[Id, int] = {}
         for number, image in enumerate(images):
-            if type(image.id) is not type(images[0].id):
-                raise self.error("images", number, "all ids to be numbers or all text", image.id)
             if index.setdefault(image.id, number) != number:
                 raise self.error("images", number, "an id that no other image has", image.id)
         return images, index

@@ -18,6 +18,7 @@ from wend.formats.coco import load_coco
 from wend.formats.openimages import read_box_list
 from wend.images.paths import check_relative, find_images, require_folder
 from wend.images.sizes import map_in_threads, read_image_sizes
+from wend.structures.names import clean_path, match_names
 from wend.structures.records import ImageRecord
 
 logger = logging.getLogger(__name__)
@@ -41,38 +42,20 @@ def _class_ids(root: Path, paths: Sequence[str], classes: str) -> list[int] | li
 
 
 def _match(source: Path, listed: Sequence[str], root: Path, paths: Sequence[str]) -> dict[str, str]:
-    """Listed name -> path below the root: the same, or with folders more or less at its front.
+    """Listed name -> path below the root; see :func:`.match_names`.
 
-    What matches no image, or several, is counted and said.
+    What matches no image is counted and said.
     """
-    by_name: dict[str, list[str]] = {}
-    for path in paths:
-        by_name.setdefault(path.rsplit("/", 1)[-1], []).append(path)
-    same, found, ambiguous = set(paths), {}, []
-    for name in dict.fromkeys(listed):
-        clean = name.replace("\\", "/").removeprefix("./")
-        ends = [
-            path
-            for path in by_name.get(clean.rsplit("/", 1)[-1], ())
-            if f"/{path}".endswith(f"/{clean}") or f"/{clean}".endswith(f"/{path}")
-        ]
-        if clean in same:
-            found[name] = clean
-        elif len(ends) == 1:
-            found[name] = ends[0]
-        elif ends:
-            ambiguous.append(name)
-    if ambiguous:
+    names = list(dict.fromkeys(listed))
+    keys = [clean_path(path) for path in paths]
+    index = match_names([clean_path(name) for name in names], keys, str(source)).tolist()
+    matched = {name: paths[i] for name, i in zip(names, index, strict=True) if i >= 0}
+    if not matched:
         raise InputError(
-            f"{source}: {len(ambiguous)} listed images could be several of {root} "
-            f"({some(ambiguous)}); list them by their path below that folder"
+            f"{source}: none of its {len(names)} images ({some(names, 2)}) is one of the "
+            f"{len(paths)} below {root} ({some(paths, 2)})"
         )
-    if not found:
-        raise InputError(
-            f"{source}: none of its {len(set(listed))} images ({some(dict.fromkeys(listed), 2)}) "
-            f"is one of the {len(paths)} below {root} ({some(paths, 2)})"
-        )
-    return found
+    return matched
 
 
 def _coco_truth(path: Path, root: Path, paths: Sequence[str]) -> dict[str, ImageRecord]:

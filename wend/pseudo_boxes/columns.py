@@ -6,7 +6,6 @@ source's files: usually one, but an image may stand there twice.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ import numpy as np
 from wend.errors import InputError
 from wend.pseudo_boxes.merge import Count, add_counts, merge_entries
 from wend.structures.checks import as_boxes
+from wend.structures.names import clean_path
 
 FRAMES = ("fraction", "pixel")
 FAR_OUTSIDE = 1.5  # a "fraction" beyond this is no rounding: another frame was meant
@@ -85,10 +85,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def path_key(path: object, what: str) -> str:
-    """A path as a key: forward slashes, no drive, no leading ``/`` or ``..``, Unicode NFC.
-
-    macOS writes file names decomposed (NFD), other systems composed: both mean the same file, so
-    keys are compared in NFC.
+    """A path as a key: as of :func:`.clean_path`, and below the images' root.
 
     Args:
         what: where it stands, for the message.
@@ -98,18 +95,13 @@ def path_key(path: object, what: str) -> str:
     """
     if not isinstance(path, str) or "\0" in path or not _is_unicode(path):
         raise InputError(f"{what}: expected an image's path as text, got {path!r}")
-    parts = unicodedata.normalize("NFC", path).replace("\\", "/").split("/")
-    parts = [part for part in parts if part not in ("", ".")]
-    if parts and len(parts[0]) == 2 and parts[0].endswith(":"):
-        parts = parts[1:]
-    while parts and parts[0] == "..":
-        parts = parts[1:]
-    if not parts or ".." in parts:
+    key = clean_path(path)
+    if not key or ".." in key.split("/"):
         raise InputError(
             f"{what}: expected an image's path without '..' in it, got {path!r}; write it relative "
             f"to the images' folder"
         )
-    return "/".join(parts)
+    return key
 
 
 @dataclass(frozen=True, eq=False)

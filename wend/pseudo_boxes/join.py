@@ -14,9 +14,9 @@ import numpy as np
 
 from wend.errors import InputError, some
 from wend.pseudo_boxes.columns import Keys, PseudoBoxes
-from wend.pseudo_boxes.matching import find_images
 from wend.pseudo_boxes.merge import Count
 from wend.pseudo_boxes.report import KINDS, AttachReport
+from wend.structures.names import match_names
 from wend.structures.records import ImageRecord
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def join_boxes(
     if allow_contamination is None:
         allow_contamination = pseudo_boxes.allow_contamination
     source_keys = pseudo_boxes.keys
-    place = find_images(keys, source_keys, pseudo_boxes.source)
+    place = match_names(source_keys.arrow, keys.arrow, pseudo_boxes.source)
     if len(np.unique(place[place >= 0])) < (place >= 0).sum():
         pseudo_boxes = _merged(pseudo_boxes, keys, place)
         source_keys = pseudo_boxes.keys
