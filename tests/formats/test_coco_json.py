@@ -1,4 +1,4 @@
-"""wend.formats.coco_json: one reader for truth, pseudo boxes and detections, and what it refuses."""
+"""wend.formats.coco_json: one reader for truth, pseudo boxes and detections."""
 
 import json
 
@@ -23,7 +23,8 @@ USES = ("truth", "pseudo boxes", "detections")
 def data_set(rows, images=(IMAGE % (1, "a"), IMAGE % (2, "b"))):
     """JSON text of a data set of rows of text."""
     lists = {"images": images, "annotations": rows, "categories": ['{"id": 1}']}
-    return "{%s}" % ", ".join(f'"{name}": [{", ".join(row)}]' for name, row in lists.items())
+    inside = ", ".join(f'"{name}": [{", ".join(row)}]' for name, row in lists.items())
+    return f"{{{inside}}}"
 
 
 def read(use, path, rows, **more):
@@ -48,7 +49,8 @@ def refused(use, path, rows, expected, number=0, **more):
 def changed(**fields):
     """The row as JSON text with other values, which are JSON text too."""
     row = {key: json.dumps(value) for key, value in json.loads(ROW).items()} | fields
-    return "{%s}" % ", ".join(f'"{key}": {value}' for key, value in row.items())
+    inside = ", ".join(f'"{key}": {value}' for key, value in row.items())
+    return f"{{{inside}}}"
 
 
 @pytest.mark.parametrize("use", USES)
@@ -59,7 +61,8 @@ def changed(**fields):
         *(("bbox", f"[1, 2, 3, {value}]") for value in ("true", '"4"', "null", "NaN", "Infinity")),
         *(("bbox", f"[1, 2, 3, {value}]") for value in ("1e100", "1e400", "1" + "0" * 400)),
         *(("score", value) for value in ("NaN", "-Infinity", "true", '"0.5"', "-1e100", "1e400")),
-        *(("image_id", value) for value in ("null", "true", "1.0", "[1]", str(2**63), "1" + "0" * 400)),
+        *(("image_id", value) for value in ("null", "true", "1.0", "[1]", str(2**63))),
+        ("image_id", "1" + "0" * 400),
         *(("iscrowd", value) for value in ('"0"', '""', "2", "-1", "0.0", "[]")),
         *(("category_id", value) for value in ("true", "1.5", "[1]")),
     ],
@@ -117,7 +120,7 @@ def test_ids_are_numbers_of_64_bits_or_text(tmp_path, use, image_id):
             '{"id": 2, "file_name": "\\ud800", "width": 5, "height": 5}',
             "expected text without half",
         ),
-        ('{"id": "\\udfff", "file_name": "b", "width": 5, "height": 5}', "expected text without"),
+        ('{"id": "\\udfff", "file_name": "b", "width": 5, "height": 5}', "expected text with"),
     ],
 )
 def test_an_image_that_does_not_fit_is_named(tmp_path, use, image, expected):
@@ -170,18 +173,16 @@ def test_a_field_of_an_image_or_a_whole_list_that_stands_twice_is_refused(tmp_pa
     ],
 )
 def test_what_is_not_read_may_be_anything(tmp_path, use, more):
-    assert read(use, tmp_path, [ROW, f"{ROW[:-1]}, {more}}}"]) == [BOX, BOX]
+    assert read(use, tmp_path, [f"{ROW[:-1]}, {more}}}"]) == [BOX]
 
 
 numbers = st.floats(-MAX_NUMBER, MAX_NUMBER, exclude_min=True, exclude_max=True)
 sides = st.floats(0, MAX_NUMBER, exclude_max=True)
-rows_of_numbers = st.lists(
-    st.tuples(numbers | st.integers(-(10**30), 10**30), numbers, sides, sides)
-)
+corners = numbers | st.integers(-(10**30), 10**30)
 
 
 @settings(max_examples=50, deadline=None)
-@given(rows_of_numbers, st.booleans())
+@given(st.lists(st.tuples(corners, corners, sides, sides)), st.booleans())
 def test_numbers_are_those_that_json_reads(tmp_path_factory, boxes, exact):
     """To the last bit, by msgspec and by the way for unusual files."""
     rows = [{"image_id": 1, "bbox": box, **({"x": float("nan")} if exact else {})} for box in boxes]

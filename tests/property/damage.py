@@ -77,9 +77,9 @@ def replaced(value, path, change):
 def damaged_json(draw, value, fields=None, unread=()):
     """Text of a JSON value with one thing wrong in it, and what that is.
 
-    Kinds: "odd value" (of one of the fields), "no key", "same key twice" (with the same value: harmless),
-    "key twice" (with another value: only an error is right), "unread key twice" (of the fields
-    that no reader looks at, as paths without indices: anything valid may come).
+    Kinds: "odd value" (of one of the fields), "no key", "same key twice" (with the same value:
+    harmless), "key twice" (with another value: only an error is right), "unread key twice" (of the
+    fields that no reader looks at, as paths without indices: anything valid may come).
     """
     kind = draw(
         st.sampled_from(["odd value", "odd value", "no key", "key twice", "same key twice"])

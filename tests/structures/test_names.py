@@ -46,9 +46,7 @@ def test_the_key_itself_comes_first_then_the_longest_that_the_path_ends_in():
 
 
 def test_a_path_that_is_the_end_of_two_keys_is_an_error():
-    with pytest.raises(
-        InputError, match=r"s: 1 of its paths are the end of several .*\(q/r\.jpg\)"
-    ):
+    with pytest.raises(InputError, match=r"s: 1 of its paths are .* several .*\(q/r\.jpg\)"):
         match(["q/r.jpg", "z"], ["p/q/r.jpg", "o/q/r.jpg"])
 
 
