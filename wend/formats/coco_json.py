@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -100,6 +101,15 @@ def _decoder(kind: type[Row]) -> msgspec.json.Decoder:
     return msgspec.json.Decoder(list[kind])
 
 
+@cache
+def _fields(kind: type[Row]) -> list[tuple[bytes, attrgetter | None]]:
+    """Each field's name in quotes, and what gets its value if it may be absent."""
+    return [
+        (f'"{field.name}"'.encode(), None if field.required else attrgetter(field.name))
+        for field in msgspec.structs.fields(kind)
+    ]
+
+
 def _keys_are_unique(text: bytes, rows: Sequence[Row]) -> bool:
     """Whether each field's name stands in the rows' text as often as rows have the field.
 
@@ -107,9 +117,8 @@ def _keys_are_unique(text: bytes, rows: Sequence[Row]) -> bool:
     one's value, or stands in a nested object.
     """
     return all(
-        text.count(f'"{field}"'.encode())
-        == len(rows) - [getattr(row, field) for row in rows].count(UNSET)
-        for field in rows[0].__struct_fields__
+        text.count(name) == len(rows) - ([*map(get, rows)].count(UNSET) if get else 0)
+        for name, get in _fields(type(rows[0]))
     )
 
 
@@ -145,7 +154,7 @@ class CocoFile:
                 usual = all(data.count(f'"{name}"'.encode()) <= 1 for name in lists)
             else:
                 usual = True
-            usual = usual and not _ESCAPED_LETTER.search(data)
+            usual = usual and not (b"\\u" in data and _ESCAPED_LETTER.search(data))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             usual = False  # NaN, half a surrogate pair, or no JSON at all
         if not usual:
