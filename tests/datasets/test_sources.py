@@ -100,13 +100,11 @@ def test_classes_of_a_coco_file_with_several_categories(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["images"][1].update(id=1), r"images\[1\]: expected an id that no"),
-        (lambda c: c["images"][0].pop("width"), r"images\[0\]: expected width and height"),
-        (
-            lambda c: c["annotations"][1].update(image_id=5),
-            r'annotations\[1\]: expected "image_id" of one of the images, got 5',
-        ),
-        (lambda c: c["annotations"][1].update(bbox=[0, 0, -1, 1]), r"annotations\[1\]: expected"),
+        (lambda c: c["images"][0].pop("width"), r"images\[0\]: expected width and height > 0"),
+        (lambda c: c["images"][0].update(height=9.5), r"images\[0\]: expected width and height"),
+        (lambda c: c["images"][0].update(class_id=-1), r'images\[0\]: expected "class_id": '),
+        (lambda c: c["categories"].append({"id": 1}), r"entry categories: .* got \[1, 1\]"),
+        (lambda c: c["categories"].append({"id": "2"}), r'categories\[1\]: expected "id"'),
         (lambda c: c.pop("categories"), r"expected a COCO data set .* got something else"),
     ],
 )
@@ -208,6 +206,16 @@ def test_boxes_of_original_pixels_are_no_warning(tmp_path, caplog):
 def test_an_id_that_is_a_file_name_is_explained(tmp_path):
     with pytest.raises(InputError, match=r"image_id 'c/b\.jpg' .* has the id 7"):
         load(tmp_path, [row(), row("c/b.jpg")])
+
+
+def test_ids_of_truth_are_numbers_or_text_not_both(tmp_path):
+    content = records_to_coco(
+        [RECORDS[0], ImageRecord("1", "d/a.jpg", 5, 5, gt_boxes=[[0, 0, 1, 1]])]
+    )
+    write_json(tmp_path / "t.json", content)
+    source = load_source(str(tmp_path / "t.json"))
+    with pytest.raises(InputError, match=r"all numbers or all text, got 1, '1'"):
+        source.check_truth()
 
 
 def test_a_missing_score_is_named(tmp_path):

@@ -97,45 +97,14 @@ def test_no_rows_are_no_boxes_for_every_image(tmp_path):
     assert [len(d.boxes) for d in read(tmp_path, [])] == [0, 0, 0]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"bbox": [0, 0, 1]},
-        {"bbox": [0, 0, 1, 1, 1]},
-        {"bbox": [0, 0, 1, float("nan")]},
-        {"bbox": [0, 0, float("inf"), 1]},
-        {"bbox": [0, 0, "1", 1]},
-        {"bbox": [0, 0, True, 1]},
-        {"bbox": [0, 0, None, 1]},
-        {"bbox": None},
-        {"bbox": {"x": 1}},
-        {"bbox": [5, 5, -1, 1]},
-        {"bbox": [5, 5, 1, -1]},
-        {"score": None},
-        {"score": "0.5"},
-        {"score": True},
-        {"score": float("nan")},
-        {"score": float("inf")},
-        {"score": 1e200},
-        {"image_id": None},
-        {"image_id": 11.5},
-    ],
-    ids=str,
-)
-def test_row_that_is_no_coco_result_is_named_with_its_number(tmp_path, change):
-    (field,) = change
+def test_row_that_is_no_coco_result_says_what_one_is(tmp_path):
     message = (
-        rf"detections\.json, entry 1: expected \"{field}\": .* in a list of .* got \{{'image_id'"
+        r'detections\.json, entry 1: expected "bbox": .* a list of .*"score"}, got {\'image_id\''
     )
     with pytest.raises(InputError, match=message):
-        read(tmp_path, [ROW, {**ROW, **change}])
-
-
-@pytest.mark.parametrize("row", [3, None, "x", [1, 2], {}])
-def test_row_that_is_no_object_is_named_with_its_number_and_value(tmp_path, row):
-    message = rf"detections\.json, entry 1: .* got {re.escape(repr(row))}"
-    with pytest.raises(InputError, match=message):
-        read(tmp_path, [ROW, row])
+        read(tmp_path, [ROW, {**ROW, "bbox": [0, 0, 1]}])
+    with pytest.raises(InputError, match=r'entry 0: expected "category_id": .* 1 \(foreground\)'):
+        read(tmp_path, [{**ROW, "category_id": 17}])  # another detector's, with several classes
 
 
 @pytest.mark.parametrize("image_id", [99, "11"])

@@ -129,18 +129,6 @@ def test_best_few_and_scores_above_a_limit_are_counted(tmp_path):
     ("images", "rows", "said"),
     [
         (
-            IMAGES,
-            [row(4, [0, 0, 1, 1])],
-            'annotations[0]: expected "image_id" of one of the images',
-        ),
-        (IMAGES, [row(3, [0, 0, 1])], 'annotations[0]: expected "bbox": [x, y, w, h]'),
-        (
-            IMAGES,
-            [row(3, [0, 0, -1, 1])],
-            'annotations[0]: expected "bbox": [x, y, w, h], four finite numbers with w, h >=',
-        ),
-        ([IMAGES[0], IMAGES[0]], [], "images[1]: expected an id that no other image has"),
-        (
             [{"id": 1, "file_name": "../a/../b.jpg"}],
             [],
             "images[0]: file_name: expected an image's",
