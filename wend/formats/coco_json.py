@@ -33,7 +33,6 @@ DATA_SET = (
 )
 RESULTS = 'a list of {"image_id", "category_id", "bbox": [x, y, w, h], "score"}'
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # may hide a key's name
-ABSENT = (None, UNSET)
 _FIELD = re.compile(r"(?:\$\.|required field `)(\w+)")  # in msgspec's messages
 
 WholeNumber = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -120,6 +119,12 @@ def _keys_are_unique(text: bytes, rows: Sequence[Row]) -> bool:
         text.count(name) == len(rows) - ([*map(get, rows)].count(UNSET) if get else 0)
         for name, get in _fields(type(rows[0]))
     )
+
+
+def _column(rows: Sequence[Row], field: str) -> list:
+    """A field's values; None where it is absent or null."""
+    values = [*map(attrgetter(field), rows)]
+    return [None if value is UNSET else value for value in values] if UNSET in values else values
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,18 +248,18 @@ class CocoFile:
         image_ids, category_ids, scores, crowd = [], [], [], []
         xywh = [np.zeros(0)]
         for rows in self.blocks(name, kind):
-            image_ids += [row.image_id for row in rows]
-            category_ids += [None if row.category_id is UNSET else row.category_id for row in rows]
             xywh.append(np.fromiter(chain.from_iterable(row.bbox for row in rows), np.float64))
-            scores += [np.nan if row.score in ABSENT else row.score for row in rows]
-            crowd += [row.iscrowd == 1 for row in rows]
+            image_ids += _column(rows, "image_id")
+            category_ids += _column(rows, "category_id")
+            scores += _column(rows, "score")
+            crowd += [value == 1 for value in _column(rows, "iscrowd")]
         return Boxes(
             self,
             name,
             image_ids,
             category_ids,
             np.concatenate(xywh).reshape(-1, 4),
-            np.array(scores, dtype=np.float64),
+            np.array(scores, dtype=np.float64),  # None becomes NaN
             np.array(crowd, dtype=bool),
         )
 
