@@ -22,9 +22,9 @@ setup(
     install_requires=[
         "fvcore>=0.1.5.post20221221",  # configs, checkpoints, as Detectron2
         "matplotlib",  # curves
+        "msgspec>=0.19",  # JSON of boxes, decoded into checked types
         "numpy>=1.24",
         "opencv-python-headless",  # toy set, maps of objects; cv2 of opencv-python, needs no libGL
-        "orjson>=3.9",  # pseudo boxes: thousands of JSON files, several times as fast as json
         "pillow>=10.1",  # image files, resized as torchvision does; drawing, words in any size
         "pyarrow",  # per_image.parquet, detections as Parquet, large JSON as arrays
         "pycocotools",  # AP and AR as everybody computes them

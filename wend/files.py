@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -58,8 +59,8 @@ def is_number(value: object) -> bool:
     return type(value) in (int, float) and -MAX_NUMBER < value < MAX_NUMBER
 
 
-def read_text(path: str | Path, what: str) -> str:
-    """The file's text, without a byte order mark, every line's end a plain newline.
+def read_utf8(path: str | Path, what: str) -> bytes:
+    """The bytes of a text file, without a byte order mark.
 
     Args:
         what: what the file is, for the message.
@@ -67,13 +68,22 @@ def read_text(path: str | Path, what: str) -> str:
     Raises:
         MissingFileError, InputError: not there, or not UTF-8 text.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: there is no such file; expected {what}")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open(path, "rb") as file:
+            data = file.read().removeprefix(codecs.BOM_UTF8)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise MissingFileError(f"{path}: there is no such file; expected {what}") from error
+    try:
+        data.isascii() or data.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error}); expected {what}") from error
+    return data
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """The text of a file, every line's end a plain newline; otherwise as :func:`read_utf8`."""
+    text = read_utf8(path, what).decode()
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def read_lines(path: str | Path, what: str) -> list[str]:
@@ -110,9 +120,18 @@ def read_json(
     Raises:
         MissingFileError, InputError: not there, or no whole JSON value.
     """
-    text = read_text(path, what)
+    return parse_json(read_utf8(path, what), path, what, object_pairs_hook)
+
+
+def parse_json(
+    data: bytes,
+    path: str | Path,
+    what: str,
+    object_pairs_hook: Callable[[list], Any] | None = None,
+) -> Any:
+    """The JSON value of a file's bytes; see :func:`read_json`."""
     try:
-        return json.loads(text, object_pairs_hook=object_pairs_hook or _unique_keys)
+        return json.loads(data.decode(), object_pairs_hook=object_pairs_hook or _unique_keys)
     except _KeyTwiceError as error:
         raise InputError(f"{path}: {error}; expected {what}") from error
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits

@@ -1,6 +1,5 @@
 """Input that was once let through, or ended in a traceback; each test names what should happen."""
 
-import json
 import re
 
 import pytest
@@ -8,12 +7,10 @@ import pytest
 from wend.config import merge_config
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
-from wend.evaluation.coco_results import read_detections
 from wend.formats.coco import records_to_coco
 from wend.formats.cub import load_cub
 from wend.pseudo_boxes import read_c2am
 from wend.structures.checks import as_boxes
-from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 from wend.tv.config import get_cfg
 
@@ -49,38 +46,6 @@ def test_file_directly_under_the_root_has_no_class_folder(tmp_path):
 # ---- tests/data/test_coco.py ----
 
 RECORDS = [ImageRecord(1, "f", 10, 10, key="c/a"), ImageRecord(0, "g", 10, 10, key="c/b")]
-ROW = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}
-
-
-def detections(tmp_path, row):
-    text = row if isinstance(row, str) else json.dumps([row])
-    (tmp_path / "d.json").write_text(text)
-    return read_detections(tmp_path / "d.json", DataSet.from_records(RECORDS))
-
-
-@pytest.mark.parametrize("image_id", [[1], {}])
-def test_image_id_that_cannot_be_one_is_named(tmp_path, image_id):
-    """TypeError: unhashable type."""
-    with pytest.raises(InputError, match=r"d\.json, entry 0"):
-        detections(tmp_path, {**ROW, "image_id": image_id})
-
-
-def test_bool_is_no_image_id(tmp_path):
-    """True == 1, so the box goes to image 1."""
-    with pytest.raises(InputError, match=r"d\.json, entry 0"):
-        detections(tmp_path, {**ROW, "image_id": True})
-
-
-def test_score_too_large_for_a_float_is_named(tmp_path):
-    """OverflowError."""
-    with pytest.raises(InputError, match=r"d\.json, entry 0"):
-        detections(tmp_path, json.dumps([ROW]).replace("0.5", "1" + "0" * 400))
-
-
-def test_box_of_another_category_is_refused(tmp_path):
-    """A file of another detector with several classes is read as if all were foreground."""
-    with pytest.raises(InputError, match="category_id"):
-        detections(tmp_path, {**ROW, "category_id": 17})
 
 
 def test_truth_has_the_info_that_pycocotools_2_0_9_and_2_0_10_ask_for():

@@ -137,10 +137,11 @@ def test_classes_of_a_coco_file_with_several_categories(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["images"][1].update(id=1), r"images\[1\]: the id stands there twice"),
-        (lambda c: c["images"][0].pop("width"), r"images\[0\]: expected file_name, width"),
-        (lambda c: c["annotations"][1].update(image_id=5), r"annotations\[1\]: its image_id is"),
-        (lambda c: c["annotations"][1].update(bbox=[0, 0, -1, 1]), r"annotations\[1\]: expected"),
+        (lambda c: c["images"][0].pop("width"), r"images\[0\]: expected width and height > 0"),
+        (lambda c: c["images"][0].update(height=9.5), r"images\[0\]: expected width and height"),
+        (lambda c: c["images"][0].update(class_id=-1), r'images\[0\]: expected "class_id": '),
+        (lambda c: c["categories"].append({"id": 1}), r"entry categories: .* got \[1, 1\]"),
+        (lambda c: c["categories"].append({"id": "2"}), r'categories\[1\]: expected "id"'),
         (lambda c: c.pop("categories"), r"expected a COCO data set .* got something else"),
     ],
 )
@@ -189,20 +190,6 @@ def row(image_id=1, box=(1, 2, 300, 4), score=0.5):
 def load(tmp_path, rows, **more):
     (tmp_path / "d.json").write_text(json.dumps(rows))
     return load_detections(tmp_path / "d.json", DATA_SET, **more)
-
-
-def test_the_fast_and_the_slow_reader_agree(tmp_path, monkeypatch):
-    from wend.evaluation import coco_fast, coco_results
-
-    rng = np.random.default_rng(0)
-    rows = [row(int(rng.choice([1, 7])), rng.random(4) * 100, rng.random()) for _ in range(300)]
-    (tmp_path / "d.json").write_text(json.dumps(rows))
-    monkeypatch.setattr(coco_fast, "BLOCK_BYTES", 1000)  # many blocks, cut at any byte
-    fast = coco_fast.read_results_fast(tmp_path / "d.json", 1)
-    slow = coco_results._read_row_by_row(tmp_path / "d.json")
-    assert [fast.ids[c] for c in fast.codes] == [slow.ids[c] for c in slow.codes]
-    np.testing.assert_array_equal(fast.boxes, slow.boxes)
-    np.testing.assert_array_equal(fast.scores, slow.scores)
 
 
 def test_boxes_outside_are_counted_clipped_or_refused(tmp_path, caplog):
@@ -254,10 +241,22 @@ def test_an_id_that_is_a_file_name_is_explained(tmp_path):
         load(tmp_path, [row(), row("c/b.jpg")])
 
 
+def test_ids_of_truth_are_numbers_or_text_not_both(tmp_path):
+    content = records_to_coco(
+        [RECORDS[0], ImageRecord("1", "d/a.jpg", 5, 5, gt_boxes=[[0, 0, 1, 1]])]
+    )
+    write_json(tmp_path / "t.json", content)
+    source = load_source(str(tmp_path / "t.json"), DataSets())
+    with pytest.raises(InputError, match=r"all numbers or all text, got 1, '1'"):
+        check_truth(source)
+
+
 def test_a_missing_score_is_named(tmp_path):
     rows = [row(), row(7)]
     del rows[1]["score"]
-    with pytest.raises(InputError, match=r"d\.json, entry 1: has no score"):
+    with pytest.raises(
+        InputError, match=r'd\.json, entry 1: expected "score": a finite number .is it a ground'
+    ):
         load(tmp_path, rows)
 
 

@@ -74,7 +74,9 @@ def test_truth_from_a_text_file_whatever_folders_stand_before_the_names(root, pr
 def test_a_listed_name_that_could_be_two_images_is_an_error(root):
     file = root.parent / "localization.txt"
     file.write_text("a.png,1,2,3,4\n")
-    with pytest.raises(InputError, match=r"1 listed images could be several of .* \(a\.png\)"):
+    with pytest.raises(
+        InputError, match=r"localization\.txt: 1 of its paths are .* several .*\(a\.png"
+    ):
         load_folder(root, file)
     file.write_text("ä b.jpg,1,2,3,4\n")  # only one of that name
     assert load_folder(root, file)[2].gt_boxes.tolist() == [[1, 2, 3, 4]]

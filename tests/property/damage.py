@@ -74,11 +74,12 @@ def replaced(value, path, change):
 
 
 @st.composite
-def damaged_json(draw, value, fields=None):
+def damaged_json(draw, value, fields=None, unread=()):
     """Text of a JSON value with one thing wrong in it, and what that is.
 
-    Kinds: "odd value" (of the field named by the second part), "no key", "same key twice" (with the
-    same value: harmless), "key twice" (with another value: only an error is right).
+    Kinds: "odd value" (of one of the fields), "no key", "same key twice" (with the same value:
+    harmless), "key twice" (with another value: only an error is right), "unread key twice" (of the
+    fields that no reader looks at, as paths without indices: anything valid may come).
     """
     kind = draw(
         st.sampled_from(["odd value", "odd value", "no key", "key twice", "same key twice"])
@@ -97,6 +98,9 @@ def damaged_json(draw, value, fields=None):
         second = held[key] if kind == "same key twice" else other(held[key])
         return Pairs(draw(st.permutations([*rest, (key, held[key]), (key, second)])))
 
+    names = tuple(name for name in path if isinstance(name, str))
+    if kind == "key twice" and any(names[: len(field)] == field for field in unread):
+        kind = "unread key twice"
     return dump(replaced(value, path[:-1], change)), kind
 
 

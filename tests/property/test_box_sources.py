@@ -221,6 +221,9 @@ def test_wrong_bytes(kind, data):
         check_damaged(spec, folder, what, whole, refused)
 
 
+UNREAD = (("annotations", "id"), ("categories",))  # of COCO's JSON
+
+
 @cases(times=16, kind=st.sampled_from(["c2am", "psol", "coco", "results"]), data=st.data())
 def test_wrong_values(kind, data):
     with scratch() as folder:
@@ -234,8 +237,7 @@ def test_wrong_values(kind, data):
         else:
             rows = [(key, *in_pixels(size, box[0])) for key, (size, box) in GOOD.items()]
             value = as_coco_results(rows)
-        read = ("images", "annotations") if kind == "coco" else None  # not its "categories"
-        text, what = data.draw(damaged_json(value, read))
+        text, what = data.draw(damaged_json(value, unread=UNREAD if kind == "coco" else ()))
         file.write_text(text, encoding="utf-8", errors="surrogatepass")
         # of C2AM's keys one that stands twice is counted and said; the last one counts
         refused = () if kind in FRACTIONS else ("key twice",)

@@ -1,7 +1,7 @@
 """Class predictions of other programs: score JSON (GenPromp, mmpretrain) and CSV.
 
-What is accepted is in docs/classify.md. Images are matched by class folder and file name, with or
-without the file's ending, and else by the file name alone where it is unique.
+What is accepted is in docs/classify.md. Images are matched by :func:`.match_names`, with or without
+the file's ending.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from wend.classes.predictions import PredictionsFile
 from wend.errors import InputError, some
 from wend.files import is_number, read_json, read_text
-from wend.structures.records import ImageRecord, image_key
+from wend.structures.names import clean_path, match_names
+from wend.structures.records import ImageRecord
 
 NAME_FIELDS = ("img_path", "filename", "file_name", "file", "name", "image")
 SCORE_FIELDS = ("pred_scores", "pred_score")
@@ -57,35 +58,22 @@ def import_class_predictions(
     )
 
 
-def _stem(name: str) -> str:
-    return re.sub(r"\.(jpe?g|png|bmp|webp)$", "", name, flags=re.IGNORECASE)
-
-
-def _image_names(records: Sequence[ImageRecord]) -> dict[str, str]:
-    """Every name by which an image may be called -> its key; names of two images are left out."""
-    keys: dict[str, set[str]] = {}
-    for record in records:
-        file = record.key.rpartition("/")[2]
-        for name in {record.key, _stem(record.key), file, _stem(file)}:
-            keys.setdefault(name, set()).add(record.key)
-    return {name: next(iter(found)) for name, found in keys.items() if len(found) == 1}
-
-
 def _match(
     path: Path, rows: Iterable[tuple[str, Ranked]], records: Sequence[ImageRecord]
 ) -> dict[str, Ranked]:
-    names = _image_names(records)
-    found: dict[str, Ranked] = {}
+    """Key of each image that the file has -> its classes."""
+    rows, keys = list(rows), [record.key for record in records]
+    names = [clean_path(name) for name, _ in rows]
+    index = match_names(names, [clean_path(key) for key in keys], str(path), any_ending=True)
+    matched: dict[str, Ranked] = {}
     unknown = []
-    for name, ranked in rows:
-        key = image_key(name)
-        key = names.get(key) or names.get(_stem(key)) or ""
-        if not key:
+    for (name, ranked), i in zip(rows, index.tolist(), strict=True):
+        if i < 0:
             unknown.append(name)
-        elif key in found:
-            raise InputError(f"{path}: image {key} stands there twice (the second as {name!r})")
+        elif keys[i] in matched:
+            raise InputError(f"{path}: image {keys[i]} stands there twice (the second as {name!r})")
         else:
-            found[key] = ranked
+            matched[keys[i]] = ranked
     if unknown:
         logger.info(
             "%s: passed over %d entries of images that the data set does not have (%s)",
@@ -93,12 +81,12 @@ def _match(
             len(unknown),
             some(unknown),
         )
-    if not found:
+    if not matched:
         raise InputError(
             f"{path}: none of its {len(unknown)} images is in the data set ({some(unknown)}); "
-            f"expected names such as {records[0].key if records else '<class folder>/<file>'}"
+            f"expected names such as {keys[0] if keys else '<class folder>/<file>'}"
         )
-    return found
+    return matched
 
 
 def _best(scores: Sequence[float], top_k: int) -> Ranked:

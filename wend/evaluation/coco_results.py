@@ -6,19 +6,17 @@ One category, ``{"id": 1, "name": "foreground"}``; boxes ``[x, y, w, h]`` in ori
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from wend.errors import InputError, shown
-from wend.evaluation.coco_fast import read_results_fast
-from wend.evaluation.detection_rows import DetectionRows, to_table, unknown_image
-from wend.files import is_number, read_json
+from wend.errors import InputError
+from wend.evaluation.detection_rows import DetectionRows, to_table
 from wend.formats.coco import CATEGORY_ID
+from wend.formats.coco_json import RESULTS, Box, CocoFile, Number
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import xywh_to_xyxy, xyxy_to_xywh
 from wend.structures.data_set import DataSet
-
-RESULTS = 'a list of {"image_id", "category_id", "bbox": [x, y, w, h], "score"}'
 
 
 def detections_to_coco(data_set: DataSet, detections: BoxTable) -> list[dict]:
@@ -31,58 +29,42 @@ def detections_to_coco(data_set: DataSet, detections: BoxTable) -> list[dict]:
     ]
 
 
-def _check_row(path: str | Path, number: int, row: object) -> None:
-    box = row.get("bbox") if isinstance(row, dict) else None
-    if isinstance(row, dict) and "score" not in row and isinstance(box, list):
-        raise InputError(
-            f"{path}, entry {number}: has no score; expected one of {RESULTS}, got "
-            f"{shown(row)}. Is it a ground-truth file?"
-        )
-    if (
-        not isinstance(box, list)
-        or len(box) != 4
-        or not all(map(is_number, box))
-        or not is_number(row.get("score"))
-        or min(box[2:]) < 0
-    ):
-        raise InputError(f"{path}, entry {number}: expected one of {RESULTS}, got {shown(row)}")
-    if row.get("category_id") != CATEGORY_ID:
-        raise InputError(
-            f"{path}, entry {number}: category_id {row.get('category_id')!r}, expected "
-            f"{CATEGORY_ID} (foreground); class-agnostic detections have one category"
-        )
-    if type(row.get("image_id")) not in (int, str):
-        raise unknown_image(str(path), "entry", number, row.get("image_id"))
+class DetectionRow(Box, kw_only=True, gc=False):
+    """A row of results: one category, and a score."""
 
+    category_id: Literal[CATEGORY_ID]
+    score: Number
 
-def _read_row_by_row(path: str | Path) -> DetectionRows:
-    """The slow way, which names the entry that is wrong."""
-    rows = read_json(path, RESULTS)
-    if not isinstance(rows, list):
-        raise InputError(f"{path}: expected {RESULTS}, got {type(rows).__name__}")
-    codes: dict = {}
-    for number, row in enumerate(rows):
-        _check_row(path, number, row)
-        codes.setdefault(row["image_id"], len(codes))
-    xywh = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
-    return DetectionRows(
-        source=str(path),
-        entry="entry",
-        ids=list(codes),
-        codes=np.array([codes[row["image_id"]] for row in rows], dtype=np.int64),
-        boxes=xywh_to_xyxy(xywh),
-        scores=np.array([row["score"] for row in rows], dtype=np.float64),
-    )
+    @classmethod
+    def expected(cls, field: str | None) -> str:
+        """As of every row, with what may have gone wrong."""
+        more = {
+            "score": " (is it a ground-truth file?)",
+            "category_id": f": {CATEGORY_ID} (foreground); class-agnostic detections have one "
+            f"category",
+        }
+        return f"{super().expected(field)}{more.get(field, '')} in {RESULTS}"
 
 
 def read_results(path: str | Path) -> DetectionRows:
-    """Read COCO results as arrays: through pyarrow where it is installed and all is well.
+    """Read COCO results as columns.
 
     Raises:
         InputError: not a list of COCO results, or a row that is not one.
     """
-    rows = read_results_fast(path, CATEGORY_ID)
-    return _read_row_by_row(path) if rows is None else rows
+    file = CocoFile.open(path, RESULTS)
+    if not isinstance(file.content, list):
+        raise InputError(f"{path}: expected {RESULTS}, got an object")
+    boxes = file.boxes("", DetectionRow)
+    codes: dict = {}
+    return DetectionRows(
+        source=str(path),
+        entry="entry",
+        codes=np.array([codes.setdefault(i, len(codes)) for i in boxes.image_ids], dtype=np.int64),
+        ids=list(codes),
+        boxes=xywh_to_xyxy(boxes.xywh),
+        scores=boxes.scores,
+    )
 
 
 def read_detections(path: str | Path, data_set: DataSet) -> BoxTable:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import InputError, MissingFileError
-from wend.evaluation.coco_fast import encode_ids
 from wend.evaluation.coco_results import detections_to_coco, read_results
 from wend.evaluation.detection_rows import DetectionRows, to_table
 from wend.files import atomic_write, write_json
@@ -22,6 +21,14 @@ from wend.structures.data_set import DataSet
 COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "score")
 SIZE_COLUMNS = ("width", "height")
 PARQUET_SUFFIXES = (".parquet", ".pq")
+
+
+def _encode_ids(column) -> tuple[list, np.ndarray]:
+    """Distinct values of an Arrow column, and each row's index (N,) into them."""
+    encoded = column.combine_chunks().dictionary_encode()
+    if hasattr(encoded, "combine_chunks"):  # a chunked array of no or several chunks
+        encoded = encoded.combine_chunks()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 
 def _open_parquet(path: Path):
@@ -70,7 +77,7 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
     if types.is_dictionary(table.schema.field("image_id").type):
         plain = table["image_id"].cast(table.schema.field("image_id").type.value_type)
         table = table.set_column(table.column_names.index("image_id"), "image_id", plain)
-    ids, codes = encode_ids(table["image_id"])
+    ids, codes = _encode_ids(table["image_id"])
 
     def columns(*names: str) -> np.ndarray:
         return np.column_stack([table[name].to_numpy().astype(np.float64) for name in names])

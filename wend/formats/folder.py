@@ -20,6 +20,7 @@ from wend.images.paths import check_relative, find_images, require_folder
 from wend.images.sizes import SizeReader, map_in_threads
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.names import clean_path, match_names
 from wend.structures.records import ImageId
 
 logger = logging.getLogger(__name__)
@@ -45,41 +46,16 @@ def _class_ids(root: Path, paths: Sequence[str], classes: str) -> np.ndarray:
 
 
 def _match(source: Path, listed: Sequence[str], root: Path, paths: Sequence[str]) -> np.ndarray:
-    """Index (L,) in the paths of each listed name, or -1: the same path, or one with folders more
-    or less at its front.
-
-    What could be several images is an error.
-    """
-    by_name: dict[str, list[str]] = {}
-    for path in paths:
-        by_name.setdefault(path.rsplit("/", 1)[-1], []).append(path)
-    index = {path: i for i, path in enumerate(paths)}
-    matched: dict[str, int] = {}
-    ambiguous = []
-    for name in dict.fromkeys(listed):
-        clean = name.replace("\\", "/").removeprefix("./")
-        ends = [
-            path
-            for path in by_name.get(clean.rsplit("/", 1)[-1], ())
-            if f"/{path}".endswith(f"/{clean}") or f"/{clean}".endswith(f"/{path}")
-        ]
-        if clean in index:
-            matched[name] = index[clean]
-        elif len(ends) == 1:
-            matched[name] = index[ends[0]]
-        elif ends:
-            ambiguous.append(name)
-    if ambiguous:
+    """Index (L,) in the paths of each listed name, or -1; see :func:`.match_names`."""
+    keys = [clean_path(path) for path in paths]
+    index = match_names([clean_path(name) for name in listed], keys, str(source))
+    if not (index >= 0).any():
+        names = list(dict.fromkeys(listed))
         raise InputError(
-            f"{source}: {len(ambiguous)} listed images could be several of {root} "
-            f"({some(ambiguous)}); list them by their path below that folder"
+            f"{source}: none of its {len(names)} images ({some(names, 2)}) is one of the "
+            f"{len(paths)} below {root} ({some(paths, 2)})"
         )
-    if not matched:
-        raise InputError(
-            f"{source}: none of its {len(set(listed))} images ({some(dict.fromkeys(listed), 2)}) "
-            f"is one of the {len(paths)} below {root} ({some(paths, 2)})"
-        )
-    return np.array([matched.get(name, -1) for name in listed])
+    return index
 
 
 def _truth(image: np.ndarray, boxes: np.ndarray, num_images: int) -> BoxTable:

@@ -13,11 +13,11 @@ import numpy as np
 from wend.errors import InputError, some
 from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.keys import Keys
-from wend.pseudo_boxes.matching import find_images
 from wend.pseudo_boxes.merge import keep_last_entries
 from wend.pseudo_boxes.report import KINDS, AttachReport, Count, count_all
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.names import match_names
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5  # of the image: rounding of x + w by the writer, not a box outside
@@ -145,7 +145,7 @@ def join_boxes(
     strict = pseudo_boxes.strict if strict is None else strict
     if allow_contamination is None:
         allow_contamination = pseudo_boxes.allow_contamination
-    image = find_images(keys, pseudo_boxes.keys, pseudo_boxes.source)  # (N,), -1: none
+    image = match_names(pseudo_boxes.keys.arrow, keys.arrow, pseudo_boxes.source)  # (N,), -1: none
     first = _first_entries(image, len(keys))
     if (first != np.arange(len(first))).any():  # paths of several roots
         table, left_out = keep_last_entries(first, pseudo_boxes.table)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from wend.errors import InputError
+from wend.structures.names import clean_path
 
 
 class Keys(Sequence[str]):
@@ -81,10 +81,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def path_key(path: object, where: str) -> str:
-    """A path as a key: forward slashes, no drive, no leading ``/`` or ``..``, Unicode NFC.
-
-    macOS writes file names decomposed (NFD), other systems composed: both mean the same file, so
-    keys are compared in NFC.
+    """A path as a key: as of :func:`.clean_path`, and below the images' root.
 
     Args:
         where: it stands, for the message.
@@ -94,15 +91,10 @@ def path_key(path: object, where: str) -> str:
     """
     if not isinstance(path, str) or "\0" in path or not _is_unicode(path):
         raise InputError(f"{where}: expected an image's path as text, got {path!r}")
-    parts = unicodedata.normalize("NFC", path).replace("\\", "/").split("/")
-    parts = [part for part in parts if part not in ("", ".")]
-    if parts and len(parts[0]) == 2 and parts[0].endswith(":"):
-        parts = parts[1:]
-    while parts and parts[0] == "..":
-        parts = parts[1:]
-    if not parts or ".." in parts:
+    key = clean_path(path)
+    if not key or ".." in key.split("/"):
         raise InputError(
             f"{where}: expected an image's path without '..' in it, got {path!r}; write it "
             f"relative to the images' folder"
         )
-    return "/".join(parts)
+    return key

@@ -133,15 +133,16 @@ def main() -> int:
     if args.measure:
         measure(args.measure, args.folder)
         return 0
+    import msgspec
     import numpy
-    import orjson
     import pyarrow
 
     import wend
 
+    packages = f"msgspec {msgspec.__version__}, pyarrow {pyarrow.__version__}"
     print(
-        f"WEND {wend.__version__}, Python {platform.python_version()}, orjson {orjson.__version__},"
-        f" pyarrow {pyarrow.__version__}, NumPy {numpy.__version__}\n{machine()}"
+        f"WEND {wend.__version__}, Python {platform.python_version()}, {packages}, "
+        f"NumPy {numpy.__version__}\n{machine()}"
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,8 +1,6 @@
 """C2AM's and PSOL's files: JSON objects of one box an image, ``[x, y, w, h]`` in fractions.
 
-A plain file goes from bytes to columns without a Python object that outlives its file; anything
-unusual in a file (a key twice, escapes, a bad value) is left to the exact reader, which is slower
-and names what is wrong.
+A file goes from bytes to columns, and no Python object of it outlives it.
 """
 
 from __future__ import annotations
@@ -11,28 +9,31 @@ import logging
 import os
 import re
 import unicodedata
+from array import array
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, repeat
+from itertools import chain, compress
 from pathlib import Path
 
+import msgspec
 import numpy as np
-import orjson
 from tqdm import tqdm
 
 from wend.errors import InputError, MissingFileError, shown, some
-from wend.files import is_number, read_json
-from wend.pseudo_boxes.collect import Collected, Columns
-from wend.pseudo_boxes.columns import PseudoBoxes, path_key
+from wend.files import parse_json, read_utf8
+from wend.formats.coco_json import Number
+from wend.pseudo_boxes.columns import PseudoBoxes
+from wend.pseudo_boxes.keys import Keys, path_key
 from wend.pseudo_boxes.registry import box_source
+from wend.pseudo_boxes.report import EXAMPLES, Count
 from wend.structures.records import image_key
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5  # of the image: rounding of x + w by the writer, not a box outside
 WHAT = 'an object {"<path>/<class>/<image>": [x, y, w, h]}'
+FourNumbers = tuple[Number, Number, Number, Number]
+_DECODER = msgspec.json.Decoder(dict[str, FourNumbers])
 _DIGITS = re.compile(r"(\d+)")
-THREADS = 2  # parsing holds the interpreter's lock, opening files and NumPy do not
-BATCH = 32  # files read at a time
+ODD_PARTS = ("\\", "\0", ":", "\n.", "/.", "\n/", "/\n")  # in keys, a line each: to be looked at
 
 
 class _Pairs(list):
@@ -44,109 +45,58 @@ def _natural(name: str) -> list:
     return [int(part) if part.isdecimal() else part for part in _DIGITS.split(name)]
 
 
-def _read_bytes(file: str) -> bytes:
-    """The file's bytes, in half the system calls of ``Path.read_bytes``."""
-    handle = os.open(file, os.O_RDONLY)
+def _read_pairs(file: str) -> tuple[list[str], Sequence[Sequence[float]]]:
+    """Keys and values ``x, y, w, h`` of a file, repetitions and all."""
+    data = read_utf8(file, WHAT)
     try:
-        return os.read(handle, os.fstat(handle).st_size)
-    finally:
-        os.close(handle)
-
-
-def _numbers(values: Collection[list]) -> np.ndarray | None:
-    """Boxes (n, 4) if each value is four numbers (or null, which becomes NaN), else None."""
-    if {*map(len, values)} - {4}:
-        return None
-    flat = np.fromiter(chain.from_iterable(values), np.float64, 4 * len(values))
-    likely = ((flat == 0) | (flat == 1)).nonzero()[0].tolist()  # true and false look like these
-    if likely:
-        values = list(values)
-        if any(type(values[i >> 2][i & 3]) is bool for i in likely):
-            return None
-    return flat.reshape(-1, 4)
-
-
-def _read_plain(files: Sequence[str]) -> Columns | None:
-    """Columns of files in which nothing is unusual; None for any others."""
-    paths, parts = [], [np.zeros((0, 4))]
-    try:
-        for file in files:
-            data = _read_bytes(file)
-            pairs = orjson.loads(data)
-            # orjson keeps the last of equal keys without a word. Two quotes for each key left: no
-            # key stood there twice, none holds an escaped quote, no value is or holds text.
-            if type(pairs) is not dict or data.count(b'"') != 2 * len(pairs):
-                return None
-            numbers = _numbers(pairs.values())
-            if numbers is None:
-                return None
-            first = next(iter(pairs), "")
-            root = first[: first.rfind("/", 0, max(first.rfind("/"), 0)) + 1]
-            paths += map(str.removeprefix, pairs, repeat(root))
-            parts.append(numbers)
-    except (OSError, TypeError, ValueError, OverflowError):  # ValueError: also orjson's
-        return None
-    boxes, keys = _corners(np.concatenate(parts)), _split_keys(paths)
-    return None if keys is None or boxes is None else Columns(*keys, boxes)
-
-
-def _split_keys(paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Chars, lengths and hashes of :class:`Columns` if each path is ``<part>/<part>``."""
-    text = "".join(paths)
-    if "\\" in text or "\0" in text:
-        return None
-    if text.isascii():
-        lengths = np.fromiter(map(len, paths), np.int32, len(paths))
-    else:
-        paths = [unicodedata.normalize("NFC", path) for path in paths]
-        text = "".join(paths)
-        lengths = np.array([len(path.encode()) for path in paths], dtype=np.int32)
-    data = np.frombuffer(text.encode(), dtype=np.uint8)
-    slashes = (data == ord("/")).nonzero()[0]
-    ends = lengths.cumsum()
-    starts = ends - lengths
-    if len(slashes) != len(paths) or (slashes <= starts).any() or (slashes >= ends - 1).any():
-        return None
-    if (data[starts] == ord(".")).any() or (data[slashes + 1] == ord(".")).any():
-        return None  # perhaps a part "." or ".."
-    return data, lengths, np.fromiter(map(hash, paths), np.int64, len(paths))
-
-
-def _corners(xywh: np.ndarray) -> np.ndarray | None:
-    """Boxes (n, 4) as xyxy, in place; None if one leaves 0..1 by more than rounding, or is NaN."""
-    least = xywh.min(initial=0)
-    if not (least >= 0 or (least >= -TOLERANCE and xywh[:, 2:].min() >= 0)):
-        return None
-    xywh[:, 2:] += xywh[:, :2]
-    most = xywh.max(initial=0)
-    if not most <= 1 + TOLERANCE:
-        return None
-    return xywh.clip(0, 1, out=xywh) if least < 0 or most > 1 else xywh
-
-
-def _read_exact(file: str) -> Columns:
-    """A file's columns, repetitions and all; InputError that names file and key."""
-    pairs = read_json(file, WHAT, object_pairs_hook=_Pairs)
+        boxes = _DECODER.decode(data)
+        # msgspec keeps the last of equal keys without a word. Two quotes for each key left: no key
+        # stood there twice.
+        if data.count(b'"') == 2 * len(boxes):
+            return list(boxes), boxes.values()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    pairs = parse_json(data, file, WHAT, object_pairs_hook=_Pairs)
     if not isinstance(pairs, _Pairs):
         raise InputError(f"{file}: expected {WHAT}, got another JSON value; is it such a file?")
-    boxes = np.zeros((len(pairs), 4))
-    for i, (path, value) in enumerate(pairs):
-        where = f"{file}: key {path!r}"
-        if not (isinstance(value, list) and len(value) == 4 and all(map(is_number, value))):
+    for path, value in pairs:
+        try:
+            msgspec.convert(value, FourNumbers)
+        except (msgspec.ValidationError, UnicodeEncodeError):  # half a surrogate pair
             raise InputError(
-                f"{where}: expected four finite numbers [x, y, w, h], got {shown(value)}"
-            )
-        boxes[i] = value
-        if _corners(boxes[i : i + 1]) is None:
-            raise InputError(
-                f"{where}: box [x, y, w, h] = {value} leaves 0..1; these files hold fractions of "
-                f"the image's width and height. Are these pixels, or another source's file?"
-            )
-    names = [_class_key(file, path) for path, _ in pairs]
-    keys = [name.encode() for name in names]
-    lengths = np.array([len(key) for key in keys], dtype=np.int64)
-    hashes = np.fromiter(map(hash, names), np.int64, len(names))
-    return Columns(np.frombuffer(b"".join(keys), dtype=np.uint8), lengths, hashes, boxes)
+                f"{file}: key {path!r}: expected four finite numbers [x, y, w, h], got "
+                f"{shown(value)}"
+            ) from None
+    return [path for path, _ in pairs], [value for _, value in pairs]
+
+
+def _corners(file: str, paths: Sequence[str], values: Collection[Sequence[float]]) -> np.ndarray:
+    """Boxes (n, 4) as xyxy, cut at 0 and 1; refused where one leaves them by more than rounding."""
+    flat = np.fromiter(chain.from_iterable(values), np.float64, 4 * len(paths))
+    boxes = flat.reshape(-1, 4)
+    inside = (boxes[:, 2:] >= 0).all(1)
+    boxes[:, 2:] += boxes[:, :2]
+    inside &= ((boxes >= -TOLERANCE) & (boxes <= 1 + TOLERANCE)).all(1)
+    if not inside.all():
+        first = int(np.argmin(inside))
+        raise InputError(
+            f"{file}: key {paths[first]!r}: box [x, y, w, h] = {list(list(values)[first])} leaves "
+            f"0..1; these files hold fractions of the image's width and height. Are these pixels, "
+            f"or another source's file?"
+        )
+    return boxes.clip(0, 1, out=boxes)
+
+
+def _class_keys(file: str, paths: Sequence[str]) -> list[str]:
+    """Keys ``<class folder>/<file name>`` of paths: at once where all are plain."""
+    root = paths[0].rsplit("/", 2)[:-2] if paths else []  # of the machine that wrote the file
+    prefix = "/".join([*root, ""])
+    keys = [path.removeprefix(prefix) for path in paths]
+    text = "\n".join(["", *keys, ""])
+    counts = (text.count("\n") - 1, text.count("/"))
+    if counts == (len(keys), len(keys)) and not any(part in text for part in ODD_PARTS):
+        return keys if text.isascii() else [unicodedata.normalize("NFC", key) for key in keys]
+    return [_class_key(file, path) for path in paths]
 
 
 def _class_key(file: str, path: str) -> str:
@@ -157,16 +107,34 @@ def _class_key(file: str, path: str) -> str:
 
 
 def _read_files(files: Sequence[str], source: str) -> PseudoBoxes:
-    found = Collected()
-    batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
-    progress = tqdm(total=len(files), desc="pseudo boxes", unit="file", leave=False, disable=None)
-    with progress, ThreadPoolExecutor(THREADS) as pool:
-        read = zip(batches, pool.map(_read_plain, batches), strict=True)
-        for number, (batch, columns) in enumerate(read, 1):
-            for one in [columns] if columns is not None else map(_read_exact, batch):
-                found.add(one, len(batches) / number)
-            progress.update(len(batch))
-    return found.finish(source)
+    """Boxes of all files: 1.28 million take hardly more memory than the result."""
+    import pyarrow as pa
+
+    chars, rows, empty = bytearray(), bytearray(), []
+    lengths, hashes = array("i"), array("q")
+    for file in tqdm(files, desc="pseudo boxes", unit="file", leave=False, disable=None):
+        paths, values = _read_pairs(file)
+        keys, boxes = _class_keys(file, paths), _corners(file, paths, values)
+        area = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        if not area.all():
+            empty += compress(keys, ~area)
+            keys, boxes = list(compress(keys, area)), boxes[area]
+        encoded = "".join(keys).encode()
+        chars += encoded
+        lengths.extend(map(len, keys if encoded.isascii() else map(str.encode, keys)))
+        hashes.extend(map(hash, keys))
+        rows += boxes.tobytes()
+    ends = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    buffers = (pa.py_buffer(ends), pa.py_buffer(chars))
+    return PseudoBoxes.from_entries(
+        source,
+        "fraction",
+        Keys(pa.LargeStringArray.from_buffers(len(lengths), *buffers), np.array(hashes)),
+        np.ones(len(lengths), dtype=np.int8),
+        np.frombuffer(rows).reshape(-1, 4),
+        counts={"zero_area": Count(len(empty), tuple(dict.fromkeys(empty[:EXAMPLES])))},
+    )
 
 
 def _json_files(folder: Path, whose: str, pattern: str) -> list[str]:

@@ -1,0 +1,195 @@
+"""wend.formats.coco_json: one reader for truth, pseudo boxes and detections."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wend.errors import InputError
+from wend.evaluation.coco_results import read_results
+from wend.files import MAX_NUMBER
+from wend.formats.coco import load_coco
+from wend.formats.coco_json import BLOCK, CocoFile
+from wend.pseudo_boxes import read_coco
+
+IMAGE = '{"id": %s, "file_name": "c/%s.jpg", "width": 500, "height": 400}'
+ROW = '{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5}'
+BOX = [1, 2, 31, 42]
+USES = ("truth", "pseudo boxes", "detections")
+
+
+def data_set(rows, images=(IMAGE % (1, "a"), IMAGE % (2, "b"))):
+    """JSON text of a data set of rows of text."""
+    lists = {"images": images, "annotations": rows, "categories": ['{"id": 1}']}
+    inside = ", ".join(f'"{name}": [{", ".join(row)}]' for name, row in lists.items())
+    return f"{{{inside}}}"
+
+
+def read(use, path, rows, **more):
+    """Boxes that a use of the reader takes from rows of JSON text, and where entries are."""
+    text = data_set(rows, **more) if use != "detections" else f"[{', '.join(rows)}]"
+    (path / "f.json").write_text(text, encoding="utf-8", errors="surrogatepass")
+    if use == "truth":
+        return [box for record in load_coco(path / "f.json") for box in record.gt_boxes.tolist()]
+    if use == "pseudo boxes":
+        boxes = read_coco(path / "f.json")
+        return (boxes.table.boxes * np.tile([500, 400], 2)).round(9).tolist()
+    return read_results(path / "f.json").boxes.tolist()
+
+
+def refused(use, path, rows, expected, number=0, **more):
+    """That a use names the file, the entry, what was expected and what came."""
+    place = f"{number}" if use == "detections" else rf"annotations\[{number}\]"
+    with pytest.raises(InputError, match=rf"f\.json, entry {place}: {expected}"):
+        read(use, path, rows, **more)
+
+
+def changed(**fields):
+    """The row as JSON text with other values, which are JSON text too."""
+    row = {key: json.dumps(value) for key, value in json.loads(ROW).items()} | fields
+    inside = ", ".join(f'"{key}": {value}' for key, value in row.items())
+    return f"{{{inside}}}"
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("bbox", value) for value in ("[1, 2, 3]", "[1, 2, 3, 4, 5]", "[1, 2, -3, 4]", "null")),
+        *(("bbox", f"[1, 2, 3, {value}]") for value in ("true", '"4"', "null", "NaN", "Infinity")),
+        *(("bbox", f"[1, 2, 3, {value}]") for value in ("1e100", "1e400", "1" + "0" * 400)),
+        *(("score", value) for value in ("NaN", "-Infinity", "true", '"0.5"', "-1e100", "1e400")),
+        *(("image_id", value) for value in ("null", "true", "1.0", "[1]", str(2**63))),
+        ("image_id", "1" + "0" * 400),
+        *(("iscrowd", value) for value in ('"0"', '""', "2", "-1", "0.0", "[]")),
+        *(("category_id", value) for value in ("true", "1.5", "[1]")),
+    ],
+)  # fmt: skip
+def test_a_value_that_does_not_fit_is_named_by_every_use(tmp_path, use, field, value):
+    rows = [ROW, changed(**{field: value}), ROW]
+    refused(use, tmp_path, rows, rf'expected "{field}": .*, got {{', number=1)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_what_is_no_object_is_named(tmp_path, use):
+    for row in ("3", "null", '"x"', "[1, 2]"):
+        refused(use, tmp_path, [ROW, row], "expected an object", number=1)
+    refused(use, tmp_path, ["{}"], 'expected "image_id": .*, got {}')
+
+
+@pytest.mark.parametrize("use", USES)
+def test_an_entry_of_a_later_block_has_its_number_in_the_file(tmp_path, use):
+    rows = [ROW] * (2 * BLOCK + 7) + [changed(bbox="[1, 2, NaN, 4]")]
+    refused(use, tmp_path, rows, 'expected "bbox"', number=2 * BLOCK + 7)
+    rows[-1] = changed(bbox="[1, 2, -3, 4]")
+    refused(use, tmp_path, rows, 'expected "bbox"', number=2 * BLOCK + 7)
+
+
+@pytest.mark.parametrize("use", ["truth", "pseudo boxes"])
+def test_iscrowd_is_0_or_1_true_or_false_and_0_where_it_is_absent_or_null(tmp_path, use):
+    for value in ("0", "false", "null"):
+        assert read(use, tmp_path, [changed(iscrowd=value)]) == [BOX]
+    assert read(use, tmp_path, [ROW]) == [BOX]
+    for value in ("1", "true"):
+        rows = [changed(iscrowd=value), changed(bbox="[5, 5, 5, 5]")]
+        assert read(use, tmp_path, rows) == [[5, 5, 10, 10]]
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    "image_id", ["0", "-1", str(-(2**63)), str(2**63 - 1), '"a}, { 0, b"', '"1"']
+)
+def test_ids_are_numbers_of_64_bits_or_text(tmp_path, use, image_id):
+    more = {} if use == "detections" else {"images": [IMAGE % (image_id, "a")]}
+    assert read(use, tmp_path, [changed(image_id=image_id)], **more) == [BOX]
+
+
+@pytest.mark.parametrize("use", ["truth", "pseudo boxes"])
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (IMAGE % (2**64, "b"), 'expected "id": a whole number of at most 64 bits, or text'),
+        (IMAGE % ("1.0", "b"), 'expected "id": '),
+        (IMAGE % (1, "b"), "expected an id that no other image has, got 1"),
+        ('{"id": 2, "width": 5, "height": 5}', 'expected "file_name": '),
+        ('{"id": 2, "file_name": "", "width": 5, "height": 5}', 'expected "file_name": '),
+        ('{"id": 2, "file_name": "b", "width": 0, "height": 5}', "expected width and height > 0"),
+        (
+            '{"id": 2, "file_name": "\\ud800", "width": 5, "height": 5}',
+            "expected text without half",
+        ),
+        ('{"id": "\\udfff", "file_name": "b", "width": 5, "height": 5}', "expected text with"),
+    ],
+)
+def test_an_image_that_does_not_fit_is_named(tmp_path, use, image, expected):
+    with pytest.raises(InputError, match=rf"f\.json, entry images\[1\]: {expected}"):
+        read(use, tmp_path, [ROW], images=[IMAGE % (1, "a"), image])
+
+
+@pytest.mark.parametrize("use", ["truth", "pseudo boxes"])
+def test_a_box_of_no_image_is_named(tmp_path, use):
+    expected = 'expected "image_id" of one of the images, got 9'
+    refused(use, tmp_path, [ROW, changed(image_id="9")], expected, number=1)
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("field", ["image_id", "category_id", "bbox", "score", "iscrowd"])
+@pytest.mark.parametrize("spelled", ["plain", "escaped"])
+def test_a_field_that_stands_twice_is_refused_and_named(tmp_path, use, field, spelled):
+    row = changed(iscrowd="0")
+    name = field if spelled == "plain" else f"\\u{ord(field[0]):04x}{field[1:]}"
+    value = json.dumps(json.loads(row)[field])
+    place = "" if spelled == "escaped" else r", entry .*1\]?"
+    with pytest.raises(InputError, match=rf"f\.json{place}: the key '{field}' stands twice"):
+        read(use, tmp_path, [row, f'{row[:-1]}, "{name}": {value}}}'])
+
+
+def test_a_field_of_an_image_or_a_whole_list_that_stands_twice_is_refused(tmp_path):
+    for field in ("id", "file_name", "width", "height"):
+        image = IMAGE % (1, "a")
+        twice = f'{image[:-1]}, "{field}": {json.dumps(json.loads(image)[field])}}}'
+        for use in ("truth", "pseudo boxes"):
+            with pytest.raises(InputError, match=rf"entry images\[0\]: the key '{field}' stands"):
+                read(use, tmp_path, [ROW], images=[twice])
+    (tmp_path / "f.json").write_text(data_set([ROW])[:-1] + ', "images": []}')
+    for reader in (load_coco, read_coco):
+        with pytest.raises(InputError, match=r"f\.json: the key 'images' stands twice"):
+            reader(tmp_path / "f.json")
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    "more",
+    [
+        '"kind": "bbox"',
+        '"note": {"image_id": 5, "bbox": []}',
+        '"\\u0061rea": 3',
+        '"area": 1, "area": 2',
+        '"area": NaN',
+        '"text": "\\ud800"',
+        '"segmentation": [[1.5, 2, 3]]',
+    ],
+)
+def test_what_is_not_read_may_be_anything(tmp_path, use, more):
+    assert read(use, tmp_path, [f"{ROW[:-1]}, {more}}}"]) == [BOX]
+
+
+numbers = st.floats(-MAX_NUMBER, MAX_NUMBER, exclude_min=True, exclude_max=True)
+sides = st.floats(0, MAX_NUMBER, exclude_max=True)
+corners = numbers | st.integers(-(10**30), 10**30)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(corners, corners, sides, sides)), st.booleans())
+def test_numbers_are_those_that_json_reads(tmp_path_factory, boxes, exact):
+    """To the last bit, by msgspec and by the way for unusual files."""
+    rows = [{"image_id": 1, "bbox": box, **({"x": float("nan")} if exact else {})} for box in boxes]
+    path = tmp_path_factory.mktemp("coco") / "f.json"
+    path.write_text(json.dumps(rows))
+    found = CocoFile.open(path, "boxes").boxes("")
+    expected = [[float(value) for value in row["bbox"]] for row in json.loads(path.read_text())]
+    assert found.xywh.tolist() == expected
+    assert np.isnan(found.scores).all()
+    assert found.category_ids == [None] * len(boxes)

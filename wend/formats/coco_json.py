@@ -1,0 +1,299 @@
+"""COCO's JSON decoded: the one reader of data sets and results, for truth, boxes and detections.
+
+A row's type says what it may hold (:class:`Image`, :class:`Box` and their subclasses), msgspec
+decodes it, and what does not fit is an InputError that names file and entry. A key that is read
+and stands twice in one object is refused. Keys that no type names are not looked at.
+
+Rules of all readers: an id is a whole number of at most 64 bits or text; ``iscrowd`` is 0, 1,
+true or false, and 0 where it is absent or null. Shape letter: N = boxes of the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from operator import attrgetter
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from wend.errors import InputError, shown
+from wend.files import MAX_NUMBER, parse_json, read_utf8
+
+BLOCK = 4096  # rows decoded at a time: their objects are gone when the next block comes
+DATA_SET = (
+    'a COCO data set {"images": [{"id", "file_name", ...}], "annotations": [...], "categories": '
+    "[...]}"
+)
+RESULTS = 'a list of {"image_id", "category_id", "bbox": [x, y, w, h], "score"}'
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # may hide a key's name
+_FIELD = re.compile(r"(?:\$\.|required field `)(\w+)")  # in msgspec's messages
+
+WholeNumber = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Id = WholeNumber | str
+Number = Annotated[float, Meta(gt=-MAX_NUMBER, lt=MAX_NUMBER)]
+Length = Annotated[float, Meta(ge=0, lt=MAX_NUMBER)]
+Side = Annotated[float, Meta(gt=0, lt=MAX_NUMBER)]
+Bit = Annotated[int, Meta(ge=0, le=1)]
+
+_ID = "a whole number of at most 64 bits, or text"
+EXPECTED = {
+    None: "an object",
+    "id": f'"id": {_ID}',
+    "file_name": '"file_name": the path of the image as text',
+    "width": "width and height > 0",
+    "height": "width and height > 0",
+    "class_id": '"class_id": a number from 0',
+    "image_id": f'"image_id": {_ID}',
+    "category_id": '"category_id": a whole number',
+    "bbox": '"bbox": [x, y, w, h], four finite numbers with w, h >= 0',
+    "score": '"score": a finite number',
+    "iscrowd": '"iscrowd": 0, 1, true or false',
+}
+
+
+class Row(Struct, kw_only=True, gc=False):
+    """A row of any list."""
+
+    @classmethod
+    def expected(cls, field: str | None) -> str:
+        """What a field should hold, or the row itself, for messages."""
+        return EXPECTED[field]
+
+
+class Image(Row, kw_only=True, gc=False):
+    """A row of ``images``. A size is stated or not."""
+
+    id: Id
+    file_name: Annotated[str, Meta(min_length=1)]
+    width: Side | UnsetType | None = UNSET
+    height: Side | UnsetType | None = UNSET
+
+
+class Category(Row, kw_only=True, gc=False):
+    """A row of ``categories``."""
+
+    id: WholeNumber
+
+
+class Box(Row, kw_only=True, gc=False):
+    """A row of ``annotations``, or of results."""
+
+    image_id: Id
+    bbox: tuple[Number, Number, Length, Length]
+    category_id: Id | UnsetType | None = UNSET
+    score: Number | UnsetType | None = UNSET
+    iscrowd: bool | Bit | UnsetType | None = UNSET
+
+
+Kind = TypeVar("Kind", bound=Row)
+
+
+@cache
+def _decoder(kind: type[Row]) -> msgspec.json.Decoder:
+    return msgspec.json.Decoder(list[kind])
+
+
+@cache
+def _fields(kind: type[Row]) -> list[tuple[bytes, attrgetter | None]]:
+    """Each field's name in quotes, and what gets its value if it may be absent."""
+    return [
+        (f'"{field.name}"'.encode(), None if field.required else attrgetter(field.name))
+        for field in msgspec.structs.fields(kind)
+    ]
+
+
+def _keys_are_unique(text: bytes, rows: Sequence[Row]) -> bool:
+    """Whether each field's name stands in the rows' text as often as rows have the field.
+
+    msgspec keeps the last of equal keys without a word. False also where a field's name is another
+    one's value, or stands in a nested object.
+    """
+    return all(
+        text.count(name) == len(rows) - ([*map(get, rows)].count(UNSET) if get else 0)
+        for name, get in _fields(type(rows[0]))
+    )
+
+
+def _column(rows: Sequence[Row], field: str) -> list:
+    """A field's values; None where it is absent or null."""
+    values = [*map(attrgetter(field), rows)]
+    return [None if value is UNSET else value for value in values] if UNSET in values else values
+
+
+@dataclass(frozen=True, eq=False)
+class CocoFile:
+    """A file whose rows are not decoded yet.
+
+    Attributes:
+        path: the file, for messages.
+        expected: what it should hold, for messages.
+        content: rows of results, or name -> rows of a data set. Rows are JSON text
+            (``msgspec.Raw``), or Python's values if anything in the file is unusual.
+    """
+
+    path: Path
+    expected: str
+    content: list | dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path, expected: str) -> CocoFile:
+        """Read a file.
+
+        Raises:
+            MissingFileError, InputError: not there, no whole JSON value, neither a list nor an
+                object, or one of its lists stands there twice.
+        """
+        path = Path(path)
+        data = read_utf8(path, expected)
+        try:
+            content = msgspec.json.decode(data, type=list[Raw] | dict[str, Raw])
+            lists = ("images", "annotations", "categories")
+            if isinstance(content, dict):
+                usual = all(data.count(f'"{name}"'.encode()) <= 1 for name in lists)
+            else:
+                usual = True
+            usual = usual and not (b"\\u" in data and _ESCAPED_LETTER.search(data))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            usual = False  # NaN, half a surrogate pair, or no JSON at all
+        if not usual:
+            content = parse_json(data, path, expected)
+        if not isinstance(content, list | dict):
+            raise InputError(f"{path}: expected {expected}, got {type(content).__name__}")
+        return cls(path, expected, content)
+
+    def entry(self, name: str, number: int) -> str:
+        """``FILE, entry annotations[3]``: where a message points to; name "": the whole list."""
+        return f"{self.path}, entry {f'{name}[{number}]' if name else number}"
+
+    def has_list(self, name: str) -> bool:
+        """Whether it is a data set that has a list of this name."""
+        if not isinstance(self.content, dict):
+            return False
+        rows = self.content.get(name)
+        return isinstance(rows, list) or (isinstance(rows, Raw) and memoryview(rows)[:1] == b"[")
+
+    def _rows(self, name: str) -> list:
+        """Undecoded rows."""
+        rows = self.content if not name else self.content.get(name)
+        return msgspec.json.decode(rows, type=list[Raw]) if isinstance(rows, Raw) else rows
+
+    def blocks(self, name: str, kind: type[Kind]) -> Iterator[list[Kind]]:
+        """Typed rows of a list of a data set, or of all results (name ""), some at a time.
+
+        Raises:
+            InputError: a row is not of this kind; the message names file and entry.
+        """
+        rows = self._rows(name)
+        for start in range(0, len(rows), BLOCK):
+            yield self._decode(rows[start : start + BLOCK], kind, name, start)
+
+    def _decode(self, rows: list, kind: type[Kind], name: str, start: int) -> list[Kind]:
+        if isinstance(rows[0], Raw):
+            text = b"[" + b",".join(rows) + b"]"
+            try:
+                typed = _decoder(kind).decode(text)
+                if _keys_are_unique(text, typed):
+                    return typed
+            except (msgspec.DecodeError, RecursionError):
+                pass
+        return [self._exact(row, kind, name, start + i) for i, row in enumerate(rows)]
+
+    def _exact(self, row: Any, kind: type[Kind], name: str, number: int) -> Kind:
+        """A typed row, or the error that says what is wrong with it."""
+        if isinstance(row, Raw):
+            row = parse_json(bytes(row), self.entry(name, number), self.expected)
+        try:
+            typed = msgspec.convert(row, kind)
+            for field in kind.__struct_fields__:  # convert lets half a surrogate pair pass
+                str(getattr(typed, field)).encode()
+        except msgspec.ValidationError as error:
+            field = _FIELD.search(str(error))
+            expected = kind.expected(field and field[1])
+        except UnicodeEncodeError:
+            expected = "text without half a surrogate pair"
+        else:
+            return typed
+        raise self.error(name, number, expected, row)
+
+    def error(self, name: str, number: int, expected: str, value: object) -> InputError:
+        """The error for a row, numbered from 0."""
+        return InputError(f"{self.entry(name, number)}: expected {expected}, got {shown(value)}")
+
+    def images(self, kind: type[Kind] = Image) -> tuple[list[Kind], dict[Id, int]]:
+        """The images, and id -> index.
+
+        Raises:
+            InputError: a row is none, or two have the same id.
+        """
+        images = list(chain.from_iterable(self.blocks("images", kind)))
+        index: dict[Id, int] = {}
+        for number, image in enumerate(images):
+            if index.setdefault(image.id, number) != number:
+                raise self.error("images", number, "an id that no other image has", image.id)
+        return images, index
+
+    def boxes(self, name: str, kind: type[Box] = Box) -> Boxes:
+        """Annotations, or all results (name ""), as columns.
+
+        Raises:
+            InputError: a row is none.
+        """
+        image_ids, category_ids, scores, crowd = [], [], [], []
+        xywh = [np.zeros(0)]
+        for rows in self.blocks(name, kind):
+            xywh.append(np.fromiter(chain.from_iterable(row.bbox for row in rows), np.float64))
+            image_ids += _column(rows, "image_id")
+            category_ids += _column(rows, "category_id")
+            scores += _column(rows, "score")
+            crowd += [value == 1 for value in _column(rows, "iscrowd")]
+        return Boxes(
+            self,
+            name,
+            image_ids,
+            category_ids,
+            np.concatenate(xywh).reshape(-1, 4),
+            np.array(scores, dtype=np.float64),  # None becomes NaN
+            np.array(crowd, dtype=bool),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Annotations or results as columns.
+
+    Attributes:
+        file, name: where they come from; see :meth:`CocoFile.boxes`.
+        image_ids: N ids.
+        category_ids: N, None where none is stated.
+        xywh: (N, 4) float64 ``x, y, width, height``, finite, sides >= 0.
+        scores: (N,) float64, NaN where none is stated.
+        crowd: (N,) bool.
+    """
+
+    file: CocoFile
+    name: str
+    image_ids: list[Id]
+    category_ids: list[Id | None]
+    xywh: np.ndarray
+    scores: np.ndarray
+    crowd: np.ndarray
+
+    def owners(self, index: Mapping[Id, int]) -> np.ndarray:
+        """Index (N,) of each box's image.
+
+        Raises:
+            InputError: a box is of none of the images.
+        """
+        owners = np.array([index.get(i, -1) for i in self.image_ids], dtype=np.int64)
+        if len(owners) and owners.min() < 0:
+            first = int(np.argmin(owners))
+            expected = '"image_id" of one of the images'
+            raise self.file.error(self.name, first, expected, self.image_ids[first])
+        return owners
