@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from wend.cli.options import add_import_option
 from wend.datasets.ground_truth import load_source
 from wend.errors import InputError
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.tables import format_table
 from wend.files import atomic_write, write_json
-from wend.pseudo_boxes import PseudoBoxes, join_boxes, read_boxes, source_names
+from wend.pseudo_boxes import SOURCES, PseudoBoxes, join_boxes, read_boxes
 from wend.reports.boxes_numbers import QUANTILES, Boxes, describe
 from wend.structures.records import ImageRecord
 
@@ -32,8 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "boxes",
         nargs="+",
         metavar="SOURCE",
-        help=f"{SOURCE_HELP}. Sources: {', '.join(source_names())}, module:function, "
-        "./file.py:function",
+        help=f"{SOURCE_HELP}. Sources: {', '.join(SOURCES)}, module:function, ./file.py:function",
     )
     report.add_argument(
         "--dataset",
@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     report.add_argument("--images", type=int, default=16, metavar="N", help="sample pictures (16)")
     report.add_argument("--datasets-root", metavar="DIR", help="sets DETECTRON2_DATASETS")
+    add_import_option(report)
 
 
 def read_source(words: Sequence[str], datasets_root: str | None = None) -> PseudoBoxes:
@@ -79,7 +80,7 @@ def read_source(words: Sequence[str], datasets_root: str | None = None) -> Pseud
             if not equals:
                 raise InputError(f"box source {words[0]!r}: expected OPTION=VALUE, got {word!r}")
         return read_boxes(spec)
-    if words[0] in source_names() or ":" in words[0]:
+    if words[0] in SOURCES or ":" in words[0]:
         raise InputError(f"box source {words[0]!r}: expected its PATH behind it")
     records = load_source(words[0], datasets_root).records
     num = np.array([len(record.pseudo_boxes) for record in records], dtype=np.int64)

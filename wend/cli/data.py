@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from wend.cli.options import add_import_option
 from wend.errors import InputError, some
 
 logger = logging.getLogger(__name__)
@@ -186,6 +187,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (purpose, add, run_one) in COMMANDS.items():
         one = commands.add_parser(name, help=purpose, description=purpose)
         add(one)
+        add_import_option(one)
         one.set_defaults(run_command=run_one)
 
 

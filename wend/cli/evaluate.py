@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from wend.classes.predictions import read_class_predictions
+from wend.cli.options import add_import_option
 from wend.datasets.ground_truth import Source, load_source
 from wend.errors import InputError
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
@@ -69,6 +70,7 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         f"metrics.json (default: {' '.join(DEFAULT_MAX_BOXES)})",
     )
     parser.add_argument("--datasets-root", metavar="DIR", help="sets DETECTRON2_DATASETS")
+    add_import_option(parser)
     parser.add_argument(
         "--outside",
         choices=OUTSIDE,

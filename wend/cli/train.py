@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from fvcore.common.config import CfgNode
 
+from wend.cli.options import add_import_option
 from wend.datasets.catalog import resolve_name
 from wend.errors import InputError, MissingFileError
 from wend.evaluation.detections import require_pyarrow
@@ -27,7 +28,7 @@ logger = logging.getLogger("wend")
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    """The arguments of Detectron2's ``train_net.py``, and two of ours."""
+    """The arguments of Detectron2's ``train_net.py``, and three of ours."""
     parser = argparse.ArgumentParser(
         prog=prog, description="Train or evaluate a WEND detector from a YAML config."
     )
@@ -57,6 +58,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of the data sets; sets DETECTRON2_DATASETS",
     )
+    add_import_option(parser)
     parser.add_argument(
         "opts",
         nargs=argparse.REMAINDER,

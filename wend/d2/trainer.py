@@ -40,6 +40,7 @@ from wend.loading.bad_images import (
 )
 from wend.loading.fill_cache import open_caches
 from wend.loading.selection import shuffled
+from wend.losses import tell_progress
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -47,6 +48,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
+from wend.user_code import is_raised_by_own
 
 logger = logging.getLogger(__name__)
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
@@ -107,6 +109,8 @@ def guard_losses(model: nn.Module) -> None:
             losses = forward(batch)
             found = describe_non_finite(losses, image_ids)
         except (AssertionError, FloatingPointError) as error:
+            if isinstance(error, AssertionError) and is_raised_by_own(error):
+                raise
             ids = ", ".join(map(str, image_ids))
             found = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
         on_any = torch.tensor(float(bool(found)), device=next(model.parameters()).device)
@@ -171,6 +175,11 @@ class Trainer(DefaultTrainer):
         }
         return [mine.get(type(hook), hook) for hook in super().build_hooks()]
 
+    def run_step(self) -> None:
+        """Detectron2's, after the losses were told how far the training is."""
+        tell_progress(self.model, self.iter, self.max_iter)
+        super().run_step()
+
     def test_for_curve(self) -> dict[str, Any]:
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
         share_buffers(self.model)
@@ -230,7 +239,7 @@ class Trainer(DefaultTrainer):
         )
         most = most_to_skip(cfg, len(images))
         loader = build_detection_train_loader(
-            dataset=GuardedImages(images, most),
+            dataset=GuardedImages(images, most, cfg.WEND.IMPORTS),
             mapper=None,
             sampler=ShuffledPasses(len(images), seed=cfg.SEED),
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
@@ -253,7 +262,7 @@ class Trainer(DefaultTrainer):
         mapper = WSOLDatasetMapper(cfg, is_train=False, caches=caches, black_if_bad=wrong)
         images = MappedImages([dataset_name], mapper, with_boxes=False)
         loader = build_detection_test_loader(
-            dataset=GuardedImages(images),
+            dataset=GuardedImages(images, imports=cfg.WEND.IMPORTS),
             mapper=None,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             batch_size=cfg.WEND.TEST_BATCH,

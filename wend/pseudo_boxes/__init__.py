@@ -8,7 +8,7 @@ image's path; :func:`attach_pseudo_boxes` takes them to original pixels and coun
 from wend.pseudo_boxes.columns import Keys, PseudoBoxes
 from wend.pseudo_boxes.join import JoinedBoxes, attach_pseudo_boxes, join_boxes
 from wend.pseudo_boxes.merge import Count
-from wend.pseudo_boxes.registry import box_source, get_source, read_boxes, source_names
+from wend.pseudo_boxes.registry import SOURCES, box_source, read_boxes
 from wend.pseudo_boxes.report import KINDS, AttachReport
 from wend.pseudo_boxes.sources.coco import read_coco
 from wend.pseudo_boxes.sources.fractions import read_c2am, read_psol
@@ -22,9 +22,9 @@ __all__ = [
     "KINDS",
     "Keys",
     "PseudoBoxes",
+    "SOURCES",
     "attach_pseudo_boxes",
     "box_source",
-    "get_source",
     "image_key",
     "join_boxes",
     "read_boxes",
@@ -34,5 +34,4 @@ __all__ = [
     "read_localization",
     "read_parquet",
     "read_psol",
-    "source_names",
 ]

@@ -102,7 +102,7 @@ def build_train_loader(cfg: CfgNode, seed: int) -> GuardedLoader:
     dataset = RecordDataset(cfg.DATASETS.TRAIN, mapper, train=True, leave_out=quarantined(cfg))
     most = most_to_skip(cfg, len(dataset))
     loader = DataLoader(
-        GuardedImages(dataset, most),
+        GuardedImages(dataset, most, cfg.WEND.IMPORTS),
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         sampler=EndlessSampler(len(dataset), seed),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
@@ -124,7 +124,7 @@ def build_test_loader(cfg: CfgNode, name: str) -> GuardedLoader:
     )
     dataset = RecordDataset([name], mapper, train=False)
     loader = DataLoader(
-        GuardedImages(dataset),
+        GuardedImages(dataset, imports=cfg.WEND.IMPORTS),
         batch_size=cfg.WEND.TEST_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,

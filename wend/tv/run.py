@@ -21,10 +21,10 @@ from wend.tv.models import build_model
 logger = logging.getLogger(__name__)
 
 
-def read_config(config_file: str, opts: Sequence[str]) -> CfgNode:
-    """The engine's config with a YAML and ``KEY VALUE`` overrides."""
+def read_config(config_file: str, opts: Sequence[str], imports: Sequence[str] = ()) -> CfgNode:
+    """The engine's config with a YAML and ``KEY VALUE`` overrides; see :func:`merge_config`."""
     cfg = get_cfg()
-    merge_config(cfg, config_file, opts, ONLY_DETECTRON2)
+    merge_config(cfg, config_file, opts, ONLY_DETECTRON2, imports)
     check_supported(cfg)
     return cfg
 
@@ -36,7 +36,7 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
             "--num-gpus, --num-machines: the torchvision engine runs one process; several need "
             "--engine detectron2"
         )
-    return prepare(read_config(args.config_file, args.opts), args)
+    return prepare(read_config(args.config_file, args.opts, args.imports), args)
 
 
 def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:

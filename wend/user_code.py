@@ -1,0 +1,119 @@
+"""Modules of the user's: imported by name or from a file, in every process that needs them.
+
+A file is written ``./losses/mine.py`` and needs no package around it, no installation and no
+``PYTHONPATH``. What it registers (losses, detectors, box sources, config entries) is known from
+then on. It runs with the user's rights: only name files that you trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from wend.errors import InputError, MissingFileError
+
+LIBRARIES = ("wend", "detectron2", "fvcore", "torch", "torchvision")
+
+
+class UserCodeError(InputError):
+    """Code of the user's raised an error; the message ends in the traceback of that code."""
+
+
+def load_module(reference: str, base: Path | None = None) -> ModuleType:
+    """A module by its name, such as ``my_package.losses``, or a file such as ``./mine.py``.
+
+    A file is run once per process, however often and from wherever it is named.
+
+    Args:
+        reference: what ends in ``.py`` is a file.
+        base: folder that a relative file starts from; the working directory by default.
+
+    Raises:
+        MissingFileError, InputError: there is no such file or module.
+        UserCodeError: it raised an error.
+    """
+    if not reference.endswith(".py"):
+        name = reference
+    else:
+        file = ((base or Path()) / Path(reference).expanduser()).resolve()
+        if not file.is_file():
+            raise MissingFileError(f"{file}: there is no such file; expected Python code of yours")
+        name = f"wend_user_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    try:
+        return importlib.import_module(name) if name == reference else _run_file(name, file)
+    except InputError as error:  # what a registry says, for example
+        raise type(error)(f"{reference}: {error}") from error
+    except Exception as error:
+        parents = [name.rsplit(".", depth)[0] for depth in range(name.count(".") + 1)]
+        if isinstance(error, ModuleNotFoundError) and error.name in parents:
+            raise InputError(
+                f"there is no module {name!r}; write a file as ./{name.split('.')[-1]}.py, or put "
+                f"the module's folder on PYTHONPATH"
+            ) from error
+        raise UserCodeError(
+            f"{reference}: it could not be imported; its own traceback:\n{own_traceback(error)}"
+        ) from error
+
+
+def _run_file(name: str, file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before it runs, so that dataclasses and pickle work in it
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def own_traceback(error: BaseException) -> str:
+    """The traceback of an error from the first line on that is neither ours nor the importer's."""
+    frames = error.__traceback__
+    while frames is not None and _is_ours(frames.tb_frame.f_globals.get("__name__", "")):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+
+
+def _is_ours(module: str) -> bool:
+    return module.split(".")[0] in ("wend", "importlib", "_frozen_importlib")
+
+
+def is_own(thing: object) -> bool:
+    """Whether a function or class is the user's: of none of :data:`LIBRARIES`."""
+    return getattr(thing, "__module__", "").split(".")[0] not in LIBRARIES
+
+
+def is_raised_by_own(error: BaseException) -> bool:
+    """Whether the line that raised an error is the user's."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    module = frames.tb_frame.f_globals.get("__name__", "") if frames is not None else ""
+    return module.split(".")[0] not in LIBRARIES
+
+
+class UserModules(tuple[str, ...]):
+    """References of :func:`load_module`; unpickled, in another process, they are imported there.
+
+    An object that holds them before its other attributes is unpickled with their classes known.
+    """
+
+    def __reduce__(self) -> tuple:
+        return load_modules, (tuple(self),)
+
+
+def load_modules(references: Iterable[str]) -> UserModules:
+    """Import all of them, in their order; see :func:`load_module`."""
+    modules = UserModules(references)
+    for reference in modules:
+        load_module(reference)
+    return modules
