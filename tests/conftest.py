@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,32 @@ def _no_leaked_state(monkeypatch):
     for name in ("wend", "fvcore.common.checkpoint"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+
+
+@pytest.fixture
+def own_registries(monkeypatch):
+    """What a test registers, or a file that it imports, is forgotten at its end."""
+    from wend.config.entries import NODES
+    from wend.evaluation.metrics import METRICS
+    from wend.losses import LOSSES
+    from wend.modeling.backbones.build import BODIES
+    from wend.modeling.detectors import DETECTORS
+    from wend.pseudo_boxes import SOURCES
+    from wend.schedules import SCHEDULES
+    from wend.tv import META_ARCH_REGISTRY
+
+    with ExitStack() as stack:
+        ours = (LOSSES, SCHEDULES, NODES, SOURCES, BODIES, DETECTORS, METRICS, META_ARCH_REGISTRY)
+        for registry in ours:
+            stack.enter_context(registry.temporary())
+        if HAS_DETECTRON2:
+            import detectron2.modeling as theirs
+
+            import wend.d2  # noqa: F401  (registers what is to stay)
+
+            for registry in (theirs.META_ARCH_REGISTRY, theirs.BACKBONE_REGISTRY):
+                monkeypatch.setattr(registry, "_obj_map", dict(registry._obj_map))
+        yield
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -33,17 +33,20 @@ def build(engine, cfg):
     return build_model(cfg).train()
 
 
-def losses(engine, model, crops):
+def losses(engine, model, crops, image_ids=None):
     """Loss terms of a detector in training on crops: pairs of an image and boxes (P, 4)."""
+    names = [{}] * len(crops) if image_ids is None else [{"image_id": name} for name in image_ids]
     if engine == "detectron2":
         from detectron2.utils.events import EventStorage
 
         with EventStorage():
-            return model(d2_inputs(crops))
+            return model(
+                [{**one, **name} for one, name in zip(d2_inputs(crops), names, strict=True)]
+            )
     label = model.foreground_label
     targets = [
-        {"boxes": boxes, "labels": torch.full((len(boxes),), label, dtype=torch.int64)}
-        for _, boxes in crops
+        {"boxes": boxes, "labels": torch.full((len(boxes),), label, dtype=torch.int64), **name}
+        for (_, boxes), name in zip(crops, names, strict=True)
     ]
     return model([image.float() for image, _ in crops], targets)
 

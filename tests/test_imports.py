@@ -6,6 +6,11 @@ import sys
 import pytest
 
 CORE = [
+    "wend.cli.entries",
+    "wend.cli.options",
+    "wend.registry",
+    "wend.schedules",
+    "wend.user_code",
     "wend.evaluation.analysis",
     "wend.evaluation.analysis_report",
     "wend.evaluation.collect",

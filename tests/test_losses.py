@@ -7,7 +7,18 @@ import reference
 import torch
 from torch.autograd import gradcheck
 
-from wend.losses import LocalizationLoss, entropy_loss, joint_loss, weighted_entropy_loss
+from wend.errors import InputError
+from wend.losses import (
+    LocalizationLoss,
+    LossContext,
+    entropy_loss,
+    joint_loss,
+    localization_losses,
+    tell_progress,
+    unsupervised_loss,
+    weighted_entropy_loss,
+)
+from wend.schedules import Progress, Scheduled
 
 PAPER = {"gamma": 6.0, "alpha": 0.1, "tau1": 0.3, "tau2": 0.3}
 SETTINGS = [
@@ -208,14 +219,125 @@ def test_localization_loss_chooses_the_term_by_name():
     assert LocalizationLoss("none").unsupervised(z) == {}
     plain = LocalizationLoss("entropy").unsupervised(z)["loss_unsup"]
     torch.testing.assert_close(plain, entropy_loss(z))
-    chosen = LocalizationLoss("weighted_entropy", gamma=2.0, alpha=0.25, tau1=0.6, tau2=0.2)
-    expected = weighted_entropy_loss(z, gamma=2.0, alpha=0.25, tau1=0.6, tau2=0.2)
+    parameters = {"gamma": 2.0, "alpha": 0.25, "tau1": 0.6, "tau2": 0.2, "detach_weight": True}
+    chosen = LocalizationLoss(parameters=parameters)
+    expected = weighted_entropy_loss(z, **parameters)
     torch.testing.assert_close(chosen.unsupervised(z)["loss_unsup"], expected)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"name": "focal"}, {"eta": -0.5}, {"eta": float("inf")}, {"alpha": 2.0}]
+    ("wrong", "message"),
+    [
+        ({"name": "focal"}, "unknown loss 'focal'"),
+        ({"eta": -0.5}, "expected a finite number >= 0, got -0.5"),
+        ({"eta": float("inf")}, "expected a finite number >= 0, got inf"),
+        ({"parameters": {"alpha": 2.0}}, r"alpha must be in \[0, 1\], got 2\.0"),
+        (
+            {"parameters": {"width": 2.0}},
+            "loss 'weighted_entropy': got an unexpected keyword argument 'width'",
+        ),
+    ],
 )
-def test_localization_loss_refuses_what_is_out_of_range(wrong):
-    with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+def test_localization_loss_refuses_what_is_out_of_range(wrong, message):
+    with pytest.raises(ValueError, match=message):
         LocalizationLoss(**wrong)
+
+
+# ---- the context ----
+
+
+def context_of(own_registries, *arguments, **samples):
+    """What a registered loss sees when a detector calls it so."""
+    seen = []
+    unsupervised_loss("probe")(lambda context: seen.append(context))
+    loss = LocalizationLoss("probe")
+    loss.start_batch(["a", "b"], 7)
+    loss.unsupervised(*arguments, **samples)
+    return seen[-1]
+
+
+def test_samples_of_images_by_rows_are_flattened_and_numbered(own_registries):
+    logits, labels = torch.arange(6.0).view(2, 3), torch.tensor([[1, 0, -1], [0, 1, 1]])
+    context = context_of(own_registries, logits, labels=labels)
+    assert context.logits.tolist() == [0, 1, 2, 3, 4, 5]
+    assert context.labels.tolist() == [1, 0, -1, 0, 1, 1]
+    assert context.image_index.tolist() == [0, 0, 0, 1, 1, 1]
+    assert (context.image_ids, context.num_boxes, context.num_positives) == (["a", "b"], 7, 3)
+
+
+def test_what_a_detector_counts_itself_goes_before(own_registries):
+    labels, index = torch.tensor([0, 0]), torch.tensor([1, 1])
+    context = context_of(own_registries, torch.zeros(2), labels=labels, image_index=index)
+    assert (context.image_index is index, context.num_positives) == (True, 1)  # at least
+    context = LossContext(torch.zeros(2))
+    assert (context.labels, context.num_boxes, context.progress.share) == (None, None, 0)
+    unsupervised_loss("both")(lambda c: c.logits.sum() * 0 + c.num_boxes + 10 * c.num_positives)
+    loss = LocalizationLoss("both")
+    (value,) = loss.unsupervised(torch.zeros(2), num_positives=2.5, num_boxes=3.0).values()
+    assert value == 28
+
+
+def test_a_loss_of_ones_own_is_called_with_its_parameters(own_registries):
+    @unsupervised_loss("scaled")
+    def scaled(context, *, factor=2.0):
+        return factor * context.progress.share * context.logits.mean()
+
+    loss = LocalizationLoss("scaled", parameters={"factor": 3.0})
+    loss.progress = Progress(1, 4)
+    assert loss.unsupervised(torch.full((2, 2), 8.0)) == {"loss_unsup": torch.tensor(6.0)}
+    assert LocalizationLoss("scaled").parameters == {}
+    assert not loss.is_none
+
+
+def test_functions_of_a_file_need_no_name(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "def loss(context): return context.logits.sum()\n"
+        "def eta(progress, start, end): return 0.5\n"
+    )
+    loss = LocalizationLoss(f"{file}:loss", Scheduled(1.0, schedule=f"{file}:eta"))
+    assert loss.unsupervised(torch.ones(3)) == {"loss_unsup": torch.tensor(3.0)}
+    assert loss.joint({"loss_cls": 4.0}) == {"loss_cls": 2.0}
+
+
+def fails_on_nothing(context):
+    return context.logits.max()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: None, r"loss 'wrong': too many positional arguments; a loss is called with \(con"),
+        (lambda context, *, width: None, "loss 'wrong': missing a required .* 'width'; a loss is"),
+        (
+            lambda context: context.logits,
+            r"loss 'wrong': expected to return a scalar .* got \(0,\)",
+        ),
+        (lambda context: 0.5, "loss 'wrong': expected to return a scalar .* got float"),
+        (fails_on_nothing, r"tried before .*; its own traceback:\n(?s:.*)in fails_on_nothing\n"),
+    ],
+)
+def test_a_loss_that_cannot_be_called_is_told_before_the_training(
+    function, message, own_registries
+):
+    unsupervised_loss("wrong")(function)
+    with pytest.raises(InputError, match=message):
+        LocalizationLoss("wrong")
+
+
+def test_eta_of_the_present_iteration_multiplies_the_supervised_part():
+    loss = LocalizationLoss("none", Scheduled(1.0, 0.0, "linear"))
+    for iteration, eta in enumerate((1.0, 0.75, 0.5, 0.25, 0.0)):
+        loss.progress = Progress(iteration, 4)
+        terms = {"loss_cls": torch.tensor(2.0), "loss_unsup": torch.tensor(3.0)}
+        assert loss.joint(terms) == {"loss_cls": 2 * eta, "loss_unsup": 3}
+
+
+def test_progress_reaches_every_loss_of_a_detector_once():
+    shared, other = LocalizationLoss("none"), LocalizationLoss("none")
+    model = torch.nn.ModuleDict({"a": torch.nn.Identity(), "b": torch.nn.Identity()})
+    model.localization_loss = model["a"].localization_loss = shared
+    model["b"].localization_loss = other
+    assert localization_losses(model) == [shared, other]
+    tell_progress(model, 3, 12)
+    assert shared.progress == other.progress == Progress(3, 12)

@@ -1,22 +1,32 @@
-"""The paper's losses as pure functions of foreground log-odds.
+"""The paper's losses as pure functions of foreground log-odds, and how a detector uses them.
 
 ``z`` is a foreground log-odds ("logit"), ``p = sigmoid(z)`` the probability of foreground. Each
 detector turns its own output into log-odds and calls the same function, so nothing here knows a
 detector. Equation numbers are those of Xu et al., MM '23 (doi 10.1145/3581783.3611959).
+
+L_unsup is a registered function of a :class:`LossContext` (``WEND.LOSS`` names it), η may follow a
+schedule (:mod:`wend.schedules`); ``docs/extend.md`` says how to add one.
+
+Shape letters: S = samples (locations, sampled proposals or queries) of all images of a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from wend.errors import InputError
+from wend.registry import FunctionRegistry
+from wend.schedules import Progress, Scheduled
 
 REDUCTIONS = ("none", "mean", "sum")
-UNSUPERVISED_LOSSES = ("weighted_entropy", "entropy", "none")
 UNSUPERVISED_PREFIX = "loss_unsup"  # names of the terms of L_unsup begin so; all others are L_sup
+NO_LOSS = "none"  # L_unsup = 0, also for detectors that have no samples
 
 
 def _reduce(loss: Tensor, reduction: str) -> Tensor:
@@ -138,50 +148,187 @@ def joint_loss(losses: Mapping[str, Tensor], *, eta: float) -> dict[str, Tensor]
     }
 
 
-@dataclass(frozen=True)
+# ---- what a loss sees ----
+
+
+@dataclass(frozen=True, eq=False)
+class LossContext:
+    """What L_unsup may depend on: a batch's S samples, as the detector sees them.
+
+    Attributes:
+        logits: (S,) foreground log-odds.
+        labels: (S,) int64: 1 assigned to a pseudo box, 0 background, -1 ignored; None where the
+            detector assigns none.
+        image_index: (S,) int64, which image of the batch a sample belongs to; None if not known.
+        image_ids: of the images of the batch; empty if not known.
+        num_positives: samples of label 1, as the detector's own L_cls counts them (FCOS of
+            Detectron2: a moving average; Deformable DETR: the mean of all processes), at least 1: a
+            number or a scalar tensor; None without labels.
+        num_boxes: pseudo boxes of the batch, counted and given likewise; None if not known.
+        progress: how far the training is.
+    """
+
+    logits: Tensor
+    labels: Tensor | None = None
+    image_index: Tensor | None = None
+    image_ids: Sequence[object] = ()
+    num_positives: Tensor | float | None = None
+    num_boxes: Tensor | float | None = None
+    progress: Progress = field(default_factory=Progress)
+
+
+# ---- losses by name ----
+
+# (context, keywords) -> a scalar, or None for no term
+LOSSES: FunctionRegistry[Callable[..., Tensor | None]] = FunctionRegistry("loss", ("context",))
+unsupervised_loss = LOSSES.register
+
+
+@unsupervised_loss("weighted_entropy")
+def weighted_entropy(
+    context: LossContext,
+    *,
+    gamma: float = 6.0,
+    alpha: float = 0.1,
+    tau1: float = 0.3,
+    tau2: float = 0.3,
+    detach_weight: bool = False,
+) -> Tensor:
+    """:func:`weighted_entropy_loss`, the mean over all samples."""
+    return weighted_entropy_loss(
+        context.logits,
+        gamma=gamma,
+        alpha=alpha,
+        tau1=tau1,
+        tau2=tau2,
+        detach_weight=detach_weight,
+    )
+
+
+@unsupervised_loss("entropy")
+def entropy(context: LossContext) -> Tensor:
+    """:func:`entropy_loss`, the mean over all samples."""
+    return entropy_loss(context.logits)
+
+
+@unsupervised_loss(NO_LOSS)
+def no_loss(context: LossContext) -> None:
+    """L_unsup = 0."""
+
+
 class LocalizationLoss:
     """What a detector adds to its own losses, and how they are weighted: eqs. (2) to (4) as chosen.
 
-    Attributes:
-        name: "weighted_entropy", "entropy" (table 10) or "none" (L_unsup = 0).
-        eta: η of eq. (4), >= 0. It multiplies L_sup also where L_unsup is "none".
-        gamma, alpha, tau1, tau2, detach_weight: see :func:`weighted_entropy_loss`.
+    The one holder of η. A detector says which images come (:meth:`start_batch`), hands its samples
+    to :meth:`unsupervised`, and all its terms to :meth:`joint`; the trainer says how far the
+    training is (:func:`tell_progress`).
+
+    Args:
+        name: of a registered L_unsup, ``module:name`` or ``./file.py:name``. It is called once
+            at the start, on no samples: a batch may have none.
+        eta: η of eq. (4), >= 0, constant or scheduled. It multiplies L_sup also where L_unsup is
+            "none".
+        parameters: keyword-only parameters of the L_unsup; see :func:`weighted_entropy`.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value out of its range, an unknown name or parameter, or a function that does
+            not return what it should.
     """
 
-    name: str = "weighted_entropy"
-    eta: float = 1.0
-    gamma: float = 6.0
-    alpha: float = 0.1
-    tau1: float = 0.3
-    tau2: float = 0.3
-    detach_weight: bool = False
+    def __init__(
+        self,
+        name: str = "weighted_entropy",
+        eta: float | Scheduled = 1.0,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.eta = eta if isinstance(eta, Scheduled) else Scheduled(eta)
+        self.parameters = dict(parameters or {})
+        self.function = LOSSES.get(name)
+        self.progress = Progress()
+        self.start_batch()
+        with torch.device("cpu"):  # a detector may be built where tensors have no memory
+            logits, empty = torch.zeros(0, requires_grad=True), torch.zeros(0, dtype=torch.int64)
+            with LOSSES.trial(name, self.parameters):
+                self.unsupervised(logits, labels=empty, image_index=empty, num_boxes=1.0)
 
-    def __post_init__(self) -> None:
-        if self.name not in UNSUPERVISED_LOSSES:
-            raise ValueError(f"loss must be one of {UNSUPERVISED_LOSSES}, got {self.name!r}")
-        if not 0 <= self.eta < float("inf"):
-            raise ValueError(f"eta must be finite and >= 0, got {self.eta}")
-        check_weighted_entropy(gamma=self.gamma, alpha=self.alpha, tau1=self.tau1, tau2=self.tau2)
+    @property
+    def is_none(self) -> bool:
+        """Whether there is no L_unsup: it asks for no samples."""
+        return self.name == NO_LOSS
 
-    def unsupervised(self, logits: Tensor) -> dict[str, Tensor]:
-        """L_unsup of foreground log-odds (any shape) as a loss term; no term for "none"."""
-        if self.name == "none":
-            return {}
-        if self.name == "entropy":
-            return {UNSUPERVISED_PREFIX: entropy_loss(logits)}
-        loss = weighted_entropy_loss(
-            logits,
-            gamma=self.gamma,
-            alpha=self.alpha,
-            tau1=self.tau1,
-            tau2=self.tau2,
-            detach_weight=self.detach_weight,
+    def start_batch(self, image_ids: Sequence[object] = (), num_boxes: float | None = None) -> None:
+        """Say which images the next samples come from, and how many pseudo boxes they have."""
+        self.image_ids = image_ids
+        self.num_boxes = None if num_boxes is None else max(num_boxes, 1)
+
+    def unsupervised(
+        self,
+        logits: Tensor,
+        *,
+        labels: Tensor | None = None,
+        image_index: Tensor | None = None,
+        num_positives: Tensor | float | None = None,
+        num_boxes: Tensor | float | None = None,
+    ) -> dict[str, Tensor]:
+        """L_unsup as a loss term; no term for "none".
+
+        Args:
+            logits: foreground log-odds, any shape; of more than one dimension, the first is images.
+            labels: of that shape; see :class:`LossContext`.
+            image_index: (S,), where the first dimension does not tell.
+            num_positives: where it is not the number of labels that are 1.
+            num_boxes: where it is not what :meth:`start_batch` was told.
+
+        Raises:
+            InputError: the function returns no scalar.
+        """
+        if image_index is None and logits.dim() > 1:
+            images = torch.arange(len(logits), device=logits.device)
+            image_index = images.view(-1, *[1] * (logits.dim() - 1)).expand_as(logits).flatten()
+        if labels is not None:
+            labels = labels.flatten()
+            if num_positives is None:
+                num_positives = (labels == 1).sum().clamp(min=1)
+        context = LossContext(
+            logits.flatten(),
+            labels,
+            image_index,
+            self.image_ids,
+            num_positives,
+            self.num_boxes if num_boxes is None else num_boxes,
+            self.progress,
         )
-        return {UNSUPERVISED_PREFIX: loss}
+        value = self.function(context, **self.parameters)
+        if value is None:
+            return {}
+        if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point():
+            kind = f"{tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(
+                f"loss {self.name!r}: expected to return a scalar tensor (or None for no term), "
+                f"got {kind}; take its mean or its sum"
+            )
+        return {UNSUPERVISED_PREFIX: value}
 
     def joint(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """:func:`joint_loss` with this η."""
-        return joint_loss(losses, eta=self.eta)
+        """:func:`joint_loss` with η of this point of the training."""
+        return joint_loss(losses, eta=self.eta.at(self.progress))
+
+
+def localization_losses(model: nn.Module) -> list[LocalizationLoss]:
+    """The losses that a detector's modules hold as ``localization_loss``, each once."""
+    held = [vars(module).get("localization_loss") for module in model.modules()]
+    return list({id(loss): loss for loss in held if isinstance(loss, LocalizationLoss)}.values())
+
+
+def tell_progress(model: nn.Module, iteration: int, max_iter: int) -> None:
+    """Tell a detector's losses how far the training is, before each step.
+
+    Args:
+        model: the detector, also inside DistributedDataParallel.
+        iteration: steps taken, from 0.
+        max_iter: steps of the whole training.
+    """
+    progress = Progress(iteration, max_iter)
+    for loss in localization_losses(model):
+        loss.progress = progress

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from wend.errors import InputError, shown
-from wend.user_code import load_module
+from wend.user_code import UserCodeError, is_own, load_module, own_traceback
 
 T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Registry(Generic[T]):
@@ -38,6 +39,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self.is_thing = is_thing
         self._things: dict[str, T] = {}
+        self._followers: list[Callable[[str, T], object]] = []
 
     def register(self, name: str | None = None) -> Callable[[T], T]:
         """Decorator: make a thing known under a name, by default its own.
@@ -55,10 +57,19 @@ class Registry(Generic[T]):
                     f"{self.kind} {key!r} is registered already{_where(self._things[key])}; choose "
                     f"another name"
                 )
+            is_new = key not in self._things
             self._things[key] = thing
+            for follower in self._followers if is_new else ():
+                follower(key, thing)
             return thing
 
         return add
+
+    def follow(self, follower: Callable[[str, T], object]) -> None:
+        """Call ``follower(name, thing)`` for each thing, now and whenever a new name comes."""
+        self._followers.append(follower)
+        for name in self.names():
+            follower(name, self._things[name])
 
     def get(self, name: object, base: Path | None = None) -> T:
         """The thing of a registered name, of ``module:name`` or of ``./file.py:name``.
@@ -117,6 +128,74 @@ class Registry(Generic[T]):
             yield
         finally:
             self._things = before
+
+
+class FunctionRegistry(Registry[Function]):
+    """Functions whose keyword-only parameters are config entries.
+
+    Args:
+        kind: what they are, for messages.
+        arguments: names of the positional arguments that they are called with.
+    """
+
+    def __init__(self, kind: str, arguments: Sequence[str]) -> None:
+        super().__init__(kind)
+        self.arguments = tuple(arguments)
+
+    def register(
+        self, name: str | None = None, *, node: str = ""
+    ) -> Callable[[Function], Function]:
+        """Decorator: make a function known under a name, by default its own.
+
+        Args:
+            name: see :meth:`Registry.register`.
+            node: the node of config entries that its keyword-only parameters come from: ``width``
+                from ``WEND.<node>.WIDTH``; empty: from ``WEND.WIDTH``. A parameter without an entry
+                keeps its default.
+
+        Raises:
+            InputError: another function has the name.
+        """
+        add = super().register(name)
+
+        def add_with_node(function: Function) -> Function:
+            function.config_node = node
+            return add(function)
+
+        return add_with_node
+
+    @contextmanager
+    def trial(self, name: str, parameters: Mapping[str, object]) -> Iterator[None]:
+        """Around a first call: what goes wrong names the function and shows the user's code.
+
+        Args:
+            name: of the function that is called inside.
+            parameters: what it is called with by keyword.
+
+        Raises:
+            InputError: it cannot be called so.
+            UserCodeError: it is the user's and raised an error.
+        """
+        function = self.get(name)
+        try:
+            inspect.signature(function).bind(*self.arguments, **parameters)
+        except TypeError as error:
+            raise InputError(
+                f"{self.kind} {name!r}: {error}; a {self.kind} is called with "
+                f"({', '.join(self.arguments)}) and, by name, with the config entries that its "
+                f"keyword-only parameters are called after"
+            ) from None
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            if not is_own(function):
+                raise
+            raise UserCodeError(
+                f"{self.kind} {name!r} failed where it is tried before the training; its own "
+                f"traceback:\n{own_traceback(error)}"
+            ) from error
 
 
 def _where(thing: object) -> str:

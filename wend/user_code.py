@@ -18,6 +18,8 @@ from types import ModuleType
 
 from wend.errors import InputError, MissingFileError
 
+LIBRARIES = ("wend", "detectron2", "fvcore", "torch", "torchvision")
+
 
 class UserCodeError(InputError):
     """Code of the user's raised an error; the message ends in the traceback of that code."""
@@ -86,8 +88,17 @@ def _is_ours(module: str) -> bool:
 
 
 def is_own(thing: object) -> bool:
-    """Whether a function or class is the user's: not of this package and not of Detectron2."""
-    return getattr(thing, "__module__", "").split(".")[0] not in ("wend", "detectron2")
+    """Whether a function or class is the user's: of none of :data:`LIBRARIES`."""
+    return getattr(thing, "__module__", "").split(".")[0] not in LIBRARIES
+
+
+def is_raised_by_own(error: BaseException) -> bool:
+    """Whether the line that raised an error is the user's."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    module = frames.tb_frame.f_globals.get("__name__", "") if frames is not None else ""
+    return module.split(".")[0] not in LIBRARIES
 
 
 class UserModules(tuple[str, ...]):

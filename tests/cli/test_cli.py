@@ -77,8 +77,11 @@ WEND: {EPOCHS: 1, RESIZE: 64, CROP: 56, FCOS: {IN_FEATURES: [stage3]}}
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["WEND.TAU1", "0.1"], "config entry WEND.TAU1 must be >= tau2, got tau1=0.1 < tau2=0.3"),
-        (["WEND.LOSS", "focal"], "config entry WEND.LOSS: expected one of"),
+        (["WEND.TAU1", "0.1"], "config entry WEND.LOSS weighted_entropy: tau1 must be >= tau2"),
+        (
+            ["WEND.LOSS", "focal"],
+            "config entry WEND.LOSS: unknown loss 'focal'. Known: entropy, none",
+        ),
         (["WEND.TAU3", "0.1"], "Non-existent key: WEND.TAU3"),
         (["WEND.ETA"], "it must be a list of pairs"),
         (["WEND.ETA", "one"], "WEND.ETA"),

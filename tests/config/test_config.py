@@ -7,7 +7,7 @@ from fvcore.common.config import CfgNode
 
 from wend.config import check_config, localization_loss, merge_config
 from wend.errors import InputError, MissingFileError
-from wend.losses import LocalizationLoss
+from wend.schedules import Scheduled
 from wend.tv.config import get_cfg
 
 # Detectron2's names
@@ -48,8 +48,8 @@ def test_defaults_are_the_papers_and_pass():
 
 # entry, values just outside its range (and what a YAML's .nan would be), values at its ends
 RANGES = [
-    ("WEND.LOSS", ["focal", "", "Entropy"], ["weighted_entropy", "entropy", "none"]),
     ("WEND.ETA", [-0.001, NAN, INF], [0.0, 1e6]),
+    ("WEND.ETA_END", [-0.001, NAN, INF], [0.0, 1e6]),
     ("WEND.GAMMA", [-0.001, NAN, INF], [0.0, 100.0]),
     ("WEND.ALPHA", [-0.001, 1.001, NAN], [0.0, 1.0]),
     ("WEND.TAU1", [0.0, 1.0, -0.5, NAN], [0.3, 0.999]),
@@ -164,6 +164,7 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
     """A new entry of add_wend_config fails here until it is tested."""
     tested = {name for name, _, _ in RANGES}
     elsewhere = {"WEND.RESIZE", "WEND.CROP", "WEND.CLASS_PREDICTIONS"}
+    elsewhere |= {"WEND.LOSS", "WEND.ETA_SCHEDULE", "WEND.IMPORTS"}
     # true or false, or what only a built backbone can tell
     without_range = {
         *("WEND.DETACH_WEIGHT", "WEND.CLN.NORMALIZE_FEATURES", "WEND.FCOS.IN_FEATURES"),
@@ -182,7 +183,8 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
 
 def test_tau1_below_tau2_is_an_error_with_both_values():
     with pytest.raises(
-        InputError, match=r"^config entry WEND\.TAU1 must be >= tau2, got tau1=0\.2 < tau2=0\.3$"
+        InputError,
+        match=r"^config entry WEND\.LOSS weighted_entropy: tau1 must be >= tau2, got tau1=0\.2 < ",
     ):
         check_config(config("WEND.TAU1", 0.2))
     check_config(config("WEND.TAU1", 0.6, "WEND.TAU2", 0.2))
@@ -225,13 +227,29 @@ def test_class_predictions_must_be_a_file(tmp_path):
 
 
 def test_loss_is_built_from_the_node():
-    cfg = config(
-        *("WEND.LOSS", "entropy", "WEND.ETA", 0.125, "WEND.GAMMA", 4.0, "WEND.ALPHA", 0.25),
-        *("WEND.TAU1", 0.9, "WEND.TAU2", 0.1, "WEND.DETACH_WEIGHT", True),
+    loss = localization_loss(
+        config(
+            *("WEND.ETA", 0.125, "WEND.ETA_END", 0.5, "WEND.ETA_SCHEDULE", "linear"),
+            *("WEND.GAMMA", 4.0, "WEND.ALPHA", 0.25),
+            *("WEND.TAU1", 0.9, "WEND.TAU2", 0.1, "WEND.DETACH_WEIGHT", True),
+        )
     )
-    assert localization_loss(cfg) == LocalizationLoss(
-        name="entropy", eta=0.125, gamma=4.0, alpha=0.25, tau1=0.9, tau2=0.1, detach_weight=True
-    )
+    assert (loss.name, loss.eta) == ("weighted_entropy", Scheduled(0.125, 0.5, "linear"))
+    assert loss.parameters == {
+        **{"gamma": 4.0, "alpha": 0.25, "tau1": 0.9, "tau2": 0.1},
+        "detach_weight": True,
+    }
+    assert localization_loss(config("WEND.LOSS", "entropy")).parameters == {}
+
+
+@pytest.mark.parametrize("name", ["focal", "", "Entropy"])
+def test_unknown_loss_or_schedule_is_an_error_that_lists_the_known(name):
+    for entry, known in (("LOSS", "entropy, none, weighted"), ("ETA_SCHEDULE", "constant, cosine")):
+        with pytest.raises(
+            InputError,
+            match=rf"^config entry WEND\.{entry}: unknown .* {name!r}\..* Known: {known}",
+        ):
+            check_config(config(f"WEND.{entry}", name))
 
 
 # ---- reading ----
@@ -263,7 +281,7 @@ def test_overrides_alone_are_enough(tmp_path):
 def test_what_was_read_is_checked(tmp_path):
     with pytest.raises(InputError, match=r"config entry WEND\.EPOCHS: .*got -1"):
         merge(tmp_path, "WEND: {EPOCHS: -1}\n")
-    with pytest.raises(InputError, match=r"config entry WEND\.ETA .*got nan"):
+    with pytest.raises(InputError, match=r"config entry WEND\.ETA: .*got nan"):
         merge(tmp_path, "WEND: {ETA: .nan}\n")
 
 
@@ -288,7 +306,8 @@ def test_file_that_is_no_yaml_mapping_is_named(tmp_path, text):
 
 def test_unknown_key_in_a_file_is_named_with_the_engines_hint(tmp_path):
     with pytest.raises(
-        InputError, match=r"run\.yaml: Non-existent.*WEND\.GAMA\. Ask the engine's manual\.$"
+        InputError,
+        match=r"run\.yaml: Non-existent.*WEND\.GAMA\. Ask the engine's manual.*--import names",
     ):
         merge(tmp_path, "WEND: {GAMA: 2.0}\n")
 

@@ -135,11 +135,11 @@ def test_nan_in_one_of_two_processes_ends_both_with_one_line(toy_root, tmp_path)
 
 WRONG = {
     "MODEL.WEIGHTS /no/such.pth": "config entry MODEL.WEIGHTS: there is no file /no/such.pth",
-    "WEND.GAMMA -1.0": "config entry WEND.GAMMA must be finite and >= 0, got -1.0",
-    "WEND.ALPHA 1.5": "config entry WEND.ALPHA must be in [0, 1], got 1.5",
-    "WEND.TAU1 0.2": "config entry WEND.TAU1 must be >= tau2, got tau1=0.2 < tau2=0.3",
-    "WEND.ETA -1.0": "config entry WEND.ETA must be finite and >= 0, got -1.0",
-    "WEND.LOSS focal": "config entry WEND.LOSS: expected one of",
+    "WEND.GAMMA -1.0": "config entry WEND.GAMMA: expected finite and >= 0, got -1.0",
+    "WEND.ALPHA 1.5": "config entry WEND.ALPHA: expected in [0, 1], got 1.5",
+    "WEND.TAU1 0.2": "config entry WEND.LOSS weighted_entropy: tau1 must be >= tau2, got tau1=0.2",
+    "WEND.ETA -1.0": "config entry WEND.ETA: expected finite and >= 0, got -1.0",
+    "WEND.LOSS focal": "config entry WEND.LOSS: unknown loss 'focal'. Known: entropy, none",
     "WEND.CROP 65": "config entries WEND.RESIZE and WEND.CROP: expected 0 < crop <= resize",
     "WEND.MAX_BOXES 11": "config entry WEND.MAX_BOXES: expected 1 .. TEST.DETECTIONS_PER_IMAGE",
     "WEND.PROTOCOLS ('best',)": "unknown evaluation protocol 'best'; there are: psol-crop224",

@@ -250,11 +250,11 @@ def test_own_function_that_is_missing_or_returns_something_else(tmp_path):
     write(tmp_path / "mine.py", "def read_mine(path):\n    return {'c/a': [0, 0, 1, 1]}\n")
     for source, said in (
         ("./mine.py:read_mine", "the function returned dict; return PseudoBoxes.from_dict("),
-        ("./mine.py:other", "there is no function 'other' in ./mine.py; it has: read_mine"),
-        ("./yours.py:read", "yours.py: there is no such file; expected a box source's Python"),
+        ("./mine.py:other", "there is no 'other' in ./mine.py; it has: read_mine"),
+        ("./yours.py:read", "yours.py: there is no such file; expected Python code of yours"),
         (
             "no_such_module:read",
-            "there is no module 'no_such_module'; write a file beside the YAML",
+            "there is no module 'no_such_module'; write a file as ./no_such_module.py",
         ),
     ):
         with pytest.raises(InputError, match=re.escape(said)):

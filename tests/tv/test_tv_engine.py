@@ -293,11 +293,11 @@ def test_checkpoint_of_another_detector_is_refused(tv_run, tmp_path, capsys):
 
 WRONG = {
     "MODEL.WEIGHTS /no/such.pth": "config entry MODEL.WEIGHTS: there is no file /no/such.pth",
-    "WEND.GAMMA -1.0": "config entry WEND.GAMMA must be finite and >= 0, got -1.0",
+    "WEND.GAMMA -1.0": "config entry WEND.GAMMA: expected finite and >= 0, got -1.0",
     "DATASETS.TEST ('toy_tset',)": "unknown data set 'toy_tset'. Did you mean 'toy_test'?",
     "DATASETS.TRAIN ('cub_train_c2am',)": "there is no",
     "MODEL.BACKBONE.NAME build_resnet_fpn_backbone": "others need --engine detectron2",
-    "MODEL.META_ARCHITECTURE BinaryYOLO": "config entry MODEL.META_ARCHITECTURE: the torchvision",
+    "MODEL.META_ARCHITECTURE BinaryYOLO": "config entry MODEL.META_ARCHITECTURE: unknown detector",
     "WEND.FCOS.NUM_CLASSES 200": "or run with --engine detectron2",
 }
 

@@ -214,8 +214,9 @@ def test_part_that_torchvision_lacks_is_an_error_that_names_detectron2(name):
     with pytest.raises(InputError) as error:
         build_model(tv_config(detector, {name: value}))
     said = str(error.value)
-    assert said.startswith(f"config entry {name}: the torchvision engine has ")
-    assert said.endswith(f"got {value!r}; others need --engine detectron2")
+    assert said.startswith(f"config entry {name}: ")
+    assert repr(value) in said
+    assert said.endswith("; others need --engine detectron2")
 
 
 def test_unknown_feature_map_is_an_error_that_lists_the_known():

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import yaml
 
+from wend.cli.options import add_datasets_root_option, add_import_option
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import load_source
 from wend.errors import InputError
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.tables import format_table
 from wend.files import atomic_write, write_json
-from wend.pseudo_boxes import AttachReport, PseudoBoxes, join_boxes, read_boxes, source_names
+from wend.pseudo_boxes import SOURCES, AttachReport, PseudoBoxes, join_boxes, read_boxes
 from wend.reports.boxes_numbers import QUANTILES, describe
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
@@ -33,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "boxes",
         nargs="+",
         metavar="SOURCE",
-        help=f"{SOURCE_HELP}. Sources: {', '.join(source_names())}, module:function, "
-        "./file.py:function",
+        help=f"{SOURCE_HELP}. Sources: {', '.join(SOURCES)}, module:function, ./file.py:function",
     )
     report.add_argument(
         "--dataset",
@@ -60,11 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="DIR", help="folder for report.md, report.json and two PNGs"
     )
     report.add_argument("--images", type=int, default=16, metavar="N", help="sample pictures (16)")
-    report.add_argument(
-        "--datasets-root",
-        metavar="DIR",
-        help="folder of the data sets (default: $DETECTRON2_DATASETS)",
-    )
+    add_datasets_root_option(report)
+    add_import_option(report)
 
 
 def read_source(words: Sequence[str], data_sets: DataSets) -> PseudoBoxes:
@@ -84,7 +81,7 @@ def read_source(words: Sequence[str], data_sets: DataSets) -> PseudoBoxes:
             if not equals:
                 raise InputError(f"box source {words[0]!r}: expected OPTION=VALUE, got {word!r}")
         return read_boxes(spec)
-    if words[0] in source_names() or ":" in words[0]:
+    if words[0] in SOURCES or ":" in words[0]:
         raise InputError(f"box source {words[0]!r}: expected its PATH behind it")
     data_set = load_source(words[0], data_sets)
     table = data_set.pseudo_boxes

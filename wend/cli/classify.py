@@ -26,6 +26,7 @@ from wend.classes.predictions import (
     write_class_predictions,
 )
 from wend.classes.preprocessing import C2AM, CANONICAL
+from wend.cli.options import add_datasets_root_option
 from wend.datasets.catalog import DataSets
 from wend.devices import choose_device
 from wend.errors import InputError, some
@@ -64,11 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="convert this score JSON or CSV of another program instead of running a model",
     )
-    add(
-        "--datasets-root",
-        metavar="DIR",
-        help="folder of the data sets ($DETECTRON2_DATASETS)",
-    )
+    add_datasets_root_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:

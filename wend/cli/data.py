@@ -10,6 +10,7 @@ import argparse
 import logging
 from collections.abc import Callable
 
+from wend.cli.options import add_datasets_root_option, add_import_option
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, some
 
@@ -93,11 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (purpose, add, run_command) in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose)
         add(command)
-        command.add_argument(
-            "--datasets-root",
-            metavar="DIR",
-            help="folder of the data sets (default: $DETECTRON2_DATASETS, else datasets)",
-        )
+        add_datasets_root_option(command)
+        add_import_option(command)
         command.set_defaults(run_command=run_command)
 
 

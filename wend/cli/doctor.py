@@ -14,6 +14,10 @@ from tabulate import tabulate
 
 from wend import __version__
 from wend.datasets.catalog import datasets_root
+from wend.losses import LOSSES
+from wend.pseudo_boxes import SOURCES
+from wend.registry import Registry
+from wend.schedules import SCHEDULES
 
 PACKAGES = {
     "torch": "tensors, training",
@@ -34,17 +38,22 @@ PACKAGES = {
     "pycocotools": "AP and AR",
     "tensorboard": "Detectron2's logs",
 }
-ENGINES = {
+ENGINES = {  # module with detector_names(), what else it has, how to have it
     "detectron2": (
         "wend.d2",
-        "BinaryFCOS, BinaryRCNN; FPN, lean heads; any number of processes; TensorBoard",
+        "feature pyramids, any number of processes, TensorBoard",
         "install Detectron2 by its own instructions (README, 'With Detectron2')",
     ),
     "torchvision": (
-        "wend.tv.models",
-        "BinaryFCOS, BinaryRCNN directly on a feature map; one process",
+        "wend.tv",
+        "heads directly on a feature map, one process",
         "pip install torchvision (the release that fits torch)",
     ),
+}
+REGISTERED: dict[str, Registry] = {
+    "losses (WEND.LOSS)": LOSSES,
+    "schedules (WEND.ETA_SCHEDULE)": SCHEDULES,
+    "box sources": SOURCES,
 }
 
 
@@ -73,12 +82,17 @@ def diagnose() -> tuple[str, bool]:
         try:
             with warnings.catch_warnings():  # Detectron2's, about torch.jit
                 warnings.simplefilter("ignore")
-                importlib.import_module(module)
-            lines.append(f"engine {name}: ready: {can}")
+                detectors = importlib.import_module(module).detector_names()
+            lines.append(f"engine {name}: ready: {can}; detectors: {', '.join(detectors)}")
             works = True
         except ImportError as error:
             reason = str(error.__cause__ or error)
             lines.append(f"engine {name}: not here ({reason}); to have it: {fix}")
+    if works:
+        from wend.modeling.backbones.build import BODIES
+
+        lines.append(f"backbones (build_<name>_backbone): {', '.join(BODIES)}")
+    lines += [f"{kind}: {', '.join(names)}" for kind, names in REGISTERED.items()]
     root = datasets_root()
     held = [d for d in ("CUB_200_2011", "c2am_boxes", "toy") if (root / d).is_dir()]
     lines.append(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from wend.classes.predictions import read_class_predictions
+from wend.cli.options import add_datasets_root_option, add_import_option
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
 from wend.errors import InputError
@@ -86,11 +87,8 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         f"{', '.join(name for name in METRICS if name not in DEFAULT_METRICS)}, or your own as "
         "module:name or ./file.py:name",
     )
-    parser.add_argument(
-        "--datasets-root",
-        metavar="DIR",
-        help="folder of the data sets (default: $DETECTRON2_DATASETS)",
-    )
+    add_datasets_root_option(parser)
+    add_import_option(parser)
     parser.add_argument(
         "--outside",
         choices=OUTSIDE,

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from wend import __version__
+from wend.cli.options import add_datasets_root_option, add_import_option
 from wend.errors import InputError
+from wend.user_code import load_modules
 
 MODULES = {  # verb -> module with add_arguments and run, help
     "evaluate": ("wend.cli.evaluate", "score detections from files, under any protocol"),
@@ -20,6 +22,7 @@ MODULES = {  # verb -> module with add_arguments and run, help
     "data": ("wend.cli.data", "import a data set, check it, cache its images"),
     "boxes": ("wend.cli.boxes", "report on pseudo boxes: coverage, shapes, agreement, accuracy"),
     "classify": ("wend.cli.classify", "a classifier's classes of each image, as a file"),
+    "entries": ("wend.cli.entries", "the config entries: defaults, ranges and meanings"),
     "pseudo-boxes": ("wend.cli.pseudo_boxes", "boxes from images alone, to train on"),
 }
 
@@ -62,6 +65,7 @@ def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     doctor = verbs.add_parser("doctor", help="what is installed, what works, how to mend the rest")
+    add_import_option(doctor)
     doctor.set_defaults(run=_doctor)
 
     verbs.add_parser("train", add_help=False, help="train or evaluate; same as train_net.py")
@@ -79,11 +83,8 @@ def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
     report = verbs.add_parser("report", help="table, picture and curve of a finished run")
     report.add_argument("output_dir", help="OUTPUT_DIR of the run")
     report.add_argument("--num-images", type=int, default=16, help="images in the picture")
-    report.add_argument(
-        "--datasets-root",
-        metavar="DIR",
-        help="folder of the data sets (default: $DETECTRON2_DATASETS)",
-    )
+    add_datasets_root_option(report)
+    add_import_option(report)
     report.set_defaults(run=_report)
     for verb, (module, purpose) in MODULES.items():
         one = verbs.add_parser(verb, help=purpose)
@@ -122,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     setup_logging()
     try:
+        load_modules(getattr(args, "imports", ()))
         return args.run(args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

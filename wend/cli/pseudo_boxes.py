@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from wend import __version__
+from wend.cli.options import add_datasets_root_option, add_import_option
 from wend.errors import InputError, some
 from wend.files import sha256
 from wend.localize.border_prior import BorderPriorConfig
@@ -45,11 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split", default="train", help="folder in the output (default: train)")
     add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
     add("--skip-unreadable", action="store_true", help="leave out and count unreadable images")
-    add(
-        "--datasets-root",
-        metavar="DIR",
-        help="folder of the data sets ($DETECTRON2_DATASETS)",
-    )
+    add_datasets_root_option(parser)
+    add_import_option(parser)
     border = parser.add_argument_group("border")
     border.add_argument("--side", type=int, metavar="N", help="working size (default: 128)")
     ddt = parser.add_argument_group("ddt").add_argument

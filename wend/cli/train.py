@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from wend.cli.options import add_datasets_root_option, add_import_option
 from wend.errors import InputError
 from wend.logs import setup_logging
 
@@ -17,7 +18,7 @@ logger = logging.getLogger("wend")
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    """The arguments of Detectron2's ``train_net.py``, and two of ours."""
+    """The arguments of Detectron2's ``train_net.py``, and three of ours."""
     parser = argparse.ArgumentParser(
         prog=prog, description="Train or evaluate a WEND detector from a YAML config."
     )
@@ -42,11 +43,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         choices=["auto", *ENGINES],
         help="auto: detectron2 where it is installed, else torchvision",
     )
-    parser.add_argument(
-        "--datasets-root",
-        metavar="DIR",
-        help="folder of the data sets (default: DETECTRON2_DATASETS)",
-    )
+    add_datasets_root_option(parser)
+    add_import_option(parser)
     parser.add_argument(
         "opts",
         nargs=argparse.REMAINDER,

@@ -1,23 +1,61 @@
 """The entries of the ``WEND`` node that every detector has; Greek letters are the paper's."""
 
-from wend.config.entries import POSITIVE, Entry, Range, at_least, one_of
-from wend.losses import UNSUPERVISED_LOSSES
+from wend.config.entries import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    SHARE,
+    Entry,
+    Range,
+    at_least,
+    one_of,
+)
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 
 # WEND.<name>
 COMMON = (
     Entry(
+        "IMPORTS",
+        (),
+        "Modules of your own, or files such as ./mine.py (beside the YAML that names them), "
+        "imported before the entries are read; those of _BASE_ and of --import are added.",
+    ),
+    Entry(
         "LOSS",
         "weighted_entropy",
-        'L_unsup of eq. (4): "weighted_entropy" (eqs. 2, 3), "entropy" (table 10) or "none".',
-        one_of(*UNSUPERVISED_LOSSES),
+        'L_unsup of eq. (4): "weighted_entropy" (eqs. 2, 3), "entropy" (table 10), "none", or your '
+        "own by its name or as ./file.py:function.",
     ),
-    Entry("ETA", 1.0, "η of eq. (4), the weight of the supervised losses, >= 0."),
-    Entry("GAMMA", 6.0, "γ of eq. (3), how strongly confident samples are weighted down, >= 0."),
-    Entry("ALPHA", 0.1, "α of eq. (3), the weight of samples that look like foreground, [0, 1]."),
-    Entry("TAU1", 0.3, "τ1 of eq. (3): samples with p >= τ1 look like foreground, (0, 1), >= τ2."),
-    Entry("TAU2", 0.3, "τ2 of eq. (3): samples with p < τ2 look like background, (0, 1)."),
+    Entry("ETA", 1.0, "η of eq. (4), the weight of the supervised losses, >= 0.", NOT_NEGATIVE),
+    Entry(
+        "ETA_SCHEDULE",
+        "constant",
+        'How η goes from ETA to ETA_END: "constant" (stays at ETA), "linear" or "cosine" over the '
+        "iterations, or your own by its name or as ./file.py:function.",
+    ),
+    Entry(
+        "ETA_END", 1.0, "η at the end of the training; unused where constant, >= 0.", NOT_NEGATIVE
+    ),
+    Entry(
+        "GAMMA",
+        6.0,
+        "γ of eq. (3), how strongly confident samples are weighted down, >= 0.",
+        NOT_NEGATIVE,
+    ),
+    Entry("ALPHA", 0.1, "α of eq. (3), the weight of samples that look like foreground.", SHARE),
+    Entry(
+        "TAU1",
+        0.3,
+        "τ1 of eq. (3): samples with p >= τ1 look like foreground, (0, 1), >= τ2.",
+        PROBABILITY,
+    ),
+    Entry(
+        "TAU2",
+        0.3,
+        "τ2 of eq. (3): samples with p < τ2 look like background, (0, 1).",
+        PROBABILITY,
+    ),
     Entry(
         "DETACH_WEIGHT",
         False,
@@ -73,3 +111,6 @@ COMMON = (
         "File of class predictions (wend.classes.predictions); empty: no Top-1 and Top-5 Loc.",
     ),
 )
+
+# Entries that may name something of the user's as module:name or ./file.py:name, one or a list
+REFERENCES = ("MODEL.META_ARCHITECTURE", "WEND.LOSS", "WEND.ETA_SCHEDULE", "WEND.METRICS")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wend.config.entries import SHARE, Entry, Range, one_of
+from wend.config.entries import SHARE, Entry, Range, config_entries, one_of
 
 DATA = (
     Entry(
@@ -42,3 +42,5 @@ DATA = (
         ),
     ),
 )
+
+config_entries("DATA", DATA)

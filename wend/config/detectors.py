@@ -12,6 +12,7 @@ from wend.config.entries import (
     Entry,
     Range,
     at_least,
+    config_entries,
     one_of,
 )
 
@@ -253,11 +254,12 @@ DETECTRON2_NODES = {
     "ROI_BOX_HEAD": BOX_HEAD,
 }
 
-DETECTORS = {
-    "FCOS": FCOS,
-    "SCR": SCR,
-    "CLN": CLN,
-    "DETR": DETR,
-    "SMALL_CNN": SMALL_CNN,
-    "TIMM": TIMM,
-}
+for _node, _entries in (
+    ("FCOS", FCOS),
+    ("SCR", SCR),
+    ("CLN", CLN),
+    ("DETR", DETR),
+    ("SMALL_CNN", SMALL_CNN),
+    ("TIMM", TIMM),
+):
+    config_entries(_node, _entries)

@@ -1,19 +1,21 @@
 """A config entry as data: name, default, meaning and range; a detector's entries are one table.
 
-A table is a tuple of :class:`Entry`. :func:`add_entries` makes a node of it, :func:`check_entries`
-checks a node against it: who adds a detector writes a table and no check.
+A table is a tuple of :class:`Entry`. :func:`config_entries` makes it the node ``WEND.<node>`` of
+every config, which :func:`check_entries` checks: who adds a detector or a loss, also from outside
+the package, writes a table and no check.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fvcore.common.config import CfgNode
 
 from wend.errors import InputError
+from wend.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Range:
     """
 
     text: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[Any], bool] = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,35 @@ class Entry:
     default: Any
     meaning: str
     range: Range | None = None
+
+
+Table = tuple[Entry, ...]
+
+
+def _is_table(thing: object) -> bool:
+    return isinstance(thing, tuple) and all(isinstance(entry, Entry) for entry in thing)
+
+
+NODES: Registry[Table] = Registry("config node", _is_table)  # name of WEND.<name> -> its entries
+
+
+def config_entries(node: str, entries: Sequence[Entry]) -> None:
+    """Give the configs that are made or read from now on a node ``WEND.<node>`` of entries.
+
+    Args:
+        node: upper case, such as "FCOS".
+        entries: its table; names in upper case.
+
+    Raises:
+        InputError: the node has other entries already, or a name is not in upper case.
+    """
+    table = tuple(entries)
+    if not _is_table(table):
+        raise InputError(f"config node {node!r}: expected entries of wend.config.Entry")
+    for name in (node, *(entry.name for entry in table)):
+        if not name.isidentifier() or name != name.upper():
+            raise InputError(f"config node {node!r}: expected names in upper case, got {name!r}")
+    NODES.register(node)(table)
 
 
 POSITIVE = Range("finite and > 0", lambda x: 0 < x < math.inf)

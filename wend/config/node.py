@@ -6,15 +6,19 @@ entries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
+from torch import nn
 
 from wend.config.common import COMMON
-from wend.config.data import DATA
-from wend.config.detectors import DETECTORS, DETECTRON2_NODES
+from wend.config.data import DATA  # noqa: F401  (registers its node)
+from wend.config.detectors import DETECTRON2_NODES
 from wend.config.entries import (
+    NODES,
     POSITIVE,
     Range,
     add_entries,
@@ -26,7 +30,9 @@ from wend.config.entries import (
 from wend.errors import InputError, MissingFileError
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
-from wend.losses import LocalizationLoss
+from wend.losses import LOSSES, NO_LOSS, LocalizationLoss
+from wend.registry import Registry
+from wend.schedules import SCHEDULES, Scheduled
 from wend.structures.frame import resize_and_crop
 
 FREEZE_AT = Range("0 (none) .. 5 (the whole backbone)", lambda x: 0 <= x <= 5)
@@ -34,58 +40,85 @@ CHANNEL_MEANS = Range("a number for each of 3 channels", lambda x: len(x) == 3)
 CHANNEL_DEVIATIONS = Range(
     "a number > 0 for each of 3 channels", lambda x: len(x) == 3 and all(one > 0 for one in x)
 )
-NODES = {"DATA": DATA, **DETECTORS}
-
-# Where a detector's number of foreground classes is set; the others have one.
-CLASS_ENTRIES = {
-    "BinaryFCOS": ("WEND", "FCOS", "NUM_CLASSES"),
-    "BinaryRCNN": ("MODEL", "ROI_HEADS", "NUM_CLASSES"),
-    "CLN": ("MODEL", "ROI_HEADS", "NUM_CLASSES"),
-}
 
 
 def add_wend_config(cfg: CfgNode) -> None:
-    """Add the ``WEND`` node with its defaults to a config."""
-    node = type(cfg)
-    cfg.WEND = node()
+    """Add the ``WEND`` node with its defaults to a config, registered nodes of the user's too."""
+    cfg.WEND = type(cfg)()
     add_entries(cfg.WEND, COMMON)
-    for name, entries in NODES.items():
-        cfg.WEND[name] = node()
-        add_entries(cfg.WEND[name], entries)
+    add_registered_nodes(cfg)
 
 
-def number_of_classes(cfg: CfgNode) -> int:
-    """Foreground classes of the detector; with more than one, boxes carry the image's class."""
-    value = cfg
-    for part in CLASS_ENTRIES.get(cfg.MODEL.META_ARCHITECTURE, ()):
-        value = value[part]
-    return 1 if value is cfg else value
+def add_registered_nodes(cfg: CfgNode) -> None:
+    """Add the nodes of :func:`wend.config.config_entries` that ``WEND`` does not have yet."""
+    for name in NODES:
+        if name not in cfg.WEND:
+            cfg.WEND[name] = type(cfg)()
+            add_entries(cfg.WEND[name], NODES.get(name))
+        elif not isinstance(cfg.WEND[name], CfgNode):
+            raise InputError(f"config node {name!r}: WEND.{name} is an entry; choose another name")
 
 
 def localization_loss(cfg: CfgNode) -> LocalizationLoss:
-    """The loss that the ``WEND`` node chooses; InputError names the entry that is out of range."""
+    """The loss that the ``WEND`` node chooses.
+
+    Raises:
+        InputError: names the entry that does not fit.
+    """
     wend = cfg.WEND
+    loss = _named(LOSSES, "WEND.LOSS", wend.LOSS)
+    schedule = _named(SCHEDULES, "WEND.ETA_SCHEDULE", wend.ETA_SCHEDULE)
     try:
-        return LocalizationLoss(
-            name=wend.LOSS,
-            eta=wend.ETA,
-            gamma=wend.GAMMA,
-            alpha=wend.ALPHA,
-            tau1=wend.TAU1,
-            tau2=wend.TAU2,
-            detach_weight=wend.DETACH_WEIGHT,
+        eta = Scheduled(wend.ETA, wend.ETA_END, wend.ETA_SCHEDULE, _parameters(schedule, wend))
+        return LocalizationLoss(wend.LOSS, eta, _parameters(loss, wend))
+    except InputError:
+        raise
+    except ValueError as error:  # two entries that do not fit each other
+        raise InputError(f"config entry WEND.LOSS {wend.LOSS}: {error}") from None
+
+
+def _named(registry: Registry, entry: str, name: str) -> Callable[..., Any]:
+    try:
+        return registry.get(name)
+    except InputError as error:
+        raise type(error)(f"config entry {entry}: {error}") from error
+
+
+def _parameters(function: Callable[..., Any], wend: CfgNode) -> dict[str, Any]:
+    """Keyword-only parameters of a registered loss or schedule, from the entries of their names."""
+    name = getattr(function, "config_node", "")
+    if name and name not in wend:
+        raise InputError(
+            f"{function.__name__}: its node {name!r} has no entries; call config_entries({name!r}, "
+            f"[Entry(...), ...]) of wend.config"
         )
-    except ValueError as error:  # "gamma must be ...": the entries have the parameters' names
-        name, rest = str(error).split(" ", 1)
-        raise InputError(f"config entry WEND.{name.upper()} {rest}") from None
+    node = wend[name] if name else wend
+    keywords = (
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    )
+    return {key: node[key.upper()] for key in keywords if key.upper() in node}
 
 
 def check_binary(entry: str, num_classes: int, loss: LocalizationLoss) -> None:
     """Raise InputError unless the loss can be used with so many foreground classes."""
-    if num_classes != 1 and loss.name != "none":
+    if num_classes != 1 and not loss.is_none:
         raise InputError(
             f"config entry {entry}: {loss.name} needs one foreground class, got {num_classes}; set "
             f"it to 1 or set WEND.LOSS none"
+        )
+
+
+def check_carries_loss(cfg: CfgNode, model: nn.Module) -> None:
+    """Raise InputError unless a detector has the L_unsup and the η that are asked for."""
+    wend = cfg.WEND
+    asks = wend.LOSS != NO_LOSS or wend.ETA != 1 or wend.ETA_SCHEDULE != "constant"
+    if asks and not isinstance(getattr(model, "localization_loss", None), LocalizationLoss):
+        raise InputError(
+            f"config entry WEND.LOSS: {cfg.MODEL.META_ARCHITECTURE} is not one of WEND's detectors "
+            f"and has neither {wend.LOSS} nor η; set WEND.LOSS none and WEND.ETA 1.0, or another "
+            f"MODEL.META_ARCHITECTURE, or let it hold a localization_loss (docs/extend.md)"
         )
 
 
@@ -97,8 +130,9 @@ def check_config(cfg: CfgNode) -> None:
     """
     wend, solver = cfg.WEND, cfg.SOLVER
     check_entries("WEND", wend, COMMON)
-    for name, entries in NODES.items():
-        check_entries(f"WEND.{name}", wend[name], entries)
+    for name in NODES:
+        if name in wend:  # it may be registered since the config was made
+            check_entries(f"WEND.{name}", wend[name], NODES.get(name))
     _check_sampling(cfg)
     localization_loss(cfg)
     try:

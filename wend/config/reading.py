@@ -1,16 +1,123 @@
-"""Reading a config: a YAML with ``_BASE_``, then ``KEY VALUE`` overrides, then the checks."""
+"""Reading a config: the user's own modules, a YAML with ``_BASE_``, ``KEY VALUE``, the checks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from ast import literal_eval
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
-from fvcore.common.config import CfgNode
+from fvcore.common.config import BASE_KEY, CfgNode
 
-from wend.config.node import check_config
-from wend.errors import InputError, MissingFileError
+from wend.config.common import REFERENCES
+from wend.config.node import add_registered_nodes, check_config
+from wend.errors import InputError, MissingFileError, shown
 from wend.files import read_text
+from wend.user_code import load_modules
+
+IMPORTS = "WEND.IMPORTS"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One of the places that a config's entries come from: a YAML, or the command line.
+
+    Attributes:
+        name: for messages.
+        folder: what relative paths of the user's code start from.
+        entries: :data:`IMPORTS` and :data:`REFERENCES`, as far as it has them.
+    """
+
+    name: str
+    folder: Path
+    entries: Mapping[str, Any]
+
+    def modules(self) -> Iterator[str]:
+        """What is to be imported for it: its list, and the modules of what it refers to."""
+        names = self.entries.get(IMPORTS, ())
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise InputError(
+                f"{self.name}: config entry {IMPORTS}: expected a list such as [./mine.py], got "
+                f"{shown(names)}"
+            )
+        for name in names:
+            yield self.absolute(name)
+        for references in self.references().values():
+            for reference in (references,) if isinstance(references, str) else references:
+                if ":" in reference:
+                    yield reference.rpartition(":")[0]
+
+    def references(self) -> dict[str, str | tuple[str, ...]]:
+        """Its :data:`REFERENCES`, those to files with an absolute path."""
+        values: dict[str, str | tuple[str, ...]] = {}
+        for entry, value in self.entries.items():
+            if entry == IMPORTS:
+                continue
+            if isinstance(value, str):
+                values[entry] = self._absolute_reference(value)
+            elif isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+                values[entry] = tuple(self._absolute_reference(name) for name in value)
+        return values
+
+    def _absolute_reference(self, reference: str) -> str:
+        module, colon, name = reference.rpartition(":")
+        return f"{self.absolute(module)}:{name}" if colon else reference
+
+    def absolute(self, module: str) -> str:
+        """A module's name as it is; a file's path from here."""
+        if not module.endswith(".py"):
+            return module
+        return str((self.folder / Path(module).expanduser()).resolve())
+
+
+class _AnyTag(yaml.SafeLoader):
+    """Reads YAMLs whose values have tags; Detectron2's reader decides what becomes of them."""
+
+
+_AnyTag.add_multi_constructor("", lambda loader, suffix, node: None)
+
+
+def _yaml_sources(path: Path, readers: tuple[Path, ...] = ()) -> list[_Source]:
+    """A YAML and those that it names as ``_BASE_``, the deepest first."""
+    if path.resolve() in readers:
+        raise InputError(f"{path}: names itself as {BASE_KEY}, perhaps by way of another file")
+    top = yaml.load(read_text(path, "a config in YAML"), Loader=_AnyTag)  # noqa: S506 (safe)
+    if not isinstance(top, dict):
+        raise InputError(
+            f"{path}: expected a mapping of config entries, got an empty file or a list"
+        )
+    bases = top.get(BASE_KEY, [])
+    sources: list[_Source] = []
+    for base in bases if isinstance(bases, list) else [bases]:
+        if str(base).startswith(("https://", "http://")):
+            continue  # fvcore's business; it has no file of the user's beside it
+        file = path.parent / Path(str(base)).expanduser()
+        if not file.is_file():
+            raise MissingFileError(f"{path}: {BASE_KEY}: there is no file {file}")
+        sources += _yaml_sources(file, (*readers, path.resolve()))
+    entries = {}
+    for name in (IMPORTS, *REFERENCES):
+        node, _, entry = name.partition(".")
+        if isinstance(top.get(node), dict) and entry in top[node]:
+            entries[name] = top[node][entry]
+    return [*sources, _Source(str(path), path.parent, entries)]
+
+
+def _command_line(opts: Sequence[str], imports: Sequence[str]) -> _Source:
+    entries: dict[str, Any] = {
+        key: value
+        for key, value in zip(opts[::2], opts[1::2], strict=False)
+        if key in (IMPORTS, *REFERENCES)
+    }
+    for entry, value in entries.items():  # as CfgNode decodes them
+        with suppress(SyntaxError, ValueError):
+            entries[entry] = literal_eval(value)
+    chosen = entries.get(IMPORTS, ())
+    entries[IMPORTS] = [*imports, *chosen] if isinstance(chosen, list | tuple) else chosen
+    return _Source("command line", Path(), entries)
 
 
 def _check_filled(cfg: CfgNode, before: CfgNode, prefix: str = "") -> None:
@@ -22,39 +129,48 @@ def _check_filled(cfg: CfgNode, before: CfgNode, prefix: str = "") -> None:
             raise InputError(f"config entry {prefix}{name}: has no value; give one or leave it out")
 
 
-def _check_mapping(path: str) -> None:
-    """Raise InputError unless a YAML holds a mapping at its top."""
-    top = yaml.compose(read_text(path, "a config in YAML"))
-    if not isinstance(top, yaml.MappingNode):
-        raise InputError(
-            f"{path}: expected a mapping of config entries, got an empty file or a list"
-        )
-
-
-def merge_config(cfg: CfgNode, config_file: str, opts: Sequence[str], unknown_key: str) -> None:
+def merge_config(
+    cfg: CfgNode,
+    config_file: str,
+    opts: Sequence[str],
+    unknown_key: str,
+    imports: Sequence[str] = (),
+) -> None:
     """Read a YAML and then ``KEY VALUE`` overrides into a config, and check it.
+
+    Before, the user's modules are imported: those of ``WEND.IMPORTS`` of each file, of ``imports``,
+    and those that an entry names a function or class of (``WEND.LOSS: ./mine.py:my_loss``). Their
+    config entries are known from then on. Files are relative to the YAML that names them and stand
+    in the config with an absolute path.
 
     Args:
         cfg: a config with its defaults.
         config_file: YAML, which may name another as ``_BASE_``; empty for none.
         opts: KEY, VALUE, KEY, VALUE, ...
         unknown_key: what to tell about a key that ``cfg`` does not have.
+        imports: modules and files of ``--import``.
 
     Raises:
         InputError: names the file or the override, and the key.
+        UserCodeError: a module of the user's cannot be imported.
     """
     if config_file and not Path(config_file).is_file():
         raise MissingFileError(f"--config-file: there is no file {config_file}")
-    before = cfg.clone()
+    sources: list[_Source] = []
     steps = [("command line", lambda: cfg.merge_from_list(list(opts)))]
     if config_file:
         steps.insert(0, (config_file, lambda: cfg.merge_from_file(config_file)))
-        steps.insert(0, (config_file, lambda: _check_mapping(config_file)))
+        try:
+            sources = _yaml_sources(Path(config_file))
+        except yaml.YAMLError as error:
+            raise InputError(f"{config_file}: cannot be read as YAML: {error}") from None
+    sources.append(_command_line(opts, imports))
+    modules = load_modules(dict.fromkeys(name for source in sources for name in source.modules()))
+    add_registered_nodes(cfg)
+    before = cfg.clone()
     for where, step in steps:
         try:
             step()
-        except InputError:
-            raise
         except (yaml.YAMLError, FileNotFoundError, RecursionError) as error:
             raise InputError(f"{where}: cannot be read as YAML: {error}") from None
         except (KeyError, AssertionError, ValueError, AttributeError, TypeError) as error:
@@ -63,6 +179,16 @@ def merge_config(cfg: CfgNode, config_file: str, opts: Sequence[str], unknown_ke
                 said += " (write 1.0, not 1)"
             if "Non-existent" in said:
                 said += f". {unknown_key}"
+            if "Non-existent" in said and "key: WEND." in said:
+                said += f"; one of your own is known once {IMPORTS} or --import names its file"
             raise InputError(f"{where}: {said}") from None
     _check_filled(cfg, before)
+    cfg.WEND.IMPORTS = tuple(modules)
+    references = {name: value for source in sources for name, value in source.references().items()}
+    for name, value in references.items():
+        if any(":" in part for part in ([value] if isinstance(value, str) else value)):
+            node, _, entry = name.partition(".")
+            cfg[node][entry] = value
+    # its file was imported, and has registered it on the engine
+    cfg.MODEL.META_ARCHITECTURE = cfg.MODEL.META_ARCHITECTURE.rpartition(":")[2]
     check_config(cfg)

@@ -19,6 +19,8 @@ except ImportError as error:
         "commit and links its installation page. Without it, use wend.tv (--engine torchvision)."
     ) from error
 
+from detectron2.modeling import META_ARCH_REGISTRY
+
 from wend.config import add_wend_config
 from wend.d2 import adapter, backbones, cln, faster_rcnn, fcos  # noqa: F401
 from wend.d2.catalog import register_wsol_dataset
@@ -26,10 +28,21 @@ from wend.d2.evaluator import WSOLEvaluator
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer
 
+
+def detector_names() -> list[str]:
+    """``MODEL.META_ARCHITECTURE`` of this package's and the user's detectors, sorted."""
+    return sorted(
+        name
+        for name, detector in META_ARCH_REGISTRY
+        if not detector.__module__.startswith("detectron2.")
+    )
+
+
 __all__ = [
     "Trainer",
     "WSOLDatasetMapper",
     "WSOLEvaluator",
     "add_wend_config",
+    "detector_names",
     "register_wsol_dataset",
 ]

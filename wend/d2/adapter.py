@@ -47,7 +47,8 @@ class BatchedInputs:
         images = [entry["image"] for entry in batched_inputs]
         if self.training:
             boxes = [entry["instances"].gt_boxes.tensor for entry in batched_inputs]
-            return super().forward(images, boxes)
+            image_ids = [entry.get("image_id") for entry in batched_inputs]
+            return super().forward(images, boxes, image_ids=image_ids)
         frames = [
             (entry.get("height", image.shape[-2]), entry.get("width", image.shape[-1]))
             for entry, image in zip(batched_inputs, images, strict=True)
@@ -69,9 +70,8 @@ class BatchedInputs:
 
 def register(name: str, detector: type[Detector]) -> None:
     """Make a detector a ``MODEL.META_ARCHITECTURE`` of Detectron2."""
-    doc = {"__doc__": detector.__doc__, "__module__": __name__}
+    doc = {"__doc__": detector.__doc__, "__module__": detector.__module__}
     META_ARCH_REGISTRY.register(type(name, (PredictsOnCrops, BatchedInputs, detector), doc))
 
 
-for _name, _detector in DETECTORS.items():
-    register(_name, _detector)
+DETECTORS.follow(register)

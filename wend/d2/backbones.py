@@ -22,8 +22,6 @@ from torch import Tensor, nn
 from wend.errors import InputError
 from wend.modeling.backbones.build import BODIES, build_body
 
-NAMES = tuple(name for name in BODIES if name != "resnet")  # that is Detectron2's own
-
 
 class BodyBackbone(Backbone):
     """A body of :mod:`wend.modeling.backbones` as Detectron2's backbone; puts out all its maps.
@@ -79,8 +77,11 @@ def build_fpn(bottom_up: Backbone, cfg: CfgNode, *, p6p7: bool) -> FPN:
     )
 
 
-def _register(name: str) -> None:
-    """Add the three builders of a body to Detectron2's registry."""
+@BODIES.follow
+def _register(name: str, _: object) -> None:
+    """Add the three builders of a body to Detectron2's registry, which has its own ResNet."""
+    if name == "resnet":
+        return
 
     def plain(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
         return BodyBackbone(build_body(name, cfg, input_shape.channels))
@@ -94,7 +95,3 @@ def _register(name: str) -> None:
     for builder, suffix in ((plain, ""), (fpn, "_fpn"), (fpn_p6p7, "_fpn_p6p7")):
         builder.__name__ = f"build_{name}{suffix}_backbone"
         BACKBONE_REGISTRY.register(builder)
-
-
-for _name in NAMES:
-    _register(_name)

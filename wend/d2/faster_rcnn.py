@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
+from detectron2.layers import ShapeSpec, cat
 from detectron2.modeling import (
     META_ARCH_REGISTRY,
     ROI_HEADS_REGISTRY,
@@ -22,7 +22,7 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from wend.config import check_binary, localization_loss
-from wend.d2.features import chosen_features
+from wend.d2.features import chosen_features, start_batch
 from wend.d2.frames import PredictsOnCrops
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
@@ -63,9 +63,15 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         """
         losses = super().losses(predictions, proposals)
         scores, _ = predictions
-        # a softmax over two scores is a sigmoid of their difference: the foreground log-odds
-        losses.update(self.localization_loss.unsupervised(scores[:, 0] - scores[:, 1]))
-        return losses
+        classes = cat([sampled.gt_classes for sampled in proposals])  # 0, or 1 for the background
+        counts = torch.tensor([len(sampled) for sampled in proposals])
+        unsupervised = self.localization_loss.unsupervised(
+            # a softmax over two scores is a sigmoid of their difference: the foreground log-odds
+            scores[:, 0] - scores[:, 1],
+            labels=(classes == 0).long(),
+            image_index=torch.arange(len(proposals)).repeat_interleave(counts).to(scores.device),
+        )
+        return {**losses, **unsupervised}
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -84,14 +90,18 @@ class BinaryRCNN(PredictsOnCrops, GeneralizedRCNN):
     """``GeneralizedRCNN`` whose losses are weighted by eq. (4); use it with ``BinaryROIHeads``.
 
     Args:
-        localization_loss: η.
+        localization_loss: L_unsup and η of eq. (4); its ROI heads use the same.
         rcnn: arguments of Detectron2's ``GeneralizedRCNN``.
     """
+
+    classes_entry = "MODEL.ROI_HEADS.NUM_CLASSES"
 
     @configurable
     def __init__(self, *, localization_loss: LocalizationLoss, **rcnn: Any) -> None:
         super().__init__(**rcnn)
-        if localization_loss.name != "none" and not isinstance(self.roi_heads, BinaryROIHeads):
+        if isinstance(self.roi_heads, BinaryROIHeads):
+            self.roi_heads.box_predictor.localization_loss = localization_loss
+        elif not localization_loss.is_none:
             raise InputError(
                 f"config entry MODEL.ROI_HEADS.NAME: {localization_loss.name} needs "
                 f"BinaryROIHeads, got {type(self.roi_heads).__name__}; set it so or WEND.LOSS none"
@@ -110,5 +120,6 @@ class BinaryRCNN(PredictsOnCrops, GeneralizedRCNN):
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """As ``GeneralizedRCNN``; in training the supervised losses are multiplied by η."""
+        start_batch(self.localization_loss, batched_inputs)
         outputs = super().forward(batched_inputs)
         return self.localization_loss.joint(outputs) if self.training else outputs

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from wend.config import check_binary, localization_loss
-from wend.d2.features import chosen_features
+from wend.d2.features import chosen_features, start_batch
 from wend.d2.frames import PredictsOnCrops
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
@@ -99,6 +99,8 @@ class BinaryFCOS(PredictsOnCrops, FCOS):
         fcos: arguments of Detectron2's ``FCOS``.
     """
 
+    classes_entry = "WEND.FCOS.NUM_CLASSES"
+
     @configurable
     def __init__(self, *, localization_loss: LocalizationLoss, **fcos: Any) -> None:
         super().__init__(**fcos)
@@ -116,7 +118,7 @@ class BinaryFCOS(PredictsOnCrops, FCOS):
         return {
             "localization_loss": localization_loss(cfg),
             "backbone": backbone,
-            "head": _build_head(fcos, shapes),
+            "head": cls.build_head(cfg, shapes),
             "head_in_features": list(fcos.IN_FEATURES),
             "num_classes": fcos.NUM_CLASSES,
             "center_sampling_radius": fcos.CENTER_SAMPLING_RADIUS,
@@ -129,6 +131,15 @@ class BinaryFCOS(PredictsOnCrops, FCOS):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
+
+    @classmethod
+    def build_head(cls, cfg: CfgNode, shapes: list[ShapeSpec]) -> nn.Module:
+        """The head on feature maps of these shapes; here a subclass may build another.
+
+        Raises:
+            InputError: ``WEND.FCOS`` does not fit the maps.
+        """
+        return _build_head(cfg.WEND.FCOS, shapes)
 
     @torch.no_grad()
     def label_anchors(
@@ -151,6 +162,12 @@ class BinaryFCOS(PredictsOnCrops, FCOS):
         matched = boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
         return list(labels), list(matched)
 
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """As Detectron2's; in training the losses are weighted by eq. (4)."""
+        start_batch(self.localization_loss, batched_inputs)
+        outputs = super().forward(batched_inputs)
+        return self.localization_loss.joint(outputs) if self.training else outputs
+
     def losses(
         self,
         anchors: list[Boxes],
@@ -160,7 +177,7 @@ class BinaryFCOS(PredictsOnCrops, FCOS):
         gt_boxes: list[Tensor],
         pred_centerness: list[Tensor],
     ) -> dict[str, Tensor]:
-        """Eq. (4): FCOS's own losses times η, and L_unsup on all locations.
+        """FCOS's own losses, and L_unsup on all locations.
 
         Args:
             pred_logits: for each level (N, R of the level, K); with K = 1 the foreground log-odds.
@@ -171,5 +188,9 @@ class BinaryFCOS(PredictsOnCrops, FCOS):
         losses = super().losses(
             anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes, pred_centerness
         )
-        losses.update(self.localization_loss.unsupervised(cat(pred_logits, dim=1)[..., 0]))
-        return self.localization_loss.joint(losses)
+        unsupervised = self.localization_loss.unsupervised(
+            cat(pred_logits, dim=1)[..., 0],
+            labels=(torch.stack(gt_labels) != self.num_classes).long(),
+            num_positives=self.loss_normalizer,  # a moving average, which L_cls is divided by
+        )
+        return {**losses, **unsupervised}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import FPN
+from detectron2.modeling import FPN, META_ARCH_REGISTRY, Backbone
 from torch import nn
 
+from wend.losses import LocalizationLoss
 from wend.modeling.backbones.feature_maps import check_feature_maps
 
 
@@ -30,14 +32,39 @@ def chosen_features(
     return [available[name] for name in names]
 
 
+def number_of_classes(cfg: CfgNode) -> int:
+    """Foreground classes of the detector; with more than one, boxes carry the image's class.
+
+    One, but for detectors that name the entry with their number: ``classes_entry``.
+    """
+    value = cfg
+    entry = getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "classes_entry", "")
+    for part in filter(None, entry.split(".")):
+        value = value[part]
+    return 1 if value is cfg else value
+
+
+def start_batch(loss: LocalizationLoss, batched_inputs: Sequence[Mapping[str, Any]]) -> None:
+    """Tell a detector's loss which images come, and how many pseudo boxes they have.
+
+    Args:
+        loss: the detector's.
+        batched_inputs: what the detector is called with; without "instances" in evaluation.
+    """
+    boxes = [len(example["instances"]) for example in batched_inputs if "instances" in example]
+    loss.start_batch([example.get("image_id") for example in batched_inputs], sum(boxes))
+
+
 def leaves_parts_unused(model: nn.Module) -> bool:
     """Whether a detector's backbone may have parameters that no loss depends on.
 
     So it is where the head reads no map as coarse as the coarsest, or not every level of a pyramid.
 
     Args:
-        model: of Detectron2, with a ``backbone``.
+        model: of Detectron2; of one without a Detectron2 ``backbone`` nothing is known, so it may.
     """
+    if not isinstance(getattr(model, "backbone", None), Backbone):
+        return True
     readers = [getattr(model, name, None) for name in ("proposal_generator", "roi_heads")]
     attributes = ("head_in_features", "in_features", "box_in_features")
     read = {

@@ -10,7 +10,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from wend.config import number_of_classes
+from wend.d2.features import number_of_classes
 from wend.errors import InputError
 from wend.loading.crop import CropMapper
 from wend.loading.image_cache import ImageCache

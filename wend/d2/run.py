@@ -26,7 +26,7 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessRaisedException
 
 import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
-from wend.config import add_wend_config, merge_config
+from wend.config import add_wend_config, check_carries_loss, merge_config
 from wend.config.entries import require
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.mapper import WSOLDatasetMapper
@@ -34,6 +34,7 @@ from wend.d2.trainer import Trainer, WENDCheckpointer, evaluate
 from wend.errors import InputError
 from wend.logs import StdoutHandler
 from wend.run import Run, check_arguments, resolve
+from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
     "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
@@ -46,11 +47,14 @@ REGISTRIES = {
 SCHEDULERS = ("WarmupCosineLR", "WarmupMultiStepLR", "WarmupStepWithFixedGammaLR")
 
 
-def read_config(config_file: str, opts: Sequence[str]) -> CfgNode:
-    """Detectron2's config with the ``WEND`` node, a YAML and ``KEY VALUE`` overrides."""
+def read_config(config_file: str, opts: Sequence[str], imports: Sequence[str] = ()) -> CfgNode:
+    """Detectron2's config with the ``WEND`` node, a YAML and ``KEY VALUE`` overrides.
+
+    See :func:`wend.config.merge_config`.
+    """
     cfg = get_cfg()
     add_wend_config(cfg)
-    merge_config(cfg, config_file, opts, "Neither Detectron2 nor WEND has such an entry")
+    merge_config(cfg, config_file, opts, "Neither Detectron2 nor WEND has such an entry", imports)
     return cfg
 
 
@@ -60,7 +64,7 @@ def setup(args: argparse.Namespace) -> Run:
     Raises:
         InputError: names what is wrong.
     """
-    cfg = read_config(args.config_file, args.opts)
+    cfg = read_config(args.config_file, args.opts, args.imports)
     name = cfg.SOLVER.LR_SCHEDULER_NAME
     require("SOLVER.LR_SCHEDULER_NAME", name, f"one of {SCHEDULERS}", name in SCHEDULERS)
     refuse_without_effect(cfg)
@@ -120,7 +124,8 @@ def check_model(cfg: CfgNode) -> None:
         if node not in registry:
             known = ", ".join(sorted(name for name, _ in registry))
             raise InputError(
-                f"config entry {entry}: {node!r} is not registered; there are: {known}"
+                f"config entry {entry}: {node!r} is not registered; there are: {known}; your own "
+                f"is once WEND.IMPORTS or --import names its file"
             )
     cfg = cfg.clone()
     cfg.defrost()
@@ -133,16 +138,14 @@ def check_model(cfg: CfgNode) -> None:
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as e:
         if isinstance(e, InputError):
             raise
+        if is_own(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)):
+            return  # perhaps it only cannot be built without memory; else its own traceback comes
         last = traceback.extract_tb(e.__traceback__)[-1]
         raise InputError(
             f"{cfg.MODEL.META_ARCHITECTURE} cannot be built from this config: {type(e).__name__}: "
             f"{' '.join(str(e).split())} (in {last.filename}, line {last.lineno})"
         ) from e
-    if cfg.WEND.LOSS != "none" and not hasattr(model, "localization_loss"):
-        raise InputError(
-            f"config entry WEND.LOSS: {cfg.MODEL.META_ARCHITECTURE} is not one of WEND's detectors "
-            f"and has no {cfg.WEND.LOSS}; set WEND.LOSS none or another MODEL.META_ARCHITECTURE"
-        )
+    check_carries_loss(cfg, model)
 
 
 def _check_resnet_pyramid(cfg: CfgNode) -> None:
@@ -157,8 +160,8 @@ def _check_resnet_pyramid(cfg: CfgNode) -> None:
         )
 
 
-def _main(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
-    """What each process does."""
+def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
+    """What each process does; unpickling ``modules`` imports the user's code before the run."""
     cfg = run.cfg
     for name in ("wend", "fvcore.common.checkpoint"):  # from here on Detectron2 prints and logs
         target = logging.getLogger(name)
@@ -195,7 +198,7 @@ def run(args: argparse.Namespace) -> None:
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(args, resolved),
+            args=(UserModules(resolved.cfg.WEND.IMPORTS), args, resolved),
         )
     except ProcessRaisedException as error:  # its text is a traceback of one process
         _, ours, said = str(error).rpartition("\nwend.errors.")

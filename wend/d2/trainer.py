@@ -41,6 +41,7 @@ from wend.errors import InputError
 from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.selection import Selection, shuffled
+from wend.losses import tell_progress
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -49,6 +50,7 @@ from wend.modeling.optimizer import (
 )
 from wend.modeling.weights import CheckedLoading
 from wend.run import Run, TestData, TrainingData, resolve, resolve_tests, resolve_training
+from wend.user_code import is_raised_by_own
 
 logger = logging.getLogger(__name__)
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
@@ -109,6 +111,8 @@ def guard_losses(model: nn.Module) -> None:
             losses = forward(batch)
             found = describe_non_finite(losses, image_ids)
         except (AssertionError, FloatingPointError) as error:
+            if isinstance(error, AssertionError) and is_raised_by_own(error):
+                raise
             ids = ", ".join(map(str, image_ids))
             found = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
         on_any = torch.tensor(float(bool(found)), device=next(model.parameters()).device)
@@ -198,6 +202,11 @@ class Trainer(DefaultTrainer):
             hooks.EvalHook: hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.test_for_curve),
         }
         return [mine.get(type(hook), hook) for hook in super().build_hooks()]
+
+    def run_step(self) -> None:
+        """Detectron2's, after the losses were told how far the training is."""
+        tell_progress(self.model, self.iter, self.max_iter)
+        super().run_step()
 
     def test_for_curve(self) -> dict[str, Any]:
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
@@ -363,7 +372,7 @@ def train_loader(
         )
     images = MappedImages(training.images, mapper)
     loader = build_detection_train_loader(
-        dataset=GuardedImages(images, training.most_bad),
+        dataset=GuardedImages(images, training.most_bad, cfg.WEND.IMPORTS),
         mapper=None,
         sampler=ShuffledPasses(len(images), seed=cfg.SEED),
         **common,
@@ -384,7 +393,7 @@ def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
     )
     images = MappedImages(Selection([test.data_set], with_boxes=False), mapper)
     loader = build_detection_test_loader(
-        dataset=GuardedImages(images),
+        dataset=GuardedImages(images, imports=cfg.WEND.IMPORTS),
         mapper=None,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         batch_size=cfg.WEND.TEST_BATCH,

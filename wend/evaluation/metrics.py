@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, SupportsIndex
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -78,6 +79,12 @@ class Metric:
             )
         if self.most_boxes is not None and self.most_boxes < 1:
             raise InputError(f"metric {self.name}: most_boxes must be >= 1, got {self.most_boxes}")
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """By its name where it is registered: pickle cannot reach a function that is decorated."""
+        if self.name in METRICS and METRICS.get(self.name) is self:
+            return _registered, (self.name,)
+        return super().__reduce_ex__(protocol)
 
     @property
     def heading(self) -> str:
@@ -150,6 +157,10 @@ class Metric:
     def text(self, value: float | None) -> str:
         """A value as it stands in a table."""
         return "-" if value is None else f"{value:.{self.digits}f}"
+
+
+def _registered(name: str) -> Metric:
+    return METRICS.get(name)
 
 
 def _are_numbers(values: np.ndarray) -> bool:

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from wend.errors import BadImageError, InputError, some
 from wend.files import read_text
 from wend.structures.data_set import DataSet
+from wend.user_code import UserModules
 
 EXCHANGE_PERIOD = 20  # batches after which processes tell each other what they skipped
 TO_DO = (
@@ -53,9 +54,11 @@ class GuardedImages(Dataset):
     Args:
         images: raises BadImageError for an image that cannot be read.
         most: images that may be skipped in all; 0: none.
+        imports: ``WEND.IMPORTS``, which a spawned worker imports before it unpickles the images.
     """
 
-    def __init__(self, images: Dataset, most: int = 0) -> None:
+    def __init__(self, images: Dataset, most: int = 0, imports: Iterable[str] = ()) -> None:
+        self.imports = UserModules(imports)  # the first attribute is the first to be unpickled
         self.images, self.most = images, most
 
     def __len__(self) -> int:

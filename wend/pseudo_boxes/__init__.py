@@ -9,7 +9,7 @@ and counts what happened. A further source is a function in ``sources/``, or in 
 from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.join import attach_pseudo_boxes, join_boxes
 from wend.pseudo_boxes.keys import Keys
-from wend.pseudo_boxes.registry import box_source, get_source, read_boxes, source_names
+from wend.pseudo_boxes.registry import SOURCES, box_source, read_boxes
 from wend.pseudo_boxes.report import KINDS, AttachReport, Count
 from wend.pseudo_boxes.sources.coco import read_coco
 from wend.pseudo_boxes.sources.fractions import read_c2am, read_psol
@@ -22,9 +22,9 @@ __all__ = [
     "KINDS",
     "Keys",
     "PseudoBoxes",
+    "SOURCES",
     "attach_pseudo_boxes",
     "box_source",
-    "get_source",
     "image_key",
     "join_boxes",
     "read_boxes",
@@ -34,5 +34,4 @@ __all__ = [
     "read_localization",
     "read_parquet",
     "read_psol",
-    "source_names",
 ]

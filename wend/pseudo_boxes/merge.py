@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from wend.pseudo_boxes.report import Count, add_counts  # noqa: F401
 from wend.structures.box_table import BoxTable
 
 

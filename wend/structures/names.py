@@ -79,7 +79,7 @@ def _find(names, keys, source: str) -> np.ndarray:
 
     places = pc.index_in(names, value_set=keys)
     index = places.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    if pc.count_distinct(keys).as_py() < len(keys):
+    if len(pc.unique(keys)) < len(keys):
         times = Counter(keys.to_pylist())
         unclear = [name for name in names.to_pylist() if times[name] > 1]
         if unclear:

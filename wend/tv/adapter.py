@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,7 +37,8 @@ class ImagesAndTargets:
             targets: in training, for each image "boxes" (P, 4) in pixels of the crop.
         """
         if self.training:
-            return super().forward(images, [target["boxes"] for target in targets])
+            boxes = [target["boxes"] for target in targets]
+            return super().forward(images, boxes, image_ids=image_ids_of(targets))
         return [
             {
                 "boxes": boxes,
@@ -47,7 +49,12 @@ class ImagesAndTargets:
         ]
 
 
+def image_ids_of(targets: Sequence[Mapping[str, Any]]) -> list[object]:
+    """What the images of a training batch are called; None where a target does not say."""
+    return [target.get("image_id") for target in targets]
+
+
 def adapted(name: str, detector: type[Detector]) -> type:
     """A detector's class for this engine, called ``name``; it takes a config."""
-    doc = {"__doc__": detector.__doc__, "__module__": __name__}
+    doc = {"__doc__": detector.__doc__, "__module__": detector.__module__}
     return type(name, (ImagesAndTargets, detector), doc)

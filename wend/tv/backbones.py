@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
@@ -12,18 +11,6 @@ from torch import Tensor, nn
 from wend.errors import InputError
 from wend.modeling.backbones.build import BODIES, build_body
 from wend.modeling.backbones.feature_maps import check_feature_maps
-
-BACKBONES = {f"build_{name}_backbone": name for name in BODIES}
-
-
-def pick(table: dict[str, Any], entry: str, name: str) -> Any:
-    """What a config entry names in a table; InputError, which lists the names, if not there."""
-    if name not in table:
-        raise InputError(
-            f"config entry {entry}: the torchvision engine has {', '.join(table)}, got {name!r}; "
-            f"others need --engine detectron2"
-        )
-    return table[name]
 
 
 class BodyBackbone(nn.Module):
@@ -70,9 +57,15 @@ class FeatureBackbone(BodyBackbone):
 
 
 def build_named_body(cfg: CfgNode) -> nn.Module:
-    """The body that MODEL.BACKBONE.NAME names."""
-    name = pick(BACKBONES, "MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME)
-    return build_body(name, cfg, len(cfg.MODEL.PIXEL_MEAN))
+    """The body that MODEL.BACKBONE.NAME names; InputError, which lists the names, if not there."""
+    names = {f"build_{name}_backbone": name for name in BODIES}
+    chosen = cfg.MODEL.BACKBONE.NAME
+    if chosen not in names:
+        raise InputError(
+            f"config entry MODEL.BACKBONE.NAME: the torchvision engine has {', '.join(names)}, got "
+            f"{chosen!r}; others need --engine detectron2"
+        )
+    return build_body(names[chosen], cfg, len(cfg.MODEL.PIXEL_MEAN))
 
 
 def build_feature_backbone(cfg: CfgNode, names: Sequence[str]) -> FeatureBackbone:

@@ -8,32 +8,18 @@ from fvcore.common.config import CfgNode
 
 from wend.config import add_wend_config
 from wend.errors import InputError
-from wend.tv.backbones import pick
-from wend.tv.models import META_ARCHITECTURES
+from wend.tv.models import find_detector
 
 ONLY_DETECTRON2 = (
     "The torchvision engine has no such entry. If it is one of Detectron2's, run with "
     "--engine detectron2 (README says how to install it)"
 )
 
-# What torchvision's detectors are built with and cannot be told otherwise.
+# What the engine does with every detector; each has further ones in its ``fixed``.
 FIXED = {
     "INPUT.FORMAT": "RGB",
     "MODEL.RESNETS.STRIDE_IN_1X1": False,
     "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
-    "WEND.FCOS.NUM_CLASSES": 1,
-    "WEND.FCOS.CONV_DIM": 0,
-    "WEND.FCOS.REDUCE_DIM": 0,
-    "WEND.FCOS.NORM": "GN",
-    "WEND.FCOS.PRIOR_PROB": 0.01,
-    "WEND.FCOS.FOCAL_LOSS_ALPHA": 0.25,
-    "WEND.FCOS.FOCAL_LOSS_GAMMA": 2.0,
-}
-FIXED_FASTER_RCNN = {
-    "MODEL.ROI_HEADS.NAME": "BinaryROIHeads",
-    "MODEL.ROI_HEADS.NUM_CLASSES": 1,
-    "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
-    "MODEL.ROI_BOX_HEAD.NUM_FC": 2,
 }
 
 _DEFAULTS: dict[str, Any] = {
@@ -121,11 +107,8 @@ def _entry(cfg: CfgNode, name: str) -> Any:
 
 
 def check_supported(cfg: CfgNode) -> None:
-    """Raise InputError, which names Detectron2, for what torchvision's detectors cannot do."""
-    pick(META_ARCHITECTURES, "MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE)
-    fixed = dict(FIXED)
-    if cfg.MODEL.META_ARCHITECTURE == "BinaryRCNN":
-        fixed.update(FIXED_FASTER_RCNN)
+    """Raise InputError, which names Detectron2, for what this engine or the detector cannot do."""
+    fixed = {**FIXED, **getattr(find_detector(cfg), "fixed", {})}
     for name, value in fixed.items():
         if _entry(cfg, name) != value:
             raise InputError(

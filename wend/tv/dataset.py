@@ -88,7 +88,7 @@ def build_train_loader(training: TrainingData, cfg: CfgNode, seed: int) -> Guard
     )
     dataset = CroppedImages(training.images, mapper)
     loader = DataLoader(
-        GuardedImages(dataset, training.most_bad),
+        GuardedImages(dataset, training.most_bad, cfg.WEND.IMPORTS),
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         sampler=EndlessSampler(len(dataset), seed),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
@@ -109,7 +109,7 @@ def build_test_loader(test: TestData, cfg: CfgNode) -> GuardedLoader:
     )
     dataset = CroppedImages(Selection([test.data_set], with_boxes=False), mapper)
     loader = DataLoader(
-        GuardedImages(dataset),
+        GuardedImages(dataset, imports=cfg.WEND.IMPORTS),
         batch_size=cfg.WEND.TEST_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,

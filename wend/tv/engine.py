@@ -24,6 +24,7 @@ from tqdm import tqdm
 from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
 from wend.loading.bad_images import say_wrong
+from wend.losses import tell_progress
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -109,17 +110,20 @@ class Trainer:
             self.start_iter = extra["iteration"] + 1
 
     def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
-        device, label = self.cfg.MODEL.DEVICE, self.model.foreground_label
+        device = self.cfg.MODEL.DEVICE
+        label = getattr(self.model, "foreground_label", 1)  # torchvision's labels begin at 1
         images = [one.image.to(device) for one in batch]
         targets = [
             {
                 "boxes": one.boxes.to(device),
                 "labels": torch.full((len(one.boxes),), label, dtype=torch.int64, device=device),
+                "image_id": one.image_id,
             }
             for one in batch
         ]
         self.num_lost += sum(one.num_lost for one in batch)
         self.num_boxes += sum(one.num_lost + len(one.boxes) for one in batch)
+        tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
         losses = self.model(images, targets)
         found = describe_non_finite(losses, [one.image_id for one in batch])
         refuse_non_finite([found], f"iteration {iteration}")

@@ -1,14 +1,18 @@
 """Torchvision's FCOS and Faster R-CNN with one foreground class and the unsupervised loss.
 
-FCOS has one sigmoid channel, label 0; Faster R-CNN has background 0 and foreground 1.
+FCOS has one sigmoid channel, label 0; Faster R-CNN has background 0 and foreground 1. A detector is
+registered as on Detectron2; ``fixed`` are its entries that torchvision cannot do otherwise.
 
 Shape letters: N = images, R = locations or proposals of all N images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
+import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -17,12 +21,15 @@ from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign
 
-from wend.config import localization_loss
+from wend.config import check_carries_loss, localization_loss
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
-from wend.modeling.detectors import DETECTORS
-from wend.tv.adapter import adapted
-from wend.tv.backbones import build_feature_backbone, pick
+from wend.modeling.detectors import DETECTORS, Detector
+from wend.registry import Registry
+from wend.tv.adapter import adapted, image_ids_of
+from wend.tv.backbones import build_feature_backbone
+
+META_ARCH_REGISTRY: Registry[Callable[[CfgNode], nn.Module]] = Registry("detector")
 
 
 def _transform_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -54,14 +61,28 @@ class BinaryFCOSHead(FCOSHead):
     ) -> dict[str, Tensor]:
         """Torchvision's losses and L_unsup on the class logits (N, R, 1)."""
         losses = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
-        logits = head_outputs["cls_logits"][..., 0]
-        return {**losses, **self.localization_loss.unsupervised(logits)}
+        unsupervised = self.localization_loss.unsupervised(
+            head_outputs["cls_logits"][..., 0], labels=(torch.stack(matched_idxs) >= 0).long()
+        )
+        return {**losses, **unsupervised}
 
 
+@META_ARCH_REGISTRY.register()
 class BinaryFCOS(FCOS):
     """FCOS with one foreground class, its losses weighted by eq. (4)."""
 
     foreground_label = 0
+    fixed = MappingProxyType(
+        {
+            "WEND.FCOS.NUM_CLASSES": 1,
+            "WEND.FCOS.CONV_DIM": 0,
+            "WEND.FCOS.REDUCE_DIM": 0,
+            "WEND.FCOS.NORM": "GN",
+            "WEND.FCOS.PRIOR_PROB": 0.01,
+            "WEND.FCOS.FOCAL_LOSS_ALPHA": 0.25,
+            "WEND.FCOS.FOCAL_LOSS_GAMMA": 2.0,
+        }
+    )
 
     def __init__(self, cfg: CfgNode) -> None:
         fcos = cfg.WEND.FCOS
@@ -91,6 +112,9 @@ class BinaryFCOS(FCOS):
 
     def forward(self, images: list[Tensor], targets: list[dict] | None = None) -> Any:
         """Losses in training, detections in evaluation; see torchvision's."""
+        if self.training:
+            boxes = sum(len(target["boxes"]) for target in targets)
+            self.localization_loss.start_batch(image_ids_of(targets), boxes)
         outputs = super().forward(images, targets)
         return self.localization_loss.joint(outputs) if self.training else outputs
 
@@ -116,18 +140,33 @@ class BinaryRoIHeads(RoIHeads):
         scores, predicted = self.box_predictor(self.box_head(pooled))
         if self.training:
             classifier, regression = fastrcnn_loss(scores, predicted, labels, deltas)
-            # a softmax over two scores is a sigmoid of their difference: the foreground log-odds
-            unsupervised = self.localization_loss.unsupervised(scores[:, 1] - scores[:, 0])
+            counts = torch.tensor([len(sampled) for sampled in labels])
+            unsupervised = self.localization_loss.unsupervised(
+                # a softmax over two scores is a sigmoid of their difference: the foreground's
+                # log-odds
+                scores[:, 1] - scores[:, 0],
+                labels=torch.cat(labels),
+                image_index=torch.arange(len(labels)).repeat_interleave(counts).to(scores.device),
+            )
             return [], {"loss_classifier": classifier, "loss_box_reg": regression, **unsupervised}
         found = self.postprocess_detections(scores, predicted, proposals, image_shapes)
         names = ("boxes", "scores", "labels")
         return [dict(zip(names, one, strict=True)) for one in zip(*found, strict=True)], {}
 
 
+@META_ARCH_REGISTRY.register()
 class BinaryRCNN(FasterRCNN):
     """Faster R-CNN with one foreground class, its losses (RPN's too) weighted by eq. (4)."""
 
     foreground_label = 1
+    fixed = MappingProxyType(
+        {
+            "MODEL.ROI_HEADS.NAME": "BinaryROIHeads",
+            "MODEL.ROI_HEADS.NUM_CLASSES": 1,
+            "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+            "MODEL.ROI_BOX_HEAD.NUM_FC": 2,
+        }
+    )
 
     def __init__(self, cfg: CfgNode) -> None:
         rpn, roi, head = cfg.MODEL.RPN, cfg.MODEL.ROI_HEADS, cfg.MODEL.ROI_BOX_HEAD
@@ -183,19 +222,30 @@ class BinaryRCNN(FasterRCNN):
 
     def forward(self, images: list[Tensor], targets: list[dict] | None = None) -> Any:
         """Losses in training, detections in evaluation; see torchvision's."""
+        if self.training:
+            boxes = sum(len(target["boxes"]) for target in targets)
+            self.localization_loss.start_batch(image_ids_of(targets), boxes)
         outputs = super().forward(images, targets)
         return self.localization_loss.joint(outputs) if self.training else outputs
 
 
-META_ARCHITECTURES = {
-    "BinaryFCOS": BinaryFCOS,
-    "BinaryRCNN": BinaryRCNN,
-    **{name: adapted(name, detector) for name, detector in DETECTORS.items()},
-}
+@DETECTORS.follow
+def _register_adapted(name: str, detector: type[Detector]) -> None:
+    META_ARCH_REGISTRY.register(name)(adapted(name, detector))
+
+
+def find_detector(cfg: CfgNode) -> Callable[[CfgNode], nn.Module]:
+    """The class of ``MODEL.META_ARCHITECTURE``; InputError, which lists the names, if not there."""
+    try:
+        return META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    except InputError as error:
+        raise type(error)(
+            f"config entry MODEL.META_ARCHITECTURE: {error}; others need --engine detectron2"
+        ) from error
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
     """The detector that the config names, on its device."""
-    name = cfg.MODEL.META_ARCHITECTURE
-    model = pick(META_ARCHITECTURES, "MODEL.META_ARCHITECTURE", name)(cfg)
+    model = find_detector(cfg)(cfg)
+    check_carries_loss(cfg, model)
     return model.to(cfg.MODEL.DEVICE)

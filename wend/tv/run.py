@@ -22,10 +22,10 @@ from wend.tv.models import build_model
 logger = logging.getLogger(__name__)
 
 
-def read_config(config_file: str, opts: Sequence[str]) -> CfgNode:
-    """The engine's config with a YAML and ``KEY VALUE`` overrides."""
+def read_config(config_file: str, opts: Sequence[str], imports: Sequence[str] = ()) -> CfgNode:
+    """The engine's config with a YAML and ``KEY VALUE`` overrides; see :func:`merge_config`."""
     cfg = get_cfg()
-    merge_config(cfg, config_file, opts, ONLY_DETECTRON2)
+    merge_config(cfg, config_file, opts, ONLY_DETECTRON2, imports)
     check_supported(cfg)
     return cfg
 
@@ -41,7 +41,7 @@ def setup(args: argparse.Namespace) -> Run:
             "--num-gpus, --num-machines: the torchvision engine runs one process; several need "
             "--engine detectron2"
         )
-    cfg = read_config(args.config_file, args.opts)
+    cfg = read_config(args.config_file, args.opts, args.imports)
     check_arguments(args, cfg)
     return resolve(cfg, DataSets(args.datasets_root), train=not args.eval_only)
 

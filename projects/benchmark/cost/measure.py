@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from models import Subject
@@ -146,11 +147,12 @@ def share_of_we(subject: Subject, how: How, rounds: int) -> dict[str, float] | N
     plain = LocalizationLoss(name="none")
 
     class Recorder(LocalizationLoss):
-        def unsupervised(self, logits: torch.Tensor) -> dict[str, torch.Tensor]:
+        def unsupervised(self, logits: torch.Tensor, **samples: Any) -> dict[str, torch.Tensor]:
             shapes.append(logits.shape)
-            return super().unsupervised(logits)
+            return super().unsupervised(logits, **samples)
 
-    we = Recorder(name="weighted_entropy", **PAPER)
+    we = Recorder("weighted_entropy", parameters=PAPER)
+    shapes.clear()  # it was tried on no samples
 
     def step(loss: LocalizationLoss) -> float:
         for holder in holders:

@@ -116,8 +116,8 @@ def build_wend(
     """One of this project's detectors with the optimizer that trains it."""
     from detectron2.modeling import build_model
 
-    from wend.config import number_of_classes
     from wend.d2 import Trainer
+    from wend.d2.features import number_of_classes
 
     cfg = wend_config(file, overrides, sizes.crop, device)
     model = build_model(cfg)

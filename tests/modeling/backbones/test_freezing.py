@@ -8,6 +8,7 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from wend.errors import InputError
+from wend.modeling.backbones.build import BODIES
 from wend.modeling.backbones.feature_maps import check_feature_maps
 
 STEMS = {  # the modules before the first map, as read in the networks
@@ -116,16 +117,14 @@ def test_frozen_norms_compute_what_the_norms_did_in_evaluation(name):
         torch.testing.assert_close(one, theirs[key], rtol=1e-4, atol=1e-4)
 
 
-def test_a_norm_without_weights_is_frozen_with_the_whole_backbone(monkeypatch):
-    from wend.modeling.backbones import build
-
+def test_a_norm_without_weights_is_frozen_with_the_whole_backbone(own_registries):
     class Plain(nn.Sequential):
         channels, strides = {"res2": 4}, {"res2": 4}
 
     def body(cfg, in_channels):
         return Plain(nn.Conv2d(in_channels, 4, 4, 4), nn.BatchNorm2d(4, affine=False))
 
-    monkeypatch.setitem(build.BODIES, "plain", body)
+    BODIES.register("plain")(body)
     assert isinstance(make("plain", MODEL__BACKBONE__FREEZE_AT=5)[1], FrozenBatchNorm2d)
 
 

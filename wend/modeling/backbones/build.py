@@ -18,19 +18,21 @@ from wend.modeling.backbones.bodies import (
 from wend.modeling.backbones.freezing import freeze, freeze_norms
 from wend.modeling.backbones.small_cnn import SmallCNN
 from wend.modeling.backbones.timm_body import TimmBody
+from wend.registry import Registry
 
 WHOLE = 5  # MODEL.BACKBONE.FREEZE_AT: the whole backbone
 
-# MODEL.BACKBONE.NAME is build_<name>_backbone; (config, channels of the image) -> body
-BODIES: dict[str, Callable[[CfgNode, int], nn.Module]] = {
-    "resnet": lambda cfg, _: resnet_body(cfg.MODEL.RESNETS.DEPTH),
-    "densenet161": lambda cfg, _: densenet161_body(),
-    "vgg16": lambda cfg, _: vgg16_body(),
-    "googlenet": lambda cfg, _: googlenet_body(),
-    "inception_v3": lambda cfg, _: inception_v3_body(),
-    "timm": lambda cfg, _: TimmBody(cfg.WEND.TIMM.MODEL),
-    "small_cnn": lambda cfg, channels: SmallCNN(tuple(cfg.WEND.SMALL_CNN.CHANNELS), channels),
-}
+# (config, channels of the image) -> body; MODEL.BACKBONE.NAME is build_<name>_backbone
+BODIES: Registry[Callable[[CfgNode, int], nn.Module]] = Registry("backbone")
+BODIES.register("resnet")(lambda cfg, _: resnet_body(cfg.MODEL.RESNETS.DEPTH))
+BODIES.register("densenet161")(lambda cfg, _: densenet161_body())
+BODIES.register("vgg16")(lambda cfg, _: vgg16_body())
+BODIES.register("googlenet")(lambda cfg, _: googlenet_body())
+BODIES.register("inception_v3")(lambda cfg, _: inception_v3_body())
+BODIES.register("timm")(lambda cfg, _: TimmBody(cfg.WEND.TIMM.MODEL))
+BODIES.register("small_cnn")(
+    lambda cfg, channels: SmallCNN(tuple(cfg.WEND.SMALL_CNN.CHANNELS), channels)
+)
 
 
 def build_body(name: str, cfg: CfgNode, in_channels: int = 3) -> nn.Module:
@@ -56,7 +58,7 @@ def build_body(name: str, cfg: CfgNode, in_channels: int = 3) -> nn.Module:
             f"config entry MODEL.RESNETS.NORM: {cfg.MODEL.BACKBONE.NAME} has BN, FrozenBN, got "
             f"{norm!r}; others are Detectron2's ResNet's (--engine detectron2)"
         )
-    body = BODIES[name](cfg, in_channels)
+    body = BODIES.get(name)(cfg, in_channels)
     if freeze_at == WHOLE or (norm == "FrozenBN" and name != "small_cnn"):
         freeze_norms(body)
     freeze(body, _parameters_up_to(body, freeze_at))

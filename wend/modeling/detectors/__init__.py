@@ -6,13 +6,14 @@ has one class, for all of them, that turns its containers into tensors and back:
 ``wend.modeling.backbones.feature_maps``, ``wend.losses`` and what lies below; no engine and not
 ``wend.config``.
 
-To add a detector: write its file, name it in :data:`DETECTORS` (the name is the value of
+To add a detector: write its file, register it in :data:`DETECTORS` (its name is the value of
 ``MODEL.META_ARCHITECTURE`` on both engines), and give it a table of entries in
-``wend/config/detectors.py``.
+``wend/config/detectors.py``. One of the user's own does the same from a file of his
+(``docs/extend.md``).
 """
 
-from wend.modeling.detectors.base import Detector
+from wend.modeling.detectors.base import DETECTORS, Detector
 from wend.modeling.detectors.deformable_detr import DeformableDETR
 from wend.modeling.detectors.scr import SCR
 
-DETECTORS: dict[str, type[Detector]] = {"DeformableDETR": DeformableDETR, "SCR": SCR}
+__all__ = ["DETECTORS", "DeformableDETR", "Detector", "SCR"]

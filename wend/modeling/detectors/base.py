@@ -13,6 +13,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from wend.losses import LocalizationLoss
+from wend.registry import Registry
 
 Size = tuple[int, int]  # height and width in pixels
 
@@ -89,6 +90,7 @@ class Detector(nn.Module):
         images: Sequence[Tensor],
         boxes: Sequence[Tensor] | None = None,
         frames: Sequence[Size] | None = None,
+        image_ids: Sequence[object] = (),
     ) -> Any:
         """Losses in training, else detections.
 
@@ -96,6 +98,7 @@ class Detector(nn.Module):
             images: N images (3, height, width) in 0..255, of one size or of different sizes.
             boxes: in training, the boxes to learn of each image (P, 4), xyxy in its pixels.
             frames: otherwise, the size that each image's boxes are given in; by default its own.
+            image_ids: in training, what the images are called; for L_unsup.
 
         Returns:
             Loss terms by name, weighted by eq. (4); or for each image boxes (P, 4), xyxy in pixels
@@ -106,6 +109,7 @@ class Detector(nn.Module):
         padding = padding_mask(batch, sizes)
         predictions = self.predict([features[name] for name in self.in_features], padding)
         if self.training:
+            self.localization_loss.start_batch(image_ids, sum(map(len, boxes)))
             device = self.pixel_mean.device
             losses = self.losses(predictions, [corners.to(device) for corners in boxes], sizes)
             return self.localization_loss.joint(losses)
@@ -152,6 +156,9 @@ class Detector(nn.Module):
             frames: size of each image's frame.
         """
         raise NotImplementedError
+
+
+DETECTORS: Registry[type[Detector]] = Registry("detector")
 
 
 def padding_mask(batch: Tensor, sizes: Sequence[Size]) -> Tensor | None:

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from wend.errors import InputError
 from wend.modeling.backbones.feature_maps import check_feature_maps
-from wend.modeling.detectors.base import Detector, Size
+from wend.modeling.detectors.base import DETECTORS, Detector, Size
 from wend.modeling.layers.box_matching import centre_to_corners, corners_to_centre
 from wend.modeling.layers.deformable_transformer import DeformableDETRHead
 from wend.modeling.layers.detr_losses import DETRLosses
 
 
+@DETECTORS.register()
 class DeformableDETR(Detector):
     """Deformable DETR.
 
@@ -105,9 +106,11 @@ class DeformableDETR(Detector):
             corners_to_centre(corners / corners.new_tensor((width, height, width, height)))
             for corners, (height, width) in zip(boxes, sizes, strict=True)
         ]
-        losses = self.supervised(logits, predicted, targets)
-        for layer, layer_logits in enumerate(logits):
-            terms = self.localization_loss.unsupervised(layer_logits)
+        losses, labels, num_boxes = self.supervised(logits, predicted, targets)
+        for layer, (layer_logits, layer_labels) in enumerate(zip(logits, labels, strict=True)):
+            terms = self.localization_loss.unsupervised(
+                layer_logits, labels=layer_labels, num_positives=num_boxes, num_boxes=num_boxes
+            )
             losses.update({f"{name}_{layer}": term for name, term in terms.items()})
         return losses
 

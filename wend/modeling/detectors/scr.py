@@ -21,11 +21,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from wend.errors import InputError
 from wend.modeling.backbones.feature_maps import check_feature_maps
-from wend.modeling.detectors.base import Detector, Size
+from wend.modeling.detectors.base import DETECTORS, Detector, Size
 
 SMOOTH_L1_BETA = 0.1  # of the crop; with PyTorch's 1 smooth L1 of fractions would be L2, halved
 
 
+@DETECTORS.register()
 class SCR(Detector):
     """One box of score 1 for each image.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, distributed
@@ -30,6 +31,21 @@ def boxes_a_process(count: int, device: torch.device) -> Tensor:
     return (total / processes).clamp(min=1)
 
 
+class Supervised(NamedTuple):
+    """L_sup of every decoder layer, and what it was computed with.
+
+    Attributes:
+        losses: ``loss_cls_d``, ``loss_l1_d`` and ``loss_giou_d`` of each layer d = 0 .. D - 1, with
+            their weights; those of boxes are 0, with a gradient, where there is no box.
+        labels: (D, N, Q) int64, 1 for queries that a box was matched to, else 0.
+        num_boxes: what the losses were divided by, a scalar.
+    """
+
+    losses: dict[str, Tensor]
+    labels: Tensor
+    num_boxes: Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class DETRLosses:
     """Hungarian matching and losses of every decoder layer.
@@ -49,24 +65,19 @@ class DETRLosses:
     alpha: float = 0.25
     gamma: float = 2.0
 
-    def __call__(
-        self, logits: Tensor, boxes: Tensor, targets: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def __call__(self, logits: Tensor, boxes: Tensor, targets: Sequence[Tensor]) -> Supervised:
         """The losses, each summed over the batch and divided by its boxes (of all processes).
 
         Args:
             logits: foreground log-odds (D, N, Q). Half precision is computed in float32.
             boxes: (D, N, Q, 4), centre x, y, width and height in fractions of the image.
             targets: for each image (P, 4), in the same form; P may be 0.
-
-        Returns:
-            ``loss_cls_d``, ``loss_l1_d`` and ``loss_giou_d`` of each layer d = 0 .. D - 1, with
-            their weights; those of boxes are 0, with a gradient, where there is no box.
         """
         dtype = torch.promote_types(logits.dtype, torch.float32)
         layers, logits, boxes = len(logits), logits.to(dtype), boxes.to(dtype)
         count = sum(len(one) for one in targets)
-        scale = 1 / boxes_a_process(count, logits.device)
+        num_boxes = boxes_a_process(count, logits.device)
+        scale = 1 / num_boxes
         image, query, predicted, wanted = self._matches(logits, boxes, targets)
         is_matched = torch.zeros_like(logits, dtype=torch.bool).flatten(0, 1)
         is_matched[image, query] = True
@@ -80,7 +91,8 @@ class DETRLosses:
             "loss_l1": self.l1_weight * scale * distance.view(by_layer).sum(1),
             "loss_giou": self.giou_weight * scale * (1 - overlap).view(by_layer).sum(1),
         }
-        return {f"{name}_{d}": losses[name][d] for name in losses for d in range(layers)}
+        by_name = {f"{name}_{d}": losses[name][d] for name in losses for d in range(layers)}
+        return Supervised(by_name, is_matched.view_as(logits).long(), num_boxes)
 
     def _matches(
         self, logits: Tensor, boxes: Tensor, targets: Sequence[Tensor]

@@ -1,0 +1,174 @@
+"""docs/extend.md: each of its files and commands, from a folder outside the package."""
+
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from engine_runs import CONFIGS, REPOSITORY, TINY, kept_logging
+from torch import nn
+
+from wend.cli.parser import main
+from wend.schedules import Scheduled
+
+DOCS = (REPOSITORY / "docs/extend.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
+FILES = {
+    text.split("\n", 1)[0].removeprefix("# "): text
+    for kind, text in BLOCKS
+    if kind in ("python", "yaml") and text.startswith("# ")
+}
+COMMANDS = [
+    line.removeprefix("$ ")
+    for kind, text in BLOCKS
+    if kind == "console"
+    for line in text.splitlines()
+]
+TRAININGS = [command for command in COMMANDS if command.startswith("wend train")]
+ENGINES = ("detectron2", "torchvision")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, toy_root, own_registries):
+    """The working directory: the documented files, the configs, and photographs with boxes."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "configs").symlink_to(CONFIGS)
+    lines = []
+    for index, image in enumerate(sorted(toy_root.glob("CUB_200_2011/images/*/*.jpg"))[:8]):
+        photo = tmp_path / f"photos/bird/{index}.jpg"
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image, photo)
+        lines.append(f"bird/{index}.jpg;4;4;40;40\n")
+    (tmp_path / "boxes.csv").write_text("".join(lines))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
+    monkeypatch.setenv("WEND_DATASETS", "")  # as it was, at the end
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def arguments_of(command: str, output_dir: str, *flags: str) -> list[str]:
+    """The command's, and those that make it a matter of seconds."""
+    words = shlex.split(command)[1:]
+    tiny = {**TINY, "WEND.EPOCHS": "1", "SOLVER.WARMUP_ITERS": "0", "OUTPUT_DIR": output_dir}
+    short = [text for key, value in tiny.items() if key not in words for text in (key, value)]
+    return [*words[:1], *flags, *words[1:], *short]
+
+
+def test_there_is_a_file_and_a_command_for_each_door():
+    assert {"my_loss.py", "ramp.yaml", "my_schedule.py", "my_fcos.py", "my_tv_fcos.py"} <= {*FILES}
+    assert {"my_detector.py", "my_backbone.py", "my_source.py", "my_birds.yaml"} <= {*FILES}
+    assert "my_metric.py" in FILES
+    assert all(command.startswith("wend ") for command in COMMANDS)
+    for kind, text in BLOCKS:
+        if kind == "yaml":
+            assert isinstance(yaml.safe_load(text), dict)
+
+
+@pytest.mark.parametrize(
+    ("command", "engine"),
+    [
+        (command, engine)
+        for command in TRAININGS
+        for engine in ENGINES
+        if f"--engine {engine}" in command or "--engine" not in command
+    ],
+)
+def test_documented_training(command, engine, folder, monkeypatch):
+    if engine == "detectron2":
+        pytest.importorskip("detectron2")
+    etas, at = [], Scheduled.at
+    monkeypatch.setattr(
+        Scheduled,
+        "at",
+        lambda self, progress: etas.append((progress, at(self, progress))) or etas[-1][1],
+    )
+    with kept_logging():
+        assert main(arguments_of(command, "out", "--engine", engine)) == 0
+    last = logged(folder / "out")
+    assert math.isfinite(last["total_loss"])
+    cfg = yaml.safe_load((folder / "out/config.yaml").read_text())
+    if "background_entropy" in cfg["WEND"]["LOSS"]:
+        assert last["loss_unsup"] > 0.001  # weighted entropy is 1e-5 here
+        assert cfg["WEND"]["RAMP"] == {"SHARE": 0.25 if "ramp.yaml" in command else 0.5}
+    if "step" in command:
+        assert {(progress.share >= 0.5, eta) for progress, eta in etas if progress.iteration} == {
+            *((False, 0.125), (True, 0.5))
+        }
+    if "DropoutFCOS" in command:
+        dropouts = of_kind(nn.Dropout2d, engine, folder / "out/config.yaml")
+        assert [dropout.p for dropout in dropouts] == [0.2, 0.2]
+    if "GridSCR" in command:
+        (linear,) = of_kind(nn.Linear, engine, folder / "out/config.yaml")
+        assert linear.in_features == 32 * 3 * 3
+    if "patches" in command:
+        assert of_kind(nn.Conv2d, engine, folder / "out/config.yaml")[0].kernel_size == (8, 8)
+    if "my_metric" in command:
+        scores = json.loads((folder / "out/inference/toy_test/metrics.json").read_text())
+        assert 0 <= scores["original"]["loc70"] <= 100
+    if "my_birds" in command:
+        assert "bird/7.jpg" in str(training_keys(cfg))
+
+
+def logged(output_dir: Path) -> dict[str, float]:
+    """The last value of each scalar of a training."""
+    lines = (output_dir / "metrics.json").read_text().splitlines()
+    return {key: value for line in lines for key, value in json.loads(line).items()}
+
+
+def of_kind(kind: type[nn.Module], engine: str, config: Path) -> list[nn.Module]:
+    """The layers of a kind of a finished run's detector."""
+    if engine == "detectron2":
+        from detectron2.modeling import build_model
+
+        from wend.d2.run import read_config
+    else:
+        from wend.tv.models import build_model
+        from wend.tv.run import read_config
+    model = build_model(read_config(str(config), ["WEND.EPOCHS", "0"]))
+    return [module for module in model.modules() if isinstance(module, kind)]
+
+
+def training_keys(cfg: dict) -> list[str]:
+    from wend.datasets.catalog import DataSets
+
+    data_sets = DataSets(folders=[Path()])
+    return [key for name in cfg["DATASETS"]["TRAIN"] for key in data_sets.get(name).keys]
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in TRAININGS])
+def test_documented_command(command, folder, capsys):
+    with kept_logging():
+        assert main(shlex.split(command)[1:]) == 0
+    assert re.search(r"coverage: 100\.00 % of the images", capsys.readouterr().out)
+
+
+def test_spawned_processes_know_the_users_loss(folder):
+    pytest.importorskip("detectron2")
+    command = "wend train --config-file ramp.yaml"
+    flags = ("--engine", "detectron2", "--num-gpus", "2")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "wend", *arguments_of(command, "out", *flags)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert logged(folder / "out")["loss_unsup"] > 0.001
+
+
+def test_an_import_that_fails_ends_in_the_users_own_traceback(folder, capsys):
+    (folder / "my_loss.py").write_text("def f():\n    return undefined\n\n\nf()\n")
+    with kept_logging():
+        assert main(arguments_of(TRAININGS[0], "out", "--engine", "torchvision")) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {folder}/my_loss.py: it could not be imported; its own")
+    assert f'File "{folder}/my_loss.py", line 2, in f\n    return undefined\n' in said
+    assert not (folder / "out").exists()
