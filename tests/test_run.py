@@ -1,11 +1,15 @@
 """wend.run: what a config names, resolved once."""
 
 import logging
+from pathlib import Path
 
 import pytest
+from engine_runs import kept_logging, run
 
+from wend.cli.train import main
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
+from wend.reports.summary import summarize_run
 from wend.run import resolve_training
 from wend.structures.records import ImageRecord
 from wend.tv.config import get_cfg
@@ -41,3 +45,32 @@ def test_training_without_any_box_is_an_error_that_names_the_entry(names, regist
         InputError, match=rf"config entry DATASETS\.TRAIN: no image of {said} has a box to train on"
     ):
         training_data(names)
+
+
+@pytest.mark.parametrize("engine", ["detectron2", "torchvision"])
+def test_a_written_config_names_declarations_so_that_they_are_known_from_any_folder(
+    engine, toy_root, tmp_path, monkeypatch
+):
+    if engine == "detectron2":
+        pytest.importorskip("detectron2")
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "test"):
+        (tmp_path / f"mine_{split}.yaml").write_text(
+            f"format: cub\nimages: {toy_root}/CUB_200_2011\nsplit: {split}\ntrain_on: gt_boxes\n"
+        )
+    changes = {
+        "DATASETS.TRAIN": "('mine_train.yaml',)",
+        "DATASETS.TEST": "('mine_test.yaml',)",
+        "WEND.EPOCHS": "1",
+    }
+    assert run(engine, tmp_path / "out", changes=changes) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with kept_logging():
+        config, weights = tmp_path / "out/config.yaml", tmp_path / "out/model_final.pth"
+        flags = ["--engine", engine, "--eval-only", "--config-file", str(config)]
+        assert main([*flags, "MODEL.WEIGHTS", str(weights), "OUTPUT_DIR", "again"]) == 0
+    _, files = summarize_run(tmp_path / "out", DataSets())
+    assert tmp_path / "out/boxes_mine_test.png" in files
+    detections = "inference/mine_test/detections.json"
+    assert Path("again", detections).read_bytes() == (tmp_path / "out" / detections).read_bytes()

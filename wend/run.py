@@ -21,6 +21,7 @@ from fvcore.common.config import CfgNode
 
 from wend.classes.predictions import read_class_predictions
 from wend.datasets.catalog import DataSets
+from wend.datasets.declared import lasting_name
 from wend.devices import choose_device
 from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.evaluation.evaluation import MORE_KS, Evaluation
@@ -84,7 +85,7 @@ class Run:
     """A config with all that it names.
 
     Attributes:
-        cfg: frozen; its schedule is in iterations, its data sets are named by their own names.
+        cfg: frozen; its schedule is in iterations, files of declarations have absolute paths.
         training: None for a run that only evaluates.
         tests: by the data sets' own names, in the config's order.
     """
@@ -119,8 +120,8 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
     _check_files(cfg)
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.DATASETS.TRAIN = tuple(data_sets.own_name(name) for name in cfg.DATASETS.TRAIN)
-    cfg.DATASETS.TEST = tuple(data_sets.own_name(name) for name in cfg.DATASETS.TEST)
+    cfg.DATASETS.TRAIN = tuple(map(lasting_name, cfg.DATASETS.TRAIN))
+    cfg.DATASETS.TEST = tuple(map(lasting_name, cfg.DATASETS.TEST))
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"

@@ -214,7 +214,7 @@ class Trainer(DefaultTrainer):
         results = self.test(self.cfg, self.model)
         self._last_eval_results = results
         if comm.is_main_process():
-            names = self.cfg.DATASETS.TEST
+            names = list(self.run.tests)
             by_dataset = {names[0]: results} if len(names) == 1 else results
             iteration = min(self.iter + 1, self.max_iter)  # after training iter is max_iter
             by_epoch = self.cfg.WEND.EPOCHS and self.cfg.TEST.EVAL_PERIOD
@@ -296,6 +296,8 @@ class Trainer(DefaultTrainer):
             The evaluator's results; by data set where there are several.
         """
         names = cfg.DATASETS.TEST
+        if self.run is not None and names == self.run.cfg.DATASETS.TEST:
+            names = tuple(self.run.tests)
         if isinstance(evaluators, DatasetEvaluator):
             evaluators = [evaluators]
         if evaluators is not None and len(evaluators) != len(names):

@@ -191,6 +191,11 @@ def _read_values(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return values, lines
 
 
+def lasting_name(name: str) -> str:
+    """A data set's name; the path of a declaration as it is known from every folder."""
+    return str(Path(name).expanduser().resolve()) if name.endswith(SUFFIXES) else name
+
+
 def read_declaration(path: str | Path) -> Declaration:
     """Read and check one file.
 

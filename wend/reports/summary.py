@@ -63,7 +63,7 @@ def summarize_run(
             settings = next(iter(tests.values())).evaluation
             evaluation = replace(settings, data_set=data_set, class_predictions=None)
             pseudo = evaluation.score(data_set.pseudo_boxes.scored())
-            rows[f"pseudo boxes trained on ({name})"] = pseudo
+            rows[f"pseudo boxes trained on ({data_set.name})"] = pseudo
     for name, test in tests.items():
         evaluation, data_set = test.evaluation, test.data_set
         if evaluation.has_truth and len(data_set.pseudo_boxes.boxes):

@@ -80,4 +80,4 @@ def run(args: argparse.Namespace) -> None:
         trainer.resume_or_load(resume=args.resume)
         _write_config(cfg)
         results = trainer.train()
-    verify_results(cfg, results[cfg.DATASETS.TEST[0]])
+    verify_results(cfg, next(iter(results.values())))
