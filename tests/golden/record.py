@@ -56,11 +56,12 @@ def read_lines(path, separator=";"):
 '''
 
 
-def read_data_set(name: str) -> tuple[list[dict], bool]:
-    """The records of a data set as plain values, and whether they come from an imported store."""
-    from wend.data.catalog import get_records
+def read_data_set(name: str) -> tuple[list[dict], bool, str]:
+    """The records of a data set as plain values, whether they come from an imported store, and
+    which boxes a detector is trained on: "pseudo_boxes" or "gt_boxes"."""
+    from wend.datasets.catalog import DataSets
 
-    records = get_records(name)
+    data_set = DataSets().get(name)
     rows = [
         {
             "image_id": record.image_id,
@@ -72,26 +73,19 @@ def read_data_set(name: str) -> tuple[list[dict], bool]:
             "gt_boxes": np.asarray(record.gt_boxes, dtype=np.float64).tolist(),
             "pseudo_boxes": np.asarray(record.pseudo_boxes, dtype=np.float64).tolist(),
         }
-        for record in records
+        for record in data_set
     ]
-    return rows, not isinstance(records, list)
-
-
-def training_side(name: str) -> str:
-    """Which boxes of a data set a detector is trained on: "pseudo_boxes" or "gt_boxes"."""
-    from wend.data.catalog import training_side as side
-
-    return side(name)
+    return rows, data_set.reopen is not None, data_set.train_on
 
 
 def join_source(spec: Mapping[str, object], name: str, root: Path) -> dict:
     """The report of a join of a box source with a data set, and the boxes of each image."""
-    from wend.datasets.catalog import get_records
-    from wend.pseudo_boxes import join_boxes, read_boxes
+    from wend.datasets.catalog import DataSets
+    from wend.pseudo_boxes import attach_pseudo_boxes, read_boxes
 
-    data_set = get_records(name)
     boxes = read_boxes(spec, base=root, root=root)
-    table, report = join_boxes(data_set.keys, data_set.sizes, boxes, log=False)
+    data_set, report = attach_pseudo_boxes(DataSets().get(name), boxes, log=False)
+    table = data_set.pseudo_boxes
     return {
         "report": report.to_dict(),
         "table": str(report).splitlines(),
@@ -492,10 +486,10 @@ def _dump(names: Sequence[str], folder: Path) -> None:
     """Write all records of data sets as JSON; file names relative to the data sets' folder."""
     root = os.environ["DETECTRON2_DATASETS"]
     for name in names:
-        rows, stored = read_data_set(name)
+        rows, stored, train_on = read_data_set(name)
         for row in rows:
             row["file_name"] = os.path.relpath(row["file_name"], root)
-        content = {"from_store": stored, "trains_on": training_side(name), "records": rows}
+        content = {"from_store": stored, "trains_on": train_on, "records": rows}
         write_canonical(folder / f"{name}.json", content)
 
 
@@ -587,6 +581,7 @@ BOTH = {  # detector -> config file, overrides, variants
     "fcos": (FCOS, TINY, loss_variants(0.012, 0.007)),
     "rcnn": (RCNN, TINY, loss_variants(0.52, 0.48)),
     "scr": ("CUB/scr_R50.yaml", TINY, SCR_VARIANTS),
+    "detr": ("CUB/deformable_detr_R50_we.yaml", TINY | SMALL_DETR, loss_variants(0.012, 0.008)),
 }
 ONLY = {
     "torchvision": {
@@ -595,7 +590,6 @@ ONLY = {
     },
     "detectron2": {
         "cln": ("CUB/cln_R50_we.yaml", TINY | ONE_ANCHOR, loss_variants(0.65, 0.58)),
-        "detr": ("CUB/deformable_detr_R50_we.yaml", TINY | SMALL_DETR, loss_variants(0.012, 0.008)),
         "fcos_resnet18": (FCOS, RESNET18 | WIDTHS, PLAIN),
         "rcnn_resnet18": (RCNN, RESNET18 | WIDTHS, PLAIN),
         "fcos_lean": ("CUB/fcos_R50_lean_we.yaml", TINY, PLAIN),
