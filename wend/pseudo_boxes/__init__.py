@@ -6,11 +6,11 @@ and counts what happened. A further source is a function in ``sources/``, or in 
 ``docs/pseudo_boxes.md`` says how to use it and how to add a source.
 """
 
-from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.join import attach_pseudo_boxes, join_boxes
 from wend.pseudo_boxes.keys import Keys
 from wend.pseudo_boxes.registry import SOURCES, box_source, read_boxes
 from wend.pseudo_boxes.report import KINDS, AttachReport, Count
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.pseudo_boxes.sources.coco import read_coco
 from wend.pseudo_boxes.sources.fractions import read_c2am, read_psol
 from wend.pseudo_boxes.sources.tables import read_csv, read_localization, read_parquet

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from wend.errors import InputError, some
-from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.keys import Keys
 from wend.pseudo_boxes.merge import keep_last_entries
 from wend.pseudo_boxes.report import KINDS, AttachReport, Count, count_all
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.names import match_names

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wend.errors import InputError
-from wend.pseudo_boxes.columns import PseudoBoxes
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.registry import Registry
 
 BoxSource = Callable[..., PseudoBoxes]  # read(path, **options)

@@ -9,10 +9,10 @@ from msgspec import to_builtins
 
 from wend.errors import InputError, shown, some
 from wend.formats.coco_json import DATA_SET, RESULTS, Boxes, CocoFile
-from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.report import Count
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.structures.boxes import xywh_to_xyxy
 
 

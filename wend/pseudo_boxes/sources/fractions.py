@@ -21,10 +21,10 @@ from tqdm import tqdm
 from wend.errors import InputError, MissingFileError, shown, some
 from wend.files import parse_json, read_utf8
 from wend.formats.coco_json import Number
-from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.keys import Keys, path_key
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.report import EXAMPLES, Count
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.structures.records import image_key
 
 logger = logging.getLogger(__name__)

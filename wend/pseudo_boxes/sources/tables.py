@@ -9,9 +9,9 @@ import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
 from wend.formats.wsoleval import BOXES, read_list
-from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.registry import box_source
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
 
 CORNERS, SIDES = ("x0", "y0", "x1", "y1"), ("x", "y", "w", "h")
 
