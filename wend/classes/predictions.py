@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class PredictionsFile:
-    """What a file of class predictions holds.
+    """The content of a file of class predictions.
 
     Attributes:
         predictions: ``<class folder>/<file>`` -> 0-based classes, best first.
@@ -127,7 +127,7 @@ def _check_classes(path: str, content: dict[str, Any], predictions: dict[str, li
 
 
 def read_predictions_file(path: str | Path) -> PredictionsFile:
-    """Read the file with all that stands in it.
+    """Read a file with all its entries.
 
     Raises:
         InputError: not such a file, or its entries contradict each other.
@@ -157,7 +157,7 @@ def read_predictions_file(path: str | Path) -> PredictionsFile:
 
 
 def read_class_predictions(path: str | Path, data_set: DataSet) -> ClassPredictions:
-    """Read the file for these images; predictions of other images are passed over.
+    """Read a file for a data set's images; predictions of other images are passed over.
 
     Accuracy near chance is a warning that names the likely cause.
 

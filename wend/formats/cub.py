@@ -3,7 +3,7 @@
 ``<root>/{images,image_class_labels,train_test_split,bounding_boxes}.txt`` and
 ``<root>/images/<class folder>/<file>``. Each line is ``<image id> <value...>``; boxes are ``x y
 width height`` in original pixels, floats, ``x1 = x + width`` (as PSOL, C2AM and wsolevaluation).
-The real data set has one box an image; several lines of one id (the toy set) are several boxes.
+The real data set has one box per image; several lines of one id (the toy set) are several boxes.
 PSOL's and C2AM's pre-split copy has the images in ``<root>/{train,test}/<class folder>/`` instead.
 """
 
@@ -92,14 +92,14 @@ def _box(path: Path, image_id: int, row: list[str]) -> list[float]:
 def _check_ids(root: Path, files: dict[str, dict]) -> None:
     reference = files["images.txt"]
     for name, rows in files.items():
-        for what, ids in (
+        for difference, ids in (
             (f"in {name} but not in images.txt", rows.keys() - reference.keys()),
             (f"in images.txt but not in {name}", reference.keys() - rows.keys()),
         ):
             if ids:
                 raise InputError(
-                    f"{root}: {len(ids)} image ids are {what} ({some(sorted(ids))}); the index "
-                    f"files must come from the same copy of the data set"
+                    f"{root}: {len(ids)} image ids are {difference} ({some(sorted(ids))}); the "
+                    f"index files must come from the same copy of the data set"
                 )
 
 

@@ -167,8 +167,9 @@ def load_folder(
 
 
 def load_coco_images(images: str | Path, annotations: str | Path) -> DataSet:
-    """Images that a COCO JSON lists, with its boxes as truth; see
-    :func:`wend.formats.coco.load_coco`.
+    """Read the images that a COCO JSON lists, with its boxes as truth.
+
+    The boxes and classes are those of :func:`wend.formats.coco.load_coco`.
 
     Args:
         images: folder that its ``file_name`` start from.
@@ -190,8 +191,8 @@ def load_coco_images(images: str | Path, annotations: str | Path) -> DataSet:
     if len(set(names)) < len(names):
         raise InputError(f"{annotations}: {len(names) - len(set(names))} images are listed twice")
     files = [str(root / name) for name in names]
-    there = map_in_threads(os.path.isfile, files, f"{root.name}: images")
-    absent = [name for name, is_there in zip(names, there, strict=True) if not is_there]
+    present = map_in_threads(os.path.isfile, files, f"{root.name}: images")
+    absent = [name for name, is_file in zip(names, present, strict=True) if not is_file]
     if absent:
         raise MissingFileError(
             f"{root}: {len(absent)} of {len(names)} images of {annotations} are not there "

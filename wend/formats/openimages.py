@@ -115,8 +115,8 @@ def load_lists(
 
 
 def _require_files(root: Path, paths: list[str]) -> None:
-    there = map_in_threads(os.path.isfile, paths, f"{root.name}: images")
-    absent = [path for path, is_there in zip(paths, there, strict=True) if not is_there]
+    present = map_in_threads(os.path.isfile, paths, f"{root.name}: images")
+    absent = [path for path, is_file in zip(paths, present, strict=True) if not is_file]
     if absent:
         raise MissingFileError(
             f"{root}: {len(absent)} of {len(paths)} listed images are not there ({some(absent)}); "

@@ -32,13 +32,13 @@ def check_relative(name: str, where: str) -> str:
     return tidy
 
 
-def require_folder(folder: str | Path, what: str) -> Path:
-    """The folder as a path; MissingFileError says what was expected there."""
+def require_folder(folder: str | Path, expected: str) -> Path:
+    """The folder as a path; MissingFileError says what was expected there if there is none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingFileError(
-            f"{folder}: there is no such folder; expected {what} there. Relative paths are below "
-            f"DETECTRON2_DATASETS (or --datasets-root)"
+            f"{folder}: there is no such folder; expected {expected} there. Relative paths are "
+            f"below DETECTRON2_DATASETS (or --datasets-root)"
         )
     return folder
 
@@ -47,8 +47,8 @@ def find_images(root: str | Path) -> tuple[list[str], Counter]:
     """All image files below a root, by the ending of their names.
 
     Returns:
-        Paths relative to the root with forward slashes, sorted by folder and name; and how many
-        other files there are, by ending (hidden files and folders count as "hidden").
+        Paths relative to the root with forward slashes, sorted by folder and name; and the number
+        of other files by ending (hidden files and folders count as "hidden").
     """
     root = str(root)
     images: list[str] = []

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from wend.errors import InputError
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
@@ -18,10 +19,10 @@ COMMON = ("source", "path", "min_score", "max_boxes", "strict", "allow_contamina
 FILES = ("images",)  # options of readers that are paths, too
 
 
-def resolve_path(value: object, what: str, base: Path | None, root: Path | None) -> Path:
-    """A path of a spec: ``./`` is beside the YAML (base), other relative ones are below root."""
+def resolve_path(value: object, entry: str, base: Path | None, root: Path | None) -> Path:
+    """A path of a spec: with a leading ``./`` below base, the YAML's folder, else below root."""
     if not isinstance(value, str | Path) or not str(value):
-        raise InputError(f"{what}: expected a path, got {value!r}")
+        raise InputError(f"{entry}: expected a path, got {value!r}")
     path = Path(value).expanduser()
     if path.is_absolute():
         return path
@@ -41,13 +42,13 @@ def _check_options(function: BoxSource, name: str, options: Mapping[str, object]
 
 
 def read_boxes(
-    spec: Mapping[str, object], base: Path | None = None, root: Path | None = None
+    spec: Mapping[str, Any], base: Path | None = None, root: Path | None = None
 ) -> PseudoBoxes:
     """Read the boxes that a spec describes.
 
     Args:
-        spec: ``source`` (as :meth:`wend.registry.Registry.get` takes it) and ``path``; of
-            every source also ``min_score``, ``max_boxes`` (the best of an image), ``strict`` (true,
+        spec: ``source`` (as :meth:`wend.registry.Registry.get` takes it) and ``path``; for
+            every source also ``min_score``, ``max_boxes`` (the best per image), ``strict`` (true,
             or a list of kinds of findings) and ``allow_contamination``, which the join obeys;
             further entries are the source's own options.
         base: folder of the YAML, which paths with a leading ``./`` start from.

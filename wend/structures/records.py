@@ -1,4 +1,4 @@
-"""The types that travel: what is known of an image, and what a classifier says of it.
+"""A row of a data set, and a classifier's predictions for its images.
 
 All boxes are ``x0, y0, x1, y1`` in the image's original pixels (as stored, not rotated by EXIF),
 float64, shape (N, 4). Each type is validated once, when it is made.
@@ -105,7 +105,9 @@ class ClassPredictions:
                 f"{self.source}: {len(missing)} of {number} images have no class prediction "
                 f"({some(missing)}); make the file again for this data set"
             )
-        unlabelled = [data_set.image_ids[i] for i in (data_set.class_ids < 0).nonzero()[0]]
+        unlabelled = [
+            data_set.image_ids[i] for i in np.flatnonzero(data_set.class_ids < 0).tolist()
+        ]
         if unlabelled:
             raise InputError(
                 f"{self.source}: Top-1 and Top-5 Loc need the true class, and {len(unlabelled)} "
