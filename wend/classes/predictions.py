@@ -20,8 +20,8 @@ import numpy as np
 
 from wend.errors import InputError, some
 from wend.files import is_number, read_json, write_json
+from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
-from wend.structures.records import ClassPredictions
 
 FORMAT = "wend-class-predictions-1"
 SHAPE = f'{{"format": "{FORMAT}", "predictions": {{"<class folder>/<file>": [class, ...]}}}}'
