@@ -21,6 +21,7 @@ from wend.formats.cub import image_folder, load_cub
 from wend.formats.folder import load_coco_images, load_folder
 from wend.formats.imagenet import load_imagenet
 from wend.formats.openimages import load_lists
+from wend.images.paths import resolve_path
 from wend.images.sizes import SizeReader
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import BOX_KINDS, DataSet
@@ -93,9 +94,7 @@ class Recipe:
 
     def resolve(self, value: str, root: Path) -> Path:
         """The path that a written one means from the current folder."""
-        path = Path(value).expanduser()
-        beside = value.replace("\\", "/").startswith(("./", "../")) or value in (".", "..")
-        return (self.folder if beside else root) / path
+        return resolve_path(value, self.folder, root)
 
     def sources(self, root: Path) -> list[Path]:
         """The files and folders that the data set is read from."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from wend.errors import InputError, MissingFileError, some
 from wend.files import is_number, read_lines
 from wend.images.paths import check_relative
-from wend.images.sizes import SizeReader
+from wend.images.sizes import SizeReader, missing_files
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import xywh_to_xyxy
 from wend.structures.checks import as_boxes
@@ -158,7 +157,7 @@ def load_cub(root: str | Path, split: str, sizes: SizeReader | None = None) -> D
         raise InputError(f"{split_file}: no image is of the {split} split")
     folder = image_folder(root, split)
     files = [str(folder / names[image_id]) for image_id in ids]
-    absent = [path for path in files if not os.path.isfile(path)]
+    absent = [files[i] for i in missing_files(files, f"{root.name} {split}: images")]
     if absent:
         raise MissingFileError(
             f"{folder}: {len(absent)} of {len(ids)} images of images.txt are not there "

@@ -1,4 +1,4 @@
-"""Image files below a root: finding them, and keeping listed names from leaving it."""
+"""Paths of files and folders: what YAML files write, images below a root, none outside it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,20 @@ def check_relative(name: str, where: str) -> str:
             f"such as class/image.jpg, without '..'"
         )
     return tidy
+
+
+def resolve_path(value: str | Path, base: Path | None, root: Path | None) -> Path:
+    """The path that one in a YAML file means, seen from the current folder.
+
+    Args:
+        value: as written; with ``./`` or ``../`` in front it starts from ``base``, otherwise a
+            relative one starts from ``root``.
+        base: folder of the YAML file; None: the current folder.
+        root: folder of the data sets; None: the current folder.
+    """
+    written = str(value).replace("\\", "/")
+    start = base if written.startswith(("./", "../")) or written in (".", "..") else root
+    return Path(start or "", Path(value).expanduser())
 
 
 def require_folder(folder: str | Path, expected: str) -> Path:

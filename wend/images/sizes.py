@@ -47,6 +47,16 @@ def map_in_threads(
         bar.close()
 
 
+def missing_files(paths: Sequence[str], task: str) -> list[int]:
+    """Indices of the paths at which there is no file.
+
+    Args:
+        task: what is being done, for the progress bar.
+    """
+    present = map_in_threads(os.path.isfile, paths, task)
+    return [index for index, is_file in enumerate(present) if not is_file]
+
+
 class SizeReader:
     """Widths and heights of image files from their headers alone, as stored (EXIF not applied).
 

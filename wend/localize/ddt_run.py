@@ -143,7 +143,7 @@ class _Run:
         )
 
     def restore(self, group: _Group, device: torch.device) -> None:
-        """Take up the kept state if it is this group's."""
+        """Restore the saved state if it is this group's."""
         state = self.partial.load_group()
         if group.in_memory or not state or str(state["name"]) != group.name:
             return

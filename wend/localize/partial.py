@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Partial:
-    """The folder of an unfinished run; made, or taken up where its settings are the same.
+    """The folder of an unfinished run; made, or continued where its settings are the same.
 
     Attributes:
         done: key -> its box, or the message of the error that reading the image ended in.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wend.errors import InputError
+from wend.images.paths import resolve_path
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.registry import Registry
 
@@ -19,16 +20,11 @@ COMMON = ("source", "path", "min_score", "max_boxes", "strict", "allow_contamina
 FILES = ("images",)  # options of readers that are paths, too
 
 
-def resolve_path(value: object, entry: str, base: Path | None, root: Path | None) -> Path:
-    """A path of a spec: with a leading ``./`` below base, the YAML's folder, else below root."""
+def _path(value: object, entry: str, base: Path | None, root: Path | None) -> Path:
+    """A path of a spec, as of :func:`.resolve_path`."""
     if not isinstance(value, str | Path) or not str(value):
         raise InputError(f"{entry}: expected a path, got {value!r}")
-    path = Path(value).expanduser()
-    if path.is_absolute():
-        return path
-    beside = str(value).startswith(("./", "../", ".\\")) or str(value) == "."
-    start = base if beside else root
-    return path if start is None else start / path
+    return resolve_path(value, base, root)
 
 
 def _check_options(function: BoxSource, name: str, options: Mapping[str, object]) -> None:
@@ -64,11 +60,11 @@ def read_boxes(
         )
     name = spec["source"]
     function = SOURCES.get(name, base)
-    path = resolve_path(spec["path"], f"box source {name!r}: path", base, root)
+    path = _path(spec["path"], f"box source {name!r}: path", base, root)
     options = {key: value for key, value in spec.items() if key not in COMMON}
     for key in FILES:
         if key in options:
-            options[key] = resolve_path(options[key], f"box source {name!r}: {key}", base, root)
+            options[key] = _path(options[key], f"box source {name!r}: {key}", base, root)
     _check_options(function, str(name), options)
     boxes = function(path, **options)
     if not isinstance(boxes, PseudoBoxes):

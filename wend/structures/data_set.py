@@ -40,7 +40,7 @@ class DataSet(Sequence[ImageRecord]):
         pseudo_boxes: boxes to learn from, in original pixels.
         train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
         unreadable: index of an image whose header cannot be read -> the error that says why.
-        files: files that hold the truth, as far as they are few, for hashes in results.
+        files: files that hold the truth, where they are few, for hashes in results.
         reopen: makes the data set anew in another process, which then shares its pages; None for
             one that is held in memory, which is copied.
     """
