@@ -2,8 +2,8 @@
 
 ``crop`` makes the crop and its boxes of an image, ``image_cache`` and ``fill_cache`` keep resized
 images, ``selection`` lists the images of a run, ``bad_images`` decides on images that cannot be
-read, ``check`` looks for them. May import ``datasets``, ``images`` and ``structures``; no engine
-and no configuration.
+read, ``check`` looks for them. May import ``datasets``, ``images`` and what is below them; no
+engine and no configuration.
 
 One more augmentation is a case of ``crop.CropMapper.draw_frame``, so that the frame maps its boxes
 back.

@@ -2,7 +2,7 @@
 
 A source's reader returns :class:`PseudoBoxes`, in the frame that its files use, by the images'
 paths; :func:`attach_pseudo_boxes` finds their images in a data set, maps them to original pixels
-and counts the findings. May import ``formats``, ``images``, ``structures`` and ``registry``.
+and counts the findings. May import ``formats``, ``images`` and what is below them.
 
 One more source is a function with the decorator ``box_source``, in a module of ``sources/`` that is
 imported here, or in a user's own file; ``docs/pseudo_boxes.md`` shows both. One more kind of
