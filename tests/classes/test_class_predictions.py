@@ -14,8 +14,9 @@ from wend.classes.predictions import (
     write_class_predictions,
 )
 from wend.errors import InputError, MissingFileError
+from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
-from wend.structures.records import ClassPredictions, ImageRecord
+from wend.structures.records import ImageRecord
 
 DATA_SET = DataSet.from_records(
     [

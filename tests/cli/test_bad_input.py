@@ -96,7 +96,7 @@ def write_cub():
 
 def test_unknown_name_without_a_near_one_reads_as_two_sentences():
     with pytest.raises(InputError, match=r"'zzz'[.;] Known"):
-        DataSets().check_name("zzz")
+        DataSets().get("zzz")
 
 
 # ---- tests/test_records.py ----

@@ -60,7 +60,11 @@ def ddt(command, weights):
 def read_both(folder, records):
     """Boxes of each record from C2AM's layout and from COCO's JSON, both in original pixels."""
     attached, report = attach_pseudo_boxes(records, read_c2am(folder / "pseudo_boxes"))
-    assert (report.matched, report.missing, report.surplus) == (len(records), 0, 0)
+    assert (report.matched, report.number("missing"), report.number("surplus")) == (
+        len(records),
+        0,
+        0,
+    )
     coco = {r.image_id: r for r in load_coco(folder / "pseudo_boxes.json")}
     first = np.array([r.pseudo_boxes[0] for r in attached])
     second = np.array([coco[r.image_id].gt_boxes[0] for r in records])
@@ -215,7 +219,7 @@ def test_a_folder_of_images_without_classes_comes_back_by_both_readers(command, 
     coco = read_boxes({"source": "coco", "path": str(tmp_path / "out/train/pseudo_boxes.json")})
     for boxes in (c2am, coco):
         attached, report = attach_pseudo_boxes(records, boxes)
-        assert (report.matched, report.missing, report.surplus) == (3, 0, 0)
+        assert (report.matched, report.number("missing"), report.number("surplus")) == (3, 0, 0)
         first = np.array([r.pseudo_boxes[0] for r in attached])
         np.testing.assert_allclose(first, expected_border(records), atol=1e-9)
 

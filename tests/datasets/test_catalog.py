@@ -164,14 +164,14 @@ def test_unknown_name_suggests_the_nearest_and_lists_all():
     message = (
         r"unknown data set 'cub_trian_c2am'\. Did you mean 'cub_train_c2am'\?.*cub_test,.*toy_"
     )
-    for ask in (DataSets().get, DataSets().read, DataSets().sources, DataSets().check_name):
+    for ask in (DataSets().get, DataSets().read, DataSets().sources):
         with pytest.raises(InputError, match=message):
             ask("cub_trian_c2am")
 
 
 def test_name_like_no_other_gets_no_suggestion():
     with pytest.raises(InputError, match=r"unknown data set 'zzz'.*Known: cub_test") as error:
-        DataSets().check_name("zzz")
+        DataSets().get("zzz")
     assert "did you mean" not in str(error.value).lower()
 
 

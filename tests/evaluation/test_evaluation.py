@@ -21,8 +21,9 @@ from wend.evaluation.metrics import METRICS, choose_metrics, register_metric
 from wend.evaluation.protocols import get_protocol
 from wend.formats.coco import records_to_coco
 from wend.structures.box_table import BoxTable
+from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
-from wend.structures.records import ClassPredictions, ImageRecord
+from wend.structures.records import ImageRecord
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from wend.evaluation.numbers import iou_histogram, max_box_acc, mean_boxes, reca
 from wend.evaluation.per_image import NO_HIT, score
 from wend.evaluation.protocols import PROTOCOLS, EvalProtocol, get_protocol
 from wend.evaluation.scoring import WSOLMetric, score_all
+from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
-from wend.structures.records import ClassPredictions, ImageRecord
+from wend.structures.records import ImageRecord
 
 ORIGINAL = get_protocol("original")
 PSOL = get_protocol("psol-crop224")

@@ -13,8 +13,9 @@ from wend.evaluation.metrics import accuracy, hits
 from wend.evaluation.per_image import score
 from wend.evaluation.protocols import PROTOCOLS, EvalProtocol, get_protocol, load_protocol
 from wend.structures.box_table import BoxTable
+from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
-from wend.structures.records import ClassPredictions, ImageRecord
+from wend.structures.records import ImageRecord
 
 
 def jittered(images, rng, halves):

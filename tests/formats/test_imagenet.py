@@ -336,7 +336,7 @@ def test_one_image_in_two_folders_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("n01440764/a.JPEG 0 1 2 3", "expected four numbers a box, got 3"),
+        ("n01440764/a.JPEG 0 1 2 3", "expected four numbers per box, got 3"),
         ("n01440764/a.JPEG zero 1 2 3 4", "expected numbers, got 'zero'"),
         ("n01440764/a.JPEG 0 1 2 nan 4", "is not four finite numbers"),
         ("n01440764/a.JPEG 0 9 2 3 4", "ends before it starts"),

@@ -48,7 +48,7 @@ def loader(bad, most, *, size=10, order=None, batch=5, workers=0, **options):
         num_workers=workers,
         collate_fn=list,
     )
-    return GuardedLoader(inner, total=size, most=most, what="birds", **options)
+    return GuardedLoader(inner, total=size, most=most, names="birds", **options)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

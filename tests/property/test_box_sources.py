@@ -121,7 +121,13 @@ def bare_records(found):
 def check_all_came(spec, found, folder):
     """Every image has its boxes, to rounding, with the reader, the join and the store."""
     records, report = attach_pseudo_boxes(bare_records(found), read_boxes(spec))
-    assert report.surplus == report.missing == report.dropped == report.number("outside") == 0
+    assert (
+        report.number("surplus")
+        == report.number("missing")
+        == report.number("zero_area")
+        == report.number("outside")
+        == 0
+    )
     for record, (size, boxes) in zip(records, found.values(), strict=True):
         wanted = np.array([in_pixels(size, box) for box in boxes])
         np.testing.assert_allclose(record.pseudo_boxes, wanted, rtol=1e-14, atol=1e-10)

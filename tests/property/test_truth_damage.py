@@ -30,7 +30,7 @@ from wend.formats.imagenet import load_imagenet, read_wnids
 from wend.formats.openimages import load_lists
 from wend.formats.wsoleval import load_wsoleval
 from wend.images.paths import check_relative
-from wend.pseudo_boxes.columns import path_key
+from wend.pseudo_boxes.keys import path_key
 
 IMAGES = [
     Image("n01440764/a b.JPEG", (500, 375), [(1.0, 2.5, 300.25, 370.0)], 0),

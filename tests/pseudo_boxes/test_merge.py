@@ -77,7 +77,9 @@ def test_paths_of_several_roots_are_merged_as_entries_of_one_key_are(entries, da
             np.array([row for _, rows in entries for row in rows], dtype=float).reshape(-1, 4),
         )
         table, report = join_boxes(keys, np.full((3, 2), 100), pseudo)
-        return [each.tolist() for each in table], report.repeated + report.conflicting
+        return [each.tolist() for each in table], report.number("repeated") + report.number(
+            "conflicting"
+        )
 
     has_area = [any(x1 > x0 and y1 > y0 for x0, y0, x1, y1 in rows) for _, rows in entries]
     assume(any(has and key != "d" for has, (key, _) in zip(has_area, entries, strict=True)))

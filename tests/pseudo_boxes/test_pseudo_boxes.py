@@ -271,9 +271,13 @@ def test_report_counts_matched_missing_and_surplus(tmp_path, write_c2am, caplog)
     with caplog.at_level(logging.INFO, logger="wend"):
         attached, report = attach(records, read_c2am(folder))
     assert [len(r.pseudo_boxes) for r in attached] == [1, 0, 0]
-    counts = (report.matched, report.missing, report.surplus)
+    counts = (report.matched, report.number("missing"), report.number("surplus"))
     assert counts == (1, 2, 2)
-    assert (report.dropped, report.repeated, report.conflicting) == (1, 1, 1)
+    assert (
+        report.number("zero_area"),
+        report.number("repeated"),
+        report.number("conflicting"),
+    ) == (1, 1, 1)
     assert str(folder) in caplog.text
     for title, number, first in (
         ("images matched", "1", "of 3"),
@@ -312,4 +316,4 @@ def test_same_file_name_in_another_class_folder_is_not_a_match(tmp_path, write_c
         [record("c/a", image_id=1), record("c/b", image_id=2)], read_c2am(folder)
     )
     assert [len(r.pseudo_boxes) for r in attached] == [0, 1]
-    assert report.surplus == 2
+    assert report.number("surplus") == 2

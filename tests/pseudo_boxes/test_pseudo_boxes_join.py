@@ -35,7 +35,7 @@ def test_paths_of_two_roots_that_mean_one_image_are_duplicates():
     boxes = {"/a/c/1": [0, 0, 9, 9], "/b/c/1": [0, 0, 9, 9], "/a/c/2": [0, 0, 9, 9]}
     table, report = joined({**boxes, "/b/c/2": [0, 0, 8, 8], "/b/c/3": []}, ["c/1", "c/2"])
     assert table.boxes.tolist() == [[0, 0, 9, 9], [0, 0, 8, 8]]
-    assert (report.repeated, report.conflicting) == (1, 1)
+    assert (report.number("repeated"), report.number("conflicting")) == (1, 1)
 
 
 @pytest.mark.parametrize("path", ["", "/", "..", "a/../b", "a\0b", "\ud800/a.jpg"])
@@ -244,6 +244,6 @@ def test_wsolevaluation_lists_hit_themselves(shared):
     records = load_wsoleval(folder)
     boxes = read_boxes({"source": "localization", "path": folder})
     attached, report = attach_pseudo_boxes(records, boxes)
-    assert (len(records), report.matched, report.surplus) == (5794, 5794, 0)
+    assert (len(records), report.matched, report.number("surplus")) == (5794, 5794, 0)
     same = [np.array_equal(r.pseudo_boxes, r.gt_boxes) for r in attached]
     assert len(same) - sum(same) == report.number("outside")

@@ -292,4 +292,4 @@ def test_the_example_of_the_docs_is_a_source(tmp_path):
     records = [ImageRecord(1, "/photos/wrens/wren 1.jpg", 120, 90)]
     ((attached,), report) = attach_pseudo_boxes(DataSet.from_records(records), found)
     assert attached.pseudo_boxes.tolist() == [[10, 20, 110, 80], [5, 5, 30, 40]]
-    assert report.surplus == 1
+    assert report.number("surplus") == 1

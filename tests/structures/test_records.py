@@ -7,8 +7,9 @@ import pytest
 
 from wend.errors import InputError
 from wend.structures.checks import as_boxes
+from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
-from wend.structures.records import ClassPredictions, ImageRecord
+from wend.structures.records import ImageRecord
 
 
 @pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros((0, 4), dtype=np.float32), ()])

@@ -1,4 +1,4 @@
-"""Classifiers from local weight files, and how an image becomes their input.
+"""Classifiers from local weight files, and their predictions.
 
 Nothing is downloaded: a model is built without weights, its number of classes is that of the file's
 last layer, and a file that does not fit is an error that says what differs.
@@ -107,7 +107,8 @@ def _timm(
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('.')[0]}*")
         raise InputError(f"--model timm:{name}: timm has no such model; near: {some(near, 5)}")
-    model = timm.create_model(name, pretrained=False)
+    # Any: timm's models have more attributes than nn.Module's type says
+    model: Any = timm.create_model(name, pretrained=False)
     config = timm.data.resolve_model_data_config(model)
     own = _timm_preprocessing(name, config, None, None)
     pixels = (
@@ -209,7 +210,7 @@ def predict(
         for item in batch:
             if isinstance(item, InputError):
                 raise item
-        keys = [r.key for r in records[start : start + len(batch)]]
+        keys = [record.key for record in records[start : start + len(batch)]]
         start += len(batch)
         classes, scores = top_classes(model, torch.stack(batch).to(device), top_k)
         if not np.isfinite(scores).all():

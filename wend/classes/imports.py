@@ -47,11 +47,11 @@ def import_class_predictions(
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: expected a .json or .csv file to import")
     num_classes, rows = readers[path.suffix.lower()](path, top_k)
-    found = _match(path, rows, records)
-    has_scores = all(scores for _, scores in found.values())
+    matched = _match(path, rows, records)
+    has_scores = all(scores for _, scores in matched.values())
     return PredictionsFile(
-        predictions={key: classes for key, (classes, _) in found.items()},
-        scores={key: scores for key, (_, scores) in found.items()} if has_scores else {},
+        predictions={key: classes for key, (classes, _) in matched.items()},
+        scores={key: scores for key, (_, scores) in matched.items()} if has_scores else {},
         num_classes=num_classes,
         settings={"imported_from": path.name},
         source=str(path),
@@ -198,19 +198,18 @@ def _with_header(
             f"many, or 'file' and one score column for each class"
         )
     if len(class_at) == 1:  # a line for each class of an image
-        grouped: dict[str, list[tuple[int, float | None]]] = {}
+        grouped: dict[str, Ranked] = {}
         for name, classes, scores in table:
-            grouped.setdefault(name, []).append((classes[0], scores[0] if scores else None))
-        return None, [(name, _sorted(pairs)) for name, pairs in grouped.items()]
-    return None, [
-        (name, _sorted(list(zip(classes, scores or [None] * len(classes), strict=True))))
-        for name, classes, scores in table
-    ]
+            all_classes, all_scores = grouped.setdefault(name, ([], []))
+            all_classes += classes
+            all_scores += scores
+        return None, [(name, _sorted(*ranked)) for name, ranked in grouped.items()]
+    return None, [(name, _sorted(classes, scores)) for name, classes, scores in table]
 
 
-def _sorted(pairs: list[tuple[int, float | None]]) -> Ranked:
-    """Best score first; as they came where there are no scores."""
-    if any(score is None for _, score in pairs):
-        return [c for c, _ in pairs], []
-    pairs = sorted(pairs, key=lambda pair: -pair[1])
-    return [c for c, _ in pairs], [score for _, score in pairs]
+def _sorted(classes: list[int], scores: list[float]) -> Ranked:
+    """The classes with the best score first; as they came where there are no scores."""
+    if not scores:
+        return classes, []
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    return [classes[i] for i in order], [scores[i] for i in order]

@@ -20,8 +20,8 @@ import numpy as np
 
 from wend.errors import InputError, some
 from wend.files import is_number, read_json, write_json
+from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
-from wend.structures.records import ClassPredictions
 
 FORMAT = "wend-class-predictions-1"
 SHAPE = f'{{"format": "{FORMAT}", "predictions": {{"<class folder>/<file>": [class, ...]}}}}'
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class PredictionsFile:
-    """What a file of class predictions holds.
+    """The content of a file of class predictions.
 
     Attributes:
         predictions: ``<class folder>/<file>`` -> 0-based classes, best first.
@@ -127,7 +127,7 @@ def _check_classes(path: str, content: dict[str, Any], predictions: dict[str, li
 
 
 def read_predictions_file(path: str | Path) -> PredictionsFile:
-    """Read the file with all that stands in it.
+    """Read a file with all its entries.
 
     Raises:
         InputError: not such a file, or its entries contradict each other.
@@ -157,7 +157,7 @@ def read_predictions_file(path: str | Path) -> PredictionsFile:
 
 
 def read_class_predictions(path: str | Path, data_set: DataSet) -> ClassPredictions:
-    """Read the file for these images; predictions of other images are passed over.
+    """Read a file for a data set's images; predictions of other images are passed over.
 
     Accuracy near chance is a warning that names the likely cause.
 

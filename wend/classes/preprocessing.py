@@ -1,4 +1,4 @@
-"""How an image becomes a classifier's input: resize, crop, normalize."""
+"""The preprocessing of a classifier's input: resize, crop, normalize."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Preprocessing:
     Attributes:
         name: "c2am-685-600" or "canonical".
         resize: side in pixels that the image is resized to.
-        keep_aspect: its short side is; otherwise both are (the image is squashed).
+        keep_aspect: only the short side is resized to it; otherwise both are (a squash).
         crop: side of the square crop.
         interpolation: "bilinear", "bicubic", "nearest" or "lanczos"; all antialiased, as PIL's.
         mean, std: of each channel, for values from 0 to 1.
@@ -68,7 +68,7 @@ class Preprocessing:
         return image.resize(size, _FILTERS[self.interpolation])
 
     def _cropped(self, image: Image.Image, corners: bool) -> list[Image.Image]:
-        """The centre, preceded by the four corners on wish."""
+        """The centre crop, preceded by the four corner crops if ``corners``."""
         right, bottom = image.width - self.crop, image.height - self.crop
         starts = [(0, 0), (right, 0), (0, bottom), (right, bottom)] if corners else []
         starts.append((round(right / 2), round(bottom / 2)))  # half to even, as torchvision
@@ -90,5 +90,8 @@ class Preprocessing:
 
 
 def c2am(resize: int | None = None, crop: int | None = None) -> Preprocessing:
-    """C2AM's for EfficientNet-B7 (``inference_ILSVRC.py:36-41``): squash to 685², centre 600²."""
+    """C2AM's preprocessing for EfficientNet-B7: squash to 685², centre 600².
+
+    Source: C2AM, ``inference_ILSVRC.py:36-41``.
+    """
     return Preprocessing(C2AM, resize or 685, crop or 600, False, "bilinear")

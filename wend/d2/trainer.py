@@ -383,7 +383,7 @@ def train_loader(
         loader,
         total=len(images),
         most=training.most_bad,
-        what=training.names,
+        names=training.names,
         gather=comm.all_gather if comm.get_world_size() > 1 else None,
     )
 
@@ -400,4 +400,4 @@ def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         batch_size=cfg.WEND.TEST_BATCH,
     )
-    return GuardedLoader(loader, total=len(images), what=test.data_set.name, to_do=TEST_TO_DO)
+    return GuardedLoader(loader, total=len(images), names=test.data_set.name, to_do=TEST_TO_DO)

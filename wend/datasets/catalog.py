@@ -63,11 +63,11 @@ class _Registered:
     get_sources: Callable[[], Iterable[Path]]
 
     def sources(self, root: Path) -> list[Path]:
-        """What was given with it; the root is the function's own business."""
+        """The sources that were registered with it, wherever the root is."""
         return [Path(path) for path in self.get_sources()]
 
     def load(self, root: Path, sizes: SizeReader) -> DataSet:
-        """What the function returns, as a data set."""
+        """The function's result, as a data set."""
         data = self.function()
         return data if isinstance(data, DataSet) else DataSet.from_records(data, self.name)
 
@@ -115,8 +115,7 @@ class DataSets:
     Args:
         root: folder of the data sets; by default the environment's ``DETECTRON2_DATASETS``, else
             ``datasets``.
-        folders: where declarations are looked for, besides the places that ``docs/datasets.md``
-            lists.
+        folders: further folders of declarations, besides those that ``docs/datasets.md`` lists.
         others: returns the data set of a name that WEND does not know, such as one that only
             Detectron2's catalog has, or None.
     """
@@ -163,13 +162,6 @@ class DataSets:
             given.append(declaration.path)
         return declaration.name
 
-    def check_name(self, name: str) -> None:
-        """Raise InputError, which lists the known names and the nearest, unless the name is known.
-
-        A YAML file's path is known if the file is a right declaration.
-        """
-        self._recipe(self.own_name(name))
-
     def _recipe(self, name: str) -> Recipe | _Registered:
         declared, others = self._declarations()
         by_code = BUILT_IN.get(name) or _registered.get(name)
@@ -193,8 +185,9 @@ class DataSets:
         )
 
     def get(self, name: str, *, keep_unreadable: bool = False) -> DataSet:
-        """The data set of a name: its imported copy where there is a fresh one, else as its files
-        are read. The same object at every call.
+        """The data set of a name, the same object at every call.
+
+        It is the imported copy where there is a fresh one, else it is read from its files.
 
         Args:
             name: a known name, or the path of a YAML file that declares a data set.

@@ -21,6 +21,7 @@ from wend.formats.cub import image_folder, load_cub
 from wend.formats.folder import load_coco_images, load_folder
 from wend.formats.imagenet import load_imagenet
 from wend.formats.openimages import load_lists
+from wend.images.paths import resolve_path
 from wend.images.sizes import SizeReader
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import BOX_KINDS, DataSet
@@ -33,8 +34,13 @@ COMMON = ("name", "format", "pseudo_boxes", "train_on")
 
 @dataclass(frozen=True)
 class Format:
-    """How a format is read: ``load`` takes the keys' values, those of ``paths`` as paths, and
-    ``sizes``, a :class:`SizeReader`.
+    """A format that declarations know, and how it is read.
+
+    Attributes:
+        load: takes the values of the keys, those of ``paths`` as paths, and ``sizes``, a
+            :class:`SizeReader`.
+        required, optional: the keys.
+        paths: those keys whose values are paths.
     """
 
     load: Callable[..., DataSet]
@@ -68,7 +74,7 @@ FORMATS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a data set is made of files: what a declaration says, and what built-in names stand for.
+    """How a data set is made of files, for declarations and built-in names alike.
 
     Attributes:
         name: the data set's name.
@@ -87,10 +93,8 @@ class Recipe:
     folder: Path = Path()
 
     def resolve(self, value: str, root: Path) -> Path:
-        """A path as written, as a path from here."""
-        path = Path(value).expanduser()
-        beside = value.replace("\\", "/").startswith(("./", "../")) or value in (".", "..")
-        return (self.folder if beside else root) / path
+        """The path that a written one means from the current folder."""
+        return resolve_path(value, self.folder, root)
 
     def sources(self, root: Path) -> list[Path]:
         """The files and folders that the data set is read from."""
@@ -123,9 +127,8 @@ class Recipe:
 
         boxes = read_boxes(self.pseudo_boxes, base=self.folder, root=root)
         table, _ = join_boxes(data_set.keys, data_set.frame_sizes, boxes)
-        return data_set.with_pseudo_boxes(
-            BoxTable(table.offsets, table.boxes)
-        )  # stores have no scores
+        # stores have no scores
+        return data_set.with_pseudo_boxes(BoxTable(table.offsets, table.boxes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +146,7 @@ class Declaration(Recipe):
         return [self.path, *super().sources(root)]
 
     def load(self, root: Path, sizes: SizeReader) -> DataSet:
-        """As of the recipe; messages begin with the declaration's path."""
+        """The data set as of the recipe; messages begin with the declaration's path."""
         try:
             return super().load(root, sizes)
         except InputError as error:
@@ -207,8 +210,8 @@ def read_declaration(path: str | Path) -> Declaration:
     values, lines = _read_values(path)
 
     def wrong(key: str, problem: str) -> InputError:
-        place = f"{path}, line {lines[key]}" if key in lines else str(path)
-        return InputError(f"{place}: key {shown(key)}: {problem}")
+        where = f"{path}, line {lines[key]}" if key in lines else str(path)
+        return InputError(f"{where}: key {shown(key)}: {problem}")
 
     format_name = values.get("format")
     if not isinstance(format_name, str) or format_name not in FORMATS:
@@ -254,12 +257,13 @@ def read_declaration(path: str | Path) -> Declaration:
 
 
 def declaration_folders(root: Path, more: Sequence[str | Path] = ()) -> list[Path]:
-    """Where YAML files are looked for: ``WEND_DATASETS``'s folders, ``more``, the root,
-    ``./datasets``.
+    """The folders in which YAML files are looked for.
+
+    They are those of ``WEND_DATASETS``, ``more``, the root, and ``./datasets``.
     """
     folders = [part for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
-    places = [*(Path(part).expanduser() for part in (*folders, *more)), root, Path("datasets")]
-    return list({place.resolve(): place for place in reversed(places)}.values())[::-1]
+    paths = [*(Path(part).expanduser() for part in (*folders, *more)), root, Path("datasets")]
+    return list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
 
 
 def _declared_name(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""What a store's sources looked like when it was made: cheap enough to look at every start.
+"""The state of a store's sources when it was made: cheap enough to compare at every start.
 
 A file by its size and time of change. A folder by the names of what lies directly in it with their
 times (and sizes, of files): the class folders of an image tree, whose times change when an image is
@@ -20,7 +20,7 @@ MAX_STATS = 100_000  # files of one folder; of more (a flat ImageNet) only the n
 
 
 def _shown(path: Path, datasets_root: Path) -> str:
-    """Relative to the data sets' folder where it is below it, so that the folder can move."""
+    """A path, relative to the data sets' folder if it is below it, so that this can move."""
     path, root = Path(os.path.abspath(path)), Path(os.path.abspath(datasets_root))
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
@@ -28,10 +28,10 @@ def _shown(path: Path, datasets_root: Path) -> str:
 def _listing(path: str | Path, digest: hashlib._Hash) -> int:
     """Feed what lies in a folder to the digest; returns how many files and folders."""
     with os.scandir(path) as entries:
-        found = sorted(entries, key=attrgetter("name"))
-    number, with_times = len(found), len(found) <= MAX_STATS
+        listed = sorted(entries, key=attrgetter("name"))
+    number, with_times = len(listed), len(listed) <= MAX_STATS
     lines = []
-    for entry in found:
+    for entry in listed:
         size = changed = 0
         if with_times:
             try:
@@ -78,8 +78,8 @@ def _difference(before: dict[str, Any] | None, now: dict[str, Any] | None) -> st
 
 
 def changes(before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> list[str]:
-    """What differs between two lists of fingerprints, one text for each source that does."""
-    old, new = ({one["path"]: one for one in side} for side in (before, now))
+    """The differences between two lists of fingerprints, a text for each source that differs."""
+    old, new = ({source["path"]: source for source in side} for side in (before, now))
     return [
         f"{path} {_difference(old.get(path), new.get(path))}"
         for path in dict.fromkeys([*old, *new])

@@ -60,7 +60,7 @@ def import_data_set(
 
 
 def _nothing_to_do(folder: Path, fingerprints: list[dict[str, Any]], root: Path) -> str:
-    """What to say if the store there is as its sources are, else nothing."""
+    """The message if the store is as its sources are, else an empty text."""
     if not (folder / INFO_FILE).is_file():
         return ""
     try:

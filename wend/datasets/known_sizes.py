@@ -30,7 +30,7 @@ class KnownSizes:
     """
 
     def __init__(self, folders: Iterable[Path], datasets_root: Path) -> None:
-        self._places: dict[str, int] = {}
+        self._index: dict[str, int] = {}
         sizes, before = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)]
         total = 0
         for folder in folders:
@@ -40,8 +40,8 @@ class KnownSizes:
                 continue
             if not info.get(FROM_HEADERS) or not isinstance(info.get(STARTED), int):
                 continue
-            for place, file_name in enumerate(store.file_names):
-                self._places.setdefault(file_name, total + place)
+            for index, file_name in enumerate(store.file_names):
+                self._index.setdefault(file_name, total + index)
             total += len(store)
             sizes.append(store.sizes)
             before.append(np.full(len(store), info[STARTED] - CLOCKS_DIFFER))
@@ -49,14 +49,14 @@ class KnownSizes:
 
     def __call__(self, path: str | Path) -> tuple[int, int] | None:
         """The image's width and height if they are known and it is as it was then."""
-        place = self._places.get(str(path))
-        if place is None:
+        index = self._index.get(str(path))
+        if index is None:
             return None
         try:
             changed = os.stat(path).st_ctime_ns
         except OSError:
             return None
-        if changed >= self._before[place]:
+        if changed >= self._before[index]:
             return None
-        width, height = self._sizes[place].tolist()
+        width, height = self._sizes[index].tolist()
         return width, height

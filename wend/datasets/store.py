@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def stores_folder(datasets_root: str | Path) -> Path:
-    """Where stores lie: the environment's ``WEND_STORES``, else ``<datasets_root>/.wend``."""
+    """The folder of stores: the environment's ``WEND_STORES``, else ``<datasets_root>/.wend``."""
     chosen = os.environ.get("WEND_STORES")
     return Path(chosen).expanduser() if chosen else Path(datasets_root) / ".wend"
 
@@ -158,7 +158,7 @@ def _open(folder: Path, datasets_root: str, info: dict[str, Any], data: str | No
 
 
 def stale_because(info: dict[str, Any], sources: Iterable[Path], datasets_root: Path) -> list[str]:
-    """What of a store's sources is not as it was, in words; empty if nothing."""
+    """The changes of a store's sources since it was made, in words; empty if there are none."""
     return changes(info["sources"], [fingerprint(path, datasets_root) for path in sources])
 
 

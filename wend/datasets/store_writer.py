@@ -1,7 +1,7 @@
-"""Writing a store (see :mod:`wend.datasets.store`): all of it or nothing, the old one stays till
-then.
+"""Writing a store (see :mod:`wend.datasets.store`), as a whole or not at all.
 
-The data go to a new file; replacing ``store.json`` is the moment at which the new store counts.
+The old store stays until the new one is whole. The data go to a new file; replacing ``store.json``
+is the moment at which the new store counts.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ def _root(names: Sequence[str], datasets_root: Path) -> tuple[str, dict[str, Any
     return prefix, {"below_datasets_root": below, "path": prefix[len(above) * below :]}
 
 
-def _check_unique(what: str, column: str, values: Sequence[Hashable]) -> None:
+def _check_unique(name: str, column: str, values: Sequence[Hashable]) -> None:
     if len(set(values)) != len(values):
         seen: set = set()
         twice: list = []
         for value in values:
             (twice.append if value in seen else seen.add)(value)
         raise InputError(
-            f"{what}: {len(twice)} images share their {column} with another ({some(twice)}); each "
+            f"{name}: {len(twice)} images share their {column} with another ({some(twice)}); each "
             f"image of a data set must have its own"
         )
 
 
-def _id_column(what: str, ids: list) -> tuple[str, list]:
+def _id_column(name: str, ids: list) -> tuple[str, list]:
     """The rule by which image ids are kept, and the values to keep."""
-    plain = [int(one) if isinstance(one, np.integer) else one for one in ids]
+    plain = [int(value) if isinstance(value, np.integer) else value for value in ids]
     kinds = set(map(type, plain))
     if not kinds <= {int, str}:
-        odd = next(one for one in plain if type(one) not in (int, str))
-        raise InputError(f"{what}: image id {odd!r}: expected a whole number or a text")
+        odd = next(value for value in plain if type(value) not in (int, str))
+        raise InputError(f"{name}: image id {odd!r}: expected a whole number or a text")
     if kinds == {int} and -(2**63) <= min(plain) and max(plain) < 2**63:
         return "int", plain
-    return ("str", plain) if kinds == {str} else ("json", [json.dumps(one) for one in plain])
+    return ("str", plain) if kinds == {str} else ("json", [json.dumps(value) for value in plain])
 
 
 def _integers(values: np.ndarray) -> pa.Array:
@@ -68,12 +68,12 @@ def _integers(values: np.ndarray) -> pa.Array:
     return pa.array(np.asarray(values, dtype=np.int32 if small else np.int64))
 
 
-def _texts(what: str, values: list[str]) -> pa.Array:
+def _texts(name: str, values: list[str]) -> pa.Array:
     small = 4 * sum(map(len, values)) <= MAX_INT32  # UTF-8: at most four bytes a character
     try:
         return pa.array(values, pa.string() if small else pa.large_string())
     except UnicodeEncodeError as error:
-        raise InputError(f"{what}: {error.object!r}: is not Unicode; rename the file") from error
+        raise InputError(f"{name}: {error.object!r}: is not Unicode; rename the file") from error
 
 
 def _boxes(table: BoxTable) -> pa.Array:
@@ -84,41 +84,41 @@ def _boxes(table: BoxTable) -> pa.Array:
 
 
 def _name_columns(
-    what: str, names: list[str], keys: list[str], ids: list, prefix: str
+    name: str, names: list[str], keys: list[str], ids: list, prefix: str
 ) -> tuple[dict[str, pa.Array], dict[str, str]]:
     """File names; keys and ids only where they do not follow from the names; and the rules."""
     below = [name[len(prefix) :] for name in names]
-    columns, rules = {"file_name": _texts(what, below)}, {}
+    columns, rules = {"file_name": _texts(name, below)}, {}
     if [tail(name) for name in names] == keys:
         rules["key"] = "tail"
     elif below == keys:
         rules["key"] = "file_name"
     else:
-        rules["key"], columns["key"] = "column", _texts(what, keys)
+        rules["key"], columns["key"] = "column", _texts(name, keys)
     if ids == keys:
         rules["image_id"] = "key"
     elif ids == below:
         rules["image_id"] = "file_name"
     else:
-        rules["image_id"], kept = _id_column(what, ids)
+        rules["image_id"], kept = _id_column(name, ids)
         is_int = rules["image_id"] == "int"
-        columns["image_id"] = pa.array(kept, pa.int64()) if is_int else _texts(what, kept)
+        columns["image_id"] = pa.array(kept, pa.int64()) if is_int else _texts(name, kept)
     return columns, rules
 
 
 def _to_arrow(
-    what: str, data_set: DataSet, datasets_root: Path
+    name: str, data_set: DataSet, datasets_root: Path
 ) -> tuple[pa.RecordBatch, dict[str, Any]]:
     """The data set as one Arrow batch, and what ``store.json`` says of it."""
     if not len(data_set):
-        raise InputError(f"{what}: has no image; there is nothing to import")
+        raise InputError(f"{name}: has no image; there is nothing to import")
     data_set.require_readable()
     names, keys = list(data_set.file_names), list(data_set.keys)
     ids = list(data_set.image_ids)
-    _check_unique(what, "key", keys)
-    _check_unique(what, "image id", ids)
+    _check_unique(name, "key", keys)
+    _check_unique(name, "image id", ids)
     prefix, root = _root(names, datasets_root)
-    columns, rules = _name_columns(what, names, keys, ids, prefix)
+    columns, rules = _name_columns(name, names, keys, ids, prefix)
     columns["width"] = _integers(data_set.sizes[:, 0])
     columns["height"] = _integers(data_set.sizes[:, 1])
     columns["class_id"] = _integers(data_set.class_ids)
@@ -136,13 +136,14 @@ def _layout(path: Path) -> dict[str, tuple[str, int, int]]:
 
     Asked of Arrow itself, which maps the file without a copy.
     """
-    found = {}
+    layout = {}
     with pa.memory_map(str(path)) as file:
         base = file.read_buffer().address
         batch = pa.ipc.open_file(file).get_batch(0)
 
         def add(name: str, kind: str, buffer: pa.Buffer | None, length: int) -> None:
-            found[name] = (kind, buffer.address - base if length else 0, length)
+            start = buffer.address - base if buffer is not None and length else 0
+            layout[name] = (kind, start, length)
 
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             buffers, number = column.buffers(), len(column)
@@ -151,12 +152,13 @@ def _layout(path: Path) -> dict[str, tuple[str, int, int]]:
                 continue
             large = pa.types.is_large_list(column.type) or pa.types.is_large_string(column.type)
             add(f"{name}.offsets", "iq"[large], buffers[1], number + 1)
-            end = memoryview(buffers[1]).cast("iq"[large])[number]
+            offsets = memoryview(buffers[1])
+            end = (offsets.cast("q") if large else offsets.cast("i"))[number]
             if name in KINDS:
                 add(name, "d", buffers[-1], 4 * end)
             else:
                 add(name, "B", buffers[-1], end)
-    return found
+    return layout
 
 
 @contextmanager

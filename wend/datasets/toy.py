@@ -24,6 +24,7 @@ SPECIES = [f"{mark}_{hue}_Wren" for hue in HUES for mark in MARKS]
 BOXES_PER_FILE = 64
 FORMAT = 1  # raise it when an equal config draws other content, so that old folders are refused
 FAULTS = ("part", "shift", "wrong_place", "merge")
+_RANGES: dict[str, tuple[float, float]]
 _RANGES = {"num_train": (1, 10**6), "num_test": (1, 10**6), "num_classes": (1, len(SPECIES))}
 _RANGES |= {"max_objects": (1, 3), "jitter": (0, 0.1), "seed": (0, 2**63 - 1)}
 _RANGES |= dict.fromkeys((*FAULTS, "part + shift + wrong_place + merge"), (0, 1))
@@ -35,7 +36,7 @@ Colour = tuple[float, ...]  # BGR, 0 to 255
 
 @dataclass(frozen=True)
 class ToyConfig:
-    """What to generate; equal configs give equal folders.
+    """The settings of the generator; equal configs give equal folders.
 
     `part`, `shift`, `wrong_place` and `merge` are the probabilities that an image's pseudo box is
     disturbed so: each in [0, 1], at most 1 in sum. The others are right up to `jitter`.
@@ -107,11 +108,11 @@ def _describe(config: ToyConfig) -> dict:
 
 
 def _read_summary(root: Path, config: ToyConfig) -> dict[str, dict[str, float]]:
-    note, wanted = root / "toy.json", _describe(config)
-    found = dict(read_json(note, "the config of a toy set")) if note.is_file() else {}
-    summary = found.pop("summary", None)
-    if summary is None or found != wanted:
-        problem = f"{root} exists and holds {found or 'no toy.json'}, wanted {wanted}"
+    file, wanted = root / "toy.json", _describe(config)
+    note = dict(read_json(file, "the config of a toy set")) if file.is_file() else {}
+    summary = note.pop("summary", None)
+    if summary is None or note != wanted:
+        problem = f"{root} exists and holds {note or 'no toy.json'}, wanted {wanted}"
         raise InputError(f"{problem}: delete the folder or choose another one")
     return summary
 
@@ -181,7 +182,7 @@ def _noise(rng: Generator, height: int, width: int, cells: int, channels: int = 
 def _colour(rng: Generator, hue: float, saturation: float, value: float) -> Colour:
     """Returns a BGR colour for hue (0 to 180), saturation and value (0 to 255), a little varied."""
     varied = np.array([hue, saturation, value]) + rng.normal(0, (2, 8, 8))
-    pixel = np.uint8([[[varied[0] % 180, *np.clip(varied[1:], 0, 255)]]])
+    pixel = np.array([[[varied[0] % 180, *np.clip(varied[1:], 0, 255)]]]).astype(np.uint8)
     return tuple(float(v) for v in cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0])
 
 
@@ -205,8 +206,9 @@ def _draw_scenery(rng: Generator, height: int, width: int) -> np.ndarray:
     """Returns a BGR uint8 image of muted ground with leaves, stones and blades of grass."""
     hue = rng.uniform(25, 100)
     ground = _colour(rng, hue, rng.uniform(20, 70), rng.uniform(80, 170))
-    shade = sum(_noise(rng, height, width, n, 3) * w for n, w in ((3, 14), (9, 8), (30, 6)))
-    image = np.clip(shade + ground, 0, 255).astype(np.uint8)
+    waves = ((3, 14), (9, 8), (30, 6))
+    shade = sum(_noise(rng, height, width, n, 3) * w for n, w in waves)
+    image = np.clip(shade + np.array(ground), 0, 255).astype(np.uint8)
     for _ in range(rng.integers(6, 14)):
         colour = _colour(rng, hue + rng.normal(0, 15), rng.uniform(20, 80), rng.uniform(50, 200))
         length = min(height, width) * rng.uniform(0.05, 0.3)
@@ -235,7 +237,7 @@ def _bird_shapes(mark: str) -> list[tuple[str, np.ndarray]]:
 
 
 def _add_bird(rng: Generator, image: np.ndarray, species: str, amount: int, boxes: Boxes) -> None:
-    """Draws one of `amount` birds into `image` and its box into `boxes`, where it finds a place."""
+    """Draws one of `amount` birds into `image` and its box into `boxes`, if there is room."""
     mark, hue = species.split("_")[:2]
     frame = np.array(image.shape[1::-1])
     least, greatest = ((0.42, 0.66), (0.32, 0.42), (0.28, 0.36))[amount - 1]
@@ -248,10 +250,10 @@ def _add_bird(rng: Generator, image: np.ndarray, species: str, amount: int, boxe
         shapes = [(p, _turn(v * (flip, 1), tilt) * size) for p, v in _bird_shapes(mark)]
         points = np.concatenate([outline for _, outline in shapes])
         low, high = points.min(axis=0), points.max(axis=0)
-        place = rng.uniform(0.05 * frame - low, 0.95 * frame - high)
-        box = np.append(low + place, high - low)
+        corner = rng.uniform(0.05 * frame - low, 0.95 * frame - high)
+        box = np.append(low + corner, high - low)
         if all(_iou(box, other) == 0 for other in boxes):
-            boxes.append(_paint(rng, image, [(paints[p], v + place) for p, v in shapes]))
+            boxes.append(_paint(rng, image, [(paints[p], v + corner) for p, v in shapes]))
             return
 
 
@@ -261,17 +263,18 @@ def _paint(rng: Generator, image: np.ndarray, shapes: list) -> np.ndarray:
     for colour, outline in shapes:
         _fill(layer, outline, colour)
         _fill(alpha, outline, 255)
-    shaded = layer * (1 + 0.12 * _noise(rng, *image.shape[:2], 12))
+    height, width = image.shape[:2]
+    shaded = layer * (1 + 0.12 * _noise(rng, height, width, 12))
     cover = alpha[..., None] / 255.0
     image[:] = np.clip(image * (1 - cover) + shaded * cover, 0, 255)
     return np.array(cv2.boundingRect((alpha >= 128).astype(np.uint8)), float)
 
 
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    low = np.maximum(one[:2], other[:2])
-    high = np.minimum(one[:2] + one[2:], other[:2] + other[2:])
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    low = np.maximum(a[:2], b[:2])
+    high = np.minimum(a[:2] + a[2:], b[:2] + b[2:])
     common = np.prod(np.clip(high - low, 0, None))
-    return float(common / (np.prod(one[2:]) + np.prod(other[2:]) - common))
+    return float(common / (np.prod(a[2:]) + np.prod(b[2:]) - common))
 
 
 def _pseudo_box(rng: Generator, config: ToyConfig, boxes: Boxes, frame: np.ndarray) -> np.ndarray:
@@ -279,14 +282,14 @@ def _pseudo_box(rng: Generator, config: ToyConfig, boxes: Boxes, frame: np.ndarr
     shares = [getattr(config, name) for name in FAULTS]
     fault = [*FAULTS, "none"][np.searchsorted(np.cumsum(shares), rng.random(), side="right")]
     boxes = [boxes[i] for i in rng.permutation(len(boxes))]
-    place, size = boxes[0][:2], boxes[0][2:]
+    corner, size = boxes[0][:2], boxes[0][2:]
     if fault == "part":
         part = size * rng.uniform(0.35, 0.68, size=2)
-        return np.append(place + (size - part) * rng.random(2), part)
+        return np.append(corner + (size - part) * rng.random(2), part)
     if fault == "shift":
         step = rng.uniform(0.3, 0.65, size=2) * rng.choice([-1, 1], size=2)
-        return np.append(place + step * size, size)
-    if fault == "wrong_place":  # of 20 places the one that shares the least with the birds
+        return np.append(corner + step * size, size)
+    if fault == "wrong_place":  # of 20 boxes the one that shares the least with the birds
         sizes = size * rng.uniform(0.5, 1.1, size=(20, 2))
         tries = np.append(rng.random((20, 2)) * np.maximum(frame - sizes, 0), sizes, axis=1)
         return min(tries, key=lambda box: max(_iou(box, true) for true in boxes))
@@ -295,6 +298,6 @@ def _pseudo_box(rng: Generator, config: ToyConfig, boxes: Boxes, frame: np.ndarr
         return np.append(low, np.max([box[:2] + box[2:] for box in boxes], axis=0) - low)
     if fault == "merge":
         extra = size * rng.uniform(0.5, 1.2, size=2)
-        return np.append(place - extra / 2 + rng.uniform(-0.2, 0.2, size=2) * size, size + extra)
+        return np.append(corner - extra / 2 + rng.uniform(-0.2, 0.2, size=2) * size, size + extra)
     low, high = rng.uniform(-config.jitter, config.jitter, size=(2, 2)) * size
-    return np.append(place + low, size + high - low)
+    return np.append(corner + low, size + high - low)

@@ -31,8 +31,8 @@ from wend.evaluation.scoring import NO_BOOTSTRAP, Bootstrap, ProtocolScores, sco
 from wend.evaluation.tables import score_table
 from wend.files import atomic_write, write_json
 from wend.structures.box_table import BoxTable
+from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
-from wend.structures.records import ClassPredictions
 
 logger = logging.getLogger(__name__)
 DETECTIONS_FILE = "detections.json"

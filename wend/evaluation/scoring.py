@@ -20,8 +20,9 @@ from wend.evaluation.per_image import PerImage, check_aligned, score
 from wend.evaluation.protocols import EvalProtocol
 from wend.evaluation.statistics import bootstrap_interval
 from wend.structures.box_table import BoxTable
+from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
-from wend.structures.records import ClassPredictions, ImageId, ImageRecord
+from wend.structures.records import ImageId, ImageRecord
 
 ALL = "all"
 WHY_MISSING = "needs class predictions (--class-predictions, or WEND.CLASS_PREDICTIONS)"

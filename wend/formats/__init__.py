@@ -1,6 +1,10 @@
-"""Truth files of others, one module for each format, as data sets made of columns.
+"""Readers of others' truth files: one module per format, each returns a ``DataSet``.
 
-May import ``images``, ``structures`` and what is below them. One more format is a module with a
-function that returns a ``DataSet`` and, where it reads images' headers, takes a ``SizeReader``;
-``wend.datasets.declared.FORMATS`` gives it a name.
+CUB, ImageNet, wsolevaluation's lists (OpenImages among them), VOC's XML, COCO's JSON, and folders
+of one's own. ``coco_json`` is the one reader of COCO's JSON, also for pseudo boxes and detections.
+May import ``images``, ``structures``, ``errors`` and ``files``.
+
+One more format is a module with a function that takes paths and, where it reads the headers of
+images, a ``SizeReader``; a row of ``wend.datasets.declared.FORMATS`` gives it its name and its keys
+in YAML files.
 """

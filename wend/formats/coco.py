@@ -47,7 +47,7 @@ def to_coco(data_set: DataSet, boxes: BoxTable, info: Mapping[str, object]) -> d
             strict=True,
         )
     ]
-    columns = (boxes.owner, xyxy_to_xywh(boxes.boxes), boxes.areas(), boxes.scored().scores)
+    columns = (boxes.owner, xyxy_to_xywh(boxes.boxes), boxes.areas())
     annotations = [
         {
             "id": number,
@@ -57,11 +57,13 @@ def to_coco(data_set: DataSet, boxes: BoxTable, info: Mapping[str, object]) -> d
             "area": area,
             "iscrowd": 0,
         }
-        | ({} if boxes.scores is None else {"score": score})
-        for number, (image, xywh, area, score) in enumerate(
+        for number, (image, xywh, area) in enumerate(
             zip(*(column.tolist() for column in columns), strict=True), 1
         )
     ]
+    if boxes.scores is not None:
+        for annotation, score in zip(annotations, boxes.scores.tolist(), strict=True):
+            annotation["score"] = score
     categories = [{"id": CATEGORY_ID, "name": CATEGORY_NAME}]
     return {
         "info": dict(info),

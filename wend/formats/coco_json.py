@@ -17,6 +17,7 @@ from functools import cache
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
+from types import GenericAlias
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -63,7 +64,7 @@ class Row(Struct, kw_only=True, gc=False):
 
     @classmethod
     def expected(cls, field: str | None) -> str:
-        """What a field should hold, or the row itself, for messages."""
+        """The expected value of a field, or of the row itself, for messages."""
         return EXPECTED[field]
 
 
@@ -93,16 +94,17 @@ class Box(Row, kw_only=True, gc=False):
 
 
 Kind = TypeVar("Kind", bound=Row)
+ImageKind = TypeVar("ImageKind", bound=Image)
 
 
 @cache
 def _decoder(kind: type[Row]) -> msgspec.json.Decoder:
-    return msgspec.json.Decoder(list[kind])
+    return msgspec.json.Decoder(GenericAlias(list, (kind,)))
 
 
 @cache
 def _fields(kind: type[Row]) -> list[tuple[bytes, attrgetter | None]]:
-    """Each field's name in quotes, and what gets its value if it may be absent."""
+    """Each field's name in quotes, and a getter of its value if it may be absent."""
     return [
         (f'"{field.name}"'.encode(), None if field.required else attrgetter(field.name))
         for field in msgspec.structs.fields(kind)
@@ -169,7 +171,7 @@ class CocoFile:
         return cls(path, expected, content)
 
     def entry(self, name: str, number: int) -> str:
-        """``FILE, entry annotations[3]``: where a message points to; name "": the whole list."""
+        """``FILE, entry annotations[3]``, to point at in messages; name "" is the whole list."""
         return f"{self.path}, entry {f'{name}[{number}]' if name else number}"
 
     def has_list(self, name: str) -> bool:
@@ -180,8 +182,8 @@ class CocoFile:
         return isinstance(rows, list) or (isinstance(rows, Raw) and memoryview(rows)[:1] == b"[")
 
     def _rows(self, name: str) -> list:
-        """Undecoded rows."""
-        rows = self.content if not name else self.content.get(name)
+        """Undecoded rows of a list of a data set, or of results."""
+        rows = self.content[name] if isinstance(self.content, dict) else self.content
         return msgspec.json.decode(rows, type=list[Raw]) if isinstance(rows, Raw) else rows
 
     def blocks(self, name: str, kind: type[Kind]) -> Iterator[list[Kind]]:
@@ -214,8 +216,8 @@ class CocoFile:
             for field in kind.__struct_fields__:  # convert lets half a surrogate pair pass
                 str(getattr(typed, field)).encode()
         except msgspec.ValidationError as error:
-            field = _FIELD.search(str(error))
-            expected = kind.expected(field and field[1])
+            match = _FIELD.search(str(error))
+            expected = kind.expected(match and match[1])
         except UnicodeEncodeError:
             expected = "text without half a surrogate pair"
         else:
@@ -226,7 +228,7 @@ class CocoFile:
         """The error for a row, numbered from 0."""
         return InputError(f"{self.entry(name, number)}: expected {expected}, got {shown(value)}")
 
-    def images(self, kind: type[Kind] = Image) -> tuple[list[Kind], dict[Id, int]]:
+    def images(self, kind: type[ImageKind]) -> tuple[list[ImageKind], dict[Id, int]]:
         """The images, and id -> index.
 
         Raises:

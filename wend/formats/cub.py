@@ -3,7 +3,7 @@
 ``<root>/{images,image_class_labels,train_test_split,bounding_boxes}.txt`` and
 ``<root>/images/<class folder>/<file>``. Each line is ``<image id> <value...>``; boxes are ``x y
 width height`` in original pixels, floats, ``x1 = x + width`` (as PSOL, C2AM and wsolevaluation).
-The real data set has one box an image; several lines of one id (the toy set) are several boxes.
+The real data set has one box per image; several lines of one id (the toy set) are several boxes.
 PSOL's and C2AM's pre-split copy has the images in ``<root>/{train,test}/<class folder>/`` instead.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from wend.errors import InputError, MissingFileError, some
 from wend.files import is_number, read_lines
 from wend.images.paths import check_relative
-from wend.images.sizes import SizeReader
+from wend.images.sizes import SizeReader, missing_files
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import xywh_to_xyxy
 from wend.structures.checks import as_boxes
@@ -92,14 +91,14 @@ def _box(path: Path, image_id: int, row: list[str]) -> list[float]:
 def _check_ids(root: Path, files: dict[str, dict]) -> None:
     reference = files["images.txt"]
     for name, rows in files.items():
-        for what, ids in (
+        for difference, ids in (
             (f"in {name} but not in images.txt", rows.keys() - reference.keys()),
             (f"in images.txt but not in {name}", reference.keys() - rows.keys()),
         ):
             if ids:
                 raise InputError(
-                    f"{root}: {len(ids)} image ids are {what} ({some(sorted(ids))}); the index "
-                    f"files must come from the same copy of the data set"
+                    f"{root}: {len(ids)} image ids are {difference} ({some(sorted(ids))}); the "
+                    f"index files must come from the same copy of the data set"
                 )
 
 
@@ -158,7 +157,7 @@ def load_cub(root: str | Path, split: str, sizes: SizeReader | None = None) -> D
         raise InputError(f"{split_file}: no image is of the {split} split")
     folder = image_folder(root, split)
     files = [str(folder / names[image_id]) for image_id in ids]
-    absent = [path for path in files if not os.path.isfile(path)]
+    absent = [files[i] for i in missing_files(files, f"{root.name} {split}: images")]
     if absent:
         raise MissingFileError(
             f"{folder}: {len(absent)} of {len(ids)} images of images.txt are not there "

@@ -6,7 +6,6 @@ Also images that a COCO JSON lists. An image's key is its path below the folder.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from wend.errors import InputError, MissingFileError, some
 from wend.formats.coco import load_coco
 from wend.formats.wsoleval import read_box_list
 from wend.images.paths import check_relative, find_images, require_folder
-from wend.images.sizes import SizeReader, map_in_threads
+from wend.images.sizes import SizeReader, missing_files
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.names import clean_path, match_names
@@ -167,8 +166,9 @@ def load_folder(
 
 
 def load_coco_images(images: str | Path, annotations: str | Path) -> DataSet:
-    """Images that a COCO JSON lists, with its boxes as truth; see
-    :func:`wend.formats.coco.load_coco`.
+    """Read the images that a COCO JSON lists, with its boxes as truth.
+
+    The boxes and classes are those of :func:`wend.formats.coco.load_coco`.
 
     Args:
         images: folder that its ``file_name`` start from.
@@ -190,8 +190,7 @@ def load_coco_images(images: str | Path, annotations: str | Path) -> DataSet:
     if len(set(names)) < len(names):
         raise InputError(f"{annotations}: {len(names) - len(set(names))} images are listed twice")
     files = [str(root / name) for name in names]
-    there = map_in_threads(os.path.isfile, files, f"{root.name}: images")
-    absent = [name for name, is_there in zip(names, there, strict=True) if not is_there]
+    absent = [names[i] for i in missing_files(files, f"{root.name}: images")]
     if absent:
         raise MissingFileError(
             f"{root}: {len(absent)} of {len(names)} images of {annotations} are not there "

@@ -1,6 +1,6 @@
 """ImageNet-1K (ILSVRC2012, CLS-LOC): folders or flat images, truth from XML or the peers' lists.
 
-Classes are the places of the sorted WordNet ids, as torchvision and all peers have them: never the
+A class is the index among the sorted WordNet ids, as for torchvision and all peers: never the
 order of a directory listing, never the devkit's ILSVRC2012_ID. All boxes of an image are kept.
 An image's ``image_id`` is its file name and its ``key`` is ``<wnid>/<file name>``, in both layouts.
 """
@@ -27,22 +27,25 @@ NO_TRUTH = Truth()
 
 
 def read_wnids(path: str | Path) -> list[str]:
-    """The sorted WordNet ids of a file, one a line first or second (``LOC_synset_mapping.txt``,
-    ``map_clsloc.txt``, ...); whatever order or numbers the file has.
+    """The WordNet ids of a file, sorted, whatever order or numbers the file has.
+
+    Args:
+        path: one id per line, as its first or second word (``LOC_synset_mapping.txt``,
+            ``map_clsloc.txt``, ...).
 
     Raises:
         MissingFileError, InputError: no such file, or a line without a WordNet id, or one twice.
     """
     path, wnids = Path(path), []
-    for number, line in enumerate(read_lines(path, "a WordNet id a line"), 1):
+    for number, line in enumerate(read_lines(path, "a WordNet id per line"), 1):
         if not line.strip():
             continue
-        found = [part for part in re.split(r"[\s,]+", line.strip())[:2] if WNID.fullmatch(part)]
-        if len(found) != 1:
+        wnid = [part for part in re.split(r"[\s,]+", line.strip())[:2] if WNID.fullmatch(part)]
+        if len(wnid) != 1:
             raise InputError(
                 f"{path}, line {number}: expected a WordNet id such as n01440764, got {line!r}"
             )
-        wnids += found
+        wnids += wnid
     twice = len(wnids) - len(set(wnids))
     if not wnids or twice:
         raise InputError(
@@ -53,15 +56,15 @@ def read_wnids(path: str | Path) -> list[str]:
 
 def _find(images: Path) -> tuple[list[str], bool]:
     """Relative paths of the images, and whether they lie in a folder for each WordNet id."""
-    found, others = find_images(images)
-    if not found:
+    paths, others = find_images(images)
+    if not paths:
         raise MissingFileError(f"{images}: holds no image; expected <wnid>/*.JPEG or *.JPEG there")
     if others:
         logger.info("%s: other files, not read: %s", images, dict(others))
-    flat = [path for path in found if "/" not in path]
-    deep = [path for path in found if "/" in path]
+    flat = [path for path in paths if "/" not in path]
+    deep = [path for path in paths if "/" in path]
     strange = sorted({path.rsplit("/", 1)[0] for path in deep} - set(_folders(deep)))
-    if flat and len(flat) < len(found):
+    if flat and len(flat) < len(paths):
         raise InputError(
             f"{images}: {len(flat)} images lie beside folders of images ({some(flat)}); expected "
             f"all in folders <wnid>/, or all flat"
@@ -72,7 +75,7 @@ def _find(images: Path) -> tuple[list[str], bool]:
             f"({some(strange)}); expected <wnid>/*.JPEG, such as n01440764/. For other classes use "
             f"format: folder"
         )
-    return found, not flat
+    return paths, not flat
 
 
 def _folders(paths: Sequence[str]) -> list[str]:
@@ -99,7 +102,7 @@ class _Classes:
     def __init__(self, images: Path, source: str, wnids: Sequence[str]) -> None:
         self.images = images
         self.source = source
-        self.place = {wnid: place for place, wnid in enumerate(wnids)}
+        self.number_of = {wnid: number for number, wnid in enumerate(wnids)}
 
     def number(self, path: str, wnid: str | None, truth: Truth) -> int | None:
         """The image's class; InputError where folder, list and order do not agree."""
@@ -110,24 +113,24 @@ class _Classes:
                 f"{truth.where}: image {path} is of {truth.wnid} there, but lies in the folder "
                 f"{wnid} of {self.images}"
             )
-        if wnid not in self.place:
+        if wnid not in self.number_of:
             raise InputError(f"{self.source}: does not hold {wnid}, the class of image {path}")
-        place = self.place[wnid]
-        if truth.label not in (None, place):
+        number = self.number_of[wnid]
+        if truth.label not in (None, number):
             raise InputError(
                 f"{truth.where}: image {path} is of class {truth.label} there, but its {wnid} is "
-                f"number {place} of the {len(self.place)} sorted WordNet ids of {self.source}. Is "
-                f"the list in the devkit's order? Where only some of the 1000 classes are there, "
-                f"name a file of all WordNet ids as 'classes'"
+                f"number {number} of the {len(self.number_of)} sorted WordNet ids of "
+                f"{self.source}. Is the list in the devkit's order? Where only some of the 1000 "
+                f"classes are there, name a file of all WordNet ids as 'classes'"
             )
-        return place
+        return number
 
 
 def _wnid(path: str, truth: Truth, in_folders: bool, classes: _Classes) -> str | None:
     if in_folders:
         return path.split("/", 1)[0]
-    if truth.wnid is None and truth.label is not None and classes.place:
-        wnids = list(classes.place)
+    if truth.wnid is None and truth.label is not None and classes.number_of:
+        wnids = list(classes.number_of)
         if truth.label >= len(wnids):
             raise InputError(
                 f"{truth.where}: image {path} is of class {truth.label} there, but "
@@ -144,7 +147,7 @@ def _class_table(
         return _Classes(images, str(classes), read_wnids(classes))
     if folders:
         return _Classes(images, str(images), folders)
-    wnids = sorted({of.wnid for of in truth.values() if of.wnid is not None})
+    wnids = sorted({each.wnid for each in truth.values() if each.wnid is not None})
     return _Classes(images, "the truth", wnids)
 
 

@@ -1,4 +1,4 @@
-"""What is known of ImageNet's images, by file name without ending: XML or the peers' lists."""
+"""The truth of ImageNet's images by file name without ending, from XML or the peers' lists."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LINES = (
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a source says of one image.
+    """The truth that a source states for one image.
 
     Attributes:
         wnid, label: its class, as a WordNet id or as a 0-based number.
@@ -90,7 +90,7 @@ def _parse_line(line: str, where: str) -> tuple[str, Truth]:
             )
         raise InputError(f"{where}: expected {LINES}, got {line!r}{hint}")
     if len(boxes) % 4:
-        raise InputError(f"{where}: expected four numbers a box, got {len(boxes)}: {line!r}")
+        raise InputError(f"{where}: expected four numbers per box, got {len(boxes)}: {line!r}")
     if size is not None and min(size) < 1:
         raise InputError(f"{where}: expected a width and height from 1, got {size}")
     rows = np.array(_numbers(boxes, where, whole=False)).reshape(-1, 4)
@@ -98,21 +98,21 @@ def _parse_line(line: str, where: str) -> tuple[str, Truth]:
 
 
 def read_list_file(path: str | Path) -> dict[str, Truth]:
-    """TS-CAM's, BAS's or C2AM's list, one line an image.
+    """TS-CAM's, BAS's or C2AM's list, one line per image.
 
     Raises:
         MissingFileError, InputError: a malformed line or an image twice; file and line are named.
     """
-    found: dict[str, Truth] = {}
+    truths: dict[str, Truth] = {}
     for number, line in enumerate(read_lines(path, f"lines {LINES}"), 1):
         if line.strip():
             stem, truth = _parse_line(line, f"{path}, line {number}")
-            if stem in found:
-                raise InputError(f"{truth.where}: {stem} stands already in {found[stem].where}")
-            found[stem] = truth
-    if not found:
+            if stem in truths:
+                raise InputError(f"{truth.where}: {stem} stands already in {truths[stem].where}")
+            truths[stem] = truth
+    if not truths:
         raise InputError(f"{path}: is empty; expected lines {LINES}")
-    return found
+    return truths
 
 
 def _read_wsoleval(folder: Path) -> dict[str, Truth]:
@@ -145,22 +145,22 @@ def _of_voc(path: Path, voc: VocImage) -> Truth:
 def _read_xml(folder: Path) -> dict[str, Truth]:
     files = find_voc(folder)
     images = list(map_in_threads(read_voc, list(files.values()), f"{folder.name}: XML files"))
-    found = {
+    truths = {
         stem: _of_voc(path, voc) for (stem, path), voc in zip(files.items(), images, strict=True)
     }
     other = Counter(
         name != truth.wnid
-        for truth, voc in zip(found.values(), images, strict=True)
+        for truth, voc in zip(truths.values(), images, strict=True)
         for name in voc.names
     )
     logger.info(
         "%s: %d XML files, %d boxes (%d of them of another class than their image; all are kept)",
         folder,
-        len(found),
+        len(truths),
         other.total(),
         other[True],
     )
-    return found
+    return truths
 
 
 def read_truth(source: str | Path) -> dict[str, Truth]:

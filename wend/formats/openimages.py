@@ -7,7 +7,6 @@ the images' headers. A mask becomes the tight box of its pixels.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from PIL import Image
 from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.formats.wsoleval import BOXES, IDS, LABELS, read_lists, read_names
 from wend.images.paths import check_relative, require_folder
-from wend.images.sizes import SizeReader, map_in_threads
+from wend.images.sizes import SizeReader, map_in_threads, missing_files
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -115,8 +114,7 @@ def load_lists(
 
 
 def _require_files(root: Path, paths: list[str]) -> None:
-    there = map_in_threads(os.path.isfile, paths, f"{root.name}: images")
-    absent = [path for path, is_there in zip(paths, there, strict=True) if not is_there]
+    absent = [paths[i] for i in missing_files(paths, f"{root.name}: images")]
     if absent:
         raise MissingFileError(
             f"{root}: {len(absent)} of {len(paths)} listed images are not there ({some(absent)}); "

@@ -1,4 +1,4 @@
-"""Ground truth in PASCAL VOC's XML, one file an image, as ImageNet's bounding boxes come.
+"""Ground truth in PASCAL VOC's XML, one file per image, as ImageNet's bounding boxes come.
 
 ``<annotation>`` with ``<size><width/><height/></size>`` and for each object ``<object><name/>
 <bndbox><xmin/><ymin/><xmax/><ymax/></bndbox></object>``. Coordinates are taken as they stand:
@@ -54,15 +54,15 @@ def _parse(path: Path) -> ElementTree.Element:
 
 
 def _only(path: Path, element: ElementTree.Element, tag: str) -> ElementTree.Element | None:
-    found = element.findall(tag)
-    if len(found) > 1:
-        raise InputError(f"{path}: <{element.tag}>: expected one <{tag}>, got {len(found)}")
-    return found[0] if found else None
+    elements = element.findall(tag)
+    if len(elements) > 1:
+        raise InputError(f"{path}: <{element.tag}>: expected one <{tag}>, got {len(elements)}")
+    return elements[0] if elements else None
 
 
 def _number(path: Path, element: ElementTree.Element, tag: str) -> float:
-    found = _only(path, element, tag)
-    text = (found.text or "").strip() if found is not None else ""
+    child = _only(path, element, tag)
+    text = (child.text or "").strip() if child is not None else ""
     try:
         return float(text)
     except ValueError:
@@ -100,26 +100,26 @@ def read_voc(path: str | Path) -> VocImage:
 
 
 def find_voc(folder: str | Path) -> dict[str, Path]:
-    """The XML files in and below a folder (flat, or in one folder a class), by name without ending.
+    """The XML files in and below a folder (flat, or in a folder per class), by name without ending.
 
     Raises:
         MissingFileError, InputError: no folder, no XML in it, or one name twice.
     """
     folder = require_folder(folder, "VOC's XML files, flat or in a folder for each class")
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
         for name in sorted(files):
             if name.lower().endswith(".xml"):
                 path, stem = Path(parent, name), name[:-4]
-                if stem in found:
+                if stem in paths:
                     raise InputError(
-                        f"{path}: there is also {found[stem]}; expected one XML file an image"
+                        f"{path}: there is also {paths[stem]}; expected one XML file per image"
                     )
-                found[stem] = path
-    if not found:
+                paths[stem] = path
+    if not paths:
         raise MissingFileError(f"{folder}: holds no *.xml; expected VOC's XML files there")
-    return found
+    return paths
 
 
 def class_name(voc: VocImage, known: Sequence[str] | None = None) -> str | None:

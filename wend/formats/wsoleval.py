@@ -1,7 +1,7 @@
 """The lists of a metadata folder of the wsolevaluation repository (Choe et al.).
 
 ``image_ids.txt`` (``<id>``), ``class_labels.txt`` (``<id>,<class from 0>``), ``image_sizes.txt``
-(``<id>,<width>,<height>``) and ``localization.txt`` (``<id>,<x0>,<y0>,<x1>,<y1>``, one line a box).
+(``<id>,<width>,<height>``) and ``localization.txt`` (``<id>,<x0>,<y0>,<x1>,<y1>``, a line per box).
 The id is the image's listed file name; boxes are original pixels, taken as they stand.
 For OpenImages30k ``image_sizes.txt`` is missing, and its ``localization.txt`` has a line
 ``<id>,<mask>,<ignore mask or nothing>`` for each instance (wsolevaluation 96f4b88,
@@ -34,7 +34,7 @@ IDS, LABELS, SIZES, BOXES = (
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """What the lists of a folder say of each image, in the order of ``image_ids.txt``.
+    """The content of a folder's lists for each image, in the order of ``image_ids.txt``.
 
     Attributes:
         class_ids: (I,) int64 classes from 0; -1 where the folder has no list of them.
@@ -153,7 +153,7 @@ def read_names(folder: Path) -> list[str]:
 
 
 def read_lists(folder: Path, names: Sequence[str]) -> Lists:
-    """Read what there is of a metadata folder's further lists.
+    """Read those of a metadata folder's further lists that exist.
 
     Args:
         names: of :func:`read_names`.

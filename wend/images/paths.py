@@ -1,4 +1,4 @@
-"""Image files below a root: finding them, and keeping listed names from leaving it."""
+"""Paths of files and folders: what YAML files write, images below a root, none outside it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,27 @@ def check_relative(name: str, where: str) -> str:
     return tidy
 
 
-def require_folder(folder: str | Path, what: str) -> Path:
-    """The folder as a path; MissingFileError says what was expected there."""
+def resolve_path(value: str | Path, base: Path | None, root: Path | None) -> Path:
+    """The path that one in a YAML file means, seen from the current folder.
+
+    Args:
+        value: as written; with ``./`` or ``../`` in front it starts from ``base``, otherwise a
+            relative one starts from ``root``.
+        base: folder of the YAML file; None: the current folder.
+        root: folder of the data sets; None: the current folder.
+    """
+    written = str(value).replace("\\", "/")
+    start = base if written.startswith(("./", "../")) or written in (".", "..") else root
+    return Path(start or "", Path(value).expanduser())
+
+
+def require_folder(folder: str | Path, expected: str) -> Path:
+    """The folder as a path; MissingFileError says what was expected there if there is none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingFileError(
-            f"{folder}: there is no such folder; expected {what} there. Relative paths are below "
-            f"DETECTRON2_DATASETS (or --datasets-root)"
+            f"{folder}: there is no such folder; expected {expected} there. Relative paths are "
+            f"below DETECTRON2_DATASETS (or --datasets-root)"
         )
     return folder
 
@@ -47,8 +61,8 @@ def find_images(root: str | Path) -> tuple[list[str], Counter]:
     """All image files below a root, by the ending of their names.
 
     Returns:
-        Paths relative to the root with forward slashes, sorted by folder and name; and how many
-        other files there are, by ending (hidden files and folders count as "hidden").
+        Paths relative to the root with forward slashes, sorted by folder and name; and the number
+        of other files by ending (hidden files and folders count as "hidden").
     """
     root = str(root)
     images: list[str] = []

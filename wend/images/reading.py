@@ -46,7 +46,7 @@ def read_image(path: str | Path) -> Image.Image:
     """The image as RGB (greyscale, palette, CMYK, 16 bits are converted, alpha dropped), as stored.
 
     Detectron2's ``read_image`` rotates by EXIF; PSOL, C2AM and the truth do not, so a box would
-    lie beside its object. The format is found in the file, whatever its name ends in.
+    lie beside its object. The format is read from the file, whatever its name ends in.
 
     Raises:
         BadImageError: the file is missing, cut off or no image; the message names it.

@@ -18,25 +18,25 @@ from wend.structures.data_set import unreadable_error
 
 T = TypeVar("T")
 R = TypeVar("R")
-CHUNK = 256  # files a task: a million tasks would cost a gigabyte
+CHUNK = 256  # files per task: a million tasks would cost a gigabyte
 
 
 def map_in_threads(
     function: Callable[[T], R],
     items: Sequence[T],
-    what: str,
+    task: str,
     unit: str = "file",
     workers: int | None = None,
 ) -> Iterator[R]:
     """``map(function, items)`` in threads, in order, with a progress bar; the first error ends it.
 
     Args:
-        what: what is being done, for the bar.
+        task: what is being done, for the bar.
         workers: threads; by default more than there are cores, since files are waited for.
     """
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     workers = workers or min(32, 4 * (os.cpu_count() or 1))
-    bar = tqdm(total=len(items), desc=what, unit=unit, leave=False, disable=None)
+    bar = tqdm(total=len(items), desc=task, unit=unit, leave=False, disable=None)
     pool = ThreadPoolExecutor(workers)
     try:
         for results in pool.map(lambda chunk: [function(item) for item in chunk], chunks):
@@ -45,6 +45,16 @@ def map_in_threads(
     finally:
         pool.shutdown(cancel_futures=True)
         bar.close()
+
+
+def missing_files(paths: Sequence[str], task: str) -> list[int]:
+    """Indices of the paths at which there is no file.
+
+    Args:
+        task: what is being done, for the progress bar.
+    """
+    present = map_in_threads(os.path.isfile, paths, task)
+    return [index for index, is_file in enumerate(present) if not is_file]
 
 
 class SizeReader:
@@ -69,12 +79,12 @@ class SizeReader:
         self.asked = self.reused = 0
 
     def read(
-        self, paths: Sequence[str | Path], what: str = "image sizes", workers: int | None = None
+        self, paths: Sequence[str | Path], task: str = "image sizes", workers: int | None = None
     ) -> tuple[np.ndarray, dict[int, BadImageError]]:
         """The sizes of N images.
 
         Args:
-            what: what is being done, for the progress bar.
+            task: what is being done, for the progress bar.
             workers: threads.
 
         Returns:
@@ -88,7 +98,7 @@ class SizeReader:
         Image.init()  # loads the formats' plug-ins, which threads must not do side by side
         sizes = np.zeros((len(paths), 2), dtype=np.int64)
         unreadable: dict[int, BadImageError] = {}
-        answers = map_in_threads(self._look_up, paths, what, "image", workers)
+        answers = map_in_threads(self._look_up, paths, task, "image", workers)
         for index, (size, error, known) in enumerate(answers):
             self.reused += known
             if error is None:

@@ -1,4 +1,4 @@
-"""What is done about images that cannot be read, on every engine and process the same.
+"""The handling of images that cannot be read, the same on every engine and process.
 
 Training: ``WEND.DATA.ON_BAD_IMAGE`` "raise" ends the run, "skip" takes the next image of the data
 sets (so that batches and iterations stay as many on every process), counts and names what was
@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, Protocol
 
 from torch.utils.data import Dataset
 
@@ -38,17 +39,33 @@ class Guarded(NamedTuple):
 
     Attributes:
         example: None if there are more bad images than may be skipped.
-        bad: place in the data set and message of each image that could not be read.
+        bad: index in the data set and message of each image that could not be read.
     """
 
     example: Any
     bad: tuple[tuple[int, str], ...]
 
 
+class Images(Protocol):
+    """Examples by index, as loaders ask for them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Batches(Protocol):
+    """A loader of :class:`GuardedImages`."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[list[Guarded]]: ...
+
+
 class GuardedImages(Dataset):
     """A data set of examples whose bad images are stood in for by the next one.
 
-    Which one it is depends on the place alone, so every process and every pass does the same.
+    Which one it is depends on the index alone, so every process and every pass does the same.
     Errors travel as values: raised in a loader's worker their message would be a traceback.
 
     Args:
@@ -57,7 +74,7 @@ class GuardedImages(Dataset):
         imports: ``WEND.IMPORTS``, which a spawned worker imports before it unpickles the images.
     """
 
-    def __init__(self, images: Dataset, most: int = 0, imports: Iterable[str] = ()) -> None:
+    def __init__(self, images: Images, most: int = 0, imports: Iterable[str] = ()) -> None:
         self.imports = UserModules(imports)  # the first attribute is the first to be unpickled
         self.images, self.most = images, most
 
@@ -67,11 +84,11 @@ class GuardedImages(Dataset):
     def __getitem__(self, index: int) -> Guarded:
         bad: list[tuple[int, str]] = []
         while len(bad) <= self.most:
-            place = (index + len(bad)) % len(self.images)
+            current = (index + len(bad)) % len(self.images)
             try:
-                return Guarded(self.images[place], tuple(bad))
+                return Guarded(self.images[current], tuple(bad))
             except BadImageError as error:
-                bad.append((place, str(error)))
+                bad.append((current, str(error)))
         return Guarded(None, tuple(bad))
 
 
@@ -82,22 +99,22 @@ class GuardedLoader:
         loader: yields lists of :class:`Guarded`.
         total: images of the data set.
         most: of them may be skipped.
-        what: the data sets, for messages.
+        names: names of the data sets, for messages.
         gather: makes of each process's value the list of all, on all; None: there is one process.
         to_do: ends the error's message.
     """
 
     def __init__(
         self,
-        loader: Iterable[list[Guarded]],
+        loader: Batches,
         *,
         total: int,
         most: int = 0,
-        what: str,
+        names: str,
         gather: Gather | None = None,
         to_do: str = TO_DO,
     ) -> None:
-        self.loader, self.total, self.most, self.what = loader, total, most, what
+        self.loader, self.total, self.most, self.names = loader, total, most, names
         self.to_do = to_do
         self.gather = gather if most else None
         self.skipped: dict[int, str] = {}
@@ -109,15 +126,15 @@ class GuardedLoader:
 
     def __iter__(self) -> Iterator[list[Any]]:
         for number, batch in enumerate(self.loader, 1):
-            for one in batch:
-                self._new += one.bad
-                if one.example is None and not self.most:
-                    raise BadImageError(f"{one.bad[0][1]}; {self.to_do}")
-                if one.example is None:
-                    raise self._too_many({**self.skipped, **dict(one.bad)})
+            for guarded in batch:
+                self._new += guarded.bad
+                if guarded.example is None and not self.most:
+                    raise BadImageError(f"{guarded.bad[0][1]}; {self.to_do}")
+                if guarded.example is None:
+                    raise self._too_many({**self.skipped, **dict(guarded.bad)})
             if self.gather is None or number % EXCHANGE_PERIOD == 0:
                 self.exchange()
-            yield [one.example for one in batch]
+            yield [guarded.example for guarded in batch]
 
     def exchange(self) -> None:
         """Learn what all processes skipped; all call it at the same batch and do the same after.
@@ -127,10 +144,10 @@ class GuardedLoader:
         """
         new, self._new = self._new, []
         everybodys = [new] if self.gather is None else self.gather(new)
-        for place, message in (pair for one in everybodys for pair in one):
+        for index, message in chain.from_iterable(everybodys):
             self.times += 1
-            if place not in self.skipped:
-                self.skipped[place] = message
+            if index not in self.skipped:
+                self.skipped[index] = message
                 logger.warning(
                     "skipped, %d of at most %d: %s", len(self.skipped), self.most, message
                 )
@@ -140,12 +157,12 @@ class GuardedLoader:
     def _too_many(self, bad: Mapping[int, str]) -> BadImageError:
         names = some(message.split(": ", 1)[0] for message in bad.values())
         return BadImageError(
-            f"{self.what}: {len(bad)} of {self.total} training images cannot be read ({names}), "
+            f"{self.names}: {len(bad)} of {self.total} training images cannot be read ({names}), "
             f"and WEND.DATA.MAX_BAD_SHARE allows {self.most}; {self.to_do}"
         )
 
     def summarize(self) -> None:
-        """Say what was skipped in all."""
+        """Log how many and which images were skipped."""
         if self.most:
             names = ", ".join(message.split(": ", 1)[0] for message in self.skipped.values())
             logger.log(
@@ -198,7 +215,7 @@ def find_listed(data_set: DataSet, listed: frozenset[str]) -> dict[int, str]:
 
 
 def say_wrong(dataset: str, problems: Sequence[str], total: int) -> None:
-    """Print the test images that could not be read and count as wrong."""
+    """Log the test images that could not be read and count as wrong."""
     if problems:
         logger.warning(
             "%s: %d of %d test images could not be read and count as wrong:\n%s",

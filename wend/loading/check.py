@@ -1,4 +1,4 @@
-"""``wend data check``: reads every image and looks at every box once, and lists what is wrong.
+"""``wend data check``: reads every image, checks every box, and lists the problems.
 
 The list is JSON lines, one for each problem: ``key``, ``file``, ``problem``, ``detail`` and
 ``leave_out`` (whether ``WEND.DATA.QUARANTINE`` leaves the image out of training). While it is made
@@ -50,14 +50,14 @@ logger = logging.getLogger(__name__)
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with an image: one of :data:`KINDS`, and the particulars."""
+    """A problem of an image: one of :data:`KINDS`, and the particulars."""
 
     kind: str
     detail: str
 
 
 def check_image(path: str, width: int, height: int, size_known: bool = True) -> list[Problem]:
-    """What is wrong with an image file, of which every pixel is decoded.
+    """The problems of an image file, of which every pixel is decoded.
 
     Args:
         width, height: as recorded.
@@ -71,10 +71,10 @@ def check_image(path: str, width: int, height: int, size_known: bool = True) -> 
         read_image(path)
     except FileNotFoundError:
         return [Problem("missing", "there is no such file")]
-    except Exception as error:  # what decoders raise on damaged files
-        if isinstance(error, BadImageError):
-            error = error.__cause__ or error
-        return [Problem("unreadable", str(error) or type(error).__name__)]
+    except Exception as error:  # decoders raise anything on damaged files
+        cause = error.__cause__ if isinstance(error, BadImageError) else None
+        reason = cause or error
+        return [Problem("unreadable", str(reason) or type(reason).__name__)]
     problems = []
     named = Image.registered_extensions().get(os.path.splitext(path)[1].lower())
     if named and _SAME_FORMAT.get(named, named) != _SAME_FORMAT.get(stored, stored):
@@ -86,8 +86,8 @@ def check_image(path: str, width: int, height: int, size_known: bool = True) -> 
     return problems
 
 
-def check_boxes(boxes: np.ndarray, what: str, width: int, height: int) -> list[Problem]:
-    """What is wrong with boxes (P, 4) in pixels of an image; one problem at most for each box."""
+def check_boxes(boxes: np.ndarray, title: str, width: int, height: int) -> list[Problem]:
+    """The problems of boxes (P, 4) in pixels of an image; at most one for each box."""
     problems = []
     for box in boxes:
         x0, y0, x1, y1 = box.tolist()
@@ -105,18 +105,18 @@ def check_boxes(boxes: np.ndarray, what: str, width: int, height: int) -> list[P
             kind = "box is the whole image"
         else:
             continue
-        problems.append(Problem(kind, f"{what} {[x0, y0, x1, y1]} of {width}x{height}"))
+        problems.append(Problem(kind, f"{title} {[x0, y0, x1, y1]} of {width}x{height}"))
     return problems
 
 
 def check_record(record: ImageRecord, size_known: bool = True) -> list[Problem]:
-    """What is wrong with a record's image and boxes."""
+    """The problems of a record's image and boxes."""
     size = (record.width, record.height)
     problems = check_image(record.file_name, *size, size_known)
     if not size_known:
         return problems
     boxes = [("true box", record.gt_boxes), ("pseudo box", record.pseudo_boxes)]
-    return problems + [p for what, each in boxes for p in check_boxes(each, what, *size)]
+    return problems + [p for title, each in boxes for p in check_boxes(each, title, *size)]
 
 
 def _rows(record: ImageRecord, problems: Sequence[Problem]) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ def _check_rest(
     partial: PartialFile[tuple[int, list[dict[str, Any]]]],
     workers: int | None,
 ) -> list[dict[str, Any]]:
-    """Check what an interrupted run did not; the rows of all images."""
+    """Check the images that an interrupted run did not; returns the rows of all images."""
 
     def look(index: int) -> list[dict[str, Any]]:
         record = data_set[index]
@@ -148,7 +148,8 @@ def _check_rest(
     done = partial.items[-1][0] if partial.items else 0
     if done:
         logger.info("%s: going on after image %d of %d", name, done, number)
-    rest, chunk = range(done, number), []
+    rest = range(done, number)
+    chunk: list[dict[str, Any]] = []
     checked = map_in_threads(look, rest, f"{name}: check", "image", workers)
     for index, problems in zip(rest, checked, strict=True):
         chunk += problems

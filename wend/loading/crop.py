@@ -1,4 +1,4 @@
-"""Record -> what a detector sees: the paper's crop (appendix A), for every engine the same.
+"""An image file to a detector's input: the paper's crop (appendix A), for every engine alike.
 
 Resize to ``resize``² without keeping the aspect; to train a random ``crop``² with a random
 horizontal flip, to test the centre ``crop``².
@@ -47,6 +47,15 @@ def _flipped(pixels: np.ndarray) -> np.ndarray:
     for channel in range(pixels.shape[2]):
         mirrored[:, :, channel] = pixels[:, ::-1, channel]
     return mirrored
+
+
+def _check_size(file_name: str, size: tuple[int, int], recorded: tuple[int, int]) -> None:
+    if size != recorded:
+        raise BadImageError(
+            f"{file_name}: is {size[0]}x{size[1]}, expected {recorded[0]}x{recorded[1]} as "
+            f"recorded (sizes are of the file as stored, EXIF not applied); was the file "
+            f"replaced or resized after the data set was made?"
+        )
 
 
 class CropMapper:
@@ -105,20 +114,13 @@ class CropMapper:
     def _squashed(self, file_name: str, width: int, height: int) -> np.ndarray:
         """The image (resize, resize, 3) uint8, from a cache or its file; checks its size."""
         for cache in self.caches:
-            found = cache.squashed(file_name)
-            if found is not None:
-                pixels, size = found
-                break
-        else:
-            image = read_image(file_name)
-            pixels, size = None, image.size
-        if size != (width, height):
-            raise BadImageError(
-                f"{file_name}: is {size[0]}x{size[1]}, expected {width}x{height} as "
-                f"recorded (sizes are of the file as stored, EXIF not applied); was the file "
-                f"replaced or resized after the data set was made?"
-            )
-        return squash(image, self.resize) if pixels is None else pixels
+            cached = cache.squashed(file_name)
+            if cached is not None:
+                _check_size(file_name, cached[1], (width, height))
+                return cached[0]
+        image = read_image(file_name)
+        _check_size(file_name, image.size, (width, height))
+        return squash(image, self.resize)
 
     def __call__(self, file_name: str, width: int, height: int, boxes: np.ndarray) -> Sample:
         """Read and crop one image.

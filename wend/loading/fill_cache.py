@@ -75,7 +75,7 @@ def fill_cache(
     cache = prepare(path, data_set, resize, str(root), fill=False)
     files = list(data_set.file_names)
     filled_before = cache.num_filled()
-    todo = [one for one in files if not cache.is_fresh(cache.row(one), one)]
+    todo = [file for file in files if not cache.is_fresh(cache.row_of(file), file)]
     logger.info(
         "%s: %d of %d images are there, %d are to be read, %d of them since their file changed",
         *(path, len(files) - len(todo), len(files), len(todo), cache.stale),
@@ -100,30 +100,30 @@ def fill_cache(
 def _fill(
     cache: ImageCache, todo: list[str], name: str, workers: int | None, bad: list[str]
 ) -> None:
-    """Make rows in threads; states are written once a chunk's pixels are on the disk."""
+    """Make rows in threads; the states of a chunk are written when its pixels are on the disk."""
 
     def make(file_name: str) -> tuple[int, list[int]] | BadImageError:
         try:
             pixels, state = cache.make(file_name)
         except BadImageError as error:
             return error
-        row = cache.row(file_name)
+        row = cache.row_of(file_name)
         cache.write_pixels(row, pixels)
         return row, state
 
     for chunk in _chunks(map_in_threads(make, todo, f"{name}: cache", "image", workers)):
         cache.sync()
-        for one in chunk:
-            if isinstance(one, BadImageError):
-                bad.append(str(one))
+        for result in chunk:
+            if isinstance(result, BadImageError):
+                bad.append(str(result))
             else:
-                cache.write_state(*one)
+                cache.write_state(*result)
 
 
 def _chunks(results: Iterator) -> Iterator[list]:
     chunk = []
-    for one in results:
-        chunk.append(one)
+    for result in results:
+        chunk.append(result)
         if len(chunk) == CHUNK:
             yield chunk
             chunk = []

@@ -87,10 +87,16 @@ class ImageCache:
     def row(self, file_name: str) -> int | None:
         """The row of an image file, or None if it is not in the cache."""
         wanted = np.uint64(name_hash(file_name, self.root))
-        place = int(np.searchsorted(self._hashes, wanted))
-        if place == len(self._hashes) or self._hashes[place] != wanted:
+        index = int(np.searchsorted(self._hashes, wanted))
+        if index == len(self._hashes) or self._hashes[index] != wanted:
             return None
-        return int(self._rows[place])
+        return int(self._rows[index])
+
+    def row_of(self, file_name: str) -> int:
+        """The row of an image file that the cache was prepared for."""
+        row = self.row(file_name)
+        assert row is not None  # prepare() gave each image of the data set a row
+        return row
 
     def num_filled(self) -> int:
         """Rows that are not empty."""
@@ -127,7 +133,7 @@ class ImageCache:
             return None
         if self.is_fresh(row, file_name):
             pixels, state = self._pixels[row], self._state[row].tolist()
-            if self._seen[row] or zlib.crc32(pixels) + 1 == state[-1]:
+            if self._seen[row] or _checksum(pixels) == state[-1]:
                 self._seen[row] = True
                 return pixels, (state[2], state[3])
             logger.warning("%s: row %d is damaged; read anew", self.folder, row)
@@ -157,12 +163,12 @@ class ImageCache:
             size = time = -1
         image = read_image(file_name)
         pixels = squash(image, self.resize)
-        return pixels, [size, time, *image.size, zlib.crc32(pixels) + 1]
+        return pixels, [size, time, *image.size, _checksum(pixels)]
 
     def _open(self) -> tuple[int, int]:
         if self._files is None:
-            names = ("pixels.bin", "state.bin")
-            self._files = tuple(os.open(self.folder / name, os.O_WRONLY) for name in names)
+            pixels, state = (self.folder / name for name in ("pixels.bin", "state.bin"))
+            self._files = os.open(pixels, os.O_WRONLY), os.open(state, os.O_WRONLY)
         return self._files
 
     def write_pixels(self, row: int, pixels: np.ndarray) -> None:
@@ -186,8 +192,16 @@ def _reopen(folder: Path, root: str, fill: bool) -> ImageCache:
     return ImageCache(folder, root, fill=fill)
 
 
+def _checksum(pixels: np.ndarray) -> int:
+    """1 + the CRC-32 of a row's pixels, so that 0 means an empty row."""
+    return zlib.crc32(pixels.data) + 1
+
+
 def _write_at(handle: int, content: bytes, start: int) -> None:
-    """Not through the mapping: there a full disk ends the process instead of an error."""
+    """Write bytes at a position of a file.
+
+    Not through the mapping, where a full disk ends the process instead of raising an error.
+    """
     view = memoryview(content)
     while view:
         written = os.pwrite(handle, view, start)
@@ -195,7 +209,7 @@ def _write_at(handle: int, content: bytes, start: int) -> None:
 
 
 def name_hash(file_name: str, root: str) -> int:
-    """64 bits of a file name below the data sets' folder."""
+    """The hash, of 64 bits, of a file name below the data sets' folder."""
     prefix = f"{root}/"
     name = file_name[len(prefix) :] if file_name.startswith(prefix) else file_name
     return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "little")
@@ -203,7 +217,7 @@ def name_hash(file_name: str, root: str) -> int:
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Other processes that prepare the same cache wait."""
+    """Hold the lock of a cache; other processes that prepare it wait."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -211,18 +225,18 @@ def _only_one(folder: Path) -> Iterator[None]:
 
 
 def cache_folder(folder: str | Path, name: str, resize: int) -> Path:
-    """Where the cache of a data set lies in a folder of caches."""
+    """The folder of a data set's cache in a folder of caches."""
     return Path(folder) / f"{name}-{resize}"
 
 
 def _check_space(folder: Path, rows: int, filled: int, resize: int) -> None:
-    """Say what the cache needs; InputError if the disk has less free."""
-    one = resize**2 * 3
-    need, free = (rows - filled) * one, shutil.disk_usage(folder).free
+    """Log the space that the cache needs; InputError if the disk has less free."""
+    row_bytes = resize**2 * 3
+    need, free = (rows - filled) * row_bytes, shutil.disk_usage(folder).free
     logger.info(
         "%s: %d images x %d x %d x 3 bytes = %.1f MB, of which %.1f MB are still to be written; "
         "%.1f MB are free",
-        *(folder, rows, resize, resize, rows * one / 1e6, need / 1e6, free / 1e6),
+        *(folder, rows, resize, resize, rows * row_bytes / 1e6, need / 1e6, free / 1e6),
     )
     if need > free:
         raise InputError(
@@ -274,9 +288,10 @@ def _prepare(folder: Path, data_set: DataSet, resize: int, root: str, fill: bool
     if len(new) or filled < rows:
         _check_space(folder, rows, filled, resize)
     if len(new):
-        for name, one in (("pixels.bin", resize**2 * 3), ("state.bin", FIELDS * STATE.itemsize)):
+        row_bytes = {"pixels.bin": resize**2 * 3, "state.bin": FIELDS * STATE.itemsize}
+        for name, size in row_bytes.items():
             with open(folder / name, "ab") as file:
-                file.truncate(rows * one)
+                file.truncate(rows * size)
         info = {"format": FORMAT, "resize": resize, "libraries": _libraries()}
         if not index.size:
             write_json(folder / "cache.json", info)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, zip_longest
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ NONE = np.zeros(0, dtype=np.int64)
 logger = logging.getLogger(__name__)
 
 
-class Selection(Sequence[tuple[ImageRecord, np.ndarray]]):
+class Selection:
     """Images with the boxes (P, 4) to learn from: one data set after the other, in their order.
 
     Nothing is copied: rows are made where they are asked for, of columns that processes share.
@@ -43,8 +43,9 @@ class Selection(Sequence[tuple[ImageRecord, np.ndarray]]):
     ) -> None:
         self.data_sets = tuple(data_sets)
         self.indices: list[Sequence[int] | np.ndarray] = []
-        for data_set, left_out in zip_longest(data_sets, leave_out, fillvalue=NONE):
-            every = range(len(data_set))
+        left_out_of_each = leave_out or [NONE] * len(data_sets)
+        for data_set, left_out in zip(data_sets, left_out_of_each, strict=True):
+            every: Sequence[int] | np.ndarray = range(len(data_set))
             chosen = data_set.training_boxes.with_boxes if with_boxes else every
             if len(left_out):
                 chosen = np.setdiff1d(chosen, left_out, assume_unique=True)
@@ -64,13 +65,16 @@ class Selection(Sequence[tuple[ImageRecord, np.ndarray]]):
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    def __iter__(self) -> Iterator[tuple[ImageRecord, np.ndarray]]:
+        return (self[index] for index in range(len(self)))
+
     def __getitem__(self, index: int) -> tuple[ImageRecord, np.ndarray]:
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         part = bisect_right(self._ends, index)
         data_set, start = self.data_sets[part], self._ends[part - 1] if part else 0
-        place = int(self.indices[part][index - start])
-        return data_set[place], data_set.training_boxes[place]
+        row = int(self.indices[part][index - start])
+        return data_set[row], data_set.training_boxes[row]
 
 
 def shuffled(size: int, generator: torch.Generator) -> Iterator[int]:

@@ -23,11 +23,15 @@ from wend.errors import InputError, some
 from wend.weight_files import load_weights, read_weights
 
 INPUT_SIZE = 448  # PSOL's (generate_box_imagenet.py, --input_size)
-HEADS = ("fc.", "classifier.", "head.", "heads.", "head_dist.", "last_linear.", "AuxLogits.")
-HEADS += ("aux1.", "aux2.")
+HEADS = (
+    *("fc.", "classifier.", "head.", "heads.", "head_dist.", "last_linear."),
+    *("AuxLogits.", "aux1.", "aux2."),
+)
 # torchvision's modules that end in the last feature map, the first that a model has
-LAYERS = ("features", "layer4", "trunk_output", "encoder", "blocks", "conv5", "Mixed_7c")
-LAYERS += ("inception5b", "layers")
+LAYERS = (
+    *("features", "layer4", "trunk_output", "encoder", "blocks", "conv5", "Mixed_7c"),
+    *("inception5b", "layers"),
+)
 
 
 @dataclass
@@ -69,7 +73,7 @@ def to_maps(output: object, layer: str) -> Tensor:
 
 
 class _Reached(Exception):  # noqa: N818 - not an error
-    """The wanted module has run."""
+    """Raised when the wanted module has run, to end the forward pass."""
 
 
 class _LayerOutput(nn.Module):
@@ -106,6 +110,8 @@ class _LayerOutput(nn.Module):
 class _TimmFeatures(nn.Module):
     """timm's last feature map, whatever the architecture."""
 
+    model: Any  # timm's models have more methods than nn.Module's type says
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
@@ -132,7 +138,8 @@ def _timm(name: str, weights: str | Path, layer: str | None, size: int | None) -
         ) from error
     if not timm.is_model(name):
         raise _unknown(f"timm:{name}", timm.list_models(f"*{name.split('.')[0]}*"))
-    model = timm.create_model(name, pretrained=False, num_classes=0)
+    # Any: timm's models have more attributes than nn.Module's type says
+    model: Any = timm.create_model(name, pretrained=False, num_classes=0)
     config = timm.data.resolve_model_data_config(model)
     own = config["input_size"][1] if model.pretrained_cfg.get("fixed_input_size") else None
     side = _input_size(f"timm:{name}", size, own)
@@ -151,7 +158,7 @@ def _torchvision(name: str, weights: str | Path, layer: str | None, size: int | 
     model = models.get_model(name, weights=None, **options)
     side = _input_size(f"torchvision:{name}", size, getattr(model, "image_size", None))
     load_weights(weights, read_weights(weights), f"torchvision:{name}", model, HEADS)
-    chosen = layer or next((one for one in LAYERS if hasattr(model, one)), None)
+    chosen = layer or next((name for name in LAYERS if hasattr(model, name)), None)
     if chosen is None:
         names = [child for child, _ in model.named_children()]
         raise InputError(f"--backbone torchvision:{name}: give a --layer of {some(names, 12)}")
@@ -195,12 +202,12 @@ def build_backbone(
             f"torchvision:vgg16 or timm:resnet50"
         )
     backbone = build(model, weights, layer, input_size)
-    _try_one(name, backbone)
+    _try_input(name, backbone)
     backbone.settings |= {"backbone": name, "preprocessing": backbone.preprocessing.settings()}
     return backbone
 
 
-def _try_one(name: str, backbone: Backbone) -> None:
+def _try_input(name: str, backbone: Backbone) -> None:
     side = backbone.preprocessing.crop
     try:
         with torch.inference_mode():

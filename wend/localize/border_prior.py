@@ -1,4 +1,4 @@
-"""The border and centre prior: what differs from the image's border and is near its centre.
+"""The border and centre prior: an object differs from the border and is near the centre.
 
 No network and no weights. Photographs show their object whole and about the middle, so the border
 is background: a few typical colours and textures of it are found by k-means, and a pixel is the
@@ -60,7 +60,7 @@ def _features(pixels: np.ndarray, config: BorderPriorConfig) -> np.ndarray:
     """Colour and texture (H, W, 4) float32 of RGB uint8 (H, W, 3)."""
     unit = max(config.side, 1) / 128
     soft = cv2.GaussianBlur(pixels, (0, 0), unit).astype(np.float32) / 255
-    lab = cv2.cvtColor(soft, cv2.COLOR_RGB2LAB)
+    lab: np.ndarray = cv2.cvtColor(soft, cv2.COLOR_RGB2LAB)
     lab[..., 0] *= config.lightness
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     mean = cv2.GaussianBlur(grey, (0, 0), 2 * unit)
@@ -83,7 +83,7 @@ def _centre_weight(height: int, width: int, deviation: float) -> np.ndarray:
 
 
 def object_map(pixels: np.ndarray, config: BorderPriorConfig | None = None) -> np.ndarray:
-    """How much each pixel differs from the border, weighted by the centre.
+    """The difference of each pixel from the border, weighted by the centre.
 
     Args:
         pixels: RGB uint8 (H, W, 3), of the working size.
@@ -98,7 +98,8 @@ def object_map(pixels: np.ndarray, config: BorderPriorConfig | None = None) -> n
     cv2.setRNGSeed(_SEED)
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1.0)
     clusters = min(config.clusters, len(border))
-    _, _, centres = cv2.kmeans(border, clusters, None, stop, 1, cv2.KMEANS_PP_CENTERS)
+    labels = np.zeros((len(border), 1), dtype=np.int32)  # OpenCV writes them; not used
+    _, _, centres = cv2.kmeans(border, clusters, labels, stop, 1, cv2.KMEANS_PP_CENTERS)
     distance = np.min([np.square(features - c).sum(-1) for c in centres], axis=0)
     distance = cv2.GaussianBlur(np.sqrt(distance), (0, 0), config.smoothing * config.side)
     if distance.max() < _FLAT:

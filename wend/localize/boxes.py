@@ -1,4 +1,4 @@
-"""From a map of "how much object" to one box: threshold, largest component, its corners."""
+"""One box of a map of objectness: threshold, largest component, its corners."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
+Corners = tuple[float, float, float, float]  # x0, y0, x1, y1
+WHOLE_IMAGE: Corners = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class FoundBox:
-    """What a method says of an image.
+    """The box that a method proposes for an image.
 
     Attributes:
         box: x0, y0, x1, y1 as fractions of the image's width and height, 0..1, not empty.
-        score: 0..1, higher is surer; 0 where nothing was found.
-        whole_image: nothing was found, and the box is the whole image for want of another.
+        score: 0..1, higher is more certain; 0 where nothing was found.
+        whole_image: whether nothing was found, so that the box is the whole image.
     """
 
-    box: tuple[float, float, float, float]
+    box: Corners
     score: float
     whole_image: bool = False
 
@@ -28,7 +29,7 @@ class FoundBox:
 NOTHING_FOUND = FoundBox(WHOLE_IMAGE, 0.0, True)
 
 
-def largest_component(mask: np.ndarray) -> tuple[np.ndarray, tuple[float, ...]] | None:
+def largest_component(mask: np.ndarray) -> tuple[np.ndarray, Corners] | None:
     """The largest 8-connected component of a mask (H, W) and its box in fractions of the mask.
 
     Returns:

@@ -45,7 +45,7 @@ class Moments:
     """Sums over descriptors, float64, from which mean and covariance follow.
 
     Attributes:
-        count: of descriptors.
+        count: number of descriptors.
         total: their sum (C,).
         second: sum of their outer products (C, C).
     """
@@ -56,10 +56,10 @@ class Moments:
 
     @classmethod
     def empty(cls, channels: int, device: torch.device | str = "cpu") -> Moments:
-        """Of no descriptor."""
+        """The sums over no descriptor."""
         device = "cpu" if torch.device(device).type == "mps" else device
-        options = {"dtype": torch.float64, "device": device}
-        return cls(0, torch.zeros(channels, **options), torch.zeros(channels, channels, **options))
+        total = torch.zeros(channels, dtype=torch.float64, device=device)
+        return cls(0, total, total.new_zeros(channels, channels))
 
     def add(self, maps: Tensor) -> None:
         """Take in the descriptors of maps (N, C, h, w)."""
@@ -69,7 +69,7 @@ class Moments:
         self.second += rows.T @ rows
 
     def covariance(self) -> Tensor:
-        """(C, C), of the population (divided by the count)."""
+        """The covariance (C, C) of the population (divided by the count)."""
         mean = self.total / self.count
         return self.second / self.count - torch.outer(mean, mean)
 
@@ -109,7 +109,7 @@ def orient(projections: np.ndarray, sign: str) -> np.ndarray:
 
 
 def find_box(projection: np.ndarray, upsampling: str = "nearest", side: int = 448) -> FoundBox:
-    """The box of the largest component of what is positive in a projection (h, w).
+    """The box of the largest positive component of a projection (h, w).
 
     Args:
         upsampling: "nearest": sides lie on the map's grid, PSOL's; "bilinear": the projection is

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DdtOptions:
-    """How a run is done.
+    """The options of a run.
 
     Attributes:
         sign: one of :data:`wend.localize.ddt.SIGNS`.
@@ -95,8 +95,12 @@ class _Images(Dataset):
 
 @dataclass
 class _Group:
-    """A group's work: its images' keys, the index of its first image among those of all groups, and
-    what is known so far.
+    """A group's images and its state so far.
+
+    Attributes:
+        keys: its images'.
+        start: the index of its first image among those of all groups.
+        in_memory: whether its descriptors are kept, so that one pass is enough.
     """
 
     name: str
@@ -139,7 +143,7 @@ class _Run:
         )
 
     def restore(self, group: _Group, device: torch.device) -> None:
-        """Take up the kept state if it is this group's."""
+        """Restore the saved state if it is this group's."""
         state = self.partial.load_group()
         if group.in_memory or not state or str(state["name"]) != group.name:
             return
@@ -159,7 +163,7 @@ class _Run:
         )
 
     def take(self, group: _Group, maps: Tensor | None) -> None:
-        """A batch's descriptors (N, C, h, w); None if none of its images could be read."""
+        """Take in a batch's descriptors (N, C, h, w); None if none of its images could be read."""
         if maps is not None and group.passes_done == 0:
             group.moments = group.moments or Moments.empty(maps.shape[1], maps.device)
             group.moments.add(maps)
@@ -176,7 +180,9 @@ class _Run:
             self.save(group)
 
     def _project(self, group: _Group, maps: Tensor) -> np.ndarray:
-        group.axis = group.axis or group.moments.axis()
+        if group.axis is None:
+            assert group.moments is not None  # of the first pass
+            group.axis = group.moments.axis()
         return project(maps.to(group.axis[0].device), *group.axis)
 
     def _finish(self, group: _Group) -> None:
@@ -251,7 +257,7 @@ def _stream(
     plan = [(group, batch) for group in waiting for batch in group.batches(options.batch_size)]
     loader = DataLoader(
         _Images(files, backbone),
-        batch_sampler=[batch for _, batch in plan],
+        batch_sampler=[list(batch) for _, batch in plan],
         num_workers=options.num_workers,
         collate_fn=list,
     )

@@ -1,4 +1,4 @@
-"""What an interrupted ``wend pseudo-boxes`` has finished, in the folder ``<split>.partial``.
+"""The finished part of an interrupted ``wend pseudo-boxes``, in the folder ``<split>.partial``.
 
 ``found.jsonl`` has a row for each image that is done (:mod:`wend.partial`). Beside it DDT keeps the
 group that it is in the middle of, ``group.npz`` (:mod:`wend.localize.ddt_run`).
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Partial:
-    """The folder of an unfinished run; made, or taken up where its settings are the same.
+    """The folder of an unfinished run; made, or continued where its settings are the same.
 
     Attributes:
         done: key -> its box, or the message of the error that reading the image ended in.
@@ -39,17 +39,18 @@ class Partial:
             logger.info("%s: %d images are done", folder, len(self.done))
 
     def add(self, results: dict[str, FoundBox | str]) -> None:
-        """Note images as done, all of them or, if interrupted, the first of them."""
+        """Record images as done; if interrupted, the first of them."""
         self._rows.add({"key": key, **_to_row(result)} for key, result in results.items())
         self.done.update(results)
 
     def save_group(self, **arrays: np.ndarray) -> None:
-        """Keep the state of a group in the middle of its work, and of which settings it is."""
+        """Save the state of a group in the middle of its work, with the settings of the run."""
+        # the ignored error: numpy's stub takes one of the arrays for savez' own allow_pickle
         with atomic_write(self._group, "wb") as file:
-            np.savez(file, settings=np.array(self._settings), **arrays)
+            np.savez(file, settings=np.array(self._settings), **arrays)  # type: ignore[arg-type]
 
     def load_group(self) -> dict[str, np.ndarray]:
-        """The kept state; empty if there is none, or of other settings."""
+        """The saved state; empty if there is none, or if it is of other settings."""
         if not self._group.is_file():
             return {}
         try:
@@ -61,11 +62,11 @@ class Partial:
         return state if str(state.pop("settings", "")) == self._settings else {}
 
     def drop_group(self) -> None:
-        """Forget the kept state: its group is done."""
+        """Remove the saved state of a group that is done."""
         self._group.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Everything is written where it belongs."""
+        """Remove the folder of a run whose output is written."""
         self.drop_group()
         self._rows.remove()
         with suppress(OSError):  # something of the user's lies there
@@ -81,4 +82,5 @@ def _to_row(result: FoundBox | str) -> dict[str, Any]:
 def _from_row(row: dict[str, Any]) -> tuple[str, FoundBox | str]:
     if "error" in row:
         return row["key"], row["error"]
-    return row["key"], FoundBox(tuple(row["box"]), row["score"], row["whole_image"])
+    x0, y0, x1, y1 = row["box"]
+    return row["key"], FoundBox((x0, y0, x1, y1), row["score"], row["whole_image"])

@@ -1,4 +1,4 @@
-"""Boxes that were found without labels as files: C2AM's layout and COCO's JSON.
+"""Files of the boxes of ``wend pseudo-boxes``: C2AM's layout and COCO's JSON.
 
 ``<output>/<split>/pseudo_boxes/<i>_0_bbox.json`` hold ``{"wend/<split>/<class>/<image>": [x, y, w,
 h]}`` in fractions of the image, as C2AM (e6a46c9, WSOL/utils.py:202-222) has them;
@@ -39,11 +39,11 @@ def output_paths(output: str | Path, split: str) -> tuple[Path, Path]:
 
 def found_table(data_set: DataSet, found_boxes: Mapping[str, FoundBox]) -> BoxTable:
     """Boxes by the images' keys as a table of a data set's images, in original pixels, scored."""
-    images = [i for i, key in enumerate(data_set.keys) if key in found_boxes]
-    rows = [found_boxes[data_set.keys[i]] for i in images]
+    indices = [i for i, key in enumerate(data_set.keys) if key in found_boxes]
+    rows = [found_boxes[data_set.keys[i]] for i in indices]
     fractions = np.array([row.box for row in rows], dtype=np.float64).reshape(-1, 4)
     scores = np.array([row.score for row in rows], dtype=np.float64)
-    images = np.array(images, dtype=np.int64)
+    images = np.array(indices, dtype=np.int64)
     boxes = fractions * np.tile(data_set.sizes, 2)[images]
     return BoxTable.from_rows(images, boxes, scores, len(data_set))
 
@@ -124,8 +124,8 @@ def is_done(output: str | Path, split: str, keys: Sequence[str], settings: dict[
         if folder.exists():
             raise InputError(f"{folder}: is there already, and {coco} is not beside it; {advice}")
         return False
-    there = read_json(coco, "boxes written by wend pseudo-boxes")
-    info = there.get("info") if isinstance(there, dict) else None
+    content = read_json(coco, "boxes written by wend pseudo-boxes")
+    info = content.get("info") if isinstance(content, dict) else None
     old = info.get("settings") if isinstance(info, dict) else None
     if not isinstance(old, dict):
         raise InputError(f"{coco}: is there already, not from wend pseudo-boxes; {advice}")

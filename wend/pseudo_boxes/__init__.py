@@ -1,16 +1,19 @@
-"""Pseudo boxes: files of a method that finds boxes without box labels -> a data set's boxes.
+"""Pseudo boxes: the files of a method that finds boxes without box labels -> a data set's boxes.
 
 A source's reader returns :class:`PseudoBoxes`, in the frame that its files use, by the images'
-paths; :func:`attach_pseudo_boxes` finds their images in a data set, takes them to original pixels
-and counts what happened. A further source is a function in ``sources/``, or in a user's own file.
-``docs/pseudo_boxes.md`` says how to use it and how to add a source.
+paths; :func:`attach_pseudo_boxes` finds their images in a data set, maps them to original pixels
+and counts the findings. May import ``formats``, ``images`` and what is below them.
+
+One more source is a function with the decorator ``box_source``, in a module of ``sources/`` that is
+imported here, or in a user's own file; ``docs/pseudo_boxes.md`` shows both. One more kind of
+finding is a row of ``report.KINDS``.
 """
 
-from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.join import attach_pseudo_boxes, join_boxes
 from wend.pseudo_boxes.keys import Keys
 from wend.pseudo_boxes.registry import SOURCES, box_source, read_boxes
 from wend.pseudo_boxes.report import KINDS, AttachReport, Count
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.pseudo_boxes.sources.coco import read_coco
 from wend.pseudo_boxes.sources.fractions import read_c2am, read_psol
 from wend.pseudo_boxes.sources.tables import read_csv, read_localization, read_parquet

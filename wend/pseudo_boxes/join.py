@@ -1,4 +1,4 @@
-"""The join of a source's boxes with a data set's images, and the table of what was found.
+"""The join of a source's boxes with a data set's images, and the table of its findings.
 
 Shape letters: I = images of the data set, N = images of the source, B = boxes.
 """
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from wend.errors import InputError, some
-from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.keys import Keys
 from wend.pseudo_boxes.merge import keep_last_entries
 from wend.pseudo_boxes.report import KINDS, AttachReport, Count, count_all
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.names import match_names
@@ -26,19 +26,19 @@ VALIDATION = "ILSVRC2012_val_"  # how the file names of ImageNet's validation im
 
 
 def _normal_keys(keys: Sequence[str]) -> Keys:
-    """In Unicode NFC, as readers write them; InputError if two are equal."""
+    """The keys in Unicode NFC, as readers write them; InputError if two are equal."""
     import pyarrow.compute as pc
 
-    keys = keys if isinstance(keys, Keys) else Keys(keys)
-    if not pc.all(pc.string_is_ascii(keys.arrow)).as_py():
-        keys = Keys(pc.utf8_normalize(keys.arrow, "NFC"))
-    twice = int((keys.first() != np.arange(len(keys))).sum())
+    normal = keys if isinstance(keys, Keys) else Keys(keys)
+    if not pc.all(pc.string_is_ascii(normal.arrow)).as_py():
+        normal = Keys(pc.utf8_normalize(normal.arrow, "NFC"))
+    twice = int((normal.first() != np.arange(len(normal))).sum())
     if twice:
         raise InputError(
             f"{twice} images share class folder and file name with another one; pseudo boxes "
             f"could not be told apart"
         )
-    return keys
+    return normal
 
 
 def _first_entries(image: np.ndarray, num_images: int) -> np.ndarray:
@@ -104,7 +104,7 @@ def _to_pixels(
 
 
 def _other_shape(stated: np.ndarray | None, image: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Those of the images whose sides are in another proportion than the source states."""
+    """The indices of those images whose sides are in another proportion than the source states."""
     if stated is None:
         return image[:0]
     real = sizes[image]
@@ -141,39 +141,40 @@ def join_boxes(
         InputError: two images share a key, no image has a box, the source holds validation images,
             or strict and something was found; the message names the first.
     """
-    keys, sizes = _normal_keys(keys), np.asarray(sizes, dtype=np.float64).reshape(-1, 2)
+    image_keys, sizes = _normal_keys(keys), np.asarray(sizes, dtype=np.float64).reshape(-1, 2)
     strict = pseudo_boxes.strict if strict is None else strict
     if allow_contamination is None:
         allow_contamination = pseudo_boxes.allow_contamination
-    image = match_names(pseudo_boxes.keys.arrow, keys.arrow, pseudo_boxes.source)  # (N,), -1: none
-    first = _first_entries(image, len(keys))
+    # (N,), -1: none
+    image = match_names(pseudo_boxes.keys.arrow, image_keys.arrow, pseudo_boxes.source)
+    first = _first_entries(image, len(image_keys))
     if (first != np.arange(len(first))).any():  # paths of several roots
         table, left_out = keep_last_entries(first, pseudo_boxes.table)
         left_out = {kind: image[entries] for kind, entries in left_out.items()}
         image = image[table.with_boxes]
-        pseudo_boxes = pseudo_boxes.with_table(table, count_all(keys, left_out))
+        pseudo_boxes = pseudo_boxes.with_table(table, count_all(image_keys, left_out))
     source, source_keys, stated = pseudo_boxes.source, pseudo_boxes.keys, pseudo_boxes.sizes
     matched = np.flatnonzero(image >= 0)
-    matched = matched[sizes.all(1)[image[matched]]]
+    matched = matched[np.all(sizes, axis=1)[image[matched]]]
     matched = matched[np.argsort(image[matched], kind="stable")]
     other_shape = _other_shape(None if stated is None else stated[matched], image[matched], sizes)
     table, findings = _to_pixels(pseudo_boxes, matched, image[matched], sizes)
     counts = {
         **pseudo_boxes.counts,
-        "missing": Count.of(keys, np.flatnonzero(table.counts == 0)),
-        "surplus": Count.of(source_keys, np.flatnonzero(image < 0)),
-        "contaminated": Count.of(source_keys, _contaminated(source_keys, keys)),
-        "other_shape": Count.of(keys, other_shape),
-        **count_all(keys, findings),
+        "missing": Count.from_indices(image_keys, np.flatnonzero(table.counts == 0)),
+        "surplus": Count.from_indices(source_keys, np.flatnonzero(image < 0)),
+        "contaminated": Count.from_indices(source_keys, _contaminated(source_keys, image_keys)),
+        "other_shape": Count.from_indices(image_keys, other_shape),
+        **count_all(image_keys, findings),
     }
     images = np.bincount(table.counts)
     per_image = {number: int(images[number]) for number in np.flatnonzero(images).tolist()}
-    report = AttachReport(source, len(keys), len(table.boxes), counts, per_image)
+    report = AttachReport(source, len(image_keys), len(table.boxes), counts, per_image)
     if not report.matched:
         raise InputError(
             f"{source}: none of its {len(source_keys)} images ({some(source_keys[:2], 2)}) is one "
-            f"of the data set's {len(keys)} ({some(keys[:2], 2)}) with a box; are they of another "
-            f"data set or split?"
+            f"of the data set's {len(image_keys)} ({some(image_keys[:2], 2)}) with a box; are they "
+            f"of another data set or split?"
         )
     if log:
         logger.info("%s", report)

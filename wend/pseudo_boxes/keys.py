@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from wend.errors import InputError
 from wend.structures.names import clean_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Keys(Sequence[str]):
@@ -21,12 +25,20 @@ class Keys(Sequence[str]):
         import pyarrow as pa
 
         self._hashes = hashes
-        self.arrow = keys if isinstance(keys, pa.Array) else pa.array(keys, pa.large_string())
+        self.arrow: pa.LargeStringArray = (
+            keys if isinstance(keys, pa.Array) else pa.array(keys, pa.large_string())
+        )
 
     def __len__(self) -> int:
         return len(self.arrow)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Keys: ...
+
+    def __getitem__(self, index: int | slice) -> str | Keys:
         if isinstance(index, slice):
             return Keys(self.arrow[index])
         return self.arrow[index].as_py()
@@ -39,8 +51,9 @@ class Keys(Sequence[str]):
         """The keys at rows (n,) of integers, or where rows (N,) of bool is true."""
         import pyarrow as pa
 
-        rows = pa.array(rows)
-        return Keys(self.arrow.filter(rows) if rows.type == pa.bool_() else self.arrow.take(rows))
+        if rows.dtype == bool:
+            return Keys(self.arrow.filter(pa.array(rows)))
+        return Keys(self.arrow.take(pa.array(rows)))
 
     def find(self, keys: Keys) -> np.ndarray:
         """Index (len(keys),) of the first of these that equals each of the others; -1 if none."""
@@ -84,7 +97,7 @@ def path_key(path: object, where: str) -> str:
     """A path as a key: as of :func:`.clean_path`, and below the images' root.
 
     Args:
-        where: it stands, for the message.
+        where: what holds the path, for the message.
 
     Raises:
         InputError: no text, empty, or ``..`` in its middle (it could leave the images' root).

@@ -1,4 +1,4 @@
-"""Of each image the boxes of its last entry, each once, each with an area.
+"""Merging the entries of an image: the boxes of the last one, each once, each with an area.
 
 Shape letters: E = entries, the mentions of an image in a source's files; B = boxes.
 """

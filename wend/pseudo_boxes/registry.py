@@ -6,9 +6,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from wend.errors import InputError
-from wend.pseudo_boxes.columns import PseudoBoxes
+from wend.images.paths import resolve_path
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.registry import Registry
 
 BoxSource = Callable[..., PseudoBoxes]  # read(path, **options)
@@ -18,16 +20,11 @@ COMMON = ("source", "path", "min_score", "max_boxes", "strict", "allow_contamina
 FILES = ("images",)  # options of readers that are paths, too
 
 
-def resolve_path(value: object, what: str, base: Path | None, root: Path | None) -> Path:
-    """A path of a spec: ``./`` is beside the YAML (base), other relative ones are below root."""
+def _path(value: object, entry: str, base: Path | None, root: Path | None) -> Path:
+    """A path of a spec, as of :func:`.resolve_path`."""
     if not isinstance(value, str | Path) or not str(value):
-        raise InputError(f"{what}: expected a path, got {value!r}")
-    path = Path(value).expanduser()
-    if path.is_absolute():
-        return path
-    beside = str(value).startswith(("./", "../", ".\\")) or str(value) == "."
-    start = base if beside else root
-    return path if start is None else start / path
+        raise InputError(f"{entry}: expected a path, got {value!r}")
+    return resolve_path(value, base, root)
 
 
 def _check_options(function: BoxSource, name: str, options: Mapping[str, object]) -> None:
@@ -41,13 +38,13 @@ def _check_options(function: BoxSource, name: str, options: Mapping[str, object]
 
 
 def read_boxes(
-    spec: Mapping[str, object], base: Path | None = None, root: Path | None = None
+    spec: Mapping[str, Any], base: Path | None = None, root: Path | None = None
 ) -> PseudoBoxes:
     """Read the boxes that a spec describes.
 
     Args:
-        spec: ``source`` (as :meth:`wend.registry.Registry.get` takes it) and ``path``; of
-            every source also ``min_score``, ``max_boxes`` (the best of an image), ``strict`` (true,
+        spec: ``source`` (as :meth:`wend.registry.Registry.get` takes it) and ``path``; for
+            every source also ``min_score``, ``max_boxes`` (the best per image), ``strict`` (true,
             or a list of kinds of findings) and ``allow_contamination``, which the join obeys;
             further entries are the source's own options.
         base: folder of the YAML, which paths with a leading ``./`` start from.
@@ -63,11 +60,11 @@ def read_boxes(
         )
     name = spec["source"]
     function = SOURCES.get(name, base)
-    path = resolve_path(spec["path"], f"box source {name!r}: path", base, root)
+    path = _path(spec["path"], f"box source {name!r}: path", base, root)
     options = {key: value for key, value in spec.items() if key not in COMMON}
     for key in FILES:
         if key in options:
-            options[key] = resolve_path(options[key], f"box source {name!r}: {key}", base, root)
+            options[key] = _path(options[key], f"box source {name!r}: {key}", base, root)
     _check_options(function, str(name), options)
     boxes = function(path, **options)
     if not isinstance(boxes, PseudoBoxes):

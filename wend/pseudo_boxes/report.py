@@ -1,4 +1,4 @@
-"""What became of a source's boxes, as counts and one table."""
+"""The findings of a join, as counts and one table."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ CHOSEN = {  # what the user asked for
 
 @dataclass(frozen=True)
 class Count:
-    """How often something was found, and the keys of the first."""
+    """How often a kind of finding occurred, and the keys of the first."""
 
     number: int = 0
     examples: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, keys: Sequence[str], indices: np.ndarray) -> Count:
-        """One for each index (n,) of a key."""
+    def from_indices(cls, keys: Sequence[str], indices: np.ndarray) -> Count:
+        """The count of the indices (n,) of keys."""
         first = [keys[i] for i in indices[:EXAMPLES].tolist()]
         return cls(len(indices), tuple(dict.fromkeys(first)))
 
 
 def count_all(keys: Sequence[str], findings: Mapping[str, np.ndarray]) -> dict[str, Count]:
-    """Kind of finding -> indices (n,) of keys, as counts."""
-    return {kind: Count.of(keys, indices) for kind, indices in findings.items()}
+    """The counts of findings: kind -> indices (n,) of keys."""
+    return {kind: Count.from_indices(keys, indices) for kind, indices in findings.items()}
 
 
 def add_counts(a: Mapping[str, Count], b: Mapping[str, Count]) -> dict[str, Count]:
-    """Both together."""
+    """The sums of two mappings of kinds to counts."""
     sums = dict(a)
     for kind, count in b.items():
         old = sums.get(kind, Count())
@@ -58,14 +58,14 @@ def add_counts(a: Mapping[str, Count], b: Mapping[str, Count]) -> dict[str, Coun
 
 @dataclass(frozen=True)
 class AttachReport:
-    """What became of a source's boxes.
+    """The result of joining a source's boxes with a data set.
 
     Attributes:
         source: where they come from.
-        num_images: of the data set.
-        num_boxes: that they were given.
+        num_images: images of the data set.
+        num_boxes: boxes that they were given.
         counts: kind (a key of :data:`KINDS`) -> how often, with the first keys.
-        per_image: number of boxes -> images that have so many.
+        per_image: number of boxes -> number of images with so many.
     """
 
     source: str
@@ -75,41 +75,16 @@ class AttachReport:
     per_image: Mapping[int, int]
 
     def number(self, kind: str) -> int:
-        """How often a kind was found."""
+        """How often a kind of finding occurred."""
         return self.counts.get(kind, Count()).number
 
     @property
     def matched(self) -> int:
         """Images with a pseudo box."""
-        return self.num_images - self.missing
-
-    @property
-    def missing(self) -> int:
-        """Images without one."""
-        return self.number("missing")
-
-    @property
-    def surplus(self) -> int:
-        """Images of the source that the data set does not have."""
-        return self.number("surplus")
-
-    @property
-    def dropped(self) -> int:
-        """Boxes without area, left out."""
-        return self.number("zero_area")
-
-    @property
-    def repeated(self) -> int:
-        """Further boxes for an image with the same values, left out."""
-        return self.number("repeated")
-
-    @property
-    def conflicting(self) -> int:
-        """Further boxes for an image with other values; the last ones read count."""
-        return self.number("conflicting")
+        return self.num_images - self.number("missing")
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """What, how many and the first keys: the table's rows."""
+        """The table's rows: kind of finding, number and the first keys."""
         rows = [("images matched", str(self.matched), f"of {self.num_images}")]
         for kind, title in {**KINDS, **CHOSEN}.items():
             count = self.counts.get(kind, Count())
@@ -130,7 +105,7 @@ class AttachReport:
         return f"{self.source}\n{table}"
 
     def to_dict(self) -> dict:
-        """Plain values, for JSON."""
+        """The report as plain values, for JSON."""
         counts = {kind: self.number(kind) for kind in (*KINDS, *CHOSEN)}
         return {
             "source": self.source,

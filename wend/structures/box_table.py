@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -146,17 +147,23 @@ class BoxTable(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> BoxTable: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | BoxTable:
         """Boxes (P, 4) of an image; of a slice, the table of those images."""
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
-        place = range(len(self))[index]
-        return self.boxes[self.offsets[place] : self.offsets[place + 1]]
+        index = range(len(self))[index]
+        return self.boxes[self.offsets[index] : self.offsets[index + 1]]
 
     def scores_of(self, index: int) -> np.ndarray:
         """Scores (P,) of an image; ones where the boxes have none."""
-        place = range(len(self))[index]
-        start, end = self.offsets[place], self.offsets[place + 1]
+        index = range(len(self))[index]
+        start, end = self.offsets[index], self.offsets[index + 1]
         return np.ones(end - start) if self.scores is None else self.scores[start:end]
 
     @property
@@ -169,8 +176,14 @@ class BoxTable(Sequence[np.ndarray]):
         """Index (B,) of each box's image."""
         return np.repeat(np.arange(len(self)), self.counts)
 
-    def images_of(self, rows: np.ndarray) -> np.ndarray:
-        """Indices (n,) of the images of the boxes in some rows (n,)."""
+    @overload
+    def images_of(self, rows: int) -> np.integer: ...
+
+    @overload
+    def images_of(self, rows: np.ndarray) -> np.ndarray: ...
+
+    def images_of(self, rows: int | np.ndarray) -> np.integer | np.ndarray:
+        """Indices (n,) of the images of the boxes in some rows (n,); of a row, its image's."""
         return np.searchsorted(self.offsets, rows, side="right") - 1
 
     @property
@@ -223,10 +236,6 @@ class BoxTable(Sequence[np.ndarray]):
         """The same boxes with scores: their own, or 1 for each where they have none."""
         scores = np.ones(len(self.boxes)) if self.scores is None else self.scores
         return BoxTable(self.offsets, self.boxes, scores)
-
-    def replace_boxes(self, boxes: np.ndarray) -> BoxTable:
-        """The same images, counts and scores with other boxes (B, 4), such as in another frame."""
-        return BoxTable(self.offsets, boxes, self.scores)
 
     def areas(self) -> np.ndarray:
         """Areas (B,) in the boxes' unit squared."""

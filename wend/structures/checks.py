@@ -1,4 +1,7 @@
-"""What is a box, and what is a score: the checks that all boxes pass once, where they enter."""
+"""The checks that all boxes and scores pass once, where they enter.
+
+In all of them ``where`` names what holds the values, for messages: a file and its line, an image.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from wend.errors import InputError
 from wend.files import MAX_NUMBER
 
 
-def as_numbers(values: object, what: str, expected: str) -> np.ndarray:
+def as_numbers(values: object, where: str, expected: str) -> np.ndarray:
     """A float64 copy of numbers.
 
     Raises:
@@ -17,45 +20,45 @@ def as_numbers(values: object, what: str, expected: str) -> np.ndarray:
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{what}: expected {expected}, got {values!r}") from error
+        raise InputError(f"{where}: expected {expected}, got {values!r}") from error
     if array.size and array.dtype.kind not in "fiu":
-        raise InputError(f"{what}: expected {expected}, got {values!r}")
+        raise InputError(f"{where}: expected {expected}, got {values!r}")
     return array.astype(np.float64)
 
 
-def as_boxes(boxes: object, what: str) -> np.ndarray:
+def as_boxes(boxes: object, where: str) -> np.ndarray:
     """Check and copy boxes to a read-only float64 array (N, 4).
 
     Raises:
         InputError: not N rows of four finite numbers, or a corner right of or below its opposite.
     """
-    array = as_numbers(boxes, what, "boxes as rows of four numbers")
+    array = as_numbers(boxes, where, "boxes as rows of four numbers")
     if array.shape == (0,):
         array = array.reshape(0, 4)
     if array.ndim != 2 or array.shape[1] != 4:
-        raise InputError(f"{what}: expected boxes of shape (N, 4), got {array.shape}")
+        raise InputError(f"{where}: expected boxes of shape (N, 4), got {array.shape}")
     bad = ~(np.abs(array) < MAX_NUMBER).all(1)
     if bad.any():
-        raise InputError(f"{what}: box {array[bad][0].tolist()} is not four finite numbers")
+        raise InputError(f"{where}: box {array[bad][0].tolist()} is not four finite numbers")
     bad = (array[:, 2:] < array[:, :2]).any(1)
     if bad.any():
         raise InputError(
-            f"{what}: box {array[bad][0].tolist()} ends before it starts; expected x0,y0,x1,y1 "
+            f"{where}: box {array[bad][0].tolist()} ends before it starts; expected x0,y0,x1,y1 "
             f"with x0 <= x1 and y0 <= y1"
         )
     array.setflags(write=False)
     return array
 
 
-def as_scores(scores: object, number: int, what: str) -> np.ndarray:
+def as_scores(scores: object, number: int, where: str) -> np.ndarray:
     """Check and copy the scores of ``number`` boxes to a float64 array (number,).
 
     Raises:
         InputError: another number of scores, or one that is not finite.
     """
-    array = as_numbers(scores, what, "scores as numbers").reshape(-1)
+    array = as_numbers(scores, where, "scores as numbers").reshape(-1)
     if len(array) != number:
-        raise InputError(f"{what}: {number} boxes but {len(array)} scores")
+        raise InputError(f"{where}: {number} boxes but {len(array)} scores")
     if not np.isfinite(array).all():
-        raise InputError(f"{what}: score {array[~np.isfinite(array)][0]} is not finite")
+        raise InputError(f"{where}: score {array[~np.isfinite(array)][0]} is not finite")
     return array

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class DataSet(Sequence[ImageRecord]):
         pseudo_boxes: boxes to learn from, in original pixels.
         train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
         unreadable: index of an image whose header cannot be read -> the error that says why.
-        files: files that hold the truth, as far as they are few, for hashes in results.
+        files: files that hold the truth, where they are few, for hashes in results.
         reopen: makes the data set anew in another process, which then shares its pages; None for
             one that is held in memory, which is copied.
     """
@@ -107,26 +107,32 @@ class DataSet(Sequence[ImageRecord]):
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> ImageRecord: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ImageRecord]: ...
+
+    def __getitem__(self, index: int | slice) -> ImageRecord | list[ImageRecord]:
         """The row of an image; of a slice, a list of rows."""
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = operator.index(index)
-        if place < 0:
-            place += len(self)
-        if not 0 <= place < len(self):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = operator.index(index)
+        if row < 0:
+            row += len(self)
+        if not 0 <= row < len(self):
             raise IndexError(f"{self.name}: image {index} of {len(self)}")
-        width, height = self.sizes[place].tolist()
-        class_id = int(self.class_ids[place])
+        width, height = self.sizes[row].tolist()
+        class_id = int(self.class_ids[row])
         return ImageRecord.trusted(
-            image_id=self.image_ids[place],
-            file_name=self.file_names[place],
+            image_id=self.image_ids[row],
+            file_name=self.file_names[row],
             width=width,
             height=height,
-            key=self.keys[place],
+            key=self.keys[row],
             class_id=None if class_id < 0 else class_id,
-            gt_boxes=self.truth[place],
-            pseudo_boxes=self.pseudo_boxes[place],
+            gt_boxes=self.truth[row],
+            pseudo_boxes=self.pseudo_boxes[row],
         )
 
     def __reduce__(self) -> tuple:
@@ -142,28 +148,29 @@ class DataSet(Sequence[ImageRecord]):
 
     @property
     def frame_sizes(self) -> np.ndarray:
-        """Sizes (I, 2) as float64 to map boxes by: 1, 1 for an image whose size is not known. Its
-        pseudo boxes are fractions then, so that it counts where images and boxes are counted.
+        """Sizes (I, 2) as float64 to map boxes by; 1, 1 for an image whose size is not known.
+
+        The pseudo boxes of such an image are fractions, so that they can still be counted.
         """
         return np.maximum(self.sizes, 1.0)
 
     @cached_property
     def index_of_id(self) -> dict[ImageId, int]:
         """Image id -> index; InputError if two images share an id."""
-        places = {image_id: i for i, image_id in enumerate(self.image_ids)}
-        if len(places) < len(self):
+        index_of = {image_id: i for i, image_id in enumerate(self.image_ids)}
+        if len(index_of) < len(self):
             raise InputError(
-                f"data set {self.name}: {len(self)} images but {len(places)} different image ids"
+                f"data set {self.name}: {len(self)} images but {len(index_of)} different image ids"
             )
-        return places
+        return index_of
 
     @cached_property
     def index_of_key(self) -> dict[str, int]:
         """Key -> index; of images that share a key, the first."""
-        places: dict[str, int] = {}
+        index_of: dict[str, int] = {}
         for i, key in enumerate(self.keys):
-            places.setdefault(key, i)
-        return places
+            index_of.setdefault(key, i)
+        return index_of
 
     def shared_keys(self) -> list[str]:
         """Keys of the images that share theirs with an earlier one."""
@@ -180,7 +187,7 @@ class DataSet(Sequence[ImageRecord]):
         """The data set of some images, in the order of their indices (n,); held in memory."""
         images = np.asarray(images, dtype=np.int64)
         chosen = images.tolist()
-        at = {place: new for new, place in enumerate(chosen)}
+        new_index = {old: new for new, old in enumerate(chosen)}
         return replace(
             self,
             image_ids=[self.image_ids[i] for i in chosen],
@@ -190,7 +197,9 @@ class DataSet(Sequence[ImageRecord]):
             class_ids=self.class_ids[images],
             truth=self.truth.take(images),
             pseudo_boxes=self.pseudo_boxes.take(images),
-            unreadable={at[i]: error for i, error in self.unreadable.items() if i in at},
+            unreadable={
+                new_index[i]: error for i, error in self.unreadable.items() if i in new_index
+            },
             reopen=None,
         )
 

@@ -1,4 +1,4 @@
-"""Which image a path means, whatever root either has: the one name match of all readers.
+"""The one match of paths with images, whatever root either has, for all readers.
 
 Shape letters: I = images of the data set, N = paths.
 """
@@ -9,10 +9,14 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wend.errors import InputError, some
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ENDING = r"(?i)\.(bmp|gif|jpe?g|png|ppm|tiff?|webp)$"
 
@@ -51,18 +55,18 @@ def match_names(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    names, keys = _as_arrow(names), _as_arrow(keys)
-    index = _match(names, keys, source)
+    paths, image_keys = _as_arrow(names), _as_arrow(keys)
+    index = _match(paths, image_keys, source)
     if any_ending and len(rows := np.flatnonzero(index < 0)):
         bare_names, bare_keys = (
-            pc.replace_substring_regex(paths, _ENDING, "")
-            for paths in (names.take(pa.array(rows)), keys)
+            pc.replace_substring_regex(texts, _ENDING, "")
+            for texts in (paths.take(pa.array(rows)), image_keys)
         )
         index[rows] = _match(bare_names, bare_keys, source)
     return index
 
 
-def _as_arrow(paths: Sequence[str]):
+def _as_arrow(paths: Sequence[str]) -> pa.LargeStringArray:
     import pyarrow as pa
 
     if isinstance(paths, pa.Array):
@@ -73,12 +77,12 @@ def _as_arrow(paths: Sequence[str]):
         return pa.array([p.encode(errors="replace").decode() for p in paths], pa.large_string())
 
 
-def _find(names, keys, source: str) -> np.ndarray:
+def _find(names: pa.Array, keys: pa.Array, source: str) -> np.ndarray:
     """Index of each name among the keys, or -1; none may mean two of them."""
     import pyarrow.compute as pc
 
-    places = pc.index_in(names, value_set=keys)
-    index = places.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    indices = pc.index_in(names, value_set=keys)
+    index = indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     if len(pc.unique(keys)) < len(keys):
         times = Counter(keys.to_pylist())
         unclear = [name for name in names.to_pylist() if times[name] > 1]
@@ -90,15 +94,15 @@ def _find(names, keys, source: str) -> np.ndarray:
     return index
 
 
-def _ends(paths, depth: int):
-    """The last parts of paths."""
+def _ends(paths: pa.Array, depth: int) -> pa.LargeStringArray:
+    """The last ``depth`` parts of each path."""
     import pyarrow as pa
 
     ends = ["/".join(path.split("/")[-depth:]) for path in paths.to_pylist()]
     return pa.array(ends, pa.large_string())
 
 
-def _match(names, keys, source: str) -> np.ndarray:
+def _match(names: pa.Array, keys: pa.Array, source: str) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -119,6 +123,6 @@ def _match(names, keys, source: str) -> np.ndarray:
         rows = open_rows[name_depths[open_rows] == depth]
         if len(longer) and len(rows):
             ends = _ends(keys.take(pa.array(longer)), depth)
-            places = _find(names.take(pa.array(rows)), ends, source)
-            index[rows] = np.where(places >= 0, longer[places], -1)
+            matched = _find(names.take(pa.array(rows)), ends, source)
+            index[rows] = np.where(matched >= 0, longer[matched], -1)
     return index

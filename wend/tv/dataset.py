@@ -95,7 +95,7 @@ def build_train_loader(training: TrainingData, cfg: CfgNode, seed: int) -> Guard
         collate_fn=list,
         generator=torch.Generator().manual_seed(seed),
     )
-    return GuardedLoader(loader, total=len(dataset), most=training.most_bad, what=training.names)
+    return GuardedLoader(loader, total=len(dataset), most=training.most_bad, names=training.names)
 
 
 def build_test_loader(test: TestData, cfg: CfgNode) -> GuardedLoader:
@@ -114,4 +114,4 @@ def build_test_loader(test: TestData, cfg: CfgNode) -> GuardedLoader:
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,
     )
-    return GuardedLoader(loader, total=len(dataset), what=test.data_set.name, to_do=TEST_TO_DO)
+    return GuardedLoader(loader, total=len(dataset), names=test.data_set.name, to_do=TEST_TO_DO)

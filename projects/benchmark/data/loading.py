@@ -104,7 +104,7 @@ def ours(records: list[ImageRecord], caches: list[ImageCache]) -> Iterable:
     loader = DataLoader(
         GuardedImages(Ours(records, caches)), BATCH, num_workers=WORKERS, collate_fn=list
     )
-    return GuardedLoader(loader, total=len(records), what="benchmark")
+    return GuardedLoader(loader, total=len(records), names="benchmark")
 
 
 def torchvisions(records: list[ImageRecord]) -> Iterable:

@@ -8,11 +8,11 @@ import numpy as np
 from msgspec import to_builtins
 
 from wend.errors import InputError, shown, some
-from wend.formats.coco_json import DATA_SET, RESULTS, Boxes, CocoFile
-from wend.pseudo_boxes.columns import PseudoBoxes
+from wend.formats.coco_json import DATA_SET, RESULTS, Boxes, CocoFile, Id, Image
 from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.report import Count
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.structures.boxes import xywh_to_xyxy
 
 
@@ -24,7 +24,7 @@ def read_coco(
 
     Frame: pixels of the size that the JSON states for the image, which may differ from the file's
     (MaskCut's boxes may be of a resized copy), so they become fractions by that size. Images
-    without stated sizes: pixels of the original image. Several boxes an image; ``score`` is kept,
+    without stated sizes: pixels of the original image. Several boxes per image; ``score`` is kept,
     best first. Images come by ``file_name``; ``segmentation`` is not read.
 
     Args:
@@ -57,12 +57,10 @@ def read_coco(
     else:
         index = {name: i for i, name in enumerate(dict.fromkeys(boxes.image_ids))}
         keys, sizes = [path_key(name, f"{path}: image_id") for name in index], None
-    owners, scores = boxes.owners(index), boxes.scores
+    owners = boxes.owners(index)
     rows = np.flatnonzero(~boxes.crowd & _of_category(boxes, category_id))
-    unscored = np.isnan(scores[rows])
-    if unscored.all():
-        scores = None
-    elif unscored.any():
+    unscored = np.isnan(boxes.scores[rows])
+    if unscored.any() and not unscored.all():
         raise boxes.file.error(
             boxes.name,
             int(rows[np.argmax(unscored)]),
@@ -81,15 +79,15 @@ def read_coco(
         keys,
         np.bincount(owners[rows], minlength=len(keys)),
         corners,
-        None if scores is None else scores[rows],
+        None if unscored.all() else boxes.scores[rows],
         sizes,
         {"crowd": Count(crowds)} if crowds else {},
     )
 
 
-def _read_images(file: CocoFile) -> tuple[list[str], np.ndarray | None, dict]:
+def _read_images(file: CocoFile) -> tuple[list[str], np.ndarray | None, dict[Id, int]]:
     """Keys (E,), stated sizes (E, 2) or None, and image id -> index."""
-    images, index = file.images()
+    images, index = file.images(Image)
     keys = [
         path_key(image.file_name, f"{file.entry('images', number)}: file_name")
         for number, image in enumerate(images)

@@ -1,4 +1,4 @@
-"""C2AM's and PSOL's files: JSON objects of one box an image, ``[x, y, w, h]`` in fractions.
+"""C2AM's and PSOL's files: JSON objects of one box per image, ``[x, y, w, h]`` in fractions.
 
 A file goes from bytes to columns, and no Python object of it outlives it.
 """
@@ -21,10 +21,10 @@ from tqdm import tqdm
 from wend.errors import InputError, MissingFileError, shown, some
 from wend.files import parse_json, read_utf8
 from wend.formats.coco_json import Number
-from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.keys import Keys, path_key
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.report import EXAMPLES, Count
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.structures.records import image_key
 
 logger = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ def _natural(name: str) -> list:
     return [int(part) if part.isdecimal() else part for part in _DIGITS.split(name)]
 
 
-def _read_pairs(file: str) -> tuple[list[str], Sequence[Sequence[float]]]:
-    """Keys and values ``x, y, w, h`` of a file, repetitions and all."""
+def _read_pairs(file: str) -> tuple[list[str], Collection[Sequence[float]]]:
+    """Keys and values ``x, y, w, h`` of a file, with repeated keys."""
     data = read_utf8(file, WHAT)
     try:
         boxes = _DECODER.decode(data)
@@ -107,15 +107,16 @@ def _class_key(file: str, path: str) -> str:
 
 
 def _read_files(files: Sequence[str], source: str) -> PseudoBoxes:
-    """Boxes of all files: 1.28 million take hardly more memory than the result."""
+    """Read the boxes of all files; 1.28 million take hardly more memory than the result."""
     import pyarrow as pa
 
-    chars, rows, empty = bytearray(), bytearray(), []
+    chars, rows = bytearray(), bytearray()
+    empty: list[str] = []
     lengths, hashes = array("i"), array("q")
     for file in tqdm(files, desc="pseudo boxes", unit="file", leave=False, disable=None):
         paths, values = _read_pairs(file)
         keys, boxes = _class_keys(file, paths), _corners(file, paths, values)
-        area = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        area = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
         if not area.all():
             empty += compress(keys, ~area)
             keys, boxes = list(compress(keys, area)), boxes[area]
@@ -180,10 +181,10 @@ def read_psol(path: str | Path) -> PseudoBoxes:
     """
     folder = Path(path)
     names = _json_files(folder, "PSOL's DDT boxes", "<class>_bbox.json")
-    found = [name for name in names if name.endswith("_bbox.json")]
+    bbox = [name for name in names if name.endswith("_bbox.json")]
     others = [name for name in names if not name.endswith(("_bbox.json", "_trans.json"))]
-    trans = len(names) - len(found) - len(others)
-    if not found:
+    trans = len(names) - len(bbox) - len(others)
+    if not bbox:
         raise MissingFileError(
             f"{folder}: holds no <class>_bbox.json"
             + (f", only {trans} <class>_trans.json, which are DDT's projections" if trans else "")
@@ -191,5 +192,5 @@ def read_psol(path: str | Path) -> PseudoBoxes:
         )
     if others:
         logger.warning("%s: %d other *.json not read (%s)", folder, len(others), some(others))
-    logger.info("%s: %d *_bbox.json, %d *_trans.json not read", folder, len(found), trans)
-    return _read_files([f"{folder}/{name}" for name in found], str(folder))
+    logger.info("%s: %d *_bbox.json, %d *_trans.json not read", folder, len(bbox), trans)
+    return _read_files([f"{folder}/{name}" for name in bbox], str(folder))

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
 from wend.formats.wsoleval import BOXES, read_list
-from wend.pseudo_boxes.columns import PseudoBoxes
 from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.registry import box_source
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 CORNERS, SIDES = ("x0", "y0", "x1", "y1"), ("x", "y", "w", "h")
 
 
 def _from_rows(
-    source: str, frame: str, names, boxes: np.ndarray, scores: np.ndarray | None
+    source: str, frame: str, names: pa.Array, boxes: np.ndarray, scores: np.ndarray | None
 ) -> PseudoBoxes:
-    """All rows of one name are one entry; names is an Arrow array (B,)."""
+    """Boxes of rows; all rows of a name (B,) are one entry."""
     encoded = names.dictionary_encode()
     code = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     keys = [path_key(name, f"{source}: image {name!r}") for name in encoded.dictionary.to_pylist()]
@@ -30,9 +34,9 @@ def _from_rows(
 
 
 def _columns(source: str, columns: object, present: Sequence[str]) -> dict[str, str]:
-    """Which column holds what: image, four coordinates, perhaps score -> the column's name."""
+    """The column of each value: image, four coordinates, perhaps score -> the column's name."""
     wanted = (*CORNERS, *SIDES, "image", "score")
-    there = " ".join(", ".join(present).split())  # a quoted name may hold a line's end
+    listed = " ".join(", ".join(present).split())  # a quoted name may hold a line's end
     if not isinstance(columns, Mapping) or set(columns) - set(wanted):
         raise InputError(
             f"{source}: columns: expected names for some of image, {', '.join(CORNERS)} or "
@@ -46,13 +50,13 @@ def _columns(source: str, columns: object, present: Sequence[str]) -> dict[str, 
     if missing or (set(columns) - {*held, "score"}):
         raise InputError(
             f"{source}: expected the columns {', '.join(map(str, held.values()))}; the file has "
-            f"{there or 'none'}. Name them, such as columns: {{image: file, x0: left}}"
+            f"{listed or 'none'}. Name them, such as columns: {{image: file, x0: left}}"
         )
     score = columns.get("score", "score")
     if score in present:
         held["score"] = score
     elif "score" in columns:
-        raise InputError(f"{source}: there is no column {score!r}; it has {there}")
+        raise InputError(f"{source}: there is no column {score!r}; it has {listed}")
     twice = [name for name in held.values() if present.count(name) > 1]
     if twice or len(set(held.values())) < len(held):
         raise InputError(
@@ -62,7 +66,7 @@ def _columns(source: str, columns: object, present: Sequence[str]) -> dict[str, 
     return held
 
 
-def _from_table(source: str, table, held: Mapping[str, str], frame: str) -> PseudoBoxes:
+def _from_table(source: str, table: pa.Table, held: Mapping[str, str], frame: str) -> PseudoBoxes:
     """An Arrow table to boxes; each column is checked for nulls and its type."""
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""Boxes of a source: the form in which every reader returns what its files hold.
+"""The boxes of a source: the form in which every reader returns what its files hold.
 
 Shape letters: N = images of the source, B = boxes, E = entries, the mentions of an image in the
 source's files: usually one, but an image may stand there twice.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from wend.errors import InputError
 from wend.files import is_number
@@ -25,7 +26,7 @@ FAR_OUTSIDE = 1.5  # a "fraction" beyond this is no rounding: another frame was 
 
 @dataclass(frozen=True, eq=False)
 class PseudoBoxes:
-    """Boxes of many images as a reader found them, by the images' keys.
+    """Boxes of many images by the images' keys, as a reader returns them.
 
     Make them of your own boxes with :meth:`from_dict`, or of columns with :meth:`from_entries`.
 
@@ -43,7 +44,7 @@ class PseudoBoxes:
 
     source: str
     frame: str
-    keys: Sequence[str]
+    keys: Keys
     table: BoxTable
     counts: Mapping[str, Count] = field(default_factory=dict)
     sizes: np.ndarray | None = None
@@ -53,8 +54,6 @@ class PseudoBoxes:
     def __post_init__(self) -> None:
         if self.frame not in FRAMES:
             raise InputError(f"{self.source}: frame must be one of {FRAMES}, got {self.frame!r}")
-        if not isinstance(self.keys, Keys):
-            object.__setattr__(self, "keys", Keys(self.keys))
         if len(self.keys) != len(self.table):
             raise InputError(
                 f"{self.source}: {len(self.keys)} keys but boxes of {len(self.table)} images; make "
@@ -94,13 +93,13 @@ class PseudoBoxes:
     @classmethod
     def from_dict(
         cls,
-        boxes: Mapping[str, object],
+        boxes: Mapping[str, ArrayLike],
         frame: str,
         *,
-        scores: Mapping[str, object] | None = None,
+        scores: Mapping[str, ArrayLike] | None = None,
         source: str = "own boxes",
     ) -> PseudoBoxes:
-        """Boxes by image.
+        """The boxes of a mapping of images.
 
         Args:
             boxes: path of the image, with whatever root, -> one box ``[x0, y0, x1, y1]`` or several
@@ -116,8 +115,9 @@ class PseudoBoxes:
         for path, value in boxes.items():
             where = f"{source}: image {path!r}"
             keys.append(path_key(path, where))
-            one_box = np.ndim(value) == 1 and len(value)
-            array = as_boxes([value] if one_box else value, where)
+            shape = np.shape(value)
+            is_row = len(shape) == 1 and shape[0] > 0
+            array = as_boxes([value] if is_row else value, where)
             rows.append(array)
             if scores is not None:
                 mark = np.atleast_1d(np.asarray(scores.get(path, ()), dtype=np.float64))
@@ -145,7 +145,7 @@ class PseudoBoxes:
         sizes: np.ndarray | None = None,
         counts: Mapping[str, Count] | None = None,
     ) -> PseudoBoxes:
-        """Boxes by entry; an image that has several entries keeps the last, and it is counted.
+        """The boxes of columns by entry; of an image with several the last counts, with a finding.
 
         Args:
             keys: E paths, as of :func:`path_key`.
@@ -158,17 +158,17 @@ class PseudoBoxes:
         Raises:
             InputError: a box that is not finite or turned inside out; the message names its key.
         """
-        keys = keys if isinstance(keys, Keys) else Keys(keys)
+        paths = keys if isinstance(keys, Keys) else Keys(keys)
         table = BoxTable.from_counts(num_boxes, boxes, scores)
-        _check(source, keys, table)
+        _check(source, paths, table)
         table, left_out = clean_entries(table)
-        counts = add_counts(counts or {}, count_all(keys, left_out))
-        table, left_out = keep_last_entries(keys.first(), table)
-        counts = add_counts(counts, count_all(keys, left_out))
+        counts = add_counts(counts or {}, count_all(paths, left_out))
+        table, left_out = keep_last_entries(paths.first(), table)
+        counts = add_counts(counts, count_all(paths, left_out))
         held = table.with_boxes
         if len(held) < len(table):
-            keys, sizes = keys.take(held), None if sizes is None else sizes[held]
-        return cls(source, frame, keys, table.without_empty(), counts, sizes)
+            paths, sizes = paths.take(held), None if sizes is None else sizes[held]
+        return cls(source, frame, paths, table.without_empty(), counts, sizes)
 
     def select(self, min_score: float | None = None, max_boxes: int | None = None) -> PseudoBoxes:
         """Leave out boxes, counted as "below_min_score" and "beyond_max_boxes".
@@ -200,7 +200,9 @@ class PseudoBoxes:
 
     def _keep(self, kept: np.ndarray, kind: str) -> PseudoBoxes:
         left_out = self.table.images_of(np.flatnonzero(~kept))
-        return self.with_table(self.table.keep(kept), {kind: Count.of(self.keys, left_out)})
+        return self.with_table(
+            self.table.keep(kept), {kind: Count.from_indices(self.keys, left_out)}
+        )
 
     def with_table(self, table: BoxTable, counts: Mapping[str, Count]) -> PseudoBoxes:
         """Other boxes of the N images, without the images that have none; counts to add."""
