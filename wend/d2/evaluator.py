@@ -22,14 +22,13 @@ class WSOLEvaluator(DatasetEvaluator):
     """Top-1, Top-5 and GT-known Loc of one data set, in per cent.
 
     Its result is ``{protocol name: {metric name: value}}`` with the multi-box metrics' K as
-    ``max_boxes``; names have no "-", which Detectron2's
-    printer would drop. Writes ``detections.json`` (COCO results in original pixels) and what
-    ``wend evaluate`` writes. ``WSOLEvaluator(cfg, dataset_name)`` writes to
-    ``OUTPUT_DIR/inference/<data set>``.
+    ``max_boxes``; names have no "-", which Detectron2's printer would drop. It writes
+    ``detections.json`` (COCO results in original pixels) and what ``wend evaluate`` writes.
+    ``WSOLEvaluator(cfg, dataset_name)`` writes to ``OUTPUT_DIR/inference/<data set>``.
 
     Args:
         evaluation: data set, protocols, K and class predictions.
-        output_dir: where the files go; None for nowhere.
+        output_dir: folder of the files; None writes none.
     """
 
     @configurable
@@ -59,20 +58,20 @@ class WSOLEvaluator(DatasetEvaluator):
         """Keep a batch's detections, in original pixels.
 
         Args:
-            inputs: of any mapper, with ``image_id``; one with ``problem`` has no detections,
+            inputs: dicts of any mapper, with ``image_id``; one with ``problem`` has no detections,
                 whatever the model says.
             outputs: the model's ``instances`` in original pixels, as every detector of
                 Detectron2 has them; of a crop in ``boxes`` to the last bit (:mod:`wend.d2.frames`).
         """
-        for one, output in zip(inputs, outputs, strict=True):
-            if "problem" in one:
-                self.detections.add(one["image_id"])
-                self.problems.append(one["problem"])
+        for entry, output in zip(inputs, outputs, strict=True):
+            if "problem" in entry:
+                self.detections.add(entry["image_id"])
+                self.problems.append(entry["problem"])
                 continue
             instances = output["instances"]
             boxes = output.get("boxes", instances.pred_boxes.tensor)
             scores = instances.scores.cpu().numpy()
-            self.detections.add(one["image_id"], boxes.cpu().numpy(), scores)
+            self.detections.add(entry["image_id"], boxes.cpu().numpy(), scores)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather from all processes, score and write on the first; empty on the others."""

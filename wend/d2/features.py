@@ -1,16 +1,14 @@
-"""The feature maps that a config chooses, checked against what the backbone has."""
+"""A config's choices that depend on Detectron2's backbone or detector."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import FPN, META_ARCH_REGISTRY, Backbone
 from torch import nn
 
-from wend.losses import LocalizationLoss
 from wend.modeling.backbones.feature_maps import check_feature_maps
 
 
@@ -22,7 +20,7 @@ def chosen_features(
     Args:
         entry: the config entry that chooses them.
         names: the choice.
-        available: the backbone's.
+        available: shapes of the backbone's feature maps by name.
 
     Raises:
         InputError: none is chosen, the backbone lacks one, or one is smaller than 1x1 cells.
@@ -44,33 +42,26 @@ def number_of_classes(cfg: CfgNode) -> int:
     return 1 if value is cfg else value
 
 
-def start_batch(loss: LocalizationLoss, batched_inputs: Sequence[Mapping[str, Any]]) -> None:
-    """Tell a detector's loss which images come, and how many pseudo boxes they have.
-
-    Args:
-        loss: the detector's.
-        batched_inputs: what the detector is called with; without "instances" in evaluation.
-    """
-    boxes = [len(example["instances"]) for example in batched_inputs if "instances" in example]
-    loss.start_batch([example.get("image_id") for example in batched_inputs], sum(boxes))
-
-
 def leaves_parts_unused(model: nn.Module) -> bool:
     """Whether a detector's backbone may have parameters that no loss depends on.
 
     So it is where the head reads no map as coarse as the coarsest, or not every level of a pyramid.
 
     Args:
-        model: of Detectron2; of one without a Detectron2 ``backbone`` nothing is known, so it may.
+        model: a detector; without a ``backbone`` of Detectron2's nothing is known, so it may.
     """
-    if not isinstance(getattr(model, "backbone", None), Backbone):
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, Backbone):
         return True
     readers = [getattr(model, name, None) for name in ("proposal_generator", "roi_heads")]
     attributes = ("head_in_features", "in_features", "box_in_features")
     read = {
-        name for part in (model, *readers) for one in attributes for name in getattr(part, one, ())
+        name
+        for part in (model, *readers)
+        for attribute in attributes
+        for name in getattr(part, attribute, ())
     }
-    backbone, shapes = model.backbone, model.backbone.output_shape()
+    shapes = backbone.output_shape()
     if isinstance(backbone, FPN):
         if not shapes.keys() <= read:
             return True

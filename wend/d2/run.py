@@ -79,7 +79,7 @@ def setup(args: argparse.Namespace) -> Run:
     return run
 
 
-# Detectron2's entries that nothing here reads -> what does what they would
+# Detectron2's entries that nothing here reads -> what has the effect instead
 WITHOUT_EFFECT = {
     "INPUT.MIN_SIZE_TRAIN": "WEND.RESIZE and WEND.CROP set the size of crops",
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "WEND.RESIZE and WEND.CROP set the size of crops",
@@ -161,7 +161,7 @@ def _check_resnet_pyramid(cfg: CfgNode) -> None:
 
 
 def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
-    """What each process does; unpickling ``modules`` imports the user's code before the run."""
+    """Run one process; unpickling ``modules`` imports the user's code before ``run`` is."""
     cfg = run.cfg
     for name in ("wend", "fvcore.common.checkpoint"):  # from here on Detectron2 prints and logs
         target = logging.getLogger(name)
@@ -201,7 +201,7 @@ def run(args: argparse.Namespace) -> None:
             args=(UserModules(resolved.cfg.WEND.IMPORTS), args, resolved),
         )
     except ProcessRaisedException as error:  # its text is a traceback of one process
-        _, ours, said = str(error).rpartition("\nwend.errors.")
+        _, ours, text = str(error).rpartition("\nwend.errors.")
         if not ours:
             raise
-        raise InputError(said.split(": ", 1)[1].strip()) from None
+        raise InputError(text.split(": ", 1)[1].strip()) from None
