@@ -177,6 +177,17 @@ class LossContext:
     progress: Progress = field(default_factory=Progress)
 
 
+def image_indices(counts: Sequence[int], device: torch.device) -> Tensor:
+    """:attr:`LossContext.image_index` (S,) of samples that come image by image.
+
+    Args:
+        counts: samples of each image of the batch.
+        device: device of the result.
+    """
+    images = torch.arange(len(counts))
+    return images.repeat_interleave(torch.tensor(counts, dtype=torch.int64)).to(device)
+
+
 # ---- losses by name ----
 
 # (context, keywords) -> a scalar, or None for no term

@@ -12,6 +12,8 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,11 @@ class Run:
     cfg: CfgNode
     training: TrainingData | None
     tests: Mapping[str, TestData]
+
+
+def value_of(cfg: CfgNode, entry: str) -> Any:
+    """The value of a config entry by its whole name, such as ``MODEL.BACKBONE.NAME``."""
+    return reduce(getitem, entry.split("."), cfg)
 
 
 def check_arguments(args: argparse.Namespace, cfg: CfgNode) -> None:

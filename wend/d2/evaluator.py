@@ -15,7 +15,21 @@ from wend.d2.catalog import detectron2_data_sets
 from wend.evaluation.collect import DetectionCollector, detection_table
 from wend.evaluation.evaluation import Evaluation
 from wend.loading.bad_images import say_wrong
-from wend.run import resolve_tests
+from wend.run import TestData, resolve_tests
+
+
+def read_test(cfg: CfgNode, name: str) -> TestData:
+    """A test set that WEND or Detectron2 knows by this name, as the config evaluates it."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST = (name,)
+    (test,) = resolve_tests(cfg, detectron2_data_sets()).values()
+    return test
+
+
+def output_folder(cfg: CfgNode, test: TestData) -> Path:
+    """``OUTPUT_DIR/inference/<data set>``."""
+    return Path(cfg.OUTPUT_DIR) / "inference" / test.data_set.name
 
 
 class WSOLEvaluator(DatasetEvaluator):
@@ -42,12 +56,9 @@ class WSOLEvaluator(DatasetEvaluator):
         cls, cfg: CfgNode, dataset_name: str, output_dir: str | Path | None = None
     ) -> dict[str, Any]:
         """The ``WEND`` node's evaluation of any data set that WEND or Detectron2 knows."""
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.DATASETS.TEST = (dataset_name,)
-        (test,) = resolve_tests(cfg, detectron2_data_sets()).values()
-        folder = Path(cfg.OUTPUT_DIR) / "inference" / test.data_set.name
-        return {"evaluation": test.evaluation, "output_dir": output_dir or folder}
+        test = read_test(cfg, dataset_name)
+        folder = output_dir or output_folder(cfg, test)
+        return {"evaluation": test.evaluation, "output_dir": folder}
 
     def reset(self) -> None:
         """Forget all detections."""

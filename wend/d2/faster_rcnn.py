@@ -25,7 +25,7 @@ from wend.config import check_binary, localization_loss
 from wend.d2.features import chosen_features
 from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
-from wend.losses import LocalizationLoss
+from wend.losses import LocalizationLoss, image_indices
 
 
 class BinaryOutputLayers(FastRCNNOutputLayers):
@@ -64,12 +64,11 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         losses = super().losses(predictions, proposals)
         scores = predictions[0]
         classes = cat([sampled.gt_classes for sampled in proposals])  # 0, or 1 for the background
-        counts = torch.tensor([len(sampled) for sampled in proposals])
         unsupervised = self.localization_loss.unsupervised(
             # a softmax over two scores is a sigmoid of their difference: the foreground log-odds
             scores[:, 0] - scores[:, 1],
             labels=(classes == 0).long(),
-            image_index=torch.arange(len(proposals)).repeat_interleave(counts).to(scores.device),
+            image_index=image_indices([len(sampled) for sampled in proposals], scores.device),
         )
         return {**losses, **unsupervised}
 

@@ -10,6 +10,7 @@ from detectron2.modeling import FPN, META_ARCH_REGISTRY, Backbone
 from torch import nn
 
 from wend.modeling.backbones.feature_maps import check_feature_maps
+from wend.run import value_of
 
 
 def chosen_features(
@@ -35,11 +36,8 @@ def number_of_classes(cfg: CfgNode) -> int:
 
     One, but for detectors that name the entry with their number: ``classes_entry``.
     """
-    value = cfg
     entry = getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "classes_entry", "")
-    for part in filter(None, entry.split(".")):
-        value = value[part]
-    return 1 if value is cfg else value
+    return value_of(cfg, entry) if entry else 1
 
 
 def leaves_parts_unused(model: nn.Module) -> bool:

@@ -7,7 +7,6 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +32,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from wend.d2.catalog import MappedImages, dataset_dict, detectron2_data_sets
-from wend.d2.evaluator import WSOLEvaluator
+from wend.d2.evaluator import WSOLEvaluator, output_folder, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.mapper import WSOLDatasetMapper
@@ -49,7 +48,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
-from wend.run import Run, TestData, TrainingData, resolve, resolve_tests, resolve_training
+from wend.run import Run, TestData, TrainingData, resolve, resolve_training
 from wend.user_code import is_raised_by_own
 
 logger = logging.getLogger(__name__)
@@ -334,18 +333,11 @@ def evaluate(run: Run, model: nn.Module) -> OrderedDict[str, Any]:
 
 def evaluator_of(test: TestData, cfg: CfgNode) -> WSOLEvaluator:
     """The WSOL metrics of a test set, written to ``OUTPUT_DIR/inference/<data set>``."""
-    folder = Path(cfg.OUTPUT_DIR) / "inference" / test.data_set.name
-    return WSOLEvaluator(evaluation=test.evaluation, output_dir=folder)
+    return WSOLEvaluator(evaluation=test.evaluation, output_dir=output_folder(cfg, test))
 
 
 def _test_data(run: Run | None, cfg: CfgNode, name: str) -> TestData:
-    if run is not None and name in run.tests:
-        return run.tests[name]
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.DATASETS.TEST = (name,)
-    (test,) = resolve_tests(cfg, detectron2_data_sets()).values()
-    return test
+    return run.tests[name] if run is not None and name in run.tests else read_test(cfg, name)
 
 
 def train_loader(

@@ -23,7 +23,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from wend.config import check_carries_loss, localization_loss
 from wend.errors import InputError
-from wend.losses import LocalizationLoss
+from wend.losses import LocalizationLoss, image_indices
 from wend.modeling.detectors import DETECTORS, Detector
 from wend.registry import Registry
 from wend.tv.adapter import adapted, image_ids_of
@@ -151,13 +151,12 @@ class BinaryRoIHeads(RoIHeads):
         scores, predicted = self.box_predictor(self.box_head(pooled))
         if self.training:
             classifier, regression = fastrcnn_loss(scores, predicted, labels, deltas)
-            counts = torch.tensor([len(sampled) for sampled in labels])
             unsupervised = self.localization_loss.unsupervised(
                 # a softmax over two scores is a sigmoid of their difference: the foreground's
                 # log-odds
                 scores[:, 1] - scores[:, 0],
                 labels=torch.cat(labels),
-                image_index=torch.arange(len(labels)).repeat_interleave(counts).to(scores.device),
+                image_index=image_indices([len(sampled) for sampled in labels], scores.device),
             )
             return [], {"loss_classifier": classifier, "loss_box_reg": regression, **unsupervised}
         detections = self.postprocess_detections(scores, predicted, proposals, image_shapes)
