@@ -19,10 +19,10 @@ class BatchedInputs(nn.Module):
     """Mixed in before a detector: takes Detectron2's config and containers, and returns them.
 
     Args:
-        arguments: the detector's arguments.
+        arguments: keyword arguments of the detector.
 
     Attributes:
-        arguments: :meth:`Detector.arguments`.
+        arguments: :meth:`Detector.arguments`, which the detector behind it has.
     """
 
     arguments: ClassVar[Callable[..., dict[str, Any]]]

@@ -209,6 +209,7 @@ class Trainer(DefaultTrainer):
 
     def test_for_curve(self) -> dict[str, Any]:
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
+        assert self.run is not None
         share_buffers(self.model)
         results = self.test(self.cfg, self.model)
         self._last_eval_results = results

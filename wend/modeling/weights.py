@@ -72,6 +72,8 @@ def check_loaded(
 class CheckedLoading(Checkpointer):
     """fvcore's ``Checkpointer`` that matches names, and refuses a file that does not fit.
 
+    It may also be mixed in before a subclass of fvcore's.
+
     Attributes:
         require_all: the file must be this very detector, see :func:`check_loaded`. Always so when
             training is resumed.
@@ -81,7 +83,7 @@ class CheckedLoading(Checkpointer):
     _path = ""
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Does as fvcore's; a resumed checkpoint must be this very detector."""
+        """Resumes or loads as fvcore's; a resumed file must be this very detector."""
         resumes = resume and self.has_checkpoint()
         self.require_all = self.require_all or resumes
         return super().resume_or_load(path, resume=resume)

@@ -21,7 +21,7 @@ class ImagesAndTargets(nn.Module):
         cfg: the config that describes the detector.
 
     Attributes:
-        arguments: :meth:`Detector.arguments`.
+        arguments: :meth:`Detector.arguments`, which the detector behind it has.
     """
 
     arguments: ClassVar[Callable[..., dict[str, Any]]]
