@@ -148,19 +148,19 @@ def joint_loss(losses: Mapping[str, Tensor], *, eta: float) -> dict[str, Tensor]
     }
 
 
-# ---- what a loss sees ----
+# ---- the context of a loss ----
 
 
 @dataclass(frozen=True, eq=False)
 class LossContext:
-    """What L_unsup may depend on: a batch's S samples, as the detector sees them.
+    """The context of L_unsup: a batch's S samples, as the detector sees them.
 
     Attributes:
         logits: (S,) foreground log-odds.
         labels: (S,) int64: 1 assigned to a pseudo box, 0 background, -1 ignored; None where the
             detector assigns none.
         image_index: (S,) int64, which image of the batch a sample belongs to; None if not known.
-        image_ids: of the images of the batch; empty if not known.
+        image_ids: ids of the batch's images; empty if not known.
         num_positives: samples of label 1, as the detector's own L_cls counts them (FCOS of
             Detectron2: a moving average; Deformable DETR: the mean of all processes), at least 1: a
             number or a scalar tensor; None without labels.
@@ -175,6 +175,17 @@ class LossContext:
     num_positives: Tensor | float | None = None
     num_boxes: Tensor | float | None = None
     progress: Progress = field(default_factory=Progress)
+
+
+def image_indices(counts: Sequence[int], device: torch.device) -> Tensor:
+    """:attr:`LossContext.image_index` (S,) of samples that come image by image.
+
+    Args:
+        counts: samples of each image of the batch.
+        device: device of the result.
+    """
+    images = torch.arange(len(counts))
+    return images.repeat_interleave(torch.tensor(counts, dtype=torch.int64)).to(device)
 
 
 # ---- losses by name ----
@@ -217,15 +228,15 @@ def no_loss(context: LossContext) -> None:
 
 
 class LocalizationLoss:
-    """What a detector adds to its own losses, and how they are weighted: eqs. (2) to (4) as chosen.
+    """The loss that a detector adds to its own, and their weights: eqs. (2) to (4) as chosen.
 
     The one holder of η. A detector says which images come (:meth:`start_batch`), hands its samples
     to :meth:`unsupervised`, and all its terms to :meth:`joint`; the trainer says how far the
     training is (:func:`tell_progress`).
 
     Args:
-        name: of a registered L_unsup, ``module:name`` or ``./file.py:name``. It is called once
-            at the start, on no samples: a batch may have none.
+        name: name of a registered L_unsup, ``module:name`` or ``./file.py:name``. It is called
+            once at the start, on no samples: a batch may have none.
         eta: η of eq. (4), >= 0, constant or scheduled. It multiplies L_sup also where L_unsup is
             "none".
         parameters: keyword-only parameters of the L_unsup; see :func:`weighted_entropy`.
@@ -275,10 +286,10 @@ class LocalizationLoss:
 
         Args:
             logits: foreground log-odds, any shape; of more than one dimension, the first is images.
-            labels: of that shape; see :class:`LossContext`.
-            image_index: (S,), where the first dimension does not tell.
-            num_positives: where it is not the number of labels that are 1.
-            num_boxes: where it is not what :meth:`start_batch` was told.
+            labels: labels of the same shape; see :class:`LossContext`.
+            image_index: (S,); needed where ``logits`` have one dimension and the loss asks for it.
+            num_positives: given where it is not the number of labels that are 1.
+            num_boxes: given where it is not the number that :meth:`start_batch` received.
 
         Raises:
             InputError: the function returns no scalar.

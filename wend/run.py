@@ -1,8 +1,8 @@
 """A config -> everything that a run needs, resolved once and handed on.
 
 Data sets are looked up by name here and nowhere below: engines, loaders and evaluators receive the
-objects. So are class predictions read once, content-blind boxes chosen once, caches opened once,
-and what is wrong is said before anything is written.
+objects. Class predictions are read once, content-blind boxes chosen once, caches opened once, and
+wrong input is reported before anything is written.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What a detector learns from.
+    """The training images of a run.
 
     Attributes:
-        images: with the boxes to learn from, without those in quarantine.
-        caches: of resized images, one for each data set; none without ``WEND.DATA.CACHE``.
+        images: the images with the boxes to learn from, without those in quarantine.
+        caches: caches of resized images, one for each data set; none without ``WEND.DATA.CACHE``.
         most_bad: images that may be skipped because they cannot be read.
     """
 
@@ -65,8 +67,8 @@ class TestData:
     """A data set that a detector is evaluated on.
 
     Attributes:
-        evaluation: what its detections are scored against, and how.
-        caches: of resized images; none without ``WEND.DATA.CACHE``.
+        evaluation: scores its detections.
+        caches: caches of resized images; none without ``WEND.DATA.CACHE``.
         count_bad_as_wrong: an image that cannot be read has no detection, instead of an error.
     """
 
@@ -87,12 +89,17 @@ class Run:
     Attributes:
         cfg: frozen; its schedule is in iterations, files of declarations have absolute paths.
         training: None for a run that only evaluates.
-        tests: by the data sets' own names, in the config's order.
+        tests: the test sets by their own names, in the config's order.
     """
 
     cfg: CfgNode
     training: TrainingData | None
     tests: Mapping[str, TestData]
+
+
+def value_of(cfg: CfgNode, entry: str) -> Any:
+    """The value of a config entry by its whole name, such as ``MODEL.BACKBONE.NAME``."""
+    return reduce(getitem, entry.split("."), cfg)
 
 
 def check_arguments(args: argparse.Namespace, cfg: CfgNode) -> None:
@@ -111,7 +118,7 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
 
     Args:
         cfg: checked entries (:func:`wend.config.check_config`).
-        data_sets: where names are looked up.
+        data_sets: the data sets by name.
         train: whether the run trains; otherwise ``DATASETS.TRAIN`` only gives fixed boxes.
 
     Raises:
@@ -137,13 +144,13 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
 def resolve_tests(
     cfg: CfgNode, data_sets: DataSets, training: TrainingData | None = None
 ) -> dict[str, TestData]:
-    """What a config is evaluated on, by the data sets' own names.
+    """The test sets of a config, by their own names.
 
     Class predictions are read once for each data set, fixed boxes chosen once for all of them.
 
     Args:
         cfg: ``DATASETS``, ``WEND``, ``TEST``.
-        data_sets: where names are looked up.
+        data_sets: the data sets by name.
         training: the training sets, which fixed boxes are chosen on; read here if they are not
             given and can be.
 
@@ -211,7 +218,7 @@ def _check_files(cfg: CfgNode) -> None:
 
 
 def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
-    """The images that a config trains on, without those in quarantine; what is left out is said.
+    """The images that a config trains on, without those in quarantine; what is left out is logged.
 
     Raises:
         InputError: no image has a box to learn from, or headers that cannot be read.
@@ -227,7 +234,7 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
         chosen.append(data_set)
         leave_out.append(np.array(sorted(matched), dtype=np.int64))
     only_with_boxes = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    _say_boxes(chosen, only_with_boxes)
+    _log_boxes(chosen, only_with_boxes)
     images = Selection(chosen, with_boxes=only_with_boxes, leave_out=leave_out)
     if data.QUARANTINE:
         usable = len(Selection(chosen, with_boxes=only_with_boxes))
@@ -247,7 +254,7 @@ def most_to_skip(cfg: CfgNode, total: int) -> int:
 
 
 def _check_headers(data_set: DataSet, allowed: bool, listed: Mapping[int, str]) -> None:
-    """Raise the error of unreadable headers unless they are allowed for or listed; or say them."""
+    """Raise the error of unreadable headers unless they are allowed for or listed; log them."""
     unreadable = data_set.unreadable
     if not unreadable:
         return
@@ -262,8 +269,8 @@ def _check_headers(data_set: DataSet, allowed: bool, listed: Mapping[int, str]) 
     )
 
 
-def _say_boxes(data_sets: Sequence[DataSet], only_with_boxes: bool) -> None:
-    """Say how many training images have a box; InputError if none has."""
+def _log_boxes(data_sets: Sequence[DataSet], only_with_boxes: bool) -> None:
+    """Log how many training images have a box; InputError if none has."""
     with_box = [len(data_set.training_boxes.with_boxes) for data_set in data_sets]
     for data_set, number in zip(data_sets, with_box, strict=True):
         logger.info(
@@ -296,7 +303,7 @@ def resolve_schedule(cfg: CfgNode, num_images: int) -> CfgNode:
     wrote, they must be the same.
 
     Args:
-        cfg: in epochs or iterations.
+        cfg: the config, in epochs or iterations.
         num_images: images that are trained on.
 
     Raises:

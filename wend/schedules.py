@@ -38,19 +38,19 @@ schedule = SCHEDULES.register
 
 @schedule("constant")
 def constant(progress: Progress, start: float, end: float) -> float:
-    """The start, always."""
+    """Stays at the start."""
     return start
 
 
 @schedule("linear")
 def linear(progress: Progress, start: float, end: float) -> float:
-    """From start to end in equal steps."""
+    """Goes from start to end in equal steps."""
     return start + (end - start) * progress.share
 
 
 @schedule("cosine")
 def cosine(progress: Progress, start: float, end: float) -> float:
-    """From start to end along half a cosine: slow, fast, slow."""
+    """Goes from start to end along half a cosine: slow, fast, slow."""
     return start + (end - start) * (1 - math.cos(math.pi * progress.share)) / 2
 
 

@@ -28,28 +28,27 @@ MAX_WRAPPERS = 4  # around one another; a file may hold itself
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """What the pickle protocols before 3 write for bytes."""
+    """Bytes, as the pickle protocols before 3 write them."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"holds bytes in the encoding {encoding!r}")
     return text.encode("latin1")
 
 
 # numpy's own functions under the names that numpy 1 and 2 write
-_reconstruct, _scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
-_from_buffer = np.zeros(1).__reduce_ex__(5)[0]
+_NUMPYS = (
+    ("multiarray", "_reconstruct", np.zeros(1).__reduce__()[0]),
+    ("multiarray", "scalar", np.float64(0).__reduce__()[0]),
+    ("numeric", "_frombuffer", np.zeros(1).__reduce_ex__(5)[0]),
+)
 _HARMLESS = {
     ("collections", "OrderedDict"): OrderedDict,
     ("_codecs", "encode"): _latin1,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     **{
-        (f"numpy.{core}.{module}", function.__name__): function
+        (f"numpy.{core}.{module}", name): function
         for core in ("core", "_core")
-        for module, function in (
-            ("multiarray", _reconstruct),
-            ("multiarray", _scalar),
-            ("numeric", _from_buffer),
-        )
+        for module, name, function in _NUMPYS
     },
 }
 
@@ -214,12 +213,12 @@ def load_weights(
     model: nn.Module,
     heads: tuple[str, ...] = (),
 ) -> None:
-    """Load a file's weights into the model whose they are.
+    """Load a file's weights into its model.
 
     Args:
         path, name: the file and the model, for the message.
-        heads: beginnings of names that the file may have or not, also with other shapes; what fits
-            is loaded.
+        heads: beginnings of names that the file may lack or have with other shapes; those that fit
+            are loaded.
 
     Raises:
         InputError: any other weight is missing, misshapen or not of the model.

@@ -9,6 +9,11 @@
   ``SCR`` (``wend.d2.adapter``)
 - proposal generator and RPN head: ``CLNRPN`` and ``CLNRPNHead`` (``wend.d2.cln_rpn``)
 - ROI heads: ``BinaryROIHeads`` (``wend.d2.faster_rcnn``), ``CLNROIHeads`` (``wend.d2.cln``)
+
+This room alone imports Detectron2; it may import every room of WEND but ``wend.cli`` and
+``wend.tv``. To add a detector that needs Detectron2: subclass its class behind
+:class:`wend.d2.joint_loss.JointLoss`, register it, and import its file here. One that needs no
+engine belongs into ``wend.modeling.detectors``.
 """
 
 try:

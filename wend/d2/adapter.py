@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import Boxes, Instances
+from torch import nn
 
 from wend.config import localization_loss
 from wend.d2.frames import PredictsOnCrops
 from wend.modeling.detectors import DETECTORS, Detector
 
 
-class BatchedInputs:
-    """Before a detector in a class's bases: Detectron2's config and containers in and out.
+class BatchedInputs(nn.Module):
+    """Mixed in before a detector: takes Detectron2's config and containers, and returns them.
 
     Args:
-        arguments: the detector's.
+        arguments: keyword arguments of the detector.
+
+    Attributes:
+        arguments: :meth:`Detector.arguments`, which the detector behind it has.
     """
+
+    arguments: ClassVar[Callable[..., dict[str, Any]]]
 
     @configurable
     def __init__(self, **arguments: Any) -> None:
@@ -38,7 +45,7 @@ class BatchedInputs:
         """Losses in training, else detections.
 
         Args:
-            batched_inputs: of Detectron2's mapper or :class:`wend.d2.mapper.WSOLDatasetMapper`.
+            batched_inputs: dicts of Detectron2's or :class:`wend.d2.mapper.WSOLDatasetMapper`.
 
         Returns:
             A dict of loss terms, or for each image ``{"instances": Instances}`` in pixels of its

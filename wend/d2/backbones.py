@@ -17,20 +17,21 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
-from torch import Tensor, nn
+from torch import Tensor
 
 from wend.errors import InputError
+from wend.modeling.backbones.body import Body
 from wend.modeling.backbones.build import BODIES, build_body
 
 
 class BodyBackbone(Backbone):
-    """A body of :mod:`wend.modeling.backbones` as Detectron2's backbone; puts out all its maps.
+    """A body of :mod:`wend.modeling.backbones` as Detectron2's backbone; it outputs all its maps.
 
     Args:
-        body: has ``channels`` and ``strides`` by feature name.
+        body: one of :data:`wend.modeling.backbones.build.BODIES`, built.
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: Body) -> None:
         super().__init__()
         self.body = body
         self._out_features = list(body.channels)

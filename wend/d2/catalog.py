@@ -1,7 +1,7 @@
 """The data sets of ``wend.datasets.catalog`` as Detectron2's ``DatasetCatalog`` expects them.
 
-``DatasetCatalog.get`` gives what is asked for at that time, below ``DETECTRON2_DATASETS`` as it is
-then: a list of standard dicts, in the images' original pixels.
+``DatasetCatalog.get`` reads a data set when it is called, below ``DETECTRON2_DATASETS`` as it is
+then, and returns standard dicts in the images' original pixels.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class MappedImages(Dataset):
     numbers as long as the data sets in each process.
 
     Args:
-        images: with the boxes of their dicts.
+        images: the images, with the boxes of their dicts.
         mapper: takes a dict of :func:`dataset_dict`.
     """
 
@@ -81,32 +81,32 @@ def data_set_of_dicts(name: str, dicts: Sequence[Mapping[str, Any]]) -> DataSet:
     are no boxes.
 
     Args:
-        name: of the data set.
-        dicts: with ``file_name``, ``image_id``, ``height``, ``width`` and ``annotations``.
+        name: name of the data set.
+        dicts: have ``file_name``, ``image_id``, ``height``, ``width`` and ``annotations``.
 
     Raises:
         InputError: names the image whose dict lacks one of these, or whose box is none.
     """
     boxes, classes = [], []
-    for index, one in enumerate(dicts):
-        absent = [key for key in ("file_name", "image_id", "height", "width") if key not in one]
+    for index, entry in enumerate(dicts):
+        absent = [key for key in ("file_name", "image_id", "height", "width") if key not in entry]
         if absent:
             raise InputError(
-                f"data set {name}: dict {index} ({one.get('file_name', 'without file_name')}) has "
-                f"no {', '.join(absent)}; see Detectron2's standard dataset dict"
+                f"data set {name}: dict {index} ({entry.get('file_name', 'without file_name')}) "
+                f"has no {', '.join(absent)}; see Detectron2's standard dataset dict"
             )
-        kept = [row for row in one.get("annotations", ()) if not row.get("iscrowd")]
+        kept = [row for row in entry.get("annotations", ()) if not row.get("iscrowd")]
         boxes.append(
             [BoxMode.convert(row["bbox"], row["bbox_mode"], BoxMode.XYXY_ABS) for row in kept]
         )
         categories = {row["category_id"] for row in kept}
         classes.append(categories.pop() if len(categories) == 1 else -1)
-    sizes = [(one["width"], one["height"]) for one in dicts]
+    sizes = [(entry["width"], entry["height"]) for entry in dicts]
     return DataSet(
         name=name,
-        image_ids=[one["image_id"] for one in dicts],
-        file_names=[one["file_name"] for one in dicts],
-        keys=[image_key(one["file_name"]) for one in dicts],
+        image_ids=[entry["image_id"] for entry in dicts],
+        file_names=[entry["file_name"] for entry in dicts],
+        keys=[image_key(entry["file_name"]) for entry in dicts],
         sizes=np.array(sizes, dtype=np.int64).reshape(-1, 2),
         class_ids=np.array(classes, dtype=np.int64),
         truth=BoxTable.from_lists(boxes, describe=lambda i: f"{name}: {dicts[i]['file_name']}"),

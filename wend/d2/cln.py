@@ -23,7 +23,7 @@ from wend.d2.cln_rpn import CLNRPN, CLNRPNHead
 from wend.d2.faster_rcnn import BinaryOutputLayers, BinaryRCNN, BinaryROIHeads
 from wend.errors import InputError
 
-Predictions = tuple[Tensor, Tensor, Tensor]  # scores (N, 2), box deltas (N, 4), IoU log-odds (N,)
+Predictions = tuple[Tensor, ...]  # scores (N, 2), box deltas (N, 4), IoU log-odds (N,)
 
 
 class CLNOutputLayers(BinaryOutputLayers):
@@ -99,7 +99,7 @@ class CLNOutputLayers(BinaryOutputLayers):
         """Final score s and 1 - s (proposals of the image, 2) for each image: line 291.
 
         Args:
-            proposals: with ``objectness_logits``, the log-odds of the RPN's centreness.
+            proposals: instances with ``objectness_logits``, log-odds of the RPN's centreness.
         """
         sizes = [len(p) for p in proposals]
         cls = torch.cat(super().predict_probs(predictions[:2], proposals))[:, 0]

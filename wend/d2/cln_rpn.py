@@ -1,7 +1,7 @@
 """The RPN of CLN: where a box is, without asking what it is (OLN, Kim et al., arXiv:2108.06753).
 
-One square anchor a location, distances to the four sides of the box (IoU loss), and the centreness
-of the location in its box as objectness (L1); no classification. UniDetector's is
+One square anchor per location, distances to the four sides of the box (IoU loss), and the
+centreness of the location in its box as objectness (L1); no classification. UniDetector's is
 ``mmdet/models/dense_heads/oln_rpn_head.py`` with the settings of
 ``configs/singledataset/clip_decouple_faster_rcnn_r50_c4_1x_coco_1ststage.py`` (at eb182535); lines
 below are of the former.
@@ -100,7 +100,7 @@ class CLNRPN(RPN):
         if any(number != 1 for number in self.anchor_generator.num_anchors):
             raise InputError(
                 "config entries MODEL.ANCHOR_GENERATOR.SIZES and ASPECT_RATIOS: CLN has one anchor "
-                f"a location of each feature map, got {max(self.anchor_generator.num_anchors)}; "
+                f"per location of each feature map, got {max(self.anchor_generator.num_anchors)}; "
                 "set SIZES such as [[128]] and ASPECT_RATIOS [[1.0]]"
             )
 

@@ -15,21 +15,34 @@ from wend.d2.catalog import detectron2_data_sets
 from wend.evaluation.collect import DetectionCollector, detection_table
 from wend.evaluation.evaluation import Evaluation
 from wend.loading.bad_images import say_wrong
-from wend.run import resolve_tests
+from wend.run import TestData, resolve_tests
+
+
+def read_test(cfg: CfgNode, name: str) -> TestData:
+    """A test set that WEND or Detectron2 knows by this name, as the config evaluates it."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST = (name,)
+    (test,) = resolve_tests(cfg, detectron2_data_sets()).values()
+    return test
+
+
+def output_folder(cfg: CfgNode, test: TestData) -> Path:
+    """``OUTPUT_DIR/inference/<data set>``."""
+    return Path(cfg.OUTPUT_DIR) / "inference" / test.data_set.name
 
 
 class WSOLEvaluator(DatasetEvaluator):
     """Top-1, Top-5 and GT-known Loc of one data set, in per cent.
 
     Its result is ``{protocol name: {metric name: value}}`` with the multi-box metrics' K as
-    ``max_boxes``; names have no "-", which Detectron2's
-    printer would drop. Writes ``detections.json`` (COCO results in original pixels) and what
-    ``wend evaluate`` writes. ``WSOLEvaluator(cfg, dataset_name)`` writes to
-    ``OUTPUT_DIR/inference/<data set>``.
+    ``max_boxes``; names have no "-", which Detectron2's printer would drop. It writes
+    ``detections.json`` (COCO results in original pixels) and what ``wend evaluate`` writes.
+    ``WSOLEvaluator(cfg, dataset_name)`` writes to ``OUTPUT_DIR/inference/<data set>``.
 
     Args:
         evaluation: data set, protocols, K and class predictions.
-        output_dir: where the files go; None for nowhere.
+        output_dir: folder of the files; None writes none.
     """
 
     @configurable
@@ -43,12 +56,9 @@ class WSOLEvaluator(DatasetEvaluator):
         cls, cfg: CfgNode, dataset_name: str, output_dir: str | Path | None = None
     ) -> dict[str, Any]:
         """The ``WEND`` node's evaluation of any data set that WEND or Detectron2 knows."""
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.DATASETS.TEST = (dataset_name,)
-        (test,) = resolve_tests(cfg, detectron2_data_sets()).values()
-        folder = Path(cfg.OUTPUT_DIR) / "inference" / test.data_set.name
-        return {"evaluation": test.evaluation, "output_dir": output_dir or folder}
+        test = read_test(cfg, dataset_name)
+        folder = output_dir or output_folder(cfg, test)
+        return {"evaluation": test.evaluation, "output_dir": folder}
 
     def reset(self) -> None:
         """Forget all detections."""
@@ -59,20 +69,20 @@ class WSOLEvaluator(DatasetEvaluator):
         """Keep a batch's detections, in original pixels.
 
         Args:
-            inputs: of any mapper, with ``image_id``; one with ``problem`` has no detections,
+            inputs: dicts of any mapper, with ``image_id``; one with ``problem`` has no detections,
                 whatever the model says.
             outputs: the model's ``instances`` in original pixels, as every detector of
                 Detectron2 has them; of a crop in ``boxes`` to the last bit (:mod:`wend.d2.frames`).
         """
-        for one, output in zip(inputs, outputs, strict=True):
-            if "problem" in one:
-                self.detections.add(one["image_id"])
-                self.problems.append(one["problem"])
+        for entry, output in zip(inputs, outputs, strict=True):
+            if "problem" in entry:
+                self.detections.add(entry["image_id"])
+                self.problems.append(entry["problem"])
                 continue
             instances = output["instances"]
             boxes = output.get("boxes", instances.pred_boxes.tensor)
             scores = instances.scores.cpu().numpy()
-            self.detections.add(one["image_id"], boxes.cpu().numpy(), scores)
+            self.detections.add(entry["image_id"], boxes.cpu().numpy(), scores)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather from all processes, score and write on the first; empty on the others."""

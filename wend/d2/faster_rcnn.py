@@ -22,10 +22,10 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from wend.config import check_binary, localization_loss
-from wend.d2.features import chosen_features, start_batch
-from wend.d2.frames import PredictsOnCrops
+from wend.d2.features import chosen_features
+from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
-from wend.losses import LocalizationLoss
+from wend.losses import LocalizationLoss, image_indices
 
 
 class BinaryOutputLayers(FastRCNNOutputLayers):
@@ -52,7 +52,7 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         return {**arguments, "localization_loss": localization_loss(cfg)}
 
     def losses(
-        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
+        self, predictions: tuple[Tensor, ...], proposals: list[Instances]
     ) -> dict[str, Tensor]:
         """Detectron2's losses and L_unsup on the sampled proposals.
 
@@ -62,14 +62,13 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
             proposals: see Detectron2's.
         """
         losses = super().losses(predictions, proposals)
-        scores, _ = predictions
+        scores = predictions[0]
         classes = cat([sampled.gt_classes for sampled in proposals])  # 0, or 1 for the background
-        counts = torch.tensor([len(sampled) for sampled in proposals])
         unsupervised = self.localization_loss.unsupervised(
             # a softmax over two scores is a sigmoid of their difference: the foreground log-odds
             scores[:, 0] - scores[:, 1],
             labels=(classes == 0).long(),
-            image_index=torch.arange(len(proposals)).repeat_interleave(counts).to(scores.device),
+            image_index=image_indices([len(sampled) for sampled in proposals], scores.device),
         )
         return {**losses, **unsupervised}
 
@@ -86,7 +85,7 @@ class BinaryROIHeads(StandardROIHeads):
 
 
 @META_ARCH_REGISTRY.register()
-class BinaryRCNN(PredictsOnCrops, GeneralizedRCNN):
+class BinaryRCNN(JointLoss, GeneralizedRCNN):
     """``GeneralizedRCNN`` whose losses are weighted by eq. (4); use it with ``BinaryROIHeads``.
 
     Args:
@@ -117,9 +116,3 @@ class BinaryRCNN(PredictsOnCrops, GeneralizedRCNN):
             names = cfg.MODEL[entry].IN_FEATURES
             chosen_features(cfg, f"MODEL.{entry}.IN_FEATURES", names, shapes)
         return {**super().from_config(cfg), "localization_loss": localization_loss(cfg)}
-
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
-        """As ``GeneralizedRCNN``; in training the supervised losses are multiplied by η."""
-        start_batch(self.localization_loss, batched_inputs)
-        outputs = super().forward(batched_inputs)
-        return self.localization_loss.joint(outputs) if self.training else outputs

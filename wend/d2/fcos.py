@@ -10,7 +10,8 @@ of all levels, K = classes.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -22,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from wend.config import check_binary, localization_loss
-from wend.d2.features import chosen_features, start_batch
-from wend.d2.frames import PredictsOnCrops
+from wend.d2.features import chosen_features
+from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
 
@@ -32,9 +33,9 @@ class ReducedFCOSHead(FCOSHead):
     """FCOS's head behind one 1x1 convolution (with norm and ReLU) that both towers share.
 
     Args:
-        input_shape: of the feature maps, which have equal channels.
+        input_shape: shapes of the feature maps, which have equal channels.
         reduce_dim: channels that reach the towers.
-        norm: as the towers'.
+        norm: norm of this convolution and of the towers.
         head: arguments of Detectron2's ``FCOSHead``.
     """
 
@@ -91,8 +92,8 @@ def _build_head(fcos: CfgNode, shapes: list[ShapeSpec]) -> FCOSHead:
 
 
 @META_ARCH_REGISTRY.register()
-class BinaryFCOS(PredictsOnCrops, FCOS):
-    """FCOS whose classifier also carries the unsupervised loss.
+class BinaryFCOS(JointLoss, FCOS):
+    """FCOS whose classifier also carries the unsupervised loss; eq. (4) weights its losses.
 
     Args:
         localization_loss: L_unsup and η of eq. (4).
@@ -100,6 +101,10 @@ class BinaryFCOS(PredictsOnCrops, FCOS):
     """
 
     classes_entry = "WEND.FCOS.NUM_CLASSES"
+    # Detectron2's, which has no types
+    num_classes: int
+    loss_normalizer: float
+    _match_anchors: ClassVar[Callable[..., Tensor]]
 
     @configurable
     def __init__(self, *, localization_loss: LocalizationLoss, **fcos: Any) -> None:
@@ -149,24 +154,20 @@ class BinaryFCOS(PredictsOnCrops, FCOS):
 
         Detectron2 loops over the images: 256 of them in the paper's batch.
         """
-        counts = [len(one) for one in gt_instances]
+        counts = [len(instances) for instances in gt_instances]
         if not sum(counts):
             return super().label_anchors(anchors, gt_instances)
-        all_boxes = Boxes.cat([one.gt_boxes for one in gt_instances])
+        all_boxes = Boxes.cat([instances.gt_boxes for instances in gt_instances])
         quality = self._match_anchors(all_boxes, anchors)  # (M, R)
         # (N, P, R) -> (N, R): the box that each location is for, as long as the quality is not 0
         quality, chosen = pad_sequence(quality.split(counts), batch_first=True).max(1)
         boxes = pad_sequence(all_boxes.tensor.split(counts), batch_first=True)  # (N, P, 4)
-        classes = pad_sequence([one.gt_classes for one in gt_instances], batch_first=True)  # (N, P)
+        classes = pad_sequence(
+            [instances.gt_classes for instances in gt_instances], batch_first=True
+        )  # (N, P)
         labels = classes.gather(1, chosen).masked_fill(quality < 1e-5, self.num_classes)
         matched = boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
         return list(labels), list(matched)
-
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
-        """As Detectron2's; in training the losses are weighted by eq. (4)."""
-        start_batch(self.localization_loss, batched_inputs)
-        outputs = super().forward(batched_inputs)
-        return self.localization_loss.joint(outputs) if self.training else outputs
 
     def losses(
         self,
@@ -180,7 +181,7 @@ class BinaryFCOS(PredictsOnCrops, FCOS):
         """FCOS's own losses, and L_unsup on all locations.
 
         Args:
-            pred_logits: for each level (N, R of the level, K); with K = 1 the foreground log-odds.
+            pred_logits: logits of each level (N, R of the level, K); foreground log-odds if K = 1.
             anchors, gt_labels, pred_anchor_deltas, gt_boxes, pred_centerness: see Detectron2's.
         """
         # float32: under autocast the area of a decoded box would overflow half precision

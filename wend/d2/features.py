@@ -1,17 +1,16 @@
-"""The feature maps that a config chooses, checked against what the backbone has."""
+"""A config's choices that depend on Detectron2's backbone or detector."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import FPN, META_ARCH_REGISTRY, Backbone
 from torch import nn
 
-from wend.losses import LocalizationLoss
 from wend.modeling.backbones.feature_maps import check_feature_maps
+from wend.run import value_of
 
 
 def chosen_features(
@@ -22,7 +21,7 @@ def chosen_features(
     Args:
         entry: the config entry that chooses them.
         names: the choice.
-        available: the backbone's.
+        available: shapes of the backbone's feature maps by name.
 
     Raises:
         InputError: none is chosen, the backbone lacks one, or one is smaller than 1x1 cells.
@@ -37,22 +36,8 @@ def number_of_classes(cfg: CfgNode) -> int:
 
     One, but for detectors that name the entry with their number: ``classes_entry``.
     """
-    value = cfg
     entry = getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "classes_entry", "")
-    for part in filter(None, entry.split(".")):
-        value = value[part]
-    return 1 if value is cfg else value
-
-
-def start_batch(loss: LocalizationLoss, batched_inputs: Sequence[Mapping[str, Any]]) -> None:
-    """Tell a detector's loss which images come, and how many pseudo boxes they have.
-
-    Args:
-        loss: the detector's.
-        batched_inputs: what the detector is called with; without "instances" in evaluation.
-    """
-    boxes = [len(example["instances"]) for example in batched_inputs if "instances" in example]
-    loss.start_batch([example.get("image_id") for example in batched_inputs], sum(boxes))
+    return value_of(cfg, entry) if entry else 1
 
 
 def leaves_parts_unused(model: nn.Module) -> bool:
@@ -61,16 +46,20 @@ def leaves_parts_unused(model: nn.Module) -> bool:
     So it is where the head reads no map as coarse as the coarsest, or not every level of a pyramid.
 
     Args:
-        model: of Detectron2; of one without a Detectron2 ``backbone`` nothing is known, so it may.
+        model: a detector; without a ``backbone`` of Detectron2's nothing is known, so it may.
     """
-    if not isinstance(getattr(model, "backbone", None), Backbone):
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, Backbone):
         return True
     readers = [getattr(model, name, None) for name in ("proposal_generator", "roi_heads")]
     attributes = ("head_in_features", "in_features", "box_in_features")
     read = {
-        name for part in (model, *readers) for one in attributes for name in getattr(part, one, ())
+        name
+        for part in (model, *readers)
+        for attribute in attributes
+        for name in getattr(part, attribute, ())
     }
-    backbone, shapes = model.backbone, model.backbone.output_shape()
+    shapes = backbone.output_shape()
     if isinstance(backbone, FPN):
         if not shapes.keys() <= read:
             return True

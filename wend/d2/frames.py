@@ -1,4 +1,4 @@
-"""From a crop back to original pixels, for every detector and every evaluator of Detectron2.
+"""Boxes in a crop back to original pixels, for every detector and evaluator of Detectron2.
 
 Detectron2's contract is that a model's boxes are in pixels of the input's ``height`` and ``width``,
 and its own way there only rescales. Inputs of :class:`wend.d2.mapper.WSOLDatasetMapper` are crops:
@@ -11,50 +11,51 @@ from collections.abc import Callable
 from typing import Any
 
 from detectron2.structures import Boxes, Instances
+from torch import nn
 
 Batch = list[dict[str, Any]]
 
 
-def _as_crop(one: dict[str, Any]) -> dict[str, Any]:
+def _as_crop(entry: dict[str, Any]) -> dict[str, Any]:
     """The input with the size of its image tensor, to which Detectron2 then rescales nothing."""
-    height, width = one["image"].shape[-2:]
-    return {**one, "height": height, "width": width}
+    height, width = entry["image"].shape[-2:]
+    return {**entry, "height": height, "width": width}
 
 
-def _in_original_pixels(one: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
+def _in_original_pixels(entry: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
     instances = output["instances"]
-    boxes = one["frame"].to_original(instances.pred_boxes.tensor.double())
+    boxes = entry["frame"].to_original(instances.pred_boxes.tensor.double())
     fields = {**instances.get_fields(), "pred_boxes": Boxes(boxes)}
     return {
         **output,
-        "instances": Instances((one["height"], one["width"]), **fields),
+        "instances": Instances((entry["height"], entry["width"]), **fields),
         "boxes": boxes,
     }
 
 
 def predict(forward: Callable[[Batch], Batch], batch: Batch) -> Batch:
-    """What a detector predicts on a batch, in original pixels.
+    """Predict on a batch, in original pixels.
 
     Args:
-        forward: the detector's, in evaluation mode.
-        batch: inputs of any mapper; those without ``frame`` are no crops and are left alone.
+        forward: the ``forward`` of a detector in evaluation mode.
+        batch: inputs of any mapper; those without ``frame`` are no crops and stay as they are.
 
     Returns:
         For each input ``instances``, as of any detector of Detectron2; of a crop also ``boxes``,
         (N, 4) float64, which ``instances`` hold in float32.
     """
-    outputs = forward([_as_crop(one) if "frame" in one else one for one in batch])
+    outputs = forward([_as_crop(entry) if "frame" in entry else entry for entry in batch])
     return [
-        _in_original_pixels(one, output) if "frame" in one else output
-        for one, output in zip(batch, outputs, strict=True)
+        _in_original_pixels(entry, output) if "frame" in entry else output
+        for entry, output in zip(batch, outputs, strict=True)
     ]
 
 
-class PredictsOnCrops:
+class PredictsOnCrops(nn.Module):
     """Mixed into a detector, before Detectron2's class: see :func:`predict`."""
 
     def forward(self, batched_inputs: Batch) -> Any:
-        """Loss terms in training, else what it predicts in original pixels."""
+        """Loss terms in training, else predictions in original pixels."""
         if self.training:
             return super().forward(batched_inputs)
         return predict(super().forward, batched_inputs)

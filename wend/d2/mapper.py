@@ -28,8 +28,8 @@ class WSOLDatasetMapper:
         is_train: random crop and flip, and ``instances``.
         resize, crop: sides in pixels.
         image_format: "RGB" or "BGR", the order of ``image``'s channels.
-        num_classes: with one class ``gt_classes`` are 0, with more they are the image's class.
-        flip, caches, black_if_bad: of :class:`wend.loading.crop.CropMapper`.
+        num_classes: 1 makes ``gt_classes`` 0, more make them the image's class.
+        flip, caches, black_if_bad: see :class:`wend.loading.crop.CropMapper`.
     """
 
     @configurable

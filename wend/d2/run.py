@@ -33,7 +33,7 @@ from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer, evaluate
 from wend.errors import InputError
 from wend.logs import StdoutHandler
-from wend.run import Run, check_arguments, resolve
+from wend.run import Run, check_arguments, resolve, value_of
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -79,7 +79,7 @@ def setup(args: argparse.Namespace) -> Run:
     return run
 
 
-# Detectron2's entries that nothing here reads -> what does what they would
+# Detectron2's entries that nothing here reads -> what has the effect instead
 WITHOUT_EFFECT = {
     "INPUT.MIN_SIZE_TRAIN": "WEND.RESIZE and WEND.CROP set the size of crops",
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "WEND.RESIZE and WEND.CROP set the size of crops",
@@ -101,9 +101,7 @@ def refuse_without_effect(cfg: CfgNode) -> None:
     """Raise InputError for entries of Detectron2 that were changed and would do nothing."""
     before = get_cfg()
     for entry, instead in WITHOUT_EFFECT.items():
-        value, default = cfg, before
-        for part in entry.split("."):
-            value, default = value[part], default[part]
+        value, default = value_of(cfg, entry), value_of(before, entry)
         if value != default:
             raise InputError(
                 f"config entry {entry}: has no effect on WEND's crops ({instead}); leave it at "
@@ -118,13 +116,11 @@ def check_model(cfg: CfgNode) -> None:
         InputError: a name that is not registered, feature maps that do not exist, ...
     """
     for entry, registry in REGISTRIES.items():
-        node: Any = cfg
-        for part in entry.split("."):
-            node = node[part]
-        if node not in registry:
-            known = ", ".join(sorted(name for name, _ in registry))
+        name = value_of(cfg, entry)
+        if name not in registry:
+            known = ", ".join(sorted(known_name for known_name, _ in registry))
             raise InputError(
-                f"config entry {entry}: {node!r} is not registered; there are: {known}; your own "
+                f"config entry {entry}: {name!r} is not registered; there are: {known}; your own "
                 f"is once WEND.IMPORTS or --import names its file"
             )
     cfg = cfg.clone()
@@ -161,7 +157,7 @@ def _check_resnet_pyramid(cfg: CfgNode) -> None:
 
 
 def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
-    """What each process does; unpickling ``modules`` imports the user's code before the run."""
+    """Run one process; unpickling ``modules`` imports the user's code before ``run`` is."""
     cfg = run.cfg
     for name in ("wend", "fvcore.common.checkpoint"):  # from here on Detectron2 prints and logs
         target = logging.getLogger(name)
@@ -201,7 +197,7 @@ def run(args: argparse.Namespace) -> None:
             args=(UserModules(resolved.cfg.WEND.IMPORTS), args, resolved),
         )
     except ProcessRaisedException as error:  # its text is a traceback of one process
-        _, ours, said = str(error).rpartition("\nwend.errors.")
+        _, ours, text = str(error).rpartition("\nwend.errors.")
         if not ours:
             raise
-        raise InputError(said.split(": ", 1)[1].strip()) from None
+        raise InputError(text.split(": ", 1)[1].strip()) from None

@@ -7,7 +7,6 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +32,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from wend.d2.catalog import MappedImages, dataset_dict, detectron2_data_sets
-from wend.d2.evaluator import WSOLEvaluator
+from wend.d2.evaluator import WSOLEvaluator, output_folder, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.mapper import WSOLDatasetMapper
@@ -49,7 +48,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
-from wend.run import Run, TestData, TrainingData, resolve, resolve_tests, resolve_training
+from wend.run import Run, TestData, TrainingData, resolve, resolve_training
 from wend.user_code import is_raised_by_own
 
 logger = logging.getLogger(__name__)
@@ -84,18 +83,18 @@ class LostBoxCounter:
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         for batch in self.loader:
-            lost = sum(one["num_lost_boxes"] for one in batch)
+            lost = sum(entry["num_lost_boxes"] for entry in batch)
             self.num_lost += lost
-            self.num_boxes += lost + sum(len(one["instances"]) for one in batch)
+            self.num_boxes += lost + sum(len(entry["instances"]) for entry in batch)
             get_event_storage().put_scalar("data/lost_boxes", lost)
             yield batch
 
 
 def guard_losses(model: nn.Module) -> None:
-    """Make a detector in training end, on every process and before the step, on a loss that is NaN.
+    """Make a training end, on every process and before the step, where a loss is not finite.
 
     The message names the terms and the images of the batch. NaN in a prediction can also end in an
-    assertion inside fvcore's or Detectron2's losses; that is told in the same way.
+    assertion inside fvcore's or Detectron2's losses; that is reported in the same way.
 
     Args:
         model: takes a batch of :class:`WSOLDatasetMapper`'s dicts and returns loss terms.
@@ -105,21 +104,21 @@ def guard_losses(model: nn.Module) -> None:
     def guarded(batch: list[dict[str, Any]]) -> Any:
         if not model.training:
             return forward(batch)
-        image_ids = [one["image_id"] for one in batch]
+        image_ids = [entry["image_id"] for entry in batch]
         losses: dict[str, Tensor] = {}
         try:
             losses = forward(batch)
-            found = describe_non_finite(losses, image_ids)
+            report = describe_non_finite(losses, image_ids)
         except (AssertionError, FloatingPointError) as error:
             if isinstance(error, AssertionError) and is_raised_by_own(error):
                 raise
             ids = ", ".join(map(str, image_ids))
-            found = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
-        on_any = torch.tensor(float(bool(found)), device=next(model.parameters()).device)
+            report = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
+        on_any = torch.tensor(float(bool(report)), device=next(model.parameters()).device)
         if comm.get_world_size() > 1:
             torch.distributed.all_reduce(on_any)
         if on_any:
-            refuse_non_finite(comm.all_gather(found), f"iteration {get_event_storage().iter}")
+            refuse_non_finite(comm.all_gather(report), f"iteration {get_event_storage().iter}")
         return losses
 
     model.forward = guarded
@@ -141,8 +140,8 @@ Mapper = Callable[[dict[str, Any]], Any]
 class on_class_or_instance:  # noqa: N801  # used as a decorator, as classmethod is
     """A method that Detectron2 has as a classmethod of a config, and an instance knows more for.
 
-    ``Trainer.build_test_loader(cfg, name)`` reads what the config names; called by a trainer it
-    finds that resolved in ``self.run``. Users override it as any classmethod of Detectron2's.
+    ``Trainer.build_test_loader(cfg, name)`` reads the data that the config names; a trainer has it
+    resolved in ``self.run``. Users override the method as any classmethod of Detectron2's.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -157,9 +156,9 @@ class Trainer(DefaultTrainer):
     """The head at ``WEND.HEAD_LR_FACTOR`` times the backbone's rate, evaluation by epochs.
 
     Args:
-        cfg: as ``train_net.py`` reads it; epochs become iterations here.
+        cfg: the config as ``train_net.py`` reads it; epochs become iterations here.
         run: the config, resolved; by default it is resolved here (:func:`wend.run.resolve`).
-        mapper: of training images, instead of :class:`WSOLDatasetMapper`; takes the dicts of
+        mapper: maps training images, instead of :class:`WSOLDatasetMapper`; takes the dicts of
             ``DatasetCatalog``.
     """
 
@@ -210,6 +209,7 @@ class Trainer(DefaultTrainer):
 
     def test_for_curve(self) -> dict[str, Any]:
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
+        assert self.run is not None
         share_buffers(self.model)
         results = self.test(self.cfg, self.model)
         self._last_eval_results = results
@@ -289,8 +289,8 @@ class Trainer(DefaultTrainer):
         """Evaluate a model on each of ``DATASETS.TEST``.
 
         Args:
-            model: with its weights.
-            evaluators: one for each data set; by default :meth:`build_evaluator`'s.
+            model: the detector with its weights.
+            evaluators: an evaluator for each data set; by default :meth:`build_evaluator`'s.
 
         Returns:
             The evaluator's results; by data set where there are several.
@@ -336,18 +336,11 @@ def evaluate(run: Run, model: nn.Module) -> OrderedDict[str, Any]:
 
 def evaluator_of(test: TestData, cfg: CfgNode) -> WSOLEvaluator:
     """The WSOL metrics of a test set, written to ``OUTPUT_DIR/inference/<data set>``."""
-    folder = Path(cfg.OUTPUT_DIR) / "inference" / test.data_set.name
-    return WSOLEvaluator(evaluation=test.evaluation, output_dir=folder)
+    return WSOLEvaluator(evaluation=test.evaluation, output_dir=output_folder(cfg, test))
 
 
 def _test_data(run: Run | None, cfg: CfgNode, name: str) -> TestData:
-    if run is not None and name in run.tests:
-        return run.tests[name]
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.DATASETS.TEST = (name,)
-    (test,) = resolve_tests(cfg, detectron2_data_sets()).values()
-    return test
+    return run.tests[name] if run is not None and name in run.tests else read_test(cfg, name)
 
 
 def train_loader(

@@ -1,7 +1,4 @@
-"""The optimizer, its two learning rates and the check of the losses.
-
-For every engine the same.
-"""
+"""The optimizer, its two learning rates and the check of the losses, the same for every engine."""
 
 from __future__ import annotations
 
@@ -47,13 +44,13 @@ def optimizer_class(cfg: CfgNode) -> tuple[type[torch.optim.Optimizer], dict[str
 
 
 def describe_non_finite(losses: Mapping[str, Tensor], image_ids: Iterable[object]) -> str:
-    """Which terms are NaN or infinite, in which images' batch; empty where all are finite.
+    """The terms that are NaN or infinite and the batch's images; empty where all are finite.
 
     One transfer from the device, however many terms.
 
     Args:
-        losses: terms by name, each a scalar.
-        image_ids: of the batch that they were computed on.
+        losses: loss terms by name, each a scalar.
+        image_ids: ids of the batch's images.
     """
     values = torch.stack([value.detach().float() for value in losses.values()]).tolist()
     bad = [f"{n} is {v}" for n, v in zip(losses, values, strict=True) if not math.isfinite(v)]
@@ -62,14 +59,14 @@ def describe_non_finite(losses: Mapping[str, Tensor], image_ids: Iterable[object
     return f"{', '.join(bad)} on the images {', '.join(map(str, image_ids))}"
 
 
-def refuse_non_finite(found: Iterable[str], where: str) -> None:
-    """Raise NonFiniteLossError if a process found a term that is not finite.
+def refuse_non_finite(reports: Iterable[str], where: str) -> None:
+    """Raise NonFiniteLossError if a process has a term that is not finite.
 
     Args:
-        found: :func:`describe_non_finite` of each process, by rank.
+        reports: each process's :func:`describe_non_finite`, by rank.
         where: the iteration, for the message.
     """
-    bad = [f"process {rank}: {text}" for rank, text in enumerate(found) if text]
+    bad = [f"process {rank}: {text}" for rank, text in enumerate(reports) if text]
     if bad:
         raise NonFiniteLossError(
             f"{where}: {'; '.join(bad)}; the step was not taken. Lower SOLVER.BASE_LR, raise "

@@ -80,7 +80,7 @@ def match_names(state: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, An
     wanted = set(wanted)
     state = {_undotted(name): value for name, value in state.items()}
     best = state
-    most, passed_over = len(wanted & best.keys()), []
+    most, passed_over = len(wanted & best.keys()), set[str]()
     for removed in ("", _ENCODER, *BACKBONE_PREFIXES):
         inner = {n.removeprefix(removed): n for n in state if n.startswith(removed)}
         for prefix in BACKBONE_PREFIXES if inner else ():

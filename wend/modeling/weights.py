@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fvcore.common.checkpoint import _IncompatibleKeys
+from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
 
 from wend.errors import InputError, MissingFileError
 from wend.files import atomic_write
@@ -69,8 +69,10 @@ def check_loaded(
         )
 
 
-class CheckedLoading:
-    """Mixed into a fvcore ``Checkpointer``: names are matched, and what does not fit is an error.
+class CheckedLoading(Checkpointer):
+    """fvcore's ``Checkpointer`` that matches names, and refuses a file that does not fit.
+
+    It may also be mixed in before a subclass of fvcore's.
 
     Attributes:
         require_all: the file must be this very detector, see :func:`check_loaded`. Always so when
@@ -81,13 +83,13 @@ class CheckedLoading:
     _path = ""
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """As fvcore's; a resumed checkpoint must be this very detector."""
+        """Resumes or loads as fvcore's; a resumed file must be this very detector."""
         resumes = resume and self.has_checkpoint()
         self.require_all = self.require_all or resumes
         return super().resume_or_load(path, resume=resume)
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As fvcore's, but a missing or unreadable file is an InputError that names it."""
+        """Loads as fvcore's; a missing or unreadable file is an InputError that names it."""
         self._path = path
         if path and "://" not in path and not Path(path).is_file():
             raise MissingFileError(
@@ -111,7 +113,7 @@ class CheckedLoading:
         return _IncompatibleKeys([], [], [])  # reported already
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """As fvcore's, but atomic: where writing fails, the file of that name stays as it was."""
+        """Saves as fvcore's, but atomically: where writing fails, the file stays as it was."""
         if not self.save_dir or not self.save_to_disk:
             return
         parts = {key: part.state_dict() for key, part in self.checkpointables.items()}

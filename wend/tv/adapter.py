@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from fvcore.common.config import CfgNode
-from torch import Tensor
+from torch import Tensor, nn
 
 from wend.config import localization_loss
 from wend.modeling.detectors import Detector
 from wend.tv.backbones import BodyBackbone, build_named_body
 
 
-class ImagesAndTargets:
-    """Before a detector in a class's bases: torchvision's containers in and out.
+class ImagesAndTargets(nn.Module):
+    """Mixed in before a detector: takes torchvision's containers, and returns them.
 
     Args:
-        cfg: describes the detector.
+        cfg: the config that describes the detector.
+
+    Attributes:
+        arguments: :meth:`Detector.arguments`, which the detector behind it has.
     """
 
+    arguments: ClassVar[Callable[..., dict[str, Any]]]
     foreground_label = 0
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -34,9 +38,10 @@ class ImagesAndTargets:
 
         Args:
             images: N crops (3, height, width), 0..255.
-            targets: in training, for each image "boxes" (P, 4) in pixels of the crop.
+            targets: needed in training, for each image "boxes" (P, 4) in pixels of the crop.
         """
         if self.training:
+            assert targets is not None
             boxes = [target["boxes"] for target in targets]
             return super().forward(images, boxes, image_ids=image_ids_of(targets))
         return [
@@ -50,7 +55,7 @@ class ImagesAndTargets:
 
 
 def image_ids_of(targets: Sequence[Mapping[str, Any]]) -> list[object]:
-    """What the images of a training batch are called; None where a target does not say."""
+    """The ids of a training batch's images; None where a target has none."""
     return [target.get("image_id") for target in targets]
 
 

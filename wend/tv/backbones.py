@@ -9,6 +9,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from wend.errors import InputError
+from wend.modeling.backbones.body import Body
 from wend.modeling.backbones.build import BODIES, build_body
 from wend.modeling.backbones.feature_maps import check_feature_maps
 
@@ -17,10 +18,10 @@ class BodyBackbone(nn.Module):
     """A body under the name that it has in Detectron2's detectors: ``backbone.body``.
 
     Args:
-        body: has ``channels`` and ``strides`` by feature name.
+        body: one of :data:`wend.modeling.backbones.build.BODIES`, built.
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: Body) -> None:
         super().__init__()
         self.body = body
 
@@ -33,11 +34,11 @@ class FeatureBackbone(BodyBackbone):
     """A backbone as torchvision's detectors expect it: feature maps of equal width, in order.
 
     Args:
-        body: of :mod:`wend.modeling.backbones`.
-        names: the maps that it returns.
+        body: see :class:`BodyBackbone`.
+        names: names of the maps that it returns.
     """
 
-    def __init__(self, body: nn.Module, names: Sequence[str]) -> None:
+    def __init__(self, body: Body, names: Sequence[str]) -> None:
         super().__init__(body)
         unknown = [name for name in names if name not in body.channels]
         if unknown or not names or len({body.channels[name] for name in names}) > 1:
@@ -56,7 +57,7 @@ class FeatureBackbone(BodyBackbone):
         return OrderedDict((name, features[name]) for name in self.names)
 
 
-def build_named_body(cfg: CfgNode) -> nn.Module:
+def build_named_body(cfg: CfgNode) -> Body:
     """The body that MODEL.BACKBONE.NAME names; InputError, which lists the names, if not there."""
     names = {f"build_{name}_backbone": name for name in BODIES}
     chosen = cfg.MODEL.BACKBONE.NAME

@@ -8,6 +8,7 @@ from fvcore.common.config import CfgNode
 
 from wend.config import add_wend_config
 from wend.errors import InputError
+from wend.run import value_of
 from wend.tv.models import find_detector
 
 ONLY_DETECTRON2 = (
@@ -100,18 +101,13 @@ def get_cfg() -> CfgNode:
     return cfg
 
 
-def _entry(cfg: CfgNode, name: str) -> Any:
-    for part in name.split("."):
-        cfg = cfg[part]
-    return cfg
-
-
 def check_supported(cfg: CfgNode) -> None:
     """Raise InputError, which names Detectron2, for what this engine or the detector cannot do."""
     fixed = {**FIXED, **getattr(find_detector(cfg), "fixed", {})}
     for name, value in fixed.items():
-        if _entry(cfg, name) != value:
+        given = value_of(cfg, name)
+        if given != value:
             raise InputError(
-                f"config entry {name}: the torchvision engine has only {value!r}, got "
-                f"{_entry(cfg, name)!r}; set it so, or run with --engine detectron2"
+                f"config entry {name}: the torchvision engine has only {value!r}, got {given!r}; "
+                f"set it so, or run with --engine detectron2"
             )

@@ -41,8 +41,8 @@ class CroppedImages(Dataset):
     """Images of data sets as examples.
 
     Args:
-        images: with the boxes to learn from.
-        mapper: crops.
+        images: the images, with the boxes to learn from.
+        mapper: makes the crops.
     """
 
     def __init__(self, images: Selection, mapper: CropMapper) -> None:

@@ -84,12 +84,13 @@ class Trainer:
     """Trains the detector of a config, evaluating and saving as its schedule says.
 
     Args:
-        run: the config with its data, resolved.
-        model: of :func:`wend.tv.models.build_model`.
+        run: the config with its data, resolved for training.
+        model: the detector, as :func:`wend.tv.models.build_model` makes it.
     """
 
     def __init__(self, run: Run, model: nn.Module) -> None:
-        self.run, self.cfg = run, run.cfg
+        assert run.training is not None
+        self.run, self.cfg, self.training = run, run.cfg, run.training
         cfg = run.cfg
         self.model = model
         self.optimizer = build_optimizer(cfg, model)
@@ -112,21 +113,23 @@ class Trainer:
     def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
         device = self.cfg.MODEL.DEVICE
         label = getattr(self.model, "foreground_label", 1)  # torchvision's labels begin at 1
-        images = [one.image.to(device) for one in batch]
+        images = [example.image.to(device) for example in batch]
         targets = [
             {
-                "boxes": one.boxes.to(device),
-                "labels": torch.full((len(one.boxes),), label, dtype=torch.int64, device=device),
-                "image_id": one.image_id,
+                "boxes": example.boxes.to(device),
+                "labels": torch.full(
+                    (len(example.boxes),), label, dtype=torch.int64, device=device
+                ),
+                "image_id": example.image_id,
             }
-            for one in batch
+            for example in batch
         ]
-        self.num_lost += sum(one.num_lost for one in batch)
-        self.num_boxes += sum(one.num_lost + len(one.boxes) for one in batch)
+        self.num_lost += sum(example.num_lost for example in batch)
+        self.num_boxes += sum(example.num_lost + len(example.boxes) for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
         losses = self.model(images, targets)
-        found = describe_non_finite(losses, [one.image_id for one in batch])
-        refuse_non_finite([found], f"iteration {iteration}")
+        report = describe_non_finite(losses, [example.image_id for example in batch])
+        refuse_non_finite([report], f"iteration {iteration}")
         total = sum(losses.values())
         self.optimizer.zero_grad()
         total.backward()
@@ -141,7 +144,7 @@ class Trainer:
             self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter, KEPT_CHECKPOINTS
         )
         seed = max(cfg.SEED, 0) + self.start_iter
-        loader = build_train_loader(self.run.training, cfg, seed)
+        loader = build_train_loader(self.training, cfg, seed)
         batches = iter(loader)
         logger.info("iterations %d to %d", self.start_iter, max_iter - 1)
         self.model.train()
@@ -194,17 +197,17 @@ def evaluate(run: Run, model: nn.Module) -> dict[str, dict[str, dict[str, float]
     for name, test in run.tests.items():
         detections, problems = DetectionCollector(test.data_set), []
         for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=None):
-            outputs = model([one.image.to(cfg.MODEL.DEVICE) for one in batch])
-            for one, output in zip(batch, outputs, strict=True):
-                if one.problem:
-                    problems.append(one.problem)
-                    detections.add(one.image_id)
+            outputs = model([example.image.to(cfg.MODEL.DEVICE) for example in batch])
+            for example, output in zip(batch, outputs, strict=True):
+                if example.problem:
+                    problems.append(example.problem)
+                    detections.add(example.image_id)
                     continue
                 boxes = output["boxes"].double().cpu()
                 whole = (boxes[:, 2:] > boxes[:, :2]).all(1)  # torchvision's FCOS has empty ones
-                boxes = one.frame.to_original(boxes[whole].numpy())
+                boxes = example.frame.to_original(boxes[whole].numpy())
                 scores = output["scores"].cpu()[whole].numpy()
-                detections.add(one.image_id, boxes, scores)
+                detections.add(example.image_id, boxes, scores)
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
         say_wrong(name, problems, len(detections))
         evaluated = test.evaluation.run(detections.table(), output_dir)

@@ -23,13 +23,32 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from wend.config import check_carries_loss, localization_loss
 from wend.errors import InputError
-from wend.losses import LocalizationLoss
+from wend.losses import LocalizationLoss, image_indices
 from wend.modeling.detectors import DETECTORS, Detector
 from wend.registry import Registry
 from wend.tv.adapter import adapted, image_ids_of
 from wend.tv.backbones import build_feature_backbone
 
 META_ARCH_REGISTRY: Registry[Callable[[CfgNode], nn.Module]] = Registry("detector")
+
+
+class JointLoss(nn.Module):
+    """Mixed into a detector, before torchvision's class: eq. (4) weights its losses.
+
+    Attributes:
+        localization_loss: L_unsup and η of eq. (4); the detector sets it.
+    """
+
+    localization_loss: LocalizationLoss
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Any]] | None = None) -> Any:
+        """Losses in training, detections in evaluation; see torchvision's."""
+        if not self.training:
+            return super().forward(images, targets)
+        assert targets is not None
+        boxes = sum(len(target["boxes"]) for target in targets)
+        self.localization_loss.start_batch(image_ids_of(targets), boxes)
+        return self.localization_loss.joint(super().forward(images, targets))
 
 
 def _transform_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -68,7 +87,7 @@ class BinaryFCOSHead(FCOSHead):
 
 
 @META_ARCH_REGISTRY.register()
-class BinaryFCOS(FCOS):
+class BinaryFCOS(JointLoss, FCOS):
     """FCOS with one foreground class, its losses weighted by eq. (4)."""
 
     foreground_label = 0
@@ -110,14 +129,6 @@ class BinaryFCOS(FCOS):
         )
         self.localization_loss = loss
 
-    def forward(self, images: list[Tensor], targets: list[dict] | None = None) -> Any:
-        """Losses in training, detections in evaluation; see torchvision's."""
-        if self.training:
-            boxes = sum(len(target["boxes"]) for target in targets)
-            self.localization_loss.start_batch(image_ids_of(targets), boxes)
-        outputs = super().forward(images, targets)
-        return self.localization_loss.joint(outputs) if self.training else outputs
-
 
 class BinaryRoIHeads(RoIHeads):
     """Torchvision's box heads whose classifier also carries the unsupervised loss."""
@@ -140,22 +151,23 @@ class BinaryRoIHeads(RoIHeads):
         scores, predicted = self.box_predictor(self.box_head(pooled))
         if self.training:
             classifier, regression = fastrcnn_loss(scores, predicted, labels, deltas)
-            counts = torch.tensor([len(sampled) for sampled in labels])
             unsupervised = self.localization_loss.unsupervised(
                 # a softmax over two scores is a sigmoid of their difference: the foreground's
                 # log-odds
                 scores[:, 1] - scores[:, 0],
                 labels=torch.cat(labels),
-                image_index=torch.arange(len(labels)).repeat_interleave(counts).to(scores.device),
+                image_index=image_indices([len(sampled) for sampled in labels], scores.device),
             )
             return [], {"loss_classifier": classifier, "loss_box_reg": regression, **unsupervised}
-        found = self.postprocess_detections(scores, predicted, proposals, image_shapes)
-        names = ("boxes", "scores", "labels")
-        return [dict(zip(names, one, strict=True)) for one in zip(*found, strict=True)], {}
+        detections = self.postprocess_detections(scores, predicted, proposals, image_shapes)
+        return [
+            {"boxes": boxes, "scores": scores, "labels": labels}
+            for boxes, scores, labels in zip(*detections, strict=True)
+        ], {}
 
 
 @META_ARCH_REGISTRY.register()
-class BinaryRCNN(FasterRCNN):
+class BinaryRCNN(JointLoss, FasterRCNN):
     """Faster R-CNN with one foreground class, its losses (RPN's too) weighted by eq. (4)."""
 
     foreground_label = 1
@@ -219,14 +231,6 @@ class BinaryRCNN(FasterRCNN):
             detections_per_img=cfg.TEST.DETECTIONS_PER_IMAGE,
             **boxes,
         )
-
-    def forward(self, images: list[Tensor], targets: list[dict] | None = None) -> Any:
-        """Losses in training, detections in evaluation; see torchvision's."""
-        if self.training:
-            boxes = sum(len(target["boxes"]) for target in targets)
-            self.localization_loss.start_batch(image_ids_of(targets), boxes)
-        outputs = super().forward(images, targets)
-        return self.localization_loss.joint(outputs) if self.training else outputs
 
 
 @DETECTORS.follow

@@ -1,6 +1,6 @@
 """Torchvision's networks, without their classifiers, as chains of stages with a feature map each.
 
-A stage is all that runs at one resolution; its last map is put out. Maps have ceil(H / S) x
+A stage is all that runs at one resolution; its last map is output. Maps have ceil(H / S) x
 ceil(W / S) cells (torchvision's have floor where a side is no multiple of S); at multiples of S
 they are torchvision's, but for InceptionV3 (:mod:`wend.modeling.backbones.inception`).
 
@@ -16,21 +16,22 @@ from torch import Tensor, nn
 from torchvision.models import GoogLeNet, densenet161, resnet, vgg
 
 from wend.errors import InputError
+from wend.modeling.backbones.body import Body
 from wend.modeling.backbones.inception import AlignedInception3
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
 
-class StagedBody(nn.Module):
+class StagedBody(Body):
     """A chain of a network's modules, cut into stages; they keep the network's names.
 
     Args:
-        network: holds the modules.
+        network: the network that holds the modules.
         stages: names of the modules in the order in which they run, for "stem", "res2" ... "res5".
-        channels: of the maps res2 ... res5.
+        channels: channels of the maps res2 ... res5.
 
     Attributes:
-        channels, strides: of the feature maps by name.
+        channels, strides: channels and strides of the feature maps by name.
     """
 
     def __init__(
@@ -62,10 +63,13 @@ class StagedBody(nn.Module):
 
 
 class ImageNetToInception(nn.Module):
-    """From ImageNet's mean and deviation to 0.5 and 0.5, RGB: torchvision's ``transform_input``.
+    """Renormalizes RGB to mean and deviation 0.5: torchvision's ``transform_input``.
 
-    Torchvision's weights of GoogLeNet and InceptionV3 come from elsewhere and expect the latter.
+    Torchvision's weights of GoogLeNet and InceptionV3 were trained elsewhere on such images.
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,25 +110,26 @@ def densenet161_body() -> StagedBody:
     network.features.add_module("relu5", nn.ReLU(inplace=True))
     for i in range(1, 4):
         network.features.get_submodule(f"transition{i}.pool").ceil_mode = True
-    stages = {
+    layers = {
         "stem": ("conv0", "norm0", "relu0", "pool0"),
         "res2": ("denseblock1",),
         "res3": ("transition1", "denseblock2"),
         "res4": ("transition2", "denseblock3"),
         "res5": ("transition3", "denseblock4", "norm5", "relu5"),
     }
-    stages = {stage: [f"features.{name}" for name in names] for stage, names in stages.items()}
+    stages = {stage: [f"features.{name}" for name in names] for stage, names in layers.items()}
     return StagedBody(network, stages, (384, 768, 2112, 2208))
 
 
 def vgg16_body() -> StagedBody:
     """VGG16 without batch norm: maps before pool3, pool4, pool5, and pool5's."""
     network = nn.Module()  # not torchvision's VGG: its classifier alone would fill 0.5 GB
-    network.features = vgg.make_layers(vgg.cfgs["D"])
-    for layer in network.features:
+    network.features = layers = vgg.make_layers(vgg.cfgs["D"])
+    for layer in layers:
         if isinstance(layer, nn.Conv2d):  # as torchvision begins
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.MaxPool2d):
             layer.ceil_mode = True
     ends = {"stem": 10, "res2": 16, "res3": 23, "res4": 30, "res5": 31}

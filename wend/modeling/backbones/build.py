@@ -1,11 +1,10 @@
-"""From a config to a body, for both engines."""
+"""The backbones by name, and the body that a config describes, for both engines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from fvcore.common.config import CfgNode
-from torch import nn
 
 from wend.errors import InputError
 from wend.modeling.backbones.bodies import (
@@ -15,6 +14,7 @@ from wend.modeling.backbones.bodies import (
     resnet_body,
     vgg16_body,
 )
+from wend.modeling.backbones.body import Body
 from wend.modeling.backbones.freezing import freeze, freeze_norms
 from wend.modeling.backbones.small_cnn import SmallCNN
 from wend.modeling.backbones.timm_body import TimmBody
@@ -23,7 +23,7 @@ from wend.registry import Registry
 WHOLE = 5  # MODEL.BACKBONE.FREEZE_AT: the whole backbone
 
 # (config, channels of the image) -> body; MODEL.BACKBONE.NAME is build_<name>_backbone
-BODIES: Registry[Callable[[CfgNode, int], nn.Module]] = Registry("backbone")
+BODIES: Registry[Callable[[CfgNode, int], Body]] = Registry("backbone")
 BODIES.register("resnet")(lambda cfg, _: resnet_body(cfg.MODEL.RESNETS.DEPTH))
 BODIES.register("densenet161")(lambda cfg, _: densenet161_body())
 BODIES.register("vgg16")(lambda cfg, _: vgg16_body())
@@ -35,14 +35,14 @@ BODIES.register("small_cnn")(
 )
 
 
-def build_body(name: str, cfg: CfgNode, in_channels: int = 3) -> nn.Module:
+def build_body(name: str, cfg: CfgNode, in_channels: int = 3) -> Body:
     """A body with the norms and the frozen stages that the config asks for.
 
     Args:
-        name: of :data:`BODIES`.
+        name: a name of :data:`BODIES`.
         cfg: MODEL.BACKBONE.FREEZE_AT 0 .. 5 (0: nothing, 1: the stem, 2: and res2, ..., 5: all;
             a small CNN's stage i is the i-th), MODEL.RESNETS.NORM (a small CNN always has BN).
-        in_channels: of the image; only the small CNN has others than 3.
+        in_channels: channels of the image; only the small CNN has others than 3.
 
     Raises:
         InputError: names the entry that is out of range.
@@ -65,10 +65,7 @@ def build_body(name: str, cfg: CfgNode, in_channels: int = 3) -> nn.Module:
     return body
 
 
-def _parameters_up_to(body: nn.Module, freeze_at: int) -> set[str]:
+def _parameters_up_to(body: Body, freeze_at: int) -> set[str]:
     if freeze_at in (0, WHOLE):
         return {name for name, _ in body.named_parameters() if freeze_at}
-    if isinstance(body, SmallCNN):
-        early = tuple(f"stages.stage{i}." for i in range(1, freeze_at + 1))
-        return {name for name, _ in body.named_parameters() if name.startswith(early)}
     return body.parameters_up_to(freeze_at)

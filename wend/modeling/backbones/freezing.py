@@ -25,8 +25,8 @@ def freeze_norms(network: nn.Module, names: Collection[str] | None = None) -> No
     """Make batch norms frozen ones, in place; their weights become buffers of the same names.
 
     Args:
-        network: holds them.
-        names: of parameters; only norms whose weight is among them. None: all norms.
+        network: the network that holds them.
+        names: names of parameters; only norms whose weight is among them. None: all norms.
     """
     for path, module in list(network.named_modules()):
         if isinstance(module, _BATCH_NORMS) and (names is None or f"{path}.weight" in names):
@@ -38,8 +38,8 @@ def freeze(network: nn.Module, names: Collection[str]) -> None:
     """Take parameters out of training, in place, and with those of a batch norm its statistics.
 
     Args:
-        network: holds them.
-        names: of the parameters.
+        network: the network that holds them.
+        names: names of the parameters.
     """
     for name, parameter in network.named_parameters():
         if name in names:

@@ -1,13 +1,16 @@
 """A small backbone that learns from scratch in a minute on a CPU: for the demo and the tests."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from wend.errors import InputError
+from wend.modeling.backbones.body import Body
 
 
-class SmallCNN(nn.Module):
+class SmallCNN(Body):
     """A plain stack of stages, each of two 3x3 convolutions with batch norm and ReLU.
 
     The first convolution of a stage halves the resolution, so stage i has stride 2**i.
@@ -43,6 +46,11 @@ class SmallCNN(nn.Module):
         for name, stage in self.stages.items():
             x = features[name] = stage(x)
         return features
+
+    def parameters_up_to(self, freeze_at: int) -> set[str]:
+        """Names of the parameters of the stages 1 to ``freeze_at``."""
+        early = tuple(f"stages.stage{i}." for i in range(1, freeze_at + 1))
+        return {name for name, _ in self.named_parameters() if name.startswith(early)}
 
 
 def _stage(in_channels: int, out_channels: int) -> nn.Sequential:

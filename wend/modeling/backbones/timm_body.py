@@ -1,4 +1,4 @@
-"""Any network of timm that can put out feature maps, by its name; without weights.
+"""Any network of timm that can output feature maps, by its name and without weights.
 
 Shape letters: N = images, H, W = rows and columns, C = channels.
 """
@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import difflib
 from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from wend.errors import InputError
 from wend.modeling.backbones.bodies import STRIDES
+from wend.modeling.backbones.body import Body
+
+if TYPE_CHECKING:
+    from timm.models import FeatureInfo
 
 _ENTRY = "config entry WEND.TIMM.MODEL"
 
@@ -45,21 +50,21 @@ def _create(name: str) -> nn.Module:
         raise InputError(f"{_ENTRY}: {name} has no feature maps ({error})") from error
 
 
-class TimmBody(nn.Module):
+class TimmBody(Body):
     """The last feature map of each of the strides 4, 8, 16, 32 that the network has.
 
     Args:
         name: timm's, such as "resnet18".
 
     Attributes:
-        channels, strides: of the feature maps by name.
+        channels, strides: channels and strides of the feature maps by name.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
         self.net = _create(name)
-        info = self.net.feature_info
+        info = cast("FeatureInfo", self.net.feature_info)
         self.reductions = list(info.reduction())
         last = {stride: i for i, stride in enumerate(self.reductions)}
         self.indices = {key: last[stride] for key, stride in STRIDES.items() if stride in last}
@@ -78,18 +83,20 @@ class TimmBody(nn.Module):
         maps = self.net(x)
         features = {key: maps[index] for key, index in self.indices.items()}
         if self.channels_last:
-            features = {key: one.permute(0, 3, 1, 2) for key, one in features.items()}
+            features = {key: feature.permute(0, 3, 1, 2) for key, feature in features.items()}
         return features
 
     def parameters_up_to(self, freeze_at: int) -> set[str]:
         """Names of the parameters on which some map of stride 2**freeze_at or less depends."""
         with torch.device("meta"):
             twin = _create(self.name).eval()
-            maps = twin(torch.zeros(1, *self.net.pretrained_cfg["input_size"]))
+            pretrained = cast("dict[str, Any]", self.net.pretrained_cfg)
+            maps = twin(torch.zeros(1, *pretrained["input_size"]))
         pairs = zip(maps, self.reductions, strict=True)
-        early = [one.sum() for one, stride in pairs if stride <= 2**freeze_at]
+        early = [feature.sum() for feature, stride in pairs if stride <= 2**freeze_at]
         if not early:
             return set()
         parameters = dict(twin.named_parameters(prefix="net"))
         gradients = torch.autograd.grad(sum(early), list(parameters.values()), allow_unused=True)
-        return {n for n, one in zip(parameters, gradients, strict=True) if one is not None}
+        by_name = zip(parameters, gradients, strict=True)
+        return {name for name, gradient in by_name if gradient is not None}

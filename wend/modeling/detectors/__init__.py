@@ -8,7 +8,7 @@ has one class, for all of them, that turns its containers into tensors and back:
 
 To add a detector: write its file, register it in :data:`DETECTORS` (its name is the value of
 ``MODEL.META_ARCHITECTURE`` on both engines), and give it a table of entries in
-``wend/config/detectors.py``. One of the user's own does the same from a file of his
+``wend/config/detectors.py``. A user's own does the same from a file of the user's
 (``docs/extend.md``).
 """
 

@@ -1,4 +1,4 @@
-"""What the detectors share: from images to a batch and its feature maps, and the way through.
+"""The base class of the detectors: images to a batch, its feature maps, losses and boxes.
 
 Shape letters: N = images, H, W = height and width of the batch in pixels, P = boxes of an image.
 """
@@ -32,6 +32,9 @@ class Detector(nn.Module):
         size_divisibility: sides of a batch are padded to multiples of it; 0 or 1 for any.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(
         self,
         *,
@@ -64,7 +67,7 @@ class Detector(nn.Module):
         Args:
             cfg: the detector's own node of ``WEND``, and MODEL.PIXEL_MEAN and PIXEL_STD.
             backbone: see the class.
-            channels, strides: of the backbone's feature maps by name.
+            channels, strides: channels and strides of the backbone's feature maps by name.
             localization_loss: see the class.
 
         Raises:
@@ -96,9 +99,10 @@ class Detector(nn.Module):
 
         Args:
             images: N images (3, height, width) in 0..255, of one size or of different sizes.
-            boxes: in training, the boxes to learn of each image (P, 4), xyxy in its pixels.
-            frames: otherwise, the size that each image's boxes are given in; by default its own.
-            image_ids: in training, what the images are called; for L_unsup.
+            boxes: needed in training, the boxes to learn of each image (P, 4), xyxy in its pixels.
+            frames: used in evaluation, the size that each image's boxes are given in; by default
+                its own.
+            image_ids: used in training, the ids of the images, for L_unsup.
 
         Returns:
             Loss terms by name, weighted by eq. (4); or for each image boxes (P, 4), xyxy in pixels
@@ -109,7 +113,8 @@ class Detector(nn.Module):
         padding = padding_mask(batch, sizes)
         predictions = self.predict([features[name] for name in self.in_features], padding)
         if self.training:
-            self.localization_loss.start_batch(image_ids, sum(map(len, boxes)))
+            assert boxes is not None
+            self.localization_loss.start_batch(image_ids, sum(len(corners) for corners in boxes))
             device = self.pixel_mean.device
             losses = self.losses(predictions, [corners.to(device) for corners in boxes], sizes)
             return self.localization_loss.joint(losses)
@@ -132,7 +137,7 @@ class Detector(nn.Module):
 
         Args:
             features: the maps ``in_features`` of the batch, each (N, channels, cells, cells).
-            padding: of :func:`padding_mask`.
+            padding: the mask of :func:`padding_mask`.
         """
         raise NotImplementedError
 
@@ -142,17 +147,17 @@ class Detector(nn.Module):
         """Terms of L_sup, and of L_unsup, before η of eq. (4).
 
         Args:
-            predictions: of :meth:`predict`.
-            boxes: for each image (P, 4), xyxy in its pixels; P may be 0.
-            sizes: of the images.
+            predictions: the result of :meth:`predict`.
+            boxes: boxes of each image (P, 4), xyxy in its pixels; P may be 0.
+            sizes: sizes of the images.
         """
         raise NotImplementedError
 
     def detections(self, predictions: Any, frames: Sequence[Size]) -> list[tuple[Tensor, Tensor]]:
-        """For each image boxes (P, 4), xyxy in pixels of its frame, and scores (P,), best first.
+        """Boxes (P, 4), xyxy in pixels of its frame, and scores (P,) of each image, best first.
 
         Args:
-            predictions: of :meth:`predict`.
+            predictions: the result of :meth:`predict`.
             frames: size of each image's frame.
         """
         raise NotImplementedError
@@ -166,7 +171,7 @@ def padding_mask(batch: Tensor, sizes: Sequence[Size]) -> Tensor | None:
 
     Args:
         batch: (N, 3, H, W).
-        sizes: of its images, which fill the upper left corner.
+        sizes: sizes of its images, which fill the upper left corner.
     """
     height, width = batch.shape[-2:]
     if all(size == (height, width) for size in sizes):

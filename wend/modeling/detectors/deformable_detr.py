@@ -29,7 +29,7 @@ class DeformableDETR(Detector):
     Args:
         head: log-odds and boxes of each decoder layer.
         supervised: L_sup.
-        max_detections_per_image: boxes that are kept of each image, the best; at most Q come.
+        max_detections_per_image: how many of an image's Q boxes are kept, the best.
         detector: arguments of :class:`Detector`.
     """
 

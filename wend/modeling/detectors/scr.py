@@ -33,7 +33,7 @@ class SCR(Detector):
     Args:
         head: x, y, w, h from the one feature map.
         loss: "l2", "l1" or "smooth_l1".
-        loss_weight: its weight; 50 in PSOL.
+        loss_weight: weight of the loss; 50 in PSOL.
         detector: arguments of :class:`Detector`, with one feature map; L_unsup must be "none".
 
     Raises:
@@ -113,13 +113,13 @@ def _sides(sizes: Sequence[Size], like: Tensor) -> Tensor:
 
 
 def scr_targets(boxes: Sequence[Tensor], sizes: Sequence[Size]) -> Tensor:
-    """What the head is to predict: the largest pseudo box of each image.
+    """The head's targets: the largest pseudo box of each image.
 
     PSOL and C2AM have one box per image; where there are several, the largest (the first of equals)
     covers most of what they mark.
 
     Args:
-        boxes: for each image (P, 4), xyxy in pixels of the crop.
+        boxes: boxes of each image (P, 4), xyxy in pixels of the crop.
         sizes: height and width of each crop.
 
     Returns:
@@ -137,8 +137,8 @@ def scr_loss(predicted: Tensor, targets: Tensor, kind: str = "l2") -> Tensor:
     """Mean distance over the coordinates of the images that have a box.
 
     Args:
-        predicted: (N, 4) of :class:`SCRHead`.
-        targets: (N, 4) of :func:`scr_targets`.
+        predicted: output of :class:`SCRHead` (N, 4).
+        targets: targets of :func:`scr_targets` (N, 4).
         kind: "l2" (mean squared error, PSOL's), "l1" or "smooth_l1".
 
     Returns:

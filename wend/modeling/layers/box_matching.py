@@ -29,7 +29,7 @@ def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
     """Generalized IoU (arXiv:1902.09630) of boxes ``x0, y0, x1, y1``, shapes (..., 4) broadcast.
 
     Returns:
-        Values in [-1, 1]; two boxes without area in one place have 0, with finite gradients.
+        Values in [-1, 1]; two boxes without area at one point have 0, with finite gradients.
     """
     tiny = torch.finfo(a.dtype).tiny
     area_a, area_b = ((x[..., 2:] - x[..., :2]).prod(-1) for x in (a, b))
@@ -65,7 +65,7 @@ def matching_cost(
     alpha: float,
     gamma: float,
 ) -> Tensor:
-    """What it costs to match a prediction with a box (Deformable DETR's).
+    """Deformable DETR's cost of matching each prediction with each box.
 
     Args:
         logits: (B, Q).
@@ -81,7 +81,7 @@ def matching_cost(
     foreground, background = focal_terms(logits, alpha, gamma)
     pairs = boxes[..., :, None, :], targets[..., None, :, :]
     distance = (pairs[0] - pairs[1]).abs().sum(-1)
-    giou = generalized_iou(*(centre_to_corners(one) for one in pairs))
+    giou = generalized_iou(*(centre_to_corners(side) for side in pairs))
     classes = (foreground - background)[..., None]
     return class_cost * classes + l1_cost * distance - giou_cost * giou
 

@@ -57,7 +57,7 @@ class MultiScaleDeformableAttention(nn.Module):
 
     Args:
         width: C, a multiple of ``heads``.
-        heads, levels, points: M, L and P, at least 1.
+        heads, levels, points: M, L and P, each at least 1.
     """
 
     def __init__(self, width: int = 256, heads: int = 8, levels: int = 4, points: int = 4) -> None:
@@ -72,7 +72,7 @@ class MultiScaleDeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """As the official code: head m looks in direction m, point p goes p + 1 cells far."""
+        """Initialize as the official code: head m looks to side m, point p is p + 1 cells far."""
         angle = torch.arange(self.heads) * (2 * math.pi / self.heads)
         ring = torch.stack([angle.cos(), angle.sin()], -1)
         ring = ring / ring.abs().amax(-1, keepdim=True)  # (M, 2) on a square
@@ -94,7 +94,7 @@ class MultiScaleDeformableAttention(nn.Module):
         shapes: Sequence[tuple[int, int]],
         padding: Tensor | None = None,
     ) -> Tensor:
-        """Attend.
+        """Read the levels at the points of each query.
 
         Args:
             query: (N, Q, C).

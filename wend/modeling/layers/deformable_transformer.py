@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ def sine_embedding(padding: Tensor, width: int, dtype: torch.dtype = torch.float
     Args:
         padding: (N, H, W), true where a cell belongs to no image.
         width: C, a multiple of 4.
-        dtype: of the result.
+        dtype: type of the result.
 
     Returns:
         (N, H·W, C).
@@ -149,9 +150,9 @@ class DeformableTransformer(nn.Module):
 
     Args:
         width: C, a multiple of ``heads`` and of 4.
-        queries: Q, boxes put out for an image.
+        queries: Q, predicted boxes per image.
         levels: L, maps of an image.
-        heads: of every attention.
+        heads: heads of every attention.
         points: points of a head on a level.
         encoder_layers, decoder_layers: at least 1.
         feed_forward: width of the feed-forward networks.
@@ -190,19 +191,19 @@ class DeformableTransformer(nn.Module):
     def forward(
         self, maps: Sequence[Tensor], paddings: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Run.
+        """Encode the cells and decode the queries.
 
         Args:
-            maps: for each level (N, C, H, W).
-            paddings: for each level (N, H, W), true where a cell belongs to no image; images fill
-                the upper left corner. None where all images fill the maps.
+            maps: feature map of each level (N, C, H, W).
+            paddings: mask of each level (N, H, W), true where a cell belongs to no image; images
+                fill the upper left corner. None where all images fill the maps.
 
         Returns:
             The queries' states after each layer of the decoder (D, N, Q, C), and the log-odds of
             their reference points (Q, 2), x and y in fractions of the image.
         """
-        shapes = [tuple(one.shape[-2:]) for one in maps]
-        cells = torch.cat([one.flatten(2).transpose(1, 2) for one in maps], 1)
+        shapes = [(level.shape[-2], level.shape[-1]) for level in maps]
+        cells = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], 1)
         dtype = torch.promote_types(cells.dtype, torch.float32)
         padding = None if paddings is None else torch.cat([p.flatten(1) for p in paddings], 1)
         if paddings is None:
@@ -250,7 +251,7 @@ class DeformableDETRHead(nn.Module):
         width: int = 256,
         levels: int = 4,
         prior_prob: float = 0.01,
-        **transformer: int | float,
+        **transformer: Any,
     ) -> None:
         super().__init__()
         projections = [nn.Conv2d(channels, width, 1) for channels in in_channels]
@@ -259,7 +260,8 @@ class DeformableDETRHead(nn.Module):
             projections.append(nn.Conv2d(channels, width, 3, stride=2, padding=1))
         for convolution in projections:
             nn.init.xavier_uniform_(convolution.weight)
-            nn.init.zeros_(convolution.bias)
+            if convolution.bias is not None:
+                nn.init.zeros_(convolution.bias)
         self.input_proj = nn.ModuleList(
             [nn.Sequential(conv, nn.GroupNorm(GROUPS, width)) for conv in projections]
         )
@@ -267,18 +269,19 @@ class DeformableDETRHead(nn.Module):
         self.class_embed = nn.Linear(width, 1)
         nn.init.constant_(self.class_embed.bias, math.log(prior_prob / (1 - prior_prob)))
         hidden = [nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
-        self.bbox_embed = nn.Sequential(*hidden, nn.Linear(width, 4))
-        nn.init.zeros_(self.bbox_embed[-1].weight)
+        last = nn.Linear(width, 4)
+        self.bbox_embed = nn.Sequential(*hidden, last)
+        nn.init.zeros_(last.weight)
         with torch.no_grad():  # each box starts at its reference point, a good tenth of the image
-            self.bbox_embed[-1].bias.copy_(torch.tensor([0.0, 0.0, -2.0, -2.0]))
+            last.bias.copy_(torch.tensor([0.0, 0.0, -2.0, -2.0]))
 
     def forward(
         self, features: Sequence[Tensor], padding: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Run.
+        """Predict log-odds and boxes.
 
         Args:
-            features: for each feature map (N, channels, H, W), finest first.
+            features: feature maps (N, channels, H, W), finest first.
             padding: pixels (N, height, width) of the batch that belong to no image (below and right
                 of it); None where all images have one size.
 
@@ -293,7 +296,7 @@ class DeformableDETRHead(nn.Module):
         paddings = None
         if padding is not None:
             pixels = padding[None].float()
-            paddings = [F.interpolate(pixels, size=one.shape[-2:])[0].bool() for one in maps]
+            paddings = [F.interpolate(pixels, size=m.shape[-2:])[0].bool() for m in maps]
         states, reference = self.transformer(maps, paddings)
         moved = self.bbox_embed(states).to(torch.promote_types(states.dtype, torch.float32))
         boxes = torch.cat([moved[..., :2] + reference, moved[..., 2:]], -1).sigmoid()

@@ -22,8 +22,8 @@ from wend.modeling.layers.box_matching import (
 )
 
 
-def boxes_a_process(count: int, device: torch.device) -> Tensor:
-    """Mean number of boxes in a process's batch over all processes, at least 1: a scalar."""
+def boxes_per_process(count: int, device: torch.device) -> Tensor:
+    """Mean number of boxes per process over all processes, at least 1: a scalar."""
     total, processes = torch.tensor(float(count), device=device), 1
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(total)
@@ -32,13 +32,13 @@ def boxes_a_process(count: int, device: torch.device) -> Tensor:
 
 
 class Supervised(NamedTuple):
-    """L_sup of every decoder layer, and what it was computed with.
+    """L_sup of every decoder layer, with the labels and the number that it was computed with.
 
     Attributes:
         losses: ``loss_cls_d``, ``loss_l1_d`` and ``loss_giou_d`` of each layer d = 0 .. D - 1, with
             their weights; those of boxes are 0, with a gradient, where there is no box.
         labels: (D, N, Q) int64, 1 for queries that a box was matched to, else 0.
-        num_boxes: what the losses were divided by, a scalar.
+        num_boxes: a scalar, which the losses are divided by.
     """
 
     losses: dict[str, Tensor]
@@ -53,7 +53,7 @@ class DETRLosses:
     Attributes:
         class_cost, l1_cost, giou_cost: see :func:`wend.modeling.layers.box_matching.matching_cost`.
         class_weight, l1_weight, giou_weight: weights of the losses.
-        alpha, gamma: of the focal loss.
+        alpha, gamma: α and γ of the focal loss.
     """
 
     class_cost: float = 2.0
@@ -75,8 +75,8 @@ class DETRLosses:
         """
         dtype = torch.promote_types(logits.dtype, torch.float32)
         layers, logits, boxes = len(logits), logits.to(dtype), boxes.to(dtype)
-        count = sum(len(one) for one in targets)
-        num_boxes = boxes_a_process(count, logits.device)
+        count = sum(len(target) for target in targets)
+        num_boxes = boxes_per_process(count, logits.device)
         scale = 1 / num_boxes
         image, query, predicted, wanted = self._matches(logits, boxes, targets)
         is_matched = torch.zeros_like(logits, dtype=torch.bool).flatten(0, 1)
@@ -97,8 +97,10 @@ class DETRLosses:
     def _matches(
         self, logits: Tensor, boxes: Tensor, targets: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of each match, layer by layer: its place in (D·N), its query, its two boxes (4)."""
-        padded = pad_sequence([one.to(boxes) for one in targets], batch_first=True)  # (N, P, 4)
+        """Each match's index in (D·N), query, predicted and pseudo box (4), layer by layer."""
+        padded = pad_sequence(
+            [target.to(boxes) for target in targets], batch_first=True
+        )  # (N, P, 4)
         with torch.no_grad():
             cost = matching_cost(
                 logits,
@@ -110,7 +112,7 @@ class DETRLosses:
                 alpha=self.alpha,
                 gamma=self.gamma,
             )
-        counts = [len(one) for one in targets] * len(logits)
+        counts = [len(target) for target in targets] * len(logits)
         matches = hungarian_matching(cost.flatten(0, 1), counts)  # one copy to the CPU for all
         image, query, box = (index.to(boxes.device) for index in matches)
         return image, query, boxes.flatten(0, 1)[image, query], padded[image % len(targets), box]
