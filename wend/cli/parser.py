@@ -1,4 +1,4 @@
-"""The command ``wend``: one thin function for each verb.
+"""The command ``wend``: a thin function or a module for each verb.
 
 A verb's module is imported when that verb is called: ``wend --help`` waits for nothing.
 """
@@ -22,17 +22,10 @@ MODULES = {  # verb -> module with add_arguments and run, help
     "data": ("wend.cli.data", "import a data set, check it, cache its images"),
     "boxes": ("wend.cli.boxes", "report on pseudo boxes: coverage, shapes, agreement, accuracy"),
     "classify": ("wend.cli.classify", "a classifier's classes of each image, as a file"),
+    "doctor": ("wend.cli.doctor", "what is installed, what works, how to mend the rest"),
     "entries": ("wend.cli.entries", "the config entries: defaults, ranges and meanings"),
     "pseudo-boxes": ("wend.cli.pseudo_boxes", "boxes from images alone, to train on"),
 }
-
-
-def _doctor(args: argparse.Namespace) -> int:
-    from wend.cli.doctor import diagnose
-
-    report, works = diagnose()
-    print(report)
-    return 0 if works else 1
 
 
 def _toy(args: argparse.Namespace) -> int:
@@ -64,10 +57,6 @@ def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"wend {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    doctor = verbs.add_parser("doctor", help="what is installed, what works, how to mend the rest")
-    add_import_option(doctor)
-    doctor.set_defaults(run=_doctor)
-
     verbs.add_parser("train", add_help=False, help="train or evaluate; same as train_net.py")
 
     toy = verbs.add_parser(
@@ -87,11 +76,11 @@ def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
     add_import_option(report)
     report.set_defaults(run=_report)
     for verb, (module, purpose) in MODULES.items():
-        one = verbs.add_parser(verb, help=purpose)
+        command = verbs.add_parser(verb, help=purpose)
         if chosen == verb:
             loaded = importlib.import_module(module)
-            loaded.add_arguments(one)
-            one.set_defaults(run=loaded.run)
+            loaded.add_arguments(command)
+            command.set_defaults(run=loaded.run)
     return parser
 
 
@@ -99,12 +88,12 @@ def _add_toy_arguments(parser: argparse.ArgumentParser) -> None:
     from wend.datasets.toy import ToyConfig
 
     for entry in fields(ToyConfig):
-        default = entry.default
-        pair = isinstance(default, tuple)
+        default: object = entry.default
+        values = default if isinstance(default, tuple) else (default,)
         parser.add_argument(
             f"--{entry.name.replace('_', '-')}",
-            type=type(default[0] if pair else default),
-            nargs=len(default) if pair else None,
+            type=type(values[0]),
+            nargs=len(values) if values is default else None,
             default=default,
             help="see wend.datasets.toy.ToyConfig",
         )

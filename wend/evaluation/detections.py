@@ -14,6 +14,7 @@ import numpy as np
 from wend.errors import InputError, MissingFileError
 from wend.evaluation.coco_results import detections_to_coco, read_results
 from wend.evaluation.detection_rows import DetectionRows, to_table
+from wend.evaluation.per_image import box_scores
 from wend.files import atomic_write, write_json
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
@@ -104,7 +105,7 @@ def load_detections(
 def _table_columns(data_set: DataSet, detections: BoxTable) -> list[list]:
     ids = data_set.image_ids
     image_ids = [ids[image] for image in detections.owner.tolist()]
-    return [image_ids, *detections.boxes.T.tolist(), detections.scores.tolist()]
+    return [image_ids, *detections.boxes.T.tolist(), box_scores(detections).tolist()]
 
 
 def write_parquet(path: str | Path, columns: dict[str, object]) -> None:

@@ -55,8 +55,8 @@ def max_box_acc(
 
     Args:
         thresholds: in (0, 1); the protocol's if None.
-        any_box: the best of all boxes (as MaxBoxAccV2 with several contours) instead of the
-            best-scoring one.
+        any_box: whether the best of all boxes counts (as MaxBoxAccV2 with several contours) and
+            not the best-scoring box.
     """
     protocol = per_image.protocol
     iou = per_image.best_iou if any_box else per_image.top_iou
