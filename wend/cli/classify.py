@@ -26,7 +26,7 @@ from wend.classes.predictions import (
     write_class_predictions,
 )
 from wend.classes.preprocessing import C2AM, CANONICAL
-from wend.cli.options import add_datasets_root_option
+from wend.cli.options import add_datasets_root_option, check_keys_differ
 from wend.datasets.catalog import DataSets
 from wend.devices import choose_device
 from wend.errors import InputError, some
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     """
     _check_arguments(args)
     data_set = DataSets(args.datasets_root).get(args.dataset)
-    _check_keys(args.dataset, data_set)
+    check_keys_differ(data_set, "class predictions")
     names = _read_names(args.class_names) if args.class_names else []
     if args.import_file:
         _import(args, data_set, names)
@@ -105,15 +105,6 @@ def _check_arguments(args: argparse.Namespace) -> None:
     ):
         if value < low:
             raise InputError(f"{name}: expected at least {low}, got {value}")
-
-
-def _check_keys(dataset: str, data_set: DataSet) -> None:
-    twice = data_set.shared_keys()
-    if twice:
-        raise InputError(
-            f"data set {dataset}: {len(twice)} images share class folder and file name with "
-            f"another ({some(twice)}); class predictions could not tell them apart"
-        )
 
 
 def _read_names(path: str) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from wend import __version__
-from wend.cli.options import add_datasets_root_option, add_import_option
+from wend.cli.options import add_datasets_root_option, add_import_option, check_keys_differ
 from wend.errors import InputError, some
 from wend.files import sha256
 from wend.localize.border_prior import BorderPriorConfig
@@ -125,12 +125,7 @@ def _read_images(args: argparse.Namespace) -> DataSet:
         from wend.datasets.catalog import DataSets
 
         data_set = DataSets(args.datasets_root).get(args.dataset)
-    twice = data_set.shared_keys()
-    if twice:
-        raise InputError(
-            f"{len(twice)} images share their key with another ({some(twice)}); boxes could not "
-            f"tell them apart"
-        )
+    check_keys_differ(data_set, "boxes")
     return data_set
 
 

@@ -176,7 +176,7 @@ METRICS: Registry[Metric] = Registry("metric", lambda thing: isinstance(thing, M
 
 
 def register_metric(
-    title: str, *, name: str | None = None, unit: str = "%", scale: float | None = None, **more
+    title: str, *, name: str | None = None, unit: str = "%", scale: float | None = None, **more: Any
 ) -> Callable[[Callable[..., np.ndarray | float]], Metric]:
     """Decorator: make a function a registered :class:`Metric`.
 

@@ -82,7 +82,7 @@ class EvalProtocol:
         average: "image": mean over images; "class": mean over classes of the mean over the class's
             images (classes without an image do not count).
         blacklist: keys (``<class folder>/<file>``) of images that are left out of the denominator.
-        source: whose arithmetic it is.
+        source: the code whose arithmetic it follows.
     """
 
     name: str
