@@ -27,7 +27,7 @@ SOURCE_HELP = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend boxes``."""
+    """Add the arguments of ``wend boxes``."""
     verbs = parser.add_subparsers(dest="boxes_verb", required=True, metavar="VERB")
     report = verbs.add_parser("report", help="coverage, shapes, agreement and accuracy of boxes")
     report.add_argument(

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend classify``."""
+    """Add the arguments of ``wend classify``."""
     add = parser.add_argument
     add("--dataset", required=True, metavar="NAME", help="name of the data set")
     add("--output", required=True, metavar="FILE", help="new JSON file of class predictions")

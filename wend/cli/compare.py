@@ -36,7 +36,7 @@ IMAGE_HEADER = ("image", "IoU A", "IoU B", "hit A", "hit B")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend compare``."""
+    """Add the arguments of ``wend compare``."""
     parser.add_argument("a", metavar="A", help="detections, as for wend evaluate --detections")
     parser.add_argument("b", metavar="B", help="the other detections, of the same images")
     add_truth_arguments(parser)

@@ -36,7 +36,7 @@ _REQUIREMENT = re.compile(r"""([\w.-]+)\s*([^;]*)(?:;.*\bextra == ['"]([\w.-]+)[
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend doctor``."""
+    """Add the arguments of ``wend doctor``."""
     add_import_option(parser)
 
 

@@ -112,7 +112,7 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend evaluate``."""
+    """Add the arguments of ``wend evaluate``."""
     add_truth_arguments(parser)
     parser.add_argument(
         "--detections",

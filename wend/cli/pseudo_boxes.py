@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend pseudo-boxes``."""
+    """Add the arguments of ``wend pseudo-boxes``."""
     add = parser.add_argument
     add("--method", required=True, choices=METHODS, help="border and centre prior, or DDT")
     images = parser.add_mutually_exclusive_group(required=True)

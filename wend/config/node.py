@@ -43,7 +43,7 @@ CHANNEL_DEVIATIONS = Range(
 
 
 def add_wend_config(cfg: CfgNode) -> None:
-    """Add the ``WEND`` node with its defaults to a config, registered nodes of the user's too."""
+    """Add the ``WEND`` node with its defaults to a config, with the user's registered nodes."""
     cfg.WEND = type(cfg)()
     add_entries(cfg.WEND, COMMON)
     add_registered_nodes(cfg)

@@ -65,9 +65,9 @@ class EvalProtocol:
         resize, crop: the frame that truth and detections are taken to: the image squashed to
             ``resize``², its centre ``crop``² (pixels; equal for a squash without crop); both None
             for original pixels.
-        clip: what detections are cut at: "frame" (0..crop), "last-pixel" (0..crop - 1) or "none";
+        clip: where detections are cut: "frame" (0..crop), "last-pixel" (0..crop - 1) or "none";
             None means "frame" with a frame and "none" in original pixels, where there is no other.
-        clip_truth: the same for true boxes; None for as ``clip``.
+        clip_truth: the same for true boxes; None to treat them as ``clip`` says.
         truncate: whether the mapped (and clipped) coordinates lose their fraction, and in which
             order they were computed, which decides a few whole pixels: "none", "multiply-first"
             (x * resize / width) or "divide-first" (x / width * resize).
@@ -76,8 +76,8 @@ class EvalProtocol:
         iou_threshold: a box is correct if its IoU with a true box of the image passes this, in
             (0, 1). Several: every metric is the mean of its values at each.
         strict: pass means ``>`` (True) or ``>=`` (False).
-        strict_classified: the same for the metrics that need a class (Top-1, Top-5); None for as
-            ``strict``.
+        strict_classified: the same for the metrics that need a class (Top-1, Top-5); None to test
+            them as ``strict`` says.
         truth: "all": any true box of the image counts; "first": only the first one listed.
         average: "image": mean over images; "class": mean over classes of the mean over the class's
             images (classes without an image do not count).

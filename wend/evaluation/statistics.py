@@ -118,7 +118,8 @@ def bootstrap_interval(
         (M, 2), low and high, in the unit of ``values``.
 
     Raises:
-        InputError: no image, NaN, other lengths, or ``rounds`` or ``level`` out of range.
+        InputError: there is no image, a value is NaN, lengths differ, or ``rounds`` or ``level`` is
+            out of range.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2:
@@ -167,7 +168,8 @@ def paired_bootstrap(
         rounds, level, seed: as for :func:`bootstrap_interval`.
 
     Raises:
-        InputError: as there, or ``a`` and ``b`` are not of the same shape (I,).
+        InputError: ``a`` and ``b`` are not of the same shape (I,), or as for
+            :func:`bootstrap_interval`.
     """
     a, b = _pair(a, b, "paired bootstrap")
     values = (a - b)[None]  # a mean is linear: the difference of means is the differences' mean
@@ -193,7 +195,8 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> McNemar:
         a, b: (I,) hits (bool or 0/1) of the same images in the same order.
 
     Raises:
-        InputError: not of the same shape (I,), or other values than 0 and 1.
+        InputError: ``a`` and ``b`` are not of the same shape (I,), or hold other values than 0
+            and 1.
     """
     a, b = _pair(a, b, "McNemar's test")
     if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
