@@ -1,4 +1,4 @@
-"""The exceptions that bad user input ends in."""
+"""The exceptions that bad user input ends in, and how their messages show values."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def shown(value: object, limit: int = 300) -> str:
     """
     open_values, looked_at = [value], 0
     while open_values and looked_at < limit:
-        one = open_values.pop()
+        item = open_values.pop()
         looked_at += 1
-        if isinstance(one, dict | list | tuple):
-            open_values += one.values() if isinstance(one, dict) else one
+        if isinstance(item, dict | list | tuple):
+            open_values += item.values() if isinstance(item, dict) else item
     text = reprlib.repr(value) if open_values else repr(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def some(items: Iterable[object], limit: int = 3) -> str:
     """Write the first ``limit`` items and how many more there are: ``a, b, c and 7 more``."""
-    items = [str(item) for item in items]
-    more = len(items) - limit
-    return ", ".join(items[:limit]) + (f" and {more} more" if more > 0 else "")
+    texts = [str(item) for item in items]
+    more = len(texts) - limit
+    return ", ".join(texts[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -56,14 +56,14 @@ def sha256(path: str | Path) -> str:
 
 def is_number(value: object) -> bool:
     """Whether a JSON value is a finite number that a float holds (true and false are not)."""
-    return type(value) in (int, float) and -MAX_NUMBER < value < MAX_NUMBER
+    return (type(value) is int or type(value) is float) and -MAX_NUMBER < value < MAX_NUMBER
 
 
-def read_utf8(path: str | Path, what: str) -> bytes:
+def read_utf8(path: str | Path, expected: str) -> bytes:
     """The bytes of a text file, without a byte order mark.
 
     Args:
-        what: what the file is, for the message.
+        expected: what the file should be, for the message.
 
     Raises:
         MissingFileError, InputError: not there, or not UTF-8 text.
@@ -72,26 +72,26 @@ def read_utf8(path: str | Path, what: str) -> bytes:
         with open(path, "rb") as file:
             data = file.read().removeprefix(codecs.BOM_UTF8)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise MissingFileError(f"{path}: there is no such file; expected {what}") from error
+        raise MissingFileError(f"{path}: there is no such file; expected {expected}") from error
     try:
         data.isascii() or data.decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}); expected {what}") from error
+        raise InputError(f"{path}: not UTF-8 text ({error}); expected {expected}") from error
     return data
 
 
-def read_text(path: str | Path, what: str) -> str:
+def read_text(path: str | Path, expected: str) -> str:
     """The text of a file, every line's end a plain newline; otherwise as :func:`read_utf8`."""
-    text = read_utf8(path, what).decode()
+    text = read_utf8(path, expected).decode()
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def read_lines(path: str | Path, what: str) -> list[str]:
+def read_lines(path: str | Path, expected: str) -> list[str]:
     """The lines of a text file; arguments and errors as of :func:`read_text`.
 
     ``str.splitlines`` would also cut names at U+2028, U+0085 and other rare characters.
     """
-    return read_text(path, what).split("\n")
+    return read_text(path, expected).split("\n")
 
 
 class _KeyTwiceError(ValueError):
@@ -99,43 +99,46 @@ class _KeyTwiceError(ValueError):
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        key = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise _KeyTwiceError(f"the key {shown(key)} stands twice in one object")
-    return found
+    values = dict(pairs)
+    if len(values) == len(pairs):
+        return values
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            break
+        seen.add(key)
+    raise _KeyTwiceError(f"the key {shown(key)} stands twice in one object")
 
 
 def read_json(
-    path: str | Path, what: str, object_pairs_hook: Callable[[list], Any] | None = None
+    path: str | Path, expected: str, object_pairs_hook: Callable[[list], Any] | None = None
 ) -> Any:
     """The file's JSON value.
 
     Args:
-        what: what the file should hold, for the message.
+        expected: what the file should hold, for the message.
         object_pairs_hook: as of :func:`json.loads`; by default a key that stands in an object
             twice is an error, since no one knows which of its values is meant.
 
     Raises:
         MissingFileError, InputError: not there, or no whole JSON value.
     """
-    return parse_json(read_utf8(path, what), path, what, object_pairs_hook)
+    return parse_json(read_utf8(path, expected), path, expected, object_pairs_hook)
 
 
 def parse_json(
     data: bytes,
     path: str | Path,
-    what: str,
+    expected: str,
     object_pairs_hook: Callable[[list], Any] | None = None,
 ) -> Any:
     """The JSON value of a file's bytes; see :func:`read_json`."""
     try:
         return json.loads(data.decode(), object_pairs_hook=object_pairs_hook or _unique_keys)
     except _KeyTwiceError as error:
-        raise InputError(f"{path}: {error}; expected {what}") from error
+        raise InputError(f"{path}: {error}; expected {expected}") from error
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
         raise InputError(
-            f"{path}: not a whole JSON value ({error}); expected {what}. Was its writing cut off? "
-            f"Make or copy the file again"
+            f"{path}: not a whole JSON value ({error}); expected {expected}. Was its writing cut "
+            f"off? Make or copy the file again"
         ) from error

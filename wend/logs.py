@@ -1,4 +1,4 @@
-"""The commands' messages: to standard output, with the time. Imports no tensor library."""
+"""Where the commands' messages go: to standard output, with the time. Imports no tensor library."""
 
 from __future__ import annotations
 

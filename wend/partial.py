@@ -1,4 +1,4 @@
-"""What an interrupted run has finished, so that the same command goes on where it stopped.
+"""A record of what an interrupted run has finished, so that the same command goes on there.
 
 One file of JSON lines: first ``{"format": ..., "settings": {...}}``, then a row for each piece of
 work that is done.
@@ -32,14 +32,14 @@ class PartialFile(Generic[Item]):
 
     Args:
         path: the file; its folder is made.
-        format: the first line's.
+        format: the name of the file's format, which its first line states.
         settings: what the work depends on, JSON values.
-        from_row: a row, as :meth:`add` wrote it -> an item; raises KeyError, TypeError or
-            ValueError where it is none.
+        from_row: makes an item of a row that :meth:`add` wrote; raises KeyError, TypeError or
+            ValueError where the row is not one of its own.
 
     Attributes:
-        items: of the rows that were there.
-        resumed: whether the file was there, of the same settings.
+        items: the items of the rows that the file already held.
+        resumed: whether the file was there, with the same settings.
     """
 
     def __init__(
@@ -87,5 +87,5 @@ class PartialFile(Generic[Item]):
             file.writelines(json.dumps(row) + "\n" for row in rows)
 
     def remove(self) -> None:
-        """Everything is written where it belongs."""
+        """Remove the file, once everything is written where it belongs."""
         self.path.unlink()

@@ -1,6 +1,6 @@
 """Objects by name: losses, schedules, detectors, box sources, tables of config entries.
 
-A thing is registered by a decorator, ours in the same way as the user's::
+A thing is registered by a decorator, the project's own in the same way as the user's::
 
     LOSSES: Registry[Loss] = Registry("loss")
 
@@ -31,8 +31,8 @@ class Registry(Generic[T]):
     """Things of one kind by name.
 
     Args:
-        kind: what they are, for messages: "loss".
-        is_thing: whether an object of a module may be one; by default whether it can be called.
+        kind: the kind, for messages: "loss".
+        is_thing: whether an object is of the kind; by default whether it can be called.
     """
 
     def __init__(self, kind: str, is_thing: Callable[[object], bool] = callable) -> None:
@@ -47,11 +47,13 @@ class Registry(Generic[T]):
         The same definition may come again, as when a file is run twice.
 
         Raises:
-            InputError: another one has the name.
+            InputError: another thing has the name, or this one has none of its own.
         """
 
         def add(thing: T) -> T:
-            key = thing.__name__ if name is None else name
+            key = getattr(thing, "__name__", None) if name is None else name
+            if key is None:
+                raise InputError(f"{self.kind} {shown(thing)} has no name of its own; give it one")
             if key in self._things and not _are_same(self._things[key], thing):
                 raise InputError(
                     f"{self.kind} {key!r} is registered already{_where(self._things[key])}; choose "
@@ -75,11 +77,11 @@ class Registry(Generic[T]):
         """The thing of a registered name, of ``module:name`` or of ``./file.py:name``.
 
         Args:
-            name: one of these.
+            name: a name in one of these three forms.
             base: folder that a relative ``.py`` starts from; the working directory by default.
 
         Raises:
-            InputError: there is none; lists the known names and the nearest.
+            InputError: nothing has that name; the message lists the known names and the nearest.
         """
         if not isinstance(name, str):
             raise InputError(f"{self.kind}: expected a name or module:name, got {shown(name)}")
@@ -97,7 +99,7 @@ class Registry(Generic[T]):
             module = load_module(module_name, base)
         except InputError as error:
             raise type(error)(f"{self.kind} {name!r}: {error}") from error
-        thing = getattr(module, attribute, None)
+        thing: Any = getattr(module, attribute, None)
         if not self.is_thing(thing):
             own = [
                 key
@@ -134,13 +136,14 @@ class FunctionRegistry(Registry[Function]):
     """Functions whose keyword-only parameters are config entries.
 
     Args:
-        kind: what they are, for messages.
+        kind: the kind, for messages.
         arguments: names of the positional arguments that they are called with.
     """
 
     def __init__(self, kind: str, arguments: Sequence[str]) -> None:
         super().__init__(kind)
         self.arguments = tuple(arguments)
+        self._nodes: dict[Callable[..., Any], str] = {}
 
     def register(
         self, name: str | None = None, *, node: str = ""
@@ -159,18 +162,22 @@ class FunctionRegistry(Registry[Function]):
         add = super().register(name)
 
         def add_with_node(function: Function) -> Function:
-            function.config_node = node
+            self._nodes[function] = node
             return add(function)
 
         return add_with_node
 
+    def node(self, function: Callable[..., Any]) -> str:
+        """The node that a function was registered with; empty also for a function that was not."""
+        return self._nodes.get(function, "")
+
     @contextmanager
     def trial(self, name: str, parameters: Mapping[str, object]) -> Iterator[None]:
-        """Around a first call: what goes wrong names the function and shows the user's code.
+        """Make errors of a first call, inside this context, name the function and show its code.
 
         Args:
-            name: of the function that is called inside.
-            parameters: what it is called with by keyword.
+            name: the name of the function that is called inside.
+            parameters: its arguments by keyword.
 
         Raises:
             InputError: it cannot be called so.
@@ -199,12 +206,12 @@ class FunctionRegistry(Registry[Function]):
 
 
 def _where(thing: object) -> str:
-    place = _place(thing)
-    return f" ({place[0]})" if place else ""
+    definition = _definition(thing)
+    return f" ({definition[0]})" if definition else ""
 
 
-def _place(thing: object) -> tuple[str, str] | None:
-    """File and name of a definition; None for what is no function or class."""
+def _definition(thing: object) -> tuple[str, str] | None:
+    """File and name of a function or class; None for another object."""
     if not inspect.isfunction(thing) and not inspect.isclass(thing):
         return None
     try:
@@ -215,5 +222,7 @@ def _place(thing: object) -> tuple[str, str] | None:
 
 def _are_same(known: object, new: object) -> bool:
     return (
-        known is new or known == new or (_place(new) is not None and _place(known) == _place(new))
+        known is new
+        or known == new
+        or (_definition(new) is not None and _definition(known) == _definition(new))
     )

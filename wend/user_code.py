@@ -1,4 +1,4 @@
-"""Modules of the user's: imported by name or from a file, in every process that needs them.
+"""The user's own modules: imported by name or from a file, in every process that needs them.
 
 A file is written ``./losses/mine.py`` and needs no package around it, no installation and no
 ``PYTHONPATH``. What it registers (losses, detectors, box sources, config entries) is known from
@@ -22,16 +22,16 @@ LIBRARIES = ("wend", "detectron2", "fvcore", "torch", "torchvision")
 
 
 class UserCodeError(InputError):
-    """Code of the user's raised an error; the message ends in the traceback of that code."""
+    """The user's own code raised an error; the message ends in the traceback of that code."""
 
 
 def load_module(reference: str, base: Path | None = None) -> ModuleType:
-    """A module by its name, such as ``my_package.losses``, or a file such as ``./mine.py``.
+    """Import a module by its name, such as ``my_package.losses``, or a file such as ``./mine.py``.
 
     A file is run once per process, however often and from wherever it is named.
 
     Args:
-        reference: what ends in ``.py`` is a file.
+        reference: a module's name, or a file's path, which ends in ``.py``.
         base: folder that a relative file starts from; the working directory by default.
 
     Raises:
@@ -65,6 +65,8 @@ def load_module(reference: str, base: Path | None = None) -> ModuleType:
 
 def _run_file(name: str, file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None  # the file ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before it runs, so that dataclasses and pickle work in it
     try:
@@ -112,7 +114,7 @@ class UserModules(tuple[str, ...]):
 
 
 def load_modules(references: Iterable[str]) -> UserModules:
-    """Import all of them, in their order; see :func:`load_module`."""
+    """Import all modules in their order; see :func:`load_module`."""
     modules = UserModules(references)
     for reference in modules:
         load_module(reference)

@@ -1,24 +1,72 @@
 """The command wend and train_net.py's arguments, as a user types them."""
 
 import json
+import re
 import sys
 
 import pytest
 
 from wend import cli
-from wend.cli import train
+from wend.cli import doctor, train
+from wend.datasets.declared import FORMATS
 from wend.errors import InputError
+from wend.evaluation.metrics import METRICS
+from wend.evaluation.protocols import PROTOCOLS
+from wend.pseudo_boxes import SOURCES
 
 
 def test_doctor_names_versions_engines_and_the_fix(capsys):
     assert cli.main(["doctor"]) == 0
-    said = capsys.readouterr().out
+    shown = capsys.readouterr().out
     import torch
 
-    assert f"torch                   {torch.__version__.split('+')[0]}" in said
-    assert "engine torchvision: ready" in said
-    assert "engine detectron2: " in said
-    assert "DETECTRON2_DATASETS is not set" in said
+    assert re.search(rf"^torch +{re.escape(torch.__version__.split('+')[0])}", shown, re.MULTILINE)
+    assert "engine torchvision: ready" in shown
+    assert "engine detectron2: " in shown
+    assert "DETECTRON2_DATASETS is not set" in shown
+
+
+def test_doctor_reads_packages_from_the_metadata(capsys, monkeypatch):
+    texts = [
+        "numpy>=1.24",
+        "no-such-package<2,>=1; python_version >= '3.10'",
+        'timm>=1.0; extra == "classifier"',
+        'timm>=1.0; extra == "dev"',
+        'no-such-tool; extra == "dev"',
+    ]
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: texts)
+    assert doctor.requirements() == {
+        "numpy": (">=1.24", []),
+        "no-such-package": ("<2,>=1", []),
+        "timm": (">=1.0", ["classifier", "dev"]),
+        "no-such-tool": ("", ["dev"]),
+    }
+    assert cli.main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^no-such-package +- +<2,>=1 +always$", shown, re.MULTILINE)
+    assert re.search(r"^timm +\S+ +>=1.0 +classifier, dev$", shown, re.MULTILINE)
+    assert "missing: pip install no-such-package\n" in shown  # not the tool of an extra
+
+
+def test_doctor_runs_from_a_checkout_that_is_not_installed(capsys, monkeypatch):
+    def not_installed(name):
+        raise doctor.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "requires", not_installed)
+    assert cli.main(["doctor"]) == 0
+    assert "wend is not installed" in capsys.readouterr().out
+
+
+def test_doctor_lists_every_registry(capsys):
+    cli.main(["doctor"])
+    shown = capsys.readouterr().out
+    for line in (
+        f"metrics (WEND.METRICS): {', '.join(METRICS)}",
+        f"protocols (WEND.PROTOCOLS): {', '.join(sorted(PROTOCOLS))}",
+        f"formats of data sets: {', '.join(sorted(FORMATS))}",
+        f"box sources: {', '.join(SOURCES)}",
+    ):
+        assert f"{line}\n" in shown
 
 
 def test_doctor_says_how_to_mend_a_missing_engine(capsys, monkeypatch):
@@ -28,7 +76,8 @@ def test_doctor_says_how_to_mend_a_missing_engine(capsys, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "detectron2", None)
     assert cli.main(["doctor"]) == 0
-    assert "engine detectron2: not here" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert re.search(r"engine detectron2: not here \(.*README says which commit", shown)
 
 
 def test_toy_writes_a_set_and_says_how_noisy_it_is(tmp_path, capsys):

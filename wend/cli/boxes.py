@@ -27,7 +27,7 @@ SOURCE_HELP = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend boxes``."""
+    """Add the arguments of ``wend boxes``."""
     verbs = parser.add_subparsers(dest="boxes_verb", required=True, metavar="VERB")
     report = verbs.add_parser("report", help="coverage, shapes, agreement and accuracy of boxes")
     report.add_argument(
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["original"],
         metavar="NAME",
-        help="of GT-known Loc, where the truth is known (default: original)",
+        help="protocol of GT-known Loc, where the truth is known (default: original)",
     )
     report.add_argument("--strict", action="store_true", help="any finding is an error")
     report.add_argument(
@@ -65,10 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_source(words: Sequence[str], data_sets: DataSets) -> PseudoBoxes:
-    """Boxes named on the command line: ``SOURCE PATH [OPTION=VALUE ...]`` or a data set's name.
+    """Read boxes named on the command line: ``SOURCE PATH [OPTION=VALUE ...]`` or a data set.
 
     Raises:
-        InputError: neither; or what the source says.
+        InputError: the words are neither, or the source's own error.
     """
     if len(words) > 1:
         spec = {"source": words[0], "path": Path(words[1]).expanduser().absolute()}
@@ -113,8 +113,8 @@ def report_text(names: Sequence[str], reports: Sequence[AttachReport], numbers: 
     """The report as tables.
 
     Args:
-        names: of one source or two.
-        reports: of their joins.
+        names: the name of one source, or of two.
+        reports: the reports of their joins.
         numbers: as :func:`wend.reports.boxes_numbers.describe` returns them.
     """
     parts = [str(reports[0]), f"coverage: {numbers['coverage']:.2f} % of the images"]
@@ -151,7 +151,7 @@ def report_text(names: Sequence[str], reports: Sequence[AttachReport], numbers: 
 
 
 def run(args: argparse.Namespace) -> int:
-    """``wend boxes report``."""
+    """Run ``wend boxes report``; returns the exit status."""
     name = args.dataset or (args.boxes[0] if len(args.boxes) == 1 else None)
     if name is None:
         raise InputError("wend boxes report: name the images that the boxes are of: --dataset NAME")

@@ -26,13 +26,13 @@ from wend.classes.predictions import (
     write_class_predictions,
 )
 from wend.classes.preprocessing import C2AM, CANONICAL
-from wend.cli.options import add_datasets_root_option
+from wend.cli.options import add_datasets_root_option, check_keys_differ
 from wend.datasets.catalog import DataSets
 from wend.devices import choose_device
 from wend.errors import InputError, some
 from wend.files import read_text, sha256
 from wend.partial import PartialFile, differences
-from wend.structures.records import ImageRecord
+from wend.structures.data_set import DataSet
 
 MIN_TOP_K = 5
 PARTIAL_FORMAT = "wend-class-predictions-partial-1"
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend classify``."""
+    """Add the arguments of ``wend classify``."""
     add = parser.add_argument
     add("--dataset", required=True, metavar="NAME", help="name of the data set")
     add("--output", required=True, metavar="FILE", help="new JSON file of class predictions")
@@ -53,12 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--resize-size", type=int, metavar="N", help="instead of the preprocessing's resize size")
     add("--crop-size", type=int, metavar="N", help="instead of the preprocessing's crop size")
-    add("--top-k", type=int, default=5, help="classes an image, at least 5 (default: 5)")
+    add("--top-k", type=int, default=5, help="classes per image, at least 5 (default: 5)")
     add("--ten-crop", action="store_true", help="average over corners, centre and mirrored ones")
     add("--batch-size", type=int, default=16, help="images at a time (default: 16)")
     add("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
     add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
-    add("--class-names", metavar="FILE", help="the classifier's class names, one a line, in order")
+    add(
+        "--class-names", metavar="FILE", help="the classifier's class names, one per line, in order"
+    )
     add(
         "--import",
         dest="import_file",
@@ -75,13 +77,13 @@ def run(args: argparse.Namespace) -> int:
         InputError: the user's input is wrong.
     """
     _check_arguments(args)
-    records = DataSets(args.datasets_root).get(args.dataset)
-    _check_keys(args.dataset, records)
+    data_set = DataSets(args.datasets_root).get(args.dataset)
+    check_keys_differ(data_set, "class predictions")
     names = _read_names(args.class_names) if args.class_names else []
     if args.import_file:
-        _import(args, records, names)
+        _import(args, data_set, names)
     else:
-        _classify(args, records, names)
+        _classify(args, data_set, names)
     return 0
 
 
@@ -105,31 +107,21 @@ def _check_arguments(args: argparse.Namespace) -> None:
             raise InputError(f"{name}: expected at least {low}, got {value}")
 
 
-def _check_keys(dataset: str, records: Sequence[ImageRecord]) -> None:
-    seen: set[str] = set()
-    twice = [r.key for r in records if r.key in seen or seen.add(r.key)]
-    if twice:
-        raise InputError(
-            f"data set {dataset}: {len(twice)} images share class folder and file name with "
-            f"another ({some(twice)}); class predictions could not tell them apart"
-        )
-
-
 def _read_names(path: str) -> list[str]:
-    names = read_text(path, "the classifier's class names, one a line").splitlines()
+    names = read_text(path, "the classifier's class names, one per line").splitlines()
     return [name.strip() for name in names if name.strip()]
 
 
-def _import(args: argparse.Namespace, records: Sequence[ImageRecord], names: list[str]) -> None:
-    found = import_class_predictions(args.import_file, records, args.top_k)
-    num_classes = found.num_classes or len(names) or None
+def _import(args: argparse.Namespace, data_set: DataSet, names: list[str]) -> None:
+    imported = import_class_predictions(args.import_file, data_set, args.top_k)
+    num_classes = imported.num_classes or len(names) or None
     _check_names(args.class_names, names, num_classes)
-    settings = {"dataset": args.dataset, **found.settings, "versions": {"wend": __version__}}
+    settings = {"dataset": args.dataset, **imported.settings, "versions": {"wend": __version__}}
     settings["imported_sha256"] = sha256(args.import_file)
     whole = PredictionsFile(
-        found.predictions, found.scores, num_classes, names, settings, source=args.import_file
+        imported.predictions, imported.scores, num_classes, names, settings, args.import_file
     )
-    _finish(args.output, whole, records)
+    _finish(args.output, whole, data_set)
 
 
 def _check_names(path: str | None, names: Sequence[str], num_classes: int | None) -> None:
@@ -139,30 +131,29 @@ def _check_names(path: str | None, names: Sequence[str], num_classes: int | None
         )
 
 
-def _finish(output: str, found: PredictionsFile, records: Sequence[ImageRecord]) -> None:
-    """Check against the records, write, and say how accurate it is."""
-    missing = [r.key for r in records if r.key not in found.predictions]
+def _finish(output: str, file: PredictionsFile, data_set: DataSet) -> None:
+    """Check predictions against the data set, write them, and log how accurate they are."""
+    missing = [key for key in data_set.keys if key not in file.predictions]
     if missing:
         raise InputError(
-            f"{found.source}: {len(missing)} of {len(records)} images have no class prediction "
+            f"{file.source}: {len(missing)} of {len(data_set)} images have no class prediction "
             f"({some(missing)}); nothing was written"
         )
-    if all(r.class_id is not None for r in records):
-        ranks = found.for_data_set(records).ranks(records)
+    if (data_set.class_ids >= 0).all():
+        ranks = file.for_data_set(data_set).ranks(data_set)
         logger.info(
             "%d images: Top-1 accuracy %.2f %%, Top-5 %.2f %%",
-            len(records),
+            len(data_set),
             100 * (ranks < 1).mean(),
             100 * (ranks < 5).mean(),
         )
     write_class_predictions(
-        output, found.predictions, found.scores, found.num_classes, found.class_names,
-        found.settings,
-    )  # fmt: skip
+        output, file.predictions, file.scores, file.num_classes, file.class_names, file.settings
+    )
     logger.info("written: %s", output)
 
 
-def _classify(args: argparse.Namespace, records: Sequence[ImageRecord], names: list[str]) -> None:
+def _classify(args: argparse.Namespace, data_set: DataSet, names: list[str]) -> None:
     device = choose_device(args.device, "--device")
     classifier = build_classifier(
         args.model, args.weights, args.preprocessing, args.resize_size, args.crop_size
@@ -171,9 +162,9 @@ def _classify(args: argparse.Namespace, records: Sequence[ImageRecord], names: l
     if args.top_k > count:
         raise InputError(f"--top-k: {args.weights} knows {count} classes, fewer than {args.top_k}")
     _check_names(args.class_names, names, count)
-    check_class_list(args.weights, count, names, records)
+    check_class_list(args.weights, count, names, data_set)
     settings = _settings(args, classifier)
-    if _is_done(args.output, settings, records):
+    if _is_done(args.output, settings, data_set):
         return
     partial = PartialFile(
         f"{args.output}.partial",
@@ -181,34 +172,34 @@ def _classify(args: argparse.Namespace, records: Sequence[ImageRecord], names: l
         settings,
         lambda row: (row["key"], (row["classes"], row["scores"])),
     )
-    done = _predict_rest(args, classifier, records, device, partial)
-    found = PredictionsFile(
-        {r.key: done[r.key][0] for r in records},
-        {r.key: done[r.key][1] for r in records},
+    done = _predict_rest(args, classifier, data_set, device, partial)
+    file = PredictionsFile(
+        {key: done[key][0] for key in data_set.keys},
+        {key: done[key][1] for key in data_set.keys},
         count,
         names,
         settings,
         source=args.output,
     )
-    _finish(args.output, found, records)
+    _finish(args.output, file, data_set)
     partial.remove()
 
 
 def _predict_rest(
     args: argparse.Namespace,
     classifier: Classifier,
-    records: Sequence[ImageRecord],
+    data_set: DataSet,
     device: torch.device,
     partial: PartialFile[tuple[str, tuple[list, list]]],
 ) -> dict[str, tuple[list, list]]:
     """Classify what an interrupted run did not; key -> classes and scores of all images."""
     done = dict(partial.items)
-    waiting = [r for r in records if r.key not in done]
-    num_done = len(records) - len(waiting)
+    waiting = [record for record in data_set if record.key not in done]
+    num_done = len(data_set) - len(waiting)
     if done:
-        logger.info("%s: %d of %d images are done", partial.path, num_done, len(records))
+        logger.info("%s: %d of %d images are done", partial.path, num_done, len(data_set))
     sizes = (args.top_k, args.ten_crop, args.batch_size, args.num_workers)
-    with tqdm(total=len(records), initial=num_done, desc=args.dataset, unit="image") as bar:
+    with tqdm(total=len(data_set), initial=num_done, desc=args.dataset, unit="image") as bar:
         for batch in predict(classifier, waiting, device, *sizes):
             rows = [
                 {"key": key, "classes": classes, "scores": scores}
@@ -235,7 +226,7 @@ def _settings(args: argparse.Namespace, classifier: Classifier) -> dict[str, Any
     }
 
 
-def _is_done(output: str, settings: dict[str, Any], records: Sequence[ImageRecord]) -> bool:
+def _is_done(output: str, settings: dict[str, Any], data_set: DataSet) -> bool:
     """Whether the output is there already, from the same settings; InputError if from others."""
     if not Path(output).exists():
         return False
@@ -245,7 +236,7 @@ def _is_done(output: str, settings: dict[str, Any], records: Sequence[ImageRecor
             f"{output}: is there already, made with other settings "
             f"({differences(there.settings, settings)}); name another --output or remove it"
         )
-    whole = all(r.key in there.predictions for r in records)
+    whole = all(key in there.predictions for key in data_set.keys)
     if whole:
         logger.info("%s: is there already, made with the same settings; nothing to do", output)
     return whole

@@ -36,7 +36,7 @@ IMAGE_HEADER = ("image", "IoU A", "IoU B", "hit A", "hit B")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend compare``."""
+    """Add the arguments of ``wend compare``."""
     parser.add_argument("a", metavar="A", help="detections, as for wend evaluate --detections")
     parser.add_argument("b", metavar="B", help="the other detections, of the same images")
     add_truth_arguments(parser)
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def compare_scores(a: ProtocolScores, b: ProtocolScores, bootstrap: Bootstrap) -> list[list[str]]:
-    """Rows of ``HEADER``, one a metric and K, of two sets of detections under one protocol."""
+    """Rows of ``HEADER``, one for each metric and K, of two sets of detections."""
     rows = []
     for column, cell in a.cells.items():
         values = (cell.value, b.cells[column].value)
@@ -69,10 +69,11 @@ def _tests(a: ProtocolScores, b: ProtocolScores, column: Column, bootstrap: Boot
     cells, metric = ["-"] * 6, column.metric
     if not metric.is_average:
         return cells
-    pair = [metric.values(result.per_image, column.k) for result in (a, b)]
+    values_a, values_b = (metric.values(result.per_image, column.k) for result in (a, b))
     if bootstrap.rounds:
         difference = paired_bootstrap(
-            *pair,
+            values_a,
+            values_b,
             metric.averaged_classes(a.per_image),
             rounds=bootstrap.rounds,
             level=bootstrap.level,
@@ -80,8 +81,8 @@ def _tests(a: ProtocolScores, b: ProtocolScores, column: Column, bootstrap: Boot
         )
         ends = (metric.scale * end for end in (difference.low, difference.high))
         cells[:3] = [*map(metric.text, ends), f"{difference.p_value:.3g}"]
-    if pair[0].dtype == pair[1].dtype == bool:  # each image is a plain hit or miss
-        test = mcnemar(*pair)
+    if values_a.dtype == values_b.dtype == bool:  # each image is a plain hit or miss
+        test = mcnemar(values_a, values_b)
         cells[3:] = [str(test.only_a), str(test.only_b), f"{test.p_value:.3g}"]
     return cells
 

@@ -89,7 +89,7 @@ COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommands of ``wend data``."""
+    """Add the subcommands of ``wend data``."""
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (purpose, add, run_command) in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose)

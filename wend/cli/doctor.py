@@ -1,102 +1,138 @@
-"""``wend doctor``: what is installed, what each engine can do here, how to mend what is missing."""
+"""``wend doctor``: what is installed, what each engine has here, how to mend what is missing.
+
+Packages come from the metadata of the installed project, names from the registries and tables
+that the project itself looks them up in, so that the report cannot fall behind either.
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib
-import importlib.metadata
-import importlib.util
 import os
 import platform
+import re
 import warnings
+from importlib import metadata
 
 import torch
 from tabulate import tabulate
 
 from wend import __version__
+from wend.cli.options import add_import_option
+from wend.cli.train import ENGINES
 from wend.datasets.catalog import datasets_root
-from wend.losses import LOSSES
-from wend.pseudo_boxes import SOURCES
-from wend.registry import Registry
-from wend.schedules import SCHEDULES
+from wend.errors import some
 
-PACKAGES = {
-    "torch": "tensors, training",
-    "torchvision": "detectors of the torchvision engine",
-    "detectron2": "the home engine",
-    "fvcore": "configs and checkpoints",
-    "iopath": "Detectron2 needs < 0.1.10",
-    "omegaconf": "Detectron2 needs < 2.4",
-    "setuptools": "Detectron2 needs < 81 for its model zoo",
-    "numpy": "boxes and metrics",
-    "pillow": "image files, drawing",
-    "opencv-python-headless": "toy set, wend pseudo-boxes",
-    "opencv-python": "the same (either of the two)",
-    "safetensors": "weight files",
-    "scipy": "matching of Deformable DETR, McNemar's test",
-    "matplotlib": "curves",
-    "pyarrow": "per_image.parquet, detections as Parquet",
-    "pycocotools": "AP and AR",
-    "tensorboard": "Detectron2's logs",
+LISTED = {  # heading -> module:name of a registry, or of a table by name
+    "backbones (build_<name>_backbone)": "wend.modeling.backbones.build:BODIES",
+    "losses (WEND.LOSS)": "wend.losses:LOSSES",
+    "schedules (WEND.ETA_SCHEDULE)": "wend.schedules:SCHEDULES",
+    "metrics (WEND.METRICS)": "wend.evaluation.metrics:METRICS",
+    "protocols (WEND.PROTOCOLS)": "wend.evaluation.protocols:PROTOCOLS",
+    "box sources": "wend.pseudo_boxes:SOURCES",
+    "formats of data sets": "wend.datasets.declared:FORMATS",
 }
-ENGINES = {  # module with detector_names(), what else it has, how to have it
-    "detectron2": (
-        "wend.d2",
-        "feature pyramids, any number of processes, TensorBoard",
-        "install Detectron2 by its own instructions (README, 'With Detectron2')",
-    ),
-    "torchvision": (
-        "wend.tv",
-        "heads directly on a feature map, one process",
-        "pip install torchvision (the release that fits torch)",
-    ),
-}
-REGISTERED: dict[str, Registry] = {
-    "losses (WEND.LOSS)": LOSSES,
-    "schedules (WEND.ETA_SCHEDULE)": SCHEDULES,
-    "box sources": SOURCES,
-}
+_REQUIREMENT = re.compile(r"""([\w.-]+)\s*([^;]*)(?:;.*\bextra == ['"]([\w.-]+)['"])?""")
 
 
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "-"
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``wend doctor``."""
+    add_import_option(parser)
 
 
-def diagnose() -> tuple[str, bool]:
-    """The report, and whether at least one engine works."""
+def run(args: argparse.Namespace) -> int:
+    """Print the report; the exit status is 1 if no engine works."""
+    engines, works = _engines()
+    sections = [_machine(), _packages(), *engines, *_names(), _data_sets()]
+    print("\n".join(sections))
+    return 0 if works else 1
+
+
+def _machine() -> str:
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    lines = [
-        f"wend {__version__}, Python {platform.python_version()}, {platform.platform()}",
-        f"{os.cpu_count()} CPU cores; GPUs: {', '.join(gpus) or 'none (the CPU is used)'}",
-        "",
-        tabulate(
-            [[p, _version(p), why] for p, why in PACKAGES.items()],
-            ["package", "version", "used for"],
-        ),
-        "",
+    return (
+        f"wend {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+        f"{os.cpu_count()} CPU cores; GPUs: {', '.join(gpus) or 'none (the CPU is used)'}\n"
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def requirements() -> dict[str, tuple[str, list[str]]]:
+    """Package -> its versions, and the extras that need it, as the installed metadata says.
+
+    The list of extras is empty for a package that is always needed; no package at all is known
+    where the project itself is not installed.
+    """
+    try:
+        texts = metadata.requires("wend") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    packages: dict[str, tuple[str, list[str]]] = {}
+    for text in texts:
+        match = _REQUIREMENT.match(text)
+        assert match is not None  # the metadata was made by an installer
+        package, versions, extra = match.groups()
+        extras = packages.setdefault(package, (versions.strip(), []))[1]
+        if extra is not None:
+            extras.append(extra)
+    return packages
+
+
+def _packages() -> str:
+    packages = requirements()
+    if not packages:
+        return "packages: wend is not installed, so no metadata names them; pip install -e .\n"
+    installed = {package: _version(package) for package in packages}
+    rows = [
+        [package, installed[package] or "-", versions, ", ".join(extras) or "always"]
+        for package, (versions, extras) in packages.items()
     ]
-    works = False
-    for name, (module, can, fix) in ENGINES.items():
+    text = tabulate(rows, ["package", "version", "needed", "for"], disable_numparse=True)
+    missing = [p for p, (_, extras) in packages.items() if not extras and installed[p] is None]
+    return text + (f"\nmissing: pip install {' '.join(missing)}\n" if missing else "\n")
+
+
+def _engines() -> tuple[list[str], bool]:
+    """A line for each engine, and whether one works."""
+    lines, works = [], False
+    for name, module in ENGINES.items():
         try:
             with warnings.catch_warnings():  # Detectron2's, about torch.jit
                 warnings.simplefilter("ignore")
-                detectors = importlib.import_module(module).detector_names()
-            lines.append(f"engine {name}: ready: {can}; detectors: {', '.join(detectors)}")
-            works = True
-        except ImportError as error:
-            reason = str(error.__cause__ or error)
-            lines.append(f"engine {name}: not here ({reason}); to have it: {fix}")
-    if works:
-        from wend.modeling.backbones.build import BODIES
+                detectors = importlib.import_module(module.rpartition(".")[0]).detector_names()
+        except ImportError as error:  # Detectron2's says how to have it
+            lines.append(f"engine {name}: not here ({error})")
+            continue
+        works = True
+        version = _version(name) or "version not known"
+        lines.append(f"engine {name}: ready: {version}; detectors: {', '.join(detectors)}")
+    return lines, works
 
-        lines.append(f"backbones (build_<name>_backbone): {', '.join(BODIES)}")
-    lines += [f"{kind}: {', '.join(names)}" for kind, names in REGISTERED.items()]
+
+def _names() -> list[str]:
+    """A line for each of :data:`LISTED`."""
+    lines = []
+    for heading, reference in LISTED.items():
+        module, _, name = reference.partition(":")
+        try:
+            names = sorted(getattr(importlib.import_module(module), name))
+        except ImportError as error:
+            lines.append(f"{heading}: not here ({error})")
+        else:
+            lines.append(f"{heading}: {', '.join(names)}")
+    return lines
+
+
+def _data_sets() -> str:
     root = datasets_root()
-    held = [d for d in ("CUB_200_2011", "c2am_boxes", "toy") if (root / d).is_dir()]
-    lines.append(
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    return (
         f"data sets: DETECTRON2_DATASETS is {os.environ.get('DETECTRON2_DATASETS', 'not set')}; "
-        f"{root} holds {', '.join(held) or 'none that WEND knows (wend toy makes one)'}"
+        f"{root} holds {some(folders, 10) or 'no folder (wend toy makes a data set)'}"
     )
-    return "\n".join(lines), works

@@ -15,7 +15,7 @@ WIDTHS = (None, 24, 30, 60)  # characters: wider texts are folded
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend entries``."""
+    """Add the arguments of ``wend entries``."""
     parser.add_argument(
         "nodes",
         nargs="*",

@@ -1,4 +1,4 @@
-"""``wend evaluate``: from files alone to a table that states all it depends on."""
+"""``wend evaluate``: from files alone to a table that states everything it depends on."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ EXPORTS = ("coco", "csv", "parquet")
 
 
 def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``wend evaluate`` and ``wend compare`` share."""
+    """Add the arguments that ``wend evaluate`` and ``wend compare`` share."""
     parser.add_argument(
         "--ground-truth",
         required=True,
@@ -108,11 +108,11 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="resamples of the images for 95 %% intervals; 0: none (default: 1000)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend evaluate``."""
+    """Add the arguments of ``wend evaluate``."""
     add_truth_arguments(parser)
     parser.add_argument(
         "--detections",
@@ -156,14 +156,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_truth(source: str, data_sets: DataSets) -> DataSet:
-    """Ground truth of ``--ground-truth``; InputError unless every image has a true box."""
+    """Read ``--ground-truth``; InputError unless every image has a true box."""
     data_set = load_source(source, data_sets)
     check_truth(data_set)
     return data_set
 
 
 def load_baseline(source: str, scored: DataSet, data_sets: DataSets) -> FixedBoxes:
-    """Fixed boxes, or boxes to choose them from, for these images.
+    """Read ``--baseline-boxes``: fixed boxes, or boxes to choose them from, for these images.
 
     Raises:
         InputError: the source holds an image that is scored, or no boxes.
@@ -195,7 +195,7 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:
-    """A detections file for a ground truth, as the arguments say, and its counts."""
+    """Read a detections file for a ground truth, as the arguments say, and its counts."""
     detections, counts = load_detections(path, data_set, args.outside)
     kept = drop_low_scores(detections, args.score_threshold)
     return kept, with_threshold(counts, kept, args.score_threshold)

@@ -1,12 +1,18 @@
-"""Options that several verbs share."""
+"""Options and checks that several verbs share."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+from wend.errors import InputError, some
+
+if TYPE_CHECKING:  # the parser waits for no NumPy
+    from wend.structures.data_set import DataSet
 
 
 def add_import_option(parser: argparse.ArgumentParser) -> None:
-    """``--import``, as ``imports``: modules of the user's, which :func:`main` imports first."""
+    """Add ``--import``, as ``imports``: the user's own modules, which are imported first."""
     parser.add_argument(
         "--import",
         dest="imports",
@@ -19,9 +25,19 @@ def add_import_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_datasets_root_option(parser: argparse.ArgumentParser) -> None:
-    """``--datasets-root``: folder that the paths of data sets start from."""
+    """Add ``--datasets-root``: the folder that the paths of data sets start from."""
     parser.add_argument(
         "--datasets-root",
         metavar="DIR",
         help="folder of the data sets (default: $DETECTRON2_DATASETS, else datasets)",
     )
+
+
+def check_keys_differ(data_set: DataSet, output: str) -> None:
+    """Raise InputError if images share a key, by which a file of ``output`` names them."""
+    twice = data_set.shared_keys()
+    if twice:
+        raise InputError(
+            f"data set {data_set.name}: {len(twice)} images share class folder and file name with "
+            f"another ({some(twice)}); {output} could not tell them apart"
+        )

@@ -1,4 +1,4 @@
-"""The command ``wend``: one thin function for each verb.
+"""The command ``wend``: the verbs, and the way to the module of the one that is called.
 
 A verb's module is imported when that verb is called: ``wend --help`` waits for nothing.
 """
@@ -9,14 +9,15 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 
 from wend import __version__
-from wend.cli.options import add_datasets_root_option, add_import_option
 from wend.errors import InputError
 from wend.user_code import load_modules
 
 MODULES = {  # verb -> module with add_arguments and run, help
+    "doctor": ("wend.cli.doctor", "what is installed, what works, how to mend the rest"),
+    "toy": ("wend.cli.toy", "generate the toy data set"),
+    "report": ("wend.cli.report", "table, picture and curve of a finished run"),
     "evaluate": ("wend.cli.evaluate", "score detections from files, under any protocol"),
     "compare": ("wend.cli.compare", "test two sets of detections against each other"),
     "data": ("wend.cli.data", "import a data set, check it, cache its images"),
@@ -27,87 +28,19 @@ MODULES = {  # verb -> module with add_arguments and run, help
 }
 
 
-def _doctor(args: argparse.Namespace) -> int:
-    from wend.cli.doctor import diagnose
-
-    report, works = diagnose()
-    print(report)
-    return 0 if works else 1
-
-
-def _toy(args: argparse.Namespace) -> int:
-    from wend.datasets.toy import ToyConfig, write_toy
-
-    chosen = {f.name: getattr(args, f.name) for f in fields(ToyConfig)}
-    summary = write_toy(args.root, ToyConfig(**chosen))
-    for split, counts in summary.items():
-        print(
-            f"{args.root}: {split}: {counts['images']} images, {counts['objects']} objects; "
-            f"{100 * counts['pseudo_box_accuracy']:.1f} % of the pseudo boxes have IoU > 0.5"
-        )
-    return 0
-
-
-def _report(args: argparse.Namespace) -> int:
-    from wend.datasets.catalog import DataSets
-    from wend.reports.summary import summarize_run
-
-    table, written = summarize_run(args.output_dir, DataSets(args.datasets_root), args.num_images)
-    print(f"\n{table}\n")
-    for path in written:
-        print(f"written: {path}")
-    return 0
-
-
 def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser of all verbs, of which only the chosen one has its arguments."""
     parser = argparse.ArgumentParser(prog="wend", description="Object boxes without box labels.")
     parser.add_argument("--version", action="version", version=f"wend {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-
-    doctor = verbs.add_parser("doctor", help="what is installed, what works, how to mend the rest")
-    add_import_option(doctor)
-    doctor.set_defaults(run=_doctor)
-
     verbs.add_parser("train", add_help=False, help="train or evaluate; same as train_net.py")
-
-    toy = verbs.add_parser(
-        "toy",
-        help="generate the toy data set",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    toy.add_argument("root", help="new folder; .../toy below DETECTRON2_DATASETS to train on it")
-    if chosen == "toy":
-        _add_toy_arguments(toy)
-    toy.set_defaults(run=_toy)
-
-    report = verbs.add_parser("report", help="table, picture and curve of a finished run")
-    report.add_argument("output_dir", help="OUTPUT_DIR of the run")
-    report.add_argument("--num-images", type=int, default=16, help="images in the picture")
-    add_datasets_root_option(report)
-    add_import_option(report)
-    report.set_defaults(run=_report)
     for verb, (module, purpose) in MODULES.items():
-        one = verbs.add_parser(verb, help=purpose)
+        command = verbs.add_parser(verb, help=purpose)
         if chosen == verb:
             loaded = importlib.import_module(module)
-            loaded.add_arguments(one)
-            one.set_defaults(run=loaded.run)
+            loaded.add_arguments(command)
+            command.set_defaults(run=loaded.run)
     return parser
-
-
-def _add_toy_arguments(parser: argparse.ArgumentParser) -> None:
-    from wend.datasets.toy import ToyConfig
-
-    for entry in fields(ToyConfig):
-        default = entry.default
-        pair = isinstance(default, tuple)
-        parser.add_argument(
-            f"--{entry.name.replace('_', '-')}",
-            type=type(default[0] if pair else default),
-            nargs=len(default) if pair else None,
-            default=default,
-            help="see wend.datasets.toy.ToyConfig",
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

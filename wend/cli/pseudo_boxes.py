@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from wend import __version__
-from wend.cli.options import add_datasets_root_option, add_import_option
+from wend.cli.options import add_datasets_root_option, add_import_option, check_keys_differ
 from wend.errors import InputError, some
 from wend.files import sha256
 from wend.localize.border_prior import BorderPriorConfig
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``wend pseudo-boxes``."""
+    """Add the arguments of ``wend pseudo-boxes``."""
     add = parser.add_argument
     add("--method", required=True, choices=METHODS, help="border and centre prior, or DDT")
     images = parser.add_mutually_exclusive_group(required=True)
@@ -55,9 +55,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ddt("--weights", metavar="FILE", help="the backbone's local checkpoint")
     ddt("--layer", metavar="MODULE", help="its descriptors (default: the last feature map)")
     ddt("--input-size", type=int, metavar="N", help="squash images to NxN (default: 448)")
-    ddt("--group", choices=("class", "all"), default="class", help="a component each, or one")
+    ddt(
+        "--group",
+        choices=("class", "all"),
+        default="class",
+        help="a component per class, or one for all",
+    )
     ddt("--sign", choices=("psol", "loading", "border"), default="psol", help="see docs")
-    ddt("--upsampling", choices=("nearest", "bilinear"), default="nearest", help="of the map")
+    ddt(
+        "--upsampling",
+        choices=("nearest", "bilinear"),
+        default="nearest",
+        help="how the map is enlarged",
+    )
     ddt("--batch-size", type=int, default=32, help="images at a time (default: 32)")
     ddt("--keep-gib", type=float, default=2.0, help="memory that spares a second pass (default: 2)")
     ddt("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
@@ -115,17 +125,12 @@ def _read_images(args: argparse.Namespace) -> DataSet:
         from wend.datasets.catalog import DataSets
 
         data_set = DataSets(args.datasets_root).get(args.dataset)
-    twice = data_set.shared_keys()
-    if twice:
-        raise InputError(
-            f"{len(twice)} images share their key with another ({some(twice)}); boxes could not "
-            f"tell them apart"
-        )
+    check_keys_differ(data_set, "boxes")
     return data_set
 
 
 def _source(args: argparse.Namespace, data_set: DataSet) -> dict[str, Any]:
-    """Which images: their names as a digest, so that a resumed run has the same ones."""
+    """The images, their names as a digest, so that a resumed run has the same ones."""
     digest = hashlib.sha256("\n".join(data_set.keys).encode()).hexdigest()
     source = {"dataset": args.dataset} if args.dataset else {"images": Path(args.images).name}
     return source | {"num_images": len(data_set), "keys_sha256": digest}
@@ -202,7 +207,7 @@ def _finish(
     partial: Partial,
     settings: dict[str, Any],
 ) -> None:
-    """Write the boxes and say how many there are of which kind, and how right where one can."""
+    """Write the boxes and log how many of each kind there are, and how many are right."""
     rows = {key: partial.done[key] for key in data_set.keys}
     errors = [message for message in rows.values() if isinstance(message, str)]
     found_boxes = {key: row for key, row in rows.items() if isinstance(row, FoundBox)}
@@ -226,7 +231,7 @@ def _finish(
 
 
 def _log_accuracy(data_set: DataSet, boxes: BoxTable) -> None:
-    """Say how many boxes are right, where the truth is known; ``boxes``: at most one per image."""
+    """Log how many boxes are right, where the truth is known; at most one box per image."""
     known = data_set.truth.with_boxes
     if not len(known):
         return

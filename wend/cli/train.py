@@ -1,4 +1,4 @@
-"""``train_net.py``'s and ``wend train``'s arguments, and what both engines do before they start."""
+"""``wend train`` and ``train_net.py``: their arguments, the choice of the engine, and its start."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def choose_engine(name: str) -> str:
-    """For "auto" the engine that is there, Detectron2 first; InputError if a chosen one is not."""
+    """The engine to use, for "auto" Detectron2 where installed; InputError if it is missing."""
     has_detectron2 = importlib.util.find_spec("detectron2") is not None
     if name == "auto":
         return "detectron2" if has_detectron2 else "torchvision"

@@ -1,4 +1,11 @@
-"""The ``WEND`` node of a config: its entries, their checks, and reading a YAML with overrides."""
+"""The ``WEND`` node of a config: its entries, their checks, and reading a YAML with overrides.
+
+An entry is data (``entries``): ``common`` holds those of every detector, ``detectors`` those of
+each detector and backbone, ``data`` those of images and caches; ``node`` makes and checks the node
+and ``reading`` fills it. May import ``evaluation``, ``losses``, ``schedules`` and what is below
+them; it reads no data and builds no detector. One more entry is an :class:`Entry` in its table,
+one more node a call of :func:`config_entries`, also in a user's own file.
+"""
 
 from wend.config.entries import Entry, Range, at_least, config_entries, one_of
 from wend.config.node import (

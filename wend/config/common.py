@@ -90,7 +90,7 @@ COMMON = (
     Entry(
         "MAX_BOXES",
         5,
-        "K, the boxes an image that the multi-box metrics look at, 1 .. TEST.DETECTIONS_PER_IMAGE.",
+        "K, the boxes per image that the multi-box metrics use, 1 .. TEST.DETECTIONS_PER_IMAGE.",
     ),
     Entry(
         "METRICS",
@@ -101,7 +101,7 @@ COMMON = (
     Entry(
         "TEST_BATCH",
         1,
-        "Images a batch in evaluation. With 1 the files do not depend on the number of processes "
+        "Images per batch in evaluation. With 1 the files do not depend on the number of processes "
         "to the last bit.",
         at_least(1),
     ),
@@ -112,5 +112,5 @@ COMMON = (
     ),
 )
 
-# Entries that may name something of the user's as module:name or ./file.py:name, one or a list
+# Entries that may name the user's own code as module:name or ./file.py:name, once or in a list
 REFERENCES = ("MODEL.META_ARCHITECTURE", "WEND.LOSS", "WEND.ETA_SCHEDULE", "WEND.METRICS")

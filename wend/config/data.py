@@ -1,4 +1,4 @@
-"""The entries ``WEND.DATA.*``: what to do about bad images, and the cache of resized ones."""
+"""The entries ``WEND.DATA.*``: the treatment of bad images, and the cache of resized images."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ DATA = (
     Entry(
         "QUARANTINE",
         "",
-        "File of training images to leave out: of `wend data check`, or a key or path a line.",
+        "File of training images to leave out: of `wend data check`, or a key or path per line.",
         Range("an existing file, or nothing", lambda x: not x or Path(x).is_file()),
     ),
     Entry(

@@ -1,6 +1,6 @@
 """The entries of each detector and backbone: ``WEND.<node>.<name>``.
 
-What Detectron2 has an entry for (anchors, proposals, samples of Faster R-CNN and CLN) is set there.
+Anchors, proposals and samples of Faster R-CNN and CLN are set by Detectron2's own entries.
 """
 
 from wend.config.entries import (
@@ -31,7 +31,7 @@ FCOS = (
     Entry(
         "NUM_CONVS",
         1,
-        "3x3 convolutions in each of the two towers; table 1's parameter count proves one.",
+        "3x3 convolutions in each of the two towers; table 1's parameter count fits 1.",
         at_least(1),
     ),
     Entry(
@@ -72,7 +72,7 @@ FCOS = (
     Entry(
         "SCORE_THRESH_TEST",
         0.0,
-        "Boxes that score less are not put out; 0 keeps a best box for every image.",
+        "Boxes that score less are not predicted; 0 keeps a best box for every image.",
         BELOW_1,
     ),
     Entry(
@@ -140,7 +140,7 @@ DETR = (
         "with stride 2.",
         at_least(1),
     ),
-    Entry("NUM_QUERIES", 30, "Object queries: boxes put out for an image.", at_least(1)),
+    Entry("NUM_QUERIES", 30, "Object queries: boxes predicted per image.", at_least(1)),
     Entry(
         "HIDDEN_DIM",
         256,
@@ -150,7 +150,12 @@ DETR = (
     Entry("NUM_HEADS", 8, "Attention heads.", at_least(1)),
     Entry("NUM_POINTS", 4, "Points that a head samples of each level.", at_least(1)),
     Entry("ENC_LAYERS", 6, "Layers of the encoder.", at_least(1)),
-    Entry("DEC_LAYERS", 6, "Layers of the decoder; each has losses, and WE.", at_least(1)),
+    Entry(
+        "DEC_LAYERS",
+        6,
+        "Layers of the decoder; each has its own losses.",
+        at_least(1),
+    ),
     Entry("FFN_DIM", 1024, "Width of the feed-forward layers.", at_least(1)),
     Entry("DROPOUT", 0.1, "Dropout in the transformer.", BELOW_1),
     Entry(
@@ -173,7 +178,7 @@ SMALL_CNN = (
         "Small plain network for training from scratch (toy data): output channels of its stages, "
         "which are called stage1, stage2, ... and have strides 2, 4, ...; multiples of 32 for GN.",
         Range(
-            "a whole number >= 1 a stage",
+            "a whole number >= 1 per stage",
             lambda x: len(x) > 0 and all(type(width) is int and width >= 1 for width in x),
         ),
     ),
@@ -196,7 +201,7 @@ SAMPLING = (
         "Largest share of positive samples; 1:1 is 0.5, 1:4 is 0.2 (table 12).",
         UP_TO_1,
     ),
-    Entry("BATCH_SIZE_PER_IMAGE", 256, "Samples of an image.", at_least(1)),
+    Entry("BATCH_SIZE_PER_IMAGE", 256, "Samples per image.", at_least(1)),
     Entry(
         "IOU_THRESHOLDS",
         (0.3, 0.7),
@@ -222,7 +227,7 @@ PROPOSALS = (
 )
 
 BOXES = (
-    Entry("SCORE_THRESH_TEST", 0.05, "Boxes that score less are not put out.", BELOW_1),
+    Entry("SCORE_THRESH_TEST", 0.05, "Boxes that score less are not predicted.", BELOW_1),
     Entry("NMS_THRESH_TEST", 0.5, "IoU over which the lower-scoring box is suppressed.", UP_TO_1),
 )
 
@@ -236,14 +241,24 @@ ANCHOR_NUMBERS = Range(
     lambda x: (
         len(x) > 0
         and all(
-            len(one) > 0 and min(one) > 0 if isinstance(one, (list, tuple)) else one > 0
-            for one in x
+            len(item) > 0 and min(item) > 0 if isinstance(item, (list, tuple)) else item > 0
+            for item in x
         )
     ),
 )
 ANCHORS = (
-    Entry("SIZES", [[32, 64, 128, 256, 512]], "Pixels, a list a feature map.", ANCHOR_NUMBERS),
-    Entry("ASPECT_RATIOS", [[0.5, 1.0, 2.0]], "Height / width, so too.", ANCHOR_NUMBERS),
+    Entry(
+        "SIZES",
+        [[32, 64, 128, 256, 512]],
+        "Sides in pixels, a list per feature map.",
+        ANCHOR_NUMBERS,
+    ),
+    Entry(
+        "ASPECT_RATIOS",
+        [[0.5, 1.0, 2.0]],
+        "Height / width, likewise.",
+        ANCHOR_NUMBERS,
+    ),
 )
 
 # MODEL.<node>: the tables that it is checked against

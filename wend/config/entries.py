@@ -1,8 +1,8 @@
 """A config entry as data: name, default, meaning and range; a detector's entries are one table.
 
 A table is a tuple of :class:`Entry`. :func:`config_entries` makes it the node ``WEND.<node>`` of
-every config, which :func:`check_entries` checks: who adds a detector or a loss, also from outside
-the package, writes a table and no check.
+every config, which :func:`check_entries` checks: whoever adds a detector or a loss, also from
+outside the package, writes a table and no check.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Range:
     """The values that an entry may have.
 
     Attributes:
-        text: what the error says was expected.
-        holds: whether a value is among them.
+        text: the range in words, for the error.
+        holds: whether a value is in the range.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Entry:
         name: its name in the node.
         default: its value where a YAML is silent; its type is the only one a YAML may give.
         meaning: a sentence with the paper's symbol and the unit.
-        range: the values it may have; None where a check of its own looks at it, or any will do.
+        range: the values it may have; None where another check looks at it, or any will do.
     """
 
     name: str
@@ -85,12 +85,12 @@ NAMES = Range("at least one name, all distinct", lambda x: len(x) > 0 and len(se
 
 
 def at_least(least: int) -> Range:
-    """Whole numbers from ``least``."""
+    """Numbers from ``least``."""
     return Range(f">= {least}", lambda x: x >= least)
 
 
 def one_of(*values: Any) -> Range:
-    """One of the values."""
+    """Values that equal one of these."""
     return Range(f"one of {values}", lambda x: x in values)
 
 

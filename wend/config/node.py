@@ -31,19 +31,19 @@ from wend.errors import InputError, MissingFileError
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.losses import LOSSES, NO_LOSS, LocalizationLoss
-from wend.registry import Registry
+from wend.registry import FunctionRegistry
 from wend.schedules import SCHEDULES, Scheduled
 from wend.structures.frame import resize_and_crop
 
 FREEZE_AT = Range("0 (none) .. 5 (the whole backbone)", lambda x: 0 <= x <= 5)
 CHANNEL_MEANS = Range("a number for each of 3 channels", lambda x: len(x) == 3)
 CHANNEL_DEVIATIONS = Range(
-    "a number > 0 for each of 3 channels", lambda x: len(x) == 3 and all(one > 0 for one in x)
+    "a number > 0 for each of 3 channels", lambda x: len(x) == 3 and all(value > 0 for value in x)
 )
 
 
 def add_wend_config(cfg: CfgNode) -> None:
-    """Add the ``WEND`` node with its defaults to a config, registered nodes of the user's too."""
+    """Add the ``WEND`` node with its defaults to a config, with the user's registered nodes."""
     cfg.WEND = type(cfg)()
     add_entries(cfg.WEND, COMMON)
     add_registered_nodes(cfg)
@@ -66,27 +66,30 @@ def localization_loss(cfg: CfgNode) -> LocalizationLoss:
         InputError: names the entry that does not fit.
     """
     wend = cfg.WEND
-    loss = _named(LOSSES, "WEND.LOSS", wend.LOSS)
-    schedule = _named(SCHEDULES, "WEND.ETA_SCHEDULE", wend.ETA_SCHEDULE)
+    loss_parameters = _parameters(LOSSES, "LOSS", wend)
+    eta_parameters = _parameters(SCHEDULES, "ETA_SCHEDULE", wend)
     try:
-        eta = Scheduled(wend.ETA, wend.ETA_END, wend.ETA_SCHEDULE, _parameters(schedule, wend))
-        return LocalizationLoss(wend.LOSS, eta, _parameters(loss, wend))
+        eta = Scheduled(wend.ETA, wend.ETA_END, wend.ETA_SCHEDULE, eta_parameters)
+        return LocalizationLoss(wend.LOSS, eta, loss_parameters)
     except InputError:
         raise
     except ValueError as error:  # two entries that do not fit each other
         raise InputError(f"config entry WEND.LOSS {wend.LOSS}: {error}") from None
 
 
-def _named(registry: Registry, entry: str, name: str) -> Callable[..., Any]:
+def _parameters(
+    registry: FunctionRegistry[Callable[..., Any]], entry: str, wend: CfgNode
+) -> dict[str, Any]:
+    """Keyword-only parameters of the function that an entry names, from the entries of their names.
+
+    Args:
+        entry: its name in the ``WEND`` node.
+    """
     try:
-        return registry.get(name)
+        function = registry.get(wend[entry])
     except InputError as error:
-        raise type(error)(f"config entry {entry}: {error}") from error
-
-
-def _parameters(function: Callable[..., Any], wend: CfgNode) -> dict[str, Any]:
-    """Keyword-only parameters of a registered loss or schedule, from the entries of their names."""
-    name = getattr(function, "config_node", "")
+        raise type(error)(f"config entry WEND.{entry}: {error}") from error
+    name = registry.node(function)
     if name and name not in wend:
         raise InputError(
             f"{function.__name__}: its node {name!r} has no entries; call config_entries({name!r}, "
@@ -126,12 +129,12 @@ def check_config(cfg: CfgNode) -> None:
     """Check the entries that can be checked without reading data or building a detector.
 
     Raises:
-        InputError: names the entry, what was expected and what came.
+        InputError: names the entry, the value that was expected and the one that came.
     """
     wend, solver = cfg.WEND, cfg.SOLVER
     check_entries("WEND", wend, COMMON)
     for name in NODES:
-        if name in wend:  # it may be registered since the config was made
+        if name in wend:  # it may have been registered after the config was made
             check_entries(f"WEND.{name}", wend[name], NODES.get(name))
     _check_sampling(cfg)
     localization_loss(cfg)

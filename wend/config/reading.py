@@ -23,11 +23,11 @@ IMPORTS = "WEND.IMPORTS"
 
 @dataclass(frozen=True)
 class _Source:
-    """One of the places that a config's entries come from: a YAML, or the command line.
+    """A source of a config's entries: a YAML, or the command line.
 
     Attributes:
-        name: for messages.
-        folder: what relative paths of the user's code start from.
+        name: its name, for messages.
+        folder: the folder that relative paths of the user's code start from.
         entries: :data:`IMPORTS` and :data:`REFERENCES`, as far as it has them.
     """
 
@@ -36,7 +36,7 @@ class _Source:
     entries: Mapping[str, Any]
 
     def modules(self) -> Iterator[str]:
-        """What is to be imported for it: its list, and the modules of what it refers to."""
+        """The modules to import for it: its list, and those that its references name."""
         names = self.entries.get(IMPORTS, ())
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise InputError(
@@ -51,7 +51,7 @@ class _Source:
                     yield reference.rpartition(":")[0]
 
     def references(self) -> dict[str, str | tuple[str, ...]]:
-        """Its :data:`REFERENCES`, those to files with an absolute path."""
+        """Its :data:`REFERENCES`; those to files get an absolute path."""
         values: dict[str, str | tuple[str, ...]] = {}
         for entry, value in self.entries.items():
             if entry == IMPORTS:
@@ -147,8 +147,8 @@ def merge_config(
         cfg: a config with its defaults.
         config_file: YAML, which may name another as ``_BASE_``; empty for none.
         opts: KEY, VALUE, KEY, VALUE, ...
-        unknown_key: what to tell about a key that ``cfg`` does not have.
-        imports: modules and files of ``--import``.
+        unknown_key: the advice about a key that ``cfg`` does not have.
+        imports: modules and files that ``--import`` names.
 
     Raises:
         InputError: names the file or the override, and the key.
@@ -174,14 +174,14 @@ def merge_config(
         except (yaml.YAMLError, FileNotFoundError, RecursionError) as error:
             raise InputError(f"{where}: cannot be read as YAML: {error}") from None
         except (KeyError, AssertionError, ValueError, AttributeError, TypeError) as error:
-            said = str(error.args[0]) if error.args else "not KEY VALUE pairs"
-            if "<class 'float'> vs. <class 'int'>" in said:
-                said += " (write 1.0, not 1)"
-            if "Non-existent" in said:
-                said += f". {unknown_key}"
-            if "Non-existent" in said and "key: WEND." in said:
-                said += f"; one of your own is known once {IMPORTS} or --import names its file"
-            raise InputError(f"{where}: {said}") from None
+            message = str(error.args[0]) if error.args else "not KEY VALUE pairs"
+            if "<class 'float'> vs. <class 'int'>" in message:
+                message += " (write 1.0, not 1)"
+            if "Non-existent" in message:
+                message += f". {unknown_key}"
+            if "Non-existent" in message and "key: WEND." in message:
+                message += f"; one of your own is known once {IMPORTS} or --import names its file"
+            raise InputError(f"{where}: {message}") from None
     _check_filled(cfg, before)
     cfg.WEND.IMPORTS = tuple(modules)
     references = {name: value for source in sources for name, value in source.references().items()}

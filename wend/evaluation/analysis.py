@@ -49,8 +49,8 @@ class Group:
     """One row of a breakdown.
 
     Attributes:
-        label: what the images have in common.
-        num_images: how many there are.
+        label: the property that the images share.
+        num_images: number of images.
         percent: mean of their hits times 100.
     """
 
@@ -59,17 +59,17 @@ class Group:
     percent: float
 
 
-def _vector(values: object, what: str, length: int | None = None) -> np.ndarray:
+def _vector(values: object, name: str, length: int | None = None) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim != 1 or (length is not None and len(array) != length):
         expected = "(I,)" if length is None else f"({length},)"
-        raise InputError(f"breakdown: expected {what} of shape {expected}, got {array.shape}")
+        raise InputError(f"breakdown: expected {name} of shape {expected}, got {array.shape}")
     return array
 
 
-def _groups(hits: np.ndarray, place: np.ndarray, labels: Sequence[str]) -> list[Group]:
-    counts = np.bincount(place, minlength=len(labels))
-    sums = np.bincount(place, hits.astype(np.float64), minlength=len(labels))
+def _groups(hits: np.ndarray, group: np.ndarray, labels: Sequence[str]) -> list[Group]:
+    counts = np.bincount(group, minlength=len(labels))
+    sums = np.bincount(group, hits.astype(np.float64), minlength=len(labels))
     return [
         Group(label, int(n), float(100 * s / n))
         for label, n, s in zip(labels, counts, sums, strict=True)
@@ -78,10 +78,10 @@ def _groups(hits: np.ndarray, place: np.ndarray, labels: Sequence[str]) -> list[
 
 
 def by_class(hits: np.ndarray, class_ids: np.ndarray) -> list[Group]:
-    """Hits (I,) by class (I,); one row for each class with an image, by class number."""
+    """Hits (I,) by class (I,): a row for each class with an image, by class number."""
     hits = _vector(hits, "hits")
-    classes, place = np.unique(_vector(class_ids, "class ids", len(hits)), return_inverse=True)
-    return _groups(hits, place, [str(c) for c in classes])
+    classes, group = np.unique(_vector(class_ids, "class ids", len(hits)), return_inverse=True)
+    return _groups(hits, group, [str(c) for c in classes])
 
 
 def true_box_sizes(data_set: DataSet) -> tuple[np.ndarray, np.ndarray]:
@@ -105,12 +105,12 @@ def by_num_boxes(
     """Hits (I,) by number of true boxes (I,).
 
     Args:
-        hits: of any metric.
-        num_true: true boxes of each image (:func:`true_box_sizes`).
+        hits: hits of any metric.
+        num_true: number of true boxes of each image (:func:`true_box_sizes`).
         edges: first number of each bin, rising; the last bin is open.
 
     Raises:
-        InputError: other lengths, or an image with fewer boxes than the first bin.
+        InputError: the lengths differ, or an image has fewer boxes than the first bin.
     """
     hits = _vector(hits, "hits")
     num_true = _vector(num_true, "numbers of true boxes", len(hits))
@@ -132,12 +132,12 @@ def by_size(
     """Hits (I,) by the size of the image's largest true box.
 
     Args:
-        hits: of any metric.
-        area_share: of the image's area, in 0..1 (:func:`true_box_sizes`).
-        edges: rising; bin ``a-b`` holds shares in (a, b], the first also its lower end.
+        hits: hits of any metric.
+        area_share: share of the image's area, in 0..1 (:func:`true_box_sizes`).
+        edges: rising limits; bin ``a-b`` holds shares in (a, b], the first also its lower end.
 
     Raises:
-        InputError: other lengths, or a share outside the edges.
+        InputError: the lengths differ, or a share is outside the edges.
     """
     hits = _vector(hits, "hits")
     share = _vector(area_share, "area shares", len(hits))
@@ -147,12 +147,12 @@ def by_size(
             f"{edges[0]:g}..{edges[-1]:g}"
         )
     labels = [f"{100 * a:g}-{100 * b:g} %" for a, b in pairwise(edges)]
-    place = np.searchsorted(edges, share, side="left") - 1
-    return _groups(hits, place.clip(min=0), labels)
+    group = np.searchsorted(edges, share, side="left") - 1
+    return _groups(hits, group.clip(min=0), labels)
 
 
 def best_boxes(detections: BoxTable) -> np.ndarray:
-    """The best box (I, 4) of each image; rows of NaN for images without."""
+    """The best box (I, 4) of each image; rows of NaN for images without boxes."""
     best = np.full((len(detections), 4), np.nan)
     images = detections.with_boxes
     best[images] = detections.boxes[detections.offsets[images]]

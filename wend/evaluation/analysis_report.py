@@ -108,15 +108,15 @@ def boxes_in_frame(
     Corners are exclusive: a protocol that counts pixels inclusively has its pixel added.
 
     Returns:
-        Best boxes (I, 4), rows of NaN for images without; the true boxes (G, 4) that the protocol
-        counts, and the index (G,) of each one's image, rising.
+        Best boxes (I, 4), rows of NaN for images without boxes; the true boxes (G, 4) that the
+        protocol counts; and the index (G,) of each true box's image, rising.
     """
     best = best_boxes(detections)
     counted = data_set.truth.first(1) if protocol.truth == "first" else data_set.truth
     image = counted.owner
     widths, heights = data_set.frame_sizes.T
-    there = detections.with_boxes
-    best[there] = protocol.to_frame(best[there], widths[there], heights[there])
+    images = detections.with_boxes
+    best[images] = protocol.to_frame(best[images], widths[images], heights[images])
     truth = protocol.to_frame(counted.boxes, widths[image], heights[image], truth=True)
     for boxes in (best, truth):
         boxes[:, 2:] += protocol.pixel_offset

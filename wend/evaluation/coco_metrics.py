@@ -12,7 +12,9 @@ import contextlib
 import copy
 import importlib
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -23,15 +25,18 @@ from wend.formats.coco import records_to_coco
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
-MAX_BOXES = (1, 10, 100)  # of an image; AP counts the last
-IMAGES_AT_ONCE = 1000  # that pycocotools matches; its dicts of 100 boxes are 0.15 MB an image
+MAX_BOXES = (1, 10, 100)  # boxes per image; AP counts the last
+IMAGES_AT_ONCE = 1000  # matched by pycocotools; its dicts of 100 boxes are 0.15 MB per image
+# pycocotools has no types: its COCO objects are Any here, its two classes Callable.
+Classes = tuple[Callable[..., Any], Callable[..., Any]]
 BACKENDS = {  # name -> module and class of the data set, module and class of the evaluation
     "pycocotools": ("pycocotools.coco", "COCO", "pycocotools.cocoeval", "COCOeval"),
     "faster-coco-eval": ("faster_coco_eval", "COCO", "faster_coco_eval", "COCOeval_faster"),
 }
 
 
-def _backend(name: str) -> tuple[type, type]:
+def _backend(name: str) -> Classes:
+    """The class of the data set and that of the evaluation."""
     if name not in BACKENDS:
         raise InputError(f"unknown COCO evaluation {name!r}; there are: {', '.join(BACKENDS)}")
     data_module, data, eval_module, evaluation = BACKENDS[name]
@@ -45,19 +50,22 @@ def _backend(name: str) -> tuple[type, type]:
 
 
 def _numbered(data_set: DataSet, detections: BoxTable) -> tuple[DataSet, BoxTable]:
-    """The same with image ids 1..I and at most 100 boxes each.
+    """The same data set and detections with image ids 1..I and at most 100 boxes each.
 
     Numbers are in the order of the ids, as COCOeval sorts images, because the order of images
     decides between boxes of equal score: the values are those of the exported files.
     """
+    ids: Sequence[Any] = data_set.image_ids
     order = list(range(len(data_set)))
     with contextlib.suppress(TypeError):  # ids that cannot be compared keep their order
-        order = sorted(order, key=data_set.image_ids.__getitem__)
+        order = sorted(order, key=lambda i: ids[i])
     numbered = replace(data_set.take(order), image_ids=range(1, len(order) + 1))
     return numbered, detections.first(MAX_BOXES[-1]).take(order)
 
 
-def _coco_objects(data_set: DataSet, detections: BoxTable, make: type) -> tuple[object, object]:
+def _coco_objects(
+    data_set: DataSet, detections: BoxTable, make: Callable[..., Any]
+) -> tuple[Any, Any]:
     """Truth and detections as COCO objects, made without a file."""
     truth = make()
     truth.dataset = records_to_coco(data_set)
@@ -71,7 +79,7 @@ def _coco_objects(data_set: DataSet, detections: BoxTable, make: type) -> tuple[
     return truth, results
 
 
-def _matched(data_set: DataSet, detections: BoxTable, make: tuple[type, type]) -> object:
+def _matched(data_set: DataSet, detections: BoxTable, make: Classes) -> Any:
     """The evaluation of some images after COCO's matching."""
     evaluation = make[1](*_coco_objects(data_set, detections, make[0]), "bbox")
     evaluation.params.maxDets = list(MAX_BOXES)
@@ -82,16 +90,16 @@ def _matched(data_set: DataSet, detections: BoxTable, make: tuple[type, type]) -
 
 
 def _compact(row: dict | None) -> dict | None:
-    """What COCOeval.accumulate reads of an image's matches, in a tenth of the memory."""
+    """The parts of an image's matches that COCOeval.accumulate reads, in a tenth of the memory."""
     if row is None:  # neither truth nor boxes
         return None
     compact = {name: np.asarray(row[name], dtype=bool) for name in ("dtMatches", "dtIgnore")}
     return {**compact, "dtScores": np.array(row["dtScores"]), "gtIgnore": row["gtIgnore"]}
 
 
-def _matched_in_parts(data_set: DataSet, detections: BoxTable, make: tuple[type, type]) -> object:
-    """As :func:`_matched`, for pycocotools: images are matched independently of each other."""
-    rows = []
+def _matched_in_parts(data_set: DataSet, detections: BoxTable, make: Classes) -> Any:
+    """The same as :func:`_matched` in less memory: images are matched independently."""
+    rows: list[dict | None] = []
     for i in range(0, len(data_set), IMAGES_AT_ONCE):
         part = np.arange(i, min(i + IMAGES_AT_ONCE, len(data_set)))
         evaluation = _matched(data_set.take(part), detections.take(part), make)
@@ -109,7 +117,7 @@ def coco_metrics(
 
     Args:
         data_set: images with their true boxes; one without adds only false positives.
-        detections: theirs, by the same index.
+        detections: their detections, by the same index.
         backend: "pycocotools", or "faster-coco-eval" where installed (the same
             numbers in half the time, but all boxes in memory at once).
 
@@ -118,7 +126,7 @@ def coco_metrics(
         ``ar10``, ``ar100`` (recall of the 1, 10, 100 best boxes of each image, the same mean).
 
     Raises:
-        InputError: a table of other images; no true box; no such backend.
+        InputError: the table has other images, there is no true box, or no such backend.
     """
     check_aligned(data_set, detections)
     if not len(data_set.truth.boxes):

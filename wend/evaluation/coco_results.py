@@ -6,12 +6,14 @@ One category, ``{"id": 1, "name": "foreground"}``; boxes ``[x, y, w, h]`` in ori
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from wend.errors import InputError
 from wend.evaluation.detection_rows import DetectionRows, to_table
+from wend.evaluation.per_image import box_scores
 from wend.formats.coco import CATEGORY_ID
 from wend.formats.coco_json import RESULTS, Box, CocoFile, Number
 from wend.structures.box_table import BoxTable
@@ -22,7 +24,7 @@ from wend.structures.data_set import DataSet
 def detections_to_coco(data_set: DataSet, detections: BoxTable) -> list[dict]:
     """Detections of a data set as COCO results, in its order; an image without boxes has no row."""
     ids = data_set.image_ids
-    columns = (detections.owner, xyxy_to_xywh(detections.boxes), detections.scores)
+    columns = (detections.owner, xyxy_to_xywh(detections.boxes), box_scores(detections))
     return [
         {"image_id": ids[image], "category_id": CATEGORY_ID, "bbox": xywh, "score": score}
         for image, xywh, score in zip(*(column.tolist() for column in columns), strict=True)
@@ -32,18 +34,18 @@ def detections_to_coco(data_set: DataSet, detections: BoxTable) -> list[dict]:
 class DetectionRow(Box, kw_only=True, gc=False):
     """A row of results: one category, and a score."""
 
-    category_id: Literal[CATEGORY_ID]
+    category_id: Annotated[int, Meta(ge=CATEGORY_ID, le=CATEGORY_ID)]
     score: Number
 
     @classmethod
     def expected(cls, field: str | None) -> str:
-        """As of every row, with what may have gone wrong."""
+        """What a field should hold, with what may have gone wrong."""
         more = {
             "score": " (is it a ground-truth file?)",
             "category_id": f": {CATEGORY_ID} (foreground); class-agnostic detections have one "
             f"category",
         }
-        return f"{super().expected(field)}{more.get(field, '')} in {RESULTS}"
+        return f"{super().expected(field)}{more.get(field or '', '')} in {RESULTS}"
 
 
 def read_results(path: str | Path) -> DetectionRows:

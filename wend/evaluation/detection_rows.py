@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wend.errors import InputError, some
+from wend.evaluation.per_image import box_scores
 from wend.files import MAX_NUMBER
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import xywh_to_xyxy, xyxy_to_xywh
@@ -28,11 +29,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class DetectionRows:
-    """What a detections file holds, row by row, before it is known to fit a data set.
+    """The content of a detections file, row by row, before it is known to fit a data set.
 
     Attributes:
         source: the file, for messages.
-        entry: what the file calls a row ("entry" or "row"), numbered from 0.
+        entry: the word for a row in messages ("entry" or "row"); rows are numbered from 0.
         ids: the distinct image ids.
         codes: (N,) index into ``ids`` of each row.
         boxes: (N, 4) ``x0, y0, x1, y1`` in original pixels.
@@ -49,16 +50,8 @@ class DetectionRows:
     sizes: np.ndarray | None = None
 
     def at(self, number: int) -> str:
-        """``FILE, entry 17 (image 'a.jpg')``: where a message points to."""
+        """The words by which a message points to a row: ``FILE, entry 17 (image 'a.jpg')``."""
         return f"{self.source}, {self.entry} {number} (image {self.ids[self.codes[number]]!r})"
-
-
-def unknown_image(source: str, entry: str, number: int, image_id: object, hint: str = ""):
-    """The error for a row of an image that the data set lacks."""
-    return InputError(
-        f"{source}, {entry} {number}: image_id {image_id!r} is not in the data set; are the "
-        f"detections of another one?{hint}"
-    )
 
 
 def _id_hint(image_id: object, data_set: DataSet) -> str:
@@ -74,19 +67,27 @@ def _id_hint(image_id: object, data_set: DataSet) -> str:
 def _image_index(rows: DetectionRows, data_set: DataSet) -> np.ndarray:
     """Index (N,) of each row's image in the data set."""
     index_of = data_set.index_of_id
-    of_ids = np.array([index_of.get(image_id, -1) for image_id in rows.ids], dtype=np.int64)
-    index = of_ids[rows.codes]
+    by_code = np.array([index_of.get(image_id, -1) for image_id in rows.ids], dtype=np.int64)
+    index = by_code[rows.codes]
     if len(index) and index.min() < 0:
         first = int(np.argmax(index < 0))
         image_id = rows.ids[rows.codes[first]]
-        raise unknown_image(rows.source, rows.entry, first, image_id, _id_hint(image_id, data_set))
+        raise InputError(
+            f"{rows.source}, {rows.entry} {first}: image_id {image_id!r} is not in the data set; "
+            f"are the detections of another one?{_id_hint(image_id, data_set)}"
+        )
     return index
 
 
 def _check_values(rows: DetectionRows) -> None:
+    boxes = rows.boxes
     checks = (
-        (~(np.abs(rows.boxes) < MAX_NUMBER).all(1), "box {} is not four finite numbers", "boxes"),
-        ((rows.boxes[:, 2:] < rows.boxes[:, :2]).any(1), "box {} ends before it starts", "boxes"),
+        (~(np.abs(boxes) < MAX_NUMBER).all(1), "box {} is not four finite numbers", "boxes"),
+        (
+            np.any(rows.boxes[:, 2:] < rows.boxes[:, :2], axis=1),
+            "box {} ends before it starts",
+            "boxes",
+        ),
         (~(np.abs(rows.scores) < MAX_NUMBER), "score {} is not a finite number", "scores"),
     )
     for bad, problem, field in checks:
@@ -106,8 +107,8 @@ def _check_sizes(rows: DetectionRows, sizes: np.ndarray) -> None:
     if bad.any():
         first = int(np.argmax(bad))
         raise InputError(
-            f"{rows.at(first)}: is of an image of {rows.sizes[first].tolist()} pixels, but the "
-            f"ground truth says {sizes[first].tolist()} (width, height); detections must be in "
+            f"{rows.at(first)}: belongs to an image of {rows.sizes[first].tolist()} pixels, but "
+            f"the ground truth says {sizes[first].tolist()} (width, height); detections must be in "
             f"the original pixels of the very images of the ground truth"
         )
 
@@ -123,23 +124,23 @@ def _treat_outside(
     if not beyond.any():
         return rows.boxes, beyond
     first = int(np.argmax(beyond))
-    said = (
+    message = (
         f"{rows.at(first)}: box {rows.boxes[first].tolist()} reaches out of its image of "
         f"{sizes[first].tolist()} pixels, as do {int(beyond.sum())} of {len(beyond)}"
     )
     if outside == "error":
         raise InputError(
-            f"{said}; are the detections in original pixels? Choose count or clip to score them"
+            f"{message}; are the detections in original pixels? Choose count or clip to score them"
         )
     treated = {"count": "they are scored as they are", "clip": "they are cut at its border"}
-    logger.warning("%s; %s", said, treated[outside])
+    logger.warning("%s; %s", message, treated[outside])
     if outside == "count":
         return rows.boxes, beyond
     return np.clip(rows.boxes, 0, np.concatenate([sizes, sizes], 1)), beyond
 
 
 def _warn_of_frame(rows: DetectionRows, sizes: np.ndarray) -> None:
-    """Say so if all boxes lie in a corner that looks like a detector's input frame."""
+    """Warn if all boxes lie in a corner that looks like a detector's input frame."""
     if not len(rows.boxes):
         return
     reach = float(rows.boxes.max())
@@ -159,7 +160,7 @@ def _warn_of_frame(rows: DetectionRows, sizes: np.ndarray) -> None:
 
 def _count_duplicates(table: BoxTable) -> int:
     """Boxes that repeat another's image, coordinates and score."""
-    image, scores = table.owner, table.scores
+    image, scores = table.owner, box_scores(table)
     tied = (image[1:] == image[:-1]) & (scores[1:] == scores[:-1])
     (rows,) = np.nonzero(np.append(tied, False) | np.append(False, tied))
     if not len(rows):
@@ -221,7 +222,7 @@ def to_table(
     _warn_of_frame(rows, sizes)
     boxes, beyond = _treat_outside(rows, sizes, outside)
     table = BoxTable.from_rows(index, boxes, rows.scores, len(data_set))
-    without = [data_set.image_ids[i] for i in np.flatnonzero(table.counts == 0)]
+    without = [data_set.image_ids[i] for i in np.flatnonzero(table.counts == 0).tolist()]
     counts = {
         "rows": len(index),
         "images": len(data_set),
@@ -235,10 +236,13 @@ def to_table(
 
 
 def as_read(data_set: DataSet, detections: BoxTable, source: str) -> tuple[BoxTable, dict]:
-    """What a reader of detections written as COCO results gets, to the last bit; and its counts.
+    """The table that a reader of detections written as COCO results gets, to the last bit.
 
     Args:
         source: the file, for messages.
+
+    Returns:
+        The table, and its counts as of :func:`to_table`.
     """
     rows = DetectionRows(
         source=source,
@@ -246,6 +250,6 @@ def as_read(data_set: DataSet, detections: BoxTable, source: str) -> tuple[BoxTa
         ids=data_set.image_ids,
         codes=detections.owner,
         boxes=xywh_to_xyxy(xyxy_to_xywh(detections.boxes)),
-        scores=detections.scores,
+        scores=box_scores(detections),
     )
     return to_table(rows, data_set)

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wend.errors import InputError, MissingFileError
 from wend.evaluation.coco_results import detections_to_coco, read_results
 from wend.evaluation.detection_rows import DetectionRows, to_table
+from wend.evaluation.per_image import box_scores
 from wend.files import atomic_write, write_json
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+
+if TYPE_CHECKING:  # else imported only where a Parquet file is read or written
+    import pyarrow as pa
 
 COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "score")
 SIZE_COLUMNS = ("width", "height")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
-def _encode_ids(column) -> tuple[list, np.ndarray]:
+def _encode_ids(column: pa.ChunkedArray) -> tuple[list, np.ndarray]:
     """Distinct values of an Arrow column, and each row's index (N,) into them."""
     encoded = column.combine_chunks().dictionary_encode()
     if hasattr(encoded, "combine_chunks"):  # a chunked array of no or several chunks
@@ -31,7 +36,7 @@ def _encode_ids(column) -> tuple[list, np.ndarray]:
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 
-def _open_parquet(path: Path):
+def _open_parquet(path: Path) -> pa.Table:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -104,7 +109,7 @@ def load_detections(
 def _table_columns(data_set: DataSet, detections: BoxTable) -> list[list]:
     ids = data_set.image_ids
     image_ids = [ids[image] for image in detections.owner.tolist()]
-    return [image_ids, *detections.boxes.T.tolist(), detections.scores.tolist()]
+    return [image_ids, *detections.boxes.T.tolist(), box_scores(detections).tolist()]
 
 
 def write_parquet(path: str | Path, columns: dict[str, object]) -> None:

@@ -36,26 +36,27 @@ from wend.structures.data_set import DataSet
 
 logger = logging.getLogger(__name__)
 DETECTIONS_FILE = "detections.json"
-MORE_KS = (1, 5, 10)  # of the tables, besides WEND.MAX_BOXES
+MORE_KS = (1, 5, 10)  # in the tables, besides WEND.MAX_BOXES
 CURVE_FILE = "curve.csv"
 CURVE_COLUMNS = ("iteration", "epoch", "dataset", "protocol", "metric", "value")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What detections of one data set are scored against, and how; one for all its evaluations.
+    """What detections of a data set are scored against, and how; the same for all evaluations.
 
     Attributes:
         data_set: its images; if none has a true box, detections are written and not scored.
-        protocols: each is computed on the same detections.
-        max_boxes: K of the metrics that have one.
-        class_predictions: a classifier's, for Top-1 and Top-5 Loc.
-        classes_file: where they were read, for the record.
+        protocols: the protocols; each is computed on the same detections.
+        max_boxes: K of the metrics that have K.
+        class_predictions: predictions of a classifier, for Top-1 and Top-5 Loc.
+        classes_file: the file that they were read from, for the record.
         more_ks: further K that the files and the table state; None for all boxes.
-        metrics: of :func:`wend.evaluation.metrics.choose_metrics`; the default ones if None.
-        bootstrap: of the intervals.
+        metrics: as :func:`wend.evaluation.metrics.choose_metrics` returns them; the default
+            metrics if None.
+        bootstrap: how the intervals are computed.
         baseline: content-blind boxes to score beside the detections.
-        why_no_baseline: why there are none.
+        why_no_baseline: the reason where there are none.
 
     Raises:
         InputError: some images have a true box and some have none.
@@ -115,18 +116,18 @@ class Evaluation:
     ) -> dict[str, ProtocolScores]:
         """Score, print the table and, with ``output_dir``, write what ``wend evaluate`` writes.
 
-        Besides: ``detections.json``, COCO results in original pixels, in the data set's order.
-        Scored is what stands in it, so that the same numbers follow from the file alone.
+        It also writes ``detections.json``, COCO results in original pixels, in the data set's
+        order. The numbers are those of its content, so that they follow from the file alone.
 
         Args:
-            detections: of the data set's images, by the same index.
-            output_dir: where the files go; None for nowhere.
+            detections: detections of the data set's images, by the same index.
+            output_dir: folder of the files; None to write none.
 
         Returns:
-            Numbers by protocol name; none if no image has a true box.
+            Numbers by protocol name; empty if no image has a true box.
 
         Raises:
-            InputError: a table of other images.
+            InputError: the table has other images.
         """
         check_aligned(self.data_set, detections)
         if not self.has_truth:
@@ -148,7 +149,7 @@ class Evaluation:
     def _write_unscored(
         self, detections: BoxTable, output_dir: str | Path | None
     ) -> dict[str, ProtocolScores]:
-        """``detections.json`` of a data set whose truth is unknown; no result."""
+        """Write ``detections.json`` of a data set whose truth is unknown; returns no result."""
         where = ""
         if output_dir is not None:
             path = Path(output_dir) / DETECTIONS_FILE
@@ -196,8 +197,8 @@ def append_to_curve(
                     rows.append(row)
     for protocol, values in metrics.items():
         for metric, value in values.items():
-            row = (iteration, f"{epoch:.6g}", dataset, protocol, metric, f"{value:.6f}")
-            rows.append(dict(zip(CURVE_COLUMNS, row, strict=True)))
+            cells = (str(iteration), f"{epoch:.6g}", dataset, protocol, metric, f"{value:.6f}")
+            rows.append(dict(zip(CURVE_COLUMNS, cells, strict=True)))
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, CURVE_COLUMNS, lineterminator="\n")
         writer.writeheader()

@@ -24,13 +24,13 @@ import numpy as np
 
 from wend.errors import InputError, some
 from wend.evaluation.protocols import EvalProtocol
-from wend.structures.box_table import BoxTable
+from wend.structures.box_table import NO_BOXES, BoxTable
 from wend.structures.boxes import box_area, box_iou, clip_boxes
 from wend.structures.checks import as_boxes
 from wend.structures.data_set import DataSet
 from wend.structures.frame import resize_and_crop
 
-BASELINE_MAX_BOXES = 100  # that are chosen, unless more are asked for; also for K "all"
+BASELINE_MAX_BOXES = 100  # boxes chosen, unless more are asked for; also for K "all"
 SIDE_NAMES = {"pseudo_boxes": "pseudo boxes", "gt_boxes": "true boxes"}
 _CHUNK = 1024  # boxes whose IoU with all candidates is in memory at once
 
@@ -53,7 +53,7 @@ class FixedBoxes:
         self.name = name
         self.training = tuple(training)
         self.given = given
-        self._chosen: dict[tuple | None, tuple[int, np.ndarray]] = {}
+        self._chosen: dict[tuple[int, int] | None, tuple[int, np.ndarray]] = {}
 
     @classmethod
     def from_training(cls, training: Sequence[DataSet]) -> FixedBoxes:
@@ -109,13 +109,15 @@ class FixedBoxes:
     def choose(self, protocol: EvalProtocol, k: int) -> np.ndarray:
         """K boxes in fractions of the image; in a cropping protocol, chosen in its crop.
 
-        (fewer, 4) if there are fewer to choose from.
+        Returns:
+            (K, 4), or fewer rows if there are fewer boxes to choose from.
         """
         if self.given is not None:
             return self.given[:k]
-        cropped = protocol.resize is not None and protocol.crop != protocol.resize
-        frame = (protocol.resize, protocol.crop) if cropped else None
-        asked, boxes = self._chosen.get(frame, (0, None))
+        frame = protocol.frame
+        if frame is not None and frame[0] == frame[1]:  # a squash, which leaves IoU as it is
+            frame = None
+        asked, boxes = self._chosen.get(frame, (0, NO_BOXES))
         if asked < k:  # the first of many are those that fewer would be
             asked = max(k, BASELINE_MAX_BOXES)
             boxes, index = self.pool
@@ -133,7 +135,7 @@ class FixedBoxes:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the boxes that are chosen from, or given."""
+        """SHA-256 of the boxes that are chosen from, or given."""
         boxes = self.pool[0] if self.given is None else self.given
         return hashlib.sha256(np.ascontiguousarray(boxes, dtype="<f8").tobytes()).hexdigest()
 
@@ -198,13 +200,13 @@ def _by_image(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Boxes of at most ``max_images`` images side by side, and where each image starts."""
     order = np.argsort(index, kind="stable")
-    boxes, place = boxes[order], np.unique(index[order], return_inverse=True)[1]
-    num_images = place[-1] + 1
+    boxes, image = boxes[order], np.unique(index[order], return_inverse=True)[1]
+    num_images = image[-1] + 1
     if num_images > max_images:
         kept = np.zeros(num_images, dtype=bool)
         kept[rng.permutation(num_images)[:max_images]] = True
-        boxes, place = boxes[kept[place]], place[kept[place]]
-    return boxes, np.unique(place, return_index=True)[1]
+        boxes, image = boxes[kept[image]], image[kept[image]]
+    return boxes, np.unique(image, return_index=True)[1]
 
 
 def choose_fixed_boxes(
@@ -227,11 +229,11 @@ def choose_fixed_boxes(
         boxes: (N, 4) fractions of the image, of the training split (:func:`box_fractions`).
         k: boxes to choose; fewer come back if there are fewer candidates.
         image_index: (N,) image of each box; an image is covered if any box of it is. By default
-            each box is an image of its own.
+            each box has an image of its own.
         candidates: boxes drawn, without repetition.
         iou_threshold: a box covers another if their IoU in the unit square exceeds it.
         max_images: coverage is counted on that many images, drawn by chance, if there are more.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Returns:
         (K, 4) fractions, in the order chosen.

@@ -1,7 +1,7 @@
-"""Metrics: each is one object, of which its number, interval, baseline and titles follow.
+"""Metrics: each is one object, from which its number, interval, baseline and titles follow.
 
-The project's own are registered at the end of this module. One of your own is a function in any
-file, made known by a decorator and chosen by name (``wend evaluate --metrics``, the config's
+The project's own are registered at the end of this module. A metric of your own is a function in
+any file, made known by a decorator and chosen by name (``wend evaluate --metrics``, the config's
 ``WEND.METRICS``)::
 
     from wend.evaluation.metrics import register_metric
@@ -39,20 +39,20 @@ AVERAGES = ("protocol", "image", "class", "none")
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a set of detections under a protocol.
+    """A number that describes a set of detections under a protocol.
 
     Attributes:
-        name: letters, digits and "_"; stands in files, logs and on the command line.
-        title: stands in tables.
+        name: its name in files, logs and on the command line: letters, digits and "_".
+        title: its name in tables.
         function: takes a :class:`PerImage`, and K with ``has_k``; returns a value of each image
             (I,), booleans where it is hit or miss, or with ``average`` "none" one number.
-        unit: "%", or what stands in brackets behind the title.
-        scale: what values are multiplied with to be in that unit.
-        digits: behind the point, in tables.
-        has_k: it is computed at every K that is asked for.
-        most_boxes: how many of the best boxes of an image it looks at, whatever K; None for all.
-        needs_classes: it cannot be computed without class predictions.
-        average: over what its values are averaged: "image", "class", or whichever of them the
+        unit: "%", or the text in brackets behind the title.
+        scale: the factor that takes values to that unit.
+        digits: digits behind the point in tables.
+        has_k: whether it is computed at every K that is asked for.
+        most_boxes: how many of an image's best boxes it uses, whatever K; None for all.
+        needs_classes: whether it needs class predictions.
+        average: its values are averaged over images ("image"), over classes ("class"), or as the
             protocol says ("protocol"); "none" for a number that is no average, which has no
             interval and no column per image.
     """
@@ -81,7 +81,7 @@ class Metric:
             raise InputError(f"metric {self.name}: most_boxes must be >= 1, got {self.most_boxes}")
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        """By its name where it is registered: pickle cannot reach a function that is decorated."""
+        """Pickle a registered metric by its name: its decorated function cannot be reached."""
         if self.name in METRICS and METRICS.get(self.name) is self:
             return _registered, (self.name,)
         return super().__reduce_ex__(protocol)
@@ -97,7 +97,7 @@ class Metric:
         return self.average != "none"
 
     def num_boxes(self, k: int | None) -> int | None:
-        """How many of the best boxes of an image it looks at; None for all."""
+        """How many of an image's best boxes it uses; None for all."""
         if not self.has_k or k is None:
             return self.most_boxes
         return k if self.most_boxes is None else min(k, self.most_boxes)
@@ -113,14 +113,14 @@ class Metric:
         return per_image.class_ids
 
     def values(self, per_image: PerImage, k: int | None = None) -> np.ndarray:
-        """Its value of each image (I,), not scaled; a bootstrap resamples them.
+        """Its value for each image (I,), not scaled; a bootstrap resamples them.
 
         Args:
-            k: K >= 1 of a metric that has one, None for all boxes; not looked at by the others.
+            k: K >= 1 of a metric that has K, None for all boxes; the others ignore it.
 
         Raises:
-            InputError: K < 1, no class predictions where needed, or the function returns something
-                else.
+            InputError: K < 1, no class predictions where needed, or the function returns no such
+                values.
         """
         values = np.asarray(self._call(per_image, k))
         if values.shape != (len(per_image),) or not _are_numbers(values):
@@ -155,7 +155,7 @@ class Metric:
         return self.function(per_image, self.num_boxes(k))
 
     def text(self, value: float | None) -> str:
-        """A value as it stands in a table."""
+        """The text of a value in a table."""
         return "-" if value is None else f"{value:.{self.digits}f}"
 
 
@@ -176,15 +176,15 @@ METRICS: Registry[Metric] = Registry("metric", lambda thing: isinstance(thing, M
 
 
 def register_metric(
-    title: str, *, name: str | None = None, unit: str = "%", scale: float | None = None, **more
+    title: str, *, name: str | None = None, unit: str = "%", scale: float | None = None, **more: Any
 ) -> Callable[[Callable[..., np.ndarray | float]], Metric]:
     """Decorator: make a function a registered :class:`Metric`.
 
     Args:
-        title: in tables.
-        name: in files; the function's by default.
+        title: its name in tables.
+        name: its name in files; the function's by default.
         unit, scale: see :class:`Metric`; the scale is 100 for "%" and 1 for others by default.
-        more: the other attributes of :class:`Metric`; with ``has_k`` it looks at all K boxes by
+        more: the other attributes of :class:`Metric`; with ``has_k`` it uses all K boxes by
             default.
     """
     more = {"most_boxes": None if more.get("has_k") else 1, **more}
@@ -198,13 +198,13 @@ def register_metric(
 
 
 def choose_metrics(names: Iterable[str] = ()) -> list[Metric]:
-    """The metrics of every table, and further ones after them.
+    """The metrics of every table, and further metrics after them.
 
     Args:
         names: registered names, ``module:name`` or ``./file.py:name``.
 
     Raises:
-        InputError: there is none of that name, or two have the same.
+        InputError: no metric has that name, or two have the same name.
     """
     chosen = [METRICS.get(name) for name in DEFAULT_METRICS]
     for name in names:
@@ -218,7 +218,7 @@ def choose_metrics(names: Iterable[str] = ()) -> list[Metric]:
 
 
 def accuracy(per_image: PerImage, name: str, k: int | None = None) -> float:
-    """The number of a registered metric, scaled (as a rule to per cent)."""
+    """The value of a registered metric, scaled (as a rule to per cent)."""
     return METRICS.get(name).value(per_image, k)
 
 
@@ -235,9 +235,12 @@ def hits(
     """Which images (I,) have a correct box among their best ones, as booleans.
 
     Args:
-        num_boxes: so many best ones; None for all.
-        classes: the true class must be among so many best ones, too.
-        threshold: one of the protocol's; needed if it has several.
+        num_boxes: how many of the best boxes; None for all.
+        classes: the true class must also be among so many best classes; None for any class.
+        threshold: one of the protocol's thresholds; needed if it has several.
+
+    Raises:
+        InputError: ``classes`` without class predictions.
     """
     protocol = per_image.protocol
     if threshold is None:
@@ -247,13 +250,17 @@ def hits(
     strict = protocol.strictness(classified=classes is not None)
     rank = per_image.hit_rank[protocol.criteria.index((threshold, strict))]
     right = rank < (NO_HIT if num_boxes is None else num_boxes)
-    return right if classes is None else right & (per_image.class_rank < classes)
+    if classes is None:
+        return right
+    if per_image.class_rank is None:
+        raise InputError("hits: a number of classes needs class predictions; there are none")
+    return right & (per_image.class_rank < classes)
 
 
 def localized(
     per_image: PerImage, num_boxes: int | None = 1, classes: int | None = None
 ) -> np.ndarray:
-    """:func:`hits` (I,); of several thresholds the share at which each image is one."""
+    """:func:`hits` (I,); with several thresholds, the share of them at which an image is a hit."""
     thresholds = per_image.protocol.thresholds
     each = [hits(per_image, num_boxes, classes, threshold=t) for t in thresholds]
     return each[0] if len(each) == 1 else np.mean(each, axis=0)
@@ -273,7 +280,7 @@ def top5_loc(per_image: PerImage) -> np.ndarray:
 
 @register_metric("GT-known Loc")
 def gt_known_loc(per_image: PerImage) -> np.ndarray:
-    """The best-scoring box is correct; an image without any is a miss."""
+    """The best-scoring box is correct; an image without boxes is a miss."""
     return localized(per_image, 1)
 
 
@@ -319,7 +326,7 @@ def coco_numbers(
 ) -> dict[str, float]:
     """:func:`coco_metrics`, computed once for detections of a data set while both are held.
 
-    All backends have the same numbers: the one that is asked first computes them.
+    All backends give the same numbers: the first that is asked computes them.
     """
     numbers = _computed.setdefault(detections, WeakKeyDictionary())
     if data_set not in numbers:

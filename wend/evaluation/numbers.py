@@ -45,32 +45,24 @@ def _weights(per_image: PerImage) -> np.ndarray:
     return 1 / (len(count) * count[inverse])
 
 
-def max_box_acc(
-    per_image: PerImage, thresholds: Sequence[float] | None = None, *, any_box: bool = False
-) -> np.ndarray:
-    """Per cent of images (as many as thresholds,) whose box passes each IoU threshold.
+def max_box_acc(per_image: PerImage, thresholds: Sequence[float] | None = None) -> np.ndarray:
+    """Per cent of images whose best-scoring box passes each IoU threshold: (thresholds,).
 
     MaxBoxAcc takes the best over a score map's thresholds; detections have one set of boxes, so
     that there is nothing to choose.
 
     Args:
         thresholds: in (0, 1); the protocol's if None.
-        any_box: the best of all boxes (as MaxBoxAccV2 with several contours) instead of the
-            best-scoring one.
     """
     protocol = per_image.protocol
-    iou = per_image.best_iou if any_box else per_image.top_iou
     return np.array(
         [
-            100.0 * mean(passes(iou, t, protocol.strict), averaged_classes(per_image))
+            100.0 * mean(passes(per_image.top_iou, t, protocol.strict), averaged_classes(per_image))
             for t in (protocol.thresholds if thresholds is None else thresholds)
         ]
     )
 
 
-def iou_histogram(
-    per_image: PerImage, bins: int = 20, *, any_box: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of images (bins,) and edges (bins + 1,) of equal bins of IoU in [0, 1]."""
-    iou = per_image.best_iou if any_box else per_image.top_iou
-    return np.histogram(iou, bins=bins, range=(0.0, 1.0))
+def iou_histogram(per_image: PerImage, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of images (bins,) and edges (bins + 1,) of equal bins of the best box's IoU, 0..1."""
+    return np.histogram(per_image.top_iou, bins=bins, range=(0.0, 1.0))

@@ -35,19 +35,19 @@ CHUNK_BOXES = 1 << 15  # boxes scored at a time
 
 @dataclass(frozen=True, eq=False)
 class PerImage:
-    """What a protocol makes of each image.
+    """The scores of each image under a protocol.
 
     Attributes:
-        data_set: whose truth it is.
-        detections: of all its images.
-        protocol: whose arithmetic it is.
+        data_set: the images with their truth.
+        detections: the detections of all its images.
+        protocol: how boxes are compared.
         images: (I,) indices of the images that are scored: all but the protocol's blacklist.
         hit_rank: (T, I) 0-based rank of the first correct box for each of the protocol's
             ``criteria``, ``NO_HIT`` where there is none.
-        top_iou: (I,) in [0, 1]: the best-scoring box's with its best true box, in the protocol's
-            frame; 0 without boxes.
-        best_iou: (I,) the largest of any box's.
-        num_boxes: (I,) detected boxes.
+        top_iou: (I,) IoU in [0, 1] of the best-scoring box with its best true box, in the
+            protocol's frame; 0 without boxes.
+        best_iou: (I,) the largest such IoU of any box.
+        num_boxes: (I,) numbers of detected boxes.
         class_rank: (I,) 0-based rank of the true class in the class predictions, or None.
     """
 
@@ -81,6 +81,13 @@ def passes(iou: np.ndarray, threshold: float, strict: bool) -> np.ndarray:
     return iou > threshold if strict else iou >= threshold
 
 
+def box_scores(detections: BoxTable) -> np.ndarray:
+    """The scores (B,) of detections; InputError where they have none."""
+    if detections.scores is None:
+        raise InputError("detections need scores; BoxTable.scored() gives each box score 1")
+    return detections.scores
+
+
 def check_aligned(data_set: DataSet, detections: BoxTable) -> None:
     """Raise InputError unless the detections are a table of these images, with scores."""
     if not len(data_set):
@@ -90,8 +97,7 @@ def check_aligned(data_set: DataSet, detections: BoxTable) -> None:
             f"data set {data_set.name} has {len(data_set)} images, the detections are of "
             f"{len(detections)}; make them with wend.evaluation.collect.detection_table"
         )
-    if detections.scores is None:
-        raise InputError("detections need scores; BoxTable.scored() gives each box score 1")
+    box_scores(detections)
 
 
 def score(
@@ -104,9 +110,9 @@ def score(
 
     Args:
         data_set: one or more images with true boxes.
-        detections: theirs, by the same index, best first within each image.
+        detections: their detections, by the same index, best first within each image.
         protocol: frame, IoU test and average.
-        class_rank: (number of images,) of ``ClassPredictions.ranks``, or None.
+        class_rank: (number of images,) as ``ClassPredictions.ranks`` returns it, or None.
 
     Raises:
         InputError: a table of other images, images without truth, or without class where needed.
@@ -176,11 +182,11 @@ def _check(data_set: DataSet, images: np.ndarray, protocol: EvalProtocol) -> Non
 def _chunks(num_truth: np.ndarray, count: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
     """Images (n,) to score together, most true boxes first, and their largest number of boxes K.
 
-    Images without boxes do not come.
+    Images without boxes are left out.
 
     Args:
-        num_truth: true boxes of each image.
-        count: detected boxes of each.
+        num_truth: number of true boxes of each image.
+        count: number of detected boxes of each image.
     """
     order = np.lexsort((num_truth, count))[::-1]  # alike in both, so that few need many rounds
     order = order[count[order] > 0]

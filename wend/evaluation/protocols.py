@@ -2,14 +2,14 @@
 
 The field's papers score in different frames, and the same boxes differ by 5 points between them
 (``docs/protocols.md``). A protocol is therefore never implied: it is chosen by name and written
-beside every number. A user's own is a YAML file with the fields of :class:`EvalProtocol`.
+beside every number. A user's own protocol is a YAML file with fields of :class:`EvalProtocol`.
 
 Shape letters: N = boxes, T = criteria (a threshold and whether it must be exceeded).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -65,9 +65,9 @@ class EvalProtocol:
         resize, crop: the frame that truth and detections are taken to: the image squashed to
             ``resize``², its centre ``crop``² (pixels; equal for a squash without crop); both None
             for original pixels.
-        clip: what detections are cut at: "frame" (0..crop), "last-pixel" (0..crop - 1) or "none";
+        clip: where detections are cut: "frame" (0..crop), "last-pixel" (0..crop - 1) or "none";
             None means "frame" with a frame and "none" in original pixels, where there is no other.
-        clip_truth: the same for true boxes; None for as ``clip``.
+        clip_truth: the same for true boxes; None to treat them as ``clip`` says.
         truncate: whether the mapped (and clipped) coordinates lose their fraction, and in which
             order they were computed, which decides a few whole pixels: "none", "multiply-first"
             (x * resize / width) or "divide-first" (x / width * resize).
@@ -76,13 +76,13 @@ class EvalProtocol:
         iou_threshold: a box is correct if its IoU with a true box of the image passes this, in
             (0, 1). Several: every metric is the mean of its values at each.
         strict: pass means ``>`` (True) or ``>=`` (False).
-        strict_classified: the same for the metrics that need a class (Top-1, Top-5); None for as
-            ``strict``.
+        strict_classified: the same for the metrics that need a class (Top-1, Top-5); None to test
+            them as ``strict`` says.
         truth: "all": any true box of the image counts; "first": only the first one listed.
         average: "image": mean over images; "class": mean over classes of the mean over the class's
             images (classes without an image do not count).
         blacklist: keys (``<class folder>/<file>``) of images that are left out of the denominator.
-        source: whose arithmetic it is.
+        source: the code whose arithmetic it follows.
     """
 
     name: str
@@ -125,17 +125,23 @@ class EvalProtocol:
     def _check_frame(self) -> None:
         if (self.resize is None) != (self.crop is None):
             self._fail("resize and crop are both given or both None (null)")
-        if self.resize is not None and not 0 < self.crop <= self.resize:
+        if self.frame is not None and not 0 < self.frame[1] <= self.frame[0]:
             self._fail(f"expected 0 < crop <= resize, got {self.crop} and {self.resize}")
         clips = {self.clip, self.clip_truth} - {None, "none"}
-        if self.resize is None and clips:
+        if self.frame is None and clips:
             self._fail(f"clip needs a frame (resize and crop), got {clips.pop()!r} without")
+
+    @property
+    def frame(self) -> tuple[int, int] | None:
+        """``resize`` and ``crop``; None for original pixels."""
+        return None if self.resize is None or self.crop is None else (self.resize, self.crop)
 
     @property
     def thresholds(self) -> tuple[float, ...]:
         """The IoU thresholds, one or several."""
-        several = isinstance(self.iou_threshold, tuple)
-        return self.iou_threshold if several else (self.iou_threshold,)
+        if isinstance(self.iou_threshold, tuple):
+            return self.iou_threshold
+        return (self.iou_threshold,)
 
     @property
     def criteria(self) -> tuple[tuple[float, bool], ...]:
@@ -161,15 +167,15 @@ class EvalProtocol:
         return np.stack(self.columns_to_frame(columns, widths, heights, truth), 1)
 
     def columns_to_frame(
-        self, columns: Sequence[np.ndarray], widths: np.ndarray, heights: np.ndarray, truth: bool
+        self, columns: Iterable[np.ndarray], widths: np.ndarray, heights: np.ndarray, truth: bool
     ) -> list[np.ndarray]:
         """:meth:`to_frame` on the four coordinates apart: x0, y0, x1, y1, each (N,)."""
         mapped = [
             self._map(x, size)
             for x, size in zip(columns, (widths, heights, widths, heights), strict=True)
         ]
-        if (clip := self._clip(truth)) != "none":
-            last = self.crop - (clip == "last-pixel")
+        if self.frame is not None and (clip := self._clip(truth)) != "none":
+            last = self.frame[1] - (clip == "last-pixel")
             mapped = [np.maximum(x, 0.0) for x in mapped[:2]] + [
                 np.minimum(x, last) for x in mapped[2:]
             ]
@@ -177,27 +183,28 @@ class EvalProtocol:
 
     def _map(self, x: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Coordinates (N,) of one axis to the frame, images being ``size`` (N,) long there."""
-        if self.resize is None:
+        if self.frame is None:
             return x
+        resize, crop = self.frame
         if self.truncate == "divide-first":
-            x = x / size * self.resize
+            x = x / size * resize
         elif self.truncate == "multiply-first":
-            x = x * self.resize / size
+            x = x * resize / size
         else:
-            x = x * (self.resize / size)
-        offset = round((self.resize - self.crop) / 2)
+            x = x * (resize / size)
+        offset = round((resize - crop) / 2)
         return x - offset if offset else x
 
     def _clip(self, truth: bool) -> str:
         clip = self.clip_truth if truth and self.clip_truth is not None else self.clip
-        return clip if clip is not None else ("none" if self.resize is None else "frame")
+        return clip if clip is not None else ("none" if self.frame is None else "frame")
 
     def to_dict(self) -> dict:
         """All fields, for ``metrics.json``."""
         return asdict(self)
 
     def describe(self) -> str:
-        """One line that says what the numbers mean."""
+        """What the numbers mean, in one line."""
         parts = [self._describe_frame(), self._describe_test()]
         if self.truth == "first":
             parts.append("first true box only")
@@ -208,10 +215,11 @@ class EvalProtocol:
         return f"{self.name}: " + "; ".join(parts)
 
     def _describe_frame(self) -> str:
-        if self.resize is None:
+        if self.frame is None:
             return "original pixels" + (", truncated" if self.truncate != "none" else "")
-        frame = f"{self.resize}x{self.resize} squash"
-        frame += f", centre crop {self.crop}" if self.crop < self.resize else ", no crop"
+        resize, crop = self.frame
+        frame = f"{resize}x{resize} squash"
+        frame += f", centre crop {crop}" if crop < resize else ", no crop"
         says = {"none": "not clipped", "frame": "clipped to it", "last-pixel": "cut at last pixel"}
         boxes, truth = says[self._clip(False)], says[self._clip(True)]
         frame += f", boxes {boxes}" + (f", truth {truth}" if truth != boxes else "")
@@ -287,7 +295,7 @@ def get_protocol(name: str) -> EvalProtocol:
     """The preset of that name, or a user's own if ``name`` is a path that ends in .yaml or .yml.
 
     Raises:
-        InputError: there is none; the message lists those that exist.
+        InputError: no preset has that name; the message lists those that exist.
     """
     if Path(name).suffix.lower() in (".yaml", ".yml"):
         return load_protocol(name)
@@ -300,10 +308,10 @@ def get_protocol(name: str) -> EvalProtocol:
 
 
 def load_protocol(path: str | Path) -> EvalProtocol:
-    """A user's own protocol: a YAML mapping with fields of :class:`EvalProtocol`.
+    """Read a user's own protocol: a YAML mapping with fields of :class:`EvalProtocol`.
 
     ``base`` may name a preset whose other fields it takes; ``name`` is the file's by default;
-    ``blacklist`` is a list of image keys, or a text file of them, one a line, beside the YAML.
+    ``blacklist`` is a list of image keys, or a text file of them, one per line, beside the YAML.
 
     Raises:
         InputError: an unknown field or a wrong value; the message names file and field.

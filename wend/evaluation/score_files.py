@@ -20,7 +20,7 @@ from wend import __version__
 from wend.evaluation.detections import write_parquet
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.numbers import recall_curve
-from wend.evaluation.per_image import NO_HIT, PerImage
+from wend.evaluation.per_image import NO_HIT, PerImage, box_scores
 from wend.evaluation.scoring import ProtocolScores
 from wend.evaluation.tables import format_table, score_table
 from wend.files import atomic_write, sha256, write_json
@@ -46,11 +46,14 @@ def versions() -> dict[str, str]:
 
 
 def _torch_version() -> str:
-    """As ``torch.__version__``, with the build ("+cu130") that the package's metadata may lack.
+    """``torch.__version__``, with the build ("+cu130") that the package's metadata may lack.
 
     Importing torch for it would cost seconds and half a gigabyte.
     """
-    text = Path(find_spec("torch").origin).with_name("version.py").read_text(encoding="utf-8")
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return version("torch")
+    text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     stated = re.search(r"""^__version__ = ['"](.+)['"]""", text, re.MULTILINE)
     return stated[1] if stated else version("torch")
 
@@ -58,7 +61,7 @@ def _torch_version() -> str:
 def with_threshold(
     counts: Mapping[str, object], scored: BoxTable, score_threshold: float | None
 ) -> dict:
-    """Counts of a detections file, and of the boxes of it that are scored."""
+    """The counts of a detections file, with how many of its boxes are scored."""
     return {**counts, "score_threshold": score_threshold, "boxes_scored": len(scored.boxes)}
 
 
@@ -74,7 +77,7 @@ def truth_entry(data_set: DataSet) -> dict:
 
 
 def truth_sha256(data_set: DataSet) -> str:
-    """SHA-256 of what truth a number depends on: ids, sizes, classes and boxes, in order."""
+    """SHA-256 of the truth that a number depends on: ids, sizes, classes and boxes, in order."""
     classes = [None if c < 0 else c for c in data_set.class_ids.tolist()]
     columns = (classes, data_set.truth.counts.tolist())
     heads = [
@@ -98,9 +101,9 @@ def evaluation_notes(dataset: str, counts: Mapping, fixed: str, rounds: int) -> 
 
     Args:
         dataset: the ground truth's name.
-        counts: of :func:`with_threshold`.
+        counts: as :func:`with_threshold` returns them.
         fixed: where the fixed boxes come from, or why there are none.
-        rounds: of the bootstrap.
+        rounds: rounds of the bootstrap.
     """
     treated = {"count": "kept", "clip": "clipped"}.get(counts["outside"], counts["outside"])
     threshold = counts["score_threshold"]
@@ -121,7 +124,8 @@ def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, object]
     """A column for each number of an image; ``<protocol>:<metric>`` is what a metric averages.
 
     Args:
-        scores: of the same detections. Images on a protocol's blacklist are empty in its columns.
+        scores: numbers of the same detections. Images on a protocol's blacklist are empty in its
+            columns.
 
     Returns:
         ``image_id, key, class_id, true_boxes, boxes, best_score``, ``class_rank`` with class
@@ -132,7 +136,7 @@ def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, object]
     first = next(iter(scores.values()))
     data_set, detections = first.per_image.data_set, first.per_image.detections
     number = len(data_set)
-    best = detections.scores[detections.offsets[detections.with_boxes]]
+    best = box_scores(detections)[detections.offsets[detections.with_boxes]]
     columns: dict[str, object] = {
         "image_id": list(data_set.image_ids),
         "key": list(data_set.keys),
@@ -200,8 +204,8 @@ def write_scores(
     """Write all files of an evaluation.
 
     Args:
-        scores: of :func:`wend.evaluation.scoring.score_all`.
-        counts: of the detections file.
+        scores: as :func:`wend.evaluation.scoring.score_all` returns them.
+        counts: counts of the detections file.
         inputs: names and hashes of the files read.
         notes: lines below the tables.
         extra: more entries of each protocol's object in ``metrics.json``.

@@ -1,7 +1,7 @@
 """All numbers of one set of detections: every protocol, metric and K with interval and baseline.
 
-What engines log, ``wend evaluate`` and ``wend report`` print and write, and ``wend compare`` takes
-apart. Shape letters: I = images, M = columns (a metric and, where it has one, its K).
+Engines log them, ``wend evaluate`` and ``wend report`` print and write them, and ``wend compare``
+takes them apart. Shape letters: I = images, M = columns (a metric and, where it has K, its K).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wend.evaluation.collect import detection_table
 from wend.evaluation.fixed_boxes import BASELINE_MAX_BOXES, FixedBoxes
 from wend.evaluation.metrics import Metric, accuracy, choose_metrics
 from wend.evaluation.numbers import iou_histogram, max_box_acc, mean_boxes, recall_curve
-from wend.evaluation.per_image import PerImage, check_aligned, score
+from wend.evaluation.per_image import PerImage, box_scores, check_aligned, score
 from wend.evaluation.protocols import EvalProtocol
 from wend.evaluation.statistics import bootstrap_interval
 from wend.structures.box_table import BoxTable
@@ -33,24 +33,24 @@ BOX_THRESHOLDS = (0.3, 0.5, 0.7)  # of metrics.json's MaxBoxAcc
 
 @dataclass(frozen=True)
 class Column:
-    """A number of the table: a metric, and its K where it has one (None for all boxes)."""
+    """A column of numbers: a metric and, where it has K, its K (None for all boxes)."""
 
     metric: Metric
     k: int | None = None
 
     @property
     def label(self) -> str:
-        """``gt_known_loc``, ``gt_known_loc_multi@5`` or ``gt_known_loc_multi@all``."""
+        """Its name: ``gt_known_loc``, ``gt_known_loc_multi@5`` or ``gt_known_loc_multi@all``."""
         return f"{self.metric.name}@{k_name(self.k)}" if self.metric.has_k else self.metric.name
 
     @property
     def k_text(self) -> str:
-        """K as it stands in tables: for a metric without one, the boxes that it looks at."""
+        """K in tables; for a metric without K, the number of boxes that it uses."""
         return k_name(self.k if self.metric.has_k else self.metric.most_boxes)
 
     @property
     def num_boxes(self) -> int | None:
-        """Boxes per image that it looks at; None for all."""
+        """Boxes per image that it uses; None for all."""
         return self.metric.num_boxes(self.k)
 
 
@@ -59,10 +59,10 @@ class Cell:
     """One number, in the metric's unit.
 
     Attributes:
-        value: the metric.
-        interval: low and high of its interval, or None if no bootstrap was asked for.
+        value: the metric's value.
+        interval: its interval, low and high, or None if no bootstrap was asked for.
         baseline: the same metric of fixed boxes that never look at the image, at the same K.
-        mean_boxes: boxes per image that the metric looked at, on average.
+        mean_boxes: boxes per image that the metric used, on average.
         min_score: the lowest score among the K best; None without boxes.
     """
 
@@ -75,7 +75,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are computed: ``rounds`` 0 for none."""
+    """How intervals are computed; ``rounds`` 0 computes none."""
 
     rounds: int = 1000
     level: float = 0.95
@@ -87,15 +87,15 @@ NO_BOOTSTRAP = Bootstrap(0)
 
 @dataclass(frozen=True, eq=False)
 class ProtocolScores:
-    """What one protocol says of the detections.
+    """All numbers of a set of detections under one protocol.
 
     Attributes:
-        per_image: of the detections.
+        per_image: the scores of each image.
         cells: the numbers of the table.
-        ks: every K, as asked for; the first is that of the headline.
-        bootstrap: of the intervals.
-        missing: metrics that could not be computed, and why.
-        fixed: of the content-blind boxes, as many as the largest K asks for; None without.
+        ks: every K that was asked for; the first is that of the headline.
+        bootstrap: how the intervals were computed.
+        missing: metrics that could not be computed, and the reasons.
+        fixed: the scores of as many content-blind boxes as the largest K; None without any.
     """
 
     per_image: PerImage
@@ -107,7 +107,7 @@ class ProtocolScores:
 
     @property
     def protocol(self) -> EvalProtocol:
-        """Whose numbers these are."""
+        """The protocol of these numbers."""
         return self.per_image.protocol
 
     @property
@@ -161,7 +161,7 @@ class ProtocolScores:
         }
 
     def _at(self, k: int | None) -> dict:
-        """The metrics at a K, and the boxes that they looked at."""
+        """The metrics at a K, and the boxes that they used."""
         cells = {
             column.metric.name: cell
             for column, cell in self.cells.items()
@@ -176,15 +176,15 @@ class ProtocolScores:
 
 
 def k_name(k: int | None) -> str:
-    """K as it stands in tables and files."""
+    """K in tables and files."""
     return ALL if k is None else str(k)
 
 
 def parse_k(text: str) -> int | None:
-    """K of the command line: a number from 1, or "all" (None).
+    """Read K of the command line: a number from 1, or "all" (None).
 
     Raises:
-        InputError: neither.
+        InputError: the text is neither.
     """
     if text == ALL:
         return None
@@ -196,7 +196,7 @@ def parse_k(text: str) -> int | None:
 def columns(
     metrics: Iterable[Metric], ks: Sequence[int | None], with_classes: bool
 ) -> list[Column]:
-    """The columns of a table: the metrics in their order, each that has K at every one."""
+    """The columns of a table: the metrics in their order, those that have K at every K."""
     known = [metric for metric in metrics if with_classes or not metric.needs_classes]
     return [
         Column(metric, k)
@@ -209,7 +209,7 @@ def drop_low_scores(detections: BoxTable, score_threshold: float | None) -> BoxT
     """The boxes whose score is at least the threshold (None: all)."""
     if score_threshold is None:
         return detections
-    return detections.keep(detections.scores >= score_threshold)
+    return detections.keep(np.asarray(box_scores(detections) >= score_threshold))
 
 
 def score_all(
@@ -227,15 +227,16 @@ def score_all(
 
     Args:
         data_set: one or more images with true boxes.
-        detections: theirs, by the same index.
-        ks: K of the metrics that have one; None for all boxes.
-        class_predictions: a classifier's, for Top-1 and Top-5.
-        metrics: of :func:`choose_metrics`; the default ones if None.
-        bootstrap: of the intervals; none by default.
+        detections: their detections, by the same index.
+        ks: each K of the metrics that have K; None for all boxes.
+        class_predictions: predictions of a classifier, for Top-1 and Top-5.
+        metrics: as :func:`choose_metrics` returns them; the default metrics if None.
+        bootstrap: how intervals are computed; none by default.
         baseline: content-blind boxes to score beside them.
 
     Raises:
-        InputError: a table of other images, images without truth or class, K < 1, ...
+        InputError: the table has other images, an image has no truth or no class where needed,
+            K < 1, or two protocols have the same name.
     """
     if not ks or any(k is not None and k < 1 for k in ks):
         raise InputError(f"max boxes (K): expected numbers from 1 or {ALL!r}, got {list(ks)}")
@@ -263,7 +264,7 @@ def scores_of(
     bootstrap: Bootstrap = NO_BOOTSTRAP,
     fixed: PerImage | None = None,
 ) -> ProtocolScores:
-    """One protocol's numbers; arguments as of :func:`score_all`.
+    """One protocol's numbers; other arguments as of :func:`score_all`.
 
     Args:
         fixed: the scores of content-blind boxes under the same protocol.
@@ -277,7 +278,7 @@ def scores_of(
 
 
 def _most(ks: Sequence[int | None], most_detected: int) -> int:
-    """Fixed boxes that are needed: the largest K, "all" being as many as any image has."""
+    """Number of fixed boxes needed: the largest K, "all" being as many as any image has."""
     limit = max(1, min(most_detected, BASELINE_MAX_BOXES))
     return max(limit if k is None else k for k in ks)
 
@@ -290,7 +291,7 @@ def lowest_score(detections: BoxTable, num_boxes: int | None) -> float | None:
     last = detections.offsets[images + 1] - 1
     if num_boxes is not None:
         last = np.minimum(last, detections.offsets[images] + num_boxes - 1)
-    return float(detections.scores[last].min())
+    return float(box_scores(detections)[last].min())
 
 
 def _cells(
@@ -347,9 +348,10 @@ class WSOLMetric:
     """Collects images and detections batch by batch; :func:`score_all` does the work.
 
     Args:
-        protocol, max_boxes: frame, IoU test and average; K of the metrics that have one.
-        class_predictions: a classifier's, for Top-1 and Top-5.
-        metrics: of :func:`choose_metrics`; the default ones if None.
+        protocol: frame, IoU test and average.
+        max_boxes: K of the metrics that have K.
+        class_predictions: predictions of a classifier, for Top-1 and Top-5.
+        metrics: as :func:`choose_metrics` returns them; the default metrics if None.
 
     Example:
         >>> from wend.evaluation.protocols import get_protocol

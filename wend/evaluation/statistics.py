@@ -24,7 +24,7 @@ class PairedDifference:
     Attributes:
         difference: mean of ``a`` less mean of ``b``, in the unit of the values.
         low, high: percentile interval of the difference.
-        p_value: two-sided, of "no difference"; never below ``2 / (rounds + 1)``.
+        p_value: two-sided, of the hypothesis "no difference"; never below ``2 / (rounds + 1)``.
     """
 
     difference: float
@@ -39,7 +39,7 @@ class McNemar:
 
     Attributes:
         only_a, only_b: images that only ``a``, only ``b`` hits.
-        p_value: exact, two-sided, of "both hit equally often".
+        p_value: exact, two-sided, of the hypothesis "both hit equally often".
     """
 
     only_a: int
@@ -47,7 +47,7 @@ class McNemar:
     p_value: float
 
 
-def _check(values: np.ndarray, class_ids: object, rounds: int, level: float) -> None:
+def _check(values: np.ndarray, class_ids: np.ndarray | None, rounds: int, level: float) -> None:
     if not values.size or not np.isfinite(values).all():
         raise InputError(
             f"bootstrap: expected finite values of at least one image, got shape {values.shape}"
@@ -64,7 +64,7 @@ def _check(values: np.ndarray, class_ids: object, rounds: int, level: float) -> 
 
 
 def _resampled_weights(num_images: int, rounds: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each image is drawn, (I,) floats that sum to I; one array a round."""
+    """How often each image is drawn, (I,) floats that sum to I; one array per round."""
     rng = np.random.default_rng(seed)
     for _ in range(rounds):
         drawn = rng.integers(num_images, size=num_images)
@@ -112,13 +112,14 @@ def bootstrap_interval(
         rounds: resamples. With 1000, an end of a 95 % interval is itself uncertain by about 4 % of
             the interval's width.
         level: share of the resamples that the interval holds.
-        seed: of NumPy's ``default_rng``.
+        seed: the seed of NumPy's ``default_rng``.
 
     Returns:
         (M, 2), low and high, in the unit of ``values``.
 
     Raises:
-        InputError: no image, NaN, other lengths, or ``rounds`` or ``level`` out of range.
+        InputError: there is no image, a value is NaN, lengths differ, or ``rounds`` or ``level`` is
+            out of range.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2:
@@ -128,11 +129,11 @@ def bootstrap_interval(
     return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=1).T
 
 
-def _pair(a: np.ndarray, b: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _pair(a: np.ndarray, b: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         raise InputError(
-            f"{what}: expected values of the same images, both of shape (I,); got {a.shape} and "
+            f"{test}: expected values of the same images, both of shape (I,); got {a.shape} and "
             f"{b.shape}"
         )
     return a, b
@@ -142,8 +143,8 @@ def mean(values: np.ndarray, class_ids: np.ndarray | None) -> float:
     """Mean of values (I,) over images or, with class ids (I,), over classes of the class's mean."""
     if class_ids is None:
         return float(values.mean())
-    place = np.unique(class_ids, return_inverse=True)[1]
-    return float((np.bincount(place, values) / np.bincount(place)).mean())
+    index = np.unique(class_ids, return_inverse=True)[1]
+    return float((np.bincount(index, values) / np.bincount(index)).mean())
 
 
 def paired_bootstrap(
@@ -164,10 +165,11 @@ def paired_bootstrap(
     Args:
         a, b: (I,) values per image, in the same order.
         class_ids: (I,) for means over classes, as in :func:`bootstrap_interval`.
-        rounds, level, seed: as there.
+        rounds, level, seed: as for :func:`bootstrap_interval`.
 
     Raises:
-        InputError: as there, or ``a`` and ``b`` are not of the same shape (I,).
+        InputError: ``a`` and ``b`` are not of the same shape (I,), or as for
+            :func:`bootstrap_interval`.
     """
     a, b = _pair(a, b, "paired bootstrap")
     values = (a - b)[None]  # a mean is linear: the difference of means is the differences' mean
@@ -193,7 +195,8 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> McNemar:
         a, b: (I,) hits (bool or 0/1) of the same images in the same order.
 
     Raises:
-        InputError: not of the same shape (I,), or other values than 0 and 1.
+        InputError: ``a`` and ``b`` are not of the same shape (I,), or hold other values than 0
+            and 1.
     """
     a, b = _pair(a, b, "McNemar's test")
     if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):

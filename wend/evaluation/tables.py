@@ -44,7 +44,7 @@ def score_rows(scores: Mapping[str, ProtocolScores]) -> list[list[str]]:
 
 
 def score_notes(scores: Mapping[str, ProtocolScores], extra: Iterable[str] = ()) -> list[str]:
-    """What stands below a table: each protocol's meaning, what is missing, and more."""
+    """The notes below a table: each protocol's meaning, what is missing, and more."""
     notes = [f"per cent; {result.protocol.describe()}" for result in scores.values()]
     first = next(iter(scores.values()))
     reasons: dict[str, list[str]] = {}
@@ -80,11 +80,11 @@ def format_table(
 ) -> str:
     """Rows of text as Markdown ("github"), CSV ("csv") or LaTeX ("latex"); see score_table."""
     if table_format == "csv":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(header)
         writer.writerows([["" if cell == "-" else cell for cell in row] for row in rows])
-        return text.getvalue().rstrip("\n")
+        return lines.getvalue().rstrip("\n")
     if table_format == "latex":
         body = tabulate(rows, header, tablefmt="latex_booktabs", disable_numparse=True)
         return "\n".join([*(f"% {note}" for note in notes), body])

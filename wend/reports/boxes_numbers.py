@@ -6,6 +6,7 @@ Shape letters: I = images, B = boxes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ SHARES, ASPECTS = np.linspace(0, 1, BINS + 1), np.logspace(-3, 3, BINS + 1, base
 
 
 def shape_numbers(boxes: BoxTable, sizes: np.ndarray) -> dict[str, np.ndarray]:
-    """Of each box (B,): its share of the image's area, its width by its height.
+    """Shapes of the boxes, each (B,): share of the image's area, and width by height.
 
     Args:
         sizes: (I, 2) width and height of the images.
@@ -36,7 +37,7 @@ def shape_numbers(boxes: BoxTable, sizes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def agreement(a: BoxTable, b: BoxTable) -> dict[str, np.ndarray]:
-    """IoU of two sources on the images where both have a box: of the first, of the nearest two."""
+    """IoU of two sources' first boxes, and of their nearest, on images where both have boxes."""
     both = np.flatnonzero((a.counts > 0) & (b.counts > 0))
     first = paired_iou(a.boxes[a.offsets[both]], b.boxes[b.offsets[both]])
     nearest = first
@@ -54,23 +55,23 @@ def truth_scores(
 
     Returns:
         Protocol -> numbers in per cent, and the IoU (n,) of the first box with the truth under the
-        first protocol; nothing where no truth is known.
+        first protocol; both empty where no truth is known.
     """
     known = data_set.truth.with_boxes
     if not len(known):
         return {}, np.zeros(0)
     data_set, boxes = data_set.take(known), boxes.take(known)
-    scores, iou = {}, None
-    for name in protocols:
-        per_image = score(data_set, boxes.scored(), get_protocol(name))
-        iou = per_image.top_iou if iou is None else iou
-        scores[name] = {
+    scores = {name: score(data_set, boxes.scored(), get_protocol(name)) for name in protocols}
+    numbers = {
+        name: {
             "images": len(per_image),
             "gt_known_loc": accuracy(per_image, "gt_known_loc"),
             "gt_known_loc_any_box": accuracy(per_image, "gt_known_loc_multi"),
             "mean_iou": accuracy(per_image, "mean_iou"),
         }
-    return scores, iou
+        for name, per_image in scores.items()
+    }
+    return numbers, scores[protocols[0]].top_iou
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:
@@ -90,17 +91,18 @@ def describe(
     report: AttachReport,
     protocols: Sequence[str],
     other: tuple[BoxTable, AttachReport] | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """All numbers of the report as plain values.
 
     Args:
-        boxes: a source's, of the data set's images, best first; ``report``: of their join.
-        protocols: names, of GT-known Loc.
+        boxes: a source's boxes of the data set's images, best first.
+        report: the report of their join.
+        protocols: names of the protocols of GT-known Loc.
         other: boxes and report of a source to compare with.
     """
     shapes = shape_numbers(boxes, data_set.sizes)
     scores, iou = truth_scores(boxes, data_set, protocols)
-    numbers = {
+    numbers: dict[str, Any] = {
         "counts": report.to_dict(),
         "coverage": 100.0 * report.matched / len(data_set),
         "shapes": {name: _quantiles(values) for name, values in shapes.items()},

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wend.files import atomic_write
+from wend.reports.draw import BLUE, GREEN, RED, draw_sheet
+from wend.reports.figures import load_pyplot, save_figure
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -21,21 +22,14 @@ def draw_histograms(path: str | Path, histograms: Mapping[str, Mapping[str, list
     Args:
         histograms: title -> ``edges`` (n + 1,) and ``numbers`` (n,).
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     size = (3.2 * len(histograms), 2.8)
-    figure, panels = plt.subplots(1, len(histograms), figsize=size, layout="constrained")
+    figure, panels = load_pyplot().subplots(1, len(histograms), figsize=size, layout="constrained")
     for axes, (title, values) in zip(np.atleast_1d(panels), histograms.items(), strict=True):
         axes.stairs(values["numbers"], values["edges"], fill=True, alpha=0.7)
         axes.set(xlabel=title, ylabel="number")
         if title == "width / height":
             axes.set_xscale("log", base=2)
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, dpi=120, format="png")
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def draw_samples(
@@ -53,8 +47,6 @@ def draw_samples(
     Returns:
         Whether it was written; not where the images themselves are not there.
     """
-    from wend.reports.draw import BLUE, GREEN, RED, draw_sheet
-
     (_, first), *others = sources
     held = first.with_boxes
     picks = held[np.linspace(0, len(held) - 1, min(num_images, len(held))).round().astype(int)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wend.errors import MissingFileError
 from wend.evaluation.metrics import METRICS
+from wend.reports.figures import load_pyplot, save_figure
 
 
 def draw_curve(curve_file: str | Path, path: str | Path, metric: str = "gt_known_loc") -> None:
@@ -17,11 +18,6 @@ def draw_curve(curve_file: str | Path, path: str | Path, metric: str = "gt_known
         path: the PNG to write.
         metric: a registered metric's name.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     if not Path(curve_file).is_file():
         raise MissingFileError(f"{curve_file}: there is no such file; was the run evaluated?")
     lines: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
@@ -31,7 +27,7 @@ def draw_curve(curve_file: str | Path, path: str | Path, metric: str = "gt_known
                 epochs, values = lines.setdefault((row["dataset"], row["protocol"]), ([], []))
                 epochs.append(float(row["epoch"]))
                 values.append(float(row["value"]))
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = load_pyplot().subplots(figsize=(6, 4), layout="constrained")
     for (dataset, protocol), (epochs, values) in lines.items():
         axes.plot(epochs, values, marker=".", label=f"{dataset}, {protocol}")
     unit = METRICS.get(metric).unit
@@ -40,5 +36,4 @@ def draw_curve(curve_file: str | Path, path: str | Path, metric: str = "gt_known
         axes.set(ylim=(0, 100))
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save_figure(figure, path)

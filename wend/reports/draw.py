@@ -24,7 +24,7 @@ def draw_boxes(
     """Draw boxes (N, 4), xyxy in the image's pixels, into an RGB image.
 
     Args:
-        width: of the lines in pixels, odd; a box's sides are in their middles.
+        width: width of the lines in pixels, odd; a box's sides are in their middles.
     """
     draw, half = ImageDraw.Draw(image), width // 2
     outside = (image.width + width, image.height + width) * 2
@@ -44,13 +44,14 @@ def draw_record(
     """An image with its truth (red), pseudo boxes (blue) and detections (green).
 
     Args:
-        boxes: detections (P, 4) in original pixels, best first; ``scores``: theirs (P,).
+        boxes: detections (P, 4) in original pixels, best first.
+        scores: their scores (P,).
         side: longer side of the result in pixels.
         min_score: further boxes than the best are drawn, thinly, if they score at least this.
-        max_boxes: and are among so many best.
+        max_boxes: and are among so many best boxes.
 
     Returns:
-        RGB.
+        An RGB image.
     """
     scale = side / max(record.width, record.height)
     size = (max(round(record.width * scale), 1), max(round(record.height * scale), 1))
@@ -76,8 +77,9 @@ def draw_sheet(
     """Write one PNG with images spread evenly over the data set, and a legend.
 
     Args:
-        records: of the data set; ``detections``: theirs, by the same index.
-        legend: what each colour means.
+        records: images of the data set.
+        detections: their detections, by the same index.
+        legend: the meaning of each colour.
 
     Returns:
         The files shown, row by row.
@@ -91,7 +93,8 @@ def draw_sheet(
         boxes, scores = detections[pick], detections.scores_of(pick)
         image = draw_record(records[pick], boxes, scores, side=side, max_boxes=max_boxes)
         sheet.paste(image, (tile % columns * side, head + tile // columns * side))
-    draw, font, x = ImageDraw.Draw(sheet), ImageFont.load_default(13), 6
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    x = 6.0
     for text, color in legend:
         draw.text((x, head / 2), text, color, font, anchor="lm")
         x += 12 + draw.textlength(text, font)

@@ -1,4 +1,4 @@
-"""A finished run, looked at: detector and pseudo boxes side by side, boxes on images, the curve."""
+"""The report on a run: detector and pseudo boxes side by side, boxes on images, the curve."""
 
 from __future__ import annotations
 
