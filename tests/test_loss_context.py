@@ -6,8 +6,7 @@ The proof is a loss that computes the detector's own L_cls from the context alon
 import pytest
 import torch
 import torch.nn.functional as F
-from engine_runs import CROP, random_crops, run
-from engines import ENGINES, build, config, losses
+from engine_runs import CROP, ENGINES, build, config, losses, random_crops, run
 from torchvision.ops import sigmoid_focal_loss
 
 from wend.losses import tell_progress, unsupervised_loss

@@ -5,8 +5,7 @@
 
 import pytest
 import torch
-from engine_runs import kept_logging, options
-from engines import ENGINES
+from engine_runs import ENGINES, kept_logging, options
 
 from wend.cli.train import main
 

@@ -1,20 +1,17 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from engine_runs import CONFIGS, CROP
 from reference import weighted_entropy_mean
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
-from cln_models import SUPERVISED, batch_of, build, config, iou, losses_of, sigmoid, values, watch
+from cln_models import SUPERVISED, batch_of, build, iou, losses_of, sigmoid, values, watch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
-from detectron2.structures import Boxes, Instances
 
 from wend.config import add_wend_config, merge_config
-from wend.datasets.toy import ToyConfig, draw_sample
 from wend.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("_event_storage")
@@ -199,27 +196,3 @@ def test_another_part_is_an_error_that_names_the_right_one(entry, value, needed)
     assert str(error.value) == (
         f"config entry {entry}: CLN needs {needed}, got {value}; see configs/CUB/cln_R50.yaml"
     )
-
-
-def test_detector_overfits_a_handful_of_toy_images():
-    torch.manual_seed(0)
-    model = build_model(config({"WEND.LOSS": "none", "WEND.ETA": "1.0"})).train()
-    toy, batch = ToyConfig(image_size=(CROP, CROP), max_objects=1), []
-    for number in range(4):
-        image, boxes, _ = draw_sample(toy, "train", number)
-        corners = torch.tensor(np.array([[x, y, x + w, y + h] for x, y, w, h in boxes])).float()
-        instances = Instances((CROP, CROP), gt_boxes=Boxes(corners))
-        instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
-        pixels = torch.from_numpy(image[:, :, ::-1].transpose(2, 0, 1).copy())
-        batch.append({"image": pixels, "height": CROP, "width": CROP, "instances": instances})
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(120):
-        optimizer.zero_grad()
-        sum(model(batch).values()).backward()
-        optimizer.step()
-    with torch.no_grad():
-        outputs = model.eval()(batch)
-    for one, output in zip(batch, outputs, strict=True):
-        best = output["instances"].pred_boxes.tensor[0].tolist()
-        truth = one["instances"].gt_boxes.tensor.tolist()
-        assert max(iou(best, box) for box in truth) > 0.5
