@@ -29,6 +29,8 @@ from wend.loading import selection
 from wend.loading.selection import Selection
 from wend.structures.records import ImageRecord
 
+pytestmark = pytest.mark.detectron2
+
 
 @pytest.fixture
 def registered():

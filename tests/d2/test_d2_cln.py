@@ -14,7 +14,7 @@ from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from wend.config import add_wend_config, merge_config
 from wend.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("_event_storage")
+pytestmark = [pytest.mark.detectron2, pytest.mark.usefixtures("_event_storage")]
 WE = {"gamma": 6.0, "alpha": 0.1, "tau1": 0.3, "tau2": 0.3}  # configs/CUB/cln_R50_we.yaml
 
 

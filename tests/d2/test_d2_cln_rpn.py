@@ -24,7 +24,7 @@ from detectron2.structures import Boxes
 from wend.d2.cln_rpn import centreness
 from wend.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("_event_storage")
+pytestmark = [pytest.mark.detectron2, pytest.mark.usefixtures("_event_storage")]
 
 
 def test_centreness_by_hand():

@@ -22,6 +22,8 @@ from wend.evaluation.protocols import get_protocol
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
+pytestmark = pytest.mark.detectron2
+
 
 def _instances(boxes, scores):
     boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)

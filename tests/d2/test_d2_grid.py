@@ -18,7 +18,7 @@ from wend.d2.features import leaves_parts_unused
 from wend.d2.run import read_config
 from wend.d2.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("_event_storage")
+pytestmark = [pytest.mark.detectron2, pytest.mark.usefixtures("_event_storage")]
 SIDE = 64  # pixels of the crop; stride 32 leaves 2 x 2 cells
 
 # Detector: its YAML in configs/CUB and what makes it cheap here

@@ -28,6 +28,8 @@ from wend.errors import InputError
 from wend.formats.coco import records_to_coco
 from wend.run import resolve
 
+pytestmark = pytest.mark.detectron2
+
 
 class _Truth(nn.Module):
     """Predicts the true boxes, in pixels of its input's height and width."""

@@ -14,6 +14,8 @@ from wend.d2 import WSOLDatasetMapper
 from wend.errors import InputError
 from wend.loading.crop import CropMapper
 
+pytestmark = pytest.mark.detectron2
+
 
 @pytest.fixture
 def photo(tmp_path):

@@ -8,6 +8,8 @@ import torch
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from engine_runs import DETECTORS, EVALUATION_FILES, REPOSITORY, options, run
 
+pytestmark = pytest.mark.detectron2
+
 ENGINE = "detectron2"
 
 

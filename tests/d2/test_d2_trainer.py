@@ -15,6 +15,8 @@ from wend.config import add_wend_config, merge_config
 from wend.d2 import Trainer
 from wend.errors import NonFiniteLossError
 
+pytestmark = pytest.mark.detectron2
+
 
 def _groups(optimizer):
     """id of a parameter -> its group; fails if one is in two groups."""

@@ -11,6 +11,8 @@ from detectron2.modeling.backbone.resnet import BasicStem
 import wend.d2  # noqa: F401  (registers detectors)
 from wend.d2.trainer import WENDCheckpointer
 
+pytestmark = pytest.mark.detectron2
+
 
 class Stem(nn.Module):
     """The first convolution of Detectron2's ResNet under a detector's names."""
