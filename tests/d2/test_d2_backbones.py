@@ -72,7 +72,7 @@ def test_maps_and_levels_are_what_the_backbones_say(name):
                 for i in range(first + 1, last + extra + 1)
             }
         assert backbone.output_shape() == expected
-        assert {key: tuple(one.shape) for key, one in features.items()} == {
+        assert {key: tuple(feature.shape) for key, feature in features.items()} == {
             key: (1, shape.channels, 128 // shape.stride, 128 // shape.stride)
             for key, shape in expected.items()
         }
@@ -91,9 +91,9 @@ def test_pyramid_is_detectron2s(p6p7, theirs):
     ours.load_state_dict(stock.state_dict(), strict=True)
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        expected, found = stock(images), ours(images)
-    assert list(found) == list(expected)
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+        expected, actual = stock(images), ours(images)
+    assert list(actual) == list(expected)
+    assert all(torch.equal(actual[key], expected[key]) for key in expected)
     assert ours.size_divisibility == stock.size_divisibility == 32
 
 

@@ -204,9 +204,9 @@ def test_labels_of_all_images_at_once_are_detectron2s(features, boxes_each):
     model = _build({"WEND.FCOS.IN_FEATURES": str(features)})
     instances = []
     for image, boxes in random_crops(8, boxes_each, seed=len(boxes_each)):
-        one = Instances(tuple(image.shape[1:]), gt_boxes=Boxes(boxes))
-        one.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
-        instances.append(one)
+        per_image = Instances(tuple(image.shape[1:]), gt_boxes=Boxes(boxes))
+        per_image.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
+        instances.append(per_image)
     sides = [{"stage2": 14, "stage3": 7}[name] for name in features]
     anchors = model.anchor_generator([torch.zeros(1, 1, side, side) for side in sides])
     ours, theirs = (cls.label_anchors(model, anchors, instances) for cls in (type(model), FCOS))

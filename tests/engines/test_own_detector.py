@@ -37,10 +37,10 @@ OF_ENGINE = {
         if self.training:
             return {"loss_box": boxes.square().sum()}
         size = batch[0]["height"], batch[0]["width"]
-        one = torch.tensor([[4.0, 4.0, 20.0, 20.0]])
+        box = torch.tensor([[4.0, 4.0, 20.0, 20.0]])
         score, label = torch.ones(1), torch.zeros(1, dtype=torch.int64)
         return [
-            {"instances": Instances(size, pred_boxes=Boxes(one), scores=score, pred_classes=label)}
+            {"instances": Instances(size, pred_boxes=Boxes(box), scores=score, pred_classes=label)}
             for _ in batch
         ]
 

@@ -16,7 +16,7 @@ from wend.tv.dataset import (
 def test_each_pass_shows_every_image_once_in_another_order():
     drawn = list(islice(EndlessSampler(7, seed=1), 21))
     passes = [drawn[i : i + 7] for i in (0, 7, 14)]
-    assert [sorted(one) for one in passes] == [list(range(7))] * 3
+    assert [sorted(order) for order in passes] == [list(range(7))] * 3
     assert passes[0] != passes[1] != passes[2]
     assert list(islice(EndlessSampler(7, seed=1), 21)) == drawn
     assert list(islice(EndlessSampler(7, seed=2), 21)) != drawn

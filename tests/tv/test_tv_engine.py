@@ -9,31 +9,8 @@ from torch import nn
 import wend.tv.engine
 from wend.datasets.catalog import DataSets
 from wend.run import resolve
-from wend.tv.engine import build_optimizer
-from wend.tv.models import build_model
 
 ENGINE = "torchvision"
-
-
-def test_optimizer_groups_are_detectron2s():
-    pytest.importorskip("detectron2", reason="Detectron2 is not installed")
-    from detectron2.modeling import build_model as build_theirs
-    from engine_runs import d2_config
-
-    from wend.d2 import Trainer as D2Trainer
-
-    def summary(optimizer):
-        counts = {}
-        for group in optimizer.param_groups:
-            key = (group["lr"], group["weight_decay"], group["momentum"])
-            counts[key] = counts.get(key, 0) + sum(p.numel() for p in group["params"])
-        return counts
-
-    changes = {"SOLVER.WEIGHT_DECAY_NORM": "0.5"}
-    ours, theirs = tv_config("fcos", changes), d2_config("fcos", changes)
-    assert summary(build_optimizer(ours, build_model(ours))) == summary(
-        D2Trainer.build_optimizer(theirs, build_theirs(theirs))
-    )
 
 
 def test_detections_in_the_crop_become_coco_results_in_original_pixels(tmp_path):
