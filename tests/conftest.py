@@ -10,6 +10,7 @@ from layouts import write_c2am, write_cub  # noqa: F401
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
+NEED_DETECTRON2: set[str] = set()  # tests, by their node ids
 
 
 @pytest.fixture(scope="session")
@@ -82,14 +83,52 @@ def own_registries(monkeypatch):
         yield
 
 
+@pytest.fixture(params=["detectron2", "torchvision"])
+def engine(request):
+    """Each engine; :func:`pytest_collection_modifyitems` skips the one that is not installed."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def finished(toy_root, tmp_path_factory):
+    """Engine and detector -> OUTPUT_DIR of a run of two epochs on two test sets; made once."""
+    from engine_runs import TWO_TESTS, run
+
+    made = {}
+
+    def make(engine, detector="fcos"):
+        if (engine, detector) not in made:
+            folder = tmp_path_factory.mktemp("finished") / "run"
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
+                assert run(engine, folder, detector=detector, changes=TWO_TESTS) == 0
+            made[engine, detector] = folder
+        return made[engine, detector]
+
+    return make
+
+
+def pytest_collection_modifyitems(items):
+    """A test whose parameter ``engine`` is Detectron2 needs it, as one that is marked so does."""
+    skip = pytest.mark.skip(reason="Detectron2 is not installed")
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        on_it = callspec is not None and callspec.params.get("engine") == "detectron2"
+        if on_it or item.get_closest_marker("detectron2"):
+            NEED_DETECTRON2.add(item.nodeid)
+            if not HAS_DETECTRON2:
+                item.add_marker(skip)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say how many of Detectron2's tests ran or skipped."""
     stats = terminalreporter.stats
-    ran = sum(1 for r in stats.get("passed", []) + stats.get("failed", []) if "d2/" in r.nodeid)
-    skipped = [r for r in stats.get("skipped", []) if "etectron2" in str(r.longrepr)]
-    files = sum(1 for report in skipped if isinstance(report, pytest.CollectReport))
+    ended = stats.get("passed", []) + stats.get("failed", [])
+    ran = sum(report.nodeid in NEED_DETECTRON2 for report in ended)
+    skipped = [report for report in stats.get("skipped", []) if "etectron2" in str(report.longrepr)]
+    files = sum(isinstance(report, pytest.CollectReport) for report in skipped)
     terminalreporter.write_line(
-        f"Detectron2 is installed: {ran} tests of tests/d2 ran"
+        f"Detectron2 is installed: {ran} tests that need it ran"
         if HAS_DETECTRON2
         else f"Detectron2 is not installed: {files} whole test files and {len(skipped) - files} "
         f"further tests skipped"

@@ -1,8 +1,9 @@
-"""What the tests of both engines share: a tiny config, and runs through the front door."""
+"""What the tests of both engines share: a tiny config, detectors of it, and whole runs."""
 
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from wend.cli.train import main
 
+ENGINES = ("detectron2", "torchvision")
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGS = REPOSITORY / "configs"
 CONFIG_FILES = sorted(CONFIGS.rglob("*.yaml"))
@@ -27,6 +29,8 @@ EVALUATION_FILES = {
     *("detections.json", "metrics.json", "per_image.parquet"),
     *("results.md", "results.csv", "results.tex", "recall_curve.csv"),
 }
+# One test set without pseudo boxes, one with
+TWO_TESTS = {"DATASETS.TEST": "('toy_test', 'toy_test_c2am')"}
 RESIZE, CROP = 64, 56
 TINY = {
     "DATASETS.TRAIN": "('toy_train_c2am',)",
@@ -71,14 +75,14 @@ def kept_logging() -> Iterator[None]:
     """Undo what a run does to the loggers: they belong to the process, tests to nobody."""
     names = ("wend", "fvcore", "fvcore.common.checkpoint", "detectron2")
     loggers = [logging.getLogger(name) for name in names]
-    before = [(one.handlers[:], one.propagate, one.level) for one in loggers]
+    before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
     try:
         yield
     finally:
-        for one, (handlers, propagate, level) in zip(loggers, before, strict=True):
-            one.handlers[:] = handlers
-            one.propagate = propagate
-            one.setLevel(level)
+        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+            logger.handlers[:] = handlers
+            logger.propagate = propagate
+            logger.setLevel(level)
 
 
 def run(
@@ -111,26 +115,57 @@ def assert_refused(
     assert not output_dir.exists()
 
 
-def d2_config(detector: str = "fcos", changes: Mapping[str, str] | None = None):
-    """Detectron2's config, read as ``train_net.py`` reads it."""
-    from detectron2.config import get_cfg
+def file_config(engine: str, path: Path, overrides: list[str]):
+    """A file of configs/ with ``KEY VALUE`` overrides, read as ``train_net.py`` reads it."""
+    if engine == "detectron2":
+        from wend.d2.run import read_config
+    else:
+        from wend.tv.run import read_config
+    return read_config(str(path), overrides)
 
+
+def config(engine: str, detector: str = "fcos", changes: Mapping[str, str] | None = None):
+    """The tiny config of a detector of :data:`DETECTORS`; unlike a run's it is not checked."""
     from wend.config import add_wend_config, merge_config
 
-    cfg = get_cfg()
-    add_wend_config(cfg)
+    if engine == "detectron2":
+        from detectron2.config import get_cfg
+
+        cfg = get_cfg()
+        add_wend_config(cfg)
+    else:
+        from wend.tv.config import get_cfg
+
+        cfg = get_cfg()
     merge_config(cfg, str(DETECTORS[detector]), options(changes), "")
     return cfg
 
 
-def tv_config(detector: str = "fcos", changes: Mapping[str, str] | None = None):
-    """The torchvision engine's config, read as ``train_net.py`` reads it."""
-    from wend.config import merge_config
-    from wend.tv.config import get_cfg
+d2_config = partial(config, "detectron2")
+tv_config = partial(config, "torchvision")
 
-    cfg = get_cfg()
-    merge_config(cfg, str(DETECTORS[detector]), options(changes), "")
-    return cfg
+
+def build(engine: str, cfg) -> torch.nn.Module:
+    """The detector that a config describes, with initial values of seed 0, in training."""
+    if engine == "detectron2":
+        from detectron2.modeling import build_model
+
+        import wend.d2  # noqa: F401  (registers detectors)
+    else:
+        from wend.tv.models import build_model
+    torch.manual_seed(0)
+    return build_model(cfg).train()
+
+
+def optimizer(engine: str, cfg, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimizer that the engine's training makes."""
+    if engine == "detectron2":
+        from wend.d2.trainer import Trainer
+
+        return Trainer.build_optimizer(cfg, model)
+    from wend.tv.engine import build_optimizer
+
+    return build_optimizer(cfg, model)
 
 
 def random_crops(count: int, boxes_each: tuple[int, ...], seed: int = 0) -> list[tuple]:
@@ -164,6 +199,34 @@ def d2_batch(boxes_each: tuple[int, ...] = (1, 2, 0)) -> list[dict]:
     return d2_inputs(random_crops(3, boxes_each))
 
 
+def losses(engine: str, model: torch.nn.Module, crops: list[tuple], image_ids=None) -> dict:
+    """Loss terms of a detector in training on crops: pairs of an image and boxes (P, 4)."""
+    names = [{}] * len(crops) if image_ids is None else [{"image_id": name} for name in image_ids]
+    if engine == "detectron2":
+        from detectron2.utils.events import EventStorage
+
+        with EventStorage():
+            return model(
+                [{**inputs, **name} for inputs, name in zip(d2_inputs(crops), names, strict=True)]
+            )
+    label = model.foreground_label
+    targets = [
+        {"boxes": boxes, "labels": torch.full((len(boxes),), label, dtype=torch.int64), **name}
+        for (_, boxes), name in zip(crops, names, strict=True)
+    ]
+    return model([image.float() for image, _ in crops], targets)
+
+
+@torch.no_grad()
+def detections(engine: str, model: torch.nn.Module, crops: list[tuple]) -> list[tuple]:
+    """For each image boxes (P, 4) and scores (P,) of a detector in evaluation."""
+    if engine == "detectron2":
+        instances = [output["instances"] for output in model(d2_inputs(crops))]
+        return [(image.pred_boxes.tensor, image.scores) for image in instances]
+    outputs = model([image.float() for image, _ in crops])
+    return [(output["boxes"], output["scores"]) for output in outputs]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """The models are tiny: more threads only wait for each other on a busy machine."""
@@ -182,11 +245,3 @@ def _toy_datasets(toy_root, monkeypatch):
 def _own_loggers():
     with kept_logging():
         yield
-
-
-def finished_run(engine: str, toy_root: Path, output_dir: Path) -> Path:
-    """OUTPUT_DIR of two epochs of FCOS + WE, for a session fixture."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
-        assert run(engine, output_dir) == 0
-    return output_dir

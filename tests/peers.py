@@ -89,9 +89,9 @@ def ious(image, map_truth, map_box, iou, first_only=False):
         mapped = map_box(box, width, height)
         highest = 0.0
         for truth in truths:
-            found = iou(mapped, truth)
-            if found > highest:
-                highest = found
+            overlaps = iou(mapped, truth)
+            if overlaps > highest:
+                highest = overlaps
         best.append(highest)
     return best
 
@@ -113,10 +113,10 @@ def per_image(hits, class_ids):
 
 def per_class(hits, class_ids):
     """Row 3: mean of each class's per cent."""
-    of = {}
+    by_class = {}
     for hit, class_id in zip(hits, class_ids, strict=True):
-        of.setdefault(class_id, []).append(hit)
-    return math.fsum(100.0 * sum(h) / len(h) for h in of.values()) / len(of)
+        by_class.setdefault(class_id, []).append(hit)
+    return math.fsum(100.0 * sum(h) / len(h) for h in by_class.values()) / len(by_class)
 
 
 def count(images, box_ious, known, classified, average, k):
@@ -124,14 +124,14 @@ def count(images, box_ious, known, classified, average, k):
     hits = {"gt_known_loc": [], "gt_known_loc_multi": []}
     if "class_ranking" in images[0]:
         hits.update(top1_loc=[], top5_loc=[], top5_loc_multi=[])
-    for image, found in zip(images, box_ious, strict=True):
-        hits["gt_known_loc"].append(bool(found) and known(found[0]))
-        hits["gt_known_loc_multi"].append(any(known(iou) for iou in found[:k]))
+    for image, overlaps in zip(images, box_ious, strict=True):
+        hits["gt_known_loc"].append(bool(overlaps) and known(overlaps[0]))
+        hits["gt_known_loc_multi"].append(any(known(iou) for iou in overlaps[:k]))
         if "class_ranking" in image:
             top1 = image["class_ranking"][0] == image["class_id"]
             top5 = image["class_id"] in image["class_ranking"][:5]
-            best = bool(found) and classified(found[0])
-            five = found[: 5 if k is None else min(5, k)]
+            best = bool(overlaps) and classified(overlaps[0])
+            five = overlaps[: 5 if k is None else min(5, k)]
             hits["top1_loc"].append(top1 and best)
             hits["top5_loc"].append(top5 and best)
             hits["top5_loc_multi"].append(top5 and any(classified(iou) for iou in five))
@@ -141,45 +141,45 @@ def count(images, box_ious, known, classified, average, k):
 
 def psol(images, k=None):
     """PSOL's, C2AM's and so the paper's inference."""
-    found = [ious(image, psol_crop, psol_crop, continuous_iou) for image in images]
-    return count(images, found, over, over, per_class, k), found
+    overlaps = [ious(image, psol_crop, psol_crop, continuous_iou) for image in images]
+    return count(images, overlaps, over, over, per_class, k), overlaps
 
 
 def psol_first_box(images, k=None):
     """PSOL's accuracy while it trains (row 7; at least 0.5, per image)."""
-    found = [ious(image, psol_crop, psol_crop, continuous_iou, True) for image in images]
-    return count(images, found, at_least, at_least, per_image, k), found
+    overlaps = [ious(image, psol_crop, psol_crop, continuous_iou, True) for image in images]
+    return count(images, overlaps, at_least, at_least, per_image, k), overlaps
 
 
 def original(images, k=None):
     """No frame."""
-    found = [ious(image, unchanged, unchanged, continuous_iou) for image in images]
-    return count(images, found, over, over, per_image, k), found
+    overlaps = [ious(image, unchanged, unchanged, continuous_iou) for image in images]
+    return count(images, overlaps, over, over, per_image, k), overlaps
 
 
 def tscam(images, k=None):
     """TS-CAM, and GenPromp but for its 512."""
-    found = [ious(image, tscam_squash, tscam_squash, inclusive_iou) for image in images]
-    return count(images, found, at_least, over, per_image, k), found
+    overlaps = [ious(image, tscam_squash, tscam_squash, inclusive_iou) for image in images]
+    return count(images, overlaps, at_least, over, per_image, k), overlaps
 
 
 def wsoleval_v1(images, k=None):
     """MaxBoxAcc: at least 0.5."""
-    found = [ious(image, wsoleval_truth, wsoleval_box, inclusive_iou) for image in images]
-    return count(images, found, at_least, at_least, per_image, k), found
+    overlaps = [ious(image, wsoleval_truth, wsoleval_box, inclusive_iou) for image in images]
+    return count(images, overlaps, at_least, at_least, per_image, k), overlaps
 
 
 def wsoleval_v2(images, k=None):
     """MaxBoxAccV2: mean over at least 30, 50 and 70 per cent."""
-    found = [ious(image, wsoleval_truth, wsoleval_box, inclusive_iou) for image in images]
+    overlaps = [ious(image, wsoleval_truth, wsoleval_box, inclusive_iou) for image in images]
     each = []
     for threshold in (30, 50, 70):
 
         def reaches(iou, threshold=threshold):
             return iou >= threshold / 100
 
-        each.append(count(images, found, reaches, reaches, per_image, k))
-    return {name: sum(one[name] for one in each) / 3 for name in each[0]}, found
+        each.append(count(images, overlaps, reaches, reaches, per_image, k))
+    return {name: sum(metrics[name] for metrics in each) / 3 for name in each[0]}, overlaps
 
 
 PEERS = {

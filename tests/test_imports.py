@@ -1,75 +1,32 @@
-"""What importing costs: checked in fresh interpreters."""
+"""What importing costs and needs: each module of the package and of the projects, by rules."""
 
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
-import pytest
+REPOSITORY = Path(__file__).resolve().parents[1]
+HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
+# library -> the rooms that may load it, and nobody else; each has less than the next
+MAY_LOAD = {
+    "detectron2": ("wend.d2",),
+    "pycocotools": ("wend.d2",),
+    "torchvision": ("wend.d2", "wend.tv", "wend.modeling.backbones"),
+    "torch": (
+        *("wend.classes", "wend.config", "wend.d2", "wend.devices", "wend.loading"),
+        *("wend.localize", "wend.losses", "wend.modeling", "wend.reports", "wend.run", "wend.tv"),
+        *("wend.weight_files", "wend.cli.classify", "wend.cli.doctor", "wend.cli.entries"),
+    ),
+}
 
-CORE = [
-    "wend.cli.entries",
-    "wend.cli.options",
-    "wend.registry",
-    "wend.schedules",
-    "wend.user_code",
-    "wend.evaluation.analysis",
-    "wend.evaluation.analysis_report",
-    "wend.evaluation.collect",
-    "wend.structures.boxes",
-    "wend.cli.boxes",
-    "wend.classes.classifiers",
-    "wend.cli.classify",
-    "wend.cli.parser",
-    "wend.evaluation.coco_metrics",
-    "wend.cli.compare",
-    "wend.config",
-    "wend.loading.bad_images",
-    "wend.datasets.catalog",
-    "wend.loading.check",
-    "wend.classes.imports",
-    "wend.formats.coco",
-    "wend.loading.fill_cache",
-    "wend.datasets.fingerprints",
-    "wend.loading.image_cache",
-    "wend.datasets.known_sizes",
-    "wend.loading.crop",
-    "wend.partial",
-    "wend.devices",
-    "wend.weight_files",
-    "wend.classes.preprocessing",
-    "wend.loading.selection",
-    "wend.datasets.ground_truth",
-    "wend.datasets.store",
-    "wend.datasets.store_writer",
-    "wend.datasets.toy",
-    "wend.formats.wsoleval",
-    "wend.cli.data",
-    "wend.reports.draw",
-    "wend.cli.evaluate",
-    "wend.evaluation.evaluation",
-    "wend.evaluation.fixed_boxes",
-    "wend.modeling.layers.box_matching",
-    "wend.modeling.layers.deformable_attention",
-    "wend.modeling.layers.deformable_transformer",
-    "wend.modeling.layers.detr_losses",
-    "wend.modeling.backbones.feature_maps",
-    "wend.modeling.detectors",
-    "wend.modeling.backbones.small_cnn",
-    "wend.localize.backbones",
-    "wend.localize.ddt_run",
-    "wend.cli.pseudo_boxes",
-    "wend.losses",
-    "wend.evaluation.metrics",
-    "wend.evaluation.protocols",
-    "wend.structures.records",
-    "wend.evaluation.tables",
-    "wend.evaluation.scoring",
-    "wend.modeling.optimizer",
-    "wend.evaluation.statistics",
-    "wend.reports.summary",
-    "wend.cli.train",
-    "wend.modeling.weight_names",
-    "wend.modeling.weights",
-]
+
+def package_modules():
+    """Names of all modules of wend; those of wend.d2 where Detectron2 is installed."""
+    files = sorted((REPOSITORY / "wend").rglob("*.py"))
+    parts = [path.relative_to(REPOSITORY).with_suffix("").parts for path in files]
+    names = [".".join(each).removesuffix(".__init__") for each in parts if each[-1] != "__main__"]
+    assert len(names) > 100
+    return [name for name in names if HAS_DETECTRON2 or not name.startswith("wend.d2")]
 
 
 def python(code):
@@ -78,22 +35,52 @@ def python(code):
     )
 
 
-def test_the_core_imports_no_engine():
-    code = (
-        f"import sys; [__import__(m) for m in {CORE}];"
-        "print([m for m in sys.modules if m.split('.')[0] in ('detectron2', 'torchvision')])"
-    )
-    done = python(code)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+FIRST = """
+import importlib, logging, sys
+for folder, module in {cases}:
+    for name, loaded in list(sys.modules.items()):
+        if (getattr(loaded, "__file__", None) or "").startswith({repository!r}):
+            del sys.modules[name]
+    sys.path.insert(0, folder)
+    try:
+        importlib.import_module(module)
+    except BaseException as error:
+        print(f"{{module}}: {{type(error).__name__}}: {{error}}")
+    sys.path.remove(folder)
+    if logging.getLogger("wend").handlers:
+        print(f"{{module}} adds a log handler")
+"""
 
 
-def test_importing_prints_nothing_and_touches_no_log_handler():
-    done = python(
-        "import logging, wend.cli.parser, wend.evaluation.evaluation;"
-        "assert not logging.getLogger('wend').handlers"
-    )
+def test_each_module_can_be_the_first_and_prints_nothing():
+    """No circle; of wend.d2, whose every import begins with the room's, that and its projects."""
+    root = str(REPOSITORY)
+    cases = [(root, name) for name in package_modules() if not name.startswith("wend.d2.")]
+    cases.sort(key=lambda case: case[1] == "wend.d2")  # what it registers stays registered
+    scripts = sorted((REPOSITORY / "projects").rglob("*.py"))
+    assert len(scripts) > 5
+    cases = [(str(path.parent), path.stem) for path in scripts] + cases
+    done = python(FIRST.format(cases=cases, repository=root))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_libraries_are_loaded_by_their_rooms_alone():
+    def may_load(module):
+        return {
+            library
+            for library, rooms in MAY_LOAD.items()
+            if any(f"{module}.".startswith(f"{room}.") for room in rooms)
+        }
+
+    # those that may load nothing come first: a library that appears is loaded by that module
+    modules = sorted(package_modules(), key=lambda module: len(may_load(module)))
+    cases = [(module, sorted(set(MAY_LOAD) - may_load(module))) for module in modules]
+    done = python(
+        f"import sys\nfor module, forbidden in {cases}:\n    __import__(module)\n"
+        "    if loaded := [library for library in forbidden if library in sys.modules]:\n"
+        "        sys.exit(f'{module} loads {loaded}')"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_help_waits_for_no_tensor_library():
@@ -110,14 +97,7 @@ def test_help_waits_for_no_tensor_library():
 
 
 def test_without_detectron2_the_error_says_what_to_do():
-    code = "import sys; sys.modules['detectron2'] = None; import wend.d2"
-    done = python(code)
+    done = python("import sys; sys.modules['detectron2'] = None; import wend.d2")
     assert done.returncode == 1
     assert "README" in done.stderr
     assert "--engine torchvision" in done.stderr
-
-
-@pytest.mark.parametrize("module", ["wend.tv.run", "wend.cli.doctor"])
-def test_the_torchvision_engine_needs_no_detectron2(module):
-    done = python(f"import sys; sys.modules['detectron2'] = None; import {module}")
-    assert done.returncode == 0, done.stderr

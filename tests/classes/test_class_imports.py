@@ -34,10 +34,10 @@ def load(tmp_path, content, name="scores.json", top_k=5):
     ids=["without ending", "with ending", "whole path", "file alone"],
 )
 def test_genpromps_object_of_scores(tmp_path, names):
-    found = load(tmp_path, {n: {"pred_scores": s} for n, s in zip(names, SCORES, strict=True)})
-    assert found.predictions == dict(zip(KEYS, BEST, strict=True))
-    assert found.scores[KEYS[0]] == [0.5, 0.2, 0.1, 0.1, 0.05]
-    assert found.num_classes == 6
+    imported = load(tmp_path, {n: {"pred_scores": s} for n, s in zip(names, SCORES, strict=True)})
+    assert imported.predictions == dict(zip(KEYS, BEST, strict=True))
+    assert imported.scores[KEYS[0]] == [0.5, 0.2, 0.1, 0.1, 0.05]
+    assert imported.num_classes == 6
 
 
 @pytest.mark.parametrize("field", ["img_path", "filename", "file"])
@@ -84,12 +84,12 @@ def test_top_k_keeps_more_classes(tmp_path):
     ids=["plain", "header", "a line for each class", "classes and scores", "all scores"],
 )
 def test_csv(tmp_path, text, scores):
-    found = load(tmp_path, text, "classes.csv")
-    assert found.predictions == {KEYS[0]: [3, 1, 0, 2, 4], KEYS[1]: [0, 1, 2, 3, 4]}
+    imported = load(tmp_path, text, "classes.csv")
+    assert imported.predictions == {KEYS[0]: [3, 1, 0, 2, 4], KEYS[1]: [0, 1, 2, 3, 4]}
     if scores:
-        assert found.scores[KEYS[0]] == pytest.approx(scores)
+        assert imported.scores[KEYS[0]] == pytest.approx(scores)
     else:
-        assert found.scores == {}
+        assert imported.scores == {}
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,11 @@ def read(tmp_path, predictions, **changes):
 
 
 def test_the_documented_file_is_read_by_image_key(tmp_path):
-    found = read(tmp_path, GOOD)
-    assert found.class_ids == {1: (3, 7, 1, 0, 2), 2: (0, 1, 2, 3, 4, 5)}
-    assert found.source == str(tmp_path / "classes.json")
+    loaded = read(tmp_path, GOOD)
+    assert loaded.class_ids == {1: (3, 7, 1, 0, 2), 2: (0, 1, 2, 3, 4, 5)}
+    assert loaded.source == str(tmp_path / "classes.json")
     # class 7 is second in image 1's list, class 0 first in image 2's
-    assert found.ranks(DATA_SET).tolist() == [1, 0]
+    assert loaded.ranks(DATA_SET).tolist() == [1, 0]
 
 
 def test_written_file_is_the_documented_one_and_is_read_again(tmp_path):
@@ -145,17 +145,17 @@ def test_everything_known_is_written_and_read_again(tmp_path):
     content = json.loads(file.read_text())
     assert content["scores"] == SCORES
     assert content["model"] == "efficientnet-b7"
-    found = read_predictions_file(file)
-    assert found.predictions == GOOD
-    assert found.scores == SCORES
-    assert (found.num_classes, list(found.class_names), found.settings) == (8, names, settings)
+    loaded = read_predictions_file(file)
+    assert loaded.predictions == GOOD
+    assert loaded.scores == SCORES
+    assert (loaded.num_classes, list(loaded.class_names), loaded.settings) == (8, names, settings)
     assert len(read_class_predictions(file, DATA_SET)) == 2
 
 
 def test_old_files_without_the_new_entries_are_read(tmp_path):
     write_class_predictions(tmp_path / "c.json", GOOD)
-    found = read_predictions_file(tmp_path / "c.json")
-    assert (found.scores, found.num_classes, found.class_names, found.settings) == (
+    loaded = read_predictions_file(tmp_path / "c.json")
+    assert (loaded.scores, loaded.num_classes, loaded.class_names, loaded.settings) == (
         {},
         None,
         [],

@@ -29,6 +29,8 @@ from wend.loading import selection
 from wend.loading.selection import Selection
 from wend.structures.records import ImageRecord
 
+pytestmark = pytest.mark.detectron2
+
 
 @pytest.fixture
 def registered():
@@ -56,10 +58,10 @@ def _truth(root):
 
 def _pseudo(root, split):
     """<class folder>/<file> -> [x, y, w, h] as fractions, read from the JSON files."""
-    found = {}
+    boxes = {}
     for path in (root / "c2am_boxes" / split / "pseudo_boxes").iterdir():
-        found.update(json.loads(path.read_text()))
-    return {"/".join(key.split("/")[-2:]): box for key, box in found.items()}
+        boxes.update(json.loads(path.read_text()))
+    return {"/".join(key.split("/")[-2:]): box for key, box in boxes.items()}
 
 
 def test_every_name_of_wend_is_in_detectron2s_catalog():
@@ -72,12 +74,12 @@ def test_every_name_of_wend_is_in_detectron2s_catalog():
 def test_dicts_are_what_detectron2_expects(name):
     dicts = DatasetCatalog.get(name)
     assert len(dicts) == (24 if "train" in name else 12)
-    assert len({one["image_id"] for one in dicts}) == len(dicts)
-    for one in dicts:
-        with Image.open(one["file_name"]) as image:
-            assert image.size == (one["width"], one["height"])
-        assert one["annotations"]
-        for annotation in one["annotations"]:
+    assert len({row["image_id"] for row in dicts}) == len(dicts)
+    for row in dicts:
+        with Image.open(row["file_name"]) as image:
+            assert image.size == (row["width"], row["height"])
+        assert row["annotations"]
+        for annotation in row["annotations"]:
             assert annotation["bbox_mode"] == BoxMode.XYXY_ABS
             assert annotation["category_id"] == 0
             assert annotation["iscrowd"] == 0
@@ -100,24 +102,24 @@ def test_dicts_are_a_list_as_json_takes_it_equal_at_every_call_and_not_shared():
 
 def test_c2am_sets_are_annotated_with_the_pseudo_boxes(toy_root):
     pseudo = _pseudo(toy_root, "train")
-    for one in DatasetCatalog.get("toy_train_c2am"):
-        x, y, w, h = pseudo["/".join(one["file_name"].split("/")[-2:])]
-        expected = np.array([x, y, x + w, y + h]) * ([one["width"], one["height"]] * 2)
-        (annotation,) = one["annotations"]
+    for row in DatasetCatalog.get("toy_train_c2am"):
+        x, y, w, h = pseudo["/".join(row["file_name"].split("/")[-2:])]
+        expected = np.array([x, y, x + w, y + h]) * ([row["width"], row["height"]] * 2)
+        (annotation,) = row["annotations"]
         assert annotation["bbox"] == pytest.approx(expected.tolist(), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["toy_train", "toy_test"])
 def test_the_other_sets_are_annotated_with_the_truth(toy_root, name):
     truth = _truth(toy_root)
-    for one in DatasetCatalog.get(name):
-        boxes = [annotation["bbox"] for annotation in one["annotations"]]
-        assert boxes == truth[one["image_id"]]
+    for row in DatasetCatalog.get(name):
+        boxes = [annotation["bbox"] for annotation in row["annotations"]]
+        assert boxes == truth[row["image_id"]]
 
 
 def test_class_ids_are_those_of_the_list_from_0(toy_root):
     labels = {int(i): int(label) - 1 for i, label in _lines(toy_root, "image_class_labels.txt")}
-    assert {one["image_id"]: one["class_id"] for one in DatasetCatalog.get("toy_test")} == {
+    assert {row["image_id"]: row["class_id"] for row in DatasetCatalog.get("toy_test")} == {
         i: labels[i] for i in range(25, 37)
     }
 
@@ -137,11 +139,11 @@ def test_own_records_can_be_trained_on(registered, tmp_path):
     assert not calls, "registering must not read"
     changes = {"DATASETS.TRAIN": "('mine_train',)", "SOLVER.IMS_PER_BATCH": "2"}
     batch = next(iter(Trainer.build_train_loader(d2_config("fcos", changes))))
-    assert [one["image_id"] for one in batch] == ["a", "a"]
-    for one in batch:  # 40 x 20 of 80 x 40 pixels are 32 x 32 of the 64 x 64 squash
-        x0, y0, x1, y1 = one["instances"].gt_boxes.tensor[0].tolist()
+    assert [example["image_id"] for example in batch] == ["a", "a"]
+    for example in batch:  # 40 x 20 of 80 x 40 pixels are 32 x 32 of the 64 x 64 squash
+        x0, y0, x1, y1 = example["instances"].gt_boxes.tensor[0].tolist()
         assert (x1 - x0, y1 - y0) == pytest.approx((32, 32))
-        assert one["image"][:, 0, 0].tolist() == [10, 200, 30]
+        assert example["image"][:, 0, 0].tolist() == [10, 200, 30]
     assert len(calls) == 1
 
 
@@ -151,8 +153,8 @@ def test_own_records_can_be_trained_on_their_truth(registered, tmp_path):
     )
     registered.append("mine_truth")
     register_wsol_dataset("mine_truth", lambda: [record], train_on="gt_boxes")
-    (one,) = DatasetCatalog.get("mine_truth")
-    assert [annotation["bbox"] for annotation in one["annotations"]] == [[1, 2, 3, 4]]
+    (row,) = DatasetCatalog.get("mine_truth")
+    assert [annotation["bbox"] for annotation in row["annotations"]] == [[1, 2, 3, 4]]
 
 
 def test_a_name_that_is_taken_is_an_error(registered):
@@ -189,13 +191,13 @@ def _batches(loader, number):
     return [
         [
             (
-                one["image_id"],
-                one["file_name"],
-                one["frame"],
-                one["image"].numpy().tobytes(),
-                one["instances"].gt_boxes.tensor.tolist() if "instances" in one else None,
+                example["image_id"],
+                example["file_name"],
+                example["frame"],
+                example["image"].numpy().tobytes(),
+                example["instances"].gt_boxes.tensor.tolist() if "instances" in example else None,
             )
-            for one in batch
+            for example in batch
         ]
         for batch in islice(loader, number)
     ]
@@ -211,24 +213,24 @@ def _before(cfg):
 def test_training_batches_are_those_of_detectron2s_own_list_of_dicts(source, workers):
     changes = {"SEED": "7", "DATALOADER.NUM_WORKERS": workers}
     cfg = d2_config("fcos", {**changes, "DATASETS.TRAIN": "('toy_train_c2am', 'toy_test')"})
-    found = _batches(Trainer.build_train_loader(cfg), 10)  # 80 of 36 images: into the third pass
-    assert found == _batches(_before(cfg), 10)
+    ours = _batches(Trainer.build_train_loader(cfg), 10)  # 80 of 36 images: into the third pass
+    assert ours == _batches(_before(cfg), 10)
 
 
 def test_test_batches_are_those_of_detectron2s_own_list_of_dicts(source):
     cfg = d2_config("fcos", {"WEND.TEST_BATCH": "5"})
     mapper = WSOLDatasetMapper(cfg, is_train=False)
     before = build_detection_test_loader(cfg, "toy_test", mapper=mapper, batch_size=5)
-    found = _batches(Trainer.build_test_loader(cfg, "toy_test"), 99)
-    assert [len(batch) for batch in found] == [5, 5, 2]
-    assert found == _batches(before, 99)
+    ours = _batches(Trainer.build_test_loader(cfg, "toy_test"), 99)
+    assert [len(batch) for batch in ours] == [5, 5, 2]
+    assert ours == _batches(before, 99)
 
 
 def test_detectron2s_other_samplers_work(source):
     changes = {"DATALOADER.SAMPLER_TRAIN": "RepeatFactorTrainingSampler"}
     cfg = d2_config("fcos", {**changes, "DATALOADER.REPEAT_THRESHOLD": "0.5"})
-    found = _batches(Trainer.build_train_loader(cfg), 3)
-    assert len({one[0] for batch in found for one in batch}) == 24
+    batches = _batches(Trainer.build_train_loader(cfg), 3)
+    assert len({example[0] for batch in batches for example in batch}) == 24
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -1,23 +1,20 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from engine_runs import CONFIGS, CROP
 from reference import weighted_entropy_mean
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
-from cln_models import SUPERVISED, batch_of, build, config, iou, losses_of, sigmoid, values, watch
+from cln_models import SUPERVISED, batch_of, build, iou, losses_of, sigmoid, values, watch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
-from detectron2.structures import Boxes, Instances
 
 from wend.config import add_wend_config, merge_config
-from wend.datasets.toy import ToyConfig, draw_sample
 from wend.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("_event_storage")
+pytestmark = [pytest.mark.detectron2, pytest.mark.usefixtures("_event_storage")]
 WE = {"gamma": 6.0, "alpha": 0.1, "tau1": 0.3, "tau2": 0.3}  # configs/CUB/cln_R50_we.yaml
 
 
@@ -35,17 +32,17 @@ def test_classifier_and_box_losses_are_detectron2s_and_the_iou_loss_is_plain_pyt
     assert {name: losses[name] for name in stock} == values(stock)
 
     error, count, logits = 0, 0, iter(predictions[2].tolist())
-    for one in proposals:
-        count += len(one)
+    for per_image in proposals:
+        count += len(per_image)
         for box, label, index in zip(
-            one.proposal_boxes.tensor.tolist(),
-            one.gt_classes.tolist(),
-            range(len(one)),
+            per_image.proposal_boxes.tensor.tolist(),
+            per_image.gt_classes.tolist(),
+            range(len(per_image)),
             strict=True,
         ):
             score = sigmoid(next(logits))
             if label == 0:
-                error += abs(score - iou(box, one.gt_boxes.tensor[index].tolist()))
+                error += abs(score - iou(box, per_image.gt_boxes.tensor[index].tolist()))
     assert next(logits, None) is None
     assert losses["loss_iou"] == pytest.approx(error / count, rel=1e-5)
 
@@ -70,16 +67,16 @@ def test_final_score_in_plain_python(a):
         outputs = model(batch_of())
     ((scores, _, iou_logits), proposals), _ = seen[0]
     start = 0
-    for output, one in zip(outputs, proposals, strict=True):
-        assert 2 <= len(one) <= 49
+    for output, per_image in zip(outputs, proposals, strict=True):
+        assert 2 <= len(per_image) <= 49
         expected = []
-        for index, rpn in enumerate(one.objectness_logits.tolist()):
+        for index, rpn in enumerate(per_image.objectness_logits.tolist()):
             foreground, background = scores[start + index].tolist()
             located = sigmoid(rpn) * sigmoid(iou_logits[start + index].item())
             expected.append(sigmoid(foreground - background) ** a * located ** (1 - a))
-        start += len(one)
-        found = output["instances"].scores.tolist()
-        assert found == pytest.approx(sorted(expected, reverse=True), rel=1e-4)
+        start += len(per_image)
+        actual = output["instances"].scores.tolist()
+        assert actual == pytest.approx(sorted(expected, reverse=True), rel=1e-4)
 
 
 def test_detections_lie_in_the_crop_best_first_and_each_image_has_one():
@@ -87,12 +84,12 @@ def test_detections_lie_in_the_crop_best_first_and_each_image_has_one():
     with torch.no_grad():
         outputs = model(batch_of())
     for output in outputs:
-        found = output["instances"]
-        assert 1 <= len(found) <= 10  # TEST.DETECTIONS_PER_IMAGE
-        assert found.pred_boxes.tensor.min() >= 0
-        assert found.pred_boxes.tensor.max() <= CROP
-        assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
-        assert not found.pred_classes.any()
+        detected = output["instances"]
+        assert 1 <= len(detected) <= 10  # TEST.DETECTIONS_PER_IMAGE
+        assert detected.pred_boxes.tensor.min() >= 0
+        assert detected.pred_boxes.tensor.max() <= CROP
+        assert detected.scores.tolist() == sorted(detected.scores.tolist(), reverse=True)
+        assert not detected.pred_classes.any()
 
 
 def test_more_classes_are_an_error_with_and_without_we():
@@ -140,7 +137,7 @@ def test_loss_unsup_is_the_weighted_entropy_of_the_sampled_proposals_foreground(
     p = torch.softmax(predictions[0].detach().double(), 1)[:, 0]  # Detectron2: background is last
     assert len(p) == sum(map(len, proposals))
     assert p.min() < 0.3 <= p.max()
-    log_odds = [math.log(one / (1 - one)) for one in p.tolist()]
+    log_odds = [math.log(value / (1 - value)) for value in p.tolist()]
     assert loss == pytest.approx(weighted_entropy_mean(log_odds, **WE), rel=1e-4)
     assert loss != pytest.approx(weighted_entropy_mean([-z for z in log_odds], **WE), rel=1e-2)
 
@@ -161,13 +158,15 @@ def test_each_loss_reaches_its_output_and_the_backbone(name):
     losses_of(model)[name].backward()
     head, predictor = model.proposal_generator.rpn_head, model.roi_heads.box_predictor
     outputs = {
-        one: getattr(owner, one).weight.grad
+        output: getattr(owner, output).weight.grad
         for owner in (head, predictor)
-        for one in set().union(*REACH.values())
-        if hasattr(owner, one)
+        for output in set().union(*REACH.values())
+        if hasattr(owner, output)
     }
     assert len(outputs) == 5
-    reached = {one for one, gradient in outputs.items() if gradient is not None and gradient.any()}
+    reached = {
+        output for output, gradient in outputs.items() if gradient is not None and gradient.any()
+    }
     assert reached == REACH[name]
     assert any(p.grad.any() for p in model.backbone.parameters())
 
@@ -176,10 +175,10 @@ def test_images_without_boxes_give_finite_losses_and_gradients():
     model = build()
     losses = losses_of(model, batch_of(boxes_each=(0,)))
     sum(losses.values()).backward()
-    found = values(losses)
-    assert set(found) == {*SUPERVISED, "loss_unsup"}
-    assert found["loss_rpn_ctr"] == found["loss_rpn_loc"] == found["loss_iou"] == 0
-    assert all(map(math.isfinite, found.values()))
+    terms = values(losses)
+    assert set(terms) == {*SUPERVISED, "loss_unsup"}
+    assert terms["loss_rpn_ctr"] == terms["loss_rpn_loc"] == terms["loss_iou"] == 0
+    assert all(map(math.isfinite, terms.values()))
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert all(g.isfinite().all() for g in gradients)
     assert model.roi_heads.box_predictor.cls_score.weight.grad.any()
@@ -199,27 +198,3 @@ def test_another_part_is_an_error_that_names_the_right_one(entry, value, needed)
     assert str(error.value) == (
         f"config entry {entry}: CLN needs {needed}, got {value}; see configs/CUB/cln_R50.yaml"
     )
-
-
-def test_detector_overfits_a_handful_of_toy_images():
-    torch.manual_seed(0)
-    model = build_model(config({"WEND.LOSS": "none", "WEND.ETA": "1.0"})).train()
-    toy, batch = ToyConfig(image_size=(CROP, CROP), max_objects=1), []
-    for number in range(4):
-        image, boxes, _ = draw_sample(toy, "train", number)
-        corners = torch.tensor(np.array([[x, y, x + w, y + h] for x, y, w, h in boxes])).float()
-        instances = Instances((CROP, CROP), gt_boxes=Boxes(corners))
-        instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
-        pixels = torch.from_numpy(image[:, :, ::-1].transpose(2, 0, 1).copy())
-        batch.append({"image": pixels, "height": CROP, "width": CROP, "instances": instances})
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(120):
-        optimizer.zero_grad()
-        sum(model(batch).values()).backward()
-        optimizer.step()
-    with torch.no_grad():
-        outputs = model.eval()(batch)
-    for one, output in zip(batch, outputs, strict=True):
-        best = output["instances"].pred_boxes.tensor[0].tolist()
-        truth = one["instances"].gt_boxes.tensor.tolist()
-        assert max(iou(best, box) for box in truth) > 0.5

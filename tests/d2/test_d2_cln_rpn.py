@@ -24,7 +24,7 @@ from detectron2.structures import Boxes
 from wend.d2.cln_rpn import centreness
 from wend.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("_event_storage")
+pytestmark = [pytest.mark.detectron2, pytest.mark.usefixtures("_event_storage")]
 
 
 def test_centreness_by_hand():
@@ -95,8 +95,8 @@ def _rpn_losses_in_plain_python(logits, distances, boxes_of_images):
             if min(*lr, *tb) > 0:
                 target = math.sqrt(min(lr) / max(lr) * min(tb) / max(tb))
                 dl, dt, dr, db = [max(d, 0) * ANCHOR for d in distances[image, :, y, x].tolist()]
-                found = (px - dl, py - dt, px + dr, py + db)
-                box_sum += 1 - iou(found, (left, top, right, bottom))
+                predicted = (px - dl, py - dt, px + dr, py + db)
+                box_sum += 1 - iou(predicted, (left, top, right, bottom))
             centre_sum += abs(sigmoid(logits[image, 0, y, x].item()) - target)
     return centre_sum, box_sum, count
 
@@ -121,7 +121,7 @@ def test_rpn_losses_of_a_batch_in_plain_python(normalize):
     expected = (hidden * weight.view(1, -1, 1, 1)).sum(1, keepdim=True) + bias
     torch.testing.assert_close(logits[0], expected)
 
-    boxes = [one["instances"].gt_boxes.tensor.tolist() for one in batch]
+    boxes = [example["instances"].gt_boxes.tensor.tolist() for example in batch]
     centre_sum, box_sum, count = _rpn_losses_in_plain_python(logits[0], distances[0], boxes)
     assert 8 <= count < 3 * CELLS**2
     assert losses["loss_rpn_ctr"] == pytest.approx(centre_sum / (49 * 3), rel=1e-4)
@@ -133,8 +133,8 @@ def test_at_most_so_many_anchors_are_sampled_and_none_is_negative():
     seen = watch(model.proposal_generator, "label_and_sample_anchors")
     losses_of(model)
     labels, _ = seen[0][1]
-    assert [(one == 1).sum().item() for one in labels] == [2, 2, 0]
-    assert all(set(one.tolist()) <= {-1, 1} for one in labels)
+    assert [(label == 1).sum().item() for label in labels] == [2, 2, 0]
+    assert all(set(label.tolist()) <= {-1, 1} for label in labels)
 
 
 def test_boxes_start_at_the_anchors_and_every_distance_can_learn():
@@ -158,4 +158,4 @@ def test_autocast_gives_float32_proposals():
     width = head.conv.in_channels
     with torch.autocast("cpu", torch.bfloat16):
         outputs = head([torch.rand(1, width, 2, 2)])
-    assert {one.dtype for maps in outputs for one in maps} == {torch.float32}
+    assert {feature.dtype for maps in outputs for feature in maps} == {torch.float32}

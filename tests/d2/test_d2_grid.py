@@ -18,7 +18,7 @@ from wend.d2.features import leaves_parts_unused
 from wend.d2.run import read_config
 from wend.d2.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("_event_storage")
+pytestmark = [pytest.mark.detectron2, pytest.mark.usefixtures("_event_storage")]
 SIDE = 64  # pixels of the crop; stride 32 leaves 2 x 2 cells
 
 # Detector: its YAML in configs/CUB and what makes it cheap here
@@ -142,8 +142,8 @@ def _check_a_step(detector, backbone):
     before.backward()
     optimizer.step()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    assert all(one.isfinite().all() for one in gradients.values())
-    first = next(one for name, one in gradients.items() if name.startswith("backbone."))
+    assert all(gradient.isfinite().all() for gradient in gradients.values())
+    first = next(gradient for name, gradient in gradients.items() if name.startswith("backbone."))
     assert first.abs().sum() > 0
     with torch.no_grad():
         after = _total(model, batch)
@@ -201,8 +201,8 @@ def test_several_processes_train_what_some_loss_depends_on(detector, backbone, u
     assert leaves_parts_unused(model) == unused
     parallel = DistributedDataParallel(model, find_unused_parameters=unused)
     batch = _batch()
-    empty = [{**one, "instances": one["instances"][:0]} for one in batch]
-    for one in (batch, empty, batch):
-        sum(parallel(one).values()).backward()
+    empty = [{**example, "instances": example["instances"][:0]} for example in batch]
+    for examples in (batch, empty, batch):
+        sum(parallel(examples).values()).backward()
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert bool(without) == unused

@@ -28,6 +28,8 @@ from wend.errors import InputError
 from wend.formats.coco import records_to_coco
 from wend.run import resolve
 
+pytestmark = pytest.mark.detectron2
+
 
 class _Truth(nn.Module):
     """Predicts the true boxes, in pixels of its input's height and width."""
@@ -38,22 +40,22 @@ class _Truth(nn.Module):
 
     def forward(self, batch):
         outputs = []
-        for one in batch:
-            instances = Instances((one["height"], one["width"]))
-            boxes = torch.tensor(self.boxes_of(one), dtype=torch.float32)
+        for example in batch:
+            instances = Instances((example["height"], example["width"]))
+            boxes = torch.tensor(self.boxes_of(example), dtype=torch.float32)
             instances.pred_boxes, instances.scores = Boxes(boxes), torch.ones(len(boxes))
             instances.pred_classes = torch.zeros(len(boxes), dtype=torch.long)
             outputs.append({"instances": instances})
         return outputs
 
-    def boxes_of(self, one):
-        return self.truth[one["image_id"]]
+    def boxes_of(self, example):
+        return self.truth[example["image_id"]]
 
 
 class _TruthInCrops(_Truth):
-    def boxes_of(self, one):
-        assert (one["height"], one["width"]) == (CROP, CROP)
-        return one["frame"].to_frame(super().boxes_of(one))
+    def boxes_of(self, example):
+        assert (example["height"], example["width"]) == (CROP, CROP)
+        return example["frame"].to_frame(super().boxes_of(example))
 
 
 class _DetectorOnCrops(PredictsOnCrops, _TruthInCrops):
@@ -139,15 +141,6 @@ def test_a_dict_that_is_not_standard_is_named():
         DatasetCatalog.remove("odd_dicts")
 
 
-def test_our_sets_are_lists_as_detectron2s_users_expect():
-    dicts = DatasetCatalog.get("toy_train_c2am")
-    assert isinstance(dicts, list)
-    first = dicts[0]
-    record = DataSets().get("toy_train_c2am")[0]
-    assert (first["height"], first["width"]) == (record.height, record.width)
-    assert json.loads(json.dumps(dicts))[0] == first
-
-
 @pytest.mark.parametrize("period", [0, 2])
 def test_a_trainer_in_ones_own_script_resolves_epochs_as_the_command_does(tmp_path, period):
     iterations = {"WEND.EPOCHS": "0", "SOLVER.MAX_ITER": "3", "TEST.EVAL_PERIOD": str(period)}
@@ -197,14 +190,14 @@ def test_detectron2s_random_flip_acts(flip, axis):
     mirrored = 0
     for seed in range(20):
         torch.manual_seed(seed)
-        one = mapper(row)
+        example = mapper(row)
         torch.manual_seed(seed)
         other = plain(row)
-        if torch.equal(one["image"], other["image"]):
+        if torch.equal(example["image"], other["image"]):
             continue
         mirrored += 1
-        assert torch.equal(one["image"], other["image"].flip(axis))
-        boxes, expected = one["instances"].gt_boxes.tensor, other["instances"].gt_boxes.tensor
+        assert torch.equal(example["image"], other["image"].flip(axis))
+        boxes, expected = example["instances"].gt_boxes.tensor, other["instances"].gt_boxes.tensor
         low, high = (0, 2) if flip == "horizontal" else (1, 3)
         assert torch.allclose(boxes[:, low], CROP - expected[:, high], atol=1e-4)
     assert (mirrored > 4) == (flip != "none")

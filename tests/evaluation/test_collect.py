@@ -14,12 +14,12 @@ BOX = [[0, 0, 5, 5]]
 
 def test_images_come_in_any_order_and_boxes_best_first_with_ties_in_their_order():
     boxes = [[i, 0, i + 1, 1] for i in range(6)]
-    found = {
+    detections = {
         "d": (boxes, [0.1, 0.5, 0.9, 0.5, 0.1, 0.5]),
         "b": ([], []),
         "c/a.jpg": (np.array(BOX, np.float32), np.array([2], np.float32)),
     }
-    for given in (found, [(image_id, *pair) for image_id, pair in found.items()]):
+    for given in (detections, [(image_id, *pair) for image_id, pair in detections.items()]):
         table = detection_table(DATA_SET, given)
         assert table.counts.tolist() == [1, 0, 6]
         assert table[0].tolist() == BOX

@@ -12,7 +12,6 @@ from pyarrow import parquet
 from pycocotools.coco import COCO
 
 from wend.errors import InputError
-from wend.evaluation import fixed_boxes
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.collect import detection_table
 from wend.evaluation.evaluation import Evaluation, append_to_curve
@@ -40,12 +39,12 @@ def data_set():
 
 @pytest.fixture
 def detections(data_set):
-    found = {
+    by_id = {
         3: ([[0, 0, 20, 20], [5, 5, 90, 95]], [0.9, 0.4]),
         1: ([[10, 10, 50, 61]], [0.7]),
         2: ([], []),
     }
-    return detection_table(data_set, found)
+    return detection_table(data_set, by_id)
 
 
 PROTOCOLS = [get_protocol("psol-crop224"), get_protocol("original")]
@@ -86,17 +85,6 @@ def test_detections_file_is_coco_results_in_original_pixels(
         results = truth.loadRes(str(tmp_path / "detections.json"))
     assert sorted(results.getImgIds()) == [1, 2, 3]
     assert results.loadAnns(results.getAnnIds(3))[0]["area"] == 400
-
-
-def test_metrics_can_be_computed_again_from_the_file_alone(
-    evaluation, detections, data_set, tmp_path
-):
-    results = evaluation.run(detections, tmp_path)
-    again = evaluation.score(read_detections(tmp_path / "detections.json", data_set))
-    assert {n: of.to_dict() for n, of in again.items()} == {
-        n: {**of.to_dict(), "intervals": {}, "bootstrap": again[n].to_dict()["bootstrap"]}
-        for n, of in results.items()
-    }
 
 
 def test_class_predictions_add_top1_and_top5(data_set, detections):
@@ -153,25 +141,6 @@ def test_the_baseline_is_chosen_on_the_training_sets_or_it_is_said_why_not(
     expected = {"gt_known_loc": 100 / 3, "gt_known_loc_multi@1": 100 / 3}
     assert entry["baseline"] == pytest.approx(expected if with_baseline else {})
     assert ("baseline_boxes" in entry["inputs"]) == with_baseline
-
-
-def test_fixed_boxes_are_chosen_once_for_all_evaluations_of_a_run(
-    data_set, others, detections, monkeypatch
-):
-    chosen = []
-
-    def counted(boxes, k, index):
-        chosen.append(k)
-        return fixed_boxes_before(boxes, k, index)
-
-    fixed_boxes_before = fixed_boxes.choose_fixed_boxes
-    monkeypatch.setattr(fixed_boxes, "choose_fixed_boxes", counted)
-    baseline = FixedBoxes.from_training([others])
-    for k in (1, 5):  # two test sets, four epochs
-        evaluation = Evaluation(data_set, PROTOCOLS, k, baseline=baseline)
-        for _ in range(4):
-            evaluation.run(detections)
-    assert len(chosen) == len(PROTOCOLS) == 2
 
 
 def test_metrics_of_any_form_go_into_every_file_and_the_curve(data_set, detections, tmp_path):
@@ -302,8 +271,8 @@ def test_a_data_set_of_which_some_images_have_no_truth_is_refused():
 def test_detections_of_a_data_set_without_truth_are_written_and_not_scored(tmp_path):
     records = [ImageRecord(7, "x.jpg", 5, 5), ImageRecord(8, "y.jpg", 5, 5)]
     evaluation = Evaluation(DataSet.from_records(records, "mine"), PROTOCOLS, max_boxes=1)
-    found = BoxTable.from_lists([[], [[0, 1, 2, 3]]], [[], [0.5]])
-    assert evaluation.run(found, tmp_path) == {}
+    detections = BoxTable.from_lists([[], [[0, 1, 2, 3]]], [[], [0.5]])
+    assert evaluation.run(detections, tmp_path) == {}
     assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]
     (row,) = json.loads((tmp_path / "detections.json").read_text())
     assert (row["image_id"], row["bbox"], row["score"]) == (8, [0, 1, 2, 2], 0.5)

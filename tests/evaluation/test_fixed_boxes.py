@@ -35,8 +35,8 @@ def covered(fixed, boxes, index, threshold=0.5):
     return {
         i
         for box, i in zip(boxes.tolist(), index, strict=True)
-        for one in fixed
-        if reference.iou(list(one), box) > threshold
+        for fixed_box in fixed
+        if reference.iou(list(fixed_box), box) > threshold
     }
 
 
@@ -89,8 +89,11 @@ def test_sampled_images_keep_the_choice_and_the_seed_decides():
     # 3 of 4 boxes are the left one: any 200 of 2000 images say so (40 sd)
     boxes = np.tile([[0, 0, 0.5, 0.5], [0.6, 0.6, 1, 1], *[[0, 0, 0.5, 0.5]] * 2], (500, 1))
     assert choose_fixed_boxes(boxes, 1, max_images=200).tolist() == [[0, 0, 0.5, 0.5]]
-    one = {choose_fixed_boxes(boxes, 1, max_images=1, seed=s)[0, 0] for s in range(20)}
-    assert one == {0, 0.6}  # of one image, either kind, by the seed (seeded: not by chance)
+    first_corners = {choose_fixed_boxes(boxes, 1, max_images=1, seed=s)[0, 0] for s in range(20)}
+    assert first_corners == {
+        0,
+        0.6,
+    }  # of one image, either kind, by the seed (seeded: not by chance)
     many = np.sort(np.random.default_rng(0).random((300, 2, 2)), 1).reshape(-1, 4)
     first = choose_fixed_boxes(many, 5, candidates=30, max_images=50, seed=2)
     assert (first == choose_fixed_boxes(many, 5, candidates=30, max_images=50, seed=2)).all()
@@ -108,12 +111,12 @@ def test_fractions_of_records_and_back_to_detections():
     assert index.tolist() == [0, 2, 2]
     expected = [[0.1, 0.1, 0.5, 1], [0, 0, 0.5, 1], [0.1, 0.05, 0.3, 0.1]]
     np.testing.assert_allclose(fractions, expected)
-    found = fixed_box_table(data_set, fractions)
-    assert found.counts.tolist() == [3, 3, 3]
-    np.testing.assert_allclose(found[0][0], [20, 10, 100, 100])
-    np.testing.assert_allclose(found[2][2], [1, 2, 3, 4])
+    table = fixed_box_table(data_set, fractions)
+    assert table.counts.tolist() == [3, 3, 3]
+    np.testing.assert_allclose(table[0][0], [20, 10, 100, 100])
+    np.testing.assert_allclose(table[2][2], [1, 2, 3, 4])
     for i in range(3):  # as chosen: the best first
-        np.testing.assert_allclose(found.scores_of(i), [1, 2 / 3, 1 / 3])
+        np.testing.assert_allclose(table.scores_of(i), [1, 2 / 3, 1 / 3])
 
 
 def test_crop_fractions_go_there_and_back():

@@ -242,13 +242,13 @@ def test_metric_class_merges_parts_to_the_same_result():
     records, detections, classes = as_records(images)
     whole = compute(records, detections, classes, protocol=PSOL, max_boxes=5)
     parts = [WSOLMetric(PSOL, max_boxes=5, class_predictions=classes) for _ in range(2)]
-    found = {image_id: pair for image_id, *pair in detections}
-    parts[0].update(records[:25], {i: found[i] for i in range(25)})
-    parts[1].update(records[25:], {i: found[i] for i in range(199, 24, -1)})
+    by_id = {image_id: pair for image_id, *pair in detections}
+    parts[0].update(records[:25], {i: by_id[i] for i in range(25)})
+    parts[1].update(records[25:], {i: by_id[i] for i in range(199, 24, -1)})
     parts[0].merge(parts[1])
     assert parts[0].compute().to_dict() == whole.to_dict()
     parts[0].reset()
-    parts[0].update(records, found)
+    parts[0].update(records, by_id)
     assert parts[0].compute().to_dict() == whole.to_dict()
 
 
@@ -295,7 +295,8 @@ def hand_scored(average="image"):
         ImageRecord(i, "x", 20, 20, class_id=min(i, 1), gt_boxes=[[0, 0, 10, 10]]) for i in range(4)
     ]
     detections = [
-        (i, [[0, 0, 10, 10 * x] for x in of], -np.arange(len(of))) for i, of in enumerate(ious)
+        (i, [[0, 0, 10, 10 * x] for x in values], -np.arange(len(values)))
+        for i, values in enumerate(ious)
     ]
     classes = ClassPredictions({i: [1, 0, 2, 3, 4] for i in range(4)})
     return score_images(records, detections, classes, EvalProtocol("mine", average=average))

@@ -102,9 +102,9 @@ def test_a_row_of_bad_images_longer_than_allowed_is_not_read_to_its_end():
             reads.append(index)
             return super().__getitem__(index)
 
-    one = GuardedImages(Counted(1000, range(1000)), 2)[5]
-    assert one.example is None
-    assert [place for place, _ in one.bad] == reads == [5, 6, 7]
+    outcome = GuardedImages(Counted(1000, range(1000)), 2)[5]
+    assert outcome.example is None
+    assert [place for place, _ in outcome.bad] == reads == [5, 6, 7]
     with pytest.raises(BadImageError, match="3 of 10 training images cannot be read"):
         list(loader(range(10), 2))
 

@@ -72,7 +72,7 @@ def test_each_kind_of_bad_image(tmp_path):
 def test_each_kind_of_bad_box_in_an_image_of_20x10(box, kind):
     problems = check_boxes(np.array([box], dtype=float), "pseudo box", 20, 10)
     assert [problem.kind for problem in problems] == ([kind] if kind else [])
-    assert all(one.detail.startswith("pseudo box [") for one in problems)
+    assert all(problem.detail.startswith("pseudo box [") for problem in problems)
 
 
 @pytest.fixture

@@ -105,12 +105,12 @@ def test_crops_and_boxes_are_bit_equal_to_those_without_a_cache(
     cached = CropMapper(SIDE, 12, train=train, caches=[opened(tmp_path)])
     torch.manual_seed(4)
     for record, other in zip(records * 4, expected, strict=True):
-        one = cached(record.file_name, record.width, record.height, record.pseudo_boxes)
-        assert one.frame == other.frame
-        assert one.image.tobytes() == other.image.tobytes()
-        assert one.image.flags["C_CONTIGUOUS"]
-        assert one.image.flags.writeable  # not the cache's own
-        assert one.boxes.tobytes() == other.boxes.tobytes()
+        sample = cached(record.file_name, record.width, record.height, record.pseudo_boxes)
+        assert sample.frame == other.frame
+        assert sample.image.tobytes() == other.image.tobytes()
+        assert sample.image.flags["C_CONTIGUOUS"]
+        assert sample.image.flags.writeable  # not the cache's own
+        assert sample.boxes.tobytes() == other.boxes.tobytes()
 
 
 def test_files_are_raw_arrays_that_numpy_reads(tmp_path, records):

@@ -37,9 +37,9 @@ def test_an_obvious_object_is_boxed_wherever_it_lies(ground):
     overlaps = []
     for _ in range(40):
         image, true = scene(rng, ground)
-        found = find_box(image)
-        overlaps.append(paired_iou(np.array([found.box]), true[None])[0])
-        assert found.score > 0.5
+        located = find_box(image)
+        overlaps.append(paired_iou(np.array([located.box]), true[None])[0])
+        assert located.score > 0.5
     assert np.mean(overlaps) > 0.75
     assert min(overlaps) > 0.5
 
@@ -56,19 +56,19 @@ def test_texture_alone_tells_an_object_from_ground_of_the_same_mean_colour():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (700, 2), (3, 3), (200, 100)])
 def test_a_flat_image_of_any_size_gets_the_whole_image_and_no_score(size):
-    found = find_box(np.full((*size, 3), 77, np.uint8))
-    assert (found.box, found.score, found.whole_image) == (WHOLE_IMAGE, 0.0, True)
+    located = find_box(np.full((*size, 3), 77, np.uint8))
+    assert (located.box, located.score, located.whole_image) == (WHOLE_IMAGE, 0.0, True)
 
 
 def test_any_noise_ends_in_a_box_inside_the_image():
     rng = np.random.default_rng(2)
     for _ in range(20):
         height, width = rng.integers(1, 60, 2)
-        found = find_box(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-        x0, y0, x1, y1 = found.box
+        located = find_box(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        x0, y0, x1, y1 = located.box
         assert 0 <= x0 < x1 <= 1
         assert 0 <= y0 < y1 <= 1
-        assert 0 <= found.score <= 1
+        assert 0 <= located.score <= 1
 
 
 def test_the_largest_component_joins_diagonally_and_ends_behind_its_last_cell():
@@ -106,10 +106,10 @@ def test_processes_give_the_same_boxes_in_order_and_errors_as_values(tmp_path):
 def test_cubs_boxes_are_better_than_the_reference_ones_and_a_centre_box(shared, split, floor):
     """c2am_boxes of shared/data/cub10: 74.0 % (train), 79.4 % (test), 76.4 % of both."""
     records = load_cub(shared / "data/cub10/CUB_200_2011", split)
-    found = list(localize([r.file_name for r in records]))
+    boxes = list(localize([r.file_name for r in records]))
     sizes = np.array([[r.width, r.height] * 2 for r in records])
     true = np.array([r.gt_boxes[0] for r in records])
-    overlaps = paired_iou(np.array([one.box for one in found]) * sizes, true)
+    overlaps = paired_iou(np.array([located.box for located in boxes]) * sizes, true)
     centre = paired_iou(np.array([0.175, 0.175, 0.825, 0.825]) * sizes, true)
     assert 100 * np.mean(overlaps > 0.5) >= floor
     assert np.mean(overlaps > 0.5) > np.mean(centre > 0.5) + 0.1

@@ -28,11 +28,11 @@ def test_random_descriptors_give_the_slow_ways_projections_and_boxes(sign, chann
         maps = np.einsum("cd,ndhw->nchw", mixing, maps).astype(np.float32)
         slow, fast = slow_projections(maps, sign), fast_projections(maps, sign)
         np.testing.assert_allclose(fast, slow, atol=1e-6 * np.abs(slow).max())
-        for one in fast:
-            box, size = slow_box(one)
-            mine = find_box(one)
+        for projection in fast:
+            box, size = slow_box(projection)
+            mine = find_box(projection)
             ties = [b for b in [mine.box] if np.allclose(b, box)]
-            area = np.prod(np.subtract(mine.box[2:], mine.box[:2]) * one.shape[::-1])
+            area = np.prod(np.subtract(mine.box[2:], mine.box[:2]) * projection.shape[::-1])
             assert ties or area >= size - 1e-9  # another region, as large
 
 
@@ -84,7 +84,7 @@ def test_boxes_lie_on_the_grid_or_between_cells():
 
 
 def test_nothing_positive_is_the_whole_image_and_says_so():
-    found = find_box(np.zeros((3, 3)))
-    assert (found.box, found.score, found.whole_image) == ((0.0, 0.0, 1.0, 1.0), 0.0, True)
+    empty = find_box(np.zeros((3, 3)))
+    assert (empty.box, empty.score, empty.whole_image) == ((0.0, 0.0, 1.0, 1.0), 0.0, True)
     covered = find_box(np.ones((3, 3)))
     assert (covered.box, covered.score, covered.whole_image) == ((0.0, 0.0, 1.0, 1.0), 1.0, False)

@@ -65,8 +65,8 @@ def make(records, folder, network=None, by_class=True, **options):
     return partial.done
 
 
-def overlaps(records, found):
-    boxes = np.array([found[r.key].box for r in records]) * SIDE
+def overlaps(records, located):
+    boxes = np.array([located[r.key].box for r in records]) * SIDE
     return paired_iou(boxes, np.array([r.gt_boxes[0] for r in records]))
 
 
@@ -76,11 +76,11 @@ def test_obvious_objects_are_boxed_to_the_cell(birds, tmp_path, sign, by_class):
     """A block's sides lie within a cell (4 pixels) of the box's."""
     if not by_class:
         birds = birds[::2]  # one colour: two would be the ends of one axis
-    found = make(birds, tmp_path / "p", by_class=by_class, sign=sign)
-    boxes = np.array([found[r.key].box for r in birds]) * SIDE
+    located = make(birds, tmp_path / "p", by_class=by_class, sign=sign)
+    boxes = np.array([located[r.key].box for r in birds]) * SIDE
     assert np.abs(boxes - [r.gt_boxes[0] for r in birds]).max() <= 4
-    assert overlaps(birds, found).min() > 0.6
-    assert not any(one.whole_image for one in found.values())
+    assert overlaps(birds, located).min() > 0.6
+    assert not any(box.whole_image for box in located.values())
 
 
 def test_descriptors_kept_and_made_twice_give_the_same_boxes(birds, tmp_path):
@@ -150,20 +150,20 @@ def test_unreadable_images_end_the_run_or_are_left_out_and_named(birds, tmp_path
     with pytest.raises(InputError, match=r"6\.png: cannot be read as an image"):
         make(birds, tmp_path / "a", num_workers=1)
     for keep in (0, 2 << 30):
-        found = make(birds, tmp_path / f"b{keep}", skip_unreadable=True, keep_bytes=keep)
-        assert isinstance(found[bad.key], str)
-        assert "6.png" in found[bad.key]
+        located = make(birds, tmp_path / f"b{keep}", skip_unreadable=True, keep_bytes=keep)
+        assert isinstance(located[bad.key], str)
+        assert "6.png" in located[bad.key]
         rest = [r for r in birds if r is not bad]
-        assert overlaps(rest, found).min() > 0.6
+        assert overlaps(rest, located).min() > 0.6
 
 
 def test_a_class_without_any_readable_image_has_only_errors(birds, tmp_path):
     for record in birds[1::2]:
         with open(record.file_name, "wb") as file:
             file.write(b"")
-    found = make(birds, tmp_path / "p", skip_unreadable=True, keep_bytes=0)
-    assert all(isinstance(found[r.key], str) for r in birds[1::2])
-    assert overlaps(birds[::2], found).min() > 0.6
+    located = make(birds, tmp_path / "p", skip_unreadable=True, keep_bytes=0)
+    assert all(isinstance(located[r.key], str) for r in birds[1::2])
+    assert overlaps(birds[::2], located).min() > 0.6
 
 
 def test_descriptors_that_are_not_numbers_are_an_error(birds, tmp_path):

@@ -4,8 +4,17 @@ import math
 
 import pytest
 import torch
-from engine_runs import CONFIGS, CROP, assert_refused, random_crops
-from engines import build, config, detections, file_config, losses
+from engine_runs import (
+    CONFIGS,
+    CROP,
+    assert_refused,
+    build,
+    config,
+    detections,
+    file_config,
+    losses,
+    random_crops,
+)
 from reference import weighted_entropy_mean
 from torchvision.ops import box_convert
 

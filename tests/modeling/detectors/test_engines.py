@@ -4,8 +4,17 @@ import json
 
 import pytest
 import torch
-from engine_runs import CROP, random_crops, run
-from engines import ENGINES, build, config, detections, losses, optimizer
+from engine_runs import (
+    CROP,
+    ENGINES,
+    build,
+    config,
+    detections,
+    losses,
+    optimizer,
+    random_crops,
+    run,
+)
 
 from wend.modeling.detectors import DETECTORS
 

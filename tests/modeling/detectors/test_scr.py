@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from engine_runs import CONFIGS, CROP, random_crops
-from engines import build, config, detections, file_config, losses
+from engine_runs import CONFIGS, CROP, build, config, detections, file_config, losses, random_crops
 from torch import nn
 
 from wend.errors import InputError

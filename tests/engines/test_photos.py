@@ -4,20 +4,9 @@ import json
 
 import cv2
 import numpy as np
-import pytest
 from engine_runs import run
 
 from wend.cli.parser import main
-
-pytestmark = pytest.mark.usefixtures("_own_loggers")
-
-
-@pytest.fixture
-def _own_loggers():
-    from engine_runs import kept_logging
-
-    with kept_logging():
-        yield
 
 
 def write_photos(folder, count=12):
@@ -31,7 +20,7 @@ def write_photos(folder, count=12):
         cv2.imwrite(str(folder / f"my photo {number}.jpg"), image)
 
 
-def test_from_photos_to_detections(tmp_path, monkeypatch, capsys):
+def test_from_photos_to_detections(engine, tmp_path, monkeypatch, capsys):
     write_photos(tmp_path / "photos")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     boxes = ["pseudo-boxes", "--method", "border", "--images", str(tmp_path / "photos")]
@@ -42,10 +31,12 @@ def test_from_photos_to_detections(tmp_path, monkeypatch, capsys):
     )
     changes = {"DATASETS.TRAIN": "('photos',)", "DATASETS.TEST": "('photos',)"}
     changes |= {"SOLVER.IMS_PER_BATCH": "6", "SOLVER.WARMUP_ITERS": "0"}
-    assert run("torchvision", tmp_path / "run", changes=changes) == 0
+    assert run(engine, tmp_path / "run", changes=changes) == 0
     assert "no image has a true box, so there is nothing to score" in capsys.readouterr().out
-    found = json.loads((tmp_path / "run" / "inference" / "photos" / "detections.json").read_text())
-    assert {row["image_id"] for row in found} == {f"my photo {i}.jpg" for i in range(12)}
+    written = tmp_path / "run" / "inference" / "photos" / "detections.json"
+    assert {row["image_id"] for row in json.loads(written.read_text())} == {
+        f"my photo {i}.jpg" for i in range(12)
+    }
     assert main(["report", str(tmp_path / "run")]) == 0
     assert "nothing to score" in capsys.readouterr().out
     assert (tmp_path / "run" / "boxes_photos.png").is_file()

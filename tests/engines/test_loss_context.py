@@ -6,12 +6,12 @@ The proof is a loss that computes the detector's own L_cls from the context alon
 import pytest
 import torch
 import torch.nn.functional as F
-from engine_runs import CROP, random_crops, run
-from engines import ENGINES, build, config, losses
+from engine_runs import CROP, ENGINES, build, config, losses, random_crops, run
 from torchvision.ops import sigmoid_focal_loss
 
 from wend.losses import tell_progress, unsupervised_loss
 
+pytestmark = pytest.mark.usefixtures("own_registries")
 DETECTORS = ("fcos", "rcnn", "detr", "cln")
 CASES = [(engine, name) for engine in ENGINES for name in DETECTORS]
 CASES.remove(("torchvision", "cln"))
@@ -38,12 +38,6 @@ FORMULAS = {
     "detr": lambda context: 2.0 * focal(context),  # WEND.DETR.CLASS_WEIGHT
 }
 OWN_NAMES = ("loss_fcos_cls", "classification", "loss_cls", "loss_classifier")
-
-
-@pytest.fixture(autouse=True)
-def _detectron2(request, own_registries):
-    if "detectron2" in request.node.name:
-        pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 
 
 def model_of(engine, name, **changes):
@@ -119,7 +113,6 @@ def test_fcos_labels_are_the_locations_around_the_middle_of_the_box(engine, midd
     assert contexts[0].num_boxes == 1
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 def test_detr_labels_are_one_query_a_box_in_each_layer(engine, contexts):
     model = model_of(engine, "detr", LOSS="probe")
     losses(engine, model, random_crops(3, COUNTS))
@@ -137,9 +130,7 @@ def test_no_boxes_and_no_trainer_are_a_context_too(engine, name, contexts):
     assert contexts[0].progress.share == 0
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_training_tells_every_iteration(engine, contexts, toy_root, monkeypatch, tmp_path):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
+def test_a_training_tells_every_iteration(engine, contexts, tmp_path):
     changes = {"WEND.LOSS": "probe", "WEND.EPOCHS": "1"}
     assert run(engine, tmp_path / "out", changes=changes) == 0
     progress = [context.progress for context in contexts]

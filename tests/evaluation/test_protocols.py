@@ -62,12 +62,12 @@ def test_preset_equals_the_peers_arithmetic_on_real_truth(truth, name):
     data_set, detections, ranks = as_tables(images)
     scores = score(data_set, detections, get_protocol(name), ranks)
     for k in (1, 3, 5, 10, None):
-        theirs, found = peers.PEERS[name](images, k)
+        theirs, overlaps = peers.PEERS[name](images, k)
         for metric, value in theirs.items():
             assert accuracy(scores, metric, k) == pytest.approx(value, abs=1e-9), (metric, k)
     assert len(set(theirs.values())) == 5  # the case tells metrics apart
-    np.testing.assert_allclose(scores.top_iou, [f[0] if f else 0 for f in found], atol=1e-9)
-    np.testing.assert_allclose(scores.best_iou, [max(f, default=0) for f in found], atol=1e-9)
+    np.testing.assert_allclose(scores.top_iou, [f[0] if f else 0 for f in overlaps], atol=1e-9)
+    np.testing.assert_allclose(scores.best_iou, [max(f, default=0) for f in overlaps], atol=1e-9)
 
 
 def test_every_preset_has_its_peer():
@@ -195,8 +195,8 @@ def test_the_blacklist_leaves_images_out_and_says_how_many():
     data_set = DataSet.from_records(
         ImageRecord(i, f"c/{i}.jpg", 9, 9, gt_boxes=[[0, 0, 5, 5]]) for i in range(3)
     )
-    found = {i: ([[0, 0, 5, 5 - 4 * (i == 1)]], [1.0]) for i in range(3)}
-    detections = detection_table(data_set, found)
+    by_id = {i: ([[0, 0, 5, 5 - 4 * (i == 1)]], [1.0]) for i in range(3)}
+    detections = detection_table(data_set, by_id)
     without = EvalProtocol("mine", blacklist=("c/1.jpg",))
     scores = score(data_set, detections, without)
     assert accuracy(scores, "gt_known_loc") == 100

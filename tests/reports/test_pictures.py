@@ -1,4 +1,4 @@
-"""wend.evaluation.tables and wend.reports.draw: what a person looks at."""
+"""wend.reports.draw and wend.reports.curve: what a person looks at."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,9 @@ from PIL import Image
 
 from wend.errors import MissingFileError
 from wend.evaluation.evaluation import append_to_curve
-from wend.evaluation.protocols import get_protocol
-from wend.evaluation.scoring import score_all
-from wend.evaluation.tables import format_table, labelled_table
 from wend.reports.curve import draw_curve
 from wend.reports.draw import BLUE, GREEN, RED, draw_record, draw_sheet
 from wend.structures.box_table import BoxTable
-from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 
@@ -70,30 +66,6 @@ def test_sheet_holds_all_images_and_a_legend(scene, tmp_path):
     assert has(sheet, RED, 6, 24 + 15)  # the file is RGB, not OpenCV's BGR: the truth is red
 
 
-def test_table_shows_numbers_k_protocols_and_what_is_missing(scene):
-    record, boxes, scores = scene
-    data_set = DataSet.from_records([record])
-    detections = BoxTable.from_lists([boxes], [scores])
-    rows = {
-        "detector (d)": score_all(data_set, detections, [get_protocol("original")], [3]),
-        "truth": score_all(data_set, data_set.truth.scored(), [get_protocol("original")], [3]),
-    }
-    header, _, *body = labelled_table(rows).split("\n\n")[0].splitlines()
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (header, *body)]
-    assert cells == [  # no interval, no fixed boxes
-        ["", "images", "protocol", "metric", "K", "boxes/image", "lowest score", "value"],
-        ["detector (d)", "1", "original", "GT-known Loc", "1", "1.00", "0.9", "0.00"],
-        ["detector (d)", "1", "original", "GT-known Loc multi", "3", "3.00", "0.2", "0.00"],
-        ["truth", "1", "original", "GT-known Loc", "1", "1.00", "1", "100.00"],
-        ["truth", "1", "original", "GT-known Loc multi", "3", "1.00", "1", "100.00"],
-    ]
-    assert labelled_table(rows).split("\n\n")[1].splitlines() == [
-        "- per cent; original: original pixels; IoU > 0.5; mean over images",
-        "- Top-1 Loc, Top-5 Loc, Top-5 Loc multi: needs class predictions "
-        "(--class-predictions, or WEND.CLASS_PREDICTIONS)",
-    ]
-
-
 def test_curve_is_a_picture_whose_line_is_not_empty(tmp_path):
     for epoch in (1, 2, 3):
         append_to_curve(
@@ -108,10 +80,3 @@ def test_curve_is_a_picture_whose_line_is_not_empty(tmp_path):
 def test_a_missing_curve_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"c\.csv: there is no such file"):
         draw_curve(tmp_path / "c.csv", tmp_path / "c.png")
-
-
-def test_latex_escapes_what_latex_reads_as_its_own():
-    text = format_table(["a_b"], [["5 %"]], ["of 50 %"], "latex")
-    assert text.startswith("% of 50 %\n")
-    assert "a\\_b" in text
-    assert "5 \\%" in text

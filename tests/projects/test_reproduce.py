@@ -38,14 +38,14 @@ def planned(rows, tmp_path, seeds=(0, 1)):
     return plan.plan_runs(rows, seeds, tmp_path, engine=ENGINE)
 
 
-def finish(one, values, seconds=10.0):
+def finish(run, values, seconds=10.0):
     """Leave what a finished run leaves."""
     metrics = {name: {"gt_known_loc": value} for name, value in values.items()}
-    folder = one.folder / "inference" / one.test_set
+    folder = run.folder / "inference" / run.test_set
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    note = {"key": one.key, "seconds": seconds}
-    (one.folder / runs.FINISHED).write_text(json.dumps(note))
+    note = {"key": run.key, "seconds": seconds}
+    (run.folder / runs.FINISHED).write_text(json.dumps(note))
 
 
 # ---- the paper's tables as data ----
@@ -54,9 +54,9 @@ def finish(one, values, seconds=10.0):
 def test_every_config_of_the_tables_exists_and_each_has_a_figure_of_the_paper():
     count = 0
     for number in TABLES["tables"]:
-        for one in plan.table_rows(TABLES, number, plan.DATA):
-            assert one.config_file.is_file()
-            assert one.paper
+        for entry in plan.table_rows(TABLES, number, plan.DATA):
+            assert entry.config_file.is_file()
+            assert entry.paper
             count += 1
     # 24 + 6 + 7 + 20 + 8 + 7 + 5 + 6 + 3 + 5 rows of tables 2, 3, 4, 6, 7, 8, 9, 10, 11, 12
     assert count == 91
@@ -64,10 +64,10 @@ def test_every_config_of_the_tables_exists_and_each_has_a_figure_of_the_paper():
 
 
 def test_published_figures_are_those_of_the_paper():
-    found = {one.label: one for one in plan.table_rows(TABLES, 2, ["CUB"])}
+    entries = {entry.label: entry for entry in plan.table_rows(TABLES, 2, ["CUB"])}
     # facts.md: CLN + WE 84.15 / 93.98 94.25 / 95.91 96.19
-    assert list(found["CLN + WE"].paper.values()) == [84.15, 93.98, 94.25, 95.91, 96.19]
-    assert found["C2AM (SCR)"].paper == {
+    assert list(entries["CLN + WE"].paper.values()) == [84.15, 93.98, 94.25, 95.91, 96.19]
+    assert entries["C2AM (SCR)"].paper == {
         **{"top1_loc": 81.28, "top5_loc": 90.69, "gt_known_loc": 92.48}
     }
 
@@ -76,8 +76,8 @@ def test_every_ablation_config_is_a_row_of_a_table():
     used = {
         CONFIGS / name
         for table in TABLES["tables"].values()
-        for one in table["rows"]
-        for name in one["config"].values()
+        for entry in table["rows"]
+        for name in entry["config"].values()
     }
     assert set((CONFIGS / "ablation").rglob("*.yaml")) <= used
 
@@ -130,23 +130,23 @@ def test_rows_that_say_the_same_share_their_runs_and_others_do_not(tmp_path):
 
 
 def test_the_seed_changes_the_folder_and_the_command_alone(tmp_path):
-    zero, one = next(iter(planned([row()], tmp_path).values()))
-    assert zero.key == one.key
-    assert zero.folder != one.folder
-    assert [t for t in zero.arguments() if "seed" not in t] != one.arguments()
+    first, second = next(iter(planned([row()], tmp_path).values()))
+    assert first.key == second.key
+    assert first.folder != second.folder
+    assert [t for t in first.arguments() if "seed" not in t] != second.arguments()
 
 
 def test_command_can_be_given_to_a_shell(tmp_path):
     odd = row(overrides={"MODEL.WEIGHTS": "my file's weights.pth", "DATASETS.TEST": "('a',)"})
-    one = plan.plan_runs([odd], [3], tmp_path / "out put", engine=ENGINE)[odd][0]
-    words = shlex.split(one.command())
+    run = plan.plan_runs([odd], [3], tmp_path / "out put", engine=ENGINE)[odd][0]
+    words = shlex.split(run.command())
     args = make_parser().parse_args(words[2:])
     assert Path(args.config_file).resolve() == CONFIGS / "CUB" / "fcos_R50.yaml"
     assert args.resume
     pairs = dict(zip(args.opts[::2], args.opts[1::2], strict=True))
     assert pairs["MODEL.WEIGHTS"] == "my file's weights.pth"
     assert pairs["SEED"] == "3"
-    assert Path(pairs["OUTPUT_DIR"]) == one.folder
+    assert Path(pairs["OUTPUT_DIR"]) == run.folder
 
 
 def test_finished_runs_are_known_and_anothers_folder_is_refused(tmp_path):
@@ -178,7 +178,7 @@ def test_only_open_runs_are_done_and_failures_do_not_stop_the_others(tmp_path):
     assert failure.status == 5
     assert failure.tail.splitlines()[-1] == "the last line"
     assert len(failure.tail.splitlines()) == runs.LAST_LINES
-    assert [runs.is_finished(one) for one in wanted] == [True, False, True, True]
+    assert [runs.is_finished(run) for run in wanted] == [True, False, True, True]
     assert lines[0] == "4 runs: 1 finished already, 3 to do"
     assert not (wanted[0].folder / runs.LOG).exists()
     assert len(lines) == 4
@@ -190,12 +190,12 @@ def test_only_open_runs_are_done_and_failures_do_not_stop_the_others(tmp_path):
 def test_expected_time_counts_open_runs_and_samples_each_config_once(tmp_path):
     rows = [row(), row(overrides={"WEND.ETA": "0.5"})]
     plan_ = planned(rows, tmp_path, seeds=(0, 1, 2))
-    wanted = [one for each in plan_.values() for one in each]
+    wanted = [run for each in plan_.values() for run in each]
     finish(wanted[0], {}, seconds=40.0)
     sampled = []
 
-    def sample(one):
-        sampled.append(one.key)
+    def sample(run):
+        sampled.append(run.key)
         return 100.0
 
     seconds, _ = runs.estimate(wanted, 2, sample)
@@ -209,8 +209,8 @@ def test_expected_time_counts_open_runs_and_samples_each_config_once(tmp_path):
 def test_table_has_mean_sd_and_the_papers_figure(tmp_path):
     rows = [row(), row("CUB/scr_R50.yaml", "SCR", paper={"gt_known_loc": 92.48})]
     plan_ = planned(rows, tmp_path, seeds=(0, 1, 2))
-    for one, value in zip(plan_[rows[0]], (90.0, 92.0, 97.0), strict=True):
-        finish(one, {"psol-crop224": value, "original": value - 1})
+    for run, value in zip(plan_[rows[0]], (90.0, 92.0, 97.0), strict=True):
+        finish(run, {"psol-crop224": value, "original": value - 1})
     # mean 93; sd = sqrt((9 + 1 + 16) / 2) = 3.6056
     text = render.markdown(plan_, "Table")
     (line,) = [line for line in text.splitlines() if line.startswith("| FCOS")]
@@ -233,18 +233,18 @@ def test_one_seed_has_no_spread():
 
 
 def test_curves_are_means_over_seeds(tmp_path):
-    one = row()
-    plan_ = planned([one], tmp_path)
-    for each, values in zip(plan_[one], ((10.0, 30.0), (20.0, 50.0)), strict=True):
+    single = row()
+    plan_ = planned([single], tmp_path)
+    for each, values in zip(plan_[single], ((10.0, 30.0), (20.0, 50.0)), strict=True):
         finish(each, {})
         lines = [
             f"{i},{i},{each.test_set},original,gt_known_loc,{v}" for i, v in enumerate(values, 1)
         ]
         text = "\n".join(["iteration,epoch,dataset,protocol,metric,value", *lines, ""])
         (each.folder / "curve.csv").write_text(text)
-    found = figures.curves(plan_, "original")
+    means = figures.curves(plan_, "original")
     # sd of (10, 20) = 7.0711, of (30, 50) = 14.1421
-    assert found["FCOS"] == [
+    assert means["FCOS"] == [
         (1, 15.0, pytest.approx(7.0711, abs=1e-4), 2),
         (2, 40.0, pytest.approx(14.1421, abs=1e-4), 2),
     ]
@@ -266,16 +266,19 @@ def test_noise_keeps_the_proportions_of_its_kinds(share):
 
 def test_methods_differ_in_the_loss_alone(tmp_path):
     rows = noise.rows(0.4, TOY, tmp_path)
-    seen = [(one.overrides.get("WEND.LOSS", "none"), one.overrides.get("WEND.ETA")) for one in rows]
+    seen = [
+        (entry.overrides.get("WEND.LOSS", "none"), entry.overrides.get("WEND.ETA"))
+        for entry in rows
+    ]
     assert seen == [
         *(("none", None), ("none", "1.0"), ("none", "0.125")),
         *(("entropy", "0.125"), ("weighted_entropy", "0.125")),
     ]
     common = [
-        {k: v for k, v in one.overrides.items() if not k.startswith("WEND.") or "SIZE" in k}
-        for one in rows
+        {k: v for k, v in entry.overrides.items() if not k.startswith("WEND.") or "SIZE" in k}
+        for entry in rows
     ]
-    assert all(one == common[0] for one in common)
+    assert all(entry == common[0] for entry in common)
 
 
 # ---- the command ----
@@ -328,11 +331,11 @@ class _Names:
 
 
 def _two_rows():
-    def one(label, config):
+    def make_row(label, config):
         return {
             **{"label": label, "backbone": "ResNet50", "weights": "R50"},
             **{"config": {"CUB": config}, "paper": {"CUB": [None, None, None, 90.0, None]}},
         }
 
-    rows = [one("SCR", "CUB/scr_R50.yaml"), one("FCOS", "CUB/fcos_R50.yaml")]
+    rows = [make_row("SCR", "CUB/scr_R50.yaml"), make_row("FCOS", "CUB/fcos_R50.yaml")]
     return {"metrics": TABLES["metrics"], "tables": {2: {"title": "Two", "rows": rows}}}

@@ -1,4 +1,4 @@
-"""What bad images do to whole runs, for the tests of both engines."""
+"""What bad images do to whole runs of either engine."""
 
 import json
 import os
@@ -27,6 +27,11 @@ def own_toy(toy_root, tmp_path, monkeypatch):
     return paths
 
 
+@pytest.fixture
+def output_dir(tmp_path):
+    return tmp_path / "out"
+
+
 def cut(path: Path) -> None:
     """Its header can be read, its pixels cannot."""
     path.write_bytes(path.read_bytes()[:-400])
@@ -43,7 +48,7 @@ def metrics(output_dir: Path) -> dict:
     return json.loads(path.read_text())["original"]
 
 
-def raise_ends_the_run(engine, own_toy, output_dir, capsys):
+def test_an_unreadable_image_ends_the_run_and_is_named(engine, own_toy, output_dir, capsys):
     bad = own_toy("toy_train_c2am")[4]
     cut(bad)
     assert run(engine, output_dir, changes={"DATALOADER.NUM_WORKERS": "2"}) == 2
@@ -52,7 +57,7 @@ def raise_ends_the_run(engine, own_toy, output_dir, capsys):
     assert "'wend data check NAME' lists all such images" in error
 
 
-def skip_goes_on(engine, own_toy, output_dir, capsys):
+def test_skip_counts_and_names_what_it_skipped(engine, own_toy, output_dir, capsys):
     train = own_toy("toy_train_c2am")
     cut(train[4])
     train[9].write_bytes(b"")  # whose header cannot be read, either
@@ -68,7 +73,7 @@ def skip_goes_on(engine, own_toy, output_dir, capsys):
     assert str(train[9]) in end[0]
 
 
-def too_many_end_the_run(engine, own_toy, output_dir, capsys):
+def test_more_than_the_share_ends_the_run(engine, own_toy, output_dir, capsys):
     for bad in own_toy("toy_train_c2am")[3:6]:
         cut(bad)
     changes = {"WEND.DATA.ON_BAD_IMAGE": "skip", "WEND.DATA.MAX_BAD_SHARE": "0.1"}
@@ -78,7 +83,7 @@ def too_many_end_the_run(engine, own_toy, output_dir, capsys):
     assert "and WEND.DATA.MAX_BAD_SHARE allows 2; " in error
 
 
-def quarantine_leaves_out(engine, own_toy, output_dir, capsys):
+def test_quarantined_images_are_left_out_before_training(engine, own_toy, output_dir, capsys):
     train = own_toy("toy_train_c2am")
     cut(train[4])
     train[9].write_bytes(b"")
@@ -96,7 +101,7 @@ def quarantine_leaves_out(engine, own_toy, output_dir, capsys):
     assert last_line(capsys).startswith(f"error: {train[11]}: cannot be read as an image")
 
 
-def a_bad_test_image_is_an_error_or_a_miss(engine, own_toy, output_dir, capsys):
+def test_a_bad_test_image_is_an_error_or_a_miss(engine, own_toy, output_dir, capsys):
     test = own_toy("toy_test")
     cut(test[2])
     changes = {"DATALOADER.NUM_WORKERS": "1", "WEND.EPOCHS": "1"}
@@ -114,10 +119,10 @@ def a_bad_test_image_is_an_error_or_a_miss(engine, own_toy, output_dir, capsys):
     assert f"\n{test[2]}: cannot be read as an image (" in said
     detections = json.loads((output_dir / "inference" / "toy_test" / "detections.json").read_text())
     ids = DataSets().get("toy_test", keep_unreadable=True).image_ids
-    assert {one["image_id"] for one in detections} == {*ids} - {ids[2], ids[5]}
+    assert {row["image_id"] for row in detections} == {*ids} - {ids[2], ids[5]}
 
 
-def a_cache_changes_no_number(engine, own_toy, output_dir, capsys):
+def test_a_cache_changes_no_number(engine, own_toy, output_dir, capsys):
     """Two runs of the same seed, one with a cache and from a store: the same losses."""
     own_toy("toy_test")
 
@@ -141,7 +146,9 @@ def a_cache_changes_no_number(engine, own_toy, output_dir, capsys):
     assert losses(output_dir / "plain") == losses(output_dir / "again")
 
 
-def two_processes(own_toy, tmp_path):
+@pytest.mark.slow
+@pytest.mark.detectron2
+def test_two_processes_skip_the_same_and_end_together(own_toy, tmp_path):
     """Both know of each other's bad images; past the share both end with the same words."""
     train = own_toy("toy_train_c2am")
     for bad in (train[1], train[2], train[12]):

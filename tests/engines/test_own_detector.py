@@ -6,7 +6,6 @@
 import pytest
 import torch
 from engine_runs import kept_logging, options
-from engines import ENGINES
 
 from wend.cli.train import main
 
@@ -38,10 +37,10 @@ OF_ENGINE = {
         if self.training:
             return {"loss_box": boxes.square().sum()}
         size = batch[0]["height"], batch[0]["width"]
-        one = torch.tensor([[4.0, 4.0, 20.0, 20.0]])
+        box = torch.tensor([[4.0, 4.0, 20.0, 20.0]])
         score, label = torch.ones(1), torch.zeros(1, dtype=torch.int64)
         return [
-            {"instances": Instances(size, pred_boxes=Boxes(one), scores=score, pred_classes=label)}
+            {"instances": Instances(size, pred_boxes=Boxes(box), scores=score, pred_classes=label)}
             for _ in batch
         ]
 
@@ -70,14 +69,11 @@ META_ARCH_REGISTRY.register()(Plain)
 
 
 @pytest.fixture
-def train(toy_root, tmp_path, monkeypatch):
+def train(tmp_path):
     """Exit status of a training of the detector of a file on an engine."""
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
 
     def run(engine, code, changes=None):
         """With what the torchvision engine requires of every detector."""
-        if engine == "detectron2":
-            pytest.importorskip("detectron2", reason="Detectron2 is not installed")
         file = tmp_path / "plain.py"
         file.write_text(code)
         changes = {"WEND.EPOCHS": "1", "SOLVER.WARMUP_ITERS": "0", **(changes or {})}
@@ -91,7 +87,6 @@ def train(toy_root, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 def test_a_detector_without_backbone_label_or_loss_of_ours_is_trained(engine, train, tmp_path):
     assert train(engine, OF_ENGINE[engine]) == 0
     saved = torch.load(tmp_path / "out/model_final.pth", weights_only=False)["model"]
@@ -100,7 +95,6 @@ def test_a_detector_without_backbone_label_or_loss_of_ours_is_trained(engine, tr
 
 
 @pytest.mark.parametrize("changes", [{"WEND.LOSS": "entropy"}, {"WEND.ETA": "0.5"}])
-@pytest.mark.parametrize("engine", ENGINES)
 def test_a_loss_or_eta_that_such_a_detector_does_not_have_is_an_error(
     engine, changes, train, capsys
 ):
@@ -118,7 +112,6 @@ def test_a_loss_or_eta_that_such_a_detector_does_not_have_is_an_error(
         ("boxes = self.box(", "assert not self.training; boxes = self.box(", AssertionError),
     ],
 )
-@pytest.mark.parametrize("engine", ENGINES)
 def test_what_goes_wrong_in_the_users_code_keeps_its_traceback(engine, line, wrong, error, train):
     assert line in OF_ENGINE[engine]
     with pytest.raises(error) as caught:
