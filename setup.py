@@ -42,7 +42,7 @@ setup(
         "dev": [
             *CLASSIFIER,
             *("pre-commit", "pytest", "hypothesis", "ruff==0.17.6"),
-            *("import-linter==2.17", "mypy==2.4.1"),  # make lint
+            *("import-linter>=2.15", "mypy==2.4.1"),  # make lint: who imports whom, types
             *("types-PyYAML", "types-tabulate", "types-tqdm"),
             "faster-coco-eval>=1.6",  # compared with pycocotools; wend evaluate --ap-backend
             "transformers>=4.40,<5",  # Deformable DETR is compared with its own
