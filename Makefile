@@ -1,6 +1,6 @@
 # make demo   toy data, a short training, a table and a picture (about 4 minutes on 2 cores)
 # make test   the whole test suite
-# make lint   ruff
+# make lint   ruff, import-linter (who may import whom), mypy
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -30,9 +30,14 @@ demo: env
 	@echo "  CUB-200-2011:                           README, 'On CUB-200-2011'"
 	@echo "  what works on this machine:             $(BIN)/wend doctor"
 
+# One thread: the tests' networks are small, and on a busy machine two threads that wait for each
+# other made training 12 times slower.
+test: export OMP_NUM_THREADS ?= 1
 test: env
 	$(BIN)/python -m pytest
 
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m mypy

@@ -19,6 +19,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["wend", "wend.*"]),
+    package_data={"wend": ["py.typed"]},
     install_requires=[
         "fvcore>=0.1.5.post20221221",  # configs, checkpoints, as Detectron2
         "matplotlib",  # curves
@@ -41,6 +42,8 @@ setup(
         "dev": [
             *CLASSIFIER,
             *("pre-commit", "pytest", "hypothesis", "ruff==0.17.6"),
+            *("import-linter>=2.15", "mypy==2.4.1"),  # make lint: who imports whom, types
+            *("types-PyYAML", "types-tabulate", "types-tqdm"),
             "faster-coco-eval>=1.6",  # compared with pycocotools; wend evaluate --ap-backend
             "transformers>=4.40,<5",  # Deformable DETR is compared with its own
         ],

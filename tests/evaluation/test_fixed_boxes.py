@@ -1,4 +1,4 @@
-"""wend.evaluation.baselines against brute force and the published finding on fixed boxes."""
+"""wend.evaluation.fixed_boxes against brute force and the published finding on fixed boxes."""
 
 import dataclasses
 import itertools
