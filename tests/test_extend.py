@@ -172,3 +172,17 @@ def test_an_import_that_fails_ends_in_the_users_own_traceback(folder, capsys):
     assert said.startswith(f"error: {folder}/my_loss.py: it could not be imported; its own")
     assert f'File "{folder}/my_loss.py", line 2, in f\n    return undefined\n' in said
     assert not (folder / "out").exists()
+
+
+def test_a_report_imports_what_the_run_imported(folder):
+    """In a process that knows nothing of the user's entries and loss yet."""
+    with kept_logging():
+        assert main(arguments_of(TRAININGS[0], "out", "--engine", "torchvision")) == 0
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "wend", "report", "out"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "out/report.md").is_file()

@@ -19,6 +19,7 @@ from detectron2.structures import Boxes, Instances
 from engine_runs import CROP, RESIZE, d2_config, run
 from torch import nn
 
+import wend.cli.parser
 from wend.config import check_config
 from wend.d2 import Trainer, WSOLDatasetMapper, WSOLEvaluator
 from wend.d2.catalog import detectron2_data_sets
@@ -130,6 +131,20 @@ def test_a_set_of_register_coco_instances_can_be_trained_and_evaluated_on(coco_s
     ours, theirs = DataSets().get("toy_train"), detectron2_data_sets().get(coco_set)
     assert theirs.truth.boxes == pytest.approx(ours.truth.boxes)
     assert set(theirs.class_ids.tolist()) == {0, 1}
+
+
+def test_other_commands_know_what_an_imported_file_registered_with_detectron2(
+    coco_set, tmp_path, capsys
+):
+    names = {"DATASETS.TRAIN": f"('{coco_set}',)", "DATASETS.TEST": f"('{coco_set}',)"}
+    assert run("detectron2", tmp_path / "out", changes={**names, "WEND.EPOCHS": "1"}) == 0
+    assert wend.cli.parser.main(["report", str(tmp_path / "out")]) == 0
+    detections = tmp_path / "out/inference" / coco_set / "detections.json"
+    command = ["evaluate", "--ground-truth", coco_set, "--detections", str(detections)]
+    assert wend.cli.parser.main([*command, "--output", str(tmp_path / "table")]) == 0
+    ours = json.loads((tmp_path / "table/metrics.json").read_text())
+    theirs = json.loads(detections.with_name("metrics.json").read_text())
+    assert ours["original"]["gt_known_loc"] == theirs["original"]["gt_known_loc"]
 
 
 def test_a_dict_that_is_not_standard_is_named():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from wend.cli.options import add_datasets_root_option, add_import_option
+from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import load_source
 from wend.errors import InputError
@@ -157,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("wend boxes report: name the images that the boxes are of: --dataset NAME")
     for protocol in args.protocol:
         get_protocol(protocol)
-    data_sets = DataSets(args.datasets_root)
+    data_sets = known_data_sets(args)
     data_set = load_source(name, data_sets)
     names, joined = [], []
     for words in filter(None, (args.boxes, args.other)):

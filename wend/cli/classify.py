@@ -26,8 +26,7 @@ from wend.classes.predictions import (
     write_class_predictions,
 )
 from wend.classes.preprocessing import C2AM, CANONICAL
-from wend.cli.options import add_datasets_root_option, check_keys_differ
-from wend.datasets.catalog import DataSets
+from wend.cli.options import add_datasets_root_option, check_keys_differ, known_data_sets
 from wend.devices import choose_device
 from wend.errors import InputError, some
 from wend.files import read_text, sha256
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: the user's input is wrong.
     """
     _check_arguments(args)
-    data_set = DataSets(args.datasets_root).get(args.dataset)
+    data_set = known_data_sets(args).get(args.dataset)
     check_keys_differ(data_set, "class predictions")
     names = _read_names(args.class_names) if args.class_names else []
     if args.import_file:

@@ -10,7 +10,7 @@ import numpy as np
 
 from wend.classes.predictions import read_class_predictions
 from wend.cli.evaluate import add_truth_arguments, check_numbers, load_scored, load_truth
-from wend.datasets.catalog import DataSets
+from wend.cli.options import known_data_sets
 from wend.errors import InputError
 from wend.evaluation.metrics import choose_metrics, gt_known_loc
 from wend.evaluation.protocols import get_protocol
@@ -119,7 +119,7 @@ def _score_both(args: argparse.Namespace) -> list[dict[str, ProtocolScores]]:
     protocols = [get_protocol(name) for name in args.protocol]
     ks = [parse_k(text) for text in args.max_boxes]
     metrics = choose_metrics(args.metrics)
-    data_set = load_truth(args.ground_truth, DataSets(args.datasets_root))
+    data_set = load_truth(args.ground_truth, known_data_sets(args))
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
     both = []
     for path in (args.a, args.b):

@@ -10,7 +10,7 @@ import argparse
 import logging
 from collections.abc import Callable
 
-from wend.cli.options import add_datasets_root_option, add_import_option
+from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, some
 
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: the user's input is wrong.
     """
     try:
-        return args.run_command(args, DataSets(args.datasets_root))
+        return args.run_command(args, known_data_sets(args))
     except KeyboardInterrupt:
         logger.warning("interrupted; what was there before is as it was")
         return 130

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from wend.classes.predictions import read_class_predictions
-from wend.cli.options import add_datasets_root_option, add_import_option
+from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
 from wend.errors import InputError
@@ -249,7 +249,7 @@ def run(args: argparse.Namespace) -> int:
     protocols = [get_protocol(name) for name in args.protocol]
     ks = [parse_k(text) for text in args.max_boxes]
     metrics = choose_metrics(args.metrics)
-    data_sets = DataSets(args.datasets_root)
+    data_sets = known_data_sets(args)
     data_set = load_truth(args.ground_truth, data_sets)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
     detections, counts = load_scored(args.detections, data_set, args)

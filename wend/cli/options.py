@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from wend.errors import InputError, some
 
 if TYPE_CHECKING:  # the parser waits for no NumPy
+    from wend.datasets.catalog import DataSets
     from wend.structures.data_set import DataSet
 
 
@@ -31,6 +33,24 @@ def add_datasets_root_option(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the data sets (default: $DETECTRON2_DATASETS, else datasets)",
     )
+
+
+def known_data_sets(args: argparse.Namespace) -> DataSets:
+    """Data sets by name below ``--datasets-root``; those registered with Detectron2 alone, too.
+
+    Only a file of the user's can have registered such ones: Detectron2 is not imported for it.
+    """
+    from wend.datasets.catalog import DataSets
+
+    return DataSets(args.datasets_root, others=_of_detectron2)
+
+
+def _of_detectron2(name: str) -> DataSet | None:
+    if "detectron2" not in sys.modules:
+        return None
+    from wend.d2.catalog import of_detectron2
+
+    return of_detectron2(name)
 
 
 def check_keys_differ(data_set: DataSet, output: str) -> None:

@@ -19,7 +19,12 @@ import numpy as np
 from tqdm import tqdm
 
 from wend import __version__
-from wend.cli.options import add_datasets_root_option, add_import_option, check_keys_differ
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_import_option,
+    check_keys_differ,
+    known_data_sets,
+)
 from wend.errors import InputError, some
 from wend.files import sha256
 from wend.localize.border_prior import BorderPriorConfig
@@ -122,9 +127,7 @@ def _read_images(args: argparse.Namespace) -> DataSet:
 
         data_set = load_folder(args.images, classes="none")
     else:
-        from wend.datasets.catalog import DataSets
-
-        data_set = DataSets(args.datasets_root).get(args.dataset)
+        data_set = known_data_sets(args).get(args.dataset)
     check_keys_differ(data_set, "boxes")
     return data_set
 

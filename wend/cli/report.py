@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from wend.cli.options import add_datasets_root_option, add_import_option
-from wend.datasets.catalog import DataSets
+from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
 from wend.reports.summary import summarize_run
 
 
@@ -23,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: there is no run, or its data sets are not found.
     """
-    table, written = summarize_run(args.output_dir, DataSets(args.datasets_root), args.num_images)
+    table, written = summarize_run(args.output_dir, known_data_sets(args), args.num_images)
     print(f"\n{table}\n")
     for path in written:
         print(f"written: {path}")

@@ -115,7 +115,7 @@ def data_set_of_dicts(name: str, dicts: Sequence[Mapping[str, Any]]) -> DataSet:
     )
 
 
-def _of_detectron2(name: str) -> DataSet | None:
+def of_detectron2(name: str) -> DataSet | None:
     """A data set that only Detectron2's catalog knows."""
     if name not in DatasetCatalog.list():
         return None
@@ -124,7 +124,7 @@ def _of_detectron2(name: str) -> DataSet | None:
 
 def detectron2_data_sets(root: str | Path | None = None) -> DataSets:
     """WEND's data sets, and those registered with Detectron2 alone, by name."""
-    return DataSets(root, others=_of_detectron2)
+    return DataSets(root, others=of_detectron2)
 
 
 def _announce(name: str) -> None:
