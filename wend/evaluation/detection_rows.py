@@ -107,7 +107,7 @@ def _check_sizes(rows: DetectionRows, sizes: np.ndarray) -> None:
     if bad.any():
         first = int(np.argmax(bad))
         raise InputError(
-            f"{rows.at(first)}: belongs to an image of {rows.sizes[first].tolist()} pixels, but "
+            f"{rows.at(first)}: is of an image of {rows.sizes[first].tolist()} pixels, but "
             f"the ground truth says {sizes[first].tolist()} (width, height); detections must be in "
             f"the original pixels of the very images of the ground truth"
         )
