@@ -13,6 +13,7 @@ from engine_runs import REPOSITORY, d2_config
 from wend.datasets.catalog import DataSets
 from wend.formats.coco import records_to_coco
 
+pytestmark = pytest.mark.detectron2
 DOCS = (REPOSITORY / "docs/detectron2.md").read_text(encoding="utf-8")
 SCRIPT = "\n".join(re.findall(r"^```python\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL))
 
