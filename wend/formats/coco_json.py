@@ -248,7 +248,7 @@ class CocoFile:
             InputError: a row is none.
         """
         image_ids, category_ids, scores, crowd = [], [], [], []
-        xywh = [np.zeros(0)]
+        xywh: list[np.ndarray] = [np.zeros(0)]
         for rows in self.blocks(name, kind):
             xywh.append(np.fromiter(chain.from_iterable(row.bbox for row in rows), np.float64))
             image_ids += _column(rows, "image_id")

@@ -162,7 +162,8 @@ def read_lists(folder: Path, names: Sequence[str]) -> Lists:
         InputError: a list that is malformed or of other images; the message names file and line.
     """
     index = {name: i for i, name in enumerate(names)}
-    class_ids, sizes = np.full(len(index), -1, dtype=np.int64), None
+    class_ids: np.ndarray = np.full(len(index), -1, dtype=np.int64)
+    sizes = None
     if (folder / LABELS).is_file():
         class_ids = _read_column(folder / LABELS, ("class",), 0, index)[:, 0]
     if (folder / SIZES).is_file():
