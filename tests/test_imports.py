@@ -16,6 +16,7 @@ MAY_LOAD = {
         *("wend.classes", "wend.config", "wend.d2", "wend.devices", "wend.loading"),
         *("wend.localize", "wend.losses", "wend.modeling", "wend.reports", "wend.run", "wend.tv"),
         *("wend.weight_files", "wend.cli.classify", "wend.cli.doctor", "wend.cli.entries"),
+        "wend.cli.report",
     ),
 }
 
