@@ -57,6 +57,18 @@ def test_the_same_definition_may_come_again(tmp_path):
     assert registry.get("mine") is again["mine"]
 
 
+def test_an_edited_cell_of_a_notebook_takes_the_place_of_its_former_self():
+    registry, heard = Registry("thing"), []
+    registry.follow(lambda name, thing: heard.append(thing()))
+    for number in (1, 2):
+        cell = {"__name__": "__main__"}
+        code = compile(f"def mine(): return {number}", f"cell_{number}.py", "exec")
+        exec(code, cell)  # noqa: S102 (as a notebook does)
+        registry.register()(cell["mine"])
+    assert registry.get("mine")() == 2
+    assert heard == [1, 2]
+
+
 def test_unknown_name_lists_the_known_and_the_nearest():
     with pytest.raises(
         InputError, match=r"unknown thing 'frist'\. Did you mean 'first'\? Known: first, second, or"
@@ -83,7 +95,7 @@ def test_a_file_gives_its_functions_without_any_registration(tmp_path):
     assert registry.get(f"{tmp_path}/mine.py:mine") is registry.get("./mine.py:mine", tmp_path)
     with pytest.raises(InputError, match=r"no 'other' in \./mine\.py; it has: mine$"):
         registry.get("./mine.py:other", tmp_path)
-    with pytest.raises(InputError, match=r"no 'LIMIT' in \./mine\.py; it has: mine$"):
+    with pytest.raises(InputError, match=r"'LIMIT' is no thing in \./mine\.py; it has: mine$"):
         registry.get("./mine.py:LIMIT", tmp_path)  # it cannot be called
 
 

@@ -168,6 +168,7 @@ def test_entries_from_python_are_in_every_config_made_afterwards():
         ("FCOS", [Entry("MINE", 1, "")], "config node 'FCOS' is registered already"),
         ("Mine", [], "expected names in upper case, got 'Mine'"),
         ("MINE", [Entry("width", 1, "")], "expected names in upper case, got 'width'"),
+        ("MINE", [Entry("A", 1, ""), Entry("A", 2, "")], "two entries have the same name"),
         ("MINE", ["WIDTH"], r"expected entries of wend\.config\.Entry"),
     ],
 )
