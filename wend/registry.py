@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from wend.errors import InputError, shown
-from wend.user_code import UserCodeError, is_own, load_module, own_traceback
+from wend.user_code import load_module, own_errors
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -193,17 +193,9 @@ class FunctionRegistry(Registry[Function]):
                 f"({', '.join(self.arguments)}) and, by name, with the config entries that its "
                 f"keyword-only parameters are called after"
             ) from None
-        try:
+        about = f"{self.kind} {name!r} failed where it is tried before the training"
+        with own_errors(function, about):
             yield
-        except InputError:
-            raise
-        except Exception as error:
-            if not is_own(function):
-                raise
-            raise UserCodeError(
-                f"{self.kind} {name!r} failed where it is tried before the training; its own "
-                f"traceback:\n{own_traceback(error)}"
-            ) from error
 
 
 def _where(thing: object) -> str:

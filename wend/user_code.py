@@ -12,7 +12,8 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -87,6 +88,27 @@ def own_traceback(error: BaseException) -> str:
 
 def _is_ours(module: str) -> bool:
     return module.split(".")[0] in ("wend", "importlib", "_frozen_importlib")
+
+
+@contextmanager
+def own_errors(function: object, about: str) -> Iterator[None]:
+    """Errors of the user's function that is called inside show its code, and none of ours.
+
+    Args:
+        function: the function; nothing is done for one of ours.
+        about: what failed, for the message.
+
+    Raises:
+        UserCodeError: it is the user's and raised an error.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if not is_own(getattr(function, "func", function)):  # a partial has the module functools
+            raise
+        raise UserCodeError(f"{about}; its own traceback:\n{own_traceback(error)}") from error
 
 
 def is_own(thing: object) -> bool:

@@ -34,7 +34,7 @@ from wend.evaluation.statistics import mean
 from wend.registry import Registry
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
-from wend.user_code import UserCodeError, is_own, own_traceback
+from wend.user_code import own_errors
 
 AVERAGES = ("protocol", "image", "class", "none")
 # What metrics.json and per_image.parquet have beside the metrics
@@ -176,16 +176,8 @@ class Metric:
             raise InputError(f"metric {self.name} needs class predictions")
         if self.has_k and k is not None and k < 1:
             raise InputError(f"metric {self.name}: K must be >= 1 or None (all), got {k}")
-        try:
+        with own_errors(self.function, f"metric {self.name} failed"):
             return self.function(per_image, *[self.num_boxes(k)] * self.has_k)
-        except InputError:
-            raise
-        except Exception as error:
-            if not is_own(getattr(self.function, "func", self.function)):
-                raise
-            raise UserCodeError(
-                f"metric {self.name} failed; its own traceback:\n{own_traceback(error)}"
-            ) from error
 
     def text(self, value: float | None) -> str:
         """The text of a value in a table."""
