@@ -146,6 +146,15 @@ def test_a_file_that_fails_shows_its_own_traceback_and_no_line_of_ours(code, las
     assert load_module("./mine.py", tmp_path).fine
 
 
+def test_a_module_beside_a_file_is_told_how_it_is_found(tmp_path):
+    (tmp_path / "beside_it.py").touch()
+    (tmp_path / "mine.py").write_text("import beside_it\n")
+    with pytest.raises(UserCodeError) as error:
+        load_module(str(tmp_path / "mine.py"))
+    hint = f"{tmp_path}/beside_it.py is found with PYTHONPATH={tmp_path}"
+    assert str(error.value).endswith(f"No module named 'beside_it'\n{hint}")
+
+
 def test_what_a_registry_says_while_a_file_is_imported_names_the_file(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from wend.losses import unsupervised_loss\n"

@@ -59,8 +59,13 @@ def load_module(reference: str, base: Path | None = None) -> ModuleType:
                 f"there is no module {name!r}; write a file as ./{name.split('.')[-1]}.py, or put "
                 f"the module's folder on PYTHONPATH"
             ) from error
+        hint = ""
+        if isinstance(error, ModuleNotFoundError) and name != reference:
+            beside = file.with_name(f"{error.name}.py")
+            hint = f"\n{beside} is found with PYTHONPATH={file.parent}" if beside.is_file() else ""
         raise UserCodeError(
-            f"{reference}: it could not be imported; its own traceback:\n{own_traceback(error)}"
+            f"{reference}: it could not be imported; its own traceback:\n"
+            f"{own_traceback(error)}{hint}"
         ) from error
 
 
