@@ -169,7 +169,9 @@ def test_an_import_that_fails_ends_in_the_users_own_traceback(folder, capsys):
     with kept_logging():
         assert main(arguments_of(TRAININGS[0], "out", "--engine", "torchvision")) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {folder}/my_loss.py: it could not be imported; its own")
+    assert said.startswith(
+        f"error: ramp.yaml: {folder}/my_loss.py: it could not be imported; its own"
+    )
     assert f'File "{folder}/my_loss.py", line 2, in f\n    return undefined\n' in said
     assert not (folder / "out").exists()
 

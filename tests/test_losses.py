@@ -313,6 +313,7 @@ def fails_on_nothing(context):
             lambda context: context.logits,
             r"loss 'wrong': expected to return a scalar .* got \(0,\)",
         ),
+        (lambda context: torch.tensor(1), r"a scalar tensor of floats .* got \(\) of torch\.int64"),
         (lambda context: 0.5, "loss 'wrong': expected to return a scalar .* got float"),
         (fails_on_nothing, r"tried before .*; its own traceback:\n(?s:.*)in fails_on_nothing\n"),
     ],

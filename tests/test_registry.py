@@ -57,6 +57,18 @@ def test_the_same_definition_may_come_again(tmp_path):
     assert registry.get("mine") is again["mine"]
 
 
+def test_an_edited_cell_of_a_notebook_takes_the_place_of_its_former_self():
+    registry, heard = Registry("thing"), []
+    registry.follow(lambda name, thing: heard.append(thing()))
+    for number in (1, 2):
+        cell = {"__name__": "__main__"}
+        code = compile(f"def mine(): return {number}", f"cell_{number}.py", "exec")
+        exec(code, cell)  # noqa: S102 (as a notebook does)
+        registry.register()(cell["mine"])
+    assert registry.get("mine")() == 2
+    assert heard == [1, 2]
+
+
 def test_unknown_name_lists_the_known_and_the_nearest():
     with pytest.raises(
         InputError, match=r"unknown thing 'frist'\. Did you mean 'first'\? Known: first, second, or"
@@ -83,7 +95,7 @@ def test_a_file_gives_its_functions_without_any_registration(tmp_path):
     assert registry.get(f"{tmp_path}/mine.py:mine") is registry.get("./mine.py:mine", tmp_path)
     with pytest.raises(InputError, match=r"no 'other' in \./mine\.py; it has: mine$"):
         registry.get("./mine.py:other", tmp_path)
-    with pytest.raises(InputError, match=r"no 'LIMIT' in \./mine\.py; it has: mine$"):
+    with pytest.raises(InputError, match=r"'LIMIT' is no thing in \./mine\.py; it has: mine$"):
         registry.get("./mine.py:LIMIT", tmp_path)  # it cannot be called
 
 
@@ -132,6 +144,15 @@ def test_a_file_that_fails_shows_its_own_traceback_and_no_line_of_ours(code, las
     assert "importlib" not in said
     file.write_text("fine = True\n")  # mended, it can be imported in the same session
     assert load_module("./mine.py", tmp_path).fine
+
+
+def test_a_module_beside_a_file_is_told_how_it_is_found(tmp_path):
+    (tmp_path / "beside_it.py").touch()
+    (tmp_path / "mine.py").write_text("import beside_it\n")
+    with pytest.raises(UserCodeError) as error:
+        load_module(str(tmp_path / "mine.py"))
+    hint = f"{tmp_path}/beside_it.py is found with PYTHONPATH={tmp_path}"
+    assert str(error.value).endswith(f"No module named 'beside_it'\n{hint}")
 
 
 def test_what_a_registry_says_while_a_file_is_imported_names_the_file(tmp_path):

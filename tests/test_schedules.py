@@ -1,5 +1,6 @@
 """wend.schedules: values worked out by hand, and what is said of a schedule that is wrong."""
 
+import numpy as np
 import pytest
 
 from wend.errors import InputError
@@ -34,6 +35,11 @@ def test_a_schedule_of_ones_own_has_its_parameters(own_registries):
     assert values(1.0, 0.0, "step", {"at": 0.75}) == [1, 1, 1, 0, 0]
     with pytest.raises(InputError, match=r"schedule 'step': got an unexpected keyword .* 'after'"):
         Scheduled(1.0, 0.0, "step", {"after": 0.5})
+
+
+def test_a_number_of_numpy_is_a_number(own_registries):
+    schedule("single")(lambda progress, start, end: np.float32(0.5))
+    assert [type(value) for value in set(values(1.0, 1.0, "single"))] == [float]
 
 
 def test_what_is_out_of_range_is_an_error(own_registries):

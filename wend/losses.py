@@ -314,10 +314,11 @@ class LocalizationLoss:
         if value is None:
             return {}
         if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point():
-            kind = f"{tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            is_tensor = isinstance(value, Tensor)
+            kind = f"{tuple(value.shape)} of {value.dtype}" if is_tensor else type(value).__name__
             raise InputError(
-                f"loss {self.name!r}: expected to return a scalar tensor (or None for no term), "
-                f"got {kind}; take its mean or its sum"
+                f"loss {self.name!r}: expected to return a scalar tensor of floats (or None for no "
+                f"term), got {kind}; take its mean or its sum"
             )
         return {UNSUPERVISED_PREFIX: value}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from wend.errors import InputError, shown
-from wend.user_code import UserCodeError, is_own, load_module, own_traceback
+from wend.user_code import load_module, own_errors
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -44,7 +44,7 @@ class Registry(Generic[T]):
     def register(self, name: str | None = None) -> Callable[[T], T]:
         """Decorator: make a thing known under a name, by default its own.
 
-        The same definition may come again, as when a file is run twice.
+        The same definition may come again, as when a file or a notebook's cell is run twice.
 
         Raises:
             InputError: another thing has the name, or this one has none of its own.
@@ -59,16 +59,15 @@ class Registry(Generic[T]):
                     f"{self.kind} {key!r} is registered already{_where(self._things[key])}; choose "
                     f"another name"
                 )
-            is_new = key not in self._things
             self._things[key] = thing
-            for follower in self._followers if is_new else ():
+            for follower in self._followers:
                 follower(key, thing)
             return thing
 
         return add
 
     def follow(self, follower: Callable[[str, T], object]) -> None:
-        """Call ``follower(name, thing)`` for each thing, now and whenever a new name comes."""
+        """Call ``follower(name, thing)`` for each thing, now and whenever one comes (again)."""
         self._followers.append(follower)
         for name in self.names():
             follower(name, self._things[name])
@@ -104,10 +103,12 @@ class Registry(Generic[T]):
             own = [
                 key
                 for key, value in vars(module).items()
-                if getattr(value, "__module__", None) == module.__name__ and self.is_thing(value)
+                if self.is_thing(value) and _module(value) == module.__name__
             ]
+            is_there = hasattr(module, attribute)
+            wrong = f"{attribute!r} is no {self.kind}" if is_there else f"there is no {attribute!r}"
             raise InputError(
-                f"{self.kind} {name!r}: there is no {attribute!r} in {module_name}; it has: "
+                f"{self.kind} {name!r}: {wrong} in {module_name}; it has: "
                 f"{', '.join(own) or 'none'}"
             )
         return thing
@@ -192,17 +193,9 @@ class FunctionRegistry(Registry[Function]):
                 f"({', '.join(self.arguments)}) and, by name, with the config entries that its "
                 f"keyword-only parameters are called after"
             ) from None
-        try:
+        about = f"{self.kind} {name!r} failed where it is tried before the training"
+        with own_errors(function, about):
             yield
-        except InputError:
-            raise
-        except Exception as error:
-            if not is_own(function):
-                raise
-            raise UserCodeError(
-                f"{self.kind} {name!r} failed where it is tried before the training; its own "
-                f"traceback:\n{own_traceback(error)}"
-            ) from error
 
 
 def _where(thing: object) -> str:
@@ -210,13 +203,21 @@ def _where(thing: object) -> str:
     return f" ({definition[0]})" if definition else ""
 
 
+def _module(thing: object) -> str:
+    """The module that defines a function or class, perhaps wrapped."""
+    return getattr(inspect.unwrap(thing), "__module__", "")  # type: ignore[arg-type]
+
+
 def _definition(thing: object) -> tuple[str, str] | None:
-    """File and name of a function or class; None for another object."""
+    """File and name of a function or class, perhaps wrapped; None for another object."""
+    thing = inspect.unwrap(thing)  # type: ignore[arg-type]
     if not inspect.isfunction(thing) and not inspect.isclass(thing):
         return None
+    if thing.__module__ == "__main__":  # each cell of a notebook is a file of its own
+        return "__main__", thing.__qualname__
     try:
         return inspect.getsourcefile(thing) or "", thing.__qualname__
-    except TypeError:  # a class of an interactive session
+    except TypeError:  # a class of a module without a file
         return "", thing.__qualname__
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 from wend.errors import InputError
@@ -90,9 +91,11 @@ class Scheduled:
             InputError: the schedule returns no finite number >= 0.
         """
         value = self._function(progress, self.start, self.end, **self.parameters)
-        if not isinstance(value, int | float) or not 0 <= value < math.inf:
+        if (
+            not isinstance(value, Real) or not 0 <= value < math.inf
+        ):  # NumPy's numbers are real, too
             raise InputError(
                 f"schedule {self.schedule!r}: expected to return a finite number >= 0, got "
                 f"{value!r} at iteration {progress.iteration} of {progress.max_iter}"
             )
-        return value
+        return float(value)

@@ -12,7 +12,8 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -58,8 +59,13 @@ def load_module(reference: str, base: Path | None = None) -> ModuleType:
                 f"there is no module {name!r}; write a file as ./{name.split('.')[-1]}.py, or put "
                 f"the module's folder on PYTHONPATH"
             ) from error
+        hint = ""
+        if isinstance(error, ModuleNotFoundError) and name != reference:
+            beside = file.with_name(f"{error.name}.py")
+            hint = f"\n{beside} is found with PYTHONPATH={file.parent}" if beside.is_file() else ""
         raise UserCodeError(
-            f"{reference}: it could not be imported; its own traceback:\n{own_traceback(error)}"
+            f"{reference}: it could not be imported; its own traceback:\n"
+            f"{own_traceback(error)}{hint}"
         ) from error
 
 
@@ -87,6 +93,27 @@ def own_traceback(error: BaseException) -> str:
 
 def _is_ours(module: str) -> bool:
     return module.split(".")[0] in ("wend", "importlib", "_frozen_importlib")
+
+
+@contextmanager
+def own_errors(function: object, about: str) -> Iterator[None]:
+    """Errors of the user's function that is called inside show its code, and none of ours.
+
+    Args:
+        function: the function; nothing is done for one of ours.
+        about: what failed, for the message.
+
+    Raises:
+        UserCodeError: it is the user's and raised an error.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if not is_own(getattr(function, "func", function)):  # a partial has the module functools
+            raise
+        raise UserCodeError(f"{about}; its own traceback:\n{own_traceback(error)}") from error
 
 
 def is_own(thing: object) -> bool:

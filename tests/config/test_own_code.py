@@ -117,8 +117,8 @@ def test_an_entry_of_ones_own_that_is_not_known_yet_says_how_it_becomes_so(folde
 def test_imports_that_fail_end_with_what_is_wrong(folder):
     run = folder / "run.yaml"
     for text, error, message in (
-        ("[./none.py]", MissingFileError, r"none\.py: there is no such file"),
-        ("[no_such_module]", InputError, "there is no module 'no_such_module'"),
+        ("[./none.py]", MissingFileError, r"run\.yaml: .*none\.py: there is no such file"),
+        ("[no_such_module]", InputError, r"run\.yaml: there is no module 'no_such_module'"),
         ("./mine.py", InputError, r"run\.yaml: config entry WEND\.IMPORTS: expected a list .*mine"),
         ("[7]", InputError, r"expected a list such as \[\./mine\.py\], got \[7\]"),
     ):
@@ -168,6 +168,7 @@ def test_entries_from_python_are_in_every_config_made_afterwards():
         ("FCOS", [Entry("MINE", 1, "")], "config node 'FCOS' is registered already"),
         ("Mine", [], "expected names in upper case, got 'Mine'"),
         ("MINE", [Entry("width", 1, "")], "expected names in upper case, got 'width'"),
+        ("MINE", [Entry("A", 1, ""), Entry("A", 2, "")], "two entries have the same name"),
         ("MINE", ["WIDTH"], r"expected entries of wend\.config\.Entry"),
     ],
 )

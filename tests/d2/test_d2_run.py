@@ -1,12 +1,17 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
-from engine_runs import DETECTORS, EVALUATION_FILES, REPOSITORY, options, run
+from engine_runs import DETECTORS, EVALUATION_FILES, REPOSITORY, d2_config, options, run
+from torch.multiprocessing import ProcessRaisedException
+
+from wend.d2.run import run as run_processes
+from wend.errors import InputError
 
 pytestmark = pytest.mark.detectron2
 
@@ -96,3 +101,25 @@ def test_nan_in_one_of_two_processes_ends_both_with_one_line(toy_root, tmp_path)
     assert done.returncode == 2, done.stderr[-2000:]
     assert "error: iteration 1: process 0: " in done.stderr
     assert "the step was not taken" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ("wend.errors.InputError: no such image\n", "no such image"),
+        (
+            "wend.user_code.UserCodeError: it failed; its own\nKeyError: 1\n",
+            "it failed; .*KeyError",
+        ),
+    ],
+)
+def test_an_error_of_the_users_in_a_process_is_told_without_its_traceback(monkeypatch, last, said):
+    def fails(*arguments, **options):
+        text = "\n\n-- Process 1 terminated\nTraceback\n  raise\nValueError\n\nTraceback\n  raise\n"
+        raise ProcessRaisedException(text + last, 1, 7)
+
+    monkeypatch.setattr("wend.d2.run.setup", lambda args: SimpleNamespace(cfg=d2_config()))
+    monkeypatch.setattr("wend.d2.run.launch", fails)
+    args = SimpleNamespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto")
+    with pytest.raises(InputError, match=f"(?s)^{said}"):
+        run_processes(args)

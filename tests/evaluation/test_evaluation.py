@@ -16,7 +16,7 @@ from wend.evaluation.coco_results import read_detections
 from wend.evaluation.collect import detection_table
 from wend.evaluation.evaluation import Evaluation, append_to_curve
 from wend.evaluation.fixed_boxes import FixedBoxes
-from wend.evaluation.metrics import METRICS, choose_metrics, register_metric
+from wend.evaluation.metrics import METRICS, RESERVED, choose_metrics, register_metric
 from wend.evaluation.protocols import get_protocol
 from wend.formats.coco import records_to_coco
 from wend.structures.box_table import BoxTable
@@ -206,6 +206,18 @@ def test_metrics_of_any_form_go_into_every_file_and_the_curve(data_set, detectio
         (lambda p: "much", {"average": "none"}, "expected one finite number"),
         (lambda p: p.top_iou, {"average": "mean"}, "average must be one of"),
         (lambda p: p.top_iou, {"name": "top-1"}, 'letters, digits and "_" alone'),
+        (lambda p: p.top_iou, {"name": "num_images"}, "'num_images': the files of an evaluation"),
+        (lambda p: p.top_iou, {"has_k": True}, r"has_k=True is called with \(per_image, K\)"),
+        (
+            lambda p, k: p.top_iou,
+            {},
+            r"'k'; a metric with has_k=False is called with \(per_image\)",
+        ),
+        (
+            lambda p: p.top_uio,
+            {},
+            r"(?s)metric odd failed.*AttributeError: .*no attribute 'top_uio",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*encountered in.*:RuntimeWarning")
@@ -216,6 +228,36 @@ def test_a_metric_that_is_none_is_named(evaluation, detections, function, option
 
     with METRICS.temporary(), pytest.raises(InputError, match=message):
         run()
+
+
+def test_a_metric_may_be_registered_again_and_has_a_title_of_its_own(tmp_path):
+    def define(title):
+        @register_metric(title)
+        def again(per_image):
+            return per_image.top_iou
+
+        return again
+
+    path = tmp_path / "mine.py"
+    path.write_text("def plain(per_image): ...\n")
+    with METRICS.temporary():
+        define("Once")
+        assert choose_metrics(["again"])[-1] is not define("Once") is METRICS.get("again")
+        define("GT-known Loc")
+        with pytest.raises(InputError, match="two metrics have the same heading: Top-1 Loc, "):
+            choose_metrics(["again"])
+        with pytest.raises(InputError, match=r"'plain' is no metric in .*mine\.py; it has: none"):
+            choose_metrics([f"{path}:plain"])
+
+
+def test_no_metric_has_the_name_of_another_entry_of_the_files(data_set, detections, tmp_path):
+    evaluation = Evaluation(data_set, [get_protocol("original")], 1)
+    evaluation.run(detections, tmp_path / "out")
+    entry = json.loads((tmp_path / "out" / "metrics.json").read_text())["original"]
+    assert set(entry) - set(METRICS) <= RESERVED
+    columns = parquet.read_table(tmp_path / "out" / "per_image.parquet").column_names
+    ours = {name.partition(":")[2].partition("@")[0] for name in columns if ":" in name}
+    assert ours - set(METRICS) <= RESERVED
 
 
 def test_metrics_are_chosen_by_name_or_from_a_file(tmp_path):

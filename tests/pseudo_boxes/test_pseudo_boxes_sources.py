@@ -261,6 +261,16 @@ def test_own_function_that_is_missing_or_returns_something_else(tmp_path):
             read_boxes({"source": source, "path": "x"}, base=tmp_path)
 
 
+def test_own_function_that_fails_shows_its_code_and_none_of_ours(tmp_path):
+    write(tmp_path / "mine.py", "def read_mine(path):\n    return {}['gone']\n")
+    with pytest.raises(
+        InputError, match=r"'\./mine\.py:read_mine' failed on .*x; its own"
+    ) as error:
+        read_boxes({"source": "./mine.py:read_mine", "path": "x"}, base=tmp_path)
+    assert str(error.value).endswith("KeyError: 'gone'")
+    assert "registry.py" not in str(error.value)
+
+
 def test_importable_module_as_a_source(tmp_path, monkeypatch):
     write(
         tmp_path / "wend_test_source.py",

@@ -115,3 +115,10 @@ def test_columns_of_other_lengths_and_ids_twice_are_named():
     with pytest.raises(InputError, match="2 images but 1 different image ids"):
         twice.index_of_id  # noqa: B018
     assert twice.shared_keys() == ["a/x.jpg"]
+
+
+def test_counts_are_of_one_type_whatever_the_offsets_are():
+    """``per_image.parquet`` holds them: a list and a store give the same bytes."""
+    for kind in (np.int32, np.int64):
+        table = BoxTable(np.array([0, 1, 3], kind), np.zeros((3, 4)))
+        assert table.counts.dtype == np.int64

@@ -66,7 +66,7 @@ def config_entries(node: str, entries: Sequence[Entry]) -> None:
         entries: its table; names in upper case.
 
     Raises:
-        InputError: the node has other entries already, or a name is not in upper case.
+        InputError: the node has other entries already, a name is not in upper case or comes twice.
     """
     table = tuple(entries)
     if not _is_table(table):
@@ -74,6 +74,9 @@ def config_entries(node: str, entries: Sequence[Entry]) -> None:
     for name in (node, *(entry.name for entry in table)):
         if not name.isidentifier() or name != name.upper():
             raise InputError(f"config node {node!r}: expected names in upper case, got {name!r}")
+    names = [entry.name for entry in table]
+    if len(set(names)) < len(names):
+        raise InputError(f"config node {node!r}: two entries have the same name: {names}")
     NODES.register(node)(table)
 
 

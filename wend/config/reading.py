@@ -16,7 +16,7 @@ from wend.config.common import REFERENCES
 from wend.config.node import add_registered_nodes, check_config
 from wend.errors import InputError, MissingFileError, shown
 from wend.files import read_text
-from wend.user_code import load_modules
+from wend.user_code import load_module
 
 IMPORTS = "WEND.IMPORTS"
 
@@ -165,7 +165,14 @@ def merge_config(
         except yaml.YAMLError as error:
             raise InputError(f"{config_file}: cannot be read as YAML: {error}") from None
     sources.append(_command_line(opts, imports))
-    modules = load_modules(dict.fromkeys(name for source in sources for name in source.modules()))
+    modules: dict[str, None] = {}  # in their order, each once
+    for source in sources:
+        for module in source.modules():
+            try:
+                load_module(module)
+            except InputError as error:
+                raise type(error)(f"{source.name}: {error}") from error
+            modules[module] = None
     add_registered_nodes(cfg)
     before = cfg.clone()
     for where, step in steps:

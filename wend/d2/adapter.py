@@ -12,6 +12,7 @@ from torch import nn
 
 from wend.config import localization_loss
 from wend.d2.frames import PredictsOnCrops
+from wend.errors import InputError
 from wend.modeling.detectors import DETECTORS, Detector
 
 
@@ -76,8 +77,18 @@ class BatchedInputs(nn.Module):
 
 
 def register(name: str, detector: type[Detector]) -> None:
-    """Make a detector a ``MODEL.META_ARCHITECTURE`` of Detectron2."""
+    """Make a detector a ``MODEL.META_ARCHITECTURE`` of Detectron2.
+
+    Raises:
+        InputError: a detector of Detectron2 has the name.
+    """
     doc = {"__doc__": detector.__doc__, "__module__": detector.__module__}
+    if name in META_ARCH_REGISTRY:
+        if not issubclass(META_ARCH_REGISTRY.get(name), BatchedInputs):
+            raise InputError(
+                f"detector {name!r} is registered with Detectron2 already; choose another name"
+            )
+        del META_ARCH_REGISTRY._obj_map[name]  # the same definition, which may have been edited
     META_ARCH_REGISTRY.register(type(name, (PredictsOnCrops, BatchedInputs, detector), doc))
 
 

@@ -81,8 +81,9 @@ def build_fpn(bottom_up: Backbone, cfg: CfgNode, *, p6p7: bool) -> FPN:
 @BODIES.follow
 def _register(name: str, _: object) -> None:
     """Add the three builders of a body to Detectron2's registry, which has its own ResNet."""
-    if name == "resnet":
-        return
+    known = dict(BACKBONE_REGISTRY).get(f"build_{name}_backbone")
+    if name == "resnet" or getattr(known, "__module__", "") == __name__:
+        return  # the builders ask for the body by its name: it may come again
 
     def plain(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
         return BodyBackbone(build_body(name, cfg, input_shape.channels))

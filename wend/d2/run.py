@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -197,7 +198,7 @@ def run(args: argparse.Namespace) -> None:
             args=(UserModules(resolved.cfg.WEND.IMPORTS), args, resolved),
         )
     except ProcessRaisedException as error:  # its text is a traceback of one process
-        _, ours, text = str(error).rpartition("\nwend.errors.")
+        _, *ours = re.split(r"^wend\.(?:errors|user_code)\.\w+: ", str(error), flags=re.MULTILINE)
         if not ours:
             raise
-        raise InputError(text.split(": ", 1)[1].strip()) from None
+        raise InputError(ours[-1].strip()) from None

@@ -15,6 +15,7 @@ Shape letters: I = images, T = the protocol's thresholds, K = boxes that a metri
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -33,8 +34,15 @@ from wend.evaluation.statistics import mean
 from wend.registry import Registry
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.user_code import own_errors
 
 AVERAGES = ("protocol", "image", "class", "none")
+# What metrics.json and per_image.parquet have beside the metrics
+RESERVED = frozenset(
+    "max_boxes mean_boxes min_score missing multi recall_at_k max_box_acc mean_top_iou "
+    "iou_histogram num_images num_excluded protocol intervals bootstrap baseline dataset versions "
+    "counts inputs coco first_hit top_iou best_iou".split()
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,19 @@ class Metric:
             raise InputError(
                 f'metric {self.name!r}: expected a name of letters, digits and "_" alone'
             )
+        if self.name in RESERVED:
+            raise InputError(
+                f"metric {self.name!r}: the files of an evaluation have such an entry; choose "
+                f"another name"
+            )
+        arguments = ("per_image", "K")[: 1 + self.has_k]
+        try:
+            inspect.signature(self.function).bind(*arguments)
+        except TypeError as error:
+            raise InputError(
+                f"metric {self.name}: {error}; a metric with has_k={self.has_k} is called with "
+                f"({', '.join(arguments)})"
+            ) from None
         if self.average not in AVERAGES:
             raise InputError(
                 f"metric {self.name}: average must be one of {AVERAGES}, got {self.average!r}"
@@ -85,6 +106,11 @@ class Metric:
         if self.name in METRICS and METRICS.get(self.name) is self:
             return _registered, (self.name,)
         return super().__reduce_ex__(protocol)
+
+    @property
+    def __wrapped__(self) -> Callable[..., np.ndarray | float]:
+        """The function, by which a registry knows where the metric is defined."""
+        return self.function
 
     @property
     def heading(self) -> str:
@@ -148,11 +174,10 @@ class Metric:
     def _call(self, per_image: PerImage, k: int | None) -> np.ndarray | float:
         if self.needs_classes and per_image.class_rank is None:
             raise InputError(f"metric {self.name} needs class predictions")
-        if not self.has_k:
-            return self.function(per_image)
-        if k is not None and k < 1:
+        if self.has_k and k is not None and k < 1:
             raise InputError(f"metric {self.name}: K must be >= 1 or None (all), got {k}")
-        return self.function(per_image, self.num_boxes(k))
+        with own_errors(self.function, f"metric {self.name} failed"):
+            return self.function(per_image, *[self.num_boxes(k)] * self.has_k)
 
     def text(self, value: float | None) -> str:
         """The text of a value in a table."""
@@ -204,16 +229,17 @@ def choose_metrics(names: Iterable[str] = ()) -> list[Metric]:
         names: registered names, ``module:name`` or ``./file.py:name``.
 
     Raises:
-        InputError: no metric has that name, or two have the same name.
+        InputError: no metric has that name, or two have the same name or title.
     """
     chosen = [METRICS.get(name) for name in DEFAULT_METRICS]
     for name in names:
         metric = METRICS.get(name)
         if metric not in chosen:
             chosen.append(metric)
-    listed = [metric.name for metric in chosen]
-    if len(set(listed)) < len(listed):
-        raise InputError(f"two metrics have the same name: {', '.join(listed)}")
+    for attribute in ("name", "heading"):
+        listed = [getattr(metric, attribute) for metric in chosen]
+        if len(set(listed)) < len(listed):
+            raise InputError(f"two metrics have the same {attribute}: {', '.join(listed)}")
     return chosen
 
 

@@ -12,6 +12,7 @@ from wend.errors import InputError
 from wend.images.paths import resolve_path
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.registry import Registry
+from wend.user_code import own_errors
 
 BoxSource = Callable[..., PseudoBoxes]  # read(path, **options)
 SOURCES: Registry[BoxSource] = Registry("box source")
@@ -66,7 +67,8 @@ def read_boxes(
         if key in options:
             options[key] = _path(options[key], f"box source {name!r}: {key}", base, root)
     _check_options(function, str(name), options)
-    boxes = function(path, **options)
+    with own_errors(function, f"box source {name!r} failed on {path}"):
+        boxes = function(path, **options)
     if not isinstance(boxes, PseudoBoxes):
         raise InputError(
             f"box source {name!r}: the function returned {type(boxes).__name__}; return "

@@ -168,8 +168,8 @@ class BoxTable(Sequence[np.ndarray]):
 
     @property
     def counts(self) -> np.ndarray:
-        """Boxes per image (I,)."""
-        return np.diff(self.offsets)
+        """Boxes per image (I,), int64: a store's offsets are shorter numbers."""
+        return np.diff(self.offsets).astype(np.int64, copy=False)
 
     @property
     def owner(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from wend.errors import InputError
+from wend.modeling.backbones.body import Body
 from wend.modeling.backbones.build import BODIES
 from wend.modeling.backbones.feature_maps import check_feature_maps
 
@@ -158,3 +159,8 @@ def test_maps_smaller_than_a_cell_are_refused():
         "crop of 63 pixels (WEND.CROP) p6, p7 would be smaller (stride 64, 128); leave them out, "
         "or set WEND.CROP to 128 or more"
     )
+
+
+def test_a_body_without_stages_freezes_nothing_or_all():
+    with pytest.raises(InputError, match=r"FREEZE_AT: expected 0 .* as Body has no .*, got 2"):
+        Body().parameters_up_to(2)

@@ -16,7 +16,9 @@ from engine_runs import (
     run,
 )
 
-from wend.modeling.detectors import DETECTORS
+from wend.errors import InputError
+from wend.modeling.backbones.build import BODIES
+from wend.modeling.detectors import DETECTORS, SCR
 
 NAMES = ("scr", "detr")
 
@@ -136,3 +138,33 @@ def test_detectors_are_meta_architectures_of_both_engines():
         detector = DETECTORS.get(name)
         assert issubclass(META_ARCH_REGISTRY.get(name), detector)
         assert issubclass(OF_TORCHVISION.get(name), detector)
+
+
+@pytest.mark.usefixtures("own_registries")
+def test_a_detector_or_backbone_that_is_edited_and_registered_again_is_built(engine):
+    if engine == "detectron2":
+        from detectron2.modeling import META_ARCH_REGISTRY
+
+        import wend.d2  # noqa: F401  (registers detectors)
+    else:
+        from wend.tv import META_ARCH_REGISTRY
+
+    def define(number):
+        @DETECTORS.register()
+        class Edited(SCR):
+            version = number
+
+        @BODIES.register("edited")
+        def body(cfg, in_channels):
+            raise NotImplementedError
+
+    define(1)
+    define(2)
+    assert META_ARCH_REGISTRY.get("Edited").version == 2
+
+
+@pytest.mark.usefixtures("own_registries")
+def test_a_detector_with_the_name_of_an_engines_own_is_refused(engine):
+    pytest.importorskip(f"wend.{'d2' if engine == 'detectron2' else 'tv'}.adapter")
+    with pytest.raises(InputError, match=r"detector 'BinaryFCOS' is registered .*another name"):
+        DETECTORS.register("BinaryFCOS")(SCR)

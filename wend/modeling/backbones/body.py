@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from wend.errors import InputError
+
 
 class Body(nn.Module):
     """A network that maps images to a dict of feature maps.
@@ -17,5 +19,12 @@ class Body(nn.Module):
     strides: dict[str, int]
 
     def parameters_up_to(self, freeze_at: int) -> set[str]:
-        """Names of the parameters of the first ``freeze_at`` stages, 1 <= ``freeze_at`` <= 4."""
-        raise NotImplementedError
+        """Names of the parameters of the first ``freeze_at`` stages, 1 <= ``freeze_at`` <= 4.
+
+        Raises:
+            InputError: the body has no such stages.
+        """
+        raise InputError(
+            f"config entry MODEL.BACKBONE.FREEZE_AT: expected 0 (nothing) or 5 (the whole "
+            f"backbone), as {type(self).__name__} has no parameters_up_to, got {freeze_at}"
+        )
