@@ -1,6 +1,7 @@
 """What users of Detectron2 expect works: its catalog, its evaluators, its loaders, its trainer."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,28 @@ def test_a_detector_that_is_not_ours_predicts_in_original_pixels_too(monkeypatch
     model = Trainer.build_model(d2_config()).eval()
     results = Trainer.test(d2_config("fcos", {"OUTPUT_DIR": str(tmp_path)}), model)
     assert results["original"]["gt_known_loc"] == 100
+
+
+def test_a_deep_copy_of_a_model_predicts_with_its_own_weights(tmp_path):
+    """As the averages of weights (EMA) and mean teachers of Detectron2's projects need it."""
+    stock = {
+        "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
+        "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
+        "MODEL.ROI_HEADS.NUM_CLASSES": "1",
+        **{"WEND.LOSS": "none", "WEND.ETA": "1.0"},
+    }
+    changes = {"OUTPUT_DIR": str(tmp_path)}
+    for cfg in (d2_config("fcos", changes), d2_config("rcnn", {**changes, **stock})):
+        model = Trainer(cfg).model.eval()
+        copy = deepcopy(model)
+        batch = next(iter(Trainer.build_test_loader(cfg, "toy_test")))
+        scores = model(batch)[0]["instances"].scores
+        assert torch.equal(copy(batch)[0]["instances"].scores, scores)
+        with torch.no_grad():
+            for parameter in copy.parameters():
+                parameter.zero_()
+        assert torch.equal(model(batch)[0]["instances"].scores, scores)
+        assert not torch.equal(copy(batch)[0]["instances"].scores, scores)
 
 
 def test_boxes_reach_the_files_in_double_precision(perfect):

@@ -91,6 +91,35 @@ class LostBoxCounter:
             yield batch
 
 
+Forward = Callable[[list[dict[str, Any]]], Any]
+
+
+# These two stand before a model's forward as partials: a deep copy has its own, of a closure not
+def _guarded(model: nn.Module, forward: Forward, batch: list[dict[str, Any]]) -> Any:
+    if not model.training:
+        return forward(batch)
+    image_ids = [entry["image_id"] for entry in batch]
+    losses: dict[str, Tensor] = {}
+    try:
+        losses = forward(batch)
+        report = describe_non_finite(losses, image_ids)
+    except (AssertionError, FloatingPointError) as error:
+        if isinstance(error, AssertionError) and is_raised_by_own(error):
+            raise
+        ids = ", ".join(map(str, image_ids))
+        report = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
+    on_any = torch.tensor(float(bool(report)), device=next(model.parameters()).device)
+    if comm.get_world_size() > 1:
+        torch.distributed.all_reduce(on_any)
+    if on_any:
+        refuse_non_finite(comm.all_gather(report), f"iteration {get_event_storage().iter}")
+    return losses
+
+
+def _predicting(model: nn.Module, forward: Forward, batch: list[dict[str, Any]]) -> Any:
+    return forward(batch) if model.training else predict(forward, batch)
+
+
 def guard_losses(model: nn.Module) -> None:
     """Make a training end, on every process and before the step, where a loss is not finite.
 
@@ -100,29 +129,7 @@ def guard_losses(model: nn.Module) -> None:
     Args:
         model: takes a batch of :class:`WSOLDatasetMapper`'s dicts and returns loss terms.
     """
-    forward = model.forward
-
-    def guarded(batch: list[dict[str, Any]]) -> Any:
-        if not model.training:
-            return forward(batch)
-        image_ids = [entry["image_id"] for entry in batch]
-        losses: dict[str, Tensor] = {}
-        try:
-            losses = forward(batch)
-            report = describe_non_finite(losses, image_ids)
-        except (AssertionError, FloatingPointError) as error:
-            if isinstance(error, AssertionError) and is_raised_by_own(error):
-                raise
-            ids = ", ".join(map(str, image_ids))
-            report = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
-        on_any = torch.tensor(float(bool(report)), device=next(model.parameters()).device)
-        if comm.get_world_size() > 1:
-            torch.distributed.all_reduce(on_any)
-        if on_any:
-            refuse_non_finite(comm.all_gather(report), f"iteration {get_event_storage().iter}")
-        return losses
-
-    model.forward = guarded
+    model.forward = partial(_guarded, model, model.forward)
 
 
 def share_buffers(model: nn.Module) -> None:
@@ -287,10 +294,7 @@ class Trainer(DefaultTrainer):
         """Detectron2's; a detector that is not WEND's predicts in original pixels, too."""
         model = super().build_model(cfg)
         if not isinstance(model, PredictsOnCrops):
-            forward = model.forward
-            model.forward = lambda batch: (
-                forward(batch) if model.training else predict(forward, batch)
-            )
+            model.forward = partial(_predicting, model, model.forward)
         return model
 
     @classmethod
