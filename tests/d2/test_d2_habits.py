@@ -1,6 +1,7 @@
 """What users of Detectron2 expect works: its catalog, its evaluators, its loaders, its trainer."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ import torch
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from detectron2.data import (
     DatasetCatalog,
+    DatasetMapper,
     MetadataCatalog,
     build_detection_test_loader,
     build_detection_train_loader,
 )
 from detectron2.data.datasets import register_coco_instances
+from detectron2.data.transforms import Resize
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.structures import Boxes, Instances
 from engine_runs import CROP, RESIZE, d2_config, run
@@ -94,6 +97,28 @@ def test_a_detector_that_is_not_ours_predicts_in_original_pixels_too(monkeypatch
     assert results["original"]["gt_known_loc"] == 100
 
 
+def test_a_deep_copy_of_a_model_predicts_with_its_own_weights(tmp_path):
+    """As the averages of weights (EMA) and mean teachers of Detectron2's projects need it."""
+    stock = {
+        "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
+        "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
+        "MODEL.ROI_HEADS.NUM_CLASSES": "1",
+        **{"WEND.LOSS": "none", "WEND.ETA": "1.0"},
+    }
+    changes = {"OUTPUT_DIR": str(tmp_path)}
+    for cfg in (d2_config("fcos", changes), d2_config("rcnn", {**changes, **stock})):
+        model = Trainer(cfg).model.eval()
+        copy = deepcopy(model)
+        batch = next(iter(Trainer.build_test_loader(cfg, "toy_test")))
+        scores = model(batch)[0]["instances"].scores
+        assert torch.equal(copy(batch)[0]["instances"].scores, scores)
+        with torch.no_grad():
+            for parameter in copy.parameters():
+                parameter.zero_()
+        assert torch.equal(model(batch)[0]["instances"].scores, scores)
+        assert not torch.equal(copy(batch)[0]["instances"].scores, scores)
+
+
 def test_boxes_reach_the_files_in_double_precision(perfect):
     """Detectron2's Boxes are float32; the files hold what the frame's arithmetic gives."""
     batch = next(iter(Trainer.build_test_loader(d2_config(), "toy_test")))
@@ -154,6 +179,102 @@ def test_a_dict_that_is_not_standard_is_named():
             detectron2_data_sets().get("odd_dicts")
     finally:
         DatasetCatalog.remove("odd_dicts")
+
+
+@pytest.fixture
+def register_dicts():
+    """``DatasetCatalog.register`` for the time of a test."""
+    names = []
+
+    def add(name, dicts):
+        names.append(name)
+        DatasetCatalog.register(name, lambda: dicts)
+
+    yield add
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.pop(name, None)
+
+
+@pytest.mark.parametrize("key", ["bbox", "bbox_mode", "category_id"])
+def test_an_annotation_that_is_not_standard_is_named(register_dicts, key):
+    dicts = DatasetCatalog.get("toy_train")
+    del dicts[3]["annotations"][0][key]
+    register_dicts("odd_annotations", dicts)
+    with pytest.raises(InputError, match=rf"odd_annotations: dict 3 \(.*annotation has no {key};"):
+        detectron2_data_sets().get("odd_annotations")
+
+
+def test_a_category_that_is_no_number_is_named(register_dicts):
+    dicts = DatasetCatalog.get("toy_train")
+    dicts[0]["annotations"][0]["category_id"] = "wren"
+    register_dicts("odd_categories", dicts)
+    with pytest.raises(InputError, match=r"odd_categories: dict 0 .*whole number, got 'wren'"):
+        detectron2_data_sets().get("odd_categories")
+
+
+def test_file_names_may_be_paths(register_dicts):
+    dicts = DatasetCatalog.get("toy_train")
+    for entry in dicts:
+        entry["file_name"] = Path(entry["file_name"])
+    register_dicts("of_paths", dicts)
+    names = detectron2_data_sets().get("of_paths").file_names
+    assert names == DataSets().get("toy_train").file_names
+
+
+def test_another_set_of_detectron2_under_our_name_is_refused():
+    ours = DatasetCatalog.data["toy_test"]
+    DatasetCatalog.remove("toy_test")
+    DatasetCatalog.register("toy_test", lambda: DatasetCatalog.get("toy_train")[:3])
+    try:
+        with pytest.raises(InputError, match=r"'toy_test' is registered with Detectron2, and WEND"):
+            detectron2_data_sets().get("toy_test")
+    finally:
+        DatasetCatalog.remove("toy_test")
+        DatasetCatalog.register("toy_test", ours)
+    assert len(detectron2_data_sets().get("toy_test")) == 12
+
+
+def test_crowds_are_no_boxes_for_the_mapper_either():
+    (row,) = DatasetCatalog.get("toy_train")[:1]
+    mapper = WSOLDatasetMapper(d2_config(), is_train=True)
+    plain = mapper(row)
+    crowd = {**row["annotations"][0], "iscrowd": 1}
+    example = mapper({**row, "annotations": [*row["annotations"], crowd]})
+    total, expected = (len(each["instances"]) + each["num_lost_boxes"] for each in (example, plain))
+    assert total == expected
+
+
+def test_detectron2s_own_mapper_trains_our_detector(tmp_path):
+    changes = {"WEND.EPOCHS": "0", "SOLVER.MAX_ITER": "2", "SOLVER.WARMUP_ITERS": "0"}
+    cfg = d2_config("fcos", {**changes, "OUTPUT_DIR": str(tmp_path)})
+    sizes = [Resize((CROP, CROP))]
+    trainer = Trainer(cfg, mapper=DatasetMapper(cfg, is_train=True, augmentations=sizes))
+    trainer.train()
+    assert trainer.iter == 2
+    assert trainer.loader.num_boxes > 0
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("WEND.MAX_BOXES", "500", "WEND.MAX_BOXES"),
+        ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.ENABLED: mixed precision needs a GPU"),
+        ("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "WEND.LOSS: GeneralizedRCNN is not one of"),
+    ],
+)
+def test_a_trainer_in_ones_own_script_checks_its_config(tmp_path, entry, value, message):
+    cfg = d2_config("rcnn", {"OUTPUT_DIR": str(tmp_path)})
+    cfg.merge_from_list([entry, value])
+    with pytest.raises(InputError, match=message):
+        Trainer(cfg)
+
+
+def test_a_trainer_in_ones_own_script_names_entries_without_effect(tmp_path, caplog):
+    cfg = d2_config("fcos", {"MODEL.MASK_ON": "True", "OUTPUT_DIR": str(tmp_path)})
+    with caplog.at_level("WARNING", logger="wend"):
+        Trainer(cfg)
+    assert "config entry MODEL.MASK_ON: has no effect" in caplog.text
 
 
 @pytest.mark.parametrize("period", [0, 2])

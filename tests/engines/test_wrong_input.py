@@ -52,6 +52,7 @@ WRONG_FOR = {
         "MODEL.META_ARCHITECTURE RetinaNet": "RetinaNet cannot be built from this config: KeyError",
         "SOLVER.AMP.ENABLED True": "config entry SOLVER.AMP.ENABLED: mixed precision needs a GPU",
         "SOLVER.LR_SCHEDULER_NAME Cosine": "config entry SOLVER.LR_SCHEDULER_NAME: expected one of",
+        "DATALOADER.SAMPLER_TRAIN Mine": "config entry DATALOADER.SAMPLER_TRAIN: expected one of",
     },
     "torchvision": {
         "MODEL.BACKBONE.NAME build_resnet_fpn_backbone": "others need --engine detectron2",

@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "nodes",
         nargs="*",
         metavar="NODE",
-        help="only WEND.NODE.*, such as FCOS; by default all, those of --import among them",
+        help="only WEND.NODE.*, such as FCOS or WEND.FCOS; by default all, those of --import among "
+        "them",
     )
     add_import_option(parser)
 
@@ -31,11 +32,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: there is no such node.
     """
-    for node in args.nodes:
+    nodes = [node.removeprefix("WEND.") for node in args.nodes]
+    for node in nodes:
         if node not in NODES:
-            raise InputError(f"there is no WEND.{node}; there are: {', '.join(NODES)}")
-    tables: dict[str, Table] = {} if args.nodes else {"WEND": COMMON}
-    tables |= {f"WEND.{node}": NODES.get(node) for node in args.nodes or NODES}
+            raise InputError(f"there is no node WEND.{node}; there are: {', '.join(NODES)}")
+    tables: dict[str, Table] = {} if nodes else {"WEND": COMMON}
+    tables |= {f"WEND.{node}": NODES.get(node) for node in nodes or NODES}
     rows = [
         (
             f"{node}.{entry.name}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from os import fspath
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ class MappedImages(Dataset):
         return self._mapper(dataset_dict(*self.images[index]))
 
 
+def _require(entry: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
+    absent = [key for key in keys if key not in entry]
+    if absent:
+        raise InputError(
+            f"{where} has no {', '.join(absent)}; see Detectron2's standard dataset dict"
+        )
+
+
 def data_set_of_dicts(name: str, dicts: Sequence[Mapping[str, Any]]) -> DataSet:
     """Detectron2's standard dicts as a data set: every annotated box is truth, and learned from.
 
@@ -87,15 +96,19 @@ def data_set_of_dicts(name: str, dicts: Sequence[Mapping[str, Any]]) -> DataSet:
     Raises:
         InputError: names the image whose dict lacks one of these, or whose box is none.
     """
-    boxes, classes = [], []
+    file_names, boxes, classes = [], [], []
     for index, entry in enumerate(dicts):
-        absent = [key for key in ("file_name", "image_id", "height", "width") if key not in entry]
-        if absent:
-            raise InputError(
-                f"data set {name}: dict {index} ({entry.get('file_name', 'without file_name')}) "
-                f"has no {', '.join(absent)}; see Detectron2's standard dataset dict"
-            )
+        where = f"data set {name}: dict {index} ({entry.get('file_name', 'without file_name')})"
+        _require(entry, ("file_name", "image_id", "height", "width"), where)
+        file_names.append(fspath(entry["file_name"]))
         kept = [row for row in entry.get("annotations", ()) if not row.get("iscrowd")]
+        for row in kept:
+            _require(row, ("bbox", "bbox_mode", "category_id"), f"{where}: an annotation")
+            if not isinstance(row["category_id"], int | np.integer):
+                raise InputError(
+                    f"{where}: an annotation's category_id: expected a whole number, got "
+                    f"{row['category_id']!r}"
+                )
         boxes.append(
             [BoxMode.convert(row["bbox"], row["bbox_mode"], BoxMode.XYXY_ABS) for row in kept]
         )
@@ -105,19 +118,20 @@ def data_set_of_dicts(name: str, dicts: Sequence[Mapping[str, Any]]) -> DataSet:
     return DataSet(
         name=name,
         image_ids=[entry["image_id"] for entry in dicts],
-        file_names=[entry["file_name"] for entry in dicts],
-        keys=[image_key(entry["file_name"]) for entry in dicts],
+        file_names=file_names,
+        keys=[image_key(file_name) for file_name in file_names],
         sizes=np.array(sizes, dtype=np.int64).reshape(-1, 2),
         class_ids=np.array(classes, dtype=np.int64),
-        truth=BoxTable.from_lists(boxes, describe=lambda i: f"{name}: {dicts[i]['file_name']}"),
+        truth=BoxTable.from_lists(boxes, describe=lambda i: f"{name}: {file_names[i]}"),
         pseudo_boxes=BoxTable.empty(len(dicts)),
         train_on="gt_boxes",
     )
 
 
 def of_detectron2(name: str) -> DataSet | None:
-    """A data set that only Detectron2's catalog knows."""
-    if name not in DatasetCatalog.list():
+    """A data set that was registered with Detectron2 itself, not by :func:`_announce`."""
+    load = DatasetCatalog.data.get(name)
+    if load is None or getattr(load, "func", None) is dataset_dicts:
         return None
     return data_set_of_dicts(name, DatasetCatalog.get(name))
 

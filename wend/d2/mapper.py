@@ -80,11 +80,12 @@ class WSOLDatasetMapper:
         return class_id
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        """Map one dict of :func:`wend.d2.catalog.dataset_dicts`; the dict itself is unchanged."""
+        """Map a standard dict, which is unchanged; crowds are no boxes."""
         result = {k: v for k, v in dataset_dict.items() if k != "annotations"}
         boxes = [
             BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
             for annotation in dataset_dict.get("annotations", [])
+            if not annotation.get("iscrowd")
         ]
         sample = self.crop_mapper(
             dataset_dict["file_name"],

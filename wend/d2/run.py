@@ -31,7 +31,7 @@ from wend.config import add_wend_config, check_carries_loss, merge_config
 from wend.config.entries import require
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.d2.trainer import Trainer, WENDCheckpointer, evaluate
+from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate, without_effect
 from wend.errors import InputError
 from wend.logs import StdoutHandler
 from wend.run import Run, check_arguments, resolve, value_of
@@ -45,7 +45,19 @@ REGISTRIES = {
     "MODEL.ANCHOR_GENERATOR.NAME": ANCHOR_GENERATOR_REGISTRY,
     "MODEL.ROI_HEADS.NAME": ROI_HEADS_REGISTRY,
 }
-SCHEDULERS = ("WarmupCosineLR", "WarmupMultiStepLR", "WarmupStepWithFixedGammaLR")
+# Detectron2 looks these up only when the training starts
+CHOICES = {
+    "SOLVER.LR_SCHEDULER_NAME": (
+        "WarmupCosineLR",
+        "WarmupMultiStepLR",
+        "WarmupStepWithFixedGammaLR",
+    ),
+    "DATALOADER.SAMPLER_TRAIN": (
+        "TrainingSampler",
+        "RepeatFactorTrainingSampler",
+        "RandomSubsetTrainingSampler",
+    ),
+}
 
 
 def read_config(config_file: str, opts: Sequence[str], imports: Sequence[str] = ()) -> CfgNode:
@@ -66,48 +78,17 @@ def setup(args: argparse.Namespace) -> Run:
         InputError: names what is wrong.
     """
     cfg = read_config(args.config_file, args.opts, args.imports)
-    name = cfg.SOLVER.LR_SCHEDULER_NAME
-    require("SOLVER.LR_SCHEDULER_NAME", name, f"one of {SCHEDULERS}", name in SCHEDULERS)
-    refuse_without_effect(cfg)
+    for entry, known in CHOICES.items():
+        value = value_of(cfg, entry)
+        require(entry, value, f"one of {known}", value in known)
+    for message in without_effect(cfg):
+        raise InputError(message)
     check_model(cfg)
     check_arguments(args, cfg)
     run = resolve(cfg, detectron2_data_sets(args.datasets_root), train=not args.eval_only)
-    if cfg.SOLVER.AMP.ENABLED and run.cfg.MODEL.DEVICE == "cpu" and not args.eval_only:
-        raise InputError(
-            "config entry SOLVER.AMP.ENABLED: mixed precision needs a GPU, MODEL.DEVICE is cpu; "
-            "set SOLVER.AMP.ENABLED False"
-        )
+    if not args.eval_only:
+        check_precision(run.cfg)
     return run
-
-
-# Detectron2's entries that nothing here reads -> what has the effect instead
-WITHOUT_EFFECT = {
-    "INPUT.MIN_SIZE_TRAIN": "WEND.RESIZE and WEND.CROP set the size of crops",
-    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "WEND.RESIZE and WEND.CROP set the size of crops",
-    "INPUT.MAX_SIZE_TRAIN": "WEND.RESIZE and WEND.CROP set the size of crops",
-    "INPUT.MIN_SIZE_TEST": "WEND.RESIZE and WEND.CROP set the size of crops",
-    "INPUT.MAX_SIZE_TEST": "WEND.RESIZE and WEND.CROP set the size of crops",
-    "INPUT.CROP": "WEND.RESIZE and WEND.CROP set the random crop",
-    "TEST.AUG": "there is no augmentation in testing",
-    "TEST.PRECISE_BN": "the statistics of batch norm are those of training",
-    "MODEL.MASK_ON": "data sets have boxes, no masks",
-    "MODEL.KEYPOINT_ON": "data sets have boxes, no keypoints",
-    "MODEL.LOAD_PROPOSALS": "proposals come from the detector's own RPN",
-    "DATASETS.PROPOSAL_FILES_TRAIN": "proposals come from the detector's own RPN",
-    "DATASETS.PROPOSAL_FILES_TEST": "proposals come from the detector's own RPN",
-}
-
-
-def refuse_without_effect(cfg: CfgNode) -> None:
-    """Raise InputError for entries of Detectron2 that were changed and would do nothing."""
-    before = get_cfg()
-    for entry, instead in WITHOUT_EFFECT.items():
-        value, default = value_of(cfg, entry), value_of(before, entry)
-        if value != default:
-            raise InputError(
-                f"config entry {entry}: has no effect on WEND's crops ({instead}); leave it at "
-                f"Detectron2's {dict(default) if isinstance(default, CfgNode) else default!r}"
-            )
 
 
 def check_model(cfg: CfgNode) -> None:

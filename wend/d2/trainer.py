@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
@@ -31,6 +31,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from wend.config import check_carries_loss, check_config
 from wend.d2.catalog import MappedImages, dataset_dict, detectron2_data_sets
 from wend.d2.evaluator import WSOLEvaluator, output_folder, read_test
 from wend.d2.features import leaves_parts_unused
@@ -48,7 +49,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
-from wend.run import Run, TestData, TrainingData, resolve, resolve_training
+from wend.run import Run, TestData, TrainingData, resolve, resolve_training, value_of
 from wend.user_code import is_raised_by_own
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class LostBoxCounter:
     """A training loader that counts the boxes that random crops cut off (this process's).
 
     Args:
-        loader: yields lists of :class:`WSOLDatasetMapper`'s dicts.
+        loader: yields lists of a mapper's dicts; only :class:`WSOLDatasetMapper`'s count them.
     """
 
     def __init__(self, loader: Iterable[list[dict[str, Any]]]) -> None:
@@ -83,11 +84,40 @@ class LostBoxCounter:
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         for batch in self.loader:
-            lost = sum(entry["num_lost_boxes"] for entry in batch)
+            lost = sum(entry.get("num_lost_boxes", 0) for entry in batch)
             self.num_lost += lost
             self.num_boxes += lost + sum(len(entry["instances"]) for entry in batch)
             get_event_storage().put_scalar("data/lost_boxes", lost)
             yield batch
+
+
+Forward = Callable[[list[dict[str, Any]]], Any]
+
+
+# These two stand before a model's forward as partials: a deep copy has its own, of a closure not
+def _guarded(model: nn.Module, forward: Forward, batch: list[dict[str, Any]]) -> Any:
+    if not model.training:
+        return forward(batch)
+    image_ids = [entry["image_id"] for entry in batch]
+    losses: dict[str, Tensor] = {}
+    try:
+        losses = forward(batch)
+        report = describe_non_finite(losses, image_ids)
+    except (AssertionError, FloatingPointError) as error:
+        if isinstance(error, AssertionError) and is_raised_by_own(error):
+            raise
+        ids = ", ".join(map(str, image_ids))
+        report = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
+    on_any = torch.tensor(float(bool(report)), device=next(model.parameters()).device)
+    if comm.get_world_size() > 1:
+        torch.distributed.all_reduce(on_any)
+    if on_any:
+        refuse_non_finite(comm.all_gather(report), f"iteration {get_event_storage().iter}")
+    return losses
+
+
+def _predicting(model: nn.Module, forward: Forward, batch: list[dict[str, Any]]) -> Any:
+    return forward(batch) if model.training else predict(forward, batch)
 
 
 def guard_losses(model: nn.Module) -> None:
@@ -99,29 +129,7 @@ def guard_losses(model: nn.Module) -> None:
     Args:
         model: takes a batch of :class:`WSOLDatasetMapper`'s dicts and returns loss terms.
     """
-    forward = model.forward
-
-    def guarded(batch: list[dict[str, Any]]) -> Any:
-        if not model.training:
-            return forward(batch)
-        image_ids = [entry["image_id"] for entry in batch]
-        losses: dict[str, Tensor] = {}
-        try:
-            losses = forward(batch)
-            report = describe_non_finite(losses, image_ids)
-        except (AssertionError, FloatingPointError) as error:
-            if isinstance(error, AssertionError) and is_raised_by_own(error):
-                raise
-            ids = ", ".join(map(str, image_ids))
-            report = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
-        on_any = torch.tensor(float(bool(report)), device=next(model.parameters()).device)
-        if comm.get_world_size() > 1:
-            torch.distributed.all_reduce(on_any)
-        if on_any:
-            refuse_non_finite(comm.all_gather(report), f"iteration {get_event_storage().iter}")
-        return losses
-
-    model.forward = guarded
+    model.forward = partial(_guarded, model, model.forward)
 
 
 def share_buffers(model: nn.Module) -> None:
@@ -132,6 +140,45 @@ def share_buffers(model: nn.Module) -> None:
     if comm.get_world_size() > 1:
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, 0)
+
+
+# Detectron2's entries that nothing here reads -> what has the effect instead
+WITHOUT_EFFECT = {
+    "INPUT.MIN_SIZE_TRAIN": "WEND.RESIZE and WEND.CROP set the size of crops",
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "WEND.RESIZE and WEND.CROP set the size of crops",
+    "INPUT.MAX_SIZE_TRAIN": "WEND.RESIZE and WEND.CROP set the size of crops",
+    "INPUT.MIN_SIZE_TEST": "WEND.RESIZE and WEND.CROP set the size of crops",
+    "INPUT.MAX_SIZE_TEST": "WEND.RESIZE and WEND.CROP set the size of crops",
+    "INPUT.CROP": "WEND.RESIZE and WEND.CROP set the random crop",
+    "TEST.AUG": "there is no augmentation in testing",
+    "TEST.PRECISE_BN": "the statistics of batch norm are those of training",
+    "MODEL.MASK_ON": "data sets have boxes, no masks",
+    "MODEL.KEYPOINT_ON": "data sets have boxes, no keypoints",
+    "MODEL.LOAD_PROPOSALS": "proposals come from the detector's own RPN",
+    "DATASETS.PROPOSAL_FILES_TRAIN": "proposals come from the detector's own RPN",
+    "DATASETS.PROPOSAL_FILES_TEST": "proposals come from the detector's own RPN",
+}
+
+
+def without_effect(cfg: CfgNode) -> Iterator[str]:
+    """A message for each entry of Detectron2 that was changed and does nothing here."""
+    before = get_cfg()
+    for entry, instead in WITHOUT_EFFECT.items():
+        value, default = value_of(cfg, entry), value_of(before, entry)
+        if value != default:
+            yield (
+                f"config entry {entry}: has no effect on WEND's crops ({instead}); leave it at "
+                f"Detectron2's {dict(default) if isinstance(default, CfgNode) else default!r}"
+            )
+
+
+def check_precision(cfg: CfgNode) -> None:
+    """Raise InputError for mixed precision without a GPU; the device is a resolved config's."""
+    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+        raise InputError(
+            "config entry SOLVER.AMP.ENABLED: mixed precision needs a GPU, MODEL.DEVICE is cpu; "
+            "set SOLVER.AMP.ENABLED False"
+        )
 
 
 Mapper = Callable[[dict[str, Any]], Any]
@@ -156,7 +203,7 @@ class Trainer(DefaultTrainer):
     """The head at ``WEND.HEAD_LR_FACTOR`` times the backbone's rate, evaluation by epochs.
 
     Args:
-        cfg: the config as ``train_net.py`` reads it; epochs become iterations here.
+        cfg: the config as ``train_net.py`` reads it; checked here, and epochs become iterations.
         run: the config, resolved; by default it is resolved here (:func:`wend.run.resolve`).
         mapper: maps training images, instead of :class:`WSOLDatasetMapper`; takes the dicts of
             ``DatasetCatalog``.
@@ -168,10 +215,17 @@ class Trainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode, run: Run | None = None, mapper: Mapper | None = None) -> None:
         # Not DefaultTrainer.__init__: it gives DDP a device, which DDP refuses for a CPU model.
         TrainerBase.__init__(self)
-        self.run = run or resolve(cfg, detectron2_data_sets())
+        if run is None:
+            check_config(cfg)
+            for message in without_effect(cfg):  # a script's own loaders may use them
+                logger.warning(message)
+            run = resolve(cfg, detectron2_data_sets())
+            check_precision(run.cfg)
+        self.run = run
         self.mapper = mapper
         cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, comm.get_world_size())
         model = self.build_model(cfg)
+        check_carries_loss(cfg, model)
         guard_losses(model)
         optimizer = self.build_optimizer(cfg, model)
         self.loader = LostBoxCounter(self.build_train_loader(cfg))
@@ -240,10 +294,7 @@ class Trainer(DefaultTrainer):
         """Detectron2's; a detector that is not WEND's predicts in original pixels, too."""
         model = super().build_model(cfg)
         if not isinstance(model, PredictsOnCrops):
-            forward = model.forward
-            model.forward = lambda batch: (
-                forward(batch) if model.training else predict(forward, batch)
-            )
+            model.forward = partial(_predicting, model, model.forward)
         return model
 
     @classmethod

@@ -116,8 +116,8 @@ class DataSets:
         root: folder of the data sets; by default the environment's ``DETECTRON2_DATASETS``, else
             ``datasets``.
         folders: further folders of declarations, besides those that ``docs/datasets.md`` lists.
-        others: returns the data set of a name that WEND does not know, such as one that only
-            Detectron2's catalog has, or None.
+        others: returns the data set that another catalog, such as Detectron2's, has under a name,
+            or None.
     """
 
     def __init__(
@@ -170,11 +170,18 @@ class DataSets:
                 f"data set {name!r} is built in or registered by code, and {some(declared[name])} "
                 f"declares it; give the declaration another name"
             )
+        foreign = self._others(name) if self._others is not None else None
+        if foreign is not None and (name in BUILT_IN or name in declared):
+            origin = some(declared[name]) if name in declared else "WEND"
+            raise InputError(
+                f"data set {name!r} is registered with Detectron2, and {origin} has another of "
+                f"this name; register yours under another name"
+            )
         if by_code is not None:
             return by_code
         if name in declared:
             return one_declaration(name, declared[name])
-        if self._others is not None and (foreign := self._others(name)) is not None:
+        if foreign is not None:
             return _Registered(name, lambda: foreign, foreign.train_on, tuple)
         known = sorted({*BUILT_IN, *_registered, *declared})
         near = difflib.get_close_matches(name, known, n=1)
