@@ -37,6 +37,7 @@ WRONG_FOR = {
         "INPUT.CROP.ENABLED True": "INPUT.CROP: has no effect on WEND's crops (WEND.RESIZE",
         "TEST.AUG.ENABLED True": "TEST.AUG: has no effect on WEND's crops",
         "MODEL.MASK_ON True": "MODEL.MASK_ON: has no effect on WEND's crops (data sets have boxes",
+        "INPUT.MASK_FORMAT bitmask": "INPUT.MASK_FORMAT: has no effect on WEND's crops (data sets",
         "INPUT.MIN_SIZE_TEST 400": "INPUT.MIN_SIZE_TEST: has no effect",
         "INPUT.RANDOM_FLIP sometimes": "INPUT.RANDOM_FLIP: expected one of horizontal, vertical",
         "INPUT.FORMAT L": "config entry INPUT.FORMAT: expected RGB or BGR, got 'L'",

@@ -131,7 +131,7 @@ def _names() -> list[str]:
 
 def _data_sets() -> str:
     root = datasets_root()
-    folders = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    folders = sorted(path.name for path in root.glob("[!.]*") if path.is_dir())
     return (
         f"data sets: DETECTRON2_DATASETS is {os.environ.get('DETECTRON2_DATASETS', 'not set')}; "
         f"{root} holds {some(folders, 10) or 'no folder (wend toy makes a data set)'}"

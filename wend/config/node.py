@@ -120,8 +120,9 @@ def check_carries_loss(cfg: CfgNode, model: nn.Module) -> None:
     if asks and not isinstance(getattr(model, "localization_loss", None), LocalizationLoss):
         raise InputError(
             f"config entry WEND.LOSS: {cfg.MODEL.META_ARCHITECTURE} is not one of WEND's detectors "
-            f"and has neither {wend.LOSS} nor η; set WEND.LOSS none and WEND.ETA 1.0, or another "
-            f"MODEL.META_ARCHITECTURE, or let it hold a localization_loss (docs/extend.md)"
+            f"and has no {'η' if wend.LOSS == NO_LOSS else wend.LOSS}; set WEND.LOSS none and "
+            f"WEND.ETA 1.0, or another MODEL.META_ARCHITECTURE, or let it hold a localization_loss "
+            f"(docs/extend.md)"
         )
 
 

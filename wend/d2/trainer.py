@@ -157,6 +157,10 @@ WITHOUT_EFFECT = {
     "MODEL.LOAD_PROPOSALS": "proposals come from the detector's own RPN",
     "DATASETS.PROPOSAL_FILES_TRAIN": "proposals come from the detector's own RPN",
     "DATASETS.PROPOSAL_FILES_TEST": "proposals come from the detector's own RPN",
+    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN": "proposals come from the detector's own RPN",
+    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST": "proposals come from the detector's own RPN",
+    "INPUT.MASK_FORMAT": "data sets have boxes, no masks",
+    "TEST.KEYPOINT_OKS_SIGMAS": "data sets have boxes, no keypoints",
 }
 
 
