@@ -6,7 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wend.errors import InputError
@@ -195,6 +195,9 @@ def class_key(path):
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(PAIRS, min_size=1, max_size=3))
+@example([[("r/train/c/[:\\:", [0.0, 0.0, 0.5, 0.5])]])  # "[:" is a folder, no drive
+@example([[("r/train/c/a:\\b", [0.0, 0.0, 0.5, 0.5]), ("r/train/c/b", [0.0, 0.0, 1, 1])]])
+@example([[("r/train/c/:", [0, 1.192092896e-07, 0, 1])]])
 def test_any_file_is_read_as_json_reads_it(tmp_path_factory, files):
     """Keys twice, quotes, dots, Unicode, true, null, huge numbers: its boxes, or an error."""
     folder = tmp_path_factory.mktemp("c2am")

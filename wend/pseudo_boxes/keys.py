@@ -93,6 +93,20 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+def checked_path(path: object, where: str) -> str:
+    """A path in one spelling; see :func:`.clean_path`.
+
+    Args:
+        where: what holds the path, for the message.
+
+    Raises:
+        InputError: no text that a file could be called by.
+    """
+    if not isinstance(path, str) or "\0" in path or not _is_unicode(path):
+        raise InputError(f"{where}: expected an image's path as text, got {path!r}")
+    return clean_path(path)
+
+
 def path_key(path: object, where: str) -> str:
     """A path as a key: as of :func:`.clean_path`, and below the images' root.
 
@@ -102,9 +116,7 @@ def path_key(path: object, where: str) -> str:
     Raises:
         InputError: no text, empty, or ``..`` in its middle (it could leave the images' root).
     """
-    if not isinstance(path, str) or "\0" in path or not _is_unicode(path):
-        raise InputError(f"{where}: expected an image's path as text, got {path!r}")
-    key = clean_path(path)
+    key = checked_path(path, where)
     if not key or ".." in key.split("/"):
         raise InputError(
             f"{where}: expected an image's path without '..' in it, got {path!r}; write it "

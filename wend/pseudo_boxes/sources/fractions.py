@@ -21,7 +21,7 @@ from tqdm import tqdm
 from wend.errors import InputError, MissingFileError, shown, some
 from wend.files import parse_json, read_utf8
 from wend.formats.coco_json import Number
-from wend.pseudo_boxes.keys import Keys, path_key
+from wend.pseudo_boxes.keys import Keys, checked_path
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.report import EXAMPLES, Count
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
@@ -100,10 +100,11 @@ def _class_keys(file: str, paths: Sequence[str]) -> list[str]:
 
 
 def _class_key(file: str, path: str) -> str:
-    key = image_key(path)
+    where = f"{file}: key {path!r}"
+    key = image_key(checked_path(path, where))  # first: only its front may be a drive
     if "/" not in key or ".." in key.split("/"):
-        raise InputError(f"{file}: key {path!r}: expected a path .../<class>/<image>")
-    return path_key(key, f"{file}: key {path!r}")
+        raise InputError(f"{where}: expected a path .../<class>/<image>")
+    return key
 
 
 def _read_files(files: Sequence[str], source: str) -> PseudoBoxes:
