@@ -10,7 +10,7 @@ from wend.cli.train import main
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.reports.summary import summarize_run
-from wend.run import resolve_training
+from wend.run import resolve_tests, resolve_training
 from wend.structures.records import ImageRecord
 from wend.tv.config import get_cfg
 
@@ -74,3 +74,12 @@ def test_a_written_config_names_declarations_so_that_they_are_known_from_any_fol
     assert tmp_path / "out/boxes_mine_test.png" in files
     detections = "inference/mine_test/detections.json"
     assert Path("again", detections).read_bytes() == (tmp_path / "out" / detections).read_bytes()
+
+
+def test_no_path_of_a_training_set_that_is_not_here_comes_into_the_files(toy_root, tmp_path):
+    cfg = get_cfg()
+    (tmp_path / "mine.yaml").write_text("format: cub\nimages: gone\nsplit: train\n")
+    cfg.DATASETS.TRAIN = (str(tmp_path / "mine.yaml"),)
+    cfg.DATASETS.TEST = ("toy_test",)
+    (test,) = resolve_tests(cfg, DataSets(toy_root.parent)).values()
+    assert test.evaluation.why_no_baseline == "not computed (mine.yaml cannot be read here)"

@@ -192,7 +192,7 @@ def _fixed_boxes(
         chosen = training.images.data_sets if training else [data_sets.get(n) for n in names]
     except InputError as error:  # names paths, which do not belong into the files
         logger.info("no fixed boxes beside the numbers: %s", error)
-        return None, f"not computed ({', '.join(names)} cannot be read here)"
+        return None, f"not computed ({', '.join(Path(n).name for n in names)} cannot be read here)"
     try:
         return FixedBoxes.from_training(chosen), ""
     except InputError as error:
