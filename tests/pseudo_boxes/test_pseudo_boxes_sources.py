@@ -16,6 +16,7 @@ from wend.pseudo_boxes import PseudoBoxes, attach_pseudo_boxes, box_source, read
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
+pytestmark = pytest.mark.usefixtures("own_registries")
 DOCS = Path(__file__).resolve().parents[2] / "docs/pseudo_boxes.md"
 
 
