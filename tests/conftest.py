@@ -34,17 +34,10 @@ def toy_root(tmp_path_factory):
 @pytest.fixture
 def register():
     """``register_records`` for the time of a test."""
-    from wend.datasets.catalog import register_records, unregister_records
+    from wend.datasets.catalog import REGISTERED, register_records
 
-    names = []
-
-    def for_a_test(name, *args, **more):
-        register_records(name, *args, **more)
-        names.append(name)
-
-    yield for_a_test
-    for name in names:
-        unregister_records(name)
+    with REGISTERED.temporary():
+        yield register_records
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +54,7 @@ def _no_leaked_state(monkeypatch):
 def own_registries(monkeypatch):
     """What a test registers, or a file that it imports, is forgotten at its end."""
     from wend.config.entries import NODES
+    from wend.datasets.catalog import REGISTERED
     from wend.evaluation.metrics import METRICS
     from wend.losses import LOSSES
     from wend.modeling.backbones.build import BODIES
@@ -70,8 +64,8 @@ def own_registries(monkeypatch):
     from wend.tv import META_ARCH_REGISTRY
 
     with ExitStack() as stack:
-        ours = (LOSSES, SCHEDULES, NODES, SOURCES, BODIES, DETECTORS, METRICS, META_ARCH_REGISTRY)
-        for registry in ours:
+        ours = (LOSSES, SCHEDULES, NODES, SOURCES, BODIES, DETECTORS, METRICS, REGISTERED)
+        for registry in (*ours, META_ARCH_REGISTRY):
             stack.enter_context(registry.temporary())
         if HAS_DETECTRON2:
             import detectron2.modeling as theirs

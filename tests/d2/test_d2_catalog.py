@@ -22,7 +22,7 @@ from engine_runs import d2_config
 from wend.d2 import Trainer, WSOLDatasetMapper, register_wsol_dataset
 from wend.d2.catalog import MappedImages
 from wend.d2.trainer import ShuffledPasses
-from wend.datasets.catalog import DataSets, unregister_records
+from wend.datasets.catalog import REGISTERED, DataSets
 from wend.datasets.importing import import_data_set
 from wend.errors import InputError
 from wend.loading import selection
@@ -36,9 +36,9 @@ pytestmark = pytest.mark.detectron2
 def registered():
     """Names given to it are forgotten after the test."""
     names = []
-    yield names
+    with REGISTERED.temporary():
+        yield names
     for name in names:
-        unregister_records(name)
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
 

@@ -154,16 +154,7 @@ def register_wsol_dataset(
 ) -> None:
     """Register records under a name, for Detectron2 and for WEND's evaluation.
 
-    Args:
-        name: used in ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
-        load: returns a list of :class:`wend.structures.records.ImageRecord`, or a
-            :class:`wend.structures.data_set.DataSet`; called at first use.
-        train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
-        sources: returns the files and folders that ``load`` reads, so that an import of it
-            (``wend data import``) can be used.
-
-    Raises:
-        InputError: the name is taken.
+    Arguments and errors as of :func:`wend.datasets.catalog.register_records`.
     """
     if name in DatasetCatalog.list():
         raise InputError(f"data set {name!r} is registered already; choose another name")

@@ -25,6 +25,7 @@ from wend.datasets.store import find_store
 from wend.errors import InputError, some
 from wend.formats.cub import SPLITS
 from wend.images.sizes import SizeReader
+from wend.registry import Registry
 from wend.structures.data_set import BOX_KINDS, DataSet
 from wend.structures.records import ImageRecord
 
@@ -73,7 +74,7 @@ class _Registered:
 
 
 BUILT_IN = _built_in()
-_registered: dict[str, _Registered] = {}
+REGISTERED: Registry[_Registered] = Registry("data set")
 
 
 def register_records(
@@ -95,18 +96,13 @@ def register_records(
     Raises:
         InputError: the name is taken.
     """
-    if name in BUILT_IN or name in _registered:
+    if name in BUILT_IN or name in REGISTERED:
         raise InputError(f"data set {name!r} is registered already; choose another name")
     if train_on not in BOX_KINDS:
         raise InputError(
             f"data set {name!r}: train_on must be one of {BOX_KINDS}, got {train_on!r}"
         )
-    _registered[name] = _Registered(name, load, train_on, sources)
-
-
-def unregister_records(name: str) -> None:
-    """Forget a registered name, so that it can be registered anew."""
-    del _registered[name]
+    REGISTERED.register(name)(_Registered(name, load, train_on, sources))
 
 
 class DataSets:
@@ -142,7 +138,7 @@ class DataSets:
 
     def names(self) -> list[str]:
         """All known names, sorted: built-in, registered and declared ones."""
-        return sorted({*BUILT_IN, *_registered, *self._declarations()[0]})
+        return sorted({*BUILT_IN, *REGISTERED, *self._declarations()[0]})
 
     def own_name(self, name: str) -> str:
         """A data set's own name, which files and folders of results carry.
@@ -164,7 +160,7 @@ class DataSets:
 
     def _recipe(self, name: str) -> Recipe | _Registered:
         declared, others = self._declarations()
-        by_code = BUILT_IN.get(name) or _registered.get(name)
+        by_code = REGISTERED.get(name) if name in REGISTERED else BUILT_IN.get(name)
         if by_code is not None and name in declared:
             raise InputError(
                 f"data set {name!r} is built in or registered by code, and {some(declared[name])} "
@@ -183,7 +179,7 @@ class DataSets:
             return one_declaration(name, declared[name])
         if foreign is not None:
             return _Registered(name, lambda: foreign, foreign.train_on, tuple)
-        known = sorted({*BUILT_IN, *_registered, *declared})
+        known = sorted({*BUILT_IN, *REGISTERED, *declared})
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         unread = f" (No declarations, since not YAML with a key 'format': {some(others)})"
