@@ -14,7 +14,8 @@ from wend.evaluation.metrics import DEFAULT_METRICS, METRICS, accuracy, hits
 from wend.evaluation.numbers import iou_histogram, max_box_acc, mean_boxes, recall_curve
 from wend.evaluation.per_image import NO_HIT, score
 from wend.evaluation.protocols import PROTOCOLS, EvalProtocol, get_protocol
-from wend.evaluation.scoring import WSOLMetric, score_all
+from wend.evaluation.scoring import score_all
+from wend.evaluation.wsol_metric import WSOLMetric
 from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord

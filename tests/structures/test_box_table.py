@@ -1,5 +1,6 @@
 """Boxes of many images as one table, against plain lists of arrays."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wend.errors import InputError
-from wend.structures.box_table import BoxTable
+from wend.structures.box_table import BoxTable, GivenBoxes
 from wend.structures.data_set import DataSet
+from wend.structures.frame import BoxFrame
 from wend.structures.records import ImageRecord
 
 COUNTS = st.lists(st.integers(0, 4), min_size=1, max_size=6)
@@ -76,10 +78,67 @@ def test_arrays_that_do_not_fit_and_boxes_that_are_none_are_refused():
         BoxTable(np.array([0, 1]), np.zeros((2, 4)))
     with pytest.raises(InputError, match=r"1 boxes but scores of shape \(2,\)"):
         BoxTable(np.array([0, 1]), np.zeros((1, 4)), np.zeros(2))
+    with pytest.raises(InputError, match=r"1 boxes but class_ids of shape \(2,\)"):
+        BoxTable(np.array([0, 1]), np.zeros((1, 4)), None, np.zeros(2))
+    given_boxes = GivenBoxes(BoxFrame(224, 224), np.zeros((2, 4)))
+    with pytest.raises(InputError, match=r"1 boxes but given boxes of shape \(2, 4\)"):
+        BoxTable(np.array([0, 1]), np.zeros((1, 4)), given=given_boxes)
     with pytest.raises(InputError, match=r"photo 1: box .* ends before it starts"):
         BoxTable.from_lists([[], [[2, 0, 1, 1]]], describe="photo {}".format)
     with pytest.raises(InputError, match="image 0: 1 boxes but 2 scores"):
         BoxTable.from_lists([[[0, 0, 1, 1]]], [[1, 2]])
+
+
+@given(COUNTS, st.data())
+def test_classes_and_given_boxes_go_with_their_boxes(counts, data):
+    boxes, scores = lists(counts)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    joined = np.concatenate([np.zeros((0, 4)), *boxes])
+    marks = np.concatenate([np.zeros(0), *scores])
+    order = np.array(data.draw(st.permutations(range(len(owner)))), dtype=int)
+    table = BoxTable.from_rows(
+        owner[order],
+        joined[order],
+        marks[order],
+        len(counts),
+        class_ids=np.arange(len(owner))[order],
+        given=GivenBoxes(BoxFrame(224, 224), 100 * joined[order]),
+    )
+    images = data.draw(st.lists(st.integers(0, len(counts) - 1), max_size=5))
+    made = [
+        table,
+        table.take(images),
+        table[::-1],
+        table.keep(table.scores >= 1),
+        table.without(np.flatnonzero(table.scores < 1)),
+        table.first(2),
+        table.without_empty(),
+        table.scored(),
+        BoxTable.concatenate([table, table.take(images)]),
+    ]
+    for each in made:  # a class is the row from which its box came
+        np.testing.assert_array_equal(each.boxes, joined[each.class_ids])
+        np.testing.assert_array_equal(each.given.boxes, 100 * each.boxes)
+        assert each.given.frame.name == "squash224"
+    plain = BoxTable.from_lists(boxes, scores)
+    assert BoxTable.concatenate([table, plain]).given is None
+    assert BoxTable.concatenate([table, plain]).class_ids is None
+    other = dataclasses.replace(table, given=GivenBoxes(BoxFrame(256, 224), table.boxes))
+    assert BoxTable.concatenate([table, other]).given is None
+
+
+def test_boxes_given_in_a_frame_are_taken_to_original_pixels_and_kept():
+    # image 200x100: half of the 224 squash is 100x50; the crop starts at 16 of 256
+    table = BoxTable.from_lists([[], [[0, 112, 112, 224]]])
+    sizes = np.array([[10, 10], [200, 100]])
+    squash = table.given_in("squash224", sizes)
+    assert squash.boxes.tolist() == [[0, 50, 100, 100]]
+    assert squash.given.boxes is table.boxes
+    crop = table.given_in("crop224", sizes)
+    assert crop.boxes.tolist() == [[200 / 16, 50, 100, 93.75]]
+    fractions = BoxTable.from_lists([[[0.25, 0, 0.5, 1]]]).given_in("fractions", sizes[1:])
+    assert fractions.boxes.tolist() == [[50, 0, 100, 100]]
+    assert table.given_in("original", sizes) is table
 
 
 def records():

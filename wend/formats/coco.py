@@ -130,7 +130,7 @@ def read_coco_truth(path: str | Path, classes: str = "auto") -> DataSet:
         raise InputError(f"classes must be one of {', '.join(CLASSES)}, got {classes!r}")
     file = CocoFile.open(path, DATA_SET)
     if not all(file.has_list(name) for name in ("images", "annotations")):
-        kind = "a list (detections?)" if isinstance(file.content, list) else "something else"
+        kind = "a list (detections?)" if file.is_list else "something else"
         raise InputError(f"{path}: expected {DATA_SET}, got {kind}")
     images, index = file.images(TrueImage)
     boxes = file.boxes("annotations", TrueBox)
@@ -166,7 +166,7 @@ def _class_numbers(file: CocoFile, boxes: Boxes) -> dict[int, int]:
             f"{file.path}, entry categories: expected objects with different numbers as id, got "
             f"{shown(ids)}"
         )
-    with_boxes = set(boxes.category_ids)
+    with_boxes = set(boxes.category_ids.values)
     parents = [row for row in rows if row.id not in with_boxes and _is_parent(row, rows)]
     if parents:
         logger.info(
@@ -188,21 +188,34 @@ def _class_ids(
     file: CocoFile, images: Sequence[TrueImage], owners: np.ndarray, boxes: Boxes
 ) -> np.ndarray:
     """Classes (I,) of the images, -1 where they have none; ``owners`` (N,): each box's image."""
+    stated = np.array(
+        [-1 if image.class_id in (UNSET, None) else image.class_id for image in images],
+        dtype=np.int64,
+    )
     class_numbers = _class_numbers(file, boxes)
-    categories: list[set] = [set() for _ in images]
     if len(class_numbers) > 1:
-        for row in np.flatnonzero(~boxes.crowd).tolist():
-            categories[owners[row]].add(boxes.category_ids[row])
-    class_ids = []
-    for image, of_boxes in zip(images, categories, strict=True):
-        if image.class_id is not UNSET and image.class_id is not None:
-            class_ids.append(image.class_id)
-        elif not class_numbers.keys() >= of_boxes:
-            raise InputError(
-                f"{file.path}: image {shown(image.id)}: expected boxes with category_id of one of "
-                f"the categories {some(class_numbers)}, got {some(map(shown, of_boxes))}; where "
-                f"images have no class, declare it with classes: none"
+        numbers = boxes.category_ids.look_up(class_numbers)
+        rows = np.flatnonzero(~boxes.crowd & (stated[owners] < 0))
+        if len(rows) and numbers[rows].min() < 0:
+            first = int(rows[np.argmin(numbers[rows])])
+            expected = (
+                f'"category_id" of one of the categories {some(class_numbers)} (where images have '
+                f"no class, declare the data set with classes: none)"
             )
-        else:
-            class_ids.append(class_numbers[of_boxes.pop()] if len(of_boxes) == 1 else -1)
-    return np.array(class_ids, dtype=np.int64)
+            raise file.error("annotations", first, expected, boxes.category_ids[first])
+        return np.maximum(stated, common_class(owners[rows], numbers[rows], len(images)))
+    return stated
+
+
+def common_class(owners: np.ndarray, class_ids: np.ndarray, num_images: int) -> np.ndarray:
+    """The class (I,) that all boxes of an image are of; -1 where they are of none or several.
+
+    Args:
+        owners: (N,) index of each box's image.
+        class_ids: (N,) class from 0 of each box.
+    """
+    least = np.full(num_images, np.iinfo(np.int64).max)
+    most = np.full(num_images, -1, dtype=np.int64)
+    np.minimum.at(least, owners, class_ids)
+    np.maximum.at(most, owners, class_ids)
+    return np.where(least == most, most, -1)

@@ -69,7 +69,7 @@ def load_coco_images(
     if len(unknown):
         logger.info(
             "%s: sizes of %d of %d images are not stated (%s); read from their headers",
-            *(annotations, len(unknown), len(names), some(names[row] for row in unknown)),
+            *(annotations, len(unknown), len(names), some(names[row] for row in unknown.tolist())),
         )
         task = f"{root.name}: image sizes"
         image_sizes[unknown], bad = reader.read([files[row] for row in unknown.tolist()], task)

@@ -6,14 +6,15 @@ Shape letters: I = images, B = boxes of all images, P = boxes of an image.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import overload
+from dataclasses import dataclass, replace
+from typing import NamedTuple, overload
 
 import numpy as np
 
 from wend.errors import InputError
 from wend.structures.boxes import box_area
 from wend.structures.checks import as_boxes, as_scores
+from wend.structures.frame import BoxFrame, parse_box_frame
 
 NO_BOXES = np.zeros((0, 4))
 
@@ -22,6 +23,43 @@ def _offsets(counts: np.ndarray | Sequence[int]) -> np.ndarray:
     offsets = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=offsets[1:])
     return offsets
+
+
+def _joined(columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Columns one after the other; None unless all are there."""
+    present = [column for column in columns if column is not None]
+    return np.concatenate(present) if present and len(present) == len(columns) else None
+
+
+@dataclass(frozen=True, eq=False)
+class GivenBoxes:
+    """Boxes as they were made, in a frame other than original pixels.
+
+    Attributes:
+        frame: the frame of all of them.
+        boxes: (B, 4) float64 ``x0, y0, x1, y1`` in that frame.
+    """
+
+    frame: BoxFrame
+    boxes: np.ndarray
+
+
+class _Columns(NamedTuple):
+    """What a table has of each box, as :class:`BoxTable` names it."""
+
+    boxes: np.ndarray
+    scores: np.ndarray | None
+    class_ids: np.ndarray | None
+    given: GivenBoxes | None
+
+    def select(self, rows: np.ndarray | slice) -> _Columns:
+        """The same of some rows, by their indices (b,), a mask (B,) or a slice."""
+        return _Columns(
+            self.boxes[rows],
+            None if self.scores is None else self.scores[rows],
+            None if self.class_ids is None else self.class_ids[rows],
+            None if self.given is None else replace(self.given, boxes=self.given.boxes[rows]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +74,10 @@ class BoxTable(Sequence[np.ndarray]):
             ``offsets[i]:offsets[i + 1]``.
         boxes: (B, 4) float64 ``x0, y0, x1, y1``; as a rule in original pixels.
         scores: (B,) float64, higher is better; None where the boxes have none.
+        class_ids: (B,) int64 predicted class of each box, from 0; None for class-agnostic boxes.
+        given: the same boxes in the frame in which they were made; None where that is original
+            pixels. A protocol of that frame compares these, so that whole numbers stay whole;
+            everyone else has ``boxes``.
 
     Raises:
         InputError: the arrays do not fit each other.
@@ -44,6 +86,8 @@ class BoxTable(Sequence[np.ndarray]):
     offsets: np.ndarray
     boxes: np.ndarray
     scores: np.ndarray | None = None
+    class_ids: np.ndarray | None = None
+    given: GivenBoxes | None = None
 
     def __post_init__(self) -> None:
         number = len(self.boxes)
@@ -53,9 +97,14 @@ class BoxTable(Sequence[np.ndarray]):
                 f"box table: boxes of shape {self.boxes.shape} do not fit offsets of shape "
                 f"{self.offsets.shape}; make tables with BoxTable.from_lists or from_rows"
             )
-        if self.scores is not None and self.scores.shape != (number,):
-            raise InputError(f"box table: {number} boxes but scores of shape {self.scores.shape}")
-        for array in (self.offsets, self.boxes, self.scores):
+        for name in ("scores", "class_ids"):
+            column = getattr(self, name)
+            if column is not None and column.shape != (number,):
+                raise InputError(f"box table: {number} boxes but {name} of shape {column.shape}")
+        given = None if self.given is None else self.given.boxes
+        if given is not None and given.shape != (number, 4):
+            raise InputError(f"box table: {number} boxes but given boxes of shape {given.shape}")
+        for array in (self.offsets, self.boxes, self.scores, self.class_ids, given):
             if array is not None and array.flags.writeable:
                 array.setflags(write=False)
 
@@ -101,7 +150,14 @@ class BoxTable(Sequence[np.ndarray]):
 
     @classmethod
     def from_rows(
-        cls, image: np.ndarray, boxes: np.ndarray, scores: np.ndarray | None, num_images: int
+        cls,
+        image: np.ndarray,
+        boxes: np.ndarray,
+        scores: np.ndarray | None,
+        num_images: int,
+        *,
+        class_ids: np.ndarray | None = None,
+        given: GivenBoxes | None = None,
     ) -> BoxTable:
         """A table of boxes that come in any order, already checked.
 
@@ -109,16 +165,18 @@ class BoxTable(Sequence[np.ndarray]):
             image: (B,) index of the image of each box, 0 .. num_images - 1.
             boxes: (B, 4).
             scores: (B,) or None. Equal scores keep the order in which they came.
+            class_ids, given: further columns of the table, in the order of ``boxes``.
         """
+        rows: np.ndarray | slice = slice(None)
         step = np.diff(image)
         unsorted = step < 0
         if scores is not None:
             unsorted |= (step == 0) & (np.diff(scores) > 0)
         if unsorted.any():
-            keys = (image,) if scores is None else (-scores, image)
-            order = np.lexsort(keys)
-            boxes, scores = boxes[order], None if scores is None else scores[order]
-        return cls(_offsets(np.bincount(image, minlength=num_images)), boxes, scores)
+            rows = np.lexsort((image,) if scores is None else (-scores, image))
+        offsets = _offsets(np.bincount(image, minlength=num_images))
+        unordered = _Columns(boxes, scores, class_ids, given)
+        return cls(offsets, *unordered.select(rows))
 
     @classmethod
     def from_counts(
@@ -137,12 +195,42 @@ class BoxTable(Sequence[np.ndarray]):
 
     @classmethod
     def concatenate(cls, tables: Sequence[BoxTable]) -> BoxTable:
-        """The images of several tables one after the other; scores only where all have some."""
+        """The images of several tables one after the other.
+
+        Scores, classes and given boxes stay only where all have some, the latter of one frame.
+        """
         counts = np.concatenate([np.zeros(0, np.int64), *(table.counts for table in tables)])
         boxes = np.concatenate([NO_BOXES, *(table.boxes for table in tables)])
-        marks = [table.scores for table in tables if table.scores is not None]
-        scores = np.concatenate(marks) if marks and len(marks) == len(tables) else None
-        return cls(_offsets(counts), boxes, scores)
+        givens = [table.given for table in tables if table.given is not None]
+        given = None
+        if len({each.frame for each in givens}) == 1 and len(givens) == len(tables):
+            given = GivenBoxes(givens[0].frame, np.concatenate([each.boxes for each in givens]))
+        return cls(
+            _offsets(counts),
+            boxes,
+            _joined([table.scores for table in tables]),
+            _joined([table.class_ids for table in tables]),
+            given,
+        )
+
+    def given_in(self, frame: str | BoxFrame | None, sizes: np.ndarray) -> BoxTable:
+        """The table, in original pixels, of boxes that this one holds in a frame.
+
+        Args:
+            frame: the frame, or its name (:func:`~wend.structures.frame.parse_box_frame`).
+            sizes: (I, 2) width and height of the images in original pixels.
+
+        Example:
+            >>> table = BoxTable.from_lists([[[0, 0, 112, 224]]], [[0.9]])
+            >>> table.given_in("squash224", np.array([[100, 50]])).boxes.tolist()
+            [[0.0, 0.0, 50.0, 50.0]]
+        """
+        if isinstance(frame, str):
+            frame = parse_box_frame(frame)
+        if frame is None:
+            return self
+        boxes = frame.to_original(self.boxes, np.asarray(sizes, np.float64)[self.owner])
+        return replace(self, boxes=boxes, given=GivenBoxes(frame, self.boxes))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -200,8 +288,12 @@ class BoxTable(Sequence[np.ndarray]):
         """The table of some images, in the order of their indices (n,)."""
         images = np.asarray(images, dtype=np.int64)
         rows = self.rows(images)
-        scores = None if self.scores is None else self.scores[rows]
-        return BoxTable(_offsets(self.counts[images]), self.boxes[rows], scores)
+        return self._selected(_offsets(self.counts[images]), rows)
+
+    def _selected(self, offsets: np.ndarray, rows: np.ndarray | slice) -> BoxTable:
+        """A table of some rows (b,), or of those (B,) for which they are true."""
+        columns = _Columns(self.boxes, self.scores, self.class_ids, self.given)
+        return BoxTable(offsets, *columns.select(rows))
 
     def rows(self, images: np.ndarray) -> np.ndarray:
         """Rows (b,) of the boxes of some images, in the order of their indices (n,)."""
@@ -212,8 +304,7 @@ class BoxTable(Sequence[np.ndarray]):
 
     def keep(self, kept: np.ndarray) -> BoxTable:
         """The same images with only the boxes for which ``kept`` (B,) is true."""
-        scores = None if self.scores is None else self.scores[kept]
-        return BoxTable(_offsets(kept)[self.offsets], self.boxes[kept], scores)
+        return self._selected(_offsets(kept)[self.offsets], kept)
 
     def without(self, rows: np.ndarray) -> BoxTable:
         """The same images without the boxes in some rows (n,); itself where n is 0."""
@@ -226,7 +317,7 @@ class BoxTable(Sequence[np.ndarray]):
     def without_empty(self) -> BoxTable:
         """The table of only the images that have a box (:attr:`with_boxes`); copies no box."""
         ends = self.offsets[1:][self.counts > 0]
-        return BoxTable(np.concatenate([self.offsets[:1], ends]), self.boxes, self.scores)
+        return replace(self, offsets=np.concatenate([self.offsets[:1], ends]))
 
     def first(self, number: int) -> BoxTable:
         """The same images with at most ``number`` boxes each, the first (which are the best)."""
@@ -234,8 +325,7 @@ class BoxTable(Sequence[np.ndarray]):
 
     def scored(self) -> BoxTable:
         """The same boxes with scores: their own, or 1 for each where they have none."""
-        scores = np.ones(len(self.boxes)) if self.scores is None else self.scores
-        return BoxTable(self.offsets, self.boxes, scores)
+        return self if self.scores is not None else replace(self, scores=np.ones(len(self.boxes)))
 
     def areas(self) -> np.ndarray:
         """Areas (B,) in the boxes' unit squared."""

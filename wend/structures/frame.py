@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
+
+from wend.errors import InputError
 from wend.structures.boxes import Array, array_namespace
 
 
@@ -91,3 +96,77 @@ def resize_and_crop(
             f"{resize}x{resize}; expected corners in 0..{resize - crop}"
         )
     return Frame(crop, crop, resize / width, resize / height, -left, -top, flip, upside_down)
+
+
+class BoxFrame(NamedTuple):
+    """A frame that has the same size for every image: squash to ``resize``², centre ``crop``².
+
+    Fractions of the image are the squash to 1². Original pixels, which are no such frame, are
+    None where one may be named.
+
+    A frame says where coordinates are measured and nothing about what x1 is: the peers hand the
+    corners ``x, y, x + w, y + h`` of a whole-number box to IoUs with and without "+1" alike, so
+    that a coordinate is scaled as it stands, and "+1" is the protocol's business.
+    """
+
+    resize: int
+    crop: int
+
+    @property
+    def name(self) -> str:
+        """The name that :func:`parse_box_frame` reads."""
+        for name, frame in _NAMED.items():
+            if frame == self:
+                return name
+        if self.crop == self.resize:
+            return f"squash{self.resize}"
+        return f"crop{self.crop}-of-{self.resize}"
+
+    @property
+    def offset(self) -> int:
+        """Pixels of the resized image left of the crop and above it."""
+        return round((self.resize - self.crop) / 2)
+
+    def to_original(self, boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Boxes (N, 4) in this frame to original pixels of images of sizes (N, 2).
+
+        Multiplied before it is divided, so that the border of the frame is that of the image.
+        """
+        return (boxes + self.offset) * np.tile(sizes, 2) / self.resize
+
+
+ORIGINAL = "original"
+_NAMED = {
+    "fractions": BoxFrame(1, 1),
+    "squash224": BoxFrame(224, 224),
+    "crop224": BoxFrame(256, 224),
+}
+BOX_FRAMES = (ORIGINAL, *_NAMED, "squashN", "cropN-of-M")
+
+
+def parse_box_frame(name: str) -> BoxFrame | None:
+    """The frame of a name, such as of ``--box-frame``; None for "original" pixels.
+
+    Args:
+        name: "original"; "fractions" of the image; "squash224": the image squashed to 224x224;
+            "crop224": the centre 224x224 of the image squashed to 256x256; "squashN" and
+            "cropN-of-M": the same of other sides.
+
+    Raises:
+        InputError: another name; the message lists those that exist.
+    """
+    if name == ORIGINAL:
+        return None
+    if name in _NAMED:
+        return _NAMED[name]
+    match = re.fullmatch(r"squash(\d{1,6})|crop(\d{1,6})-of-(\d{1,6})", name)
+    sides = [int(side) for side in match.groups() if side is not None] if match else [0]
+    crop, resize = sides[0], sides[-1]
+    if not crop or not resize:
+        raise InputError(
+            f"unknown frame of boxes {name!r}; there are: {', '.join(BOX_FRAMES)} (squash512: the "
+            f"image squashed to 512x512; crop448-of-480: the centre 448x448 of one of 480x480)"
+        )
+    if crop > resize:
+        raise InputError(f"frame of boxes {name!r}: a crop of {crop} does not fit in {resize}")
+    return BoxFrame(resize, crop)
