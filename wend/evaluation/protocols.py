@@ -187,7 +187,8 @@ class EvalProtocol:
         """
         source = self.frame_of(table)
         boxes = table.boxes if source is None else table.given_boxes
-        return np.stack(self.columns_to_frame(boxes[rows].T, *sizes.T, truth, source), 1)
+        widths, heights = sizes.T
+        return np.stack(self.columns_to_frame(boxes[rows].T, widths, heights, truth, source), 1)
 
     def columns_to_frame(
         self,
@@ -208,7 +209,7 @@ class EvalProtocol:
         if source != self.frame:
             if source is not None:  # its pixels are those of an image of its own size
                 mapped = [x + source.offset for x in mapped]
-                widths = heights = np.float64(source.resize)
+                widths = heights = np.array(source.resize, np.float64)
             axes = (widths, heights, widths, heights)
             mapped = [self._map(x, size) for x, size in zip(mapped, axes, strict=True)]
         if self.frame is not None and (clip := self._clip(truth)) != "none":
@@ -218,7 +219,7 @@ class EvalProtocol:
             ]
         return mapped if self.truncate == "none" else [np.trunc(x) for x in mapped]
 
-    def _map(self, x: np.ndarray, size: np.ndarray | np.float64) -> np.ndarray:
+    def _map(self, x: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Coordinates (N,) of one axis to the frame, images being ``size`` (N,) long there."""
         if self.frame is None:
             return x
@@ -293,7 +294,7 @@ _TSCAM = EvalProtocol(
     strict=False,
     strict_classified=True,
     source="TS-CAM 25aece4 lib/datasets/imagenet.py:132-139 (frame of the truth), "
-    "lib/cams_deit.py:48-55 (boxes x, y, x + w, y + h are not cut), 204 (>= for GT-known), 269 (>), "
+    "lib/cams_deit.py:48-55 (boxes x, y, x + w, y + h, not cut), 204 (>= for GT-known), 269 (>), "
     "276-305 (IoU)",
 )
 _WSOLEVAL = EvalProtocol(
@@ -341,16 +342,17 @@ PROTOCOLS = {
             _PSOL,
             name="c2am-crop224-v2",
             iou_threshold=(0.3, 0.5, 0.7),
-            source="C2AM e6a46c9 WSOL/PSOL/inference_CUB.py:206-208,217, inference_ILSVRC.py:201-203"
-            ",212 (MaxBoxAccV2 of the one box, with >)",
+            source="C2AM e6a46c9 WSOL/PSOL/inference_CUB.py:206-208,217, "
+            "inference_ILSVRC.py:201-203,212 (MaxBoxAccV2 of the one box, with >)",
         ),
         EvalProtocol(
             "c2am-crop448",
             resize=480,
             crop=448,
             clip_truth="none",
-            source="C2AM e6a46c9 WSOL/dataset/ilsvrc.py:80-83, cub200.py:119-126 (truth is shifted, "
-            "not clipped), WSOL/train_CCAM_CUB.py:291-300, train_CCAM_ILSVRC.py:367-372 (> 0.5)",
+            source="C2AM e6a46c9 WSOL/dataset/ilsvrc.py:80-83, cub200.py:119-126 (truth is "
+            "shifted, not clipped), WSOL/train_CCAM_CUB.py:291-300, train_CCAM_ILSVRC.py:367-372 "
+            "(> 0.5)",
         ),
         replace(
             _PSOL,
