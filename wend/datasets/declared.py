@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ from wend.images.paths import resolve_path
 from wend.images.sizes import SizeReader
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import BOX_KINDS, DataSet
+from wend.structures.records import EXIF
 from wend.yaml_files import ODD_VALUES, PROBLEMS, StrictLoader, yaml_error
 
 ENVIRONMENT = "WEND_DATASETS"
 SUFFIXES = (".yaml", ".yml")
-COMMON = ("name", "format", "pseudo_boxes", "train_on")
+COMMON = ("name", "format", "pseudo_boxes", "train_on", "exif")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Recipe:
         options: the format's keys; paths as written.
         pseudo_boxes: a box source as :func:`wend.pseudo_boxes.read_boxes` takes it, or None.
         train_on: "pseudo_boxes" or "gt_boxes".
+        exif: "ignore" or "apply", see :data:`wend.structures.records.EXIF`.
         folder: what paths with a leading ``./`` or ``../`` start from.
     """
 
@@ -90,6 +92,7 @@ class Recipe:
     options: Mapping[str, str]
     pseudo_boxes: Mapping[str, Any] | None
     train_on: str
+    exif: str = "ignore"
     folder: Path = Path()
 
     def resolve(self, value: str, root: Path) -> Path:
@@ -120,7 +123,9 @@ class Recipe:
             InputError: what a reader says.
         """
         options = {**self.options, **self._paths(root)}
-        data_set = FORMATS[self.format].load(**options, sizes=sizes)
+        reader = sizes.with_policy(self.exif)
+        data_set = FORMATS[self.format].load(**options, sizes=reader)
+        data_set = replace(data_set, exif=self.exif)
         if self.pseudo_boxes is None:
             return data_set
         from wend.pseudo_boxes import join_boxes, read_boxes
@@ -237,6 +242,9 @@ def read_declaration(path: str | Path) -> Declaration:
         raise wrong("train_on", f"expected one of {', '.join(BOX_KINDS)}, got {shown(train_on)}")
     if train_on == "pseudo_boxes" and boxes is None:
         raise wrong("train_on", "pseudo_boxes needs the key 'pseudo_boxes' with their source")
+    exif = values.get("exif", EXIF[0])
+    if exif not in EXIF:
+        raise wrong("exif", f"expected one of {', '.join(EXIF)}, got {shown(exif)}")
     name = values.get("name", path.stem)
     if set(name) & set("/\\") or name.startswith(".") or name.endswith(SUFFIXES):
         raise wrong("name", f"expected a name without '/' and unlike a file's, got {shown(name)}")
@@ -247,6 +255,7 @@ def read_declaration(path: str | Path) -> Declaration:
         options=options,
         pseudo_boxes=boxes,
         train_on=train_on,
+        exif=exif,
         folder=path.parent,
         path=path,
     )

@@ -108,8 +108,9 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
             sizes = np.empty((number, 2))
             columns.update(zip(SIZE_COLUMNS, sizes.T, strict=True))
         _check_types(path, file.schema_arrow, columns)
+        batches = file.iter_batches(BATCH_ROWS, columns=["image_id", *columns], use_threads=False)
         start = 0
-        for batch in file.iter_batches(BATCH_ROWS, columns=["image_id", *columns], use_threads=False):
+        for batch in batches:
             rows = slice(start, start + len(batch))
             _check_cells(path, batch, start)
             codes[rows] = ids.encode(batch["image_id"])

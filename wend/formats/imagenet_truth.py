@@ -15,7 +15,7 @@ from wend.files import read_lines
 from wend.formats.voc import VocImage, class_name, find_voc, read_voc
 from wend.formats.wsoleval import IDS, is_wsoleval, read_lists, read_names
 from wend.images.paths import check_relative
-from wend.images.sizes import map_in_threads
+from wend.images.threads import map_in_threads
 from wend.numerals import decimal_number
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes
