@@ -111,7 +111,10 @@ def test_csv(tmp_path, text, scores):
         ),
         ({"x/y": {"pred_scores": [1.0, 2.0]}}, "none of its 1 images is in the data set"),
         (
-            [{"file": "n01/n01_1.JPEG", "probs": [1, 0]}, {"file": "n01_1", "probs": [1, 0]}],
+            [
+                {"file": "n01/n01_1.JPEG", "pred_scores": [1, 0]},
+                {"file": "x/n01/n01_1.JPEG", "pred_scores": [1, 0]},
+            ],
             "stands there twice",
         ),
     ],

@@ -1,7 +1,6 @@
 """Class predictions of other programs as predictions of a data set's images.
 
-What is accepted is in docs/classify.md. Images are matched by :func:`.match_names`, with or without
-the file's ending.
+What is accepted is in docs/classify.md. Images are matched by :func:`.match_names`.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def _match(
 ) -> dict[str, Ranked]:
     """Key of each image that the file has -> its classes."""
     names = [clean_path(name) for _, name, _ in rows]
-    index = match_names(names, [clean_path(key) for key in keys], str(path), any_ending=True)
+    index = match_names(names, [clean_path(key) for key in keys], str(path))
     matched: dict[str, Ranked] = {}
     unknown = []
     for (place, name, ranked), i in zip(rows, index.tolist(), strict=True):

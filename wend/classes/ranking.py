@@ -27,14 +27,11 @@ from wend.classes.column_words import (
 from wend.classes.tables import Table, cell_values
 from wend.errors import InputError, shown, some
 from wend.files import MAX_NUMBER, is_number
+from wend.numerals import decimal_number
 
 Ranked = tuple[list[int], list[float]]  # classes, best first, and their scores (empty: not known)
 Family = dict[int | None, str]  # the columns of one word: number, or None without one -> name
 logger = logging.getLogger(__name__)
-
-_NUMBER = re.compile(
-    r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE
-)
 
 
 class _Columns:
@@ -189,7 +186,10 @@ def _are_floats(row: list[Any]) -> bool:
 def _number(cell: Any) -> Any:
     """The number that a cell is; None if it is none."""
     if isinstance(cell, str):
-        return float(cell) if _NUMBER.fullmatch(cell.strip()) else None
+        try:
+            return decimal_number(cell.strip())
+        except ValueError:
+            return None
     if isinstance(cell, bool):
         return None
     if isinstance(cell, int | float):
