@@ -9,17 +9,19 @@ import numpy as np
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, MissingFileError, some
 from wend.formats.coco import load_coco
+from wend.formats.openimages import load_mask_lists
 from wend.formats.wsoleval import load_wsoleval
 from wend.structures.data_set import DataSet
 
 
-def load_source(source: str, data_sets: DataSets) -> DataSet:
+def load_source(source: str, data_sets: DataSets, masks: str | None = None) -> DataSet:
     """Ground truth from a data set's name, a COCO JSON, or a wsolevaluation metadata folder.
 
     Args:
         source: a path where there is a ``/`` or an ending, or a file or folder of that name
             exists and no data set is called so.
         data_sets: where names are looked up.
+        masks: folder that the masks of a metadata folder's list start from; None for boxes.
 
     Returns:
         The data set, called as the catalog calls it, or after the file or folder; its ``files``
@@ -32,8 +34,13 @@ def load_source(source: str, data_sets: DataSets) -> DataSet:
     path = Path(source)
     names = data_sets.names()
     is_name = source in names
+    if masks is not None and (is_name or not path.is_dir()):
+        raise InputError(
+            f"{source}: a folder of masks is for a metadata folder of wsolevaluation, whose list "
+            f"names masks without saying where they lie"
+        )
     if not is_name and path.is_dir():
-        data_set = load_wsoleval(path)
+        data_set = load_wsoleval(path) if masks is None else load_mask_lists(path, masks)
     elif not is_name and path.is_file():
         data_set = load_coco(path)
     elif not is_name and (path.suffix or "/" in source):
