@@ -1,4 +1,4 @@
-"""VOC's XML, YOLO's text, Open Images' and Kaggle's CSV: examples of docs/datasets.md, odd files."""
+"""VOC, YOLO, Open Images and Kaggle as truth: the examples of docs/datasets.md, and odd files."""
 
 import re
 from pathlib import Path
