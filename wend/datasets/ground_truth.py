@@ -9,6 +9,7 @@ import numpy as np
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, MissingFileError, some
 from wend.formats.coco import load_coco
+from wend.formats.openimages import load_mask_lists
 from wend.formats.voc import load_voc
 from wend.formats.wsoleval import IDS, is_wsoleval, load_wsoleval
 from wend.formats.yolo import find_yolo
@@ -19,13 +20,14 @@ FILES = "a COCO JSON, a wsolevaluation metadata folder or a folder of VOC's XML 
 WITHOUT_SIZES = (".csv", ".txt")  # of files of boxes
 
 
-def load_source(source: str, data_sets: DataSets) -> DataSet:
+def load_source(source: str, data_sets: DataSets, masks: str | None = None) -> DataSet:
     """Ground truth from a data set's name, or from a file or folder (:data:`FILES`).
 
     Args:
         source: a path where there is a ``/`` or an ending, or a file or folder of that name
             exists and no data set is called so.
         data_sets: where names are looked up.
+        masks: folder that the masks of a metadata folder's list start from; None for boxes.
 
     Returns:
         The data set, called as the catalog calls it, or after the file or folder; its ``files``
@@ -38,8 +40,13 @@ def load_source(source: str, data_sets: DataSets) -> DataSet:
     path = Path(source)
     names = data_sets.names()
     is_name = source in names
+    if masks is not None and (is_name or not path.is_dir()):
+        raise InputError(
+            f"{source}: a folder of masks is for a metadata folder of wsolevaluation, whose list "
+            f"names masks without saying where they lie"
+        )
     if not is_name and path.is_dir():
-        data_set = _load_folder(path)
+        data_set = _load_folder(path) if masks is None else load_mask_lists(path, masks)
     elif not is_name and path.is_file():
         if path.suffix.lower() in WITHOUT_SIZES:
             raise _without_sizes(path)
