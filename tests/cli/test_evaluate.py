@@ -224,8 +224,6 @@ def test_tables_hold_the_same_numbers_in_three_formats(files):
         (["--protocol", "original", "original"], "a protocol is named twice"),
         (["--max-boxes", "0"], "expected a number from 1 or 'all', got '0'"),
         (["--bootstrap-rounds", "-1"], "--bootstrap-rounds and --seed must be >= 0"),
-        (["--score-threshold", "nan"], "--score-threshold must be a number"),
-        (["--ground-truth", "nowhere.json"], "nowhere.json: there is no such file"),
         (["--class-predictions", "nowhere.json"], "nowhere.json: there is no such file"),
     ],
 )
@@ -233,6 +231,26 @@ def test_wrong_arguments_end_in_one_line(files, capsys, more, message):
     evaluate(files, *more, expect=2)
     assert message in capsys.readouterr().err
     assert not (files / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--score-threshold", "nan"], "argument --score-threshold: expected a finite number"),
+        (["--bootstrap-rounds", "1_0"], "argument --bootstrap-rounds: expected a whole number"),
+        (["--ground-truth", "nowhere.json"], "argument --ground-truth: is given twice"),
+    ],
+)
+def test_wrong_flags_end_as_argparse_says(files, capsys, more, message):
+    with pytest.raises(SystemExit):
+        evaluate(files, *more)
+    assert message in capsys.readouterr().err
+    assert not (files / "out").exists()
+
+
+def test_protocols_of_two_flags_are_both_computed(files):
+    out = evaluate(files, "--protocol", "original", "--protocol", "wsoleval-v1")
+    assert list(json.loads((out / "metrics.json").read_text())) == ["original", "wsoleval-v1"]
 
 
 def test_cut_detections_leave_no_file(files, capsys):

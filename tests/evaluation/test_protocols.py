@@ -256,7 +256,7 @@ def test_a_yaml_file_may_start_from_a_preset_and_name_a_blacklist(tmp_path):
         ("base: psol", r"mine\.yaml: base must be one of psol-crop224, .*got 'psol'"),
         ("blacklist: nowhere.txt", r"mine\.yaml: blacklist .*nowhere\.txt: no such file"),
         ("- 1", r"mine\.yaml: expected a mapping"),
-        ("a: [", r"mine\.yaml: not YAML"),
+        ("a: [", r"mine\.yaml, line 1: cannot be read as YAML"),
     ],
 )
 def test_wrong_yaml_names_file_and_field(tmp_path, text, message):
@@ -265,7 +265,9 @@ def test_wrong_yaml_names_file_and_field(tmp_path, text, message):
 
 
 def test_a_missing_yaml_is_named():
-    with pytest.raises(InputError, match=r"nowhere\.yaml: no such protocol file"):
+    with pytest.raises(
+        InputError, match=r"nowhere\.yaml: there is no such file; expected fields of a protocol"
+    ):
         get_protocol("nowhere.yaml")
 
 

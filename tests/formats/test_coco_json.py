@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from wend.errors import InputError
 from wend.evaluation.coco_results import read_results
 from wend.files import MAX_NUMBER
+from wend.formats import coco_json
 from wend.formats.coco import load_coco
 from wend.formats.coco_json import BLOCK, CocoFile
 from wend.pseudo_boxes import read_coco
@@ -192,4 +193,43 @@ def test_numbers_are_those_that_json_reads(tmp_path_factory, boxes, exact):
     expected = [[float(value) for value in row["bbox"]] for row in json.loads(path.read_text())]
     assert found.xywh.tolist() == expected
     assert np.isnan(found.scores).all()
-    assert found.category_ids == [None] * len(boxes)
+    assert list(found.category_ids) == [None] * len(boxes)
+
+
+ODD_ROWS = [
+    {"bbox": [0, 0, 1, 1], "image_id": "a}, {", "category_id": 1, "score": 0.5},
+    {"segmentation": {"counts": "x}, {y"}, "image_id": "b", "bbox": [0, 0, 2, 2], "score": 1},
+    {"image_id": "c", "bbox": [0, 0, 3, 3], "parts": [{"x": 1}, {"x": 2}], "score": 0},
+    {"image_id": "\u00e9", "bbox": [0, 0, 4, 4], "score": 2, "last": {"image_id": {}}},
+]
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" \n,\t", ": ")])
+@pytest.mark.parametrize("in_ascii", [True, False])
+def test_where_a_list_is_cut_while_it_is_read_changes_nothing(
+    tmp_path, monkeypatch, separators, in_ascii
+):
+    text = json.dumps(ODD_ROWS * 2, separators=separators, ensure_ascii=in_ascii)
+    (tmp_path / "f.json").write_text(text, encoding="utf-8")
+    for size in (*range(1, 80), *range(80, len(text) + 2, 37)):
+        monkeypatch.setattr(coco_json, "BLOCK_BYTES", size)
+        boxes = CocoFile.open(tmp_path / "f.json", "boxes").boxes("")
+        assert list(boxes.image_ids) == [row["image_id"] for row in ODD_ROWS * 2]
+        assert boxes.xywh[:, 2].tolist() == [1, 2, 3, 4] * 2
+        assert boxes.scores.tolist() == [0.5, 1, 0, 2] * 2
+
+
+def test_a_plain_list_is_never_held_as_a_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(coco_json, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(CocoFile, "_whole", None)
+    (tmp_path / "f.json").write_text(f"[{', '.join([ROW] * 50)}]")
+    assert read_results(tmp_path / "f.json").boxes.tolist() == [BOX] * 50
+
+
+@pytest.mark.parametrize("end", [",]", "", "] 3", "}]", ",", "]]", "\x00", "]\n}"])
+def test_a_list_that_does_not_end_well_is_refused_wherever_it_is_cut(tmp_path, monkeypatch, end):
+    (tmp_path / "f.json").write_text(f"[{ROW}, {ROW}{end}")
+    for size in (7, 80, 10**6):
+        monkeypatch.setattr(coco_json, "BLOCK_BYTES", size)
+        with pytest.raises(InputError, match=r"f\.json: not a whole JSON value"):
+            read_results(tmp_path / "f.json")

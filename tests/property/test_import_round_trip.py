@@ -49,7 +49,7 @@ def mock_header_sizes(sizes):
     class Patched:
         def __enter__(self):
             opened = patch.__enter__()
-            opened.setattr("wend.images.sizes.read_image_size", lambda path: sizes[str(path)])
+            opened.setattr("wend.images.sizes.read_image_size", lambda path, exif: sizes[str(path)])
 
         def __exit__(self, *error):
             return patch.__exit__(*error)

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from wend.classes.predictions import read_class_predictions
 from wend.cli.options import (
     add_datasets_root_option,
@@ -205,8 +203,6 @@ def check_numbers(args: argparse.Namespace) -> None:
             f"--bootstrap-rounds and --seed must be >= 0, got {args.bootstrap_rounds} and "
             f"{args.seed}"
         )
-    if args.score_threshold is not None and not np.isfinite(args.score_threshold):
-        raise InputError(f"--score-threshold must be a number, got {args.score_threshold}")
 
 
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:

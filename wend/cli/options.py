@@ -32,7 +32,7 @@ def add_implausible_option(parser: argparse.ArgumentParser) -> None:
         "--implausible",
         choices=["error", "count"],
         help="boxes outside their image, in fractions, of another copy, image sizes that are not "
-        "the files', ...: error (default), or count: say it and go on (docs/data.md)",
+        "the files', ...: error (default), or count: say it and go on (docs/bad_data.md)",
     )
 
 

@@ -16,6 +16,7 @@ from wend.datasets.catalog import DataSets
 from wend.errors import InputError, MissingFileError, some
 from wend.formats.coco import load_coco
 from wend.formats.wsoleval import load_wsoleval
+from wend.images.orientation import explain_size
 from wend.images.stated_sizes import compare_with_headers
 from wend.structures.data_set import DataSet
 from wend.structures.plausibility import (
@@ -32,9 +33,7 @@ from wend.structures.plausibility import (
 
 MANY_COPIES = 0.01  # of the true boxes; ImageNet has 4 of 80,477
 THIN = 1.0  # pixels; the thinnest of ImageNet's and CUB's 92,265 true boxes has 3
-MOSTLY_OTHER = (
-    0.1  # of the images; fewer, or one, are damaged files: those have their own treatment
-)
+MOSTLY_OTHER = 0.1  # of the images; fewer, or a single one, are damaged files
 logger = logging.getLogger(__name__)
 
 
@@ -143,22 +142,25 @@ def look_at_truth(data_set: DataSet, *, headers: bool = True) -> list[Finding]:
 
 def _other_sizes(data_set: DataSet) -> Finding | None:
     """The finding that stated sizes are not those of the image files, where these are there."""
-    other = compare_with_headers(data_set.file_names, data_set.sizes)
+    other = compare_with_headers(data_set.file_names, data_set.sizes, data_set.exif)
     number = len(other.images)
     if not number:
         return None
     image = int(other.images[0])
     stated, stored = data_set.sizes[other.images], other.stored
-    cause = "are the sizes, or the files, of another copy of the images?"
-    if (stated == stored[:, ::-1]).all():
-        cause = "width and height swapped, or sizes after turning by EXIF?"
+    width, height = stated[0].tolist()
+    cause = explain_size(data_set.file_names[image], (width, height), data_set.exif)
+    if not cause and (stated == stored[:, ::-1]).all():
+        cause = "width and height swapped? Correct the sizes"
+    elif not cause:
+        cause = "are the sizes, or the files, of another copy of the images? Correct the sizes"
     return Finding(
         "other_size",
         number,
         f"the stated size of {number} of {other.looked_at} images whose files were looked at is "
         f"not the file's, such as {data_set.image_ids[image]!r}, stated as "
-        f"{' x '.join(map(str, stated[0].tolist()))} (width x height), but its file has "
-        f"{' x '.join(map(str, stored[0].tolist()))} pixels; {cause} Correct the sizes",
+        f"{width} x {height} (width x height), but its file has "
+        f"{' x '.join(map(str, stored[0].tolist()))} pixels; {cause}",
         certain=number > max(1, MOSTLY_OTHER * other.looked_at),
     )
 

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from wend.errors import InputError, MissingFileError
+from wend.yaml_files import read_yaml
 
 
 def _whole(value: object) -> bool:
@@ -341,12 +341,7 @@ def load_protocol(path: str | Path) -> EvalProtocol:
 
 
 def _read_mapping(path: Path) -> dict:
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such protocol file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {error}") from error
+    content = read_yaml(path, "fields of a protocol")
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a mapping of protocol fields, got {content!r}")
     return content

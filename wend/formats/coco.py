@@ -105,7 +105,7 @@ def load_coco(path: str | Path) -> DataSet:
     """
     file = CocoFile.open(path, DATA_SET)
     if not all(file.has_list(name) for name in ("images", "annotations", "categories")):
-        kind = "a list (detections?)" if isinstance(file.content, list) else "something else"
+        kind = "a list (detections?)" if file.is_list else "something else"
         raise InputError(f"{path}: expected {DATA_SET}, got {kind}")
     images, index = file.images(TrueImage)
     boxes = file.boxes("annotations", TrueBox)

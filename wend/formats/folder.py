@@ -15,6 +15,7 @@ import numpy as np
 from wend.errors import InputError, MissingFileError, some
 from wend.formats.coco import load_coco
 from wend.formats.wsoleval import read_box_list
+from wend.images.orientation import explain_size
 from wend.images.paths import check_relative, find_images, require_folder
 from wend.images.sizes import SizeReader, missing_files
 from wend.structures.box_table import BoxTable
@@ -147,9 +148,11 @@ def load_folder(
     wrong = np.flatnonzero(both_known & (stated != image_sizes).any(1))
     if len(wrong):
         (width, height), (w, h) = stated[wrong[0]], image_sizes[wrong[0]]
+        reader = sizes or SizeReader()
+        why = explain_size(files[wrong[0]], (width, height), reader.exif)
         raise InputError(
             f"{annotations}: image {paths[wrong[0]]} is {width}x{height} there, but its file is "
-            f"{w}x{h}; are the boxes of another copy?"
+            f"{w}x{h}; {why or 'are the boxes of another copy?'}"
         )
     logger.info("%s: %d images", root, len(paths))
     return DataSet(

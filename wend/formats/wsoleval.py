@@ -19,6 +19,7 @@ import numpy as np
 from wend.errors import InputError, MissingFileError, some
 from wend.files import MAX_NUMBER, read_lines
 from wend.images.paths import SUFFIXES, check_relative
+from wend.numerals import check_digits
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes
 from wend.structures.data_set import DataSet
@@ -65,7 +66,9 @@ def read_list(path: Path, columns: Sequence[str], kind: type) -> tuple[list[str]
 
     def numbers_of(rows: Sequence[list[str]]) -> np.ndarray:
         """The numbers (rows, columns); ValueError if some row is not as it should be."""
-        values = np.array([kind(text) for row in rows for text in row[1:]])
+        texts = [text for row in rows for text in row[1:]]
+        check_digits(texts)
+        values = np.array([*map(kind, texts)])
         if {*map(len, rows)} != {1 + len(columns)} or not (np.abs(values) < most).all():
             raise ValueError
         return values.reshape(len(rows), -1)

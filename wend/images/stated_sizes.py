@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image
 
 from wend.errors import BadImageError
 from wend.images.reading import read_image_size
-from wend.images.sizes import map_in_threads
+from wend.images.threads import map_in_threads
 
 LOOKED_AT = 256  # headers at most; reading a million would cost minutes
 
@@ -35,7 +36,7 @@ class OtherSizes:
 
 
 def compare_with_headers(
-    file_names: Sequence[str], sizes: np.ndarray, most: int = LOOKED_AT
+    file_names: Sequence[str], sizes: np.ndarray, exif: str, most: int = LOOKED_AT
 ) -> OtherSizes:
     """Read the headers of all images, or of some that are spread evenly over them.
 
@@ -43,15 +44,15 @@ def compare_with_headers(
 
     Args:
         sizes: (I, 2) stated width and height; 0, 0 where none is, and such an image is passed over.
+        exif: the data set's policy: sizes as stored ("ignore"), or turned by EXIF ("apply").
         most: headers that are read at most.
     """
     known = np.flatnonzero((sizes > 0).all(1))
     if len(known) > most:
         known = known[np.linspace(0, len(known) - 1, most).astype(np.int64)]
     Image.init()  # loads the formats' plug-ins, which threads must not do side by side
-    headers = list(
-        map_in_threads(_size, [file_names[i] for i in known.tolist()], "image sizes", "image")
-    )
+    paths = [file_names[i] for i in known.tolist()]
+    headers = list(map_in_threads(partial(_size, exif=exif), paths, "image sizes", "image"))
     read = [i for i, size in enumerate(headers) if size is not None]
     images = known[read]
     stored = np.array([headers[i] for i in read], dtype=np.int64).reshape(-1, 2)
@@ -59,10 +60,10 @@ def compare_with_headers(
     return OtherSizes(len(read), images[other], stored[other])
 
 
-def _size(path: str) -> tuple[int, int] | None:
+def _size(path: str, exif: str) -> tuple[int, int] | None:
     if not os.path.isfile(path):
         return None
     try:
-        return read_image_size(path)
+        return read_image_size(path, exif)
     except BadImageError:
         return None

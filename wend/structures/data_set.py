@@ -19,7 +19,7 @@ import numpy as np
 
 from wend.errors import BadImageError, InputError, MissingImageError, some
 from wend.structures.box_table import BoxTable
-from wend.structures.records import ImageId, ImageRecord
+from wend.structures.records import EXIF, ImageId, ImageRecord
 
 BOX_KINDS = ("pseudo_boxes", "gt_boxes")  # as declarations and ImageRecord call them
 
@@ -39,6 +39,8 @@ class DataSet(Sequence[ImageRecord]):
         truth: true boxes in original pixels, for evaluation only (or an upper bound).
         pseudo_boxes: boxes to learn from, in original pixels.
         train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
+        exif: "ignore": sizes, boxes and pixels are of the image files as stored; "apply": of the
+            images turned by EXIF's orientation.
         unreadable: index of an image whose header cannot be read -> the error that says why.
         files: files that hold the truth, where they are few, for hashes in results.
         reopen: makes the data set anew in another process, which then shares its pages; None for
@@ -54,6 +56,7 @@ class DataSet(Sequence[ImageRecord]):
     truth: BoxTable
     pseudo_boxes: BoxTable
     train_on: str = "pseudo_boxes"
+    exif: str = "ignore"
     unreadable: Mapping[int, BadImageError] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     reopen: tuple[Callable, tuple] | None = None
@@ -76,15 +79,23 @@ class DataSet(Sequence[ImageRecord]):
                 f"data set {self.name!r}: train_on must be one of {BOX_KINDS}, got "
                 f"{self.train_on!r}"
             )
+        if self.exif not in EXIF:
+            raise InputError(
+                f"data set {self.name!r}: exif must be one of {EXIF}, got {self.exif!r}"
+            )
 
     @classmethod
     def from_records(cls, records: Iterable[ImageRecord], name: str = "") -> DataSet:
         """The table of rows, whose boxes were checked when they were made.
 
         Raises:
-            InputError: a width, height or class that is no whole number from 0.
+            InputError: a width, height or class that is no whole number from 0, or rows of both
+                policies on EXIF.
         """
         rows = list(records)
+        policies = {row.exif for row in rows} or {"ignore"}
+        if len(policies) > 1:
+            raise InputError(f"data set {name}: expected rows of one exif policy, got both")
         widths = _whole_numbers(name, "width", [row.width for row in rows])
         heights = _whole_numbers(name, "height", [row.height for row in rows])
         known = [i for i, row in enumerate(rows) if row.class_id is not None]
@@ -99,6 +110,7 @@ class DataSet(Sequence[ImageRecord]):
             class_ids=class_ids,
             truth=BoxTable.from_arrays([row.gt_boxes for row in rows]),
             pseudo_boxes=BoxTable.from_arrays([row.pseudo_boxes for row in rows]),
+            exif=policies.pop(),
         )
 
     def __repr__(self) -> str:
@@ -133,6 +145,7 @@ class DataSet(Sequence[ImageRecord]):
             class_id=None if class_id < 0 else class_id,
             gt_boxes=self.truth[row],
             pseudo_boxes=self.pseudo_boxes[row],
+            exif=self.exif,
         )
 
     def __reduce__(self) -> tuple:

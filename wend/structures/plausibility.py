@@ -16,7 +16,7 @@ A whole file is judged by evidence that chance does not give:
   far it must be depends on the number of images (:data:`DEVIATIONS`); from few images nothing is
   certain.
 * Corners written as width and height, or exchanged x and y, make many boxes reach far out of their
-  image, and read the other way all boxes lie inside.
+  image, and read the other way all boxes lie inside, about the middle.
 
 Shape letters: B = boxes of all images, I = images.
 """
@@ -47,7 +47,7 @@ LARGER = 1.25  # images that tell something of a copy are larger than it by this
 SPREAD = 0.18  # standard deviation of a natural box's centre, in shares of its image
 DEVIATIONS = 4.5  # of the mean centre from the middle that are no chance
 MOST_CENTRAL = 0.42  # of the image; a mean centre nearer to the middle may be a data set's habit
-OFF_MIDDLE = 0.15  # of a copy's side: as far from its middle may its boxes' mean centre be
+OFF_MIDDLE = 0.15  # of a side: as far from the middle may the mean centre of natural boxes be
 FEW = 5  # images; less are no evidence
 ENOUGH = 50_000  # boxes, spread over all, in which a pattern of the whole file shows
 FAR = 0.05  # of a side: boxes that reach out farther are no rounding
@@ -124,8 +124,9 @@ def report(
     wrong = [finding.message for finding in findings if finding.certain]
     if wrong and policy == "error":
         raise InputError(f"{source}: {'. '.join(wrong)}. To go on and only count them: {TO_COUNT}")
-    for finding in findings if logger else ():
-        logger.warning("%s: %s", source, finding.message)
+    if logger is not None:
+        for finding in findings:
+            logger.warning("%s: %s", source, finding.message)
 
 
 def outside(boxes: np.ndarray, sizes: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
@@ -196,9 +197,8 @@ def _copy(boxes: np.ndarray, owner: np.ndarray, size: np.ndarray) -> Reading | N
         return None
     centre = ((boxes[larger, :2] + boxes[larger, 2:]) / (2 * size[larger])).mean(0)
     needed = min(MOST_CENTRAL, 0.5 - DEVIATIONS * SPREAD / np.sqrt(images))
-    middle = (boxes[larger, :2] + boxes[larger, 2:]).mean(0) / (2 * side)
-    central = bool((np.abs(middle - 0.5) <= OFF_MIDDLE).all())
-    certain = images >= FEW and central and bool((centre < needed).all())
+    certain = images >= FEW and bool((centre < needed).all())
+    certain = certain and _central(boxes[larger], np.full((larger.sum(), 2), float(side)))
     if not certain and (size.min(1) > 1.15 * side).mean() < 0.9:
         return None
     x, y = (100 * centre).round().astype(int).tolist()
@@ -214,11 +214,17 @@ def _copy(boxes: np.ndarray, owner: np.ndarray, size: np.ndarray) -> Reading | N
     )
 
 
+def _central(boxes: np.ndarray, size: np.ndarray) -> bool:
+    """Whether the mean centre of boxes (B, 4) is about the middle of their images (B, 2)."""
+    centre = ((boxes[:, :2] + boxes[:, 2:]) / (2 * size)).mean(0)
+    return bool((np.abs(centre - 0.5) <= OFF_MIDDLE).all())
+
+
 def _inside(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Which boxes (B,) lie in their images, but for a pixel and a hundredth of the side."""
     limits = np.tile(0.01 * size + TOLERANCE, 2)
-    fits = (boxes >= -limits) & (boxes <= np.tile(size, 2) + limits)
-    return fits.all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    inside = ((boxes >= -limits) & (boxes <= np.tile(size, 2) + limits)).all(1)
+    return np.asarray(inside & (boxes[:, 2:] > boxes[:, :2]).all(1))
 
 
 def _corners_as_sizes(boxes: np.ndarray) -> np.ndarray:
@@ -246,7 +252,7 @@ def _reaching_out(boxes: np.ndarray, owner: np.ndarray, size: np.ndarray) -> Rea
         ("exchanged", boxes[:, EXCHANGED], *SWAPPED),
         ("corners", _corners_as_sizes(boxes), *CORNERS),
     ):
-        if _inside(mended, size).mean() >= 0.99:
+        if _inside(mended, size).mean() >= 0.99 and _central(mended, size):
             read = {"exchanged": "x and y are exchanged", "corners": "the last two are corners"}
             return Reading(
                 kind,

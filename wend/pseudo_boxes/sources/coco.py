@@ -39,13 +39,13 @@ def read_coco(
     file = CocoFile.open(path, f"{DATA_SET} or {RESULTS}")
     if file.has_list("annotations") and file.has_list("images"):
         boxes, listed = file.boxes("annotations"), file
-    elif isinstance(file.content, list):
+    elif file.is_list:
         boxes, listed = file.boxes(""), None
         if images is not None:
             listed = CocoFile.open(images, DATA_SET)
             if not listed.has_list("images"):
                 raise InputError(f"{images}: expected {DATA_SET}, got no images")
-        elif not all(isinstance(image_id, str) for image_id in boxes.image_ids):
+        elif not all(isinstance(image_id, str) for image_id in boxes.image_ids.values):
             raise InputError(
                 f"{path}: its image_id are numbers; name the COCO JSON that has the images: "
                 f"images: <file>"
@@ -55,7 +55,7 @@ def read_coco(
     if listed is not None:
         keys, sizes, index = _read_images(listed)
     else:
-        index = {name: i for i, name in enumerate(dict.fromkeys(boxes.image_ids))}
+        index = {name: i for i, name in enumerate(boxes.image_ids.values)}
         keys, sizes = [path_key(name, f"{path}: image_id") for name in index], None
     owners = boxes.owners(index)
     rows = np.flatnonzero(~boxes.crowd & _of_category(boxes, category_id))
