@@ -152,13 +152,22 @@ def iou(a: Box, b: Box, plus_one: bool = False) -> float:
     return intersection / (area_a + area_b - intersection)
 
 
+def clip_to_crop(box: Box, crop: int = CROP) -> Box:
+    """A true box cut at the crop; a prediction is not (PSOL_inference.py:157-160).
+
+    Source: protocols.md rows 1 and 2, and Corrections. The near corner is clipped at 0 and the far
+    one at `crop`, so a box wholly outside the crop comes out inverted (or without area) and `iou`
+    gives 0 for it.
+    """
+    return [max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(crop)), min(box[3], float(crop))]
+
+
 def to_crop_frame(
     box: Box, width: float, height: float, resize: int = RESIZE, crop: int = CROP
 ) -> Box:
-    """Map a box from original pixels to the centre crop of the squashed image.
+    """Map a box from original pixels to the centre crop of the squashed image; it is not clipped.
 
-    Source: protocols.md rows 1 and 2. The near corner is clipped at 0 and the far one at `crop`, so
-    a box wholly outside the crop comes out inverted (or without area) and `iou` gives 0 for it.
+    Source: protocols.md row 1.
 
     Args:
         box: x1, y1, x2, y2 in original pixels.
@@ -171,11 +180,12 @@ def to_crop_frame(
         x1, y1, x2, y2 in pixels of the crop.
     """
     offset = round((resize - crop) / 2)
-    x1 = box[0] * resize / width - offset
-    y1 = box[1] * resize / height - offset
-    x2 = box[2] * resize / width - offset
-    y2 = box[3] * resize / height - offset
-    return [max(x1, 0.0), max(y1, 0.0), min(x2, float(crop)), min(y2, float(crop))]
+    return [
+        box[0] * resize / width - offset,
+        box[1] * resize / height - offset,
+        box[2] * resize / width - offset,
+        box[3] * resize / height - offset,
+    ]
 
 
 def _check_protocol(protocol: str) -> None:
@@ -211,7 +221,8 @@ def first_hit_rank(
         for truth in gt_boxes:
             if protocol == "psol-crop224":
                 overlap = iou(
-                    to_crop_frame(truth, width, height), to_crop_frame(box, width, height)
+                    clip_to_crop(to_crop_frame(truth, width, height)),
+                    to_crop_frame(box, width, height),
                 )
             else:
                 overlap = iou(truth, box)

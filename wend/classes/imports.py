@@ -65,7 +65,7 @@ def _match(
     """Key of each image that the file has -> its classes."""
     rows, keys = list(rows), [record.key for record in records]
     names = [clean_path(name) for name, _ in rows]
-    index = match_names(names, [clean_path(key) for key in keys], str(path), any_ending=True)
+    index = match_names(names, [clean_path(key) for key in keys], str(path))
     matched: dict[str, Ranked] = {}
     unknown = []
     for (name, ranked), i in zip(rows, index.tolist(), strict=True):

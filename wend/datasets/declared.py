@@ -17,8 +17,9 @@ import yaml
 
 from wend.errors import InputError, shown, some
 from wend.files import read_text
+from wend.formats.coco_images import load_coco_images
 from wend.formats.cub import image_folder, load_cub
-from wend.formats.folder import load_coco_images, load_folder
+from wend.formats.folder import load_folder
 from wend.formats.imagenet import load_imagenet
 from wend.formats.openimages import load_lists
 from wend.images.paths import resolve_path
@@ -54,10 +55,6 @@ def _load_cub(images: Path, split: str, sizes: SizeReader) -> DataSet:
     return load_cub(images, split, sizes)  # where others have images, CUB has its whole folder
 
 
-def _load_coco(images: Path, annotations: Path, sizes: SizeReader) -> DataSet:
-    return load_coco_images(images, annotations)  # which states the sizes
-
-
 FORMATS = {
     "cub": Format(_load_cub, ("images", "split")),
     "imagenet": Format(
@@ -68,7 +65,7 @@ FORMATS = {
     ),
     "openimages": Format(load_lists, ("images", "lists"), ("masks",)),
     "wsoleval": Format(load_lists, ("images", "lists")),
-    "coco": Format(_load_coco, ("images", "annotations")),
+    "coco": Format(load_coco_images, ("images", "annotations"), ("classes", "missing_images")),
     "folder": Format(load_folder, ("images",), ("annotations", "classes")),
 }
 

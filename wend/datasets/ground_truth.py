@@ -76,8 +76,7 @@ def load_source(source: str, data_sets: DataSets, implausible: str | None = None
 def check_truth(data_set: DataSet, implausible: str | None = None) -> list[Finding]:
     """Refuse a truth that nothing can be scored against.
 
-    Leaving images out changes the denominator, and no number would be comparable; an image's id is
-    a column of the results, which holds numbers or text.
+    Leaving images out changes the denominator, and no number would be comparable.
 
     Args:
         implausible: as of :func:`check_plausible`.
@@ -86,14 +85,10 @@ def check_truth(data_set: DataSet, implausible: str | None = None) -> list[Findi
         What is implausible, for the record.
 
     Raises:
-        InputError: an image has no true box, ids are of two kinds, or the truth is implausible.
+        InputError: an image has no true box, the ids fit no column of results, or the truth is
+            implausible.
     """
-    examples = {type(image_id): image_id for image_id in data_set.image_ids}
-    if len(examples) > 1:
-        raise InputError(
-            f"{data_set.name}: expected ids of images that are all numbers or all text, got "
-            f"{some(map(repr, examples.values()))}"
-        )
+    data_set.require_plain_ids()
     without = np.flatnonzero(data_set.truth.counts == 0).tolist()
     if without:
         raise InputError(

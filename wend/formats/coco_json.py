@@ -4,8 +4,11 @@ A row's type says what it may hold (:class:`Image`, :class:`Box` and their subcl
 decodes it, and what does not fit is an InputError that names file and entry. A key that is read
 and stands twice in one object is refused. Keys that no type names are not looked at.
 
-Rules of all readers: an id is a whole number of at most 64 bits or text; ``iscrowd`` is 0, 1,
-true or false, and 0 where it is absent or null. Shape letter: N = boxes of the file.
+Rules of all readers: an id is a whole number of 64 bits with sign or text, one kind for all images
+of a file; no two images have the same id or path; ``iscrowd`` is 0, 1, true or false, and 0 where
+it is absent or null; a size is stated where width and height are whole numbers from 1 (640.0 is
+one), and not where they are absent, null, 0, -1 or text.
+Shape letters: I = images of the file, N = boxes of the file.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, to_builtins
 
 from wend.errors import InputError, shown
 from wend.files import MAX_NUMBER, parse_json, read_utf8
 from wend.structures.coded import CodedColumn, Encoder
+from wend.structures.names import tidy_path
 
 BLOCK = 4096  # rows decoded at a time: their objects are gone when the next block comes
 BLOCK_BYTES = 1 << 20  # of a list that is read while it is decoded
@@ -44,20 +48,21 @@ WholeNumber = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Id = WholeNumber | str
 Number = Annotated[float, Meta(gt=-MAX_NUMBER, lt=MAX_NUMBER)]
 Length = Annotated[float, Meta(ge=0, lt=MAX_NUMBER)]
-Side = Annotated[float, Meta(gt=0, lt=MAX_NUMBER)]
+Name = Annotated[str, Meta(min_length=1)]
 Bit = Annotated[int, Meta(ge=0, le=1)]
 
-_ID = "a whole number of at most 64 bits, or text"
+_ID = "a whole number from -2^63 to 2^63 - 1 (1, not 1.0), or text"
 EXPECTED = {
     None: "an object",
     "id": f'"id": {_ID}',
     "file_name": '"file_name": the path of the image as text',
-    "width": "width and height > 0",
-    "height": "width and height > 0",
+    "coco_url": '"coco_url": the path of the image as text',
+    "width": "width and height as numbers",
+    "height": "width and height as numbers",
     "class_id": '"class_id": a number from 0',
     "image_id": f'"image_id": {_ID}',
     "category_id": '"category_id": a whole number',
-    "bbox": '"bbox": [x, y, w, h], four finite numbers with w, h >= 0',
+    "bbox": '"bbox": [x, y, w, h], four finite numbers with w, h >= 0 (masks are not read)',
     "score": '"score": a finite number',
     "iscrowd": '"iscrowd": 0, 1, true or false',
 }
@@ -73,18 +78,39 @@ class Row(Struct, kw_only=True, gc=False):
 
 
 class Image(Row, kw_only=True, gc=False):
-    """A row of ``images``. A size is stated or not."""
+    """A row of ``images``; LVIS' have a ``coco_url`` instead of a ``file_name``."""
 
     id: Id
-    file_name: Annotated[str, Meta(min_length=1)]
-    width: Side | UnsetType | None = UNSET
-    height: Side | UnsetType | None = UNSET
+    file_name: Name | UnsetType = UNSET
+    coco_url: Name | UnsetType | None = UNSET
+    width: float | str | UnsetType | None = UNSET
+    height: float | str | UnsetType | None = UNSET
+
+    @property
+    def path(self) -> str:
+        """The path of the image file."""
+        return self.file_name or self.coco_url or ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels; 0, 0 where they are not stated."""
+        size = _whole_pixels(self.width), _whole_pixels(self.height)
+        return size if min(size) > 0 else (0, 0)
+
+
+def _whole_pixels(side: float | str | UnsetType | None) -> int:
+    """A stated side as a whole number from 1; 0 if it is none."""
+    if isinstance(side, float) and side % 1 == 0 and 1 <= side < 2**31:
+        return int(side)
+    return 0
 
 
 class Category(Row, kw_only=True, gc=False):
-    """A row of ``categories``."""
+    """A row of ``categories``; Roboflow's first is often the parent of the others."""
 
     id: WholeNumber
+    name: Any = None
+    supercategory: Any = None
 
 
 class Box(Row, kw_only=True, gc=False):
@@ -357,13 +383,25 @@ class CocoFile:
         """The images, and id -> index.
 
         Raises:
-            InputError: a row is none, or two have the same id.
+            InputError: a row is none, two have the same id or the same path, or some ids are
+                numbers and others text.
         """
         images = list(chain.from_iterable(self.blocks("images", kind)))
         index: dict[Id, int] = {}
+        row_of: dict[str, int] = {}
         for number, image in enumerate(images):
+            path = image.path
             if index.setdefault(image.id, number) != number:
-                raise self.error("images", number, "an id that no other image has", image.id)
+                expected = f"an id that no other image has (images[{index[image.id]}] has it)"
+                raise self.error("images", number, expected, image.id)
+            if type(image.id) is not type(images[0].id):
+                expected = f"ids that are all numbers or all text, as {shown(images[0].id)}"
+                raise self.error("images", number, expected, image.id)
+            if not path:
+                raise self.error("images", number, EXPECTED["file_name"], to_builtins(image))
+            if (first := row_of.setdefault(tidy_path(path), number)) != number:
+                expected = f"a file_name that no other image has (images[{first}] has it)"
+                raise self.error("images", number, expected, path)
         return images, index
 
     def boxes(self, name: str, kind: type[Box] = Box) -> Boxes:
@@ -432,5 +470,7 @@ class Boxes:
         if len(owners) and owners.min() < 0:
             first = int(np.argmin(owners))
             expected = '"image_id" of one of the images'
+            if index and type(self.image_ids[first]) is not type(known := next(iter(index))):
+                expected += f", whose ids look like {shown(known)}"
             raise self.file.error(self.name, first, expected, self.image_ids[first])
         return owners

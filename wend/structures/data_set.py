@@ -9,6 +9,7 @@ Shape letters: I = images.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +18,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from wend.errors import BadImageError, InputError, MissingImageError, some
+from wend.errors import BadImageError, InputError, MissingImageError, shown, some
 from wend.structures.box_table import BoxTable
 from wend.structures.records import EXIF, ImageId, ImageRecord
 
@@ -216,10 +217,36 @@ class DataSet(Sequence[ImageRecord]):
             reopen=None,
         )
 
+    def require_plain_ids(self) -> None:
+        """Raise InputError unless the ids are numbers of 64 bits or text, as a column holds them.
+
+        Results have the images' ids in one column, and in JSON.
+        """
+        examples: dict[type, ImageId] = {}
+        for image_id in self.image_ids:
+            kind = int if isinstance(image_id, np.integer) else type(image_id)
+            examples.setdefault(kind, image_id)
+            if not _is_plain_id(image_id, kind):
+                raise InputError(
+                    f"{self.name}: expected ids of images that are whole numbers from -2^63 to "
+                    f"2^63 - 1, or text, got {shown(image_id)}"
+                )
+        if len(examples) > 1:
+            raise InputError(
+                f"{self.name}: expected ids of images that are all numbers or all text, got "
+                f"{some(map(repr, examples.values()))}"
+            )
+
     def require_readable(self) -> None:
         """Raise the error of the images whose headers cannot be read: how many, and the first."""
         if self.unreadable:
             raise unreadable_error(list(self.unreadable.values()), len(self))
+
+
+def _is_plain_id(image_id: Any, kind: type) -> bool:
+    if kind is int:
+        return -(2**63) <= image_id < 2**63
+    return kind is str and (image_id.isascii() or not re.search("[\ud800-\udfff]", image_id))
 
 
 def unreadable_error(errors: Sequence[BadImageError], total: int) -> BadImageError:
@@ -229,7 +256,8 @@ def unreadable_error(errors: Sequence[BadImageError], total: int) -> BadImageErr
         names = some(str(error).split(": there is no")[0] for error in absent)
         return MissingImageError(
             f"{len(absent)} of {total} images are not there ({names}); unpack the data set's "
-            f"images again, or correct the folder or the list"
+            f"images again, correct the folder or the list, or leave them out (format: coco: "
+            f"missing_images: skip)"
         )
     more = f" ({len(errors)} of {total} images are so)" if len(errors) > 1 else ""
     return BadImageError(f"{errors[0]}{more}")

@@ -22,8 +22,11 @@ ImageId = Hashable  # an int where the source numbers its images, else the liste
 
 def image_key(path: str) -> str:
     """``<class folder>/<file name>``: the last two parts of a path, whatever its root."""
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
-    return "/".join(parts[-2:])
+    path = path.replace("\\", "/")
+    parts = path.rsplit("/", 2)[-2:]
+    if "" in parts or "." in parts:
+        parts = [part for part in path.split("/") if part not in ("", ".")][-2:]
+    return "/".join(parts)
 
 
 def _empty_boxes() -> np.ndarray:

@@ -89,18 +89,20 @@ def _read_images(file: CocoFile) -> tuple[list[str], np.ndarray | None, dict[Id,
     """Keys (E,), stated sizes (E, 2) or None, and image id -> index."""
     images, index = file.images(Image)
     keys = [
-        path_key(image.file_name, f"{file.entry('images', number)}: file_name")
+        path_key(image.path, f"{file.entry('images', number)}: file_name")
         for number, image in enumerate(images)
     ]
-    stated = [(image.width or np.nan, image.height or np.nan) for image in images]
-    sizes = np.array(stated, dtype=np.float64).reshape(-1, 2)
-    if np.isnan(sizes).all():
+    sizes = np.array([image.size for image in images], dtype=np.float64).reshape(-1, 2)
+    stated = sizes[:, 0] > 0
+    if not stated.any():
         return keys, None, index
-    if np.isnan(sizes).any():
-        first = int(np.argmax(np.isnan(sizes).any(1)))
-        raise file.error(
-            "images", first, "width and height, as other images have", to_builtins(images[first])
+    if not stated.all():
+        expected = (
+            "width and height as whole numbers from 1, as other images have (where no image has "
+            "them, boxes are pixels of the original images)"
         )
+        first = int(np.argmin(stated))
+        raise file.error("images", first, expected, to_builtins(images[first]))
     return keys, sizes, index
 
 
