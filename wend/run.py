@@ -24,7 +24,7 @@ from fvcore.common.config import CfgNode
 from wend.classes.predictions import read_class_predictions
 from wend.datasets.catalog import DataSets
 from wend.datasets.declared import lasting_name
-from wend.datasets.ground_truth import check_plausible
+from wend.datasets.plausible_truth import check_plausible
 from wend.devices import choose_device
 from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.evaluation.evaluation import MORE_KS, Evaluation

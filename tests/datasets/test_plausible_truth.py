@@ -8,7 +8,7 @@ from PIL import Image
 
 from wend.cli.parser import main
 from wend.datasets.catalog import DataSets
-from wend.datasets.ground_truth import check_plausible, look_at_truth
+from wend.datasets.plausible_truth import check_plausible, look_at_truth
 from wend.errors import InputError
 from wend.formats.wsoleval import load_wsoleval
 from wend.images.stated_sizes import compare_with_headers

@@ -9,8 +9,8 @@ from typing import Any
 
 from wend.datasets.catalog import DataSets
 from wend.datasets.fingerprints import changes, fingerprint
-from wend.datasets.ground_truth import check_plausible
 from wend.datasets.known_sizes import FROM_HEADERS, STARTED, KnownSizes
+from wend.datasets.plausible_truth import check_plausible
 from wend.datasets.store import INFO_FILE, open_store, read_info, stores_folder
 from wend.errors import InputError, some
 from wend.images.sizes import SizeReader

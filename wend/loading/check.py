@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from wend.datasets.catalog import DataSets
 from wend.datasets.fingerprints import fingerprint
-from wend.datasets.ground_truth import check_plausible
+from wend.datasets.plausible_truth import check_plausible
 from wend.errors import BadImageError, InputError
 from wend.files import atomic_write
 from wend.images.orientation import UPRIGHT, explain_size, orientation_of
