@@ -83,9 +83,9 @@ def read_utf8(path: str | Path, expected: str) -> bytes:
     try:
         data.isascii() or data.decode()
     except UnicodeDecodeError as error:
-        hint = next((hint for start, hint in _STARTS.items() if data.startswith(start)), "")
-        problem = f"not UTF-8 text ({error})"
-        raise InputError(f"{path}: {hint or problem}; expected {expected}") from error
+        other = next((other for start, other in _STARTS.items() if data.startswith(start)), None)
+        problem = f"but {other}" if other else f"({error})"
+        raise InputError(f"{path}: not UTF-8 text {problem}; expected {expected}") from error
     return data
 
 
