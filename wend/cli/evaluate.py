@@ -14,6 +14,7 @@ from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
 from wend.errors import InputError
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
+from wend.evaluation.box_classes import BOX_CLASSES
 from wend.evaluation.coco_metrics import BACKENDS
 from wend.evaluation.detection_rows import OUTSIDE
 from wend.evaluation.detections import load_detections, write_detections
@@ -41,6 +42,7 @@ from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.frame import ORIGINAL
 
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
 DEFAULT_MAX_BOXES = ("1", "5", "10")
@@ -94,6 +96,21 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         help="boxes that reach out of their image: count and keep them (default), clip, or error",
     )
     parser.add_argument(
+        "--box-frame",
+        default=ORIGINAL,
+        metavar="FRAME",
+        help="the frame that the detections' boxes are given in: original pixels (default), "
+        "fractions of the image, squash224 (the image squashed to 224x224), crop224 (the centre "
+        "224x224 of a squash to 256x256), squashN or cropN-of-M",
+    )
+    parser.add_argument(
+        "--box-classes",
+        choices=BOX_CLASSES,
+        help="use the boxes' category_id or class_id as the predicted class of each (Top-1 and "
+        "Top-5 of class-box pairs, GT-known of the true class's boxes), or ignore it; needed where "
+        "there are several",
+    )
+    parser.add_argument(
         "--score-threshold",
         type=float,
         metavar="S",
@@ -116,7 +133,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--detections",
         required=True,
         metavar="FILE",
-        help="COCO results (.json) or Parquet (image_id, x0, y0, x1, y1, score), original pixels",
+        help="COCO results (.json), or Parquet or CSV (image_id, x0, y0, x1, y1, score, and "
+        "perhaps class_id), in original pixels or --box-frame",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the files")
     parser.add_argument(
@@ -192,7 +210,13 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:
     """Read a detections file for a ground truth, as the arguments say, and its counts."""
-    detections, counts = load_detections(path, data_set, args.outside)
+    detections, counts = load_detections(
+        path,
+        data_set,
+        args.outside,
+        box_frame=args.box_frame,
+        box_classes=args.box_classes,
+    )
     kept = drop_low_scores(detections, args.score_threshold)
     return kept, with_threshold(counts, kept, args.score_threshold)
 

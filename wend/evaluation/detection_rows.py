@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wend.errors import InputError, some
 from wend.evaluation.per_image import box_scores
 from wend.files import MAX_NUMBER
-from wend.structures.box_table import BoxTable
+from wend.structures.box_table import BoxTable, GivenBoxes
 from wend.structures.boxes import xywh_to_xyxy, xyxy_to_xywh
+from wend.structures.coded import CodedColumn
 from wend.structures.data_set import DataSet
+from wend.structures.frame import BoxFrame
 from wend.structures.records import ImageId
 
+COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "score")  # of tables; a class and sizes may follow
+CLASS_COLUMN = "class_id"
+SIZE_COLUMNS = ("width", "height")
 OUTSIDE = ("count", "clip", "error")
 OUTSIDE_TOLERANCE = 1e-3  # pixels; x + width of a box at the border need not be exact
 FRAMES = {1: "fractions of the image", 224: "pixels of a 224 crop", 256: "pixels of a 256 resize"}
@@ -36,9 +41,12 @@ class DetectionRows:
         entry: the word for a row in messages ("entry" or "row"); rows are numbered from 0.
         ids: the distinct image ids.
         codes: (N,) index into ``ids`` of each row.
-        boxes: (N, 4) ``x0, y0, x1, y1`` in original pixels.
+        boxes: (N, 4) ``x0, y0, x1, y1`` in original pixels, or in a frame that the reader's caller
+            knows.
         scores: (N,).
         sizes: (N, 2) width and height of each row's image where the file states them.
+        classes: N classes or categories where the file states them.
+        class_name: what the file calls them: "class_id" or "category_id".
     """
 
     source: str
@@ -48,6 +56,8 @@ class DetectionRows:
     boxes: np.ndarray
     scores: np.ndarray
     sizes: np.ndarray | None = None
+    classes: CodedColumn | None = None
+    class_name: str = CLASS_COLUMN
 
     def at(self, number: int) -> str:
         """The words by which a message points to a row: ``FILE, entry 17 (image 'a.jpg')``."""
@@ -114,9 +124,13 @@ def _check_sizes(rows: DetectionRows, sizes: np.ndarray) -> None:
 
 
 def _treat_outside(
-    rows: DetectionRows, sizes: np.ndarray, outside: str
+    rows: DetectionRows, sizes: np.ndarray, outside: str, frame: BoxFrame | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (N, 4), clipped where asked for, and which (N,) reach out of their image."""
+    """Boxes (N, 4), clipped where asked for, and which (N,) reach out of their image.
+
+    Args:
+        frame: the frame that the rows were given in, for messages.
+    """
     beyond = np.zeros(len(rows.boxes), dtype=bool)
     for column in range(4):  # one at a time: boxes are many
         x = rows.boxes[:, column]
@@ -129,11 +143,13 @@ def _treat_outside(
         f"{sizes[first].tolist()} pixels, as do {int(beyond.sum())} of {len(beyond)}"
     )
     if outside == "error":
+        where = "original pixels" if frame is None else f"the frame {frame.name}"
         raise InputError(
-            f"{message}; are the detections in original pixels? Choose count or clip to score them"
+            f"{message}; are the detections in {where}? Choose count or clip to score them"
         )
     treated = {"count": "they are scored as they are", "clip": "they are cut at its border"}
-    logger.warning("%s; %s", message, treated[outside])
+    level = logging.INFO if outside == "count" else logging.WARNING  # the tables say how many
+    logger.log(level, "%s; %s", message, treated[outside])
     if outside == "count":
         return rows.boxes, beyond
     return np.clip(rows.boxes, 0, np.concatenate([sizes, sizes], 1)), beyond
@@ -159,13 +175,15 @@ def _warn_of_frame(rows: DetectionRows, sizes: np.ndarray) -> None:
 
 
 def _count_duplicates(table: BoxTable) -> int:
-    """Boxes that repeat another's image, coordinates and score."""
+    """Boxes that repeat another's image, coordinates, score and class."""
     image, scores = table.owner, box_scores(table)
     tied = (image[1:] == image[:-1]) & (scores[1:] == scores[:-1])
     (rows,) = np.nonzero(np.append(tied, False) | np.append(False, tied))
     if not len(rows):
         return 0
     keys = np.column_stack([image[rows], scores[rows], table.boxes[rows]])
+    if table.class_ids is not None:
+        keys = np.column_stack([keys, table.class_ids[rows]])
     keys = keys[np.lexsort(keys.T)]
     return int((keys[1:] == keys[:-1]).all(1).sum())
 
@@ -196,7 +214,12 @@ def _warn_of_counts(rows: DetectionRows, counts: dict, without: list[ImageId]) -
 
 
 def to_table(
-    rows: DetectionRows, data_set: DataSet, outside: str = "count"
+    rows: DetectionRows,
+    data_set: DataSet,
+    outside: str = "count",
+    *,
+    frame: BoxFrame | None = None,
+    class_ids: np.ndarray | None = None,
 ) -> tuple[BoxTable, dict]:
     """Check rows against a data set and sort them into its images.
 
@@ -204,6 +227,8 @@ def to_table(
         data_set: I images.
         outside: what becomes of boxes that reach out of their image: "count" them and go on,
             "clip" them at its border, or "error".
+        frame: the frame that the rows' boxes are given in; None for original pixels.
+        class_ids: (N,) predicted class of each row, or None.
 
     Returns:
         The table of the I images, empty where there is no row; and the counts ``rows``,
@@ -219,9 +244,22 @@ def to_table(
     _check_values(rows)
     sizes = data_set.sizes[index].astype(np.float64)
     _check_sizes(rows, sizes)
-    _warn_of_frame(rows, sizes)
-    boxes, beyond = _treat_outside(rows, sizes, outside)
-    table = BoxTable.from_rows(index, boxes, rows.scores, len(data_set))
+    if frame is not None:
+        given = rows.boxes
+        rows = replace(rows, boxes=frame.to_original(given, sizes))
+    else:
+        _warn_of_frame(rows, sizes)
+    boxes, beyond = _treat_outside(rows, sizes, outside, frame)
+    if frame is not None and outside == "clip":
+        given = np.clip(given, -frame.offset, frame.resize - frame.offset)
+    table = BoxTable.from_rows(
+        index,
+        boxes,
+        rows.scores,
+        len(data_set),
+        class_ids=class_ids,
+        given=None if frame is None else GivenBoxes(frame, given),
+    )
     without = [data_set.image_ids[i] for i in np.flatnonzero(table.counts == 0).tolist()]
     counts = {
         "rows": len(index),
@@ -252,4 +290,4 @@ def as_read(data_set: DataSet, detections: BoxTable, source: str) -> tuple[BoxTa
         boxes=xywh_to_xyxy(xyxy_to_xywh(detections.boxes)),
         scores=box_scores(detections),
     )
-    return to_table(rows, data_set)
+    return to_table(rows, data_set, class_ids=detections.class_ids)

@@ -26,6 +26,7 @@ from wend.evaluation.tables import format_table, score_table
 from wend.files import atomic_write, sha256, write_json
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.frame import ORIGINAL
 
 METRICS_FILE = "metrics.json"
 PER_IMAGE_FILE = "per_image.parquet"
@@ -115,6 +116,15 @@ def evaluation_notes(dataset: str, counts: Mapping, fixed: str, rounds: int) -> 
         f"{counts['boxes_outside']} boxes reach out of their image ({treated}), "
         f"{counts['duplicate_rows']} rows are copies"
     ]
+    frame = counts.get("box_frame", ORIGINAL)
+    if frame != ORIGINAL:
+        notes.append(f"boxes are given in the frame {frame}, which protocols of that frame take")
+    if "images_without_true_class" in counts:
+        notes.append(
+            "each box has a class: Top-1 and Top-5 Loc are of class-box pairs, all else is of the "
+            f"boxes of the image's own class; {counts['images_without_true_class']} images have "
+            f"boxes, but none of their own class (misses)"
+        )
     if rounds:
         notes.append(f"low, high: 95 % interval of {rounds} bootstrap resamples of the images")
     return [*notes, f"fixed boxes: K boxes that never look at the image, {fixed}"]
@@ -134,7 +144,7 @@ def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, object]
         each metric that is an average.
     """
     first = next(iter(scores.values()))
-    data_set, detections = first.per_image.data_set, first.per_image.detections
+    data_set, detections = first.per_image.data_set, first.per_image.ranked
     number = len(data_set)
     best = box_scores(detections)[detections.offsets[detections.with_boxes]]
     columns: dict[str, object] = {

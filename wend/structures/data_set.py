@@ -43,6 +43,8 @@ class DataSet(Sequence[ImageRecord]):
         exif: "ignore": sizes, boxes and pixels are of the image files as stored; "apply": of the
             images turned by EXIF's orientation.
         unreadable: index of an image whose header cannot be read -> the error that says why.
+        category_ids: what the truth's COCO file calls the classes 0, 1, ...; empty where classes
+            are no categories of a file.
         files: files that hold the truth, where they are few, for hashes in results.
         reopen: makes the data set anew in another process, which then shares its pages; None for
             one that is held in memory, which is copied.
@@ -59,6 +61,7 @@ class DataSet(Sequence[ImageRecord]):
     train_on: str = "pseudo_boxes"
     exif: str = "ignore"
     unreadable: Mapping[int, BadImageError] = field(default_factory=dict)
+    category_ids: tuple[int, ...] = ()
     files: tuple[Path, ...] = ()
     reopen: tuple[Callable, tuple] | None = None
 
