@@ -131,6 +131,7 @@ def load_detections(
     path: str | Path,
     data_set: DataSet,
     outside: str = "count",
+    implausible: str | None = None,
     *,
     box_frame: str = ORIGINAL,
     box_classes: str | None = None,
@@ -140,7 +141,7 @@ def load_detections(
     Args:
         path: a file that ends in ``.json`` (COCO results), ``.parquet``, ``.pq`` or ``.csv``.
         data_set: the images.
-        outside: see :func:`.detection_rows.to_table`.
+        outside, implausible: see :func:`.detection_rows.to_table`.
         box_frame: the frame of the file's boxes (:func:`wend.structures.frame.parse_box_frame`).
         box_classes: see :func:`.box_classes.row_classes`.
 
@@ -165,7 +166,7 @@ def load_detections(
             f"(.csv), got {suffix or 'a name without ending'}"
         )
     class_ids = row_classes(rows, data_set, box_classes)
-    table, counts = to_table(rows, data_set, outside, frame=frame, class_ids=class_ids)
+    table, counts = to_table(rows, data_set, outside, implausible, frame=frame, class_ids=class_ids)
     counts |= {"box_frame": box_frame, "box_classes": box_classes}
     return table, counts | class_counts(data_set, table, str(path))
 

@@ -97,14 +97,12 @@ def baseline_entry(baseline: FixedBoxes) -> dict:
     return {"name": baseline.name, "sha256": {"boxes": baseline.sha256}}
 
 
-def evaluation_notes(dataset: str, counts: Mapping, fixed: str, rounds: int) -> list[str]:
-    """Lines below the tables: what was scored, and what the columns are.
+def detections_notes(dataset: str, counts: Mapping) -> list[str]:
+    """What was scored, where it is a file of detections.
 
     Args:
         dataset: the ground truth's name.
         counts: as :func:`with_threshold` returns them.
-        fixed: where the fixed boxes come from, or why there are none.
-        rounds: rounds of the bootstrap.
     """
     treated = {"count": "kept", "clip": "clipped"}.get(counts["outside"], counts["outside"])
     threshold = counts["score_threshold"]
@@ -125,6 +123,18 @@ def evaluation_notes(dataset: str, counts: Mapping, fixed: str, rounds: int) -> 
             f"boxes of the image's own class; {counts['images_without_true_class']} images have "
             f"boxes, but none of their own class (misses)"
         )
+    return notes
+
+
+def evaluation_notes(scored: Sequence[str], fixed: str, rounds: int) -> list[str]:
+    """Lines below the tables: what was scored, and what the columns are.
+
+    Args:
+        scored: lines on the boxes, such as :func:`detections_notes`.
+        fixed: where the fixed boxes come from, or why there are none.
+        rounds: rounds of the bootstrap.
+    """
+    notes = [*scored]
     if rounds:
         notes.append(f"low, high: 95 % interval of {rounds} bootstrap resamples of the images")
     return [*notes, f"fixed boxes: K boxes that never look at the image, {fixed}"]

@@ -20,6 +20,7 @@ import numpy as np
 
 from wend.errors import BadImageError, InputError, MissingImageError, shown, some
 from wend.structures.box_table import BoxTable
+from wend.structures.masks import MaskFiles
 from wend.structures.records import EXIF, ImageId, ImageRecord
 
 BOX_KINDS = ("pseudo_boxes", "gt_boxes")  # as declarations and ImageRecord call them
@@ -45,6 +46,8 @@ class DataSet(Sequence[ImageRecord]):
         unreadable: index of an image whose header cannot be read -> the error that says why.
         category_ids: what the truth's COCO file calls the classes 0, 1, ...; empty where classes
             are no categories of a file.
+        masks: for each image the files of its objects' masks, for evaluation only; None for a data
+            set whose truth are boxes alone.
         files: files that hold the truth, where they are few, for hashes in results.
         reopen: makes the data set anew in another process, which then shares its pages; None for
             one that is held in memory, which is copied.
@@ -62,6 +65,7 @@ class DataSet(Sequence[ImageRecord]):
     exif: str = "ignore"
     unreadable: Mapping[int, BadImageError] = field(default_factory=dict)
     category_ids: tuple[int, ...] = ()
+    masks: Sequence[MaskFiles] | None = None
     files: tuple[Path, ...] = ()
     reopen: tuple[Callable, tuple] | None = None
 
@@ -74,6 +78,7 @@ class DataSet(Sequence[ImageRecord]):
             "class_ids": len(self.class_ids),
             "truth": len(self.truth),
             "pseudo_boxes": len(self.pseudo_boxes),
+            "masks": number if self.masks is None else len(self.masks),
         }
         wrong = [f"{length} {column}" for column, length in lengths.items() if length != number]
         if wrong:
@@ -217,6 +222,7 @@ class DataSet(Sequence[ImageRecord]):
             unreadable={
                 new_index[i]: error for i, error in self.unreadable.items() if i in new_index
             },
+            masks=None if self.masks is None else [self.masks[i] for i in chosen],
             reopen=None,
         )
 
