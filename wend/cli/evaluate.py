@@ -9,6 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from wend.classes.predictions import read_class_predictions
+from wend.cli.map_options import (
+    add_map_arguments,
+    read_maps,
+    settle_map_arguments,
+    write_map_files,
+)
 from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
@@ -18,6 +24,7 @@ from wend.evaluation.coco_metrics import BACKENDS
 from wend.evaluation.detection_rows import OUTSIDE
 from wend.evaluation.detections import load_detections, write_detections
 from wend.evaluation.fixed_boxes import FixedBoxes
+from wend.evaluation.map_scores import MAP_PROTOCOLS, MapScores
 from wend.evaluation.metrics import (
     COCO_METRICS,
     DEFAULT_METRICS,
@@ -28,6 +35,7 @@ from wend.evaluation.metrics import (
 from wend.evaluation.protocols import PROTOCOLS, get_protocol
 from wend.evaluation.score_files import (
     baseline_entry,
+    detections_note,
     evaluation_notes,
     file_entry,
     recall_rows,
@@ -53,7 +61,8 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         "--ground-truth",
         required=True,
         metavar="SOURCE",
-        help="a data set's name, a COCO JSON or a wsolevaluation metadata folder",
+        help="a data set's name, a COCO JSON, a wsolevaluation metadata folder or a folder of "
+        "VOC's XML files",
     )
     parser.add_argument(
         "--class-predictions",
@@ -112,12 +121,20 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``wend evaluate``."""
     add_truth_arguments(parser)
-    parser.add_argument(
+    parser.set_defaults(protocol=None)  # which those are depends on what is scored
+    scored = parser.add_mutually_exclusive_group(required=True)
+    scored.add_argument(
         "--detections",
-        required=True,
         metavar="FILE",
         help="COCO results (.json) or Parquet (image_id, x0, y0, x1, y1, score), original pixels",
     )
+    scored.add_argument(
+        "--score-maps",
+        metavar="FOLDER",
+        help="score maps, such as CAMs, instead of detections: a .npy file of shape (height, "
+        "width) for each image, called after it",
+    )
+    add_map_arguments(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the files")
     parser.add_argument(
         "--baseline-boxes",
@@ -153,9 +170,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_truth(source: str, data_sets: DataSets) -> DataSet:
+def load_truth(source: str, data_sets: DataSets, masks: str | None = None) -> DataSet:
     """Read ``--ground-truth``; InputError unless every image has a true box."""
-    data_set = load_source(source, data_sets)
+    data_set = load_source(source, data_sets, masks)
     check_truth(data_set)
     return data_set
 
@@ -197,8 +214,15 @@ def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple
     return kept, with_threshold(counts, kept, args.score_threshold)
 
 
-def _inputs(args: argparse.Namespace, data_set: DataSet, baseline: FixedBoxes | None) -> dict:
+def _inputs(
+    args: argparse.Namespace,
+    data_set: DataSet,
+    baseline: FixedBoxes | None,
+    maps: MapScores | None,
+) -> dict:
     inputs: dict = {"ground_truth": truth_entry(data_set)}
+    if maps is not None:
+        inputs["score_maps"] = {"name": Path(args.score_maps).name, "sha256": maps.sweep.sha256}
     for name in ("detections", "class_predictions"):
         if getattr(args, name):
             inputs[name] = file_entry(getattr(args, name))
@@ -242,18 +266,30 @@ def _recall_note(scores: dict[str, ProtocolScores]) -> str:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the files; returns the exit status."""
     check_numbers(args)
-    protocols = [get_protocol(name) for name in args.protocol]
+    settle_map_arguments(args)
+    names = args.protocol or (MAP_PROTOCOLS if args.score_maps else DEFAULT_PROTOCOLS)
+    protocols = [get_protocol(name) for name in names]
     ks = [parse_k(text) for text in args.max_boxes]
     metrics = choose_metrics(args.metrics)
     data_sets = known_data_sets(args)
-    data_set = load_truth(args.ground_truth, data_sets)
+    data_set = load_truth(args.ground_truth, data_sets, args.masks)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
-    detections, counts = load_scored(args.detections, data_set, args)
+    maps = None
+    if args.score_maps:
+        maps, counts = read_maps(args, data_set, protocols)
+        detections, about = maps.detections, maps.notes()
+        metrics = choose_metrics(args.metrics, maps.metrics())
+    else:
+        detections, counts = load_scored(args.detections, data_set, args)
+        about = [detections_note(data_set.name, counts)]
     baseline = None
     if args.baseline_boxes:
         baseline = load_baseline(args.baseline_boxes, data_set, data_sets)
     bootstrap = Bootstrap(args.bootstrap_rounds, seed=args.seed)
     extra = {"coco": coco_numbers(data_set, detections, args.ap_backend)} if args.ap else {}
+    ap_notes = [_ap_note(extra["coco"])] if args.ap else []
+    if maps is not None:
+        extra["score_maps"] = maps.to_dict()
     scores = score_all(
         data_set,
         detections,
@@ -265,12 +301,13 @@ def run(args: argparse.Namespace) -> int:
         baseline=baseline,
     )
     fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
-    notes = evaluation_notes(data_set.name, counts, fixed, bootstrap.rounds)
-    notes += [_ap_note(extra["coco"])] if extra else []
-    inputs = _inputs(args, data_set, baseline)
+    notes = [*evaluation_notes(about, fixed, bootstrap.rounds), *ap_notes]
+    inputs = _inputs(args, data_set, baseline, maps)
     written = write_scores(
         args.output, scores, counts=counts, inputs=inputs, notes=notes, extra=extra
     )
+    if maps is not None:
+        written += write_map_files(args.output, maps)
     written += _export(args.export, Path(args.output), data_set, detections)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
     if args.analysis:

@@ -96,25 +96,34 @@ def baseline_entry(baseline: FixedBoxes) -> dict:
     return {"name": baseline.name, "sha256": {"boxes": baseline.sha256}}
 
 
-def evaluation_notes(dataset: str, counts: Mapping, fixed: str, rounds: int) -> list[str]:
-    """Lines below the tables: what was scored, and what the columns are.
+def detections_note(dataset: str, counts: Mapping) -> str:
+    """What was scored, where it is a file of detections.
 
     Args:
         dataset: the ground truth's name.
         counts: as :func:`with_threshold` returns them.
-        fixed: where the fixed boxes come from, or why there are none.
-        rounds: rounds of the bootstrap.
     """
     treated = {"count": "kept", "clip": "clipped"}.get(counts["outside"], counts["outside"])
     threshold = counts["score_threshold"]
-    notes = [
+    return (
         f"{dataset}: {counts['images']} images, {counts['rows']} boxes, of which "
         f"{counts['boxes_scored']} are scored "
         + ("(no score threshold)" if threshold is None else f"(score >= {threshold:g})")
         + f"; {counts['images_without_detections']} images without detection are misses, "
         f"{counts['boxes_outside']} boxes reach out of their image ({treated}), "
         f"{counts['duplicate_rows']} rows are copies"
-    ]
+    )
+
+
+def evaluation_notes(scored: Sequence[str], fixed: str, rounds: int) -> list[str]:
+    """Lines below the tables: what was scored, and what the columns are.
+
+    Args:
+        scored: lines on the boxes, such as :func:`detections_note`.
+        fixed: where the fixed boxes come from, or why there are none.
+        rounds: rounds of the bootstrap.
+    """
+    notes = [*scored]
     if rounds:
         notes.append(f"low, high: 95 % interval of {rounds} bootstrap resamples of the images")
     return [*notes, f"fixed boxes: K boxes that never look at the image, {fixed}"]
