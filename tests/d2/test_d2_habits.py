@@ -289,7 +289,7 @@ def test_detectron2s_own_mapper_trains_our_detector(tmp_path):
     trainer = Trainer(cfg, mapper=DatasetMapper(cfg, is_train=True, augmentations=sizes))
     trainer.train()
     assert trainer.iter == 2
-    assert trainer.loader.num_boxes > 0
+    assert trainer.first_epoch.counts.boxes > 0
 
 
 @pytest.mark.parametrize(

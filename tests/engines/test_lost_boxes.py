@@ -95,7 +95,7 @@ def test_two_processes_count_together_and_both_end(declare, tmp_path, capfd):
     assert (counts["images"], counts["boxes"], counts["positives"]["boxes"]) == (8, 8, 1)
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("kept", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_images_without_boxes_are_counted_as_they_are_sampled(
     engine, declare, tmp_path, capsys, kept
 ):
@@ -137,7 +137,7 @@ def test_an_epoch_of_detectron2s_other_sampler():
 
 # Stage 3 has stride 8. Detectron2's locations are at 4, 12, 20, ...: the first box holds 12 and 20
 # along each axis, both less than 1.5 strides from its centre; the second lies between them.
-# Torchvision's are at 0, 8, 16, ...: 16 alone is inside the first box, and the smaller one takes it.
+# Torchvision's are at 0, 8, 16, ...: 16 alone is inside the first box, and the second takes it.
 BOXES = [[8.0, 8, 24, 24], [13, 13, 19, 19]]
 EXPECTED = {
     "detectron2": {"fcos": (2, 4, 1), "detr": (2, 2, 0), "scr": (2, 1, 1)},
