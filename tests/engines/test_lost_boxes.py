@@ -57,7 +57,7 @@ def ends(engine, detector, changes, output_dir, capsys):
     return error
 
 
-TINY = [[0, 0, 1, 1]] * 8
+TINY = [[10, 20, 1, 30]] * 8
 
 
 def test_a_training_on_boxes_of_a_pixel_ends(engine, declare, tmp_path, capsys):
