@@ -61,7 +61,8 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         "--ground-truth",
         required=True,
         metavar="SOURCE",
-        help="a data set's name, a COCO JSON or a wsolevaluation metadata folder",
+        help="a data set's name, a COCO JSON, a wsolevaluation metadata folder or a folder of "
+        "VOC's XML files",
     )
     parser.add_argument(
         "--class-predictions",

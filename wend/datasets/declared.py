@@ -55,6 +55,25 @@ def _load_cub(images: Path, split: str, sizes: SizeReader) -> DataSet:
     return load_cub(images, split, sizes)  # where others have images, CUB has its whole folder
 
 
+def _load_openimages(
+    images: Path,
+    lists: Path | None = None,
+    masks: Path | None = None,
+    annotations: Path | None = None,
+    groups: str = "drop",
+    *,
+    sizes: SizeReader,
+) -> DataSet:
+    if lists is not None and annotations is None:
+        return load_lists(images, lists, masks, sizes)
+    if lists is None and annotations is not None and masks is None:
+        return load_folder(images, annotations, "annotations", groups, sizes)
+    raise InputError(
+        "format openimages needs lists (wsolevaluation's, with masks) or annotations (Open Images' "
+        "CSV of boxes), one of them"
+    )
+
+
 FORMATS = {
     "cub": Format(_load_cub, ("images", "split")),
     "imagenet": Format(
@@ -63,10 +82,12 @@ FORMATS = {
         ("annotations", "classes"),
         ("images", "annotations", "classes"),
     ),
-    "openimages": Format(load_lists, ("images", "lists"), ("masks",)),
+    "openimages": Format(
+        _load_openimages, ("images",), ("lists", "masks", "annotations", "groups")
+    ),
     "wsoleval": Format(load_lists, ("images", "lists")),
     "coco": Format(load_coco_images, ("images", "annotations"), ("classes", "missing_images")),
-    "folder": Format(load_folder, ("images",), ("annotations", "classes")),
+    "folder": Format(load_folder, ("images",), ("annotations", "classes", "groups")),
 }
 
 
