@@ -15,9 +15,15 @@ from wend.cli.map_options import (
     settle_map_arguments,
     write_map_files,
 )
-from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_implausible_option,
+    add_import_option,
+    known_data_sets,
+)
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
+from wend.datasets.plausible_truth import check_plausible
 from wend.errors import InputError
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
 from wend.evaluation.coco_metrics import BACKENDS
@@ -49,6 +55,7 @@ from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.plausibility import Finding
 
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
 DEFAULT_MAX_BOXES = ("1", "5", "10")
@@ -102,6 +109,7 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         default="count",
         help="boxes that reach out of their image: count and keep them (default), clip, or error",
     )
+    add_implausible_option(parser)
     parser.add_argument(
         "--score-threshold",
         type=float,
@@ -170,14 +178,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_truth(source: str, data_sets: DataSets, masks: str | None = None) -> DataSet:
-    """Read ``--ground-truth``; InputError unless every image has a true box."""
-    data_set = load_source(source, data_sets, masks)
-    check_truth(data_set)
-    return data_set
+def load_truth(
+    source: str, data_sets: DataSets, implausible: str | None, masks: str | None = None
+) -> tuple[DataSet, list[Finding]]:
+    """Read ``--ground-truth``, and what is implausible in it.
+
+    Raises:
+        InputError: an image has no true box, or the boxes cannot be what they should be.
+    """
+    data_set = load_source(source, data_sets, masks, implausible)
+    return data_set, check_truth(data_set, implausible)
 
 
-def load_baseline(source: str, scored: DataSet, data_sets: DataSets) -> FixedBoxes:
+def load_baseline(
+    source: str, scored: DataSet, data_sets: DataSets, implausible: str | None
+) -> FixedBoxes:
     """Read ``--baseline-boxes``: fixed boxes, or boxes to choose them from, for these images.
 
     Raises:
@@ -187,10 +202,11 @@ def load_baseline(source: str, scored: DataSet, data_sets: DataSets) -> FixedBox
     content = read_json(path, "a ground truth or fixed boxes") if path.is_file() else None
     if isinstance(content, list):
         return FixedBoxes.from_boxes(content, path)
-    training = load_source(source, data_sets)
+    training = load_source(source, data_sets, implausible=implausible)
     has_pseudo = len(training.pseudo_boxes.boxes) > 0
     training = replace(training, train_on="pseudo_boxes" if has_pseudo else "gt_boxes")
     try:
+        check_plausible(training, implausible)
         baseline = FixedBoxes.from_training([training])
         baseline.check_apart(scored)
     except InputError as error:
@@ -209,7 +225,7 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:
     """Read a detections file for a ground truth, as the arguments say, and its counts."""
-    detections, counts = load_detections(path, data_set, args.outside)
+    detections, counts = load_detections(path, data_set, args.outside, args.implausible)
     kept = drop_low_scores(detections, args.score_threshold)
     return kept, with_threshold(counts, kept, args.score_threshold)
 
@@ -272,7 +288,7 @@ def run(args: argparse.Namespace) -> int:
     ks = [parse_k(text) for text in args.max_boxes]
     metrics = choose_metrics(args.metrics)
     data_sets = known_data_sets(args)
-    data_set = load_truth(args.ground_truth, data_sets, args.masks)
+    data_set, findings = load_truth(args.ground_truth, data_sets, args.implausible, args.masks)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
     maps = None
     if args.score_maps:
@@ -284,7 +300,7 @@ def run(args: argparse.Namespace) -> int:
         about = [detections_note(data_set.name, counts)]
     baseline = None
     if args.baseline_boxes:
-        baseline = load_baseline(args.baseline_boxes, data_set, data_sets)
+        baseline = load_baseline(args.baseline_boxes, data_set, data_sets, args.implausible)
     bootstrap = Bootstrap(args.bootstrap_rounds, seed=args.seed)
     extra = {"coco": coco_numbers(data_set, detections, args.ap_backend)} if args.ap else {}
     ap_notes = [_ap_note(extra["coco"])] if args.ap else []
@@ -302,6 +318,7 @@ def run(args: argparse.Namespace) -> int:
     )
     fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
     notes = [*evaluation_notes(about, fixed, bootstrap.rounds), *ap_notes]
+    notes += [finding.message for finding in findings]
     inputs = _inputs(args, data_set, baseline, maps)
     written = write_scores(
         args.output, scores, counts=counts, inputs=inputs, notes=notes, extra=extra
