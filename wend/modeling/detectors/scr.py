@@ -77,6 +77,9 @@ class SCR(Detector):
     ) -> dict[str, Tensor]:
         """The one supervised term, ``loss_box_reg``."""
         targets = scr_targets(boxes, sizes)
+        # the one output has one target: a single positive, whichever box is the largest
+        matched = [corners.new_zeros(min(len(corners), 1), dtype=torch.int64) for corners in boxes]
+        self.localization_loss.count_positives(matched, [*map(len, boxes)])
         return {"loss_box_reg": self.loss_weight * scr_loss(predictions, targets, self.loss)}
 
     def detections(
