@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from wend.classes.predictions import read_class_predictions
 from wend.cli.map_options import (
@@ -18,7 +21,7 @@ from wend.cli.map_options import (
 from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
-from wend.errors import InputError
+from wend.errors import InputError, MissingImageError, some
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
 from wend.evaluation.coco_metrics import BACKENDS
 from wend.evaluation.detection_rows import OUTSIDE
@@ -47,9 +50,12 @@ from wend.evaluation.scoring import Bootstrap, ProtocolScores, drop_low_scores, 
 from wend.evaluation.tables import score_table
 from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
+from wend.formats.listed_files import locate_images
+from wend.images.sizes import missing_files
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
+logger = logging.getLogger(__name__)
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
 DEFAULT_MAX_BOXES = ("1", "5", "10")
 EXPORTS = ("coco", "csv", "parquet")
@@ -162,6 +168,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "class, and how the best boxes miss",
     )
     parser.add_argument(
+        "--plots",
+        action="store_true",
+        help="also draw recall.png, recall at K beside the fixed boxes, and iou_histogram.png",
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also draw misses_<kind>.png, the N worst misses of each kind of --analysis, under "
+        "the first protocol",
+    )
+    parser.add_argument(
+        "--image-root",
+        metavar="DIR",
+        help="folder of the images for --images, where the ground truth does not say where they "
+        "lie",
+    )
+    parser.add_argument(
         "--export",
         nargs="+",
         choices=EXPORTS,
@@ -205,6 +230,13 @@ def check_numbers(args: argparse.Namespace) -> None:
             f"--bootstrap-rounds and --seed must be >= 0, got {args.bootstrap_rounds} and "
             f"{args.seed}"
         )
+
+
+def _check_pictures(args: argparse.Namespace) -> None:
+    if args.images < 0:
+        raise InputError(f"--images must be >= 0, got {args.images}")
+    if args.image_root and not args.images:
+        raise InputError("--image-root is the folder of the images of --images N, which is missing")
 
 
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:
@@ -263,9 +295,53 @@ def _recall_note(scores: dict[str, ProtocolScores]) -> str:
     return f"recall@K of {name}, detections / fixed boxes, by K: {'; '.join(texts)}"
 
 
+def _locate(data_set: DataSet, root: str | None) -> tuple[DataSet, np.ndarray]:
+    """The data set with paths of image files, and which (I,) are there; before all is scored.
+
+    Raises:
+        MissingImageError: none is.
+    """
+    located = locate_images(data_set, root)
+    absent = missing_files(located.file_names, "images")
+    there = np.ones(len(located), dtype=bool)
+    there[absent] = False
+    files = some(located.file_names[i] for i in absent)
+    if not there.any():
+        raise MissingImageError(
+            f"--images: none of the {len(located)} images of {data_set.name} is there ({files}); "
+            f"name the folder that they lie in: --image-root DIR"
+        )
+    if absent:
+        logger.warning(
+            "--images: %d of %d images are not there (%s); misses are drawn of the others",
+            *(len(absent), len(located), files),
+        )
+    return located, there
+
+
+def _draw(
+    args: argparse.Namespace,
+    located: tuple[DataSet, np.ndarray] | None,
+    scores: dict[str, ProtocolScores],
+) -> list[Path]:
+    """Draw what ``--plots`` and ``--images`` ask for."""
+    written = []
+    if args.plots:
+        from wend.reports.score_figures import draw_score_figures
+
+        written += draw_score_figures(args.output, scores)
+    if located is not None:
+        from wend.reports.miss_pictures import draw_misses
+
+        first = next(iter(scores.values())).per_image
+        written += draw_misses(args.output, first, args.images, *located)
+    return written
+
+
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the files; returns the exit status."""
     check_numbers(args)
+    _check_pictures(args)
     settle_map_arguments(args)
     names = args.protocol or (MAP_PROTOCOLS if args.score_maps else DEFAULT_PROTOCOLS)
     protocols = [get_protocol(name) for name in names]
@@ -273,6 +349,7 @@ def run(args: argparse.Namespace) -> int:
     metrics = choose_metrics(args.metrics)
     data_sets = known_data_sets(args)
     data_set = load_truth(args.ground_truth, data_sets, args.masks)
+    located = _locate(data_set, args.image_root) if args.images else None
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
     maps = None
     if args.score_maps:
@@ -309,6 +386,7 @@ def run(args: argparse.Namespace) -> int:
     if maps is not None:
         written += write_map_files(args.output, maps)
     written += _export(args.export, Path(args.output), data_set, detections)
+    written += _draw(args, located, scores)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
     if args.analysis:
         text = analysis_text(scores)

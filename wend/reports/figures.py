@@ -59,7 +59,12 @@ def panels(number: int, most_columns: int = 3) -> tuple[Figure, list[Axes]]:
     rows = -(-number // columns)
     size = (PANEL[0] * columns + 1.0 * (columns == 1), PANEL[1] * rows + 0.4)
     figure, grid = load_pyplot().subplots(
-        *(rows, columns), figsize=size, layout="constrained", sharex=True, sharey=True, squeeze=False
+        *(rows, columns),
+        figsize=size,
+        layout="constrained",
+        sharex=True,
+        sharey=True,
+        squeeze=False,
     )
     axes: Sequence[Axes] = grid.ravel()
     for unused in axes[number:]:
