@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from wend.classes.predictions import read_class_predictions
 from wend.cli.map_options import (
@@ -18,10 +15,22 @@ from wend.cli.map_options import (
     settle_map_arguments,
     write_map_files,
 )
-from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_implausible_option,
+    add_import_option,
+    known_data_sets,
+)
+from wend.cli.picture_options import (
+    add_picture_arguments,
+    check_picture_arguments,
+    draw_pictures,
+    locate_for_pictures,
+)
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
-from wend.errors import InputError, MissingImageError, some
+from wend.datasets.plausible_truth import check_plausible
+from wend.errors import InputError
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
 from wend.evaluation.coco_metrics import BACKENDS
 from wend.evaluation.detection_rows import OUTSIDE
@@ -50,12 +59,10 @@ from wend.evaluation.scoring import Bootstrap, ProtocolScores, drop_low_scores, 
 from wend.evaluation.tables import score_table
 from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
-from wend.formats.listed_files import locate_images
-from wend.images.sizes import missing_files
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.plausibility import Finding
 
-logger = logging.getLogger(__name__)
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
 DEFAULT_MAX_BOXES = ("1", "5", "10")
 EXPORTS = ("coco", "csv", "parquet")
@@ -108,6 +115,7 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         default="count",
         help="boxes that reach out of their image: count and keep them (default), clip, or error",
     )
+    add_implausible_option(parser)
     parser.add_argument(
         "--score-threshold",
         type=float,
@@ -167,25 +175,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also print and write analysis.md: hits by number and size of true boxes and by "
         "class, and how the best boxes miss",
     )
-    parser.add_argument(
-        "--plots",
-        action="store_true",
-        help="also draw recall.png, recall at K beside the fixed boxes, and iou_histogram.png",
-    )
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=0,
-        metavar="N",
-        help="also draw misses_<kind>.png, the N worst misses of each kind of --analysis, under "
-        "the first protocol",
-    )
-    parser.add_argument(
-        "--image-root",
-        metavar="DIR",
-        help="folder of the images for --images, where the ground truth does not say where they "
-        "lie",
-    )
+    add_picture_arguments(parser)
     parser.add_argument(
         "--export",
         nargs="+",
@@ -195,14 +185,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_truth(source: str, data_sets: DataSets, masks: str | None = None) -> DataSet:
-    """Read ``--ground-truth``; InputError unless every image has a true box."""
-    data_set = load_source(source, data_sets, masks)
-    check_truth(data_set)
-    return data_set
+def load_truth(
+    source: str, data_sets: DataSets, implausible: str | None, masks: str | None = None
+) -> tuple[DataSet, list[Finding]]:
+    """Read ``--ground-truth``, and what is implausible in it.
+
+    Raises:
+        InputError: an image has no true box, or the boxes cannot be what they should be.
+    """
+    data_set = load_source(source, data_sets, masks, implausible)
+    return data_set, check_truth(data_set, implausible)
 
 
-def load_baseline(source: str, scored: DataSet, data_sets: DataSets) -> FixedBoxes:
+def load_baseline(
+    source: str, scored: DataSet, data_sets: DataSets, implausible: str | None
+) -> FixedBoxes:
     """Read ``--baseline-boxes``: fixed boxes, or boxes to choose them from, for these images.
 
     Raises:
@@ -212,10 +209,11 @@ def load_baseline(source: str, scored: DataSet, data_sets: DataSets) -> FixedBox
     content = read_json(path, "a ground truth or fixed boxes") if path.is_file() else None
     if isinstance(content, list):
         return FixedBoxes.from_boxes(content, path)
-    training = load_source(source, data_sets)
+    training = load_source(source, data_sets, implausible=implausible)
     has_pseudo = len(training.pseudo_boxes.boxes) > 0
     training = replace(training, train_on="pseudo_boxes" if has_pseudo else "gt_boxes")
     try:
+        check_plausible(training, implausible)
         baseline = FixedBoxes.from_training([training])
         baseline.check_apart(scored)
     except InputError as error:
@@ -232,16 +230,9 @@ def check_numbers(args: argparse.Namespace) -> None:
         )
 
 
-def _check_pictures(args: argparse.Namespace) -> None:
-    if args.images < 0:
-        raise InputError(f"--images must be >= 0, got {args.images}")
-    if args.image_root and not args.images:
-        raise InputError("--image-root is the folder of the images of --images N, which is missing")
-
-
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:
     """Read a detections file for a ground truth, as the arguments say, and its counts."""
-    detections, counts = load_detections(path, data_set, args.outside)
+    detections, counts = load_detections(path, data_set, args.outside, args.implausible)
     kept = drop_low_scores(detections, args.score_threshold)
     return kept, with_threshold(counts, kept, args.score_threshold)
 
@@ -295,61 +286,18 @@ def _recall_note(scores: dict[str, ProtocolScores]) -> str:
     return f"recall@K of {name}, detections / fixed boxes, by K: {'; '.join(texts)}"
 
 
-def _locate(data_set: DataSet, root: str | None) -> tuple[DataSet, np.ndarray]:
-    """The data set with paths of image files, and which (I,) are there; before all is scored.
-
-    Raises:
-        MissingImageError: none is.
-    """
-    located = locate_images(data_set, root)
-    absent = missing_files(located.file_names, "images")
-    there = np.ones(len(located), dtype=bool)
-    there[absent] = False
-    files = some(located.file_names[i] for i in absent)
-    if not there.any():
-        raise MissingImageError(
-            f"--images: none of the {len(located)} images of {data_set.name} is there ({files}); "
-            f"name the folder that they lie in: --image-root DIR"
-        )
-    if absent:
-        logger.warning(
-            "--images: %d of %d images are not there (%s); misses are drawn of the others",
-            *(len(absent), len(located), files),
-        )
-    return located, there
-
-
-def _draw(
-    args: argparse.Namespace,
-    located: tuple[DataSet, np.ndarray] | None,
-    scores: dict[str, ProtocolScores],
-) -> list[Path]:
-    """Draw what ``--plots`` and ``--images`` ask for."""
-    written = []
-    if args.plots:
-        from wend.reports.score_figures import draw_score_figures
-
-        written += draw_score_figures(args.output, scores)
-    if located is not None:
-        from wend.reports.miss_pictures import draw_misses
-
-        first = next(iter(scores.values())).per_image
-        written += draw_misses(args.output, first, args.images, *located)
-    return written
-
-
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the files; returns the exit status."""
     check_numbers(args)
-    _check_pictures(args)
+    check_picture_arguments(args)
     settle_map_arguments(args)
     names = args.protocol or (MAP_PROTOCOLS if args.score_maps else DEFAULT_PROTOCOLS)
     protocols = [get_protocol(name) for name in names]
     ks = [parse_k(text) for text in args.max_boxes]
     metrics = choose_metrics(args.metrics)
     data_sets = known_data_sets(args)
-    data_set = load_truth(args.ground_truth, data_sets, args.masks)
-    located = _locate(data_set, args.image_root) if args.images else None
+    data_set, findings = load_truth(args.ground_truth, data_sets, args.implausible, args.masks)
+    located = locate_for_pictures(args, data_set)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
     maps = None
     if args.score_maps:
@@ -361,7 +309,7 @@ def run(args: argparse.Namespace) -> int:
         about = [detections_note(data_set.name, counts)]
     baseline = None
     if args.baseline_boxes:
-        baseline = load_baseline(args.baseline_boxes, data_set, data_sets)
+        baseline = load_baseline(args.baseline_boxes, data_set, data_sets, args.implausible)
     bootstrap = Bootstrap(args.bootstrap_rounds, seed=args.seed)
     extra = {"coco": coco_numbers(data_set, detections, args.ap_backend)} if args.ap else {}
     ap_notes = [_ap_note(extra["coco"])] if args.ap else []
@@ -379,6 +327,7 @@ def run(args: argparse.Namespace) -> int:
     )
     fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
     notes = [*evaluation_notes(about, fixed, bootstrap.rounds), *ap_notes]
+    notes += [finding.message for finding in findings]
     inputs = _inputs(args, data_set, baseline, maps)
     written = write_scores(
         args.output, scores, counts=counts, inputs=inputs, notes=notes, extra=extra
@@ -386,7 +335,7 @@ def run(args: argparse.Namespace) -> int:
     if maps is not None:
         written += write_map_files(args.output, maps)
     written += _export(args.export, Path(args.output), data_set, detections)
-    written += _draw(args, located, scores)
+    written += draw_pictures(args, located, scores)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
     if args.analysis:
         text = analysis_text(scores)

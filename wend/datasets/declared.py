@@ -130,12 +130,13 @@ class Recipe:
         keys = [key for key in FORMATS[self.format].paths if key in self.options]
         return {key: self.resolve(self.options[key], root) for key in keys}
 
-    def load(self, root: Path, sizes: SizeReader) -> DataSet:
+    def load(self, root: Path, sizes: SizeReader, implausible: str | None = None) -> DataSet:
         """The data set, with its pseudo boxes where there is a source of them.
 
         Args:
             root: folder of the data sets.
             sizes: reads the images' headers.
+            implausible: as of :func:`wend.pseudo_boxes.join_boxes`.
 
         Raises:
             InputError: what a reader says.
@@ -149,7 +150,7 @@ class Recipe:
         from wend.pseudo_boxes import join_boxes, read_boxes
 
         boxes = read_boxes(self.pseudo_boxes, base=self.folder, root=root)
-        table, _ = join_boxes(data_set.keys, data_set.frame_sizes, boxes)
+        table, _ = join_boxes(data_set.keys, data_set.frame_sizes, boxes, implausible=implausible)
         # stores have no scores
         return data_set.with_pseudo_boxes(BoxTable(table.offsets, table.boxes))
 
@@ -168,10 +169,10 @@ class Declaration(Recipe):
         """The files and folders that the data set is read from, this one first."""
         return [self.path, *super().sources(root)]
 
-    def load(self, root: Path, sizes: SizeReader) -> DataSet:
+    def load(self, root: Path, sizes: SizeReader, implausible: str | None = None) -> DataSet:
         """The data set as of the recipe; messages begin with the declaration's path."""
         try:
-            return super().load(root, sizes)
+            return super().load(root, sizes, implausible)
         except InputError as error:
             raise type(error)(f"{self.path}: {error}") from error
 

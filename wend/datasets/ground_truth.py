@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from wend.datasets.catalog import DataSets
+from wend.datasets.plausible_truth import check_plausible
 from wend.errors import InputError, MissingFileError, some
 from wend.formats.coco import load_coco
 from wend.formats.openimages import load_mask_lists
@@ -15,12 +16,15 @@ from wend.formats.wsoleval import IDS, is_wsoleval, load_wsoleval
 from wend.formats.yolo import find_yolo
 from wend.images.paths import find_files
 from wend.structures.data_set import DataSet
+from wend.structures.plausibility import Finding
 
 FILES = "a COCO JSON, a wsolevaluation metadata folder or a folder of VOC's XML files"
 WITHOUT_SIZES = (".csv", ".txt")  # of files of boxes
 
 
-def load_source(source: str, data_sets: DataSets, masks: str | None = None) -> DataSet:
+def load_source(
+    source: str, data_sets: DataSets, masks: str | None = None, implausible: str | None = None
+) -> DataSet:
     """Ground truth from a data set's name, or from a file or folder (:data:`FILES`).
 
     Args:
@@ -28,6 +32,7 @@ def load_source(source: str, data_sets: DataSets, masks: str | None = None) -> D
             exists and no data set is called so.
         data_sets: where names are looked up.
         masks: folder that the masks of a metadata folder's list start from; None for boxes.
+        implausible: of a data set's pseudo boxes, as of :meth:`.catalog.DataSets.get`.
 
     Returns:
         The data set, called as the catalog calls it, or after the file or folder; its ``files``
@@ -57,7 +62,7 @@ def load_source(source: str, data_sets: DataSets, masks: str | None = None) -> D
             f"{', '.join(names)}"
         )
     else:
-        data_set = data_sets.get(source)
+        data_set = data_sets.get(source, implausible=implausible)
     if not len(data_set):
         raise InputError(f"{data_set.name}: holds no image")
     return data_set
@@ -87,10 +92,20 @@ def _without_sizes(source: str | Path) -> InputError:
     )
 
 
-def check_truth(data_set: DataSet) -> None:
-    """Raise InputError unless every image has a true box, and the ids fit a column of results.
+def check_truth(data_set: DataSet, implausible: str | None = None) -> list[Finding]:
+    """Refuse a truth that nothing can be scored against.
 
     Leaving images out changes the denominator, and no number would be comparable.
+
+    Args:
+        implausible: as of :func:`check_plausible`.
+
+    Returns:
+        What is implausible, for the record.
+
+    Raises:
+        InputError: an image has no true box, the ids fit no column of results, or the truth is
+            implausible.
     """
     data_set.require_plain_ids()
     without = np.flatnonzero(data_set.truth.counts == 0).tolist()
@@ -100,3 +115,4 @@ def check_truth(data_set: DataSet) -> None:
             f"({some(data_set.image_ids[i] for i in without)}); they can be neither right nor "
             f"wrong. Take them out of the ground truth itself if they are not meant to count"
         )
+    return check_plausible(data_set, implausible)

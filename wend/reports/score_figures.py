@@ -26,15 +26,22 @@ from wend.reports.figures import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-RECALL_FIGURE = "recall.png"
-IOU_FIGURE = "iou_histogram.png"
+RECALL_FIGURE = "recall"
+IOU_FIGURE = "iou_histogram"
 MOST_BOXES = 100  # the recall figure's last K
 MARKED = np.array([1, 2, 3, 5, 10, 20, 30, 50, 100])  # K with a marker
 
 
-def draw_score_figures(folder: str | Path, scores: Mapping[str, ProtocolScores]) -> list[Path]:
-    """Write both figures; returns their files."""
-    paths = [Path(folder) / name for name in (RECALL_FIGURE, IOU_FIGURE)]
+def draw_score_figures(
+    folder: str | Path, scores: Mapping[str, ProtocolScores], of: str = ""
+) -> list[Path]:
+    """Write both figures; returns their files.
+
+    Args:
+        of: what they are of, for the files' names, where a folder has several: ``recall_<of>.png``.
+    """
+    ending = f"_{of}.png" if of else ".png"
+    paths = [Path(folder) / f"{name}{ending}" for name in (RECALL_FIGURE, IOU_FIGURE)]
     draw_recall(paths[0], scores)
     draw_iou_histogram(paths[1], scores)
     return paths
