@@ -91,7 +91,7 @@ def miss_types(per_image: PerImage) -> tuple[np.ndarray, float]:
     thresholds = per_image.protocol.thresholds
     threshold = 0.5 if 0.5 in thresholds else thresholds[0]
     images = per_image.images
-    tables = (per_image.data_set.take(images), per_image.detections.take(images))
+    tables = (per_image.data_set.take(images), per_image.ranked.take(images))
     best_and_truth = boxes_in_frame(*tables, per_image.protocol)
     return error_types(*best_and_truth, hits(per_image, threshold=threshold)), threshold
 

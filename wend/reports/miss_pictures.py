@@ -36,7 +36,7 @@ def worst_misses(
     """
     types, _ = miss_types(per_image)
     scores = np.zeros(len(per_image))
-    table = per_image.detections.take(per_image.images)
+    table = per_image.ranked.take(per_image.images)
     scores[table.with_boxes] = box_scores(table)[table.offsets[table.with_boxes]]
     order = np.lexsort((-scores, per_image.top_iou))
     chosen = {}
@@ -77,7 +77,7 @@ def _tile(per_image: PerImage, record: ImageRecord, index: int) -> Image.Image:
     scale = SIDE / max(record.width, record.height)
     size = (max(round(record.width * scale), 1), max(round(record.height * scale), 1))
     picture = read_image(record.file_name, record.exif).resize(size)
-    boxes = per_image.detections[index]
+    boxes = per_image.ranked[index]
     draw_outlined(picture, record.gt_boxes * scale, TRUTH_COLOR)
     draw_outlined(picture, boxes[:1] * scale, BEST_COLOR, dashed=True)
     tile = Image.new("RGB", (SIDE + 2 * GAP, SIDE + TEXT_HEIGHT + 2 * GAP), "white")
@@ -86,7 +86,7 @@ def _tile(per_image: PerImage, record: ImageRecord, index: int) -> Image.Image:
     words = "no box"
     if len(boxes):
         row = int(np.searchsorted(per_image.images, index))
-        score = per_image.detections.scores_of(index)[0]
+        score = per_image.ranked.scores_of(index)[0]
         words = f"IoU {per_image.top_iou[row]:.2f}, score {score:.3g}"
 
     def fits(text: str) -> bool:
