@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from wend.cli.options import (
@@ -18,7 +20,7 @@ from wend.datasets.plausible_truth import look_at_truth
 from wend.errors import InputError
 from wend.evaluation.protocols import get_protocol
 from wend.files import atomic_write, write_json
-from wend.pseudo_boxes import SOURCES, PseudoBoxes, join_boxes, read_boxes
+from wend.pseudo_boxes import SOURCES, AttachReport, PseudoBoxes, join_boxes, read_boxes
 from wend.reports.boxes_numbers import describe
 from wend.reports.boxes_text import report_text
 from wend.structures.box_table import BoxTable
@@ -26,6 +28,7 @@ from wend.structures.data_set import DataSet
 from wend.structures.plausibility import report as refuse
 from wend.yaml_files import parse_yaml
 
+logger = logging.getLogger(__name__)
 SOURCE_HELP = (
     "SOURCE PATH [OPTION=VALUE ...], such as c2am c2am_boxes/train/pseudo_boxes; or the name of a "
     "data set, whose own pseudo boxes are meant"
@@ -63,9 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-contamination", action="store_true", help="let there be validation images"
     )
     report.add_argument(
-        "--output", metavar="DIR", help="folder for report.md, report.json and two PNGs"
+        "--output",
+        metavar="DIR",
+        help="folder for report.md, report.json, histograms.png, samples.png and samples.html",
     )
-    report.add_argument("--images", type=int, default=16, metavar="N", help="sample pictures (16)")
+    report.add_argument(
+        "--images", type=int, default=16, metavar="N", help="sample pictures, of each kind (16)"
+    )
     add_implausible_option(report)
     add_datasets_root_option(report)
     add_import_option(report)
@@ -149,12 +156,17 @@ def run(args: argparse.Namespace) -> int:
     text = report_text(names, reports, numbers, wrong)
     print(f"\n{text}\n")  # the verb's answer
     if args.output:
-        sources = list(zip(names, (table for table, _ in joined), strict=True))
-        for path in _write(Path(args.output), text, numbers, data_set, sources, args.images):
+        stated = [(name, _stated(*pair)) for name, pair in zip(names, joined, strict=True)]
+        for path in _write(Path(args.output), text, numbers, data_set, stated, args.images):
             print(f"written: {path}")
     for where, of_source in findings.items():  # refused after all that helps to see why
         refuse(of_source, where, args.implausible, None)
     return 0
+
+
+def _stated(table: BoxTable, joined_report: AttachReport) -> BoxTable:
+    """The boxes as they stand in the files, not cut at the borders."""
+    return table if joined_report.stated is None else joined_report.stated
 
 
 def _write(
@@ -165,7 +177,9 @@ def _write(
     sources: Sequence[tuple[str, BoxTable]],
     num_images: int,
 ) -> list[Path]:
+    from wend.reports.boxes_page import write_page
     from wend.reports.boxes_pictures import draw_histograms, draw_samples
+    from wend.reports.boxes_samples import choose_samples
 
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "report.md") as file:
@@ -175,4 +189,9 @@ def _write(
     written = [folder / name for name in ("report.md", "report.json", "histograms.png")]
     if draw_samples(folder / "samples.png", data_set, sources, num_images):
         written.append(folder / "samples.png")
+    samples = choose_samples(data_set, sources[0][1], num_images)
+    if any(Path(data_set.file_names[i]).is_file() for i in chain(*samples.values())):
+        for problem in write_page(folder / "samples.html", data_set, sources, samples):
+            logger.warning("%s", problem)
+        written.append(folder / "samples.html")
     return written

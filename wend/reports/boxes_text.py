@@ -56,6 +56,8 @@ def report_text(
 def _exif_row(exif: Mapping) -> tuple[str, str, str]:
     kinds = ", ".join(f"{value}: {number}" for value, number in exif["orientations"].items())
     seen = f"of {exif['looked_at']} looked at; exif: {exif['policy']}"
+    if not exif["looked_at"]:
+        seen = "no image file is there"
     return (
         "images with an EXIF orientation, not upright",
         str(exif["turned"]),
