@@ -21,6 +21,12 @@ from wend.cli.options import (
     add_import_option,
     known_data_sets,
 )
+from wend.cli.picture_options import (
+    add_picture_arguments,
+    check_picture_arguments,
+    draw_pictures,
+    locate_for_pictures,
+)
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
 from wend.datasets.plausible_truth import check_plausible
@@ -187,6 +193,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also print and write analysis.md: hits by number and size of true boxes and by "
         "class, and how the best boxes miss",
     )
+    add_picture_arguments(parser)
     parser.add_argument(
         "--export",
         nargs="+",
@@ -307,6 +314,7 @@ def _recall_note(scores: dict[str, ProtocolScores]) -> str:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the files; returns the exit status."""
     check_numbers(args)
+    check_picture_arguments(args)
     settle_map_arguments(args)
     names = args.protocol or (MAP_PROTOCOLS if args.score_maps else DEFAULT_PROTOCOLS)
     protocols = [get_protocol(name) for name in names]
@@ -314,6 +322,7 @@ def run(args: argparse.Namespace) -> int:
     metrics = choose_metrics(args.metrics)
     data_sets = known_data_sets(args)
     data_set, findings = load_truth(args.ground_truth, data_sets, args.implausible, args.masks)
+    located = locate_for_pictures(args, data_set)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
     maps = None
     if args.score_maps:
@@ -351,6 +360,7 @@ def run(args: argparse.Namespace) -> int:
     if maps is not None:
         written += write_map_files(args.output, maps)
     written += _export(args.export, Path(args.output), data_set, detections)
+    written += draw_pictures(args, located, scores)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
     if args.analysis:
         text = analysis_text(scores)

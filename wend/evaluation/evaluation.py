@@ -96,6 +96,14 @@ class Evaluation:
         """Numbers by protocol name at the first K alone, without intervals and baseline."""
         return self._score(detections, [self.max_boxes])
 
+    def score_beside_fixed_boxes(self, detections: BoxTable) -> dict[str, ProtocolScores]:
+        """Numbers by protocol name at every K, without intervals, as curves need them."""
+        return self._score(detections, self._ks, baseline=self.baseline)
+
+    @property
+    def _ks(self) -> list[int | None]:
+        return list(dict.fromkeys([self.max_boxes, *self.more_ks]))
+
     def _score(
         self,
         detections: BoxTable,
@@ -137,8 +145,7 @@ class Evaluation:
             return self._write_unscored(detections, output_dir)
         scored, counts = as_read(self.data_set, detections, DETECTIONS_FILE)
         counts = with_threshold(counts, scored, None)
-        ks = list(dict.fromkeys([self.max_boxes, *self.more_ks]))
-        scores = self._score(scored, ks, self.bootstrap, self.baseline)
+        scores = self._score(scored, self._ks, self.bootstrap, self.baseline)
         fixed = self.why_no_baseline if self.baseline is None else self.baseline.name
         about = detections_notes(self.data_set.name, counts)
         notes = evaluation_notes(about, fixed, self.bootstrap.rounds)
