@@ -124,7 +124,7 @@ def test_ids_are_numbers_of_64_bits_or_text(tmp_path, use, image_id):
         ('{"id": 2, "file_name": "", "width": 5, "height": 5}', 'expected "file_name": '),
         (
             '{"id": 2, "file_name": "b", "width": 0, "height": 5}',
-            "expected width and height as whole",
+            "expected width and height ",
         ),
         (
             '{"id": 2, "file_name": "b", "width": [5], "height": 5}',

@@ -17,7 +17,7 @@ from wend.evaluation.coco_results import detections_to_coco
 from wend.evaluation.detection_rows import as_read
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.metrics import Metric
-from wend.evaluation.per_image import check_aligned
+from wend.evaluation.per_image import check_aligned, scored_images
 from wend.evaluation.protocols import EvalProtocol
 from wend.evaluation.score_files import (
     baseline_entry,
@@ -60,8 +60,8 @@ class Evaluation:
         why_no_baseline: the reason where there are none.
 
     Raises:
-        InputError: some images have a true box and some have none, or ids that are neither numbers
-            nor text.
+        InputError: some images have a true box and some have none, ids are neither numbers nor
+            text, or a protocol averages over classes and some images have none.
     """
 
     data_set: DataSet
@@ -86,6 +86,8 @@ class Evaluation:
                 f"data set {data_set.name}: {len(without)} images have no true box "
                 f"({some(data_set.image_ids[i] for i in without)}); it cannot be evaluated on"
             )
+        for protocol in self.protocols:
+            scored_images(data_set, protocol)
 
     @property
     def has_truth(self) -> bool:

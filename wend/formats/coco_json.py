@@ -6,8 +6,8 @@ stands twice in a row, or in an object in it, is refused; keys that no type name
 
 Rules of all readers: an id is a whole number of 64 bits with sign or text, one kind for all images
 of a file; no two images have the same id or path; ``iscrowd`` is 0, 1, true or false, and 0 where
-it is absent or null; a size is stated where width and height are whole numbers from 1 (640.0 is
-one), and not where they are absent, null, 0, -1 or text.
+it is absent or null; a size is stated where width and height are positive numbers (a truth's whole,
+as 640 or 640.0), and not where they are absent, null, 0, -1 or text.
 Shape letters: I = images of the file, N = boxes of the file.
 """
 
@@ -50,6 +50,7 @@ WholeNumber = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Id = WholeNumber | str
 Number = Annotated[float, Meta(gt=-MAX_NUMBER, lt=MAX_NUMBER)]
 Length = Annotated[float, Meta(ge=0, lt=MAX_NUMBER)]
+MAX_SIDE = 2**31  # pixels
 Name = Annotated[str, Meta(min_length=1)]
 Bit = Annotated[int, Meta(ge=0, le=1)]
 
@@ -94,17 +95,16 @@ class Image(Row, kw_only=True, gc=False):
         return self.file_name or self.coco_url or ""
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels; 0, 0 where they are not stated."""
-        size = _whole_pixels(self.width), _whole_pixels(self.height)
-        return size if min(size) > 0 else (0, 0)
+    def size(self) -> tuple[float, float]:
+        """Width and height in pixels; 0, 0 where they are not stated.
 
-
-def _whole_pixels(side: float | str | UnsetType | None) -> int:
-    """A stated side as a whole number from 1; 0 if it is none."""
-    if isinstance(side, float) and side % 1 == 0 and 1 <= side < 2**31:
-        return int(side)
-    return 0
+        That of a resized copy, which pseudo boxes may be of, need not be whole.
+        """
+        width, height = self.width, self.height
+        if isinstance(width, float) and isinstance(height, float):
+            if 0 < width < MAX_SIDE and 0 < height < MAX_SIDE:
+                return width, height
+        return 0.0, 0.0
 
 
 class Category(Row, kw_only=True, gc=False):
