@@ -7,6 +7,7 @@ file may add ``width`` and ``height``, which are then checked against the ground
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,43 +20,73 @@ from wend.evaluation.per_image import box_scores
 from wend.files import atomic_write, write_json
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.records import ImageId
 
 if TYPE_CHECKING:  # else imported only where a Parquet file is read or written
     import pyarrow as pa
+    from pyarrow import parquet
 
 COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "score")
 SIZE_COLUMNS = ("width", "height")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
-def _encode_ids(column: pa.ChunkedArray) -> tuple[list, np.ndarray]:
-    """Distinct values of an Arrow column, and each row's index (N,) into them."""
-    encoded = column.combine_chunks().dictionary_encode()
-    if hasattr(encoded, "combine_chunks"):  # a chunked array of no or several chunks
-        encoded = encoded.combine_chunks()
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
+BATCH_ROWS = 1 << 16  # rows of a Parquet file decoded at a time
 
 
-def _open_parquet(path: Path) -> pa.Table:
-    import pyarrow as pa
+def _open_parquet(path: Path) -> parquet.ParquetFile:
     from pyarrow import parquet
 
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file; expected detections as Parquet")
-    try:
-        file = parquet.ParquetFile(path)
-        absent = [name for name in COLUMNS if name not in file.schema_arrow.names]
-        if absent:
-            raise InputError(
-                f"{path}: has no column {', '.join(absent)}; expected {', '.join(COLUMNS)}, got "
-                f"{', '.join(file.schema_arrow.names)}"
-            )
-        sizes = [name for name in SIZE_COLUMNS if name in file.schema_arrow.names]
-        return file.read(columns=[*COLUMNS, *(sizes if len(sizes) == 2 else [])])
-    except (pa.ArrowException, OSError) as error:
+    file = parquet.ParquetFile(path, read_dictionary=["image_id"], pre_buffer=False)
+    names = file.schema_arrow.names
+    absent = [name for name in COLUMNS if name not in names]
+    if absent:
         raise InputError(
-            f"{path}: not a whole Parquet file ({error}); make or copy it again"
-        ) from error
+            f"{path}: has no column {', '.join(absent)}; expected {', '.join(COLUMNS)}, got "
+            f"{', '.join(names)}"
+        )
+    return file
+
+
+def _check_types(path: Path, schema: pa.Schema, numbers: Iterable[str]) -> None:
+    """Raise InputError unless ``image_id`` holds ids and the columns of numbers, numbers."""
+    from pyarrow import types
+
+    for name in ("image_id", *numbers):
+        kind = schema.field(name).type
+        if name == "image_id":
+            kind = kind.value_type if types.is_dictionary(kind) else kind
+            fits = types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)
+        else:
+            fits = types.is_floating(kind) or types.is_integer(kind)
+        if not fits:
+            raise InputError(f"{path}: column {name} is of type {kind}, expected numbers or names")
+
+
+def _check_cells(path: Path, batch: pa.RecordBatch, start: int) -> None:
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if column.null_count:
+            row = start + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
+            raise InputError(f"{path}, row {row}: column {name} is empty")
+
+
+class _Ids:
+    """Distinct ids of a column that comes in batches, and each row's index into them."""
+
+    def __init__(self) -> None:
+        self.codes: dict[ImageId, int] = {}
+
+    def encode(self, column: pa.Array) -> np.ndarray:
+        """Index (n,) of each value of a batch among all distinct ones so far."""
+        encoded = column.dictionary_encode()  # itself where the file holds it so
+        index = encoded.indices.to_numpy()
+        used = np.flatnonzero(np.bincount(index))  # a dictionary is of all batches, or of more
+        values = encoded.dictionary.take(used).to_pylist()
+        code = np.zeros(len(encoded.dictionary), dtype=np.int64)
+        code[used] = [self.codes.setdefault(value, len(self.codes)) for value in values]
+        return code[index]
 
 
 def read_parquet_rows(path: str | Path) -> DetectionRows:
@@ -64,32 +95,33 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
     Raises:
         InputError: no such file, a missing column, an empty cell, another type.
     """
-    table = _open_parquet(Path(path))
-    from pyarrow import types
+    import pyarrow as pa
 
-    for name in table.column_names:
-        column, kind = table[name], table.schema.field(name).type
-        if name == "image_id":
-            kind = kind.value_type if types.is_dictionary(kind) else kind
-            fits = types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)
-        else:
-            fits = types.is_floating(kind) or types.is_integer(kind)
-        if not fits:
-            raise InputError(f"{path}: column {name} is of type {kind}, expected numbers or names")
-        if column.null_count:
-            first = int(np.argmax(column.is_null().to_numpy()))
-            raise InputError(f"{path}, row {first}: column {name} is empty")
-    if types.is_dictionary(table.schema.field("image_id").type):
-        plain = table["image_id"].cast(table.schema.field("image_id").type.value_type)
-        table = table.set_column(table.column_names.index("image_id"), "image_id", plain)
-    ids, codes = _encode_ids(table["image_id"])
-
-    def columns(*names: str) -> np.ndarray:
-        return np.column_stack([table[name].to_numpy().astype(np.float64) for name in names])
-
-    sizes = columns(*SIZE_COLUMNS) if "width" in table.column_names else None
-    scores = columns("score")[:, 0]
-    return DetectionRows(str(path), "row", ids, codes, columns(*COLUMNS[1:5]), scores, sizes)
+    path = Path(path)
+    try:
+        file = _open_parquet(path)
+        number, ids = file.metadata.num_rows, _Ids()
+        codes = np.empty(number, dtype=np.int64)
+        boxes, scores, sizes = np.empty((number, 4)), np.empty(number), None
+        columns = dict(zip(COLUMNS[1:], [*boxes.T, scores], strict=True))  # views
+        if all(name in file.schema_arrow.names for name in SIZE_COLUMNS):
+            sizes = np.empty((number, 2))
+            columns.update(zip(SIZE_COLUMNS, sizes.T, strict=True))
+        _check_types(path, file.schema_arrow, columns)
+        batches = file.iter_batches(BATCH_ROWS, columns=["image_id", *columns], use_threads=False)
+        start = 0
+        for batch in batches:
+            rows = slice(start, start + len(batch))
+            _check_cells(path, batch, start)
+            codes[rows] = ids.encode(batch["image_id"])
+            for name, column in columns.items():
+                column[rows] = batch[name].to_numpy()
+            start = rows.stop
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path}: not a whole Parquet file ({error}); make or copy it again"
+        ) from error
+    return DetectionRows(str(path), "row", list(ids.codes), codes, boxes, scores, sizes)
 
 
 def load_detections(
