@@ -41,7 +41,7 @@ setup(
         "classifier": CLASSIFIER,
         "dev": [
             *CLASSIFIER,
-            *("pre-commit", "pytest", "hypothesis", "ruff==0.17.6"),
+            *("pre-commit", "pytest", "pytest-xdist>=3.6", "hypothesis", "ruff==0.17.6"),
             *("import-linter>=2.15", "mypy==2.4.1"),  # make lint: who imports whom, types
             *("types-PyYAML", "types-tabulate", "types-tqdm"),
             "faster-coco-eval>=1.6",  # compared with pycocotools; wend evaluate --ap-backend

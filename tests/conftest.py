@@ -10,7 +10,6 @@ from layouts import write_c2am, write_cub  # noqa: F401
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
-NEED_DETECTRON2: set[str] = set()  # tests, by their node ids
 
 
 @pytest.fixture(scope="session")
@@ -108,22 +107,25 @@ def pytest_collection_modifyitems(items):
     for item in items:
         callspec = getattr(item, "callspec", None)
         on_it = callspec is not None and callspec.params.get("engine") == "detectron2"
-        if on_it or item.get_closest_marker("detectron2"):
-            NEED_DETECTRON2.add(item.nodeid)
-            if not HAS_DETECTRON2:
-                item.add_marker(skip)
+        if on_it:
+            item.add_marker("detectron2")
+        if not HAS_DETECTRON2 and item.get_closest_marker("detectron2"):
+            item.add_marker(skip)
 
 
 def pytest_terminal_summary(terminalreporter):
     """Say how many of Detectron2's tests ran or skipped."""
     stats = terminalreporter.stats
-    ended = stats.get("passed", []) + stats.get("failed", [])
-    ran = sum(report.nodeid in NEED_DETECTRON2 for report in ended)
+    if HAS_DETECTRON2:
+        ended = stats.get("passed", []) + stats.get("failed", [])
+        ran = sum("detectron2" in report.keywords for report in ended)
+        terminalreporter.write_line(f"Detectron2 is installed: {ran} tests that need it ran")
+        return
     skipped = [report for report in stats.get("skipped", []) if "etectron2" in str(report.longrepr)]
-    files = sum(isinstance(report, pytest.CollectReport) for report in skipped)
+    tests = sum(isinstance(report, pytest.TestReport) for report in skipped)
+    # Each of several worker processes reports the files that it did not collect.
+    files = {report.nodeid for report in skipped if isinstance(report, pytest.CollectReport)}
     terminalreporter.write_line(
-        f"Detectron2 is installed: {ran} tests that need it ran"
-        if HAS_DETECTRON2
-        else f"Detectron2 is not installed: {files} whole test files and {len(skipped) - files} "
-        f"further tests skipped"
+        f"Detectron2 is not installed: {len(files)} whole test files and {tests} further tests "
+        f"skipped"
     )
