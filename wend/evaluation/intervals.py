@@ -2,8 +2,8 @@
 
 The images of a test set are a sample of the images that there could be; a mean over classes takes
 the images of each class as a sample of that class. A percentile bootstrap has no width where all
-images hit: of 50 images, 98 % of which hit in truth, its 95 % interval holds the truth in 62 % of the
-cases. A score interval holds all true means that agree with what was seen, so it does not collapse.
+images hit: at 50 images of which 98 % hit in truth, its 95 % interval holds that in 62 % of the
+cases. A score interval holds all means that agree with what was seen, so it does not collapse.
 
 Shape letters: I = images, C = classes with an image; ... = any leading axes.
 """
@@ -19,9 +19,10 @@ from wend.errors import InputError
 
 WILSON, EFFECTIVE, SKEWED_T = "wilson", "wilson-effective-n", "t-skewness"
 KINDS = {
-    WILSON: "Wilson's score interval",
-    EFFECTIVE: "Wilson's score interval with an effective number of images",
-    SKEWED_T: "Student's t interval corrected for skewness",
+    WILSON: "Wilson's score interval for hits over images",
+    EFFECTIVE: "Wilson's score interval with an effective number of images for means over classes "
+    "and of IoU and other numbers within bounds",
+    SKEWED_T: "Student's t interval, corrected for skewness, for means without bounds",
 }
 FEW = 3.0  # hits or misses up to which the end beside them is Poisson's
 UNSEEN = 2.0  # values at either bound that are counted into a variance, because they may be rare
@@ -34,6 +35,11 @@ class Interval:
     low: float
     high: float
     kind: str
+
+    def scaled(self, scale: float, mean: float) -> Interval:
+        """The same in another unit; ``mean``, there, stays within it despite of rounding."""
+        low, high = sorted((scale * self.low, scale * self.high))
+        return Interval(min(low, mean), max(high, mean), self.kind)
 
 
 def mean_interval(
@@ -138,8 +144,9 @@ def effective_number(
 
     The number is m (1 - m) / V with the mean m and its variance V, estimated within the classes
     (the design effect; Korn and Graubard 1998). Rare values may not have been seen: ``UNSEEN``
-    values at 0 and as many at 1, with an image's average weight, are counted into V, as far as V does not
-    exceed that of hits. A class of one image counts with the variance of hits.
+    values at 0 and as many at 1 are counted into V, as far as V does not exceed that of hits. They
+    have an image's weight in the mean, averaged by what images contribute to V: in small classes
+    an image weighs more. A class of one image counts with the variance of hits.
 
     Args:
         counts: (..., C) images of each class, >= 1.
@@ -154,7 +161,7 @@ def effective_number(
     within = np.where(counts > 1, within, (mean * (1 - mean))[..., None])
     classes = counts.shape[-1]
     variance = (within / counts).sum(-1) / classes**2
-    weight = (1 / counts).sum(-1) / classes**2  # an image's, on average
+    weight = (1 / counts**2).sum(-1) / (classes * (1 / counts).sum(-1))
     unseen = UNSEEN * weight**2 * (mean**2 + (1 - mean) ** 2)
     of_hits = weight * mean * (1 - mean)
     variance = np.maximum(variance, np.minimum(variance + unseen, of_hits))

@@ -96,14 +96,13 @@ def baseline_entry(baseline: FixedBoxes) -> dict:
     return {"name": baseline.name, "sha256": {"boxes": baseline.sha256}}
 
 
-def evaluation_notes(dataset: str, counts: Mapping, fixed: str, rounds: int) -> list[str]:
+def evaluation_notes(dataset: str, counts: Mapping, fixed: str) -> list[str]:
     """Lines below the tables: what was scored, and what the columns are.
 
     Args:
         dataset: the ground truth's name.
         counts: as :func:`with_threshold` returns them.
         fixed: where the fixed boxes come from, or why there are none.
-        rounds: rounds of the bootstrap.
     """
     treated = {"count": "kept", "clip": "clipped"}.get(counts["outside"], counts["outside"])
     threshold = counts["score_threshold"]
@@ -115,8 +114,6 @@ def evaluation_notes(dataset: str, counts: Mapping, fixed: str, rounds: int) -> 
         f"{counts['boxes_outside']} boxes reach out of their image ({treated}), "
         f"{counts['duplicate_rows']} rows are copies"
     ]
-    if rounds:
-        notes.append(f"low, high: 95 % interval of {rounds} bootstrap resamples of the images")
     return [*notes, f"fixed boxes: K boxes that never look at the image, {fixed}"]
 
 
