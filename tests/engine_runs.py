@@ -94,12 +94,12 @@ def run(
 ) -> int:
     """Exit status of ``train_net.py`` with the tiny config, in this process.
 
-    ``flags`` come later than ours, so that a ``--config-file`` among them counts.
+    A ``--config-file`` among the ``flags`` comes instead of the detector's.
     """
     chosen = options({**(changes or {}), "OUTPUT_DIR": str(output_dir)})
-    arguments = ["--engine", engine, "--config-file", str(DETECTORS[detector])]
+    file = () if "--config-file" in flags else ("--config-file", str(DETECTORS[detector]))
     with kept_logging():
-        return main([*arguments, *flags, *chosen])
+        return main(["--engine", engine, *file, *flags, *chosen])
 
 
 def assert_refused(

@@ -91,7 +91,8 @@ def test_documented_training(command, engine, folder, monkeypatch):
         lambda self, progress: etas.append((progress, at(self, progress))) or etas[-1][1],
     )
     with kept_logging():
-        assert main(arguments_of(command, "out", "--engine", engine)) == 0
+        flags = () if "--engine" in command else ("--engine", engine)
+        assert main(arguments_of(command, "out", *flags)) == 0
     last = logged(folder / "out")
     assert math.isfinite(last["total_loss"])
     cfg = yaml.safe_load((folder / "out/config.yaml").read_text())

@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from wend.cli.train import ENGINES, choose_engine
 from wend.errors import InputError
 
@@ -92,12 +90,6 @@ class Run:
     def command(self) -> str:
         """The shell command that runs it from here."""
         return shlex.join(["python", os.path.relpath(TRAIN_NET), *self.arguments()])
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping."""
-    with open(path, encoding="utf-8") as file:
-        return yaml.safe_load(file)
 
 
 def table_rows(tables: Mapping[str, Any], number: int, data: Iterable[str]) -> list[Row]:

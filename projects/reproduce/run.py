@@ -30,24 +30,24 @@ from plan import (
     as_toy,
     figure_rows,
     plan_runs,
-    read_yaml,
     table_rows,
     with_overrides,
     with_weights,
 )
 from runs import estimate, run_all, sample_seconds, unique
 
+from wend.cli.strict_parser import StrictParser
 from wend.datasets.toy import ToyConfig, write_toy
 from wend.errors import InputError
+from wend.numerals import whole_number
+from wend.yaml_files import read_yaml
 
 Plan = Mapping[Row, Sequence[Run]]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = StrictParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["table", "figure", "study"])
     parser.add_argument("which", nargs="+", help="numbers of tables or figures, or 'noise'")
     parser.add_argument("--toy", action="store_true", help="on toy data, small scale")
@@ -101,7 +101,7 @@ def prepare_rows(
 
 def plans(args: argparse.Namespace) -> dict[str, tuple[str, Plan]]:
     """Name of the result's files -> its title and its rows with their runs."""
-    tables, toy = read_yaml(HERE / "tables.yaml"), read_yaml(HERE / "toy.yaml")
+    tables, toy = (read_yaml(HERE / name, "a plan") for name in ("tables.yaml", "toy.yaml"))
     plan = partial(
         plan_runs, seeds=args.seeds, output=args.output, engine=args.engine, num_gpus=args.num_gpus
     )
@@ -110,9 +110,10 @@ def plans(args: argparse.Namespace) -> dict[str, tuple[str, Plan]]:
         return _noise_plans(args, toy, plan)
     found: dict[str, tuple[str, Plan]] = {}
     for text in args.which:
-        if not text.isdecimal():
-            raise InputError(f"{args.what} {text}: expected a number")
-        number = int(text)
+        try:
+            number = whole_number(text)
+        except ValueError as error:
+            raise InputError(f"{args.what} {text}: {error}") from None
         if args.what == "table":
             data = args.data[:1] if args.toy else args.data
             rows = table_rows(tables, number, data) or table_rows(tables, number, DATA)

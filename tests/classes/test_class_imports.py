@@ -107,7 +107,10 @@ def test_csv(tmp_path, text, scores):
         ),
         ({"x/y": {"pred_scores": [1.0, 2.0]}}, "none of its 1 images is in the data set"),
         (
-            [{"file": "n01/n01_1.JPEG", "pred_scores": [1]}, {"file": "n01_1", "pred_scores": [1]}],
+            [
+                {"file": "n01/n01_1.JPEG", "pred_scores": [1]},
+                {"file": "x/n01/n01_1.JPEG", "pred_scores": [1]},
+            ],
             "stands there twice",
         ),
     ],

@@ -1,5 +1,6 @@
 """wend.config: an entry out of its range is an error that names it; YAMLs are read in order."""
 
+import json
 import re
 
 import pytest
@@ -300,7 +301,7 @@ def test_missing_base_is_named_with_the_file_that_asks_for_it(tmp_path):
     ["WEND: {EPOCHS: 1", "a: b: c\n", "WEND:\n\t- x\n", b"WEND: {LOSS: \xe9}\n", "- 1\n", "7\n"],
 )
 def test_file_that_is_no_yaml_mapping_is_named(tmp_path, text):
-    with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'run.yaml'}: ")):
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'run.yaml'}") + r"(, line \d)?: "):
         merge(tmp_path, text)
 
 
@@ -341,3 +342,58 @@ def test_int_for_a_float_is_told_how_to_write_it(tmp_path):
 def test_overrides_that_are_no_pairs_are_an_error(tmp_path):
     with pytest.raises(InputError, match=r"^command line: .*pairs"):
         merge(tmp_path, None, "WEND.ETA")
+
+
+# ---- what CfgNode would read without a word ----
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("4_00", "expected a finite number such as 0.5 or 1e-3, got '4_00'"),
+        (" 5", "expected a number without blanks around it, got ' 5'"),
+        ("0x10", "got '0x10'"),
+        ("(1, 2_0)", "got '2_0'"),
+        ("('a' 'b')", "expected a comma between 'a' and 'b', got \"('a' 'b')\""),
+        ('["a" "b", "c"]', "expected a comma between"),
+        ("{'A': 1, 'A': 2}", "a key stands twice in"),
+    ],
+)
+def test_a_value_that_only_python_reads(tmp_path, value, message):
+    for name in ("command line", "file"):
+        path = tmp_path / "run.yaml"
+        path.write_text(f"WEND: {{ALPHA: {json.dumps(value if name == 'file' else 0.5)}}}\n")
+        opts = ["WEND.ETA", value] if name != "file" else []
+        where = "command line: config entry WEND.ETA: " if opts else f"{path}: config entry WEND.A"
+        with pytest.raises(InputError) as error:
+            merge_config(config(), str(path), opts, "")
+        assert str(error.value).startswith(where)
+        assert message in str(error.value)
+
+
+def test_an_entry_that_is_overridden_twice(tmp_path):
+    with pytest.raises(InputError, match=r"config entry WEND\.ETA is given twice, 1\.0 and 2\.0;"):
+        merge_config(config(), "", ["WEND.ETA", "1.0", "WEND.CROP", "8", "WEND.ETA", "2.0"], "")
+
+
+def test_a_flag_behind_the_overrides():
+    with pytest.raises(InputError, match=r"^--config-file: flags come before the KEY VALUE"):
+        merge_config(config(), "", ["WEND.ETA", "1.0", "--config-file", "x.yaml"], "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("WEND: {ETA: 0.5, ETA: 0.25}\n", "the key 'ETA' stands already in line 1"),
+        ("WEND: {ETA: 0.5}\nSEED: 1\nWEND: {GAMMA: 2.0}\n", "line 3: .*the key 'WEND' stands"),
+        ("WEND: {CROP: 2_24}\n", "'2_24' is a number in YAML 1.1 and text in 1.2"),
+        ("WEND: {CROP: 3:44}\n", "'3:44' is a number of base 60"),
+        ("WEND: {DETACH_WEIGHT: on}\n", "'on' is true or false in YAML 1.1"),
+    ],
+)
+def test_a_yaml_that_others_read_apart(tmp_path, text, message):
+    (tmp_path / "base.yaml").write_text(text)
+    (tmp_path / "run.yaml").write_text("_BASE_: base.yaml\n")
+    for name in ("base.yaml", "run.yaml"):
+        with pytest.raises(InputError, match=rf"base\.yaml.*{message}"):
+            merge_config(config(), str(tmp_path / name), [], "")

@@ -4,8 +4,10 @@ import json
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from detectron2.data import (
@@ -16,16 +18,17 @@ from detectron2.data import (
     build_detection_train_loader,
 )
 from detectron2.data.datasets import register_coco_instances
+from detectron2.data.detection_utils import read_image
 from detectron2.data.transforms import Resize
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, BoxMode, Instances
 from engine_runs import CROP, RESIZE, d2_config, run
 from torch import nn
 
 import wend.cli.parser
 from wend.config import check_config
 from wend.d2 import Trainer, WSOLDatasetMapper, WSOLEvaluator
-from wend.d2.catalog import detectron2_data_sets
+from wend.d2.catalog import dataset_dict, detectron2_data_sets
 from wend.d2.frames import PredictsOnCrops
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
@@ -145,6 +148,41 @@ def coco_set(tmp_path):
     yield "coco_wrens"
     DatasetCatalog.remove("coco_wrens")
     MetadataCatalog.remove("coco_wrens")
+
+
+@pytest.mark.parametrize("exif", ["apply", "ignore"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_of_a_set_of_detectron2_lie_on_the_objects(tmp_path, exif, orientation):
+    """Detectron2 reads images upright, so its sets are upright unless their metadata says not."""
+    stored = Image.new("RGB", (60, 40))
+    stored.paste((255, 255, 255), (34, 4, 56, 16))
+    tag = Image.Exif()
+    tag[0x0112] = orientation
+    stored.save(tmp_path / "a.png", exif=tag)
+    pixels = read_image(str(tmp_path / "a.png"), "RGB") if exif == "apply" else np.asarray(stored)
+    ys, xs = np.nonzero(pixels[..., 0])
+    box = [float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)]
+    entry = {
+        **{"file_name": str(tmp_path / "a.png"), "image_id": 1, "category_id": 0},
+        **{"height": pixels.shape[0], "width": pixels.shape[1]},
+        "annotations": [{"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}],
+    }
+    DatasetCatalog.register("turned", lambda: [entry])
+    try:
+        if exif == "ignore":
+            MetadataCatalog.get("turned").exif = "ignore"
+        data_set = detectron2_data_sets().get("turned")
+    finally:
+        DatasetCatalog.remove("turned")
+        MetadataCatalog.remove("turned")
+    sample = WSOLDatasetMapper(True, resize=64, crop=56)(
+        dataset_dict(data_set[0], data_set.truth[0])
+    )
+    bright = sample["image"][0] > 128
+    ys, xs = bright.any(1).nonzero(), bright.any(0).nonzero()
+    expected = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+    boxes = sample["instances"].gt_boxes.tensor
+    assert torch.allclose(boxes, torch.tensor([expected]).float(), atol=1.5)
 
 
 def test_a_set_of_register_coco_instances_can_be_trained_and_evaluated_on(coco_set, tmp_path):

@@ -51,6 +51,13 @@ def test_image_is_not_turned_by_exif_as_detectron2_would(photo):
     assert np.array_equal(mapped["image"].permute(1, 2, 0).numpy(), _expected_centre(photo))
 
 
+def test_a_dict_that_says_so_is_turned_as_detectron2_would(photo):
+    turned = {**_dict(photo), "width": 40, "height": 60, "exif": "apply"}
+    mapped = WSOLDatasetMapper(False, resize=60, crop=60)(turned)
+    expected = Image.fromarray(read_image(str(photo), "RGB")).resize((60, 60), 2)
+    assert np.array_equal(mapped["image"].permute(1, 2, 0).numpy(), np.asarray(expected))
+
+
 def test_bgr_is_the_reversed_order_of_channels(photo):
     mapped = WSOLDatasetMapper(False, resize=64, crop=56, image_format="BGR")(_dict(photo))
     image = mapped["image"].permute(1, 2, 0).numpy()

@@ -137,12 +137,12 @@ def test_classes_of_a_coco_file_with_several_categories(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["images"][0].pop("width"), r"images\[0\]: expected width and height > 0"),
+        (lambda c: c["images"][0].pop("width"), r"images\[0\]: expected width and height as whole"),
         (lambda c: c["images"][0].update(height=9.5), r"images\[0\]: expected width and height"),
         (lambda c: c["images"][0].update(class_id=-1), r'images\[0\]: expected "class_id": '),
         (lambda c: c["categories"].append({"id": 1}), r"entry categories: .* got \[1, 1\]"),
         (lambda c: c["categories"].append({"id": "2"}), r'categories\[1\]: expected "id"'),
-        (lambda c: c.pop("categories"), r"expected a COCO data set .* got something else"),
+        (lambda c: c.pop("annotations"), r"expected a COCO data set .* got something else"),
     ],
 )
 def test_wrong_coco_truth_is_named(tmp_path, change, message):
@@ -242,13 +242,18 @@ def test_an_id_that_is_a_file_name_is_explained(tmp_path):
 
 
 def test_ids_of_truth_are_numbers_or_text_not_both(tmp_path):
-    content = records_to_coco(
-        [RECORDS[0], ImageRecord("1", "d/a.jpg", 5, 5, gt_boxes=[[0, 0, 1, 1]])]
-    )
-    write_json(tmp_path / "t.json", content)
-    source = load_source(str(tmp_path / "t.json"), DataSets())
+    records = [ImageRecord(i, f"{i!r}.jpg", 5, 5, gt_boxes=[[0, 0, 1, 1]]) for i in (1, "1")]
     with pytest.raises(InputError, match=r"all numbers or all text, got 1, '1'"):
-        check_truth(source)
+        check_truth(DataSet.from_records(records))
+    write_json(tmp_path / "t.json", records_to_coco(records))
+    with pytest.raises(InputError, match=r"images\[1\]: expected ids that are all numbers or all"):
+        load_source(str(tmp_path / "t.json"), DataSets())
+    for image_id in (2**63, -(2**63) - 1, 1.0, (1,), None, True, "a\ud800"):
+        record = ImageRecord(image_id, "a.jpg", 5, 5, gt_boxes=[[0, 0, 1, 1]])
+        with pytest.raises(
+            InputError, match=r"expected ids .* from -2.63 to 2.63 - 1, or text, got"
+        ):
+            check_truth(DataSet.from_records([record]))
 
 
 def test_a_missing_score_is_named(tmp_path):

@@ -208,7 +208,7 @@ def test_one_choice_a_frame_serves_every_protocol_and_k(monkeypatch):
     for k in (3, 10, 1, 100):
         for protocol in PROTOCOLS.values():
             boxes = fixed.choose(protocol, k)
-            if protocol.crop in (None, protocol.resize):
+            if not protocol.cuts_truth:
                 expected = choose_fixed_boxes(fractions, k, np.arange(100))
             else:
                 expected = choose_fixed_boxes(
@@ -216,6 +216,8 @@ def test_one_choice_a_frame_serves_every_protocol_and_k(monkeypatch):
                 )
                 expected = uncrop_fractions(expected, 256, 224).clip(0, 1)
             assert boxes.tolist() == expected.tolist()
+    crops = [p.name for p in PROTOCOLS.values() if p.cuts_truth]
+    assert crops == ["psol-crop224", "bas-crop224", "c2am-crop224-v2", "psol-first-box"]
     assert chosen == [100, 100]  # without a crop, and in the crop of 256 to 224
     assert len(fixed.choose(get_protocol("original"), 700)) == 100  # there are no more
     assert fixed.name == "chosen on the pseudo boxes of train, the pseudo boxes of more"

@@ -212,11 +212,12 @@ def test_means_of_numbers_are_covered(n):
     # IoU of hits, none or a poor one for misses; shares of three thresholds: 3000 sets, sd 0.004
     rng = np.random.default_rng(1)
     for p in (0.5, 0.9, 0.98, 0.995):
+        near = p * 8 / 11 + (1 - p) / 5
         hit = rng.random((3000, n)) < p
         draws = rng.random((3000, n))
         kinds = {
             "IoU": (np.where(hit, rng.beta(12, 2, hit.shape), 0), p * 12 / 14),
-            "poor": (np.where(hit, rng.beta(8, 3, hit.shape), 0.4 * draws), p * 8 / 11 + (1 - p) / 5),
+            "poor": (np.where(hit, rng.beta(8, 3, hit.shape), 0.4 * draws), near),
             "shares": (
                 ((draws < 1 - (1 - p) / 3) * 1.0 + (draws < p) + (draws < 3 * p - 2)) / 3,
                 (1 - (1 - p) / 3 + p + max(0, 3 * p - 2)) / 3,

@@ -101,16 +101,21 @@ def test_equals_the_plain_python_reference(seed, protocol, max_boxes):
     ],
 )
 def test_fixed_boxes_on_the_published_lists(shared, folder, share, original, crop):
-    """A centred box of a share of the width and height; facts and issue give the per cents."""
+    """A centred box of a share of the width and height; facts and issue give the per cents.
+
+    The whole of the frame is that of the image, and of the crop the crop.
+    """
     images = reference.read_metadata(shared / "data/wsol_metadata" / folder)
-    records, detections = [], []
-    for i, d in enumerate(images):
-        w, h, edge = d["width"], d["height"], (1 - share) / 2
-        records.append(ImageRecord(i, "x", w, h, class_id=d["class_id"], gt_boxes=d["gt_boxes"]))
-        box = [edge * w, edge * h, (1 - edge) * w, (1 - edge) * h]
-        detections.append((i, [box], [1.0]))
+    records = [
+        ImageRecord(i, "x", d["width"], d["height"], class_id=d["class_id"], gt_boxes=d["gt_boxes"])
+        for i, d in enumerate(images)
+    ]
     per_image = dataclasses.replace(PSOL, average="image")
-    for protocol, expected in ((ORIGINAL, original), (per_image, crop)):
+    for protocol, expected, margin in ((ORIGINAL, original, 0), (per_image, crop, 16 / 256)):
+        edge = max((1 - share) / 2, margin)
+        boxes = [[edge * d["width"], edge * d["height"], (1 - edge) * d["width"],
+                  (1 - edge) * d["height"]] for d in images]  # fmt: skip
+        detections = [(i, [box], [1.0]) for i, box in enumerate(boxes)]
         result = compute(records, detections, protocol=protocol, max_boxes=5)
         assert round(result.numbers["gt_known_loc"], 3) == expected
         assert len(result.per_image) == len(images)
@@ -213,9 +218,10 @@ def test_an_image_without_detections_is_a_miss_and_stays_in_the_denominator():
 def test_without_class_predictions_it_says_what_is_missing():
     records, detections = one_image([[0, 0, 10, 10]], [1.0])
     result = compute(records, detections, protocol=ORIGINAL, max_boxes=5)
-    assert set(result.numbers) == {"gt_known_loc", "gt_known_loc_multi"}
+    without = {"gt_known_loc", "gt_known_loc_multi", "mean_iou"}
+    assert set(result.numbers) == {*without, *(f"max_box_acc_{t}" for t in (30, 50, 70))}
     missing = result.to_dict()["missing"]
-    assert set(missing) == {"top1_loc", "top5_loc", "top5_loc_multi"}
+    assert set(missing) == {"top1_cls", "top5_cls", "top1_loc", "top5_loc", "top5_loc_multi"}
     assert "WEND.CLASS_PREDICTIONS" in missing["top1_loc"]
 
 
@@ -334,14 +340,18 @@ def test_hits_are_the_booleans_whose_mean_is_the_metric():
     assert hits(scores, 1, classes=1).tolist() == [False, True, False, False]
     assert hits(scores, 5, classes=5).tolist() == [True, True, False, True]
     for name in DEFAULT_METRICS:
-        values = METRICS.get(name).values(scores, 2)
-        assert values.dtype == bool
-        assert 100 * values.mean() == accuracy(scores, name, 2)
+        metric = METRICS.get(name)
+        values = metric.values(scores, 2)
+        assert values.dtype == (float if name == "mean_iou" else bool)
+        assert metric.scale * values.mean() == accuracy(scores, name, 2)
 
 
 def test_max_box_acc_mean_iou_and_histogram():
     scores = hand_scored()
     np.testing.assert_allclose(max_box_acc(scores, (0.2, 0.45, 0.7)), [75, 50, 25])
+    for threshold in (0.3, 0.5, 0.7):
+        name = f"max_box_acc_{100 * threshold:.0f}"
+        assert [accuracy(scores, name)] == max_box_acc(scores, [threshold]).tolist()
     assert max_box_acc(scores).tolist() == [accuracy(scores, "gt_known_loc")]
     assert accuracy(scores, "mean_iou") == pytest.approx((0.3 + 0.9 + 0 + 0.5) / 4)
     assert accuracy(scores, "mean_best_iou") == pytest.approx((0.6 + 0.9 + 0 + 0.8) / 4)

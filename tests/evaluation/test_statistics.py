@@ -30,7 +30,9 @@ def test_a_difference_of_hits_has_agresti_and_mins_interval():
     assert result.difference == pytest.approx(0.02, rel=1e-12)
     assert result.low == pytest.approx(20 / 1002 - 1.959964 * sd, rel=1e-3)
     assert result.high == pytest.approx(20 / 1002 + 1.959964 * sd, rel=1e-3)
-    assert result.p_images == pytest.approx(2 * stats.norm.sf(20 / 1002 / sd), rel=1e-2)  # z + 5e-4 z
+    assert result.p_images == pytest.approx(
+        2 * stats.norm.sf(20 / 1002 / sd), rel=1e-2
+    )  # z + 5e-4 z
     assert (result.p_seeds, result.p_value) == (None, result.p_images)
     other = paired_difference(b, a)
     assert (other.low, other.high) == pytest.approx((-result.high, -result.low))
@@ -127,7 +129,7 @@ def test_one_seed_tells_nothing_of_seeds():
 
 
 def drawn_runs(rng, n, seeds, spread, shift=0.0):
-    """Hits (seeds, n) of images of a fixed difficulty; trainings differ by ``spread`` in accuracy."""
+    """Hits (seeds, n) of images of fixed difficulty; accuracies of trainings have sd ``spread``."""
     easy = rng.beta(2.8, 1.2, n)
     return [
         rng.random((seeds, n)) < np.clip(easy + mean + rng.normal(0, spread, (seeds, 1)), 0, 1)
@@ -220,7 +222,7 @@ def test_mcnemar_of_a_hopeless_difference_is_zero_not_an_error():
 def size_of_mcnemar(n, apart):
     """Share of p < 0.05 if both are equally good and a share of images tells them apart.
 
-    Over all outcomes: images that one alone hits are Binomial(n, apart), wins of them Binomial(., 1/2).
+    Over all outcomes: the images that one alone hits are Binomial(n, apart), half of them wins.
     """
     exact = mid = 0.0
     for discordant in range(1, n + 1):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from wend.errors import InputError
 from wend.evaluation.coco_results import read_results
 from wend.files import MAX_NUMBER
+from wend.formats import coco_json
 from wend.formats.coco import load_coco
 from wend.formats.coco_json import BLOCK, CocoFile
 from wend.pseudo_boxes import read_coco
@@ -110,12 +111,25 @@ def test_ids_are_numbers_of_64_bits_or_text(tmp_path, use, image_id):
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        (IMAGE % (2**64, "b"), 'expected "id": a whole number of at most 64 bits, or text'),
+        (
+            IMAGE % (2**63, "b"),
+            r'expected "id": a whole number from -2\^63 to 2\^63 - 1 \(1, not 1.0',
+        ),
         (IMAGE % ("1.0", "b"), 'expected "id": '),
-        (IMAGE % (1, "b"), "expected an id that no other image has, got 1"),
+        (IMAGE % (1, "b"), r"expected an id that no other image has \(images\[0\] has it\), got 1"),
+        (IMAGE % ('"2"', "b"), "expected ids that are all numbers or all text, as 1, got '2'"),
+        (IMAGE % (2, "a"), r"expected a file_name that no other image has \(images\[0\] has it\)"),
+        ('{"id": 2, "file_name": "./c//a.jpg"}', "expected a file_name that no other image has"),
         ('{"id": 2, "width": 5, "height": 5}', 'expected "file_name": '),
         ('{"id": 2, "file_name": "", "width": 5, "height": 5}', 'expected "file_name": '),
-        ('{"id": 2, "file_name": "b", "width": 0, "height": 5}', "expected width and height > 0"),
+        (
+            '{"id": 2, "file_name": "b", "width": 0, "height": 5}',
+            "expected width and height as whole",
+        ),
+        (
+            '{"id": 2, "file_name": "b", "width": [5], "height": 5}',
+            "expected width and height as n",
+        ),
         (
             '{"id": 2, "file_name": "\\ud800", "width": 5, "height": 5}',
             "expected text without half",
@@ -192,4 +206,98 @@ def test_numbers_are_those_that_json_reads(tmp_path_factory, boxes, exact):
     expected = [[float(value) for value in row["bbox"]] for row in json.loads(path.read_text())]
     assert found.xywh.tolist() == expected
     assert np.isnan(found.scores).all()
-    assert found.category_ids == [None] * len(boxes)
+    assert list(found.category_ids) == [None] * len(boxes)
+
+
+ODD_ROWS = [
+    {"bbox": [0, 0, 1, 1], "image_id": "a}, {", "category_id": 1, "score": 0.5},
+    {"segmentation": {"counts": "x}, {y"}, "image_id": "b", "bbox": [0, 0, 2, 2], "score": 1},
+    {"image_id": "c", "bbox": [0, 0, 3, 3], "parts": [{"x": 1}, {"x": 2}], "score": 0},
+    {"image_id": "\u00e9", "bbox": [0, 0, 4, 4], "score": 2, "last": {"image_id": {}}},
+]
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" \n,\t", ": ")])
+@pytest.mark.parametrize("in_ascii", [True, False])
+def test_where_a_list_is_cut_while_it_is_read_changes_nothing(
+    tmp_path, monkeypatch, separators, in_ascii
+):
+    text = json.dumps(ODD_ROWS * 2, separators=separators, ensure_ascii=in_ascii)
+    (tmp_path / "f.json").write_text(text, encoding="utf-8")
+    for size in (*range(1, 80), *range(80, len(text) + 2, 37)):
+        monkeypatch.setattr(coco_json, "BLOCK_BYTES", size)
+        boxes = CocoFile.open(tmp_path / "f.json", "boxes").boxes("")
+        assert list(boxes.image_ids) == [row["image_id"] for row in ODD_ROWS * 2]
+        assert boxes.xywh[:, 2].tolist() == [1, 2, 3, 4] * 2
+        assert boxes.scores.tolist() == [0.5, 1, 0, 2] * 2
+
+
+def test_a_plain_list_is_never_held_as_a_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(coco_json, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(CocoFile, "_whole", None)
+    (tmp_path / "f.json").write_text(f"[{', '.join([ROW] * 50)}]")
+    assert read_results(tmp_path / "f.json").boxes.tolist() == [BOX] * 50
+
+
+@pytest.mark.parametrize("end", [",]", "", "] 3", "}]", ",", "]]", "\x00", "]\n}"])
+def test_a_list_that_does_not_end_well_is_refused_wherever_it_is_cut(tmp_path, monkeypatch, end):
+    (tmp_path / "f.json").write_text(f"[{ROW}, {ROW}{end}")
+    for size in (7, 80, 10**6):
+        monkeypatch.setattr(coco_json, "BLOCK_BYTES", size)
+        with pytest.raises(InputError, match=r"f\.json: not a whole JSON value"):
+            read_results(tmp_path / "f.json")
+
+
+def test_a_box_of_an_id_of_another_kind_is_told_what_ids_look_like(tmp_path):
+    expected = r'expected "image_id" of one of the images, whose ids look like 1, got \'1\''
+    for use in ("truth", "pseudo boxes"):
+        refused(use, tmp_path, [changed(image_id='"1"')], expected)
+
+
+@pytest.mark.parametrize("use", ["truth", "pseudo boxes"])
+def test_lvis_images_have_a_url_and_no_name(tmp_path, use):
+    images = ['{"id": 1, "coco_url": "http://images.org/c/a.jpg", "width": 500, "height": 400.0, '
+              '"neg_category_ids": [3], "not_exhaustive_category_ids": []}']  # fmt: skip
+    assert read(use, tmp_path, [ROW], images=images) == [BOX]
+    if use == "truth":
+        (record,) = load_coco(tmp_path / "f.json")
+        assert (record.key, record.width, record.height) == ("c/a.jpg", 500, 400)
+
+
+CATEGORIES = {
+    "none stated": ("[]", [-1, -1]),
+    "one": ('[{"id": 5}]', [-1, -1]),
+    "two": ('[{"id": 7}, {"id": 5}]', [0, 1]),
+    "an empty one": ('[{"id": 0, "name": "x"}, {"id": 5}, {"id": 7}]', [1, 2]),
+    "an empty parent": (
+        '[{"id": 0, "name": "birds", "supercategory": "none"}, {"id": 5, "name": "a", '
+        '"supercategory": "birds"}, {"id": 7, "name": "b", "supercategory": "birds"}]',
+        [0, 1],
+    ),
+    "a parent of one": (
+        '[{"id": 0, "name": "a", "supercategory": "none"}, {"id": 5, "name": "a", '
+        '"supercategory": "a"}]',
+        [-1, -1],
+    ),
+    "its own parent": ('[{"id": 5, "name": "a", "supercategory": "a"}, {"id": 7}]', [0, 1]),
+}
+
+
+@pytest.mark.parametrize("case", CATEGORIES)
+def test_classes_are_the_categories_that_are_no_empty_parents(tmp_path, case):
+    categories, expected = CATEGORIES[case]
+    second = "5" if case == "a parent of one" else "7"
+    rows = [changed(category_id="5"), changed(image_id="2", category_id=second)]
+    text = data_set(rows).replace('[{"id": 1}]', categories)
+    (tmp_path / "f.json").write_text(text)
+    assert load_coco(tmp_path / "f.json").class_ids.tolist() == expected
+
+
+def test_a_file_without_categories_has_no_classes_and_category_0_may_be_the_only_one(tmp_path):
+    for categories in ("", ', "categories": [{"id": 0}]'):
+        text = data_set([changed(category_id="0")]).replace(
+            ', "categories": [{"id": 1}]', categories
+        )
+        (tmp_path / "f.json").write_text(text)
+        assert load_coco(tmp_path / "f.json").class_ids.tolist() == [-1, -1]
+        assert len(read_coco(tmp_path / "f.json").table.boxes) == 1

@@ -6,7 +6,8 @@ from PIL import Image
 
 from wend.errors import InputError, MissingFileError, MissingImageError
 from wend.images.paths import check_relative, find_images
-from wend.images.sizes import CHUNK, SizeReader, map_in_threads
+from wend.images.sizes import SizeReader
+from wend.images.threads import CHUNK, map_in_threads
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_unreadable_and_missing_images_are_kept_if_asked_for(images):
 
 def test_known_sizes_are_not_read_again_and_are_counted(images):
     images[3].write_bytes(b"no picture")
-    reader = SizeReader({images[3]: (30, 40), images[0]: (10, 20)}.get)
+    reader = SizeReader(lambda path, exif: {images[3]: (30, 40), images[0]: (10, 20)}.get(path))
     assert reader.read(images[:2])[0].tolist() == [[10, 20], [2, 5]]
     assert reader.read(images[2:4])[0].tolist() == [[3, 7], [30, 40]]
     assert (reader.asked, reader.reused) == (4, 2)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from torchvision.transforms import Resize
 
-from wend.errors import InputError, MissingFileError
+from wend.errors import BadImageError, InputError, MissingFileError
 from wend.images.reading import read_image, read_image_size, squash
 
 
@@ -88,6 +88,64 @@ def test_16_bit_rgb_keeps_its_high_byte(tmp_path):
     np.testing.assert_array_equal(
         np.asarray(read_image(path)), np.full((2, 3, 3), (0xFE, 0x20, 0x30))
     )
+
+
+GREYS = np.array([[0, 51, 102], [153, 204, 255]], dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        GREYS.astype(np.float32) / 255,
+        GREYS.astype(np.uint16) * 257,
+        GREYS == 255,
+        GREYS,
+        np.stack([GREYS] * 3, 2),
+    ],
+    ids=["float32", "uint16", "one bit", "uint8", "RGB"],
+)
+def test_every_kind_of_tiff_has_its_greys(tmp_path, values):
+    path = save(Image.fromarray(values), tmp_path / "a.tif")
+    expected = np.where(GREYS == 255, GREYS, 0) if values.dtype == bool else GREYS
+    np.testing.assert_array_equal(np.asarray(read_image(path)), np.stack([expected] * 3, 2))
+
+
+def test_16_bits_whose_white_is_0_are_turned_round(tmp_path):
+    values = 65535 - GREYS.astype(np.uint16) * 257
+    path = save(Image.fromarray(values), tmp_path / "a.tif", tiffinfo={262: 0})
+    np.testing.assert_array_equal(np.asarray(read_image(path))[..., 0], GREYS)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (GREYS.astype(np.int32), r"whole numbers of 32 bits \(from 0 to 255\)"),
+        (GREYS.astype(np.int32) * 2**22, "whole numbers of 32 bits"),
+        (GREYS.astype(np.float32), r"from 0 to 255, expected 0 \(black\) to 1 \(white\)"),
+        (GREYS / np.float32(255) - 1, "from -1 to 0, expected 0"),
+        (np.full((2, 2), np.nan, np.float32), "from nan to nan"),
+    ],
+    ids=["int32 as bytes", "int32", "float as bytes", "negative", "nan"],
+)
+def test_pixels_whose_white_is_not_known_are_refused_by_name(tmp_path, values, message):
+    path = save(Image.fromarray(values), tmp_path / "a.tif")
+    with pytest.raises(BadImageError, match=rf"a\.tif: cannot be read .*{message}"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "CMYK", "YCbCr", "1"])
+def test_every_mode_keeps_its_colour(tmp_path, mode):
+    colour = (255, 255, 255) if mode == "1" else (90, 90, 90)
+    path = save(Image.new("RGB", (8, 8), colour).convert(mode), tmp_path / "a.tif")
+    pixels = np.asarray(read_image(path))
+    assert pixels.shape == (8, 8, 3)
+    assert np.abs(pixels.astype(int) - colour).max() <= 1
+
+
+def test_of_several_pages_the_first_is_read(tmp_path):
+    pages = [Image.new("L", (8, 8), value) for value in (10, 200)]
+    path = save(pages[0], tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert np.asarray(read_image(path)).max() == 10
 
 
 def test_palette_with_transparency_keeps_its_colours(tmp_path):

@@ -52,6 +52,22 @@ def test_each_kind_of_bad_image(tmp_path):
     assert check_image(png, 1, 1, size_known=False) == [problem]
 
 
+@pytest.mark.parametrize("value", [0, 130, 255])
+def test_an_image_of_one_colour_is_named(tmp_path, value):
+    Image.new("L", (8, 6), value).save(tmp_path / "a.png")
+    assert check_image(str(tmp_path / "a.png"), 8, 6) == [
+        Problem("one colour everywhere", f"every pixel is ({value}, {value}, {value})")
+    ]
+
+
+def test_several_pages_are_named(tmp_path):
+    pages = [Image.linear_gradient("L"), Image.radial_gradient("L")]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert check_image(str(tmp_path / "a.tif"), 256, 256) == [
+        Problem("several pages", "2 pages or frames; the first is read")
+    ]
+
+
 @pytest.mark.parametrize(
     ("box", "kind"),
     [
@@ -87,7 +103,7 @@ def birds(tmp_path, monkeypatch, register):
     (tmp_path / "2.jpg").write_bytes(b"")
     (tmp_path / "5.jpg").write_bytes((tmp_path / "5.jpg").read_bytes()[:900])
     monkeypatch.setattr(check, "CHUNK", 3)
-    monkeypatch.setattr("wend.images.sizes.CHUNK", 1)
+    monkeypatch.setattr("wend.images.threads.CHUNK", 1)
     register("birds", lambda: records)
     return records
 
@@ -217,4 +233,7 @@ def test_a_header_that_cannot_be_read_is_listed_too(tmp_path, write_cub):
     with pytest.raises(InputError, match=r"wren_a\.png"):
         DataSets(tmp_path).get("cub_train")
     assert check_data_set(DataSets(tmp_path), "cub_train", str(tmp_path / "list")) == 1
-    assert listed(tmp_path / "list") == [("001.Wren/wren_a.png", "empty file", True)]
+    assert listed(tmp_path / "list") == [
+        ("001.Wren/wren_a.png", "empty file", True),
+        ("002.Gull/gull_b.png", "one colour everywhere", False),
+    ]

@@ -70,7 +70,9 @@ def no_reading(monkeypatch):
     """After ``no_reading()`` an image file that is decoded is an error."""
 
     def forbid():
-        monkeypatch.setattr(image_cache, "read_image", lambda path: pytest.fail(f"read {path}"))
+        monkeypatch.setattr(
+            image_cache, "read_image", lambda path, exif: pytest.fail(f"read {path}")
+        )
 
     return forbid
 
@@ -159,29 +161,29 @@ def test_another_resize_has_its_own_cache_and_says_so(tmp_path, records, caplog)
     cache = open_caches(str(tmp_path / "caches"), [birds()], 8, tmp_path / "data")[0]
     assert "no cache of birds for WEND.RESIZE 8 yet; there are: birds-16" in caplog.text
     assert (cache.resize, cache.num_filled()) == (8, 0)
-    shutil.copytree(cache_folder(tmp_path / "caches", "birds", 16), tmp_path / "moved")
+    shutil.copytree(cache_folder(tmp_path / "caches", birds(), 16), tmp_path / "moved")
     with pytest.raises(InputError, match=r"moved: holds images of 16², not 8²"):
-        prepare(tmp_path / "moved", records, 8, "", fill=True)
+        prepare(tmp_path / "moved", birds(), 8, "", fill=True)
 
 
 def test_an_interrupted_filling_goes_on_where_it_stopped(tmp_path, records, monkeypatch):
     monkeypatch.setattr(fill_cache, "CHUNK", 2)
     count = []
 
-    def interrupted(file_name):
+    def interrupted(file_name, exif):
         count.append(file_name)
         if len(count) == 5:
             raise KeyboardInterrupt
-        return read_image(file_name)
+        return read_image(file_name, exif)
 
     monkeypatch.setattr(image_cache, "read_image", interrupted)
-    monkeypatch.setattr("wend.images.sizes.CHUNK", 1)
+    monkeypatch.setattr("wend.images.threads.CHUNK", 1)
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path, workers=1)
     assert opened(tmp_path).num_filled() == 4
     count.clear()
     monkeypatch.setattr(
-        image_cache, "read_image", lambda name: count.append(name) or read_image(name)
+        image_cache, "read_image", lambda name, exif: count.append(name) or read_image(name, exif)
     )
     fill(tmp_path)
     assert sorted(count) == sorted(r.file_name for r in records[4:])
@@ -233,7 +235,7 @@ def test_a_full_disk_ends_the_command_with_what_to_do(tmp_path, records, monkeyp
 def test_an_index_that_cannot_be_written_leaves_the_old_cache(tmp_path, records, monkeypatch):
     fill(tmp_path)
     more = DataSet.from_records([*records, draw(tmp_path / "data" / "d" / "7.jpg", (9, 9), 7)])
-    folder = cache_folder(tmp_path / "caches", "birds", SIDE)
+    folder = cache_folder(tmp_path / "caches", birds(), SIDE)
     with monkeypatch.context() as patch:
         patch.setattr(image_cache.np, "save", lambda *_: (_ for _ in ()).throw(OSError("full")))
         with pytest.raises(InputError, match=r"birds-16: the cache cannot be written \(full\)"):
@@ -258,7 +260,7 @@ def test_disk_need_is_said_and_a_small_disk_refused(tmp_path, records, monkeypat
 
 def test_damaged_pixels_are_noticed_and_read_anew(tmp_path, records, caplog):
     fill(tmp_path)
-    path = cache_folder(tmp_path / "caches", "birds", SIDE) / "pixels.bin"
+    path = cache_folder(tmp_path / "caches", birds(), SIDE) / "pixels.bin"
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     path.write_bytes(content)
@@ -271,7 +273,7 @@ def test_damaged_pixels_are_noticed_and_read_anew(tmp_path, records, caplog):
 @pytest.mark.parametrize("how", ["cut", "gone"])
 def test_a_cache_that_is_not_whole_is_named(tmp_path, records, name, how):
     fill(tmp_path)
-    folder = cache_folder(tmp_path / "caches", "birds", SIDE)
+    folder = cache_folder(tmp_path / "caches", birds(), SIDE)
     path = folder / name
     path.write_bytes(path.read_bytes()[:-7]) if how == "cut" else path.unlink()
     with pytest.raises(InputError, match=r"birds-16\b.*(no whole|not a whole|there is no such)"):

@@ -288,7 +288,7 @@ def test_methods_differ_in_the_loss_alone(tmp_path):
     ("argv", "message"),
     [
         (["table", "99"], "error: table 99: there are 2, 3, 4, 6, 7"),
-        (["table", "two"], "error: table two: expected a number"),
+        (["table", "two"], "error: table two: expected a whole number"),
         (["figure", "9"], "error: figure 9: there are 3, 4"),
         (["study", "dust"], "error: study dust: there is: noise"),
         (["table", "9"], "error: tau0.1.yaml starts from the weights 'D161': give --weights D161="),

@@ -36,7 +36,7 @@ def test_a_declared_data_set_is_imported(images, name, beside):
         with mock_header_sizes(sizes):
             import_data_set(DataSets(), name)
         with pytest.MonkeyPatch.context() as no_reading:
-            no_reading.setattr("wend.formats.folder.load_coco", None)
+            no_reading.setattr("wend.formats.folder.read_coco_truth", None)
             records = DataSets().get(name)
         assert records.reopen is not None
         same_records(records, wanted)
@@ -49,7 +49,7 @@ def mock_header_sizes(sizes):
     class Patched:
         def __enter__(self):
             opened = patch.__enter__()
-            opened.setattr("wend.images.sizes.read_image_size", lambda path: sizes[str(path)])
+            opened.setattr("wend.images.sizes.read_image_size", lambda path, exif: sizes[str(path)])
 
         def __exit__(self, *error):
             return patch.__exit__(*error)

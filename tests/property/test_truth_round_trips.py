@@ -26,8 +26,9 @@ from wend.datasets.store import open_store
 from wend.datasets.store_writer import write_store
 from wend.files import write_json
 from wend.formats.coco import load_coco, records_to_coco
+from wend.formats.coco_images import load_coco_images
 from wend.formats.cub import load_cub
-from wend.formats.folder import load_coco_images, load_folder
+from wend.formats.folder import load_folder
 from wend.formats.imagenet import load_imagenet
 from wend.formats.openimages import load_lists
 from wend.formats.voc import read_voc

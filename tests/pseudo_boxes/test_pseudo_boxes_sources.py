@@ -134,8 +134,16 @@ def test_best_few_and_scores_above_a_limit_are_counted(tmp_path):
             [],
             "images[0]: file_name: expected an image's",
         ),
-        ([IMAGES[0], {"id": 1, "file_name": "b"}], [], "images[1]: expected width and height, as"),
-        ([{**IMAGES[0], "width": 0}], [], "images[0]: expected width and height > 0"),
+        (
+            [IMAGES[0], {"id": 1, "file_name": "b"}],
+            [],
+            "images[1]: expected width and height as whole",
+        ),
+        (
+            [IMAGES[0], {**IMAGES[0], "id": 9}],
+            [],
+            "images[1]: expected a file_name that no other image has (images[0] has it)",
+        ),
         (
             IMAGES,
             [row(3, [0, 0, 9, 9], score=1), row(7, [0, 0, 9, 9])],

@@ -11,9 +11,9 @@ from wend.structures.names import clean_path, match_names
 NFC, NFD = (unicodedata.normalize(form, "é/ü.jpg") for form in ("NFC", "NFD"))
 
 
-def match(names, keys, **options):
+def match(names, keys):
     names, keys = ([clean_path(path) for path in paths] for paths in (names, keys))
-    return match_names(names, keys, "s", **options).tolist()
+    return match_names(names, keys, "s").tolist()
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,64 @@ def test_a_path_that_is_the_end_of_two_keys_is_an_error():
         match(["q/r.jpg", "z"], ["p/q/r.jpg", "o/q/r.jpg"])
 
 
-def test_endings_may_differ_where_the_caller_says_so():
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("https://host/bucket/c/a.jpg", "c/a.jpg"),
+        ("s3://bucket/c/a.jpg?X-Amz-Date=2", "c/a.jpg"),
+        ("file:///home/me/c/My%20bird.JPG", "c/My bird.jpg"),
+        ("/data/local-files/?d=birds%2Fc/a%c3%bc.jpg&x=1", "c/a\u00fc.jpg"),
+        ("https://f.googleapis.com/v0/b/x/o/c%2Fa.jpg?alt=media&token=1", "c/a.jpg"),
+        ("C/A.jpg", "c/a.JPG"),
+        ("c/a", "c/a.JPEG"),
+        ("c/a.jpg", "c/a.tif"),
+        ("c/v1.png", "c/v1"),
+        ("train/wren_jpg.rf.0a1B2c3d4e5f60718293a4b5c6d7e8f9.jpg", "wren.jpg"),
+        ("wren.png", "train/wren_png.rf.d41d8cd98f00b204e9800998ecf8427e.jpg"),
+        ("/data/upload/3/1f2e3d4c-wren_1.jpg", "wren_1.jpg"),
+        ("wren_1.jpg", "3/1f2e3d4c-wren_1.jpg"),
+    ],
+)
+def test_urls_capitals_endings_and_names_of_labelling_tools_are_said_and_matched(path, key, caplog):
+    with caplog.at_level("INFO", logger="wend"):
+        assert match([path], ["other/x.jpg", key]) == [1]
+    matched = [message for message in caplog.messages if "1 names matched" in message]
+    assert len(matched) == (path != "https://host/bucket/c/a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("c/a%20b.jpg", "c/a%20b.jpg"),  # a name on disk may hold it
+        ("c/a?d=1.jpg", "c/a?d=1.jpg"),
+        ("c/a.rf.jpg", "c/a.rf.jpg"),
+        ("c/1f2e3d4c-a.jpg", "c/1f2e3d4c-a.jpg"),
+    ],
+)
+def test_a_name_that_is_there_as_it_stands_is_that_image(path, key, caplog):
+    assert match([path], ["c/a b.jpg", "c/a", "c/a.jpg", key]) == [3]
+    assert not caplog.messages
+
+
+def test_endings_may_differ():
     keys = ["c/a.JPEG", "c/b.png", "d/b.jpg", "c/v1.5"]
-    names = ["c/a", "c/b.jpg", "x/c/a.tif", "b.jpg", "c/v1.png"]
-    assert match(names, keys) == [-1, -1, -1, 2, -1]
-    assert match(names, keys, any_ending=True) == [0, 1, 0, 2, -1]
+    assert match(["c/a", "c/b.jpg", "b.jpg", "c/v1.png"], keys) == [0, 1, 2, -1]
     with pytest.raises(InputError, match=r"s: 1 of its paths are the end of several .*\(c/a\)"):
-        match(["c/a"], ["c/a.jpg", "c/a.png"], any_ending=True)
+        match(["c/a"], ["c/a.jpg", "c/a.png"])
+
+
+def test_a_key_that_one_name_means_is_no_other_names_by_a_later_rule():
+    assert match(["c/a.jpg", "c/A.jpg", "c/a.png"], ["c/a.jpg"]) == [0, -1, -1]
+    assert match(["c/a.jpg", "x/c/a.jpg"], ["c/a.jpg"]) == [0, 0]  # of two roots
+
+
+def test_two_names_that_a_rule_makes_one_image_are_an_error():
+    hashes = [f"c/wren_jpg.rf.{digit * 32}.jpg" for digit in "12"]
+    with pytest.raises(
+        InputError, match=r"s: c/wren_jpg\.rf\.1.* and c/wren_.*augmentations of one"
+    ):
+        match(hashes, ["c/wren.jpg"])
+    assert match([hashes[0]] * 2, ["c/wren.jpg"]) == [0, 0]  # two boxes of one image
 
 
 def test_arrow_strings_no_names_and_names_that_are_no_unicode():

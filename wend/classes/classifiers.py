@@ -167,7 +167,8 @@ class _Images(Dataset):
 
     def __getitem__(self, index: int) -> Tensor | InputError:
         try:
-            return self.preprocessing(read_image(self.records[index].file_name), self.ten_crop)
+            record = self.records[index]
+            return self.preprocessing(read_image(record.file_name, record.exif), self.ten_crop)
         except InputError as error:  # raised in the worker, its message would be a traceback
             return error
 

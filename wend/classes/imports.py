@@ -17,6 +17,7 @@ import numpy as np
 from wend.classes.predictions import PredictionsFile
 from wend.errors import InputError, some
 from wend.files import is_number, read_json, read_text
+from wend.numerals import decimal_number, whole_number
 from wend.structures.names import clean_path, match_names
 from wend.structures.records import ImageRecord
 
@@ -64,7 +65,7 @@ def _match(
     """Key of each image that the file has -> its classes."""
     rows, keys = list(rows), [record.key for record in records]
     names = [clean_path(name) for name, _ in rows]
-    index = match_names(names, [clean_path(key) for key in keys], str(path), any_ending=True)
+    index = match_names(names, [clean_path(key) for key in keys], str(path))
     matched: dict[str, Ranked] = {}
     unknown = []
     for (name, ranked), i in zip(rows, index.tolist(), strict=True):
@@ -140,7 +141,7 @@ def _entry_name(path: Path, number: int, entry: object) -> str:
 def _number(path: Path, line: int, text: str, kind: type) -> float:
     wanted = "a class number from 0" if kind is int else "a finite score"
     try:
-        value = kind(text)
+        value = whole_number(text) if kind is int else decimal_number(text)
     except ValueError:
         value = -1 if kind is int else float("nan")
     if not is_number(value) or (kind is int and value < 0):

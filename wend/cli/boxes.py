@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import load_source
@@ -19,6 +17,7 @@ from wend.pseudo_boxes import SOURCES, AttachReport, PseudoBoxes, join_boxes, re
 from wend.reports.boxes_numbers import QUANTILES, describe
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.yaml_files import parse_yaml
 
 SOURCE_HELP = (
     "SOURCE PATH [OPTION=VALUE ...], such as c2am c2am_boxes/train/pseudo_boxes; or the name of a "
@@ -74,12 +73,12 @@ def read_source(words: Sequence[str], data_sets: DataSets) -> PseudoBoxes:
         spec = {"source": words[0], "path": Path(words[1]).expanduser().absolute()}
         for word in words[2:]:
             key, equals, value = word.partition("=")
-            try:
-                spec[key] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                equals = ""
+            where = f"box source {words[0]!r}"
             if not equals:
-                raise InputError(f"box source {words[0]!r}: expected OPTION=VALUE, got {word!r}")
+                raise InputError(f"{where}: expected OPTION=VALUE, got {word!r}")
+            if key in spec:
+                raise InputError(f"{where}: {key} is given twice; give it once")
+            spec[key] = parse_yaml(value, f"{where}, {key}", "OPTION=VALUE")
         return read_boxes(spec)
     if words[0] in SOURCES or ":" in words[0]:
         raise InputError(f"box source {words[0]!r}: expected its PATH behind it")

@@ -162,7 +162,7 @@ def _classify(args: argparse.Namespace, data_set: DataSet, names: list[str]) -> 
         raise InputError(f"--top-k: {args.weights} knows {count} classes, fewer than {args.top_k}")
     _check_names(args.class_names, names, count)
     check_class_list(args.weights, count, names, data_set)
-    settings = _settings(args, classifier)
+    settings = _settings(args, classifier, data_set)
     if _is_done(args.output, settings, data_set):
         return
     partial = PartialFile(
@@ -210,11 +210,15 @@ def _predict_rest(
     return done
 
 
-def _settings(args: argparse.Namespace, classifier: Classifier) -> dict[str, Any]:
+def _settings(
+    args: argparse.Namespace, classifier: Classifier, data_set: DataSet
+) -> dict[str, Any]:
     """What the predictions depend on, as it is written to the file."""
     packages = {"torch": torch.__version__, "pillow": version("pillow"), **classifier.versions}
+    turned = {} if data_set.exif == "ignore" else {"exif": data_set.exif}
     return {
         "dataset": args.dataset,
+        **turned,
         "model": args.model,
         "weights": Path(args.weights).name,
         "weights_sha256": sha256(args.weights),

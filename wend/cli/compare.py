@@ -111,7 +111,7 @@ def _files(args: argparse.Namespace) -> dict[str, list[str]]:
         )
     if args.against is not None and args.against not in files:
         raise InputError(
-            f"--against {args.against}: there is no such method, only {', '.join(files)}"
+            f"--against {args.against}: there is no such method; there are: {', '.join(files)}"
         )
     seen: dict[Path, str] = {}
     for name, paths in files.items():

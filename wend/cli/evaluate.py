@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from wend.classes.predictions import read_class_predictions
 from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
 from wend.datasets.catalog import DataSets
@@ -187,8 +185,6 @@ def check_numbers(args: argparse.Namespace) -> None:
     """Raise InputError for numbers that argparse lets through."""
     if not 0 < args.level < 1:
         raise InputError(f"--level must be in (0, 1), such as 0.95 for 95 %, got {args.level}")
-    if args.score_threshold is not None and not np.isfinite(args.score_threshold):
-        raise InputError(f"--score-threshold must be a number, got {args.score_threshold}")
 
 
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:

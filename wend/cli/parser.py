@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from wend import __version__
+from wend.cli.strict_parser import StrictParser
 from wend.errors import InputError
 from wend.user_code import load_modules
 
@@ -30,7 +31,7 @@ MODULES = {  # verb -> module with add_arguments and run, help
 
 def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
     """The parser of all verbs, of which only the chosen one has its arguments."""
-    parser = argparse.ArgumentParser(prog="wend", description="Object boxes without box labels.")
+    parser = StrictParser(prog="wend", description="Object boxes without box labels.")
     parser.add_argument("--version", action="version", version=f"wend {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("train", add_help=False, help="train or evaluate; same as train_net.py")

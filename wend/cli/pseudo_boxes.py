@@ -10,7 +10,7 @@ import argparse
 import hashlib
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from wend.cli.options import (
 )
 from wend.errors import InputError, some
 from wend.files import sha256
+from wend.images.sizes import SizeReader
 from wend.localize.border_prior import BorderPriorConfig
 from wend.localize.boxes import FoundBox
 from wend.localize.partial import Partial
@@ -34,6 +35,7 @@ from wend.localize.writers import found_table, is_done, write_boxes
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import paired_iou
 from wend.structures.data_set import DataSet
+from wend.structures.records import EXIF
 
 METHODS = ("border", "ddt")
 DDT_ONLY = ("backbone", "weights", "layer", "input_size", "device")
@@ -47,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--dataset", metavar="NAME", help="name of the data set")
     images.add_argument("--images", metavar="DIR", help="or a folder of images, all below it")
+    add(
+        "--exif",
+        choices=EXIF,
+        help="of --images: take them as stored (default), or turned by EXIF's orientation",
+    )
     add("--output", required=True, metavar="DIR", help="gets <split>/pseudo_boxes and a COCO JSON")
     add("--split", default="train", help="folder in the output (default: train)")
     add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
@@ -125,7 +132,10 @@ def _read_images(args: argparse.Namespace) -> DataSet:
     if args.images:
         from wend.formats.folder import load_folder
 
-        data_set = load_folder(args.images, classes="none")
+        reader = SizeReader(exif=args.exif or EXIF[0])
+        data_set = replace(load_folder(args.images, classes="none", sizes=reader), exif=reader.exif)
+    elif args.exif:
+        raise InputError("--exif is for --images; a data set's declaration has the key 'exif'")
     else:
         data_set = known_data_sets(args).get(args.dataset)
     check_keys_differ(data_set, "boxes")
@@ -136,7 +146,8 @@ def _source(args: argparse.Namespace, data_set: DataSet) -> dict[str, Any]:
     """The images, their names as a digest, so that a resumed run has the same ones."""
     digest = hashlib.sha256("\n".join(data_set.keys).encode()).hexdigest()
     source = {"dataset": args.dataset} if args.dataset else {"images": Path(args.images).name}
-    return source | {"num_images": len(data_set), "keys_sha256": digest}
+    turned = {} if data_set.exif == "ignore" else {"exif": data_set.exif}
+    return source | {"num_images": len(data_set), "keys_sha256": digest, **turned}
 
 
 def _prepare_border(args: argparse.Namespace, data_set: DataSet) -> tuple:
@@ -148,7 +159,7 @@ def _prepare_border(args: argparse.Namespace, data_set: DataSet) -> tuple:
     def work(partial: Partial) -> None:
         waiting = [i for i, key in enumerate(data_set.keys) if key not in partial.done]
         files = [data_set.file_names[i] for i in waiting]
-        results = localize(files, config, args.num_workers)
+        results = localize(files, config, args.num_workers, data_set.exif)
         start = len(data_set) - len(waiting)
         with tqdm(
             total=len(data_set), initial=start, desc="border", unit="image", disable=None

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from wend.cli.options import add_datasets_root_option, add_import_option
+from wend.cli.strict_parser import StrictParser
 from wend.errors import InputError
 from wend.logs import setup_logging
 
@@ -19,7 +20,7 @@ logger = logging.getLogger("wend")
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The arguments of Detectron2's ``train_net.py``, and three of ours."""
-    parser = argparse.ArgumentParser(
+    parser = StrictParser(
         prog=prog, description="Train or evaluate a WEND detector from a YAML config."
     )
     parser.add_argument("--config-file", default="", metavar="FILE", help="path to config file")

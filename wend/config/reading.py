@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import tokenize
 from ast import literal_eval
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,9 @@ from wend.config.common import REFERENCES
 from wend.config.node import add_registered_nodes, check_config
 from wend.errors import InputError, MissingFileError, shown
 from wend.files import read_text
+from wend.numerals import decimal_number
 from wend.user_code import load_module
+from wend.yaml_files import StrictLoader, parse_yaml
 
 IMPORTS = "WEND.IMPORTS"
 
@@ -73,7 +79,7 @@ class _Source:
         return str((self.folder / Path(module).expanduser()).resolve())
 
 
-class _AnyTag(yaml.SafeLoader):
+class _AnyTag(StrictLoader):
     """Reads YAMLs whose values have tags; Detectron2's reader decides what becomes of them."""
 
 
@@ -84,11 +90,14 @@ def _yaml_sources(path: Path, readers: tuple[Path, ...] = ()) -> list[_Source]:
     """A YAML and those that it names as ``_BASE_``, the deepest first."""
     if path.resolve() in readers:
         raise InputError(f"{path}: names itself as {BASE_KEY}, perhaps by way of another file")
-    top = yaml.load(read_text(path, "a config in YAML"), Loader=_AnyTag)  # noqa: S506 (safe)
+    wanted = "a config in YAML"
+    top = parse_yaml(read_text(path, wanted), str(path), wanted, _AnyTag)
     if not isinstance(top, dict):
         raise InputError(
             f"{path}: expected a mapping of config entries, got an empty file or a list"
         )
+    for entry, value in _leaves(top):
+        _check_literal(value, f"{path}: config entry {entry}")
     bases = top.get(BASE_KEY, [])
     sources: list[_Source] = []
     for base in bases if isinstance(bases, list) else [bases]:
@@ -104,6 +113,60 @@ def _yaml_sources(path: Path, readers: tuple[Path, ...] = ()) -> list[_Source]:
         if isinstance(top.get(node), dict) and entry in top[node]:
             entries[name] = top[node][entry]
     return [*sources, _Source(str(path), path.parent, entries)]
+
+
+def _leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Each text of a YAML with the name of its entry."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif isinstance(value, str):
+            yield f"{prefix}{name}", value
+
+
+def _check_literal(text: str, where: str) -> None:
+    """Raise InputError for a text that CfgNode reads as Python's value, and few would.
+
+    It reads ``4_00`` as 400, ``('a' 'b')`` as the text 'ab', and of equal keys the last.
+    """
+    try:
+        value = literal_eval(text)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        return  # a text
+    tokens = list(tokenize.generate_tokens(StringIO(text.strip()).readline))
+    if isinstance(value, int | float) and text != text.strip():
+        raise InputError(f"{where}: expected a number without blanks around it, got {text!r}")
+    for token, following in pairwise(tokens):
+        if token.type == following.type == tokenize.STRING:
+            raise InputError(
+                f"{where}: expected a comma between {token.string} and {following.string}, got "
+                f"{shown(text)}"
+            )
+        if token.type == tokenize.NUMBER:
+            try:
+                decimal_number(token.string)
+            except ValueError as error:
+                raise InputError(f"{where}: {error}") from None
+    for node in ast.walk(ast.parse(text.strip(), mode="eval")):
+        if isinstance(node, ast.Dict):
+            keys = [ast.unparse(key) for key in node.keys if key is not None]
+            if len(set(keys)) < len(keys):
+                raise InputError(f"{where}: a key stands twice in {shown(text)}")
+
+
+def _check_overrides(opts: Sequence[str]) -> None:
+    """Raise InputError for ``KEY VALUE`` overrides of which one cannot be what was meant."""
+    seen: dict[str, str] = {}
+    for key, value in zip(opts[::2], opts[1::2], strict=False):
+        if key.startswith("--"):
+            raise InputError(f"{key}: flags come before the KEY VALUE overrides, not behind them")
+        if key in seen:
+            raise InputError(
+                f"command line: config entry {key} is given twice, {seen[key]} and {value}; give "
+                f"it once"
+            )
+        seen[key] = value
+        _check_literal(value, f"command line: config entry {key}")
 
 
 def _command_line(opts: Sequence[str], imports: Sequence[str]) -> _Source:
@@ -160,10 +223,8 @@ def merge_config(
     steps = [("command line", lambda: cfg.merge_from_list(list(opts)))]
     if config_file:
         steps.insert(0, (config_file, lambda: cfg.merge_from_file(config_file)))
-        try:
-            sources = _yaml_sources(Path(config_file))
-        except yaml.YAMLError as error:
-            raise InputError(f"{config_file}: cannot be read as YAML: {error}") from None
+        sources = _yaml_sources(Path(config_file))
+    _check_overrides(opts)
     sources.append(_command_line(opts, imports))
     modules: dict[str, None] = {}  # in their order, each once
     for source in sources:

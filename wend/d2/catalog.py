@@ -29,7 +29,7 @@ from wend.structures.records import ImageRecord, image_key
 def dataset_dict(record: ImageRecord, boxes: np.ndarray) -> dict[str, Any]:
     """A record as Detectron2's standard dict.
 
-    ``class_id`` (the image's class, or None) is ours.
+    ``class_id`` (the image's class, or None) and ``exif`` (the data set's policy) are ours.
 
     Args:
         boxes: (P, 4) to learn from: pseudo boxes in ``..._c2am``, else the truth.
@@ -40,6 +40,7 @@ def dataset_dict(record: ImageRecord, boxes: np.ndarray) -> dict[str, Any]:
         "height": record.height,
         "width": record.width,
         "class_id": record.class_id,
+        "exif": record.exif,
         "annotations": [
             {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0, "iscrowd": 0}
             for box in boxes.tolist()
@@ -83,7 +84,9 @@ def _require(entry: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
         )
 
 
-def data_set_of_dicts(name: str, dicts: Sequence[Mapping[str, Any]]) -> DataSet:
+def data_set_of_dicts(
+    name: str, dicts: Sequence[Mapping[str, Any]], exif: str = "apply"
+) -> DataSet:
     """Detectron2's standard dicts as a data set: every annotated box is truth, and learned from.
 
     An image's class is the only category of its boxes; -1 where there are several or none. Crowds
@@ -92,6 +95,8 @@ def data_set_of_dicts(name: str, dicts: Sequence[Mapping[str, Any]]) -> DataSet:
     Args:
         name: name of the data set.
         dicts: have ``file_name``, ``image_id``, ``height``, ``width`` and ``annotations``.
+        exif: "apply", as Detectron2 reads images, whose sizes and boxes are then upright; "ignore"
+            for those of the files as stored.
 
     Raises:
         InputError: names the image whose dict lacks one of these, or whose box is none.
@@ -125,15 +130,20 @@ def data_set_of_dicts(name: str, dicts: Sequence[Mapping[str, Any]]) -> DataSet:
         truth=BoxTable.from_lists(boxes, describe=lambda i: f"{name}: {file_names[i]}"),
         pseudo_boxes=BoxTable.empty(len(dicts)),
         train_on="gt_boxes",
+        exif=exif,
     )
 
 
 def of_detectron2(name: str) -> DataSet | None:
-    """A data set that was registered with Detectron2 itself, not by :func:`_announce`."""
+    """A data set that was registered with Detectron2 itself, not by :func:`_announce`.
+
+    ``MetadataCatalog.get(name).exif`` may be "ignore", see :func:`data_set_of_dicts`.
+    """
     load = DatasetCatalog.data.get(name)
     if load is None or getattr(load, "func", None) is dataset_dicts:
         return None
-    return data_set_of_dicts(name, DatasetCatalog.get(name))
+    exif = MetadataCatalog.get(name).get("exif", "apply")
+    return data_set_of_dicts(name, DatasetCatalog.get(name), exif)
 
 
 def detectron2_data_sets(root: str | Path | None = None) -> DataSets:

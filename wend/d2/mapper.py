@@ -14,15 +14,17 @@ from wend.d2.features import number_of_classes
 from wend.errors import InputError
 from wend.loading.crop import CropMapper
 from wend.loading.image_cache import ImageCache
+from wend.structures.records import EXIF
 
 
 class WSOLDatasetMapper:
     """Squash to ``resize``², crop to ``crop``² (random with flip to train, central to test).
 
-    Detectron2's own mapper keeps the aspect and rotates by EXIF; pseudo boxes and truth were made
-    without either. Output dicts have ``image`` (3, crop, crop) uint8, the original ``height`` and
-    ``width``, ``frame`` (the way from the crop to original pixels), ``problem`` if the image could
-    not be read and is black, and, in training, ``instances`` and ``num_lost_boxes``.
+    Detectron2's own mapper keeps the aspect and always turns by EXIF; here the dict's ``exif`` says
+    whether (as the data set does). Output dicts have ``image`` (3, crop, crop) uint8, the original
+    ``height`` and ``width``, ``frame`` (the way from the crop to original pixels), ``problem`` if
+    the image could not be read and is black, and, in training, ``instances`` and
+    ``num_lost_boxes``.
 
     Args:
         is_train: random crop and flip, and ``instances``.
@@ -92,6 +94,7 @@ class WSOLDatasetMapper:
             dataset_dict["width"],
             dataset_dict["height"],
             np.array(boxes, dtype=np.float64).reshape(-1, 4),
+            dataset_dict.get("exif", EXIF[0]),
         )
         pixels = sample.image if self.image_format == "RGB" else sample.image[:, :, ::-1]
         height, width = pixels.shape[:2]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,21 @@ import yaml
 
 from wend.errors import InputError, shown, some
 from wend.files import read_text
+from wend.formats.coco_images import load_coco_images
 from wend.formats.cub import image_folder, load_cub
-from wend.formats.folder import load_coco_images, load_folder
+from wend.formats.folder import load_folder
 from wend.formats.imagenet import load_imagenet
 from wend.formats.openimages import load_lists
 from wend.images.paths import resolve_path
 from wend.images.sizes import SizeReader
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import BOX_KINDS, DataSet
+from wend.structures.records import EXIF
+from wend.yaml_files import ODD_VALUES, PROBLEMS, StrictLoader, yaml_error
 
 ENVIRONMENT = "WEND_DATASETS"
 SUFFIXES = (".yaml", ".yml")
-ODD_SCALARS = (ValueError, LookupError, AttributeError, TypeError)  # PyYAML's, of "!!int ''"
-COMMON = ("name", "format", "pseudo_boxes", "train_on")
+COMMON = ("name", "format", "pseudo_boxes", "train_on", "exif")
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,6 @@ def _load_cub(images: Path, split: str, sizes: SizeReader) -> DataSet:
     return load_cub(images, split, sizes)  # where others have images, CUB has its whole folder
 
 
-def _load_coco(images: Path, annotations: Path, sizes: SizeReader) -> DataSet:
-    return load_coco_images(images, annotations)  # which states the sizes
-
-
 FORMATS = {
     "cub": Format(_load_cub, ("images", "split")),
     "imagenet": Format(
@@ -67,7 +65,7 @@ FORMATS = {
     ),
     "openimages": Format(load_lists, ("images", "lists"), ("masks",)),
     "wsoleval": Format(load_lists, ("images", "lists")),
-    "coco": Format(_load_coco, ("images", "annotations")),
+    "coco": Format(load_coco_images, ("images", "annotations"), ("classes", "missing_images")),
     "folder": Format(load_folder, ("images",), ("annotations", "classes")),
 }
 
@@ -82,6 +80,7 @@ class Recipe:
         options: the format's keys; paths as written.
         pseudo_boxes: a box source as :func:`wend.pseudo_boxes.read_boxes` takes it, or None.
         train_on: "pseudo_boxes" or "gt_boxes".
+        exif: "ignore" or "apply", see :data:`wend.structures.records.EXIF`.
         folder: what paths with a leading ``./`` or ``../`` start from.
     """
 
@@ -90,6 +89,7 @@ class Recipe:
     options: Mapping[str, str]
     pseudo_boxes: Mapping[str, Any] | None
     train_on: str
+    exif: str = "ignore"
     folder: Path = Path()
 
     def resolve(self, value: str, root: Path) -> Path:
@@ -120,7 +120,9 @@ class Recipe:
             InputError: what a reader says.
         """
         options = {**self.options, **self._paths(root)}
-        data_set = FORMATS[self.format].load(**options, sizes=sizes)
+        reader = sizes.with_policy(self.exif)
+        data_set = FORMATS[self.format].load(**options, sizes=reader)
+        data_set = replace(data_set, exif=self.exif)
         if self.pseudo_boxes is None:
             return data_set
         from wend.pseudo_boxes import join_boxes, read_boxes
@@ -158,13 +160,12 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def _read_node(path: Path) -> yaml.Node | None:
+def _read_node(path: Path, loader: type[yaml.SafeLoader] = StrictLoader) -> yaml.Node | None:
     text = read_text(path, "a declaration of a data set")
     try:
-        return yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        problem = " ".join(str(error).split())
-        raise InputError(f"{path}: not YAML ({problem}); expected a data set's keys") from error
+        return yaml.compose(text, Loader=loader)
+    except PROBLEMS as error:
+        raise yaml_error(error, str(path), "a data set's keys") from error
 
 
 def _read_values(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -174,7 +175,7 @@ def _read_values(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise InputError(f"{path}: expected a mapping of keys such as 'format: folder'")
     values: dict[str, Any] = {}
     lines: dict[str, int] = {}
-    loader = yaml.SafeLoader("")
+    loader = StrictLoader("")
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
@@ -182,14 +183,11 @@ def _read_values(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         try:
             key = str(loader.construct_object(key_node, deep=True))
             value = loader.construct_object(value_node, deep=True)
-        except (yaml.YAMLError, *ODD_SCALARS, RecursionError) as error:
+        except (*PROBLEMS, *ODD_VALUES) as error:
             problem = " ".join(str(error).split())
             if not isinstance(error, yaml.YAMLError):
                 problem = f"not a YAML value ({type(error).__name__}: {problem})"
             raise InputError(f"{path}, line {line}: {problem}") from error
-        if key in values:
-            problem = f"key {shown(key)} stands already in {lines[key]}"
-            raise InputError(f"{path}, line {line}: {problem}")
         values[key], lines[key] = value, line
     return values, lines
 
@@ -241,6 +239,9 @@ def read_declaration(path: str | Path) -> Declaration:
         raise wrong("train_on", f"expected one of {', '.join(BOX_KINDS)}, got {shown(train_on)}")
     if train_on == "pseudo_boxes" and boxes is None:
         raise wrong("train_on", "pseudo_boxes needs the key 'pseudo_boxes' with their source")
+    exif = values.get("exif", EXIF[0])
+    if exif not in EXIF:
+        raise wrong("exif", f"expected one of {', '.join(EXIF)}, got {shown(exif)}")
     name = values.get("name", path.stem)
     if set(name) & set("/\\") or name.startswith(".") or name.endswith(SUFFIXES):
         raise wrong("name", f"expected a name without '/' and unlike a file's, got {shown(name)}")
@@ -251,6 +252,7 @@ def read_declaration(path: str | Path) -> Declaration:
         options=options,
         pseudo_boxes=boxes,
         train_on=train_on,
+        exif=exif,
         folder=path.parent,
         path=path,
     )
@@ -269,7 +271,7 @@ def declaration_folders(root: Path, more: Sequence[str | Path] = ()) -> list[Pat
 def _declared_name(path: Path) -> str | None:
     """The name a file gives, though the rest of it may be wrong; None if it declares nothing."""
     try:
-        node = _read_node(path)
+        node = _read_node(path, yaml.SafeLoader)
     except InputError:
         return None
     if not isinstance(node, yaml.MappingNode):

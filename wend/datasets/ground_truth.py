@@ -49,17 +49,11 @@ def load_source(source: str, data_sets: DataSets) -> DataSet:
 
 
 def check_truth(data_set: DataSet) -> None:
-    """Raise InputError unless every image has a true box, and all ids are of one kind.
+    """Raise InputError unless every image has a true box, and the ids fit a column of results.
 
-    Leaving images out changes the denominator, and no number would be comparable; an image's id is
-    a column of the results, which holds numbers or text.
+    Leaving images out changes the denominator, and no number would be comparable.
     """
-    examples = {type(image_id): image_id for image_id in data_set.image_ids}
-    if len(examples) > 1:
-        raise InputError(
-            f"{data_set.name}: expected ids of images that are all numbers or all text, got "
-            f"{some(map(repr, examples.values()))}"
-        )
+    data_set.require_plain_ids()
     without = np.flatnonzero(data_set.truth.counts == 0).tolist()
     if without:
         raise InputError(

@@ -22,7 +22,7 @@ CLOCKS_DIFFER = 2 * 10**9  # ns by which a file server's clock, or its steps, ma
 
 
 class KnownSizes:
-    """``known(path)`` is the image's width and height, or None if its header must be read.
+    """``known(path, exif)`` is the image's width and height, or None if its header must be read.
 
     Args:
         folders: of stores that may know some; what is no store of this version is passed over.
@@ -30,7 +30,7 @@ class KnownSizes:
     """
 
     def __init__(self, folders: Iterable[Path], datasets_root: Path) -> None:
-        self._index: dict[str, int] = {}
+        self._index: dict[tuple[str, str], int] = {}
         sizes, before = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)]
         total = 0
         for folder in folders:
@@ -41,15 +41,15 @@ class KnownSizes:
             if not info.get(FROM_HEADERS) or not isinstance(info.get(STARTED), int):
                 continue
             for index, file_name in enumerate(store.file_names):
-                self._index.setdefault(file_name, total + index)
+                self._index.setdefault((file_name, store.exif), total + index)
             total += len(store)
             sizes.append(store.sizes)
             before.append(np.full(len(store), info[STARTED] - CLOCKS_DIFFER))
         self._sizes, self._before = np.concatenate(sizes), np.concatenate(before)
 
-    def __call__(self, path: str | Path) -> tuple[int, int] | None:
-        """The image's width and height if they are known and it is as it was then."""
-        index = self._index.get(str(path))
+    def __call__(self, path: str | Path, exif: str = "ignore") -> tuple[int, int] | None:
+        """The image's size, by that policy on EXIF, if known and the image is as it was then."""
+        index = self._index.get((str(path), exif))
         if index is None:
             return None
         try:

@@ -28,6 +28,7 @@ from wend.files import read_json
 from wend.structures.box_table import BoxTable
 from wend.structures.columns import TextColumn
 from wend.structures.data_set import DataSet
+from wend.structures.records import EXIF
 
 FORMAT = 1
 INFO_FILE = "store.json"
@@ -153,6 +154,7 @@ def _open(folder: Path, datasets_root: str, info: dict[str, Any], data: str | No
         class_ids=np.asarray(columns.numbers("class_id")),
         truth=columns.boxes("gt_boxes"),
         pseudo_boxes=columns.boxes("pseudo_boxes"),
+        exif=info.get("exif", EXIF[0]),
         reopen=(open_store, (str(folder), datasets_root, info["data"])),
     )
 

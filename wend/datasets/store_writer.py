@@ -128,7 +128,7 @@ def _to_arrow(
         counts[kind] = len(table.boxes)
         counts[f"images_with_{kind}"] = len(table.with_boxes)
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    return batch, {"root": root, "rules": rules, "counts": counts}
+    return batch, {"root": root, "rules": rules, "counts": counts, "exif": data_set.exif}
 
 
 def _layout(path: Path) -> dict[str, tuple[str, int, int]]:

@@ -32,7 +32,6 @@ from itertools import pairwise
 import numpy as np
 
 from wend.errors import InputError
-from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_area, paired_iou
 from wend.structures.data_set import DataSet
 
@@ -149,14 +148,6 @@ def by_size(
     labels = [f"{100 * a:g}-{100 * b:g} %" for a, b in pairwise(edges)]
     group = np.searchsorted(edges, share, side="left") - 1
     return _groups(hits, group.clip(min=0), labels)
-
-
-def best_boxes(detections: BoxTable) -> np.ndarray:
-    """The best box (I, 4) of each image; rows of NaN for images without boxes."""
-    best = np.full((len(detections), 4), np.nan)
-    images = detections.with_boxes
-    best[images] = detections.boxes[detections.offsets[images]]
-    return best
 
 
 def error_types(

@@ -10,7 +10,6 @@ from wend.evaluation.analysis import (
     MOSTLY,
     TOUCHES,
     Group,
-    best_boxes,
     by_class,
     by_num_boxes,
     by_size,
@@ -111,13 +110,13 @@ def boxes_in_frame(
         Best boxes (I, 4), rows of NaN for images without boxes; the true boxes (G, 4) that the
         protocol counts; and the index (G,) of each true box's image, rising.
     """
-    best = best_boxes(detections)
     counted = data_set.truth.first(1) if protocol.truth == "first" else data_set.truth
     image = counted.owner
-    widths, heights = data_set.frame_sizes.T
+    sizes = data_set.frame_sizes
     images = detections.with_boxes
-    best[images] = protocol.to_frame(best[images], widths[images], heights[images])
-    truth = protocol.to_frame(counted.boxes, widths[image], heights[image], truth=True)
+    best = np.full((len(detections), 4), np.nan)
+    best[images] = protocol.to_frame(detections, detections.offsets[images], sizes[images])
+    truth = protocol.to_frame(counted, np.arange(len(image)), sizes[image], truth=True)
     for boxes in (best, truth):
         boxes[:, 2:] += protocol.pixel_offset
     return best, truth, image

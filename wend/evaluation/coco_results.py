@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from msgspec import Meta
 
 from wend.errors import InputError
@@ -55,15 +54,14 @@ def read_results(path: str | Path) -> DetectionRows:
         InputError: not a list of COCO results, or a row that is not one.
     """
     file = CocoFile.open(path, RESULTS)
-    if not isinstance(file.content, list):
+    if not file.is_list:
         raise InputError(f"{path}: expected {RESULTS}, got an object")
     boxes = file.boxes("", DetectionRow)
-    codes: dict = {}
     return DetectionRows(
         source=str(path),
         entry="entry",
-        codes=np.array([codes.setdefault(i, len(codes)) for i in boxes.image_ids], dtype=np.int64),
-        ids=list(codes),
+        ids=boxes.image_ids.values,
+        codes=boxes.image_ids.codes,
         boxes=xywh_to_xyxy(boxes.xywh),
         scores=boxes.scores,
     )

@@ -19,8 +19,8 @@ from wend.evaluation.detection_rows import DetectionRows, to_table
 from wend.evaluation.per_image import box_scores
 from wend.files import atomic_write, write_json
 from wend.structures.box_table import BoxTable
+from wend.structures.coded import Encoder
 from wend.structures.data_set import DataSet
-from wend.structures.records import ImageId
 
 if TYPE_CHECKING:  # else imported only where a Parquet file is read or written
     import pyarrow as pa
@@ -72,21 +72,14 @@ def _check_cells(path: Path, batch: pa.RecordBatch, start: int) -> None:
             raise InputError(f"{path}, row {row}: column {name} is empty")
 
 
-class _Ids:
-    """Distinct ids of a column that comes in batches, and each row's index into them."""
-
-    def __init__(self) -> None:
-        self.codes: dict[ImageId, int] = {}
-
-    def encode(self, column: pa.Array) -> np.ndarray:
-        """Index (n,) of each value of a batch among all distinct ones so far."""
-        encoded = column.dictionary_encode()  # itself where the file holds it so
-        index = encoded.indices.to_numpy()
-        used = np.flatnonzero(np.bincount(index))  # a dictionary is of all batches, or of more
-        values = encoded.dictionary.take(used).to_pylist()
-        code = np.zeros(len(encoded.dictionary), dtype=np.int64)
-        code[used] = [self.codes.setdefault(value, len(self.codes)) for value in values]
-        return code[index]
+def _encode(ids: Encoder, column: pa.Array) -> np.ndarray:
+    """The number (n,) of each id of a batch."""
+    encoded = column.dictionary_encode()  # itself where the file holds it so
+    index = encoded.indices.to_numpy()
+    used = np.flatnonzero(np.bincount(index))  # a dictionary may be of many batches
+    code = np.zeros(len(encoded.dictionary), dtype=np.int64)
+    code[used] = ids.encode(encoded.dictionary.take(used).to_pylist())
+    return code[index]
 
 
 def read_parquet_rows(path: str | Path) -> DetectionRows:
@@ -100,7 +93,7 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
     path = Path(path)
     try:
         file = _open_parquet(path)
-        number, ids = file.metadata.num_rows, _Ids()
+        number, ids = file.metadata.num_rows, Encoder()
         codes = np.empty(number, dtype=np.int64)
         boxes, scores, sizes = np.empty((number, 4)), np.empty(number), None
         columns = dict(zip(COLUMNS[1:], [*boxes.T, scores], strict=True))  # views
@@ -113,7 +106,7 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
         for batch in batches:
             rows = slice(start, start + len(batch))
             _check_cells(path, batch, start)
-            codes[rows] = ids.encode(batch["image_id"])
+            codes[rows] = _encode(ids, batch["image_id"])
             for name, column in columns.items():
                 column[rows] = batch[name].to_numpy()
             start = rows.stop
@@ -121,7 +114,7 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
         raise InputError(
             f"{path}: not a whole Parquet file ({error}); make or copy it again"
         ) from error
-    return DetectionRows(str(path), "row", list(ids.codes), codes, boxes, scores, sizes)
+    return DetectionRows(str(path), "row", ids.values, codes, boxes, scores, sizes)
 
 
 def load_detections(

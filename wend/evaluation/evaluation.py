@@ -60,7 +60,8 @@ class Evaluation:
         why_no_baseline: the reason where there are none.
 
     Raises:
-        InputError: some images have a true box and some have none.
+        InputError: some images have a true box and some have none, or ids that are neither numbers
+            nor text.
     """
 
     data_set: DataSet
@@ -75,9 +76,10 @@ class Evaluation:
     why_no_baseline: str = "not computed (no training data set is named)"
 
     def __post_init__(self) -> None:
+        data_set = self.data_set
+        data_set.require_plain_ids()
         if not self.has_truth:
             return
-        data_set = self.data_set
         without = (data_set.truth.counts == 0).nonzero()[0]
         if len(without):
             raise InputError(

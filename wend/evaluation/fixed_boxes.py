@@ -6,9 +6,10 @@ what K fixed boxes reach.
 
 Boxes here are fractions ``x0, y0, x1, y1`` of the image's width and height, (N, 4). IoU does not
 change when both boxes are stretched along an axis, so IoU of fractions in the unit square *is* IoU
-in the image's original pixels, and in any squash without a crop. A crop clips and does change it:
-for a protocol with one, boxes are chosen in the crop's fractions (:func:`crop_fractions`) and the
-chosen ones taken back (:func:`uncrop_fractions`).
+in the image's original pixels, and in any squash without a crop. A crop that cuts the truth does
+change it: for a protocol with one, boxes are chosen among and for what is left of the truth, in the
+crop's fractions (:func:`crop_fractions`), and the chosen ones taken back
+(:func:`uncrop_fractions`). They are scored as any detections are.
 
 Boxes are chosen on the training split's boxes, or given; never on the truth that is scored.
 """
@@ -28,7 +29,7 @@ from wend.structures.box_table import NO_BOXES, BoxTable
 from wend.structures.boxes import box_area, box_iou, clip_boxes
 from wend.structures.checks import as_boxes
 from wend.structures.data_set import DataSet
-from wend.structures.frame import resize_and_crop
+from wend.structures.frame import BoxFrame, resize_and_crop
 
 BASELINE_MAX_BOXES = 100  # boxes chosen, unless more are asked for; also for K "all"
 SIDE_NAMES = {"pseudo_boxes": "pseudo boxes", "gt_boxes": "true boxes"}
@@ -53,7 +54,7 @@ class FixedBoxes:
         self.name = name
         self.training = tuple(training)
         self.given = given
-        self._chosen: dict[tuple[int, int] | None, tuple[int, np.ndarray]] = {}
+        self._chosen: dict[BoxFrame | None, tuple[int, np.ndarray]] = {}
 
     @classmethod
     def from_training(cls, training: Sequence[DataSet]) -> FixedBoxes:
@@ -107,16 +108,14 @@ class FixedBoxes:
         )
 
     def choose(self, protocol: EvalProtocol, k: int) -> np.ndarray:
-        """K boxes in fractions of the image; in a cropping protocol, chosen in its crop.
+        """K boxes in fractions of the image; where a protocol cuts the truth, chosen in its crop.
 
         Returns:
             (K, 4), or fewer rows if there are fewer boxes to choose from.
         """
         if self.given is not None:
             return self.given[:k]
-        frame = protocol.frame
-        if frame is not None and frame[0] == frame[1]:  # a squash, which leaves IoU as it is
-            frame = None
+        frame = protocol.frame if protocol.cuts_truth else None  # a stretch leaves IoU as it is
         asked, boxes = self._chosen.get(frame, (0, NO_BOXES))
         if asked < k:  # the first of many are those that fewer would be
             asked = max(k, BASELINE_MAX_BOXES)

@@ -213,14 +213,14 @@ def _ious(
     """
     index = detections.offsets[images][:, None] + np.arange(num_boxes)
     width, height = sizes[images].T
-    box = _columns(detections.boxes, index, width[:, None], height[:, None], protocol)
+    box = _columns(detections, index, width[:, None], height[:, None], protocol)
     num_truth = truth.offsets[images + 1] - truth.offsets[images]
     num_slots = num_truth.max() if protocol.truth == "all" else min(1, num_truth.max())
     best = np.zeros(index.shape)
     for slot in range(num_slots):  # the slot-th true box of the first n' images, which have one
         n = int(np.searchsorted(-num_truth, -slot))
         other = truth.offsets[images[:n]] + slot
-        true = _columns(truth.boxes, other, width[:n], height[:n], protocol, truth=True)
+        true = _columns(truth, other, width[:n], height[:n], protocol, truth=True)
         iou = _iou([x[:n] for x in box], [x[:, None] for x in true])
         np.maximum(best[:n], iou, out=best[:n])
     end = detections.offsets[images + 1]
@@ -230,7 +230,7 @@ def _ious(
 
 
 def _columns(
-    boxes: np.ndarray,
+    table: BoxTable,
     index: np.ndarray,
     widths: np.ndarray,
     heights: np.ndarray,
@@ -238,9 +238,11 @@ def _columns(
     truth: bool = False,
 ) -> list[np.ndarray]:
     """The boxes of an index in the frame as x0, y0, x1, y1 and area, the last corner exclusive."""
+    source = protocol.frame_of(table)
+    boxes = table.boxes if source is None else table.given_boxes
     chosen = boxes.take(index, axis=0, mode="clip")  # (..., 4)
     columns = np.ascontiguousarray(chosen.transpose(-1, *range(chosen.ndim - 1)))
-    x0, y0, x1, y1 = protocol.columns_to_frame(columns, widths, heights, truth)
+    x0, y0, x1, y1 = protocol.columns_to_frame(columns, widths, heights, truth, source)
     if protocol.pixel_offset:
         x1, y1 = x1 + protocol.pixel_offset, y1 + protocol.pixel_offset
     return [x0, y0, x1, y1, np.maximum(x1 - x0, 0) * np.maximum(y1 - y0, 0)]

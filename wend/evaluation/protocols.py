@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from wend.errors import InputError, MissingFileError
+from wend.structures.box_table import BoxTable
+from wend.structures.frame import BoxFrame
+from wend.yaml_files import read_yaml
 
 
 def _whole(value: object) -> bool:
@@ -28,10 +30,10 @@ def _numbers(value: object) -> bool:
     return all(_whole(v) or isinstance(v, float) for v in values)
 
 
-_CLIPS = (None, "none", "frame", "last-pixel")
+_CLIPS = ("none", "frame", "last-pixel")
 _CHOICES = {
     "clip": _CLIPS,
-    "clip_truth": _CLIPS,
+    "clip_truth": (None, *_CLIPS),
     "truncate": ("none", "multiply-first", "divide-first"),
     "pixel_offset": (0, 1),
     "truth": ("all", "first"),
@@ -65,9 +67,10 @@ class EvalProtocol:
         resize, crop: the frame that truth and detections are taken to: the image squashed to
             ``resize``², its centre ``crop``² (pixels; equal for a squash without crop); both None
             for original pixels.
-        clip: where detections are cut: "frame" (0..crop), "last-pixel" (0..crop - 1) or "none";
-            None means "frame" with a frame and "none" in original pixels, where there is no other.
-        clip_truth: the same for true boxes; None to treat them as ``clip`` says.
+        clip: where detections are cut: "frame" (0..crop), "last-pixel" (0..crop - 1) or "none", as
+            most peers leave a box that reaches out.
+        clip_truth: the same for true boxes; None means "frame" with a frame and "none" in original
+            pixels, where there is no other.
         truncate: whether the mapped (and clipped) coordinates lose their fraction, and in which
             order they were computed, which decides a few whole pixels: "none", "multiply-first"
             (x * resize / width) or "divide-first" (x / width * resize).
@@ -88,7 +91,7 @@ class EvalProtocol:
     name: str
     resize: int | None = None
     crop: int | None = None
-    clip: str | None = None
+    clip: str = "none"
     clip_truth: str | None = None
     truncate: str = "none"
     pixel_offset: int = 0
@@ -125,16 +128,24 @@ class EvalProtocol:
     def _check_frame(self) -> None:
         if (self.resize is None) != (self.crop is None):
             self._fail("resize and crop are both given or both None (null)")
-        if self.frame is not None and not 0 < self.frame[1] <= self.frame[0]:
+        if self.frame is not None and not 0 < self.frame.crop <= self.frame.resize:
             self._fail(f"expected 0 < crop <= resize, got {self.crop} and {self.resize}")
-        clips = {self.clip, self.clip_truth} - {None, "none"}
+        clips = {self.clip, self.clip_truth} & {"frame", "last-pixel"}
         if self.frame is None and clips:
             self._fail(f"clip needs a frame (resize and crop), got {clips.pop()!r} without")
 
     @property
-    def frame(self) -> tuple[int, int] | None:
-        """``resize`` and ``crop``; None for original pixels."""
-        return None if self.resize is None or self.crop is None else (self.resize, self.crop)
+    def frame(self) -> BoxFrame | None:
+        """The frame of ``resize`` and ``crop``; None for original pixels."""
+        if self.resize is None or self.crop is None:
+            return None
+        return BoxFrame(self.resize, self.crop)
+
+    @property
+    def cuts_truth(self) -> bool:
+        """Whether true boxes lose what lies outside a crop, which changes their IoU."""
+        frame = self.frame
+        return frame is not None and frame.crop < frame.resize and self._clip(True) != "none"
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -155,27 +166,54 @@ class EvalProtocol:
             return self.strict_classified
         return self.strict
 
+    def frame_of(self, table: BoxTable) -> BoxFrame | None:
+        """The frame in which this protocol takes a table's boxes; None for original pixels.
+
+        Boxes that were given in a frame are taken from there to the protocol's frame, so that they
+        do not travel through original pixels, which may change a whole number.
+        """
+        return None if self.frame is None or table.given is None else table.given.frame
+
     def to_frame(
-        self, boxes: np.ndarray, widths: np.ndarray, heights: np.ndarray, *, truth: bool = False
+        self, table: BoxTable, rows: np.ndarray, sizes: np.ndarray, *, truth: bool = False
     ) -> np.ndarray:
-        """Boxes (N, 4) in original pixels of images of sizes (N,) to the protocol's frame.
+        """Boxes (n, 4) of some rows (n,) of a table in the protocol's frame.
 
         A corner is clipped at its own side only, so that a box outside the frame ends up inside
         out and without area.
+
+        Args:
+            sizes: (n, 2) width and height of each one's image.
         """
-        columns = np.asarray(boxes, np.float64).T
-        return np.stack(self.columns_to_frame(columns, widths, heights, truth), 1)
+        source = self.frame_of(table)
+        boxes = table.boxes if source is None else table.given_boxes
+        widths, heights = sizes.T
+        return np.stack(self.columns_to_frame(boxes[rows].T, widths, heights, truth, source), 1)
 
     def columns_to_frame(
-        self, columns: Iterable[np.ndarray], widths: np.ndarray, heights: np.ndarray, truth: bool
+        self,
+        columns: Iterable[np.ndarray],
+        widths: np.ndarray,
+        heights: np.ndarray,
+        truth: bool,
+        source: BoxFrame | None = None,
     ) -> list[np.ndarray]:
-        """:meth:`to_frame` on the four coordinates apart: x0, y0, x1, y1, each (N,)."""
-        mapped = [
-            self._map(x, size)
-            for x, size in zip(columns, (widths, heights, widths, heights), strict=True)
-        ]
+        """The same of the four coordinates apart: x0, y0, x1, y1, each (N,).
+
+        Args:
+            columns: x0, y0, x1, y1, in original pixels of images of sizes (N,), or in ``source``.
+            truth: whether they are true boxes.
+            source: the frame in which they are.
+        """
+        mapped = list(columns)
+        if source != self.frame:
+            if source is not None:  # its pixels are those of an image of its own size
+                mapped = [x + source.offset for x in mapped]
+                widths = heights = np.array(source.resize, np.float64)
+            axes = (widths, heights, widths, heights)
+            mapped = [self._map(x, size) for x, size in zip(mapped, axes, strict=True)]
         if self.frame is not None and (clip := self._clip(truth)) != "none":
-            last = self.frame[1] - (clip == "last-pixel")
+            last = self.frame.crop - (clip == "last-pixel")
             mapped = [np.maximum(x, 0.0) for x in mapped[:2]] + [
                 np.minimum(x, last) for x in mapped[2:]
             ]
@@ -185,19 +223,21 @@ class EvalProtocol:
         """Coordinates (N,) of one axis to the frame, images being ``size`` (N,) long there."""
         if self.frame is None:
             return x
-        resize, crop = self.frame
+        resize, offset = self.frame.resize, self.frame.offset
         if self.truncate == "divide-first":
             x = x / size * resize
         elif self.truncate == "multiply-first":
             x = x * resize / size
         else:
             x = x * (resize / size)
-        offset = round((resize - crop) / 2)
         return x - offset if offset else x
 
     def _clip(self, truth: bool) -> str:
-        clip = self.clip_truth if truth and self.clip_truth is not None else self.clip
-        return clip if clip is not None else ("none" if self.frame is None else "frame")
+        if not truth:
+            return self.clip
+        if self.clip_truth is not None:
+            return self.clip_truth
+        return "none" if self.frame is None else "frame"
 
     def to_dict(self) -> dict:
         """All fields, for ``metrics.json``."""
@@ -221,8 +261,8 @@ class EvalProtocol:
         frame = f"{resize}x{resize} squash"
         frame += f", centre crop {crop}" if crop < resize else ", no crop"
         says = {"none": "not clipped", "frame": "clipped to it", "last-pixel": "cut at last pixel"}
-        boxes, truth = says[self._clip(False)], says[self._clip(True)]
-        frame += f", boxes {boxes}" + (f", truth {truth}" if truth != boxes else "")
+        truth, boxes = says[self._clip(True)], says[self._clip(False)]
+        frame += f", truth {truth}" + (f", boxes {boxes}" if truth != boxes else ", boxes too")
         return frame + (", truncated to whole pixels" if self.truncate != "none" else "")
 
     def _describe_test(self) -> str:
@@ -241,7 +281,21 @@ _PSOL = EvalProtocol(
     resize=256,
     crop=224,
     average="class",
-    source="PSOL ddecfce PSOL_inference.py:141-216; C2AM e6a46c9 inference_*.py",
+    source="PSOL ddecfce PSOL_inference.py:141-216 (157-160: boxes are not clipped); C2AM e6a46c9 "
+    "WSOL/PSOL/inference_CUB.py:143-218, inference_ILSVRC.py:135-213",
+)
+_TSCAM = EvalProtocol(
+    "tscam-squash224",
+    resize=224,
+    crop=224,
+    clip_truth="last-pixel",
+    truncate="divide-first",
+    pixel_offset=1,
+    strict=False,
+    strict_classified=True,
+    source="TS-CAM 25aece4 lib/datasets/imagenet.py:132-139 (frame of the truth), "
+    "lib/cams_deit.py:48-55 (boxes x, y, x + w, y + h, not cut), 204 (>= for GT-known), 269 (>), "
+    "276-305 (IoU)",
 )
 _WSOLEVAL = EvalProtocol(
     "wsoleval-v1",
@@ -252,25 +306,23 @@ _WSOLEVAL = EvalProtocol(
     truncate="multiply-first",
     pixel_offset=1,
     strict=False,
-    source="wsolevaluation 96f4b88 evaluation.py:79-84,270, data_loaders.py:216-225; MaxBoxAcc",
+    source="wsolevaluation 96f4b88 evaluation.py:79-84 (IoU), 95-114 (truth), 153-157 (boxes), 270 "
+    "(>=); MaxBoxAcc",
 )
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         _PSOL,
         EvalProtocol("original", source="original pixels, every image counted once"),
-        EvalProtocol(
-            "tscam-squash224",
-            resize=224,
-            crop=224,
-            clip="last-pixel",
-            truncate="divide-first",
-            pixel_offset=1,
-            strict=False,
-            strict_classified=True,
-            source="TS-CAM 25aece4 lib/datasets/imagenet.py:17-21,132-139 (frame), cams_deit:204 "
-            "(>= for GT-known), cls_loc_err (>); GenPromp c480e0a datasets/base.py:300-313, "
-            "cam.py:211, the same at 512",
+        _TSCAM,
+        replace(
+            _TSCAM,
+            name="genpromp-squash512",
+            resize=512,
+            crop=512,
+            source="GenPromp c480e0a datasets/base.py:287,305-311 (frame of the truth), "
+            "datasets/evaluation/cam.py:45-52 (boxes are not cut), 211 (>= for GT-known), 280 (>), "
+            "287-316 (IoU)",
         ),
         _WSOLEVAL,
         replace(
@@ -281,11 +333,36 @@ PROTOCOLS = {
         ),
         replace(
             _PSOL,
+            name="bas-crop224",
+            pixel_offset=1,
+            source="BAS 54c395e CUB/BAS_inference.py:138-237, ILSVRC/BAS_inference.py:142-250; "
+            'utils/IoU.py:3-14 ("+1" sides in a continuous frame)',
+        ),
+        replace(
+            _PSOL,
+            name="c2am-crop224-v2",
+            iou_threshold=(0.3, 0.5, 0.7),
+            source="C2AM e6a46c9 WSOL/PSOL/inference_CUB.py:206-208,217, "
+            "inference_ILSVRC.py:201-203,212 (MaxBoxAccV2 of the one box, with >)",
+        ),
+        EvalProtocol(
+            "c2am-crop448",
+            resize=480,
+            crop=448,
+            clip_truth="none",
+            source="C2AM e6a46c9 WSOL/dataset/ilsvrc.py:80-83, cub200.py:119-126 (truth is "
+            "shifted, not clipped), WSOL/train_CCAM_CUB.py:291-300, train_CCAM_ILSVRC.py:367-372 "
+            "(> 0.5)",
+        ),
+        replace(
+            _PSOL,
             name="psol-first-box",
+            clip="frame",
             strict=False,
             truth="first",
             average="image",
-            source="PSOL ddecfce imagenet_loader.py:88 (first box), PSOL_training.py (>=, image)",
+            source="PSOL ddecfce loader/imagenet_loader.py:88 (first box), 179-185 (frame), "
+            "utils/IoU.py:128-157 (boxes are clipped here), PSOL_training.py:36-42 (>=, image)",
         ),
     )
 }
@@ -341,12 +418,7 @@ def load_protocol(path: str | Path) -> EvalProtocol:
 
 
 def _read_mapping(path: Path) -> dict:
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such protocol file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {error}") from error
+    content = read_yaml(path, "fields of a protocol")
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a mapping of protocol fields, got {content!r}")
     return content

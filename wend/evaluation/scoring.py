@@ -190,7 +190,7 @@ def parse_k(text: str) -> int | None:
     """
     if text == ALL:
         return None
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise InputError(f"max boxes (K): expected a number from 1 or {ALL!r}, got {text!r}")
     return int(text)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tabulate import tabulate
 
 from wend.evaluation.intervals import KINDS
+from wend.evaluation.metrics import Metric
 from wend.evaluation.scoring import Column, ProtocolScores
 
 SCORE_COLUMNS = (
@@ -73,8 +74,17 @@ def _copy_notes(scores: Mapping[str, ProtocolScores]) -> list[str]:
     """Which rows are left out, and of which others they would be copies."""
     where: dict[str, list[str]] = {}
     for name, result in scores.items():
+        same: dict[Column, dict[Metric, list[str]]] = {}
         for column, shown in result.copies.items():
-            where.setdefault(f"{_column_text(column)} = {_column_text(shown)}", []).append(name)
+            same.setdefault(shown, {}).setdefault(column.metric, []).append(column.k_text)
+        for shown, copies in same.items():
+            said = [
+                ("" if metric is shown.metric else metric.title)
+                + f" K {', '.join(ks)}" * metric.has_k
+                for metric, ks in copies.items()
+            ]
+            text = f"{_column_text(shown)} = {', '.join(map(str.strip, said))}"
+            where.setdefault(text, []).append(name)
     if not where:
         return []
     said = [
@@ -85,7 +95,7 @@ def _copy_notes(scores: Mapping[str, ProtocolScores]) -> list[str]:
 
 
 def _column_text(column: Column) -> str:
-    return column.metric.title + (f" K {column.k_text}" if column.metric.has_k else "")
+    return column.metric.title + f" K {column.k_text}" * column.metric.has_k
 
 
 def score_table(
@@ -170,7 +180,7 @@ def _latex_table(
     body = [" & ".join(map(latex_text, row)) + r" \\" for row in (header, *rows)]
     titles = [rf"\caption{{{latex_text(caption)}}}"] if caption else []
     if label:
-        titles.append(rf"\label{{tab:{re.sub('[^A-Za-z0-9.:-]+', '-', label)}}}")
+        titles.append(rf"\label{{tab:{re.sub('[^A-Za-z0-9.:]+', '-', label)}}}")
     return "\n".join(
         [
             *(f"% {' '.join(note.split())}" for note in notes),

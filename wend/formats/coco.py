@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,7 @@ from wend.structures.records import ImageRecord, image_key
 logger = logging.getLogger(__name__)
 CATEGORY_ID = 1
 CATEGORY_NAME = "foreground"
-PixelCount = Annotated[int, Meta(ge=1, lt=2**31)]
+CLASSES = ("auto", "none")
 ClassNumber = Annotated[int, Meta(ge=0, lt=2**31)]
 TRUTH = {"description": "ground truth, written by WEND"}  # some pycocotools want an "info"
 
@@ -80,10 +81,8 @@ def records_to_coco(records: Iterable[ImageRecord]) -> dict:
 
 
 class TrueImage(Image, kw_only=True, gc=False):
-    """A row of ``images`` of a ground truth: the size is stated, in whole pixels."""
+    """A row of ``images`` of a ground truth."""
 
-    width: PixelCount
-    height: PixelCount
     class_id: ClassNumber | UnsetType | None = UNSET
 
 
@@ -94,18 +93,44 @@ class TrueBox(Box, kw_only=True, gc=False):
 
 
 def load_coco(path: str | Path) -> DataSet:
+    """Ground truth from a COCO JSON alone; as of :func:`read_coco_truth`, with all sizes.
+
+    Raises:
+        InputError: also where the JSON does not state the size of an image.
+    """
+    data_set = read_coco_truth(path)
+    unknown = np.flatnonzero(data_set.sizes[:, 0] == 0).tolist()
+    if unknown:
+        raise InputError(
+            f"{path}, entry images[{unknown[0]}]: expected width and height as whole numbers from "
+            f"1, which {len(unknown)} of {len(data_set)} images do not state "
+            f"({some(data_set.file_names[i] for i in unknown)}). Write them, or declare a data set "
+            f"with format: coco and the images' folder, whose headers then tell them"
+        )
+    return data_set
+
+
+def read_coco_truth(path: str | Path, classes: str = "auto") -> DataSet:
     """Ground truth from a COCO JSON: every box is a true one, whatever its category.
 
-    An image's class is its entry's ``class_id`` (which :func:`records_to_coco` writes); else, in
-    a file of several categories, the index of the only category of its boxes among the sorted
-    category ids; else it has none. Boxes with ``iscrowd`` are no true boxes.
+    With ``classes`` "auto" an image's class is its entry's ``class_id`` (which
+    :func:`records_to_coco` writes); else, in a file of several categories, the index of the only
+    category of its boxes among the sorted category ids; else it has none. A category without
+    boxes that is the ``supercategory`` of another one (Roboflow writes such a parent with the id 0)
+    is not counted among them. With "none" no image has a class. Boxes with ``iscrowd`` are no true
+    boxes.
+
+    Returns:
+        The images in the file's order; the size is 0, 0 where the file does not state it.
 
     Raises:
         InputError: not a COCO data set; the message names the entry.
     """
+    if classes not in CLASSES:
+        raise InputError(f"classes must be one of {', '.join(CLASSES)}, got {classes!r}")
     file = CocoFile.open(path, DATA_SET)
-    if not all(file.has_list(name) for name in ("images", "annotations", "categories")):
-        kind = "a list (detections?)" if isinstance(file.content, list) else "something else"
+    if not all(file.has_list(name) for name in ("images", "annotations")):
+        kind = "a list (detections?)" if file.is_list else "something else"
         raise InputError(f"{path}: expected {DATA_SET}, got {kind}")
     images, index = file.images(TrueImage)
     boxes = file.boxes("annotations", TrueBox)
@@ -115,49 +140,82 @@ def load_coco(path: str | Path) -> DataSet:
         logger.warning(
             "%s: %d annotations are crowds and no true boxes", path, len(owners) - len(rows)
         )
-    names = [image.file_name for image in images]
+    names = [image.path for image in images]
+    no_class = np.full(len(images), -1, dtype=np.int64)
     return DataSet(
         name=file.path.name,
         image_ids=[image.id for image in images],
         file_names=names,
         keys=[image_key(name) for name in names],
-        sizes=np.array([(i.width, i.height) for i in images], dtype=np.int64).reshape(-1, 2),
-        class_ids=_class_ids(file, images, owners, boxes),
+        sizes=np.array([image.size for image in images], dtype=np.int64).reshape(-1, 2),
+        class_ids=no_class if classes == "none" else _class_ids(file, images, owners, boxes),
         truth=BoxTable.from_rows(owners[rows], xywh_to_xyxy(boxes.xywh[rows]), None, len(images)),
         pseudo_boxes=BoxTable.empty(len(images)),
         files=(file.path,),
     )
 
 
-def _class_numbers(file: CocoFile) -> dict[int, int]:
-    """Category id -> its index among the sorted ids."""
-    ids = [row.id for rows in file.blocks("categories", Category) for row in rows]
+def _class_numbers(file: CocoFile, boxes: Boxes) -> dict[int, int]:
+    """Category id -> its index among the sorted ids of those that are no empty parents."""
+    if not file.has_list("categories"):
+        return {}
+    rows = list(chain.from_iterable(file.blocks("categories", Category)))
+    ids = [row.id for row in rows]
     if len(set(ids)) < len(ids):
         raise InputError(
             f"{file.path}, entry categories: expected objects with different numbers as id, got "
             f"{shown(ids)}"
         )
-    return {category: number for number, category in enumerate(sorted(ids))}
+    with_boxes = set(boxes.category_ids.values)
+    parents = [row for row in rows if row.id not in with_boxes and _is_parent(row, rows)]
+    if parents:
+        logger.info(
+            "%s: no classes, since they have no box and are the supercategory of others: %s",
+            file.path,
+            some(f"category {row.id} ({shown(row.name)})" for row in parents),
+        )
+    numbered = sorted(set(ids) - {row.id for row in parents})
+    return {category: number for number, category in enumerate(numbered)}
+
+
+def _is_parent(category: Category, categories: Sequence[Category]) -> bool:
+    return category.name is not None and any(
+        other.id != category.id and other.supercategory == category.name for other in categories
+    )
 
 
 def _class_ids(
     file: CocoFile, images: Sequence[TrueImage], owners: np.ndarray, boxes: Boxes
 ) -> np.ndarray:
     """Classes (I,) of the images, -1 where they have none; ``owners`` (N,): each box's image."""
-    class_numbers = _class_numbers(file)
-    categories: list[set] = [set() for _ in images]
+    stated = np.array(
+        [-1 if image.class_id in (UNSET, None) else image.class_id for image in images],
+        dtype=np.int64,
+    )
+    class_numbers = _class_numbers(file, boxes)
     if len(class_numbers) > 1:
-        for row in np.flatnonzero(~boxes.crowd).tolist():
-            categories[owners[row]].add(boxes.category_ids[row])
-    class_ids = []
-    for image, of_boxes in zip(images, categories, strict=True):
-        if image.class_id is not UNSET and image.class_id is not None:
-            class_ids.append(image.class_id)
-        elif not class_numbers.keys() >= of_boxes:
-            raise InputError(
-                f"{file.path}: image {shown(image.id)}: expected boxes with category_id of one of "
-                f"the categories {some(class_numbers)}, got {some(map(shown, of_boxes))}"
+        numbers = boxes.category_ids.look_up(class_numbers)
+        rows = np.flatnonzero(~boxes.crowd & (stated[owners] < 0))
+        if len(rows) and numbers[rows].min() < 0:
+            first = int(rows[np.argmin(numbers[rows])])
+            expected = (
+                f'"category_id" of one of the categories {some(class_numbers)} (where images have '
+                f"no class, declare the data set with classes: none)"
             )
-        else:
-            class_ids.append(class_numbers[of_boxes.pop()] if len(of_boxes) == 1 else -1)
-    return np.array(class_ids, dtype=np.int64)
+            raise file.error("annotations", first, expected, boxes.category_ids[first])
+        return np.maximum(stated, common_class(owners[rows], numbers[rows], len(images)))
+    return stated
+
+
+def common_class(owners: np.ndarray, class_ids: np.ndarray, num_images: int) -> np.ndarray:
+    """The class (I,) that all boxes of an image are of; -1 where they are of none or several.
+
+    Args:
+        owners: (N,) index of each box's image.
+        class_ids: (N,) class from 0 of each box.
+    """
+    least = np.full(num_images, np.iinfo(np.int64).max)
+    most = np.full(num_images, -1, dtype=np.int64)
+    np.minimum.at(least, owners, class_ids)
+    np.maximum.at(most, owners, class_ids)
+    return np.where(least == most, most, -1)

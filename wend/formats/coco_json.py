@@ -4,12 +4,16 @@ A row's type says what it may hold (:class:`Image`, :class:`Box` and their subcl
 decodes it, and what does not fit is an InputError that names file and entry. A key that is read
 and stands twice in one object is refused. Keys that no type names are not looked at.
 
-Rules of all readers: an id is a whole number of at most 64 bits or text; ``iscrowd`` is 0, 1,
-true or false, and 0 where it is absent or null. Shape letter: N = boxes of the file.
+Rules of all readers: an id is a whole number of 64 bits with sign or text, one kind for all images
+of a file; no two images have the same id or path; ``iscrowd`` is 0, 1, true or false, and 0 where
+it is absent or null; a size is stated where width and height are whole numbers from 1 (640.0 is
+one), and not where they are absent, null, 0, -1 or text.
+Shape letters: I = images of the file, N = boxes of the file.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,38 +26,43 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, to_builtins
 
 from wend.errors import InputError, shown
 from wend.files import MAX_NUMBER, parse_json, read_utf8
+from wend.structures.coded import CodedColumn, Encoder
+from wend.structures.names import tidy_path
 
 BLOCK = 4096  # rows decoded at a time: their objects are gone when the next block comes
+BLOCK_BYTES = 1 << 20  # of a list that is read while it is decoded
 DATA_SET = (
     'a COCO data set {"images": [{"id", "file_name", ...}], "annotations": [...], "categories": '
     "[...]}"
 )
 RESULTS = 'a list of {"image_id", "category_id", "bbox": [x, y, w, h], "score"}'
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # may hide a key's name
+_BETWEEN_ROWS = re.compile(rb"\}\s*,\s*(?=\{)")
 _FIELD = re.compile(r"(?:\$\.|required field `)(\w+)")  # in msgspec's messages
 
 WholeNumber = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Id = WholeNumber | str
 Number = Annotated[float, Meta(gt=-MAX_NUMBER, lt=MAX_NUMBER)]
 Length = Annotated[float, Meta(ge=0, lt=MAX_NUMBER)]
-Side = Annotated[float, Meta(gt=0, lt=MAX_NUMBER)]
+Name = Annotated[str, Meta(min_length=1)]
 Bit = Annotated[int, Meta(ge=0, le=1)]
 
-_ID = "a whole number of at most 64 bits, or text"
+_ID = "a whole number from -2^63 to 2^63 - 1 (1, not 1.0), or text"
 EXPECTED = {
     None: "an object",
     "id": f'"id": {_ID}',
     "file_name": '"file_name": the path of the image as text',
-    "width": "width and height > 0",
-    "height": "width and height > 0",
+    "coco_url": '"coco_url": the path of the image as text',
+    "width": "width and height as numbers",
+    "height": "width and height as numbers",
     "class_id": '"class_id": a number from 0',
     "image_id": f'"image_id": {_ID}',
     "category_id": '"category_id": a whole number',
-    "bbox": '"bbox": [x, y, w, h], four finite numbers with w, h >= 0',
+    "bbox": '"bbox": [x, y, w, h], four finite numbers with w, h >= 0 (masks are not read)',
     "score": '"score": a finite number',
     "iscrowd": '"iscrowd": 0, 1, true or false',
 }
@@ -69,18 +78,39 @@ class Row(Struct, kw_only=True, gc=False):
 
 
 class Image(Row, kw_only=True, gc=False):
-    """A row of ``images``. A size is stated or not."""
+    """A row of ``images``; LVIS' have a ``coco_url`` instead of a ``file_name``."""
 
     id: Id
-    file_name: Annotated[str, Meta(min_length=1)]
-    width: Side | UnsetType | None = UNSET
-    height: Side | UnsetType | None = UNSET
+    file_name: Name | UnsetType = UNSET
+    coco_url: Name | UnsetType | None = UNSET
+    width: float | str | UnsetType | None = UNSET
+    height: float | str | UnsetType | None = UNSET
+
+    @property
+    def path(self) -> str:
+        """The path of the image file."""
+        return self.file_name or self.coco_url or ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels; 0, 0 where they are not stated."""
+        size = _whole_pixels(self.width), _whole_pixels(self.height)
+        return size if min(size) > 0 else (0, 0)
+
+
+def _whole_pixels(side: float | str | UnsetType | None) -> int:
+    """A stated side as a whole number from 1; 0 if it is none."""
+    if isinstance(side, float) and side % 1 == 0 and 1 <= side < 2**31:
+        return int(side)
+    return 0
 
 
 class Category(Row, kw_only=True, gc=False):
-    """A row of ``categories``."""
+    """A row of ``categories``; Roboflow's first is often the parent of the others."""
 
     id: WholeNumber
+    name: Any = None
+    supercategory: Any = None
 
 
 class Box(Row, kw_only=True, gc=False):
@@ -111,22 +141,125 @@ def _fields(kind: type[Row]) -> list[tuple[bytes, attrgetter | None]]:
     ]
 
 
+@cache
+def _texts(kind: type[Row]) -> list[attrgetter]:
+    """Getters of the fields that may hold text."""
+    return [
+        attrgetter(field.name)
+        for field in msgspec.structs.fields(kind)
+        if any(
+            isinstance(each, msgspec.inspect.StrType)
+            for each in _alternatives(msgspec.inspect.type_info(field.type))
+        )
+    ]
+
+
+def _alternatives(kind: msgspec.inspect.Type) -> Sequence[msgspec.inspect.Type]:
+    return kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+
+
 def _keys_are_unique(text: bytes, rows: Sequence[Row]) -> bool:
     """Whether each field's name stands in the rows' text as often as rows have the field.
 
     msgspec keeps the last of equal keys without a word. False also where a field's name is another
     one's value, or stands in a nested object.
     """
-    return all(
-        text.count(name) == len(rows) - ([*map(get, rows)].count(UNSET) if get else 0)
-        for name, get in _fields(type(rows[0]))
-    )
+    kind = type(rows[0])
+    present = {
+        name: len(rows) - ([*map(get, rows)].count(UNSET) if get else 0)
+        for name, get in _fields(kind)
+    }
+    texts = sum([*map(type, map(get, rows))].count(str) for get in _texts(kind))
+    quotes = np.count_nonzero(np.frombuffer(text, np.uint8) == ord('"'))
+    if quotes == 2 * (sum(present.values()) + texts):
+        return True  # no other key, and no key twice: the quickest to count, and the usual case
+    return all(text.count(name) == number for name, number in present.items())
+
+
+def _decoded(text: bytes, kind: type[Kind]) -> list[Kind] | None:
+    """Typed rows of a list's text; None unless all are of the kind and no key stands twice."""
+    try:
+        rows = _decoder(kind).decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return rows if not rows or _keys_are_unique(text, rows) else None
+
+
+def _is_list(path: Path) -> bool:
+    """Whether the file's first character opens a list."""
+    try:
+        with path.open("rb") as file:
+            return file.read(1 << 10).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
+    except OSError:
+        return False
+
+
+def _blocks_of_list(path: Path) -> Iterator[bytes]:
+    """The text of a list as lists of some of its rows each, without reading it as a whole.
+
+    It is cut between "}" and "{": where these are no ends of rows but stand in a nested list or in
+    text, the cut text is no JSON.
+    """
+    with path.open("rb") as file:
+        text = file.read(BLOCK_BYTES).removeprefix(codecs.BOM_UTF8)
+        while more := file.read(BLOCK_BYTES):
+            if cut := _last_cut(text):
+                yield text[: cut.start() + 1] + b"]"
+                text = b"[" + text[cut.end() :]
+            text += more
+        yield text
+
+
+def _last_cut(text: bytes) -> re.Match[bytes] | None:
+    """The last "}" with a comma and a "{" behind it, up to the latter."""
+    end = text.rfind(b"}")
+    while end >= 0:
+        if cut := _BETWEEN_ROWS.match(text, end):
+            return cut
+        end = text.rfind(b"}", 0, end)
+    return None
+
+
+def _is_plain(text: bytes) -> bool:
+    """Whether a text is UTF-8 that hides no name of a key behind escapes."""
+    try:
+        text.isascii() or text.decode()
+    except UnicodeDecodeError:
+        return False
+    return not (b"\\" in text and _ESCAPED_LETTER.search(text))
 
 
 def _column(rows: Sequence[Row], field: str) -> list:
     """A field's values; None where it is absent or null."""
     values = [*map(attrgetter(field), rows)]
-    return [None if value is UNSET else value for value in values] if UNSET in values else values
+    if f'"{field}"'.encode() in _required(type(rows[0])):
+        return values
+    return [None if value is UNSET else value for value in values]
+
+
+@cache
+def _required(kind: type[Row]) -> frozenset[bytes]:
+    return frozenset(name for name, get in _fields(kind) if get is None)
+
+
+def _numbers(rows: Sequence[Row], field: str) -> np.ndarray:
+    """A field's numbers (n,) float64; NaN where it is absent or null."""
+    values = [*map(attrgetter(field), rows)]
+    if values[0] is UNSET and values.count(UNSET) == len(values):
+        return np.full(len(values), np.nan)
+    try:
+        return np.fromiter(values, np.float64, len(values))
+    except TypeError:
+        return np.array([np.nan if v is UNSET or v is None else v for v in values], np.float64)
+
+
+_NO_BOXES = (
+    np.zeros(0, np.int64),
+    np.zeros(0, np.int64),
+    np.zeros((0, 4)),
+    np.zeros(0),
+    np.zeros(0, bool),
+)  # of each column of Boxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,39 +269,50 @@ class CocoFile:
     Attributes:
         path: the file, for messages.
         expected: what it should hold, for messages.
-        content: rows of results, or name -> rows of a data set. Rows are JSON text
-            (``msgspec.Raw``), or Python's values if anything in the file is unusual.
+        content: name -> rows of a data set, as JSON text (``msgspec.Raw``), or as Python's values
+            if anything in the file is unusual. None for a list of results, which is read while it
+            is decoded.
     """
 
     path: Path
     expected: str
-    content: list | dict[str, Any]
+    content: dict[str, Any] | None
 
     @classmethod
     def open(cls, path: str | Path, expected: str) -> CocoFile:
-        """Read a file.
+        """Open a file; a data set is read.
 
         Raises:
             MissingFileError, InputError: not there, no whole JSON value, neither a list nor an
                 object, or one of its lists stands there twice.
         """
         path = Path(path)
-        data = read_utf8(path, expected)
+        if _is_list(path):
+            return cls(path, expected, None)
+        content = cls(path, expected, None)._whole()
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: expected {expected}, got {type(content).__name__}")
+        return cls(path, expected, content)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a list, as results are."""
+        return self.content is None
+
+    def _whole(self) -> Any:
+        """The content at once: texts of rows, or Python's values if anything is unusual."""
+        data = read_utf8(self.path, self.expected)
         try:
             content = msgspec.json.decode(data, type=list[Raw] | dict[str, Raw])
             lists = ("images", "annotations", "categories")
-            if isinstance(content, dict):
-                usual = all(data.count(f'"{name}"'.encode()) <= 1 for name in lists)
-            else:
-                usual = True
-            usual = usual and not (b"\\u" in data and _ESCAPED_LETTER.search(data))
+            once = isinstance(content, list) or all(
+                data.count(f'"{name}"'.encode()) <= 1 for name in lists
+            )
+            if once and _is_plain(data):
+                return content
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            usual = False  # NaN, half a surrogate pair, or no JSON at all
-        if not usual:
-            content = parse_json(data, path, expected)
-        if not isinstance(content, list | dict):
-            raise InputError(f"{path}: expected {expected}, got {type(content).__name__}")
-        return cls(path, expected, content)
+            pass  # NaN, half a surrogate pair, or no JSON at all
+        return parse_json(data, self.path, self.expected)
 
     def entry(self, name: str, number: int) -> str:
         """``FILE, entry annotations[3]``, to point at in messages; name "" is the whole list."""
@@ -176,14 +320,14 @@ class CocoFile:
 
     def has_list(self, name: str) -> bool:
         """Whether it is a data set that has a list of this name."""
-        if not isinstance(self.content, dict):
+        if self.content is None:
             return False
         rows = self.content.get(name)
         return isinstance(rows, list) or (isinstance(rows, Raw) and memoryview(rows)[:1] == b"[")
 
     def _rows(self, name: str) -> list:
         """Undecoded rows of a list of a data set, or of results."""
-        rows = self.content[name] if isinstance(self.content, dict) else self.content
+        rows = self._whole() if self.content is None else self.content[name]
         return msgspec.json.decode(rows, type=list[Raw]) if isinstance(rows, Raw) else rows
 
     def blocks(self, name: str, kind: type[Kind]) -> Iterator[list[Kind]]:
@@ -192,19 +336,26 @@ class CocoFile:
         Raises:
             InputError: a row is not of this kind; the message names file and entry.
         """
+        done = 0
+        if self.content is None:
+            for text in _blocks_of_list(self.path):
+                typed = _decoded(text, kind) if _is_plain(text) else None
+                if typed is None:  # something in it is unusual: the rest is looked at row by row
+                    break
+                if typed:
+                    yield typed
+                done += len(typed)
+            else:
+                return
         rows = self._rows(name)
-        for start in range(0, len(rows), BLOCK):
+        for start in range(done, len(rows), BLOCK):
             yield self._decode(rows[start : start + BLOCK], kind, name, start)
 
     def _decode(self, rows: list, kind: type[Kind], name: str, start: int) -> list[Kind]:
         if isinstance(rows[0], Raw):
-            text = b"[" + b",".join(rows) + b"]"
-            try:
-                typed = _decoder(kind).decode(text)
-                if _keys_are_unique(text, typed):
-                    return typed
-            except (msgspec.DecodeError, RecursionError):
-                pass
+            typed = _decoded(b"[" + b",".join(rows) + b"]", kind)
+            if typed is not None:
+                return typed
         return [self._exact(row, kind, name, start + i) for i, row in enumerate(rows)]
 
     def _exact(self, row: Any, kind: type[Kind], name: str, number: int) -> Kind:
@@ -232,13 +383,25 @@ class CocoFile:
         """The images, and id -> index.
 
         Raises:
-            InputError: a row is none, or two have the same id.
+            InputError: a row is none, two have the same id or the same path, or some ids are
+                numbers and others text.
         """
         images = list(chain.from_iterable(self.blocks("images", kind)))
         index: dict[Id, int] = {}
+        row_of: dict[str, int] = {}
         for number, image in enumerate(images):
+            path = image.path
             if index.setdefault(image.id, number) != number:
-                raise self.error("images", number, "an id that no other image has", image.id)
+                expected = f"an id that no other image has (images[{index[image.id]}] has it)"
+                raise self.error("images", number, expected, image.id)
+            if type(image.id) is not type(images[0].id):
+                expected = f"ids that are all numbers or all text, as {shown(images[0].id)}"
+                raise self.error("images", number, expected, image.id)
+            if not path:
+                raise self.error("images", number, EXPECTED["file_name"], to_builtins(image))
+            if (first := row_of.setdefault(tidy_path(path), number)) != number:
+                expected = f"a file_name that no other image has (images[{first}] has it)"
+                raise self.error("images", number, expected, path)
         return images, index
 
     def boxes(self, name: str, kind: type[Box] = Box) -> Boxes:
@@ -247,22 +410,32 @@ class CocoFile:
         Raises:
             InputError: a row is none.
         """
-        image_ids, category_ids, scores, crowd = [], [], [], []
-        xywh: list[np.ndarray] = [np.zeros(0)]
+        image_ids, category_ids = Encoder(), Encoder()
+        parts = [_NO_BOXES]
         for rows in self.blocks(name, kind):
-            xywh.append(np.fromiter(chain.from_iterable(row.bbox for row in rows), np.float64))
-            image_ids += _column(rows, "image_id")
-            category_ids += _column(rows, "category_id")
-            scores += _column(rows, "score")
-            crowd += [value == 1 for value in _column(rows, "iscrowd")]
+            bbox = chain.from_iterable(map(attrgetter("bbox"), rows))
+            parts.append(
+                (
+                    image_ids.encode(_column(rows, "image_id")),
+                    category_ids.encode(_column(rows, "category_id")),
+                    np.fromiter(bbox, np.float64, 4 * len(rows)).reshape(-1, 4),
+                    _numbers(rows, "score"),
+                    _numbers(rows, "iscrowd") == 1,
+                )
+            )
+        columns = [*zip(*parts, strict=True)]
+        parts.clear()  # each column is joined and its parts forgotten: boxes are many
+        images, categories, xywh, scores, crowd = (
+            np.concatenate(columns.pop(0)) for _ in _NO_BOXES
+        )
         return Boxes(
             self,
             name,
-            image_ids,
-            category_ids,
-            np.concatenate(xywh).reshape(-1, 4),
-            np.array(scores, dtype=np.float64),  # None becomes NaN
-            np.array(crowd, dtype=bool),
+            CodedColumn(image_ids.values, images),
+            CodedColumn(category_ids.values, categories),
+            xywh,
+            scores,
+            crowd,
         )
 
 
@@ -281,8 +454,8 @@ class Boxes:
 
     file: CocoFile
     name: str
-    image_ids: list[Id]
-    category_ids: list[Id | None]
+    image_ids: CodedColumn
+    category_ids: CodedColumn
     xywh: np.ndarray
     scores: np.ndarray
     crowd: np.ndarray
@@ -293,9 +466,11 @@ class Boxes:
         Raises:
             InputError: a box is of none of the images.
         """
-        owners = np.array([index.get(i, -1) for i in self.image_ids], dtype=np.int64)
+        owners = self.image_ids.look_up(index)
         if len(owners) and owners.min() < 0:
             first = int(np.argmin(owners))
             expected = '"image_id" of one of the images'
+            if index and type(self.image_ids[first]) is not type(known := next(iter(index))):
+                expected += f", whose ids look like {shown(known)}"
             raise self.file.error(self.name, first, expected, self.image_ids[first])
         return owners

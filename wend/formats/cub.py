@@ -19,6 +19,7 @@ from wend.errors import InputError, MissingFileError, some
 from wend.files import is_number, read_lines
 from wend.images.paths import check_relative
 from wend.images.sizes import SizeReader, missing_files
+from wend.numerals import decimal_number
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import xywh_to_xyxy
 from wend.structures.checks import as_boxes
@@ -30,7 +31,8 @@ logger = logging.getLogger(__name__)
 
 
 def _is_whole(text: str) -> bool:
-    return text.isdecimal() and len(text) < 10  # Python reads 4300 digits, an array 18
+    # Python reads 4300 digits of every script, an array 18
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def _read_index(path: Path, columns: str) -> dict[int, list[list[str]]]:
@@ -77,7 +79,7 @@ def _boxes(path: Path, image_ids: list[int], rows: dict[int, list[list[str]]]) -
 
 def _box(path: Path, image_id: int, row: list[str]) -> list[float]:
     try:
-        box = [float(value) for value in row]
+        box = [decimal_number(value) for value in row]
     except ValueError:
         box = [math.nan]
     if not all(map(is_number, box)) or min(box[2:]) <= 0:

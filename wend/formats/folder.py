@@ -1,25 +1,25 @@
 """A folder of one's own images: class = sub-folder, or no class; the truth, if any, in a file.
 
-Also images that a COCO JSON lists. An image's key is its path below the folder.
+An image's key is its path below the folder.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
-from wend.formats.coco import load_coco
+from wend.formats.coco import read_coco_truth
+from wend.formats.listed_files import match_files, require_different
 from wend.formats.wsoleval import read_box_list
-from wend.images.paths import check_relative, find_images, require_folder
-from wend.images.sizes import SizeReader, missing_files
+from wend.images.orientation import explain_size
+from wend.images.paths import find_images, require_folder
+from wend.images.sizes import SizeReader
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
-from wend.structures.names import clean_path, match_names
 from wend.structures.records import ImageId
 
 logger = logging.getLogger(__name__)
@@ -44,19 +44,6 @@ def _class_ids(root: Path, paths: Sequence[str], classes: str) -> np.ndarray:
     return np.array([number[folder] for folder in folders], dtype=np.int64)
 
 
-def _match(source: Path, listed: Sequence[str], root: Path, paths: Sequence[str]) -> np.ndarray:
-    """Index (L,) in the paths of each listed name, or -1; see :func:`.match_names`."""
-    keys = [clean_path(path) for path in paths]
-    index = match_names([clean_path(name) for name in listed], keys, str(source))
-    if not (index >= 0).any():
-        names = list(dict.fromkeys(listed))
-        raise InputError(
-            f"{source}: none of its {len(names)} images ({some(names, 2)}) is one of the "
-            f"{len(paths)} below {root} ({some(paths, 2)})"
-        )
-    return index
-
-
 def _truth(image: np.ndarray, boxes: np.ndarray, num_images: int) -> BoxTable:
     """The boxes (B, 4) whose image (B,) is not -1."""
     here = image >= 0
@@ -67,13 +54,10 @@ def _coco_truth(
     path: Path, root: Path, paths: Sequence[str]
 ) -> tuple[list[ImageId], np.ndarray, BoxTable]:
     """Image ids, sizes (I, 2) as stated there (0 where not), and boxes of the paths' images."""
-    listed = load_coco(path)
-    image = _match(path, listed.file_names, root, paths)
+    listed = read_coco_truth(path, "none")
+    image = match_files(path, listed.file_names, root, paths)
     here = np.flatnonzero(image >= 0)
-    times = np.bincount(image[here], minlength=len(paths))
-    if times.max() > 1:
-        twice = paths[int(times.argmax())]
-        raise InputError(f"{path}: two entries of images are of {twice}; expected one")
+    require_different(path, listed.file_names, image, paths)
     _say(path, len(here), len(paths), len(listed) - len(here))
     image_ids: list[ImageId] = list(paths)
     for row in here.tolist():
@@ -86,7 +70,7 @@ def _coco_truth(
 
 def _box_truth(path: Path, root: Path, paths: Sequence[str]) -> BoxTable:
     names, boxes = read_box_list(path)
-    image = _match(path, names, root, paths)
+    image = match_files(path, names, root, paths)
     truth = _truth(image, boxes, len(paths))
     surplus = {name for name, i in zip(names, image, strict=True) if i < 0}
     _say(path, len(truth.with_boxes), len(paths), len(surplus))
@@ -147,9 +131,11 @@ def load_folder(
     wrong = np.flatnonzero(both_known & (stated != image_sizes).any(1))
     if len(wrong):
         (width, height), (w, h) = stated[wrong[0]], image_sizes[wrong[0]]
+        reader = sizes or SizeReader()
+        why = explain_size(files[wrong[0]], (width, height), reader.exif)
         raise InputError(
             f"{annotations}: image {paths[wrong[0]]} is {width}x{height} there, but its file is "
-            f"{w}x{h}; are the boxes of another copy?"
+            f"{w}x{h}; {why or 'are the boxes of another copy?'}"
         )
     logger.info("%s: %d images", root, len(paths))
     return DataSet(
@@ -163,38 +149,3 @@ def load_folder(
         pseudo_boxes=BoxTable.empty(len(paths)),
         unreadable=unreadable,
     )
-
-
-def load_coco_images(images: str | Path, annotations: str | Path) -> DataSet:
-    """Read the images that a COCO JSON lists, with its boxes as truth.
-
-    The boxes and classes are those of :func:`wend.formats.coco.load_coco`.
-
-    Args:
-        images: folder that its ``file_name`` start from.
-        annotations: the JSON.
-
-    Returns:
-        Images in the JSON's order; ``key`` is the listed path.
-
-    Raises:
-        MissingFileError, InputError: not COCO's JSON, an image that is not there or listed twice,
-            or a name that leaves the folder; the message names the entry.
-    """
-    root = require_folder(images, "the images of the COCO JSON")
-    listed = load_coco(annotations)
-    names = [
-        check_relative(name, f"{annotations}, image {image_id!r}")
-        for name, image_id in zip(listed.file_names, listed.image_ids, strict=True)
-    ]
-    if len(set(names)) < len(names):
-        raise InputError(f"{annotations}: {len(names) - len(set(names))} images are listed twice")
-    files = [str(root / name) for name in names]
-    absent = [names[i] for i in missing_files(files, f"{root.name}: images")]
-    if absent:
-        raise MissingFileError(
-            f"{root}: {len(absent)} of {len(names)} images of {annotations} are not there "
-            f"({some(absent)}); expected its file_name below that folder"
-        )
-    logger.info("%s: %d images", annotations, len(names))
-    return replace(listed, file_names=files, keys=names, files=())

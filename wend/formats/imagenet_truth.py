@@ -15,7 +15,8 @@ from wend.files import read_lines
 from wend.formats.voc import VocImage, class_name, find_voc, read_voc
 from wend.formats.wsoleval import IDS, is_wsoleval, read_lists, read_names
 from wend.images.paths import check_relative
-from wend.images.sizes import map_in_threads
+from wend.images.threads import map_in_threads
+from wend.numerals import decimal_number
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes
 
@@ -56,7 +57,7 @@ def stem_and_wnid(path: str) -> tuple[str, str | None]:
 
 def _numbers(texts: list[str], where: str, whole: bool) -> list[float]:
     try:
-        values = [float(text) for text in texts]
+        values = [decimal_number(text) for text in texts]
         if whole and not all(0 <= value < 2**31 and value == int(value) for value in values):
             raise ValueError
     except ValueError:

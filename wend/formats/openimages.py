@@ -15,7 +15,8 @@ from PIL import Image
 from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.formats.wsoleval import BOXES, IDS, LABELS, read_lists, read_names
 from wend.images.paths import check_relative, require_folder
-from wend.images.sizes import SizeReader, map_in_threads, missing_files
+from wend.images.sizes import SizeReader, missing_files
+from wend.images.threads import map_in_threads
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from wend.errors import InputError, MissingFileError, shown
 from wend.images.paths import require_folder
+from wend.numerals import decimal_number
 from wend.structures.checks import as_boxes
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -64,7 +65,7 @@ def _number(path: Path, element: ElementTree.Element, tag: str) -> float:
     child = _only(path, element, tag)
     text = (child.text or "").strip() if child is not None else ""
     try:
-        return float(text)
+        return decimal_number(text)
     except ValueError:
         raise InputError(
             f"{path}: <{element.tag}>: expected a number as <{tag}>, got {shown(text)}"

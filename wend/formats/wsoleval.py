@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
-from wend.files import MAX_NUMBER, read_lines
+from wend.files import MAX_NUMBER, read_lines, read_utf8
 from wend.images.paths import SUFFIXES, check_relative
+from wend.numerals import check_digits
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes
 from wend.structures.data_set import DataSet
@@ -54,10 +55,42 @@ def is_wsoleval(folder: str | Path) -> bool:
     return (Path(folder) / IDS).is_file()
 
 
+def _read_columns(
+    data: bytes, columns: Sequence[str], kind: type
+) -> tuple[list[str], np.ndarray] | None:
+    """:func:`read_list` at once, of a text whose lines are all plain; None of any other."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if b"0x" in data or b"0X" in data:  # which Arrow reads as numbers
+        return None
+    number = pa.int64() if kind is int else pa.float64()
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(data),
+            csv.ReadOptions(use_threads=False, column_names=["id", *columns]),
+            csv.ParseOptions(quote_char=False),
+            csv.ConvertOptions(
+                column_types={"id": pa.string(), **dict.fromkeys(columns, number)}, null_values=[]
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    names = table["id"].to_pylist()
+    if not names or [*map(str.strip, names)] != names:
+        return None
+    numbers = [np.asarray(table[column]) for column in columns]
+    return names, np.column_stack(numbers) if numbers else np.zeros((len(names), 0))
+
+
 def read_list(path: Path, columns: Sequence[str], kind: type) -> tuple[list[str], np.ndarray]:
     """The ids and the numbers (lines, columns) of a list; a bad line is named."""
     most = 2**31 if kind is int else MAX_NUMBER
     line_form = ",".join(["<image id>", *(f"<{column}>" for column in columns)])
+    data = read_utf8(path, f"lines '{line_form}'")
+    usual = _read_columns(data, columns, kind)
+    if usual is not None and (np.abs(usual[1]) < most).all():
+        return usual
     lines = read_lines(path, f"lines '{line_form}'")
     rows = [line.strip().rsplit(",", len(columns)) for line in lines if line.strip()]
     if not rows:
@@ -65,7 +98,9 @@ def read_list(path: Path, columns: Sequence[str], kind: type) -> tuple[list[str]
 
     def numbers_of(rows: Sequence[list[str]]) -> np.ndarray:
         """The numbers (rows, columns); ValueError if some row is not as it should be."""
-        values = np.array([kind(text) for row in rows for text in row[1:]])
+        texts = [text for row in rows for text in row[1:]]
+        check_digits(texts)
+        values = np.array([*map(kind, texts)])
         if {*map(len, rows)} != {1 + len(columns)} or not (np.abs(values) < most).all():
             raise ValueError
         return values.reshape(len(rows), -1)
@@ -139,8 +174,8 @@ def _read_mask_list(path: Path, index: dict[str, int]) -> list[list[str]]:
 
 
 def _holds_masks(path: Path) -> bool:
-    lines = read_lines(path, "lines of boxes or of masks")
-    first = next((line for line in lines if line.strip()), "")
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        first = next((line.strip() for line in lines if line.strip()), "")
     return first.count(",") == 2 or first.rpartition(",")[0].lower().endswith(tuple(SUFFIXES))
 
 

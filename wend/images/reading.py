@@ -1,4 +1,9 @@
-"""Image files to pixels, as the pseudo boxes and the truth were made: RGB, not rotated by EXIF."""
+"""Image files to pixels, as a data set's boxes were made: RGB, as stored or turned by EXIF.
+
+Kinds of pixels: greyscale, palettes, CMYK and the like become RGB as Pillow converts them, alpha is
+dropped. Of more than 8 bits the highest 8 are kept, of numbers with a point 0 is black and 1 white;
+32-bit whole numbers have no white and are refused. Of several pages or frames the first is read.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,10 @@ import numpy as np
 from PIL import Image
 
 from wend.errors import BadImageError, MissingImageError
+from wend.images.orientation import orientation_of, upright, upright_size
+
+WIDE_FORMATS = ("PNG", "PPM")  # Pillow gives their 16 bits in mode I, which has 32
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF's tags
 
 
 def _unreadable(path: str | Path, error: Exception) -> BadImageError:
@@ -19,41 +28,80 @@ def _unreadable(path: str | Path, error: Exception) -> BadImageError:
     )
 
 
-def read_image_size(path: str | Path) -> tuple[int, int]:
-    """Width and height in pixels, read from the file's header, as stored (EXIF is not applied).
+def read_image_size(path: str | Path, exif: str = "ignore") -> tuple[int, int]:
+    """Width and height in pixels, read from the file's header.
+
+    Args:
+        exif: "ignore": as stored; "apply": turned by EXIF's orientation.
 
     Raises:
         BadImageError: the file is missing or no image; the message names it.
     """
     try:
         with Image.open(path) as image:
-            return image.size
+            turned = orientation_of(image) if exif == "apply" else 1
+            return upright_size(image.size, turned)
     except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
         raise _unreadable(path, error) from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An image of one wide channel as greyscale of 8 bits.
+
+    Raises:
+        ValueError: where its white is not known.
+    """
+    tags = getattr(image, "tag_v2", {})  # TIFF's
+    values = np.asarray(image)
+    if image.mode == "F":
+        if not (np.isfinite(values).all() and 0 <= values.min() and values.max() <= 1):
+            raise ValueError(
+                f"its pixels are numbers with a point from {values.min():g} to {values.max():g}, "
+                f"expected 0 (black) to 1 (white); save it with 8 or 16 bits"
+            )
+        levels = np.round(255 * values)
+    elif image.mode.startswith("I;16") or image.format in WIDE_FORMATS:
+        bits = tags.get(_BITS_PER_SAMPLE, (16,))[0] if tags else 16
+        levels = (values.astype(np.int64) >> (bits - 8)).clip(0, 255)
+    else:
+        raise ValueError(
+            f"its pixels are whole numbers of 32 bits (from {values.min()} to {values.max()}), "
+            f"whose white is not known; save it with 8 or 16 bits"
+        )
+    if tags and tags.get(_PHOTOMETRIC) == 0:  # white is 0; Pillow turns 8 bits round itself
+        levels = 255 - levels
+    return Image.fromarray(levels.astype(np.uint8))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":  # convert() would copy it
         image.load()
         return image
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would cut all above 255 to white
-        high = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        image = Image.fromarray(high)
+    if image.mode[0] in "IF":
+        return _eight_bits(image).convert("RGB")
     return image.convert("RGB")
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """The image as RGB (greyscale, palette, CMYK, 16 bits are converted, alpha dropped), as stored.
+def read_image(path: str | Path, exif: str = "ignore") -> Image.Image:
+    """The image as RGB; the module says how each kind of pixels becomes that.
 
-    Detectron2's ``read_image`` rotates by EXIF; PSOL, C2AM and the truth do not, so a box would
-    lie beside its object. The format is read from the file, whatever its name ends in.
+    Detectron2's ``read_image`` turns by EXIF, PSOL's and C2AM's do not: where the policy is not
+    that of the boxes, they lie beside their objects. The format is read from the file, whatever its
+    name ends in.
+
+    Args:
+        exif: "ignore": as stored; "apply": turned by EXIF's orientation.
 
     Raises:
-        BadImageError: the file is missing, cut off or no image; the message names it.
+        BadImageError: the file is missing, cut off, no image, or of pixels whose white is not
+            known; the message names it.
     """
     try:
         with Image.open(path) as image:
-            return _to_rgb(image)
+            if exif == "ignore":
+                return _to_rgb(image)
+            orientation = orientation_of(image)
+            return upright(_to_rgb(image), orientation)
     except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
         raise _unreadable(path, error) from error
 

@@ -1,50 +1,21 @@
-"""Reading many small files at once: image sizes from headers, and whatever else takes a path."""
+"""Sizes of many image files from their headers, and which files are not there."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from wend.errors import BadImageError
 from wend.images.reading import read_image_size
+from wend.images.threads import map_in_threads
 from wend.structures.data_set import unreadable_error
 
-T = TypeVar("T")
-R = TypeVar("R")
-CHUNK = 256  # files per task: a million tasks would cost a gigabyte
-
-
-def map_in_threads(
-    function: Callable[[T], R],
-    items: Sequence[T],
-    task: str,
-    unit: str = "file",
-    workers: int | None = None,
-) -> Iterator[R]:
-    """``map(function, items)`` in threads, in order, with a progress bar; the first error ends it.
-
-    Args:
-        task: what is being done, for the bar.
-        workers: threads; by default more than there are cores, since files are waited for.
-    """
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-    workers = workers or min(32, 4 * (os.cpu_count() or 1))
-    bar = tqdm(total=len(items), desc=task, unit=unit, leave=False, disable=None)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for results in pool.map(lambda chunk: [function(item) for item in chunk], chunks):
-            bar.update(len(results))
-            yield from results
-    finally:
-        pool.shutdown(cancel_futures=True)
-        bar.close()
+Known = Callable[[str | Path, str], tuple[int, int] | None]
 
 
 def missing_files(paths: Sequence[str], task: str) -> list[int]:
@@ -58,25 +29,36 @@ def missing_files(paths: Sequence[str], task: str) -> list[int]:
 
 
 class SizeReader:
-    """Widths and heights of image files from their headers alone, as stored (EXIF not applied).
+    """Widths and heights of image files from their headers alone.
 
     Args:
-        known: path -> (width, height) of an image whose header need not be read, else None; as
-            :class:`wend.datasets.known_sizes.KnownSizes`. It is called in threads.
+        known: takes a path and the policy; the (width, height) of an image whose header need not be
+            read, else None; as :class:`wend.datasets.known_sizes.KnownSizes`. Called in threads.
         keep_unreadable: a header that cannot be read is no error, its image is returned as such.
-
-    Attributes:
-        asked, reused: sizes that were asked for so far, and how many of them were known.
+        exif: "ignore": sizes as stored; "apply": turned by EXIF's orientation.
     """
 
     def __init__(
-        self,
-        known: Callable[[str | Path], tuple[int, int] | None] | None = None,
-        *,
-        keep_unreadable: bool = False,
+        self, known: Known | None = None, *, keep_unreadable: bool = False, exif: str = "ignore"
     ) -> None:
-        self.known, self.keep_unreadable = known, keep_unreadable
-        self.asked = self.reused = 0
+        self.known, self.keep_unreadable, self.exif = known, keep_unreadable, exif
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def asked(self) -> int:
+        """How many sizes were asked for so far."""
+        return self._counts["asked"]
+
+    @property
+    def reused(self) -> int:
+        """How many of them were known."""
+        return self._counts["reused"]
+
+    def with_policy(self, exif: str) -> SizeReader:
+        """The same reader, which counts on, for images with that policy."""
+        reader = SizeReader(self.known, keep_unreadable=self.keep_unreadable, exif=exif)
+        reader._counts = self._counts
+        return reader
 
     def read(
         self, paths: Sequence[str | Path], task: str = "image sizes", workers: int | None = None
@@ -100,22 +82,22 @@ class SizeReader:
         unreadable: dict[int, BadImageError] = {}
         answers = map_in_threads(self._look_up, paths, task, "image", workers)
         for index, (size, error, known) in enumerate(answers):
-            self.reused += known
+            self._counts["reused"] += known
             if error is None:
                 sizes[index] = size
             else:
                 unreadable[index] = error
-        self.asked += len(paths)
+        self._counts["asked"] += len(paths)
         if unreadable and not self.keep_unreadable:
             raise unreadable_error(list(unreadable.values()), len(paths))
         return sizes, unreadable
 
     def _look_up(self, path: str | Path) -> tuple[tuple[int, int], BadImageError | None, bool]:
         """The size, why there is none, and whether it was known."""
-        size = None if self.known is None else self.known(path)
+        size = None if self.known is None else self.known(path, self.exif)
         if size is not None:
             return size, None, True
         try:
-            return read_image_size(path), None, False
+            return read_image_size(path, self.exif), None, False
         except BadImageError as error:
             return (0, 0), error, False

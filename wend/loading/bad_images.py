@@ -9,7 +9,6 @@ that are left out before training starts. Evaluation never skips: an error, or c
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -17,8 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 from torch.utils.data import Dataset
 
-from wend.errors import BadImageError, InputError, some
-from wend.files import read_text
+from wend.errors import BadImageError, InputError, shown, some
+from wend.files import parse_json, read_text
 from wend.structures.data_set import DataSet
 from wend.user_code import UserModules
 
@@ -192,16 +191,14 @@ def read_quarantine(path: str) -> frozenset[str]:
         if not line.startswith("{"):
             listed |= {line} if line else set()
             continue
-        try:
-            row = json.loads(line)
-            leave_out, key = row["leave_out"], row["key"]
-        except (ValueError, KeyError, RecursionError) as error:
-            raise InputError(
-                f"{path}, line {number}: expected a line of 'wend data check' with key and "
-                f"leave_out, or a key or path ({error})"
-            ) from None
+        where = f"{path}, line {number}"
+        expected = "a line of 'wend data check' with key and leave_out, or a key or path"
+        row = parse_json(line.encode(), where, expected)
+        leave_out, key = row.get("leave_out"), row.get("key")
+        if not isinstance(leave_out, bool) or not isinstance(key, str):
+            raise InputError(f"{where}: expected {expected}, got {shown(row)}")
         if leave_out:
-            listed.add(str(key))
+            listed.add(key)
     return frozenset(listed)
 
 

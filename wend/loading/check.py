@@ -23,8 +23,9 @@ from wend.datasets.catalog import DataSets
 from wend.datasets.fingerprints import fingerprint
 from wend.errors import BadImageError, InputError
 from wend.files import atomic_write
+from wend.images.orientation import UPRIGHT, explain_size, orientation_of
 from wend.images.reading import read_image
-from wend.images.sizes import map_in_threads
+from wend.images.threads import map_in_threads
 from wend.partial import PartialFile
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -44,6 +45,9 @@ KINDS = {  # problem -> what training does about it
     "box reaches out": WORKS,
     "box is the whole image": WORKS,
     "other format than its name says": WORKS,
+    "turned by EXIF": WORKS,
+    "one colour everywhere": WORKS,
+    "several pages": WORKS,
 }
 _SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
 logger = logging.getLogger(__name__)
@@ -56,19 +60,23 @@ class Problem(NamedTuple):
     detail: str
 
 
-def check_image(path: str, width: int, height: int, size_known: bool = True) -> list[Problem]:
+def check_image(
+    path: str, width: int, height: int, size_known: bool = True, exif: str = "ignore"
+) -> list[Problem]:
     """The problems of an image file, of which every pixel is decoded.
 
     Args:
         width, height: as recorded.
         size_known: False if the record has no size, since the header could not be read.
+        exif: the data set's policy.
     """
     try:
         if not os.path.getsize(path):
             return [Problem("empty file", "0 bytes")]
         with Image.open(path) as image:
-            stored, size = image.format or "", image.size
-        read_image(path)
+            stored, orientation = image.format or "", orientation_of(image)
+            frames = 1 if stored == "MPO" else getattr(image, "n_frames", 1)
+        pixels = read_image(path, exif)
     except FileNotFoundError:
         return [Problem("missing", "there is no such file")]
     except Exception as error:  # decoders raise anything on damaged files
@@ -79,10 +87,20 @@ def check_image(path: str, width: int, height: int, size_known: bool = True) -> 
     named = Image.registered_extensions().get(os.path.splitext(path)[1].lower())
     if named and _SAME_FORMAT.get(named, named) != _SAME_FORMAT.get(stored, stored):
         problems.append(Problem("other format than its name says", f"is {stored}, not {named}"))
-    if size_known and size != (width, height):
-        problems.append(
-            Problem("other size than recorded", f"is {size[0]}x{size[1]}, not {width}x{height}")
-        )
+    if size_known and pixels.size != (width, height):
+        why = explain_size(path, (width, height), exif)
+        detail = f"is {pixels.width}x{pixels.height}, not {width}x{height}"
+        problems.append(Problem("other size than recorded", f"{detail}; {why}" if why else detail))
+    if orientation != UPRIGHT:
+        effect = "it is not applied" if exif == "ignore" else "it is applied"
+        detail = f"EXIF orientation {orientation}; {effect} (exif: {exif})"
+        problems.append(Problem("turned by EXIF", detail))
+    values = np.asarray(pixels)
+    if (values == values[0, 0]).all():
+        colour = tuple(values[0, 0].tolist())
+        problems.append(Problem("one colour everywhere", f"every pixel is {colour}"))
+    if frames > 1:
+        problems.append(Problem("several pages", f"{frames} pages or frames; the first is read"))
     return problems
 
 
@@ -112,7 +130,7 @@ def check_boxes(boxes: np.ndarray, title: str, width: int, height: int) -> list[
 def check_record(record: ImageRecord, size_known: bool = True) -> list[Problem]:
     """The problems of a record's image and boxes."""
     size = (record.width, record.height)
-    problems = check_image(record.file_name, *size, size_known)
+    problems = check_image(record.file_name, *size, size_known, record.exif)
     if not size_known:
         return problems
     boxes = [("true box", record.gt_boxes), ("pseudo box", record.pseudo_boxes)]

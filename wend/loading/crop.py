@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from wend.errors import BadImageError, InputError
+from wend.images.orientation import explain_size
 from wend.images.reading import read_image, squash
 from wend.loading.image_cache import ImageCache
 from wend.structures.boxes import clip_boxes
@@ -49,12 +50,16 @@ def _flipped(pixels: np.ndarray) -> np.ndarray:
     return mirrored
 
 
-def _check_size(file_name: str, size: tuple[int, int], recorded: tuple[int, int]) -> None:
+def _check_size(
+    file_name: str, size: tuple[int, int], recorded: tuple[int, int], exif: str
+) -> None:
     if size != recorded:
+        frame = "of the file as stored" if exif == "ignore" else "turned by EXIF"
+        why = explain_size(file_name, recorded, exif)
         raise BadImageError(
             f"{file_name}: is {size[0]}x{size[1]}, expected {recorded[0]}x{recorded[1]} as "
-            f"recorded (sizes are of the file as stored, EXIF not applied); was the file "
-            f"replaced or resized after the data set was made?"
+            f"recorded (sizes are {frame}); "
+            + (why or "was the file replaced or resized after the data set was made?")
         )
 
 
@@ -111,31 +116,35 @@ class CropMapper:
             upside_down=mirrored and self.flip == "vertical",
         )
 
-    def _squashed(self, file_name: str, width: int, height: int) -> np.ndarray:
+    def _squashed(self, file_name: str, width: int, height: int, exif: str) -> np.ndarray:
         """The image (resize, resize, 3) uint8, from a cache or its file; checks its size."""
         for cache in self.caches:
-            cached = cache.squashed(file_name)
+            cached = cache.squashed(file_name) if cache.exif == exif else None
             if cached is not None:
-                _check_size(file_name, cached[1], (width, height))
+                _check_size(file_name, cached[1], (width, height), exif)
                 return cached[0]
-        image = read_image(file_name)
-        _check_size(file_name, image.size, (width, height))
+        image = read_image(file_name, exif)
+        _check_size(file_name, image.size, (width, height), exif)
         return squash(image, self.resize)
 
-    def __call__(self, file_name: str, width: int, height: int, boxes: np.ndarray) -> Sample:
+    def __call__(
+        self, file_name: str, width: int, height: int, boxes: np.ndarray, exif: str = "ignore"
+    ) -> Sample:
         """Read and crop one image.
 
         Args:
             file_name: the image.
             width, height: its size as recorded.
             boxes: (P, 4) xyxy in original pixels.
+            exif: the policy by which size and boxes were made, see
+                :data:`wend.structures.records.EXIF`.
 
         Raises:
             BadImageError: the image cannot be read, or is not of the recorded size.
         """
         problem = ""
         try:
-            pixels = self._squashed(file_name, width, height)
+            pixels = self._squashed(file_name, width, height, exif)
         except BadImageError as error:
             if not self.black_if_bad:
                 raise

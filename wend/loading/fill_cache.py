@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wend.errors import BadImageError, InputError, some
-from wend.images.sizes import map_in_threads
+from wend.images.threads import map_in_threads
 from wend.loading.image_cache import ImageCache, cache_folder, prepare
 from wend.structures.data_set import DataSet
 
@@ -35,7 +35,7 @@ def open_caches(
 
 
 def _open(folder: str, data_set: DataSet, resize: int, root: str) -> ImageCache:
-    path = cache_folder(folder, data_set.name, resize)
+    path = cache_folder(folder, data_set, resize)
     others = sorted(p.name for p in path.parent.glob("*") if p.name.startswith(f"{data_set.name}-"))
     if not path.is_dir() and others:
         logger.warning(
@@ -70,8 +70,7 @@ def fill_cache(
     Raises:
         InputError: the disk is full: what is filled by then stays and counts.
     """
-    name = data_set.name
-    path = cache_folder(folder, name, resize)
+    path = cache_folder(folder, data_set, resize)
     cache = prepare(path, data_set, resize, str(root), fill=False)
     files = list(data_set.file_names)
     filled_before = cache.num_filled()

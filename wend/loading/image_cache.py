@@ -8,7 +8,7 @@ A cache is a folder ``<data set>-<RESIZE>`` with
   pixels, so an interrupted filling goes on where it stopped;
 - ``index.npy``: (2, rows) uint64: hashes of the image files' names below the data sets' folder,
   sorted, and the row of each;
-- ``cache.json``: format, RESIZE, and the libraries that decoded.
+- ``cache.json``: format, RESIZE, the policy on EXIF, and the libraries that decoded.
 
 A row whose image file has another size or time of change is stale and made again.
 """
@@ -32,6 +32,7 @@ from wend.errors import InputError
 from wend.files import atomic_write, read_json, write_json
 from wend.images.reading import read_image, squash
 from wend.structures.data_set import DataSet
+from wend.structures.records import EXIF
 
 FORMAT = 1
 STATE, FIELDS = np.dtype(np.int64), 5
@@ -61,6 +62,7 @@ class ImageCache:
         if not isinstance(self.info, dict) or self.info.get("format") != FORMAT:
             raise InputError(f"{folder}: is no cache of this version of WEND; remove the folder")
         self.resize = self.info["resize"]
+        self.exif = self.info.get("exif", EXIF[0])
         try:
             self._hashes, self._rows = np.asarray(np.load(folder / "index.npy", mmap_mode="r"))
             self._pixels = self._map("pixels.bin", np.uint8, self.resize, self.resize, 3)
@@ -161,7 +163,7 @@ class ImageCache:
             size, time = stat.st_size, stat.st_mtime_ns
         except OSError:  # which read_image tells
             size = time = -1
-        image = read_image(file_name)
+        image = read_image(file_name, self.exif)
         pixels = squash(image, self.resize)
         return pixels, [size, time, *image.size, _checksum(pixels)]
 
@@ -224,9 +226,10 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def cache_folder(folder: str | Path, name: str, resize: int) -> Path:
+def cache_folder(folder: str | Path, data_set: DataSet, resize: int) -> Path:
     """The folder of a data set's cache in a folder of caches."""
-    return Path(folder) / f"{name}-{resize}"
+    turned = "" if data_set.exif == "ignore" else "-upright"
+    return Path(folder) / f"{data_set.name}-{resize}{turned}"
 
 
 def _check_space(folder: Path, rows: int, filled: int, resize: int) -> None:
@@ -273,6 +276,8 @@ def _prepare(folder: Path, data_set: DataSet, resize: int, root: str, fill: bool
         cache = ImageCache(folder, root, fill=fill)
         if cache.resize != resize:
             raise InputError(f"{folder}: holds images of {cache.resize}², not {resize}²")
+        if cache.exif != data_set.exif:
+            raise InputError(f"{folder}: was made with exif: {cache.exif}; remove the folder")
         if cache.info["libraries"] != _libraries():
             logger.warning(
                 "%s: was filled by %s, here is %s; pixels may differ in the last bit. Remove the "
@@ -292,7 +297,12 @@ def _prepare(folder: Path, data_set: DataSet, resize: int, root: str, fill: bool
         for name, size in row_bytes.items():
             with open(folder / name, "ab") as file:
                 file.truncate(rows * size)
-        info = {"format": FORMAT, "resize": resize, "libraries": _libraries()}
+        info = {
+            "format": FORMAT,
+            "resize": resize,
+            "exif": data_set.exif,
+            "libraries": _libraries(),
+        }
         if not index.size:
             write_json(folder / "cache.json", info)
         added = np.stack([new, np.arange(index.shape[1], rows, dtype=np.uint64)])

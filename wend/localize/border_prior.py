@@ -129,9 +129,9 @@ def find_box(pixels: np.ndarray, config: BorderPriorConfig | None = None) -> Fou
     return FoundBox(box, max(0.0, (within - beyond) / (within + beyond)))
 
 
-def _localize(config: BorderPriorConfig, file_name: str) -> FoundBox | InputError:
+def _localize(config: BorderPriorConfig, exif: str, file_name: str) -> FoundBox | InputError:
     try:
-        return find_box(np.asarray(read_image(file_name)), config)
+        return find_box(np.asarray(read_image(file_name, exif)), config)
     except InputError as error:  # raised in a worker, its message would be a traceback
         return error
 
@@ -141,14 +141,18 @@ def _use_one_thread() -> None:
 
 
 def localize(
-    file_names: Sequence[str], config: BorderPriorConfig | None = None, num_workers: int = 0
+    file_names: Sequence[str],
+    config: BorderPriorConfig | None = None,
+    num_workers: int = 0,
+    exif: str = "ignore",
 ) -> Iterator[FoundBox | InputError]:
     """The box of each image file in order, or the error that its reading ended in.
 
     Args:
         num_workers: processes; 0: this one.
+        exif: the data set's policy, see :data:`wend.structures.records.EXIF`.
     """
-    task = partial(_localize, config or BorderPriorConfig())
+    task = partial(_localize, config or BorderPriorConfig(), exif)
     if num_workers == 0 or len(file_names) < 2:
         yield from map(task, file_names)
         return

@@ -79,8 +79,8 @@ def group_images(data_set: DataSet, by_class: bool = True) -> dict[str, list[int
 class _Images(Dataset):
     """A file's network input (3, S, S), or the InputError that its reading ended in."""
 
-    def __init__(self, files: Sequence[str], backbone: Backbone) -> None:
-        self.files = files
+    def __init__(self, files: Sequence[str], backbone: Backbone, exif: str) -> None:
+        self.files, self.exif = files, exif
         self.preprocessing = backbone.preprocessing
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ class _Images(Dataset):
 
     def __getitem__(self, index: int) -> Tensor | InputError:
         try:
-            return self.preprocessing(read_image(self.files[index]))[0]
+            return self.preprocessing(read_image(self.files[index], self.exif))[0]
         except InputError as error:  # raised in a worker, its message would be a traceback
             return error
 
@@ -238,7 +238,7 @@ def localize(
             torch.inference_mode(),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
         ):
-            _stream(run, backbone, device, waiting, files)
+            _stream(run, backbone, device, waiting, _Images(files, backbone, data_set.exif))
     if run.turned:
         logger.warning(
             "%d of %d groups: the maps' borders are more object than their middles; the sign may "
@@ -250,13 +250,13 @@ def localize(
 
 
 def _stream(
-    run: _Run, backbone: Backbone, device: torch.device, waiting: list[_Group], files: list[str]
+    run: _Run, backbone: Backbone, device: torch.device, waiting: list[_Group], images: _Images
 ) -> None:
     """Pass all batches of all groups through the network."""
     options = run.options
     plan = [(group, batch) for group in waiting for batch in group.batches(options.batch_size)]
     loader = DataLoader(
-        _Images(files, backbone),
+        images,
         batch_sampler=[list(batch) for _, batch in plan],
         num_workers=options.num_workers,
         collate_fn=list,
@@ -264,15 +264,15 @@ def _stream(
     total = sum(len(batch) for _, batch in plan)
     with tqdm(total=total, desc="DDT", unit="image", disable=None) as bar:
         for (group, batch), items in zip(plan, loader, strict=True):
-            images = []
+            inputs = []
             for index, item in zip(batch, items, strict=True):
                 if not isinstance(item, InputError):
-                    images.append(item)
+                    inputs.append(item)
                 elif options.skip_unreadable:
                     group.errors[group.keys[index - group.start]] = str(item)
                 else:
                     raise item
-            maps = backbone.model(torch.stack(images).to(device)) if images else None
+            maps = backbone.model(torch.stack(inputs).to(device)) if inputs else None
             if maps is not None and not torch.isfinite(maps).all():
                 raise InputError(
                     f"the network's descriptors of {group.keys[batch[0] - group.start]} and the "

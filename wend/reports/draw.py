@@ -55,7 +55,7 @@ def draw_record(
     """
     scale = side / max(record.width, record.height)
     size = (max(round(record.width * scale), 1), max(round(record.height * scale), 1))
-    image = read_image(record.file_name).resize(size)
+    image = read_image(record.file_name, record.exif).resize(size)
     draw_boxes(image, record.gt_boxes * scale, RED)
     draw_boxes(image, record.pseudo_boxes * scale, BLUE)
     others = boxes[1:max_boxes][scores[1:max_boxes] >= min_score]

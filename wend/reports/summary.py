@@ -20,6 +20,7 @@ from wend.reports.curve import draw_curve
 from wend.reports.draw import draw_sheet
 from wend.run import resolve_tests
 from wend.user_code import load_modules
+from wend.yaml_files import read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def _read_config(output_dir: Path) -> CfgNode:
         raise MissingFileError(
             f"{path}: there is no such file; expected the OUTPUT_DIR of a training"
         )
-    cfg, defaults = CfgNode(CfgNode.load_yaml_with_base(str(path))), CfgNode()
+    cfg, defaults = CfgNode(read_yaml(path, "the config of a run")), CfgNode()
     load_modules(cfg.WEND.get("IMPORTS", ()))  # they register entries, metrics, data sets
     add_wend_config(defaults)  # what came after the run was written
     defaults.WEND.merge_from_other_cfg(cfg.WEND)

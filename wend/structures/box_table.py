@@ -255,6 +255,11 @@ class BoxTable(Sequence[np.ndarray]):
         return np.ones(end - start) if self.scores is None else self.scores[start:end]
 
     @property
+    def given_boxes(self) -> np.ndarray:
+        """Boxes (B, 4) as they were given, in their frame or in original pixels."""
+        return self.boxes if self.given is None else self.given.boxes
+
+    @property
     def counts(self) -> np.ndarray:
         """Boxes per image (I,), int64: a store's offsets are shorter numbers."""
         return np.diff(self.offsets).astype(np.int64, copy=False)

@@ -9,6 +9,7 @@ Shape letters: I = images.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,9 +18,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from wend.errors import BadImageError, InputError, MissingImageError, some
+from wend.errors import BadImageError, InputError, MissingImageError, shown, some
 from wend.structures.box_table import BoxTable
-from wend.structures.records import ImageId, ImageRecord
+from wend.structures.records import EXIF, ImageId, ImageRecord
 
 BOX_KINDS = ("pseudo_boxes", "gt_boxes")  # as declarations and ImageRecord call them
 
@@ -39,6 +40,8 @@ class DataSet(Sequence[ImageRecord]):
         truth: true boxes in original pixels, for evaluation only (or an upper bound).
         pseudo_boxes: boxes to learn from, in original pixels.
         train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
+        exif: "ignore": sizes, boxes and pixels are of the image files as stored; "apply": of the
+            images turned by EXIF's orientation.
         unreadable: index of an image whose header cannot be read -> the error that says why.
         files: files that hold the truth, where they are few, for hashes in results.
         reopen: makes the data set anew in another process, which then shares its pages; None for
@@ -54,6 +57,7 @@ class DataSet(Sequence[ImageRecord]):
     truth: BoxTable
     pseudo_boxes: BoxTable
     train_on: str = "pseudo_boxes"
+    exif: str = "ignore"
     unreadable: Mapping[int, BadImageError] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     reopen: tuple[Callable, tuple] | None = None
@@ -76,15 +80,23 @@ class DataSet(Sequence[ImageRecord]):
                 f"data set {self.name!r}: train_on must be one of {BOX_KINDS}, got "
                 f"{self.train_on!r}"
             )
+        if self.exif not in EXIF:
+            raise InputError(
+                f"data set {self.name!r}: exif must be one of {EXIF}, got {self.exif!r}"
+            )
 
     @classmethod
     def from_records(cls, records: Iterable[ImageRecord], name: str = "") -> DataSet:
         """The table of rows, whose boxes were checked when they were made.
 
         Raises:
-            InputError: a width, height or class that is no whole number from 0.
+            InputError: a width, height or class that is no whole number from 0, or rows of both
+                policies on EXIF.
         """
         rows = list(records)
+        policies = {row.exif for row in rows} or {"ignore"}
+        if len(policies) > 1:
+            raise InputError(f"data set {name}: expected rows of one exif policy, got both")
         widths = _whole_numbers(name, "width", [row.width for row in rows])
         heights = _whole_numbers(name, "height", [row.height for row in rows])
         known = [i for i, row in enumerate(rows) if row.class_id is not None]
@@ -99,6 +111,7 @@ class DataSet(Sequence[ImageRecord]):
             class_ids=class_ids,
             truth=BoxTable.from_arrays([row.gt_boxes for row in rows]),
             pseudo_boxes=BoxTable.from_arrays([row.pseudo_boxes for row in rows]),
+            exif=policies.pop(),
         )
 
     def __repr__(self) -> str:
@@ -133,6 +146,7 @@ class DataSet(Sequence[ImageRecord]):
             class_id=None if class_id < 0 else class_id,
             gt_boxes=self.truth[row],
             pseudo_boxes=self.pseudo_boxes[row],
+            exif=self.exif,
         )
 
     def __reduce__(self) -> tuple:
@@ -203,10 +217,36 @@ class DataSet(Sequence[ImageRecord]):
             reopen=None,
         )
 
+    def require_plain_ids(self) -> None:
+        """Raise InputError unless the ids are numbers of 64 bits or text, as a column holds them.
+
+        Results have the images' ids in one column, and in JSON.
+        """
+        examples: dict[type, ImageId] = {}
+        for image_id in self.image_ids:
+            kind = int if isinstance(image_id, np.integer) else type(image_id)
+            examples.setdefault(kind, image_id)
+            if not _is_plain_id(image_id, kind):
+                raise InputError(
+                    f"{self.name}: expected ids of images that are whole numbers from -2^63 to "
+                    f"2^63 - 1, or text, got {shown(image_id)}"
+                )
+        if len(examples) > 1:
+            raise InputError(
+                f"{self.name}: expected ids of images that are all numbers or all text, got "
+                f"{some(map(repr, examples.values()))}"
+            )
+
     def require_readable(self) -> None:
         """Raise the error of the images whose headers cannot be read: how many, and the first."""
         if self.unreadable:
             raise unreadable_error(list(self.unreadable.values()), len(self))
+
+
+def _is_plain_id(image_id: Any, kind: type) -> bool:
+    if kind is int:
+        return -(2**63) <= image_id < 2**63
+    return kind is str and (image_id.isascii() or not re.search("[\ud800-\udfff]", image_id))
 
 
 def unreadable_error(errors: Sequence[BadImageError], total: int) -> BadImageError:
@@ -216,7 +256,8 @@ def unreadable_error(errors: Sequence[BadImageError], total: int) -> BadImageErr
         names = some(str(error).split(": there is no")[0] for error in absent)
         return MissingImageError(
             f"{len(absent)} of {total} images are not there ({names}); unpack the data set's "
-            f"images again, or correct the folder or the list"
+            f"images again, correct the folder or the list, or leave them out (format: coco: "
+            f"missing_images: skip)"
         )
     more = f" ({len(errors)} of {total} images are so)" if len(errors) > 1 else ""
     return BadImageError(f"{errors[0]}{more}")

@@ -5,11 +5,13 @@ Shape letters: I = images of the data set, N = paths.
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -18,15 +20,24 @@ from wend.errors import InputError, some
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ENDING = r"(?i)\.(bmp|gif|jpe?g|png|ppm|tiff?|webp)$"
+logger = logging.getLogger(__name__)
+_ENDING = r"(?i)\.(bmp|gif|jfif|jpe?g|png|ppm|tiff?|webp)$"
+# what labelling tools make of a name, without its ending: Roboflow's "name_jpg.rf.<hash>", Label
+# Studio's "<hash>-name"
+_TOOLS = ((r"_[a-z]{3,4}\.rf\.[0-9a-z]{12,}$", ""), (r"(^|/)[0-9a-f]{8}-([^/]+)$", r"\1\2"))
 
 
 def clean_path(path: str) -> str:
-    """A path as names are compared: forward slashes, no drive, no root or leading ``..``, NFC.
+    """A path as names are compared: as of :func:`tidy_path`, in Unicode NFC.
 
     macOS writes file names decomposed (NFD), other systems composed: both mean the same file.
     """
-    parts = unicodedata.normalize("NFC", path).replace("\\", "/").split("/")
+    return tidy_path(unicodedata.normalize("NFC", path))
+
+
+def tidy_path(path: str) -> str:
+    """A path with forward slashes and without drive, root and leading ``..``."""
+    parts = path.replace("\\", "/").split("/")
     parts = [part for part in parts if part not in ("", ".")]
     if parts and re.fullmatch("[^:]:", parts[0]):
         parts = parts[1:]
@@ -35,35 +46,104 @@ def clean_path(path: str) -> str:
     return "/".join(parts)
 
 
-def match_names(
-    names: Sequence[str], keys: Sequence[str], source: str, any_ending: bool = False
-) -> np.ndarray:
+def match_names(names: Sequence[str], keys: Sequence[str], source: str) -> np.ndarray:
     """Index (N,) of the image that each name means, or -1.
 
     A name means the image with that key; else the image whose key it ends in, at whole parts (the
-    longest such key); else the only image whose key ends in it.
+    longest such key); else the only image whose key ends in it. Names that mean none are compared
+    with the keys that no name means, once more after each of the :data:`RULES`: how many are
+    matched by which is logged.
 
     Args:
         names: N paths, each as of :func:`clean_path`; Arrow's large strings, or a sequence.
         keys: I keys of images, clean and different; likewise.
         source: of the names, for messages.
-        any_ending: names that mean none are compared once more without the endings of images.
 
     Raises:
-        InputError: a name is the end of several images' keys.
+        InputError: a name may mean several images, or by a rule several names mean the same image.
     """
+    paths, image_keys = _as_arrow(names), _as_arrow(keys)
+    index = _match(paths, image_keys, source)
+    rows, free = np.arange(len(paths)), np.arange(len(image_keys))  # those not matched so far
+    for rule, of_path, of_key in RULES:
+        is_left = index[rows] < 0
+        is_free = ~np.isin(free, index)
+        if not is_left.any() or not is_free.any():
+            break
+        rows, free = rows[is_left], free[is_free]
+        paths = of_path(_filter(paths, is_left))
+        image_keys = of_key(_filter(image_keys, is_free))
+        matched = _match(paths, image_keys, source)
+        hit = matched >= 0
+        if hit.any():
+            index[rows] = np.where(hit, free[matched], -1)
+            original = [str(names[row]) for row in rows[hit].tolist()]
+            _say_or_refuse(source, rule, original, index[rows[hit]].tolist())
+    return index
+
+
+def _say_or_refuse(source: str, rule: str, names: list[str], images: list[int]) -> None:
+    """Log the names that a rule matched; InputError if two of them mean one image."""
+    name_of: dict[int, str] = {}
+    for name, image in zip(names, images, strict=True):
+        if name_of.setdefault(image, name) != name:
+            raise InputError(
+                f"{source}: {name_of[image]} and {name} would be the same image, {rule}; expected "
+                f"one name for each image. Are they copies, or augmentations of one image?"
+            )
+    distinct = list(dict.fromkeys(names))
+    logger.info("%s: %d names matched %s (%s)", source, len(distinct), rule, some(distinct))
+
+
+def _plain_path(path: str) -> str:
+    """The path within a URL: what stands in ``?d=`` (Label Studio), else before any ``?``."""
+    before, question, query = path.partition("?")
+    local = re.match("d=([^&]*)", query) if question else None
+    return clean_path(unquote(local[1] if local else before))
+
+
+def _decoded(paths: pa.Array) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    paths, image_keys = _as_arrow(names), _as_arrow(keys)
-    index = _match(paths, image_keys, source)
-    if any_ending and len(rows := np.flatnonzero(index < 0)):
-        bare_names, bare_keys = (
-            pc.replace_substring_regex(texts, _ENDING, "")
-            for texts in (paths.take(pa.array(rows)), image_keys)
-        )
-        index[rows] = _match(bare_names, bare_keys, source)
-    return index
+    odd = pc.match_substring_regex(paths, "[?%]")
+    if not pc.any(odd).as_py():
+        return paths
+    decoded = [_plain_path(path) for path in paths.filter(odd).to_pylist()]
+    return pc.replace_with_mask(paths, odd, pa.array(decoded, pa.large_string()))
+
+
+def _lower(paths: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    return pc.utf8_lower(paths)
+
+
+def _without_ending(paths: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    return pc.replace_substring_regex(paths, _ENDING, "")
+
+
+def _without_tools(paths: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    for pattern, replacement in _TOOLS:
+        paths = pc.replace_substring_regex(paths, pattern, replacement)
+    return paths
+
+
+def _unchanged(paths: pa.Array) -> pa.Array:
+    return paths
+
+
+Change = Callable[["pa.Array"], "pa.Array"]
+RULES: tuple[tuple[str, Change, Change], ...] = (  # how, what becomes of names, of keys; one by one
+    ("as URLs", _decoded, _unchanged),
+    ("without regard to capitals", _lower, _lower),
+    ("whatever their endings", _without_ending, _without_ending),
+    ("without what Roboflow and Label Studio add", _without_tools, _without_tools),
+)
 
 
 def _as_arrow(paths: Sequence[str]) -> pa.LargeStringArray:
@@ -75,6 +155,12 @@ def _as_arrow(paths: Sequence[str]) -> pa.LargeStringArray:
         return pa.array(paths, pa.large_string())
     except UnicodeEncodeError:  # names of files that are no Unicode match none
         return pa.array([p.encode(errors="replace").decode() for p in paths], pa.large_string())
+
+
+def _filter(paths: pa.Array, kept: np.ndarray) -> pa.Array:
+    import pyarrow as pa
+
+    return paths if kept.all() else paths.filter(pa.array(kept))
 
 
 def _find(names: pa.Array, keys: pa.Array, source: str) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A row of a data set: what is known of an image.
 
-All boxes are ``x0, y0, x1, y1`` in the image's original pixels (as stored, not rotated by EXIF),
-float64, shape (N, 4). A row is validated once, when it is made.
+All boxes are ``x0, y0, x1, y1`` in the image's original pixels, float64, shape (N, 4): of the image
+as stored, or turned by its EXIF orientation, as the data set's policy says. A row is validated
+once, when it is made.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ import numpy as np
 from wend.errors import InputError
 from wend.structures.checks import as_boxes
 
+EXIF = ("ignore", "apply")  # a data set's policy on EXIF's orientation of its image files
 ImageId = Hashable  # an int where the source numbers its images, else the listed file name
 
 
 def image_key(path: str) -> str:
     """``<class folder>/<file name>``: the last two parts of a path, whatever its root."""
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
-    return "/".join(parts[-2:])
+    path = path.replace("\\", "/")
+    parts = path.rsplit("/", 2)[-2:]
+    if "" in parts or "." in parts:
+        parts = [part for part in path.split("/") if part not in ("", ".")][-2:]
+    return "/".join(parts)
 
 
 def _empty_boxes() -> np.ndarray:
@@ -41,6 +46,8 @@ class ImageRecord:
         class_id: 0-based class, or None where images have no class.
         gt_boxes: true boxes (M, 4), for evaluation only; M = 0 where the truth is unknown.
         pseudo_boxes: boxes to train on (P, 4).
+        exif: "ignore": size, boxes and pixels are of the file as stored; "apply": of the image
+            turned by EXIF's orientation.
     """
 
     image_id: ImageId
@@ -51,12 +58,15 @@ class ImageRecord:
     class_id: int | None = None
     gt_boxes: np.ndarray = field(default_factory=_empty_boxes)
     pseudo_boxes: np.ndarray = field(default_factory=_empty_boxes)
+    exif: str = "ignore"
 
     def __post_init__(self) -> None:
         if not self.key:
             object.__setattr__(self, "key", image_key(self.file_name))
         if not (self.width > 0 and self.height > 0):
             raise InputError(f"{self.file_name}: size {self.width}x{self.height} is not positive")
+        if self.exif not in EXIF:
+            raise InputError(f"{self.file_name}: exif must be one of {EXIF}, got {self.exif!r}")
         for name in ("gt_boxes", "pseudo_boxes"):
             boxes = as_boxes(getattr(self, name), f"{self.file_name}, {name}")
             object.__setattr__(self, name, boxes)

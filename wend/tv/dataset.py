@@ -53,7 +53,7 @@ class CroppedImages(Dataset):
 
     def __getitem__(self, index: int) -> Example:
         record, boxes = self.images[index]
-        sample = self.mapper(record.file_name, record.width, record.height, boxes)
+        sample = self.mapper(record.file_name, record.width, record.height, boxes, record.exif)
         return Example(
             record.image_id,
             sample.frame,

@@ -52,8 +52,9 @@ def loop_over_images(images: list[tuple], protocol: EvalProtocol) -> float:
     """A loop over images with NumPy over the boxes of each: GT-known Loc of any box, per image."""
     hit = 0
     for boxes, truth, width, height in images:
-        a = protocol.to_frame(boxes, width, height)[:, None]
-        b = protocol.to_frame(truth, width, height, truth=True)[None]
+        size = (width, height)
+        a = np.stack(protocol.columns_to_frame(boxes.T, *size, truth=False), 1)[:, None]
+        b = np.stack(protocol.columns_to_frame(truth.T, *size, truth=True), 1)[None]
         b = b if protocol.truth == "all" else b[:, :1]
         low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
         inter = (high - low + protocol.pixel_offset).clip(0).prod(-1)

@@ -39,13 +39,13 @@ def read_coco(
     file = CocoFile.open(path, f"{DATA_SET} or {RESULTS}")
     if file.has_list("annotations") and file.has_list("images"):
         boxes, listed = file.boxes("annotations"), file
-    elif isinstance(file.content, list):
+    elif file.is_list:
         boxes, listed = file.boxes(""), None
         if images is not None:
             listed = CocoFile.open(images, DATA_SET)
             if not listed.has_list("images"):
                 raise InputError(f"{images}: expected {DATA_SET}, got no images")
-        elif not all(isinstance(image_id, str) for image_id in boxes.image_ids):
+        elif not all(isinstance(image_id, str) for image_id in boxes.image_ids.values):
             raise InputError(
                 f"{path}: its image_id are numbers; name the COCO JSON that has the images: "
                 f"images: <file>"
@@ -55,7 +55,7 @@ def read_coco(
     if listed is not None:
         keys, sizes, index = _read_images(listed)
     else:
-        index = {name: i for i, name in enumerate(dict.fromkeys(boxes.image_ids))}
+        index = {name: i for i, name in enumerate(boxes.image_ids.values)}
         keys, sizes = [path_key(name, f"{path}: image_id") for name in index], None
     owners = boxes.owners(index)
     rows = np.flatnonzero(~boxes.crowd & _of_category(boxes, category_id))
@@ -89,18 +89,20 @@ def _read_images(file: CocoFile) -> tuple[list[str], np.ndarray | None, dict[Id,
     """Keys (E,), stated sizes (E, 2) or None, and image id -> index."""
     images, index = file.images(Image)
     keys = [
-        path_key(image.file_name, f"{file.entry('images', number)}: file_name")
+        path_key(image.path, f"{file.entry('images', number)}: file_name")
         for number, image in enumerate(images)
     ]
-    stated = [(image.width or np.nan, image.height or np.nan) for image in images]
-    sizes = np.array(stated, dtype=np.float64).reshape(-1, 2)
-    if np.isnan(sizes).all():
+    sizes = np.array([image.size for image in images], dtype=np.float64).reshape(-1, 2)
+    stated = sizes[:, 0] > 0
+    if not stated.any():
         return keys, None, index
-    if np.isnan(sizes).any():
-        first = int(np.argmax(np.isnan(sizes).any(1)))
-        raise file.error(
-            "images", first, "width and height, as other images have", to_builtins(images[first])
+    if not stated.all():
+        expected = (
+            "width and height as whole numbers from 1, as other images have (where no image has "
+            "them, boxes are pixels of the original images)"
         )
+        first = int(np.argmin(stated))
+        raise file.error("images", first, expected, to_builtins(images[first]))
     return keys, sizes, index
 
 

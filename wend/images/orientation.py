@@ -1,0 +1,130 @@
+"""EXIF's orientation of image files: what it is, and pixels and sizes turned by it.
+
+A data set's policy (:data:`wend.structures.records.EXIF`) says whether it is applied: "ignore" is
+what PSOL, C2AM, torchvision's and Pillow's own loaders do, "apply" what Detectron2, CVAT and VIA
+do. Pillow itself turns TIFF files by their orientation, which is a tag of TIFF and not of EXIF;
+they are upright under either policy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from wend.images.threads import map_in_threads
+
+UPRIGHT = 1
+SIDEWAYS = (5, 6, 7, 8)  # of these the width is the stored height
+_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def orientation_of(image: Image.Image) -> int:
+    """EXIF's orientation (1 to 8) of an opened image file; 1 where it has none, or a broken one."""
+    if image.format == "TIFF" or (image.format == "PNG" and not _png_may_have_exif(image)):
+        return UPRIGHT
+    try:
+        value = image.getexif().get(_TAG, UPRIGHT)
+    except Exception:  # broken EXIF raises anything; the pixels are none the worse
+        return UPRIGHT
+    return value if value in _TURNS else UPRIGHT
+
+
+def _png_may_have_exif(image: Image.Image) -> bool:
+    """Whether a PNG has EXIF, without its pixels; Pillow would decode them all to look."""
+    if not image.info.keys().isdisjoint(("exif", "Raw profile type exif", "XML:com.adobe.xmp")):
+        return True
+    file = getattr(image, "fp", None)
+    if file is None:  # loaded: Pillow has seen all chunks
+        return True
+    start = file.tell()
+    try:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            if head[4:] in (b"eXIf", b"zTXt", b"iTXt", b"tEXt"):
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+        return False
+    finally:
+        file.seek(start)
+
+
+def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Width and height of an image of the stored ``size`` when it is turned upright."""
+    return size[::-1] if orientation in SIDEWAYS else size
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """The image turned upright: a new one, or the same where there is nothing to turn."""
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def read_orientation(path: str | Path) -> int:
+    """EXIF's orientation (1 to 8) of an image file, from its header; 1 where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return orientation_of(image)
+    except Exception:  # decoders raise struct.error, IndexError, ... on damaged files
+        return UPRIGHT
+
+
+def read_orientations(
+    paths: Sequence[str | Path], task: str = "orientations", workers: int | None = None
+) -> np.ndarray:
+    """EXIF's orientations (I,) uint8 of I image files, from their headers alone, in threads.
+
+    Args:
+        task: what is being done, for the progress bar.
+        workers: threads.
+
+    Returns:
+        1 to 8; 1 also for a file that is not there or cannot be read.
+    """
+    Image.init()  # loads the formats' plug-ins, which threads must not do side by side
+    values = map_in_threads(read_orientation, paths, task, "image", workers)
+    return np.fromiter(values, dtype=np.uint8, count=len(paths))
+
+
+def describe_orientations(orientations: Iterable[int]) -> str:
+    """``3 of 20 images have an EXIF orientation (6: 2, 3: 1)``; empty where none has."""
+    values = [int(value) for value in orientations]
+    counts = Counter(value for value in values if value != UPRIGHT)
+    if not counts:
+        return ""
+    kinds = ", ".join(f"{value}: {number}" for value, number in sorted(counts.items()))
+    return f"{counts.total()} of {len(values)} images have an EXIF orientation ({kinds})"
+
+
+def explain_size(path: str | Path, recorded: tuple[int, int], exif: str) -> str:
+    """Which policy the recorded size of an image belongs to, if it is the other one; else empty.
+
+    Args:
+        recorded: width and height as a list or an annotation states them.
+        exif: the data set's policy.
+    """
+    try:
+        with Image.open(path) as image:
+            size, orientation = image.size, orientation_of(image)
+    except Exception:  # whoever reads its pixels says why
+        return ""
+    other = "apply" if exif == "ignore" else "ignore"
+    of_policy = {"ignore": size, "apply": upright_size(size, orientation)}
+    if of_policy["ignore"] == of_policy["apply"] or of_policy[other] != tuple(recorded):
+        return ""
+    how = "turned by its" if other == "apply" else "stored, before its"
+    return (
+        f"{recorded[0]}x{recorded[1]} is the image as {how} EXIF orientation {orientation}: the "
+        f"data set needs 'exif: {other}' in its declaration (it has 'exif: {exif}')"
+    )

@@ -1,0 +1,97 @@
+"""YAML as every reader of the package reads it: no key twice, no scalar that two YAMLs read apart.
+
+PyYAML reads YAML 1.1 and keeps the last of equal keys without a word. There ``4_00`` is 400,
+``1:30`` is 90, ``010`` is 8 and ``no`` is false; in YAML 1.2, and to most who write them, they are
+not. Such a scalar without quotes is an error that says both readings.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wend.errors import InputError, shown
+from wend.files import read_text
+
+PROBLEMS = (yaml.YAMLError, RecursionError)
+# PyYAML's own, of values such as "!!int ''" or a date of month 13
+ODD_VALUES = (ValueError, LookupError, AttributeError, TypeError)
+_ONLY_IN_1_1 = re.compile(
+    r"(?P<truth>[yY]es|YES|[nN]o|NO|[oO]n|ON|[oO]ff|OFF)"
+    r"|(?P<underscore>[-+]?[.0-9][0-9_.]*_[0-9_.]*(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?0x[0-9a-fA-F]*_[0-9a-fA-F_]*|[-+]?0b[01_]+)"
+    r"|(?P<sixties>[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)"
+    r"|(?P<octal>[-+]?0[0-7]+)"
+    r"|(?P<date>[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?)"
+)
+_READINGS = {
+    "truth": "true or false in YAML 1.1 and text in 1.2; write true or false",
+    "underscore": "a number in YAML 1.1 and text in 1.2; write plain digits",
+    "sixties": "a number of base 60 in YAML 1.1 and text in 1.2",
+    "octal": "an octal number in YAML 1.1 and a decimal in 1.2; write it without the 0",
+    "date": "a date in YAML 1.1 and text in 1.2",
+}
+
+
+class StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, and scalars that YAML 1.1 and 1.2 read apart.
+
+    Both are seen where nodes are composed, so that values which are never constructed count, too.
+    """
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        """A scalar, with its reading in YAML 1.1."""
+        node = super().compose_scalar_node(anchor)
+        match = _ONLY_IN_1_1.fullmatch(node.value) if node.style is None else None
+        if match and match.lastgroup and node.tag != "tag:yaml.org,2002:str":
+            problem = f"{shown(node.value)} is {_READINGS[match.lastgroup]}, or put it in quotes"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping of different keys; those that ``<<`` merges into it may be among its own."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in lines:
+                    line = lines[key.tag, key.value]
+                    problem = f"the key {shown(key.value)} stands already in line {line}"
+                    raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+                lines[key.tag, key.value] = key.start_mark.line + 1
+        return node
+
+
+def yaml_error(error: Exception, where: str, expected: str) -> InputError:
+    """The error for text that PyYAML could not read, which names the line where PyYAML does."""
+    problem = " ".join(str(error).split())
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        where = f"{where}, line {error.problem_mark.line + 1}"
+        problem = ", ".join(filter(None, (error.context, error.problem)))
+    return InputError(f"{where}: cannot be read as YAML: {problem}; expected {expected}")
+
+
+def parse_yaml(
+    text: str, where: str, expected: str, loader: type[StrictLoader] = StrictLoader
+) -> Any:
+    """The value that a YAML document is.
+
+    Args:
+        where: the file, for messages.
+        expected: what it should hold, for messages.
+
+    Raises:
+        InputError: not one YAML document, a key twice, or a scalar that is no value.
+    """
+    try:
+        return yaml.load(text, Loader=loader)  # noqa: S506 (safe)
+    except (*PROBLEMS, *ODD_VALUES) as error:
+        raise yaml_error(error, where, expected) from error
+
+
+def read_yaml(path: str | Path, expected: str) -> Any:
+    """The value of a YAML file; MissingFileError or InputError as of :func:`parse_yaml`."""
+    return parse_yaml(read_text(path, expected), str(path), expected)
