@@ -20,6 +20,7 @@ from wend.datasets.store_writer import write_store
 from wend.errors import InputError, MissingFileError
 from wend.evaluation.score_files import truth_sha256
 from wend.structures.data_set import DataSet
+from wend.structures.masks import MaskFiles
 from wend.structures.records import ImageRecord
 
 ROOT = "/data"
@@ -196,6 +197,21 @@ def test_images_below_the_data_sets_folder_are_found_where_it_moves(tmp_path):
     outside = [replace(record, file_name=f"/other{record.file_name}") for record in RECORDS]
     write(tmp_path / "o", outside)
     assert open_store(tmp_path / "o", "/elsewhere")[2].file_name == "/other/data/set/c/3.png"
+
+
+def test_files_of_masks_come_back_and_are_found_where_the_folder_moves(tmp_path):
+    masks = [MaskFiles((f"{ROOT}/m/1.png", f"{ROOT}/m/ä.png"), f"{ROOT}/m/i.png"), MaskFiles(())]
+    masks += [MaskFiles((f"{ROOT}/m/2.png",))] * (len(RECORDS) - 2)
+    data_set = replace(DataSet.from_records(RECORDS), masks=masks)
+    write_store(tmp_path / "s", data_set, ROOT)
+    assert list(open_store(tmp_path / "s", ROOT).masks) == masks
+    moved = open_store(tmp_path / "s", "/elsewhere").masks
+    assert moved[0].objects[1] == "/elsewhere/m/ä.png"
+    assert moved[0].ignored == "/elsewhere/m/i.png"
+    write_store(tmp_path / "s", replace(data_set, masks=[MaskFiles(())] * len(RECORDS)), ROOT)
+    assert list(open_store(tmp_path / "s", ROOT).masks) == [MaskFiles(())] * len(RECORDS)
+    write_store(tmp_path / "s", DataSet.from_records(RECORDS), ROOT)
+    assert open_store(tmp_path / "s", ROOT).masks is None
 
 
 def test_a_doubled_slash_below_the_data_sets_folder_is_kept(tmp_path):

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from wend.errors import InputError, MissingFileError, MissingImageError
-from wend.formats.openimages import load_lists, mask_box
+from wend.formats.openimages import load_lists, load_mask_lists, mask_box
 from wend.images.sizes import SizeReader
+from wend.structures.masks import MaskFiles
 
 NAMES = ["val/0bt_c3/1c.jpg", "val/01226z/32.jpg", "val/01226z/14.jpg"]
 SIZES = [(40, 20), (30, 30), (10, 50)]
@@ -97,6 +98,38 @@ def test_masks_of_their_own_folder_and_a_missing_one(layout, tmp_path):
         load_lists(images, lists, tmp_path / "masks")
 
 
+def test_the_files_of_masks_are_kept_and_need_no_images(layout, tmp_path):
+    """From the lists alone "original pixels" are those of an image's first mask."""
+    _, lists = layout
+    (lists / "localization.txt").write_text(
+        f"{NAMES[0]},a/0.png,\n{NAMES[0]},a/1.png,a/ignored.png\n"
+        f"{NAMES[1]},b.png,\n{NAMES[2]},c.png,c_ignored.png\n"
+    )
+    root = tmp_path / "masks"
+    for name, size in (("a/0", (8, 4)), ("a/1", (16, 8)), ("b", (5, 5)), ("c", (6, 2))):
+        write_mask(root / f"{name}.png", size, (1, 1, 3, 2))
+    data_set = load_mask_lists(lists, root)
+    assert data_set.sizes.tolist() == [[8, 4], [5, 5], [6, 2]]
+    assert data_set.truth[0].tolist() == [[1, 1, 3, 2], [0.5, 0.5, 1.5, 1]]
+    assert data_set.class_ids.tolist() == [4, 0, 0]
+    assert data_set.masks == [
+        MaskFiles((f"{root}/a/0.png", f"{root}/a/1.png"), f"{root}/a/ignored.png"),
+        MaskFiles((f"{root}/b.png",)),
+        MaskFiles((f"{root}/c.png",), f"{root}/c_ignored.png"),
+    ]
+    assert data_set.take([2, 0]).masks == [data_set.masks[2], data_set.masks[0]]
+    (lists / "image_sizes.txt").write_text("".join(f"{name},40,30\n" for name in NAMES))
+    assert load_mask_lists(lists, root).truth[0].tolist() == [
+        [5, 7.5, 15, 15],
+        [2.5, 3.75, 7.5, 7.5],
+    ]
+    (lists / "localization.txt").write_text(f"{NAMES[0]},0,0,1,1\n")
+    with pytest.raises(
+        InputError, match=r"localization.txt: expected lines of masks, not of boxes"
+    ):
+        load_mask_lists(lists, root)
+
+
 @pytest.mark.parametrize("mode", ["L", "1", "P", "I;16"])
 def test_masks_of_every_mode(tmp_path, mode):
     mask = np.zeros((6, 8), dtype=np.uint16 if mode == "I;16" else np.uint8)
@@ -124,6 +157,8 @@ def test_masks_of_every_mode(tmp_path, mode):
         ("localization.txt", f"{NAMES[0]},0,0,1,nan\n", r"localization\.txt, line 1: expected"),
         ("localization.txt", f"{NAMES[0]},../m.png,\n", r"localization\.txt, line 1: .* leaves"),
         ("localization.txt", f"{NAMES[0]},m.png,\n\n{NAMES[0]}\n", r"localization\.txt, line 3:"),
+        ("localization.txt", f"{NAMES[0]},m.png,../i.png\n", r"line 1: .* leaves"),
+        ("localization.txt", f"{NAMES[0]},m.png,i\n{NAMES[0]},n.png,j\n", "line 2: .* i and j"),
         ("localization.txt", "z.jpg,m.png,\n", r"line 1: image_ids\.txt does not list .* 'z\.jpg'"),
         ("localization.txt", f"{NAMES[0]},5,5,4,9\n", r"localization\.txt: image .* ends before"),
         ("image_sizes.txt", "".join(f"{n},0,5\n" for n in NAMES), "width and height from 1"),

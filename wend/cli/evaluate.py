@@ -9,9 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from wend.classes.predictions import read_class_predictions
-from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
+from wend.cli.map_options import (
+    add_map_arguments,
+    read_maps,
+    settle_map_arguments,
+    write_map_files,
+)
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_implausible_option,
+    add_import_option,
+    known_data_sets,
+)
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
+from wend.datasets.plausible_truth import check_plausible
 from wend.errors import InputError
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
 from wend.evaluation.coco_metrics import BACKENDS
@@ -19,6 +31,7 @@ from wend.evaluation.detection_rows import OUTSIDE
 from wend.evaluation.detections import load_detections, write_detections
 from wend.evaluation.evaluation import LEVEL
 from wend.evaluation.fixed_boxes import FixedBoxes
+from wend.evaluation.map_scores import MAP_PROTOCOLS, MapScores
 from wend.evaluation.metrics import (
     COCO_METRICS,
     DEFAULT_METRICS,
@@ -29,6 +42,7 @@ from wend.evaluation.metrics import (
 from wend.evaluation.protocols import PROTOCOLS, get_protocol
 from wend.evaluation.score_files import (
     baseline_entry,
+    detections_note,
     evaluation_notes,
     file_entry,
     recall_rows,
@@ -42,6 +56,7 @@ from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.plausibility import Finding
 
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
 DEFAULT_MAX_BOXES = ("1", "5", "10", "all")
@@ -54,7 +69,8 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         "--ground-truth",
         required=True,
         metavar="SOURCE",
-        help="a data set's name, a COCO JSON or a wsolevaluation metadata folder",
+        help="a data set's name, a COCO JSON, a wsolevaluation metadata folder or a folder of "
+        "VOC's XML files",
     )
     parser.add_argument(
         "--class-predictions",
@@ -94,6 +110,7 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         default="count",
         help="boxes that reach out of their image: count and keep them (default), clip, or error",
     )
+    add_implausible_option(parser)
     parser.add_argument(
         "--score-threshold",
         type=float,
@@ -112,12 +129,20 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``wend evaluate``."""
     add_truth_arguments(parser)
-    parser.add_argument(
+    parser.set_defaults(protocol=None)  # which those are depends on what is scored
+    scored = parser.add_mutually_exclusive_group(required=True)
+    scored.add_argument(
         "--detections",
-        required=True,
         metavar="FILE",
         help="COCO results (.json) or Parquet (image_id, x0, y0, x1, y1, score), original pixels",
     )
+    scored.add_argument(
+        "--score-maps",
+        metavar="FOLDER",
+        help="score maps, such as CAMs, instead of detections: a .npy file of shape (height, "
+        "width) for each image, called after it",
+    )
+    add_map_arguments(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the files")
     parser.add_argument(
         "--baseline-boxes",
@@ -153,14 +178,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_truth(source: str, data_sets: DataSets) -> DataSet:
-    """Read ``--ground-truth``; InputError unless every image has a true box."""
-    data_set = load_source(source, data_sets)
-    check_truth(data_set)
-    return data_set
+def load_truth(
+    source: str, data_sets: DataSets, implausible: str | None, masks: str | None = None
+) -> tuple[DataSet, list[Finding]]:
+    """Read ``--ground-truth``, and what is implausible in it.
+
+    Raises:
+        InputError: an image has no true box, or the boxes cannot be what they should be.
+    """
+    data_set = load_source(source, data_sets, masks, implausible)
+    return data_set, check_truth(data_set, implausible)
 
 
-def load_baseline(source: str, scored: DataSet, data_sets: DataSets) -> FixedBoxes:
+def load_baseline(
+    source: str, scored: DataSet, data_sets: DataSets, implausible: str | None
+) -> FixedBoxes:
     """Read ``--baseline-boxes``: fixed boxes, or boxes to choose them from, for these images.
 
     Raises:
@@ -170,10 +202,11 @@ def load_baseline(source: str, scored: DataSet, data_sets: DataSets) -> FixedBox
     content = read_json(path, "a ground truth or fixed boxes") if path.is_file() else None
     if isinstance(content, list):
         return FixedBoxes.from_boxes(content, path)
-    training = load_source(source, data_sets)
+    training = load_source(source, data_sets, implausible=implausible)
     has_pseudo = len(training.pseudo_boxes.boxes) > 0
     training = replace(training, train_on="pseudo_boxes" if has_pseudo else "gt_boxes")
     try:
+        check_plausible(training, implausible)
         baseline = FixedBoxes.from_training([training])
         baseline.check_apart(scored)
     except InputError as error:
@@ -189,13 +222,20 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:
     """Read a detections file for a ground truth, as the arguments say, and its counts."""
-    detections, counts = load_detections(path, data_set, args.outside)
+    detections, counts = load_detections(path, data_set, args.outside, args.implausible)
     kept = drop_low_scores(detections, args.score_threshold)
     return kept, with_threshold(counts, kept, args.score_threshold)
 
 
-def _inputs(args: argparse.Namespace, data_set: DataSet, baseline: FixedBoxes | None) -> dict:
+def _inputs(
+    args: argparse.Namespace,
+    data_set: DataSet,
+    baseline: FixedBoxes | None,
+    maps: MapScores | None,
+) -> dict:
     inputs: dict = {"ground_truth": truth_entry(data_set)}
+    if maps is not None:
+        inputs["score_maps"] = {"name": Path(args.score_maps).name, "sha256": maps.sweep.sha256}
     for name in ("detections", "class_predictions"):
         if getattr(args, name):
             inputs[name] = file_entry(getattr(args, name))
@@ -239,17 +279,29 @@ def _recall_note(scores: dict[str, ProtocolScores]) -> str:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the files; returns the exit status."""
     check_numbers(args)
-    protocols = [get_protocol(name) for name in args.protocol]
+    settle_map_arguments(args)
+    names = args.protocol or (MAP_PROTOCOLS if args.score_maps else DEFAULT_PROTOCOLS)
+    protocols = [get_protocol(name) for name in names]
     ks = [parse_k(text) for text in args.max_boxes]
     metrics = choose_metrics(args.metrics)
     data_sets = known_data_sets(args)
-    data_set = load_truth(args.ground_truth, data_sets)
+    data_set, findings = load_truth(args.ground_truth, data_sets, args.implausible, args.masks)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
-    detections, counts = load_scored(args.detections, data_set, args)
+    maps = None
+    if args.score_maps:
+        maps, counts = read_maps(args, data_set, protocols)
+        detections, about = maps.detections, maps.notes()
+        metrics = choose_metrics(args.metrics, maps.metrics())
+    else:
+        detections, counts = load_scored(args.detections, data_set, args)
+        about = [detections_note(data_set.name, counts)]
     baseline = None
     if args.baseline_boxes:
-        baseline = load_baseline(args.baseline_boxes, data_set, data_sets)
+        baseline = load_baseline(args.baseline_boxes, data_set, data_sets, args.implausible)
     extra = {"coco": coco_numbers(data_set, detections, args.ap_backend)} if args.ap else {}
+    ap_notes = [_ap_note(extra["coco"])] if args.ap else []
+    if maps is not None:
+        extra["score_maps"] = maps.to_dict()
     scores = score_all(
         data_set,
         detections,
@@ -261,12 +313,14 @@ def run(args: argparse.Namespace) -> int:
         baseline=baseline,
     )
     fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
-    notes = evaluation_notes(data_set.name, counts, fixed)
-    notes += [_ap_note(extra["coco"])] if extra else []
-    inputs = _inputs(args, data_set, baseline)
+    notes = [*evaluation_notes(about, fixed), *ap_notes]
+    notes += [finding.message for finding in findings]
+    inputs = _inputs(args, data_set, baseline, maps)
     written = write_scores(
         args.output, scores, counts=counts, inputs=inputs, notes=notes, extra=extra
     )
+    if maps is not None:
+        written += write_map_files(args.output, maps)
     written += _export(args.export, Path(args.output), data_set, detections)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
     if args.analysis:

@@ -32,6 +32,14 @@ DATA = (
         one_of("raise", "wrong"),
     ),
     Entry(
+        "IMPLAUSIBLE",
+        "error",
+        "Boxes and image sizes that cannot be what they should be (outside the image, fractions, "
+        'another copy, not the files\' sizes): "error" ends the run at its start, "count" says it '
+        "and goes on.",
+        one_of("error", "count"),
+    ),
+    Entry(
         "CACHE",
         "",
         "Folder of images squashed to RESIZE², filled at first use or by `wend data cache`; "

@@ -17,6 +17,7 @@ import mmap
 import operator
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from wend.files import read_json
 from wend.structures.box_table import BoxTable
 from wend.structures.columns import TextColumn
 from wend.structures.data_set import DataSet
+from wend.structures.masks import MaskFiles
 from wend.structures.records import EXIF
 
 FORMAT = 1
@@ -131,8 +133,12 @@ def _open(folder: Path, datasets_root: str, info: dict[str, Any], data: str | No
             f"{folder}: was imported again while it was in use; start the command again"
         )
     columns = _Columns(folder / Path(info["data"]).name, info)
-    below, prefix = info["root"]["below_datasets_root"], info["root"]["path"]
-    prefix = os.path.join(datasets_root, "") + prefix if below else prefix
+    prefix = _prefix(info["root"], datasets_root)
+    masks: Any = None
+    if "masks" in info["root"]:
+        masks = columns.texts(
+            "masks", partial(_mask_files, _prefix(info["root"]["masks"], datasets_root))
+        )
     names = columns.texts("file_name")
     key_rule, id_rule = info["rules"]["key"], info["rules"]["image_id"]
     if key_rule == "tail":
@@ -154,9 +160,22 @@ def _open(folder: Path, datasets_root: str, info: dict[str, Any], data: str | No
         class_ids=np.asarray(columns.numbers("class_id")),
         truth=columns.boxes("gt_boxes"),
         pseudo_boxes=columns.boxes("pseudo_boxes"),
+        masks=masks,
         exif=info.get("exif", EXIF[0]),
         reopen=(open_store, (str(folder), datasets_root, info["data"])),
     )
+
+
+def _prefix(root: dict[str, Any], datasets_root: str) -> str:
+    """The front of paths that ``store.json`` says, seen from where the data sets lie now."""
+    below: bool = root["below_datasets_root"]
+    path: str = root["path"]
+    return os.path.join(datasets_root, "") + path if below else path
+
+
+def _mask_files(prefix: str, text: str) -> MaskFiles:
+    objects, ignored = json.loads(text)
+    return MaskFiles(tuple(prefix + name for name in objects), ignored and prefix + ignored)
 
 
 def stale_because(info: dict[str, Any], sources: Iterable[Path], datasets_root: Path) -> list[str]:

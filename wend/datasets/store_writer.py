@@ -25,6 +25,7 @@ from wend.errors import InputError, some
 from wend.files import atomic_write, write_json
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.masks import MaskFiles
 
 LOCK_FILE = ".lock"
 MAX_INT32 = np.iinfo(np.int32).max
@@ -83,6 +84,20 @@ def _boxes(table: BoxTable) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array(table.offsets.astype(np.int64)), values)
 
 
+def _mask_column(
+    name: str, masks: Sequence[MaskFiles], datasets_root: Path
+) -> tuple[pa.Array, dict[str, Any]]:
+    """Each image's mask files as JSON, without the prefix that ``store.json`` has."""
+    files = [file for each in masks for file in (*each.objects, each.ignored) if file is not None]
+    prefix, root = _root(files, datasets_root) if files else ("", _root([""], datasets_root)[1])
+    start = len(prefix)
+    texts = [
+        json.dumps([[f[start:] for f in each.objects], each.ignored and each.ignored[start:]])
+        for each in masks
+    ]
+    return _texts(name, texts), root
+
+
 def _name_columns(
     name: str, names: list[str], keys: list[str], ids: list, prefix: str
 ) -> tuple[dict[str, pa.Array], dict[str, str]]:
@@ -127,6 +142,8 @@ def _to_arrow(
         columns[kind] = _boxes(table)
         counts[kind] = len(table.boxes)
         counts[f"images_with_{kind}"] = len(table.with_boxes)
+    if data_set.masks is not None:
+        columns["masks"], root["masks"] = _mask_column(name, data_set.masks, datasets_root)
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     return batch, {"root": root, "rules": rules, "counts": counts, "exif": data_set.exif}
 

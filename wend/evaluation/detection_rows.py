@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,13 +17,15 @@ from wend.errors import InputError, some
 from wend.evaluation.per_image import box_scores
 from wend.files import MAX_NUMBER
 from wend.structures.box_table import BoxTable
-from wend.structures.boxes import xywh_to_xyxy, xyxy_to_xywh
+from wend.structures.boxes import paired_iou, xywh_to_xyxy, xyxy_to_xywh
 from wend.structures.data_set import DataSet
+from wend.structures.plausibility import named_box, other_reading, report
+from wend.structures.plausibility import outside as reach_out
 from wend.structures.records import ImageId
 
 OUTSIDE = ("count", "clip", "error")
 OUTSIDE_TOLERANCE = 1e-3  # pixels; x + width of a box at the border need not be exact
-FRAMES = {1: "fractions of the image", 224: "pixels of a 224 crop", 256: "pixels of a 256 resize"}
+FITS, FITS_BETTER = 0.3, 0.15  # mean IoU with the truth, and how much more than as pixels
 logger = logging.getLogger(__name__)
 
 
@@ -113,16 +115,11 @@ def _check_sizes(rows: DetectionRows, sizes: np.ndarray) -> None:
         )
 
 
-def _treat_outside(
-    rows: DetectionRows, sizes: np.ndarray, outside: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (N, 4), clipped where asked for, and which (N,) reach out of their image."""
-    beyond = np.zeros(len(rows.boxes), dtype=bool)
-    for column in range(4):  # one at a time: boxes are many
-        x = rows.boxes[:, column]
-        beyond |= (x < -OUTSIDE_TOLERANCE) | (x - sizes[:, column % 2] > OUTSIDE_TOLERANCE)
+def _refuse_outside(rows: DetectionRows, sizes: np.ndarray, outside: str) -> np.ndarray:
+    """Which boxes (N,) reach out of their image; said, or an error, as the user chose."""
+    beyond = reach_out(rows.boxes, sizes, OUTSIDE_TOLERANCE)
     if not beyond.any():
-        return rows.boxes, beyond
+        return beyond
     first = int(np.argmax(beyond))
     message = (
         f"{rows.at(first)}: box {rows.boxes[first].tolist()} reaches out of its image of "
@@ -134,28 +131,35 @@ def _treat_outside(
         )
     treated = {"count": "they are scored as they are", "clip": "they are cut at its border"}
     logger.warning("%s; %s", message, treated[outside])
-    if outside == "count":
-        return rows.boxes, beyond
-    return np.clip(rows.boxes, 0, np.concatenate([sizes, sizes], 1)), beyond
+    return beyond
 
 
-def _warn_of_frame(rows: DetectionRows, sizes: np.ndarray) -> None:
-    """Warn if all boxes lie in a corner that looks like a detector's input frame."""
-    if not len(rows.boxes):
+def _clipped(table: BoxTable, data_set: DataSet) -> BoxTable:
+    sizes = np.tile(data_set.sizes.astype(np.float64), 2)[table.owner]
+    return replace(table, boxes=np.clip(table.boxes, 0, sizes))
+
+
+def _look_at_best(table: BoxTable, data_set: DataSet, source: str, implausible: str | None) -> None:
+    """Refuse a file whose numbers are no boxes in original pixels, judged by the best boxes.
+
+    Where the truth is known, only a file whose numbers fit it clearly better when read otherwise is
+    certain: a detector may be bad.
+    """
+    best = table.first(1)
+    reading = other_reading(best.boxes, best.owner, data_set.sizes)
+    if reading is None:
         return
-    reach = float(rows.boxes.max())
-    side = next((side for side in FRAMES if 0 < reach <= side + OUTSIDE_TOLERANCE), None)
-    if side is None or np.mean(sizes.min(1) > 1.15 * side) < 0.9:
-        return
-    logger.warning(
-        "%s: all %d boxes lie within 0..%d although most images are larger (median %g x %g): they "
-        "look like %s, not like original pixels. Map them back to the original images",
-        rows.source,
-        len(rows.boxes),
-        side,
-        *np.median(sizes, 0),
-        FRAMES[side],
-    )
+    truth = data_set.truth
+    rows = np.flatnonzero(truth.counts[best.owner])
+    certain = True
+    if len(rows):
+        true_boxes = truth.boxes[truth.offsets[best.owner[rows]]]
+        as_pixels = float(paired_iou(best.boxes[rows], true_boxes).mean())
+        otherwise = float(paired_iou(reading.boxes[rows], true_boxes).mean())
+        certain = otherwise >= max(FITS, as_pixels + FITS_BETTER)
+    describe = named_box(best, data_set.image_ids, data_set.sizes)
+    finding = reading.finding("best boxes of the images", describe, certain)
+    report([finding], source, implausible, logger)
 
 
 def _count_duplicates(table: BoxTable) -> int:
@@ -196,7 +200,7 @@ def _warn_of_counts(rows: DetectionRows, counts: dict, without: list[ImageId]) -
 
 
 def to_table(
-    rows: DetectionRows, data_set: DataSet, outside: str = "count"
+    rows: DetectionRows, data_set: DataSet, outside: str = "count", implausible: str | None = None
 ) -> tuple[BoxTable, dict]:
     """Check rows against a data set and sort them into its images.
 
@@ -204,6 +208,9 @@ def to_table(
         data_set: I images.
         outside: what becomes of boxes that reach out of their image: "count" them and go on,
             "clip" them at its border, or "error".
+        implausible: what becomes of a file whose numbers are hardly original pixels
+            (:mod:`wend.structures.plausibility`): "error" (None, too), or "count" to
+            warn and go on.
 
     Returns:
         The table of the I images, empty where there is no row; and the counts ``rows``,
@@ -219,9 +226,11 @@ def to_table(
     _check_values(rows)
     sizes = data_set.sizes[index].astype(np.float64)
     _check_sizes(rows, sizes)
-    _warn_of_frame(rows, sizes)
-    boxes, beyond = _treat_outside(rows, sizes, outside)
-    table = BoxTable.from_rows(index, boxes, rows.scores, len(data_set))
+    table = BoxTable.from_rows(index, rows.boxes, rows.scores, len(data_set))
+    _look_at_best(table, data_set, rows.source, implausible)
+    beyond = _refuse_outside(rows, sizes, outside)
+    if outside == "clip" and beyond.any():
+        table = _clipped(table, data_set)
     without = [data_set.image_ids[i] for i in np.flatnonzero(table.counts == 0).tolist()]
     counts = {
         "rows": len(index),
@@ -238,6 +247,8 @@ def to_table(
 def as_read(data_set: DataSet, detections: BoxTable, source: str) -> tuple[BoxTable, dict]:
     """The table that a reader of detections written as COCO results gets, to the last bit.
 
+    An engine's detections are original pixels, however bad: what is implausible is a warning.
+
     Args:
         source: the file, for messages.
 
@@ -252,4 +263,4 @@ def as_read(data_set: DataSet, detections: BoxTable, source: str) -> tuple[BoxTa
         boxes=xywh_to_xyxy(xyxy_to_xywh(detections.boxes)),
         scores=box_scores(detections),
     )
-    return to_table(rows, data_set)
+    return to_table(rows, data_set, implausible="count")

@@ -118,7 +118,7 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
 
 
 def load_detections(
-    path: str | Path, data_set: DataSet, outside: str = "count"
+    path: str | Path, data_set: DataSet, outside: str = "count", implausible: str | None = None
 ) -> tuple[BoxTable, dict]:
     """Read a detections file of any kind; see :func:`.detection_rows.to_table`."""
     suffix = Path(path).suffix.lower()
@@ -128,7 +128,7 @@ def load_detections(
             f"{suffix or 'a name without ending'}"
         )
     rows = read_parquet_rows(path) if suffix in PARQUET_SUFFIXES else read_results(path)
-    return to_table(rows, data_set, outside)
+    return to_table(rows, data_set, outside, implausible)
 
 
 def _table_columns(data_set: DataSet, detections: BoxTable) -> list[list]:

@@ -41,7 +41,7 @@ AVERAGES = ("protocol", "image", "class", "none")
 RESERVED = frozenset(
     "max_boxes mean_boxes min_score missing multi recall_at_k max_box_acc mean_top_iou "
     "iou_histogram num_images num_excluded protocol intervals interval_kinds level baseline "
-    "dataset versions counts inputs coco first_hit top_iou best_iou".split()
+    "dataset versions counts inputs coco score_maps first_hit top_iou best_iou".split()
 )
 
 
@@ -241,11 +241,12 @@ def register_metric(
     return make
 
 
-def choose_metrics(names: Iterable[str] = ()) -> list[Metric]:
+def choose_metrics(names: Iterable[str] = (), others: Iterable[Metric] = ()) -> list[Metric]:
     """The metrics of every table, and further metrics after them.
 
     Args:
         names: registered names, ``module:name`` or ``./file.py:name``.
+        others: metrics that are not registered, after those.
 
     Raises:
         InputError: no metric has that name, or two have the same name or title.
@@ -255,6 +256,7 @@ def choose_metrics(names: Iterable[str] = ()) -> list[Metric]:
         metric = METRICS.get(name)
         if metric not in chosen:
             chosen.append(metric)
+    chosen += others
     for attribute in ("name", "heading"):
         listed = [getattr(metric, attribute) for metric in chosen]
         if len(set(listed)) < len(listed):

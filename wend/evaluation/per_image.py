@@ -118,8 +118,7 @@ def score(
         InputError: a table of other images, images without truth, or without class where needed.
     """
     check_aligned(data_set, detections)
-    images = _kept(data_set, protocol)
-    _check(data_set, images, protocol)
+    images = scored_images(data_set, protocol)
     sizes = data_set.frame_sizes
     hit_rank = np.full((len(protocol.criteria), len(data_set)), NO_HIT)
     top, best = np.zeros(len(data_set)), np.zeros(len(data_set))
@@ -141,6 +140,37 @@ def score(
         num_boxes=detections.counts[images],
         class_rank=None if class_rank is None else class_rank[images],
     )
+
+
+def box_ious(
+    truth: BoxTable, detections: BoxTable, sizes: np.ndarray, protocol: EvalProtocol
+) -> np.ndarray:
+    """Each box's IoU (B,) in [0, 1] with its best true box, in the protocol's frame.
+
+    Args:
+        truth: true boxes of I images.
+        detections: their detections, by the same index.
+        sizes: (I, 2) widths and heights of the images in original pixels.
+        protocol: frame and IoU.
+    """
+    best = np.zeros(len(detections.boxes))
+    for chunk, num_boxes in _chunks(truth.counts, detections.counts):
+        iou = _ious(truth, detections, sizes, protocol, chunk, num_boxes)  # (n, K)
+        index = detections.offsets[chunk][:, None] + np.arange(num_boxes)
+        is_box = index < detections.offsets[chunk + 1][:, None]
+        best[index[is_box]] = iou[is_box]
+    return best
+
+
+def scored_images(data_set: DataSet, protocol: EvalProtocol) -> np.ndarray:
+    """Indices (n,) of the images that a protocol scores: all but its blacklist.
+
+    Raises:
+        InputError: one has no true box, or no class where the protocol averages over classes.
+    """
+    images = _kept(data_set, protocol)
+    _check(data_set, images, protocol)
+    return images
 
 
 def _kept(data_set: DataSet, protocol: EvalProtocol) -> np.ndarray:

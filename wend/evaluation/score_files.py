@@ -96,25 +96,33 @@ def baseline_entry(baseline: FixedBoxes) -> dict:
     return {"name": baseline.name, "sha256": {"boxes": baseline.sha256}}
 
 
-def evaluation_notes(dataset: str, counts: Mapping, fixed: str) -> list[str]:
-    """Lines below the tables: what was scored, and what the columns are.
+def detections_note(dataset: str, counts: Mapping) -> str:
+    """What was scored, where it is a file of detections.
 
     Args:
         dataset: the ground truth's name.
         counts: as :func:`with_threshold` returns them.
-        fixed: where the fixed boxes come from, or why there are none.
     """
     treated = {"count": "kept", "clip": "clipped"}.get(counts["outside"], counts["outside"])
     threshold = counts["score_threshold"]
-    notes = [
+    return (
         f"{dataset}: {counts['images']} images, {counts['rows']} boxes, of which "
         f"{counts['boxes_scored']} are scored "
         + ("(no score threshold)" if threshold is None else f"(score >= {threshold:g})")
         + f"; {counts['images_without_detections']} images without detection are misses, "
         f"{counts['boxes_outside']} boxes reach out of their image ({treated}), "
         f"{counts['duplicate_rows']} rows are copies"
-    ]
-    return [*notes, f"fixed boxes: K boxes that never look at the image, {fixed}"]
+    )
+
+
+def evaluation_notes(scored: Sequence[str], fixed: str) -> list[str]:
+    """Lines below the tables: what was scored, and what the columns are.
+
+    Args:
+        scored: lines on the boxes, such as :func:`detections_note`.
+        fixed: where the fixed boxes come from, or why there are none.
+    """
+    return [*scored, f"fixed boxes: K boxes that never look at the image, {fixed}"]
 
 
 def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, object]:

@@ -7,18 +7,23 @@ the images' headers. A mask becomes the tight box of its pixels.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from wend.errors import BadImageError, InputError, MissingFileError, some
-from wend.formats.wsoleval import BOXES, IDS, LABELS, read_lists, read_names
+from wend.formats.masks import read_mask
+from wend.formats.wsoleval import BOXES, IDS, LABELS, SIZES, read_lists, read_names
 from wend.images.paths import check_relative, require_folder
+from wend.images.reading import read_image_size
 from wend.images.sizes import SizeReader, missing_files
 from wend.images.threads import map_in_threads
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.masks import MaskFiles
+from wend.structures.records import image_key
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +36,7 @@ def mask_box(path: str | Path, width: int, height: int) -> np.ndarray:
     Raises:
         MissingFileError, InputError: no such file, or no image.
     """
-    try:
-        with Image.open(path) as image:
-            mask = np.asarray(image.convert("L") if image.mode != "I;16" else image) > 0
-    except FileNotFoundError as error:
-        raise MissingFileError(
-            f"{path}: there is no such mask; unpack wsolevaluation's OpenImages annotations, and "
-            f"name the folder that the list's paths start from as 'masks'"
-        ) from error
-    except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
-        raise InputError(f"{path}: cannot be read as a mask image ({error})") from error
+    mask = read_mask(path)
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(xs):
         return np.zeros((0, 4))
@@ -48,13 +44,24 @@ def mask_box(path: str | Path, width: int, height: int) -> np.ndarray:
     return box * np.tile([width / mask.shape[1], height / mask.shape[0]], 2)
 
 
-def _boxes_of_masks(masks: list[list[str]], masks_root: Path, sizes: np.ndarray) -> BoxTable:
+def _below(masks_root: Path, masks: Sequence[MaskFiles]) -> list[MaskFiles]:
+    """Listed mask files as paths."""
+    return [
+        MaskFiles(
+            tuple(str(masks_root / name) for name in each.objects),
+            None if each.ignored is None else str(masks_root / each.ignored),
+        )
+        for each in masks
+    ]
+
+
+def _boxes_of_masks(masks: Sequence[MaskFiles], sizes: np.ndarray, source: Path) -> BoxTable:
     Image.init()
-    jobs = [(i, masks_root / name, *sizes[i]) for i, names in enumerate(masks) for name in names]
+    jobs = [(i, path, *sizes[i]) for i, each in enumerate(masks) for path in each.objects]
     boxes = list(map_in_threads(lambda job: mask_box(*job[1:]), jobs, "boxes of masks", "mask"))
     counts = np.array([len(box) for box in boxes], dtype=np.int64)
     empty = int((counts == 0).sum())
-    logger.info("%s: %d masks, %d of them empty (no box)", masks_root, len(jobs), empty)
+    logger.info("%s: %d masks, %d of them empty (no box)", source, len(jobs), empty)
     images = np.repeat(np.array([job[0] for job in jobs], dtype=np.int64), counts)
     return BoxTable.from_rows(images, np.concatenate([np.zeros((0, 4)), *boxes]), None, len(masks))
 
@@ -93,8 +100,10 @@ def load_lists(
     else:
         image_sizes = content.sizes
         _require_files(root, paths)
+    files = None
     if content.masks is not None:
-        truth = _boxes_of_masks(content.masks, Path(masks or root), image_sizes)
+        files = _below(Path(masks or root), content.masks)
+        truth = _boxes_of_masks(files, image_sizes, folder)
     elif content.boxes is not None:
         truth = content.boxes
     else:
@@ -111,7 +120,55 @@ def load_lists(
         truth=truth,
         pseudo_boxes=BoxTable.empty(len(paths)),
         unreadable=unreadable,
+        masks=files,
     )
+
+
+def load_mask_lists(lists: str | Path, masks: str | Path) -> DataSet:
+    """The truth of a folder of wsolevaluation's lists of masks, without the images.
+
+    Args:
+        lists: folder of the lists, such as ``metadata/OpenImages/test``.
+        masks: folder that the listed masks start from.
+
+    Returns:
+        Images as of :func:`load_lists`. Where the lists give no sizes, "original pixels" are those
+        of each image's first mask.
+
+    Raises:
+        MissingFileError, InputError: a list or a mask is missing or malformed, or the lists are of
+            boxes.
+    """
+    root, folder = require_folder(masks, "masks"), Path(lists)
+    names = read_names(folder)
+    content = read_lists(folder, names)
+    if content.masks is None:
+        raise InputError(
+            f"{folder / BOXES}: expected lines of masks, not of boxes, with a folder of masks"
+        )
+    files = _below(root, content.masks)
+    sizes = content.sizes
+    if sizes is None:
+        first = [each.objects[0] if each.objects else None for each in files]
+        sizes = np.array(list(map_in_threads(_mask_size, first, "sizes of masks", "mask")))
+    return DataSet(
+        name="/".join(folder.resolve().parts[-2:]),
+        image_ids=names,
+        file_names=names,
+        keys=[image_key(name) for name in names],
+        sizes=sizes,
+        class_ids=content.class_ids,
+        truth=_boxes_of_masks(files, sizes, folder),
+        pseudo_boxes=BoxTable.empty(len(names)),
+        masks=files,
+        files=tuple(
+            path for file in (IDS, LABELS, SIZES, BOXES) if (path := folder / file).is_file()
+        ),
+    )
+
+
+def _mask_size(path: str | None) -> tuple[int, int]:
+    return (0, 0) if path is None else read_image_size(path)
 
 
 def _require_files(root: Path, paths: list[str]) -> None:

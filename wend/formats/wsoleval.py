@@ -23,6 +23,7 @@ from wend.numerals import check_digits
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes
 from wend.structures.data_set import DataSet
+from wend.structures.masks import MaskFiles
 from wend.structures.records import image_key
 
 IDS, LABELS, SIZES, BOXES = (
@@ -41,13 +42,13 @@ class Lists:
         class_ids: (I,) int64 classes from 0; -1 where the folder has no list of them.
         sizes: (I, 2) int64 width and height in pixels, or None.
         boxes: in original pixels, or None.
-        masks: for each image the mask files of its instances, safe below a root; or None.
+        masks: for each image its mask files as listed, safe below a root; or None.
     """
 
     class_ids: np.ndarray
     sizes: np.ndarray | None
     boxes: BoxTable | None
-    masks: list[list[str]] | None
+    masks: list[MaskFiles] | None
 
 
 def is_wsoleval(folder: str | Path) -> bool:
@@ -158,19 +159,29 @@ def read_box_list(path: Path) -> tuple[list[str], np.ndarray]:
     return names, boxes
 
 
-def _read_mask_list(path: Path, index: dict[str, int]) -> list[list[str]]:
+def _read_mask_list(path: Path, index: dict[str, int]) -> list[MaskFiles]:
     masks: list[list[str]] = [[] for _ in index]
+    ignored: dict[int, str] = {}
     line_form = "<image id>,<mask file>,<ignore file or nothing>"
     for number, line in enumerate(read_lines(path, f"lines '{line_form}'"), 1):
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         name, *rest = line.strip().rsplit(",", 2)
         if len(rest) != 2 or not rest[0]:
-            raise InputError(f"{path}, line {number}: expected '{line_form}', got {line!r}")
+            raise InputError(f"{where}: expected '{line_form}', got {line!r}")
         if name not in index:
-            raise InputError(f"{path}, line {number}: {IDS} does not list the image {name!r}")
-        masks[index[name]].append(check_relative(rest[0], f"{path}, line {number}"))
-    return masks
+            raise InputError(f"{where}: {IDS} does not list the image {name!r}")
+        image = index[name]
+        masks[image].append(check_relative(rest[0], where))
+        if rest[1]:
+            file = check_relative(rest[1], where)
+            if ignored.setdefault(image, file) != file:
+                raise InputError(
+                    f"{where}: image {name} has the ignore files {ignored[image]} and {file}; "
+                    f"expected at most one for an image"
+                )
+    return [MaskFiles(tuple(files), ignored.get(i)) for i, files in enumerate(masks)]
 
 
 def _holds_masks(path: Path) -> bool:
@@ -237,7 +248,10 @@ def load_wsoleval(folder: str | Path) -> DataSet:
     names = read_names(folder)
     lists = read_lists(folder, names)
     if lists.masks is not None:
-        raise InputError(f"{folder}: holds masks, not boxes; is it OpenImages' folder?")
+        raise InputError(
+            f"{folder}: holds masks, not boxes; is it OpenImages' folder? Declare it with its "
+            f"images (docs/datasets.md), or score maps on it with --score-maps and --masks FOLDER"
+        )
     if lists.sizes is None or lists.boxes is None:
         absent = folder / (SIZES if lists.sizes is None else BOXES)
         raise MissingFileError(f"{absent}: there is no such file; expected a wsolevaluation list")

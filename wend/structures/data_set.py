@@ -20,6 +20,7 @@ import numpy as np
 
 from wend.errors import BadImageError, InputError, MissingImageError, shown, some
 from wend.structures.box_table import BoxTable
+from wend.structures.masks import MaskFiles
 from wend.structures.records import EXIF, ImageId, ImageRecord
 
 BOX_KINDS = ("pseudo_boxes", "gt_boxes")  # as declarations and ImageRecord call them
@@ -43,6 +44,8 @@ class DataSet(Sequence[ImageRecord]):
         exif: "ignore": sizes, boxes and pixels are of the image files as stored; "apply": of the
             images turned by EXIF's orientation.
         unreadable: index of an image whose header cannot be read -> the error that says why.
+        masks: for each image the files of its objects' masks, for evaluation only; None for a data
+            set whose truth are boxes alone.
         files: files that hold the truth, where they are few, for hashes in results.
         reopen: makes the data set anew in another process, which then shares its pages; None for
             one that is held in memory, which is copied.
@@ -59,6 +62,7 @@ class DataSet(Sequence[ImageRecord]):
     train_on: str = "pseudo_boxes"
     exif: str = "ignore"
     unreadable: Mapping[int, BadImageError] = field(default_factory=dict)
+    masks: Sequence[MaskFiles] | None = None
     files: tuple[Path, ...] = ()
     reopen: tuple[Callable, tuple] | None = None
 
@@ -71,6 +75,7 @@ class DataSet(Sequence[ImageRecord]):
             "class_ids": len(self.class_ids),
             "truth": len(self.truth),
             "pseudo_boxes": len(self.pseudo_boxes),
+            "masks": number if self.masks is None else len(self.masks),
         }
         wrong = [f"{length} {column}" for column, length in lengths.items() if length != number]
         if wrong:
@@ -214,6 +219,7 @@ class DataSet(Sequence[ImageRecord]):
             unreadable={
                 new_index[i]: error for i, error in self.unreadable.items() if i in new_index
             },
+            masks=None if self.masks is None else [self.masks[i] for i in chosen],
             reopen=None,
         )
 
