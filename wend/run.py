@@ -303,6 +303,18 @@ def iterations_per_epoch(cfg: CfgNode, num_images: int) -> int:
     return math.ceil(num_images / cfg.SOLVER.IMS_PER_BATCH)
 
 
+def _check_sampler(cfg: CfgNode) -> None:
+    """Raise InputError for a sampler of Detectron2's whose passes are not of one length."""
+    loader = cfg.DATALOADER
+    repeats = loader.get("SAMPLER_TRAIN") == "RepeatFactorTrainingSampler"
+    if repeats and loader.REPEAT_THRESHOLD > 0:
+        raise InputError(
+            "config entries WEND.EPOCHS and DATALOADER.SAMPLER_TRAIN: RepeatFactorTrainingSampler "
+            "with REPEAT_THRESHOLD > 0 draws another number of images in each pass; set "
+            "WEND.EPOCHS 0 to count in iterations, or REPEAT_THRESHOLD 0.0"
+        )
+
+
 def resolve_schedule(cfg: CfgNode, num_images: int) -> CfgNode:
     """A frozen copy of the config whose lengths are in iterations.
 
@@ -323,6 +335,7 @@ def resolve_schedule(cfg: CfgNode, num_images: int) -> CfgNode:
     cfg.defrost()
     epochs = cfg.WEND.EPOCHS
     if epochs > 0:
+        _check_sampler(cfg)
         epoch = iterations_per_epoch(cfg, num_images)
         for entry, default, value in (
             ("SOLVER.MAX_ITER", DEFAULT_MAX_ITER, epochs * epoch),

@@ -26,6 +26,7 @@ from wend.datasets.ground_truth import check_truth, load_source
 from wend.datasets.plausible_truth import check_plausible
 from wend.errors import InputError
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
+from wend.evaluation.box_classes import BOX_CLASSES
 from wend.evaluation.coco_metrics import BACKENDS
 from wend.evaluation.detection_rows import OUTSIDE
 from wend.evaluation.detections import load_detections, write_detections
@@ -42,7 +43,7 @@ from wend.evaluation.metrics import (
 from wend.evaluation.protocols import PROTOCOLS, get_protocol
 from wend.evaluation.score_files import (
     baseline_entry,
-    detections_note,
+    detections_notes,
     evaluation_notes,
     file_entry,
     recall_rows,
@@ -56,6 +57,7 @@ from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.frame import ORIGINAL
 from wend.structures.plausibility import Finding
 
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
@@ -112,6 +114,21 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_implausible_option(parser)
     parser.add_argument(
+        "--box-frame",
+        default=ORIGINAL,
+        metavar="FRAME",
+        help="the frame that the detections' boxes are given in: original pixels (default), "
+        "fractions of the image, squash224 (the image squashed to 224x224), crop224 (the centre "
+        "224x224 of a squash to 256x256), squashN or cropN-of-M",
+    )
+    parser.add_argument(
+        "--box-classes",
+        choices=BOX_CLASSES,
+        help="use the boxes' category_id or class_id as the predicted class of each (Top-1 and "
+        "Top-5 of class-box pairs, GT-known of the true class's boxes), or ignore it; needed where "
+        "there are several",
+    )
+    parser.add_argument(
         "--score-threshold",
         type=float,
         metavar="S",
@@ -134,7 +151,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scored.add_argument(
         "--detections",
         metavar="FILE",
-        help="COCO results (.json) or Parquet (image_id, x0, y0, x1, y1, score), original pixels",
+        help="COCO results (.json), or Parquet or CSV (image_id, x0, y0, x1, y1, score, and "
+        "perhaps class_id), in original pixels or --box-frame",
     )
     scored.add_argument(
         "--score-maps",
@@ -222,7 +240,14 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:
     """Read a detections file for a ground truth, as the arguments say, and its counts."""
-    detections, counts = load_detections(path, data_set, args.outside, args.implausible)
+    detections, counts = load_detections(
+        path,
+        data_set,
+        args.outside,
+        args.implausible,
+        box_frame=args.box_frame,
+        box_classes=args.box_classes,
+    )
     kept = drop_low_scores(detections, args.score_threshold)
     return kept, with_threshold(counts, kept, args.score_threshold)
 
@@ -294,7 +319,7 @@ def run(args: argparse.Namespace) -> int:
         metrics = choose_metrics(args.metrics, maps.metrics())
     else:
         detections, counts = load_scored(args.detections, data_set, args)
-        about = [detections_note(data_set.name, counts)]
+        about = detections_notes(data_set.name, counts)
     baseline = None
     if args.baseline_boxes:
         baseline = load_baseline(args.baseline_boxes, data_set, data_sets, args.implausible)

@@ -16,15 +16,24 @@ import numpy as np
 from wend.errors import InputError, some
 from wend.evaluation.per_image import box_scores
 from wend.files import MAX_NUMBER
-from wend.structures.box_table import BoxTable
+from wend.structures.box_table import BoxTable, GivenBoxes
 from wend.structures.boxes import paired_iou, xywh_to_xyxy, xyxy_to_xywh
+from wend.structures.coded import CodedColumn
 from wend.structures.data_set import DataSet
+from wend.structures.frame import BoxFrame
 from wend.structures.plausibility import named_box, other_reading, report
 from wend.structures.plausibility import outside as reach_out
 from wend.structures.records import ImageId
 
+COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "score")  # of tables; a class and sizes may follow
+CLASS_COLUMN = "class_id"
+SIZE_COLUMNS = ("width", "height")
 OUTSIDE = ("count", "clip", "error")
 OUTSIDE_TOLERANCE = 1e-3  # pixels; x + width of a box at the border need not be exact
+FRAME_NAMES = {  # where a frame is what is wrong
+    "fractions": "--box-frame fractions",
+    "copy": "--box-frame squash224, crop224, squashN or cropN-of-M",
+}
 FITS, FITS_BETTER = 0.3, 0.15  # mean IoU with the truth, and how much more than as pixels
 logger = logging.getLogger(__name__)
 
@@ -38,9 +47,12 @@ class DetectionRows:
         entry: the word for a row in messages ("entry" or "row"); rows are numbered from 0.
         ids: the distinct image ids.
         codes: (N,) index into ``ids`` of each row.
-        boxes: (N, 4) ``x0, y0, x1, y1`` in original pixels.
+        boxes: (N, 4) ``x0, y0, x1, y1`` in original pixels, or in a frame that the reader's caller
+            knows.
         scores: (N,).
         sizes: (N, 2) width and height of each row's image where the file states them.
+        classes: N classes or categories where the file states them.
+        class_name: what the file calls them: "class_id" or "category_id".
     """
 
     source: str
@@ -50,6 +62,8 @@ class DetectionRows:
     boxes: np.ndarray
     scores: np.ndarray
     sizes: np.ndarray | None = None
+    classes: CodedColumn | None = None
+    class_name: str = CLASS_COLUMN
 
     def at(self, number: int) -> str:
         """The words by which a message points to a row: ``FILE, entry 17 (image 'a.jpg')``."""
@@ -115,8 +129,14 @@ def _check_sizes(rows: DetectionRows, sizes: np.ndarray) -> None:
         )
 
 
-def _refuse_outside(rows: DetectionRows, sizes: np.ndarray, outside: str) -> np.ndarray:
-    """Which boxes (N,) reach out of their image; said, or an error, as the user chose."""
+def _refuse_outside(
+    rows: DetectionRows, sizes: np.ndarray, outside: str, frame: BoxFrame | None
+) -> np.ndarray:
+    """Which boxes (N,) reach out of their image; said, or an error, as the user chose.
+
+    Args:
+        frame: the frame that the rows were given in, for messages.
+    """
     beyond = reach_out(rows.boxes, sizes, OUTSIDE_TOLERANCE)
     if not beyond.any():
         return beyond
@@ -126,17 +146,23 @@ def _refuse_outside(rows: DetectionRows, sizes: np.ndarray, outside: str) -> np.
         f"{sizes[first].tolist()} pixels, as do {int(beyond.sum())} of {len(beyond)}"
     )
     if outside == "error":
+        where = "original pixels" if frame is None else f"the frame {frame.name}"
         raise InputError(
-            f"{message}; are the detections in original pixels? Choose count or clip to score them"
+            f"{message}; are the detections in {where}? Choose count or clip to score them"
         )
     treated = {"count": "they are scored as they are", "clip": "they are cut at its border"}
-    logger.warning("%s; %s", message, treated[outside])
+    level = logging.INFO if outside == "count" else logging.WARNING  # the tables say how many
+    logger.log(level, "%s; %s", message, treated[outside])
     return beyond
 
 
 def _clipped(table: BoxTable, data_set: DataSet) -> BoxTable:
     sizes = np.tile(data_set.sizes.astype(np.float64), 2)[table.owner]
-    return replace(table, boxes=np.clip(table.boxes, 0, sizes))
+    given = table.given
+    if given is not None:
+        start, end = -given.frame.offset, given.frame.resize - given.frame.offset
+        given = replace(given, boxes=np.clip(given.boxes, start, end))
+    return replace(table, boxes=np.clip(table.boxes, 0, sizes), given=given)
 
 
 def _look_at_best(table: BoxTable, data_set: DataSet, source: str, implausible: str | None) -> None:
@@ -149,6 +175,9 @@ def _look_at_best(table: BoxTable, data_set: DataSet, source: str, implausible: 
     reading = other_reading(best.boxes, best.owner, data_set.sizes)
     if reading is None:
         return
+    if reading.kind in FRAME_NAMES:
+        frames = FRAME_NAMES[reading.kind]
+        reading = replace(reading, advice=f"{reading.advice}, or name their frame: {frames}")
     truth = data_set.truth
     rows = np.flatnonzero(truth.counts[best.owner])
     certain = True
@@ -163,13 +192,15 @@ def _look_at_best(table: BoxTable, data_set: DataSet, source: str, implausible: 
 
 
 def _count_duplicates(table: BoxTable) -> int:
-    """Boxes that repeat another's image, coordinates and score."""
+    """Boxes that repeat another's image, coordinates, score and class."""
     image, scores = table.owner, box_scores(table)
     tied = (image[1:] == image[:-1]) & (scores[1:] == scores[:-1])
     (rows,) = np.nonzero(np.append(tied, False) | np.append(False, tied))
     if not len(rows):
         return 0
     keys = np.column_stack([image[rows], scores[rows], table.boxes[rows]])
+    if table.class_ids is not None:
+        keys = np.column_stack([keys, table.class_ids[rows]])
     keys = keys[np.lexsort(keys.T)]
     return int((keys[1:] == keys[:-1]).all(1).sum())
 
@@ -200,7 +231,13 @@ def _warn_of_counts(rows: DetectionRows, counts: dict, without: list[ImageId]) -
 
 
 def to_table(
-    rows: DetectionRows, data_set: DataSet, outside: str = "count", implausible: str | None = None
+    rows: DetectionRows,
+    data_set: DataSet,
+    outside: str = "count",
+    implausible: str | None = None,
+    *,
+    frame: BoxFrame | None = None,
+    class_ids: np.ndarray | None = None,
 ) -> tuple[BoxTable, dict]:
     """Check rows against a data set and sort them into its images.
 
@@ -211,6 +248,8 @@ def to_table(
         implausible: what becomes of a file whose numbers are hardly original pixels
             (:mod:`wend.structures.plausibility`): "error" (None, too), or "count" to
             warn and go on.
+        frame: the frame that the rows' boxes are given in; None for original pixels.
+        class_ids: (N,) predicted class of each row, or None.
 
     Returns:
         The table of the I images, empty where there is no row; and the counts ``rows``,
@@ -226,9 +265,19 @@ def to_table(
     _check_values(rows)
     sizes = data_set.sizes[index].astype(np.float64)
     _check_sizes(rows, sizes)
-    table = BoxTable.from_rows(index, rows.boxes, rows.scores, len(data_set))
+    given = rows.boxes
+    if frame is not None:
+        rows = replace(rows, boxes=frame.to_original(given, sizes))
+    table = BoxTable.from_rows(
+        index,
+        rows.boxes,
+        rows.scores,
+        len(data_set),
+        class_ids=class_ids,
+        given=None if frame is None else GivenBoxes(frame, given),
+    )
     _look_at_best(table, data_set, rows.source, implausible)
-    beyond = _refuse_outside(rows, sizes, outside)
+    beyond = _refuse_outside(rows, sizes, outside, frame)
     if outside == "clip" and beyond.any():
         table = _clipped(table, data_set)
     without = [data_set.image_ids[i] for i in np.flatnonzero(table.counts == 0).tolist()]
@@ -263,4 +312,4 @@ def as_read(data_set: DataSet, detections: BoxTable, source: str) -> tuple[BoxTa
         boxes=xywh_to_xyxy(xyxy_to_xywh(detections.boxes)),
         scores=box_scores(detections),
     )
-    return to_table(rows, data_set, implausible="count")
+    return to_table(rows, data_set, implausible="count", class_ids=detections.class_ids)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wend.errors import InputError
+from wend.evaluation.class_pairs import class_pairs
 from wend.evaluation.fixed_boxes import BASELINE_MAX_BOXES, FixedBoxes
 from wend.evaluation.intervals import Interval, check_level, mean_interval
 from wend.evaluation.metrics import Metric, accuracy, choose_metrics
@@ -249,13 +250,15 @@ def score_all(
         check_level(level)
     check_aligned(data_set, detections)
     class_rank = None if class_predictions is None else class_predictions.ranks(data_set)
+    pairs = class_pairs(data_set, detections)
+    fixed_rank = class_rank if pairs is None else pairs.class_rank
     most = _most(ks, int(detections.counts.max()))
     scores = {}
     for protocol in protocols:
         per_image = score(data_set, detections, protocol, class_rank)
         fixed = None
         if baseline is not None:
-            fixed = score(data_set, baseline.table(data_set, protocol, most), protocol, class_rank)
+            fixed = score(data_set, baseline.table(data_set, protocol, most), protocol, fixed_rank)
         scores[protocol.name] = scores_of(per_image, ks, metrics, level=level, fixed=fixed)
     return scores
 
@@ -308,7 +311,7 @@ def _cell(per_image: PerImage, column: Column, level: float | None, fixed: PerIm
         interval=interval,
         baseline=None if fixed is None else metric.value(fixed, column.k),
         mean_boxes=mean_boxes(per_image, num_boxes),
-        min_score=lowest_score(per_image.detections, column.k if metric.has_k else num_boxes),
+        min_score=lowest_score(per_image.ranked, column.k if metric.has_k else num_boxes),
     )
 
 
