@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wend.errors import InputError, some
+from wend.evaluation.class_pairs import class_pairs
 from wend.evaluation.per_image import box_scores
 from wend.files import MAX_NUMBER
 from wend.structures.box_table import BoxTable, GivenBoxes
 from wend.structures.boxes import paired_iou, xywh_to_xyxy, xyxy_to_xywh
 from wend.structures.coded import CodedColumn
 from wend.structures.data_set import DataSet
-from wend.structures.frame import BoxFrame
+from wend.structures.frame import ORIGINAL, BoxFrame
 from wend.structures.plausibility import named_box, other_reading, report
 from wend.structures.plausibility import outside as reach_out
 from wend.structures.records import ImageId
@@ -150,9 +151,8 @@ def _refuse_outside(
         raise InputError(
             f"{message}; are the detections in {where}? Choose count or clip to score them"
         )
-    treated = {"count": "they are scored as they are", "clip": "they are cut at its border"}
-    level = logging.INFO if outside == "count" else logging.WARNING  # the tables say how many
-    logger.log(level, "%s; %s", message, treated[outside])
+    if outside == "clip":  # else nothing is changed, and the line below the tables says how many
+        logger.warning("%s; they are cut at its border", message)
     return beyond
 
 
@@ -205,6 +205,24 @@ def _count_duplicates(table: BoxTable) -> int:
     return int((keys[1:] == keys[:-1]).all(1).sum())
 
 
+def _class_counts(table: BoxTable, data_set: DataSet, source: str) -> dict:
+    """``images_without_true_class`` where boxes have classes, with a warning of what that means."""
+    pairs = class_pairs(data_set, table)
+    if pairs is None:
+        return {}
+    without = np.flatnonzero((pairs.own.counts == 0) & (table.counts > 0)).tolist()
+    if without:
+        logger.warning(
+            "%s: %d of %d images have boxes, but none of their own class (%s); each is scored as a "
+            "miss",
+            source,
+            len(without),
+            len(data_set),
+            some(data_set.image_ids[i] for i in without),
+        )
+    return {"images_without_true_class": len(without)}
+
+
 def _warn_of_counts(rows: DetectionRows, counts: dict, without: list[ImageId]) -> None:
     if without:
         logger.warning(
@@ -254,7 +272,8 @@ def to_table(
     Returns:
         The table of the I images, empty where there is no row; and the counts ``rows``,
         ``images``, ``images_without_detections``, ``boxes_outside``, ``outside`` (how they were
-        treated) and ``duplicate_rows``.
+        treated), ``duplicate_rows``, ``box_frame``, and where boxes have classes
+        ``images_without_true_class``.
 
     Raises:
         InputError: names the file and the row.
@@ -288,9 +307,10 @@ def to_table(
         "boxes_outside": int(beyond.sum()),
         "outside": outside,
         "duplicate_rows": _count_duplicates(table),
+        "box_frame": ORIGINAL if frame is None else frame.name,
     }
     _warn_of_counts(rows, counts, without)
-    return table, counts
+    return table, counts | _class_counts(table, data_set, rows.source)
 
 
 def as_read(data_set: DataSet, detections: BoxTable, source: str) -> tuple[BoxTable, dict]:
