@@ -35,6 +35,7 @@ FRAME_NAMES = {  # where a frame is what is wrong
     "fractions": "--box-frame fractions",
     "copy": "--box-frame squash224, crop224, squashN or cropN-of-M",
 }
+BLOCK = 1 << 16  # rows looked at at a time: boxes are many
 FITS, FITS_BETTER = 0.3, 0.15  # mean IoU with the truth, and how much more than as pixels
 logger = logging.getLogger(__name__)
 
@@ -96,30 +97,38 @@ def _image_index(rows: DetectionRows, data_set: DataSet) -> np.ndarray:
     return index
 
 
+def _are_small(values: np.ndarray) -> bool:
+    """Whether all are finite and of a size to be reckoned with; boxes are many: makes no array."""
+    return not values.size or (-MAX_NUMBER < values.min() and values.max() < MAX_NUMBER)
+
+
 def _check_values(rows: DetectionRows) -> None:
-    boxes = rows.boxes
-    checks = (
-        (~(np.abs(boxes) < MAX_NUMBER).all(1), "box {} is not four finite numbers", "boxes"),
-        (
-            np.any(rows.boxes[:, 2:] < rows.boxes[:, :2], axis=1),
-            "box {} ends before it starts",
-            "boxes",
-        ),
-        (~(np.abs(rows.scores) < MAX_NUMBER), "score {} is not a finite number", "scores"),
+    boxes, scores = rows.boxes, rows.scores
+    if not _are_small(boxes):
+        bad = ~(np.abs(boxes) < MAX_NUMBER).all(1)
+        raise _bad_value(rows, bad, boxes, "box {} is not four finite numbers")
+    turned = (boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1])
+    if turned.any():
+        raise _bad_value(rows, turned, boxes, "box {} ends before it starts")
+    if not _are_small(scores):
+        bad = ~(np.abs(scores) < MAX_NUMBER)
+        raise _bad_value(rows, bad, scores, "score {} is not a finite number")
+
+
+def _bad_value(
+    rows: DetectionRows, bad: np.ndarray, values: np.ndarray, problem: str
+) -> InputError:
+    first = int(np.argmax(bad))
+    return InputError(
+        f"{rows.at(first)}: {problem.format(values[first].tolist())} ({int(bad.sum())} of "
+        f"{len(bad)} {rows.entry} values are like this)"
     )
-    for bad, problem, field in checks:
-        if bad.any():
-            first = int(np.argmax(bad))
-            value = getattr(rows, field)[first].tolist()
-            raise InputError(
-                f"{rows.at(first)}: {problem.format(value)} ({int(bad.sum())} of {len(bad)} "
-                f"{rows.entry} values are like this)"
-            )
 
 
-def _check_sizes(rows: DetectionRows, sizes: np.ndarray) -> None:
+def _check_sizes(rows: DetectionRows, index: np.ndarray, data_set: DataSet) -> None:
     if rows.sizes is None:
         return
+    sizes = data_set.sizes.astype(np.float64)[index]
     bad = (rows.sizes != sizes).any(1)
     if bad.any():
         first = int(np.argmax(bad))
@@ -131,20 +140,29 @@ def _check_sizes(rows: DetectionRows, sizes: np.ndarray) -> None:
 
 
 def _refuse_outside(
-    rows: DetectionRows, sizes: np.ndarray, outside: str, frame: BoxFrame | None
+    rows: DetectionRows,
+    index: np.ndarray,
+    data_set: DataSet,
+    outside: str,
+    frame: BoxFrame | None,
 ) -> np.ndarray:
     """Which boxes (N,) reach out of their image; said, or an error, as the user chose.
 
     Args:
+        index: (N,) of each row's image.
         frame: the frame that the rows were given in, for messages.
     """
-    beyond = reach_out(rows.boxes, sizes, OUTSIDE_TOLERANCE)
+    sizes = data_set.sizes.astype(np.float64)
+    beyond = np.zeros(len(index), dtype=bool)
+    for start in range(0, len(index), BLOCK):
+        block = slice(start, start + BLOCK)
+        beyond[block] = reach_out(rows.boxes[block], sizes[index[block]], OUTSIDE_TOLERANCE)
     if not beyond.any():
         return beyond
     first = int(np.argmax(beyond))
     message = (
         f"{rows.at(first)}: box {rows.boxes[first].tolist()} reaches out of its image of "
-        f"{sizes[first].tolist()} pixels, as do {int(beyond.sum())} of {len(beyond)}"
+        f"{sizes[index[first]].tolist()} pixels, as do {int(beyond.sum())} of {len(beyond)}"
     )
     if outside == "error":
         where = "original pixels" if frame is None else f"the frame {frame.name}"
@@ -193,8 +211,12 @@ def _look_at_best(table: BoxTable, data_set: DataSet, source: str, implausible: 
 
 def _count_duplicates(table: BoxTable) -> int:
     """Boxes that repeat another's image, coordinates, score and class."""
-    image, scores = table.owner, box_scores(table)
-    tied = (image[1:] == image[:-1]) & (scores[1:] == scores[:-1])
+    scores = box_scores(table)
+    tied = scores[1:] == scores[:-1]
+    if not tied.any():
+        return 0
+    image = table.owner
+    tied &= image[1:] == image[:-1]
     (rows,) = np.nonzero(np.append(tied, False) | np.append(False, tied))
     if not len(rows):
         return 0
@@ -282,10 +304,10 @@ def to_table(
         raise InputError(f"boxes outside the image: expected one of {OUTSIDE}, got {outside!r}")
     index = _image_index(rows, data_set)
     _check_values(rows)
-    sizes = data_set.sizes[index].astype(np.float64)
-    _check_sizes(rows, sizes)
+    _check_sizes(rows, index, data_set)
     given = rows.boxes
     if frame is not None:
+        sizes = data_set.sizes.astype(np.float64)[index]
         rows = replace(rows, boxes=frame.to_original(given, sizes))
     table = BoxTable.from_rows(
         index,
@@ -296,7 +318,7 @@ def to_table(
         given=None if frame is None else GivenBoxes(frame, given),
     )
     _look_at_best(table, data_set, rows.source, implausible)
-    beyond = _refuse_outside(rows, sizes, outside, frame)
+    beyond = _refuse_outside(rows, index, data_set, outside, frame)
     if outside == "clip" and beyond.any():
         table = _clipped(table, data_set)
     without = [data_set.image_ids[i] for i in np.flatnonzero(table.counts == 0).tolist()]
