@@ -150,9 +150,12 @@ class Recipe:
         from wend.pseudo_boxes import join_boxes, read_boxes
 
         boxes = read_boxes(self.pseudo_boxes, base=self.folder, root=root)
-        table, _ = join_boxes(data_set.keys, data_set.frame_sizes, boxes, implausible=implausible)
+        table, joined = join_boxes(
+            data_set.keys, data_set.frame_sizes, boxes, implausible=implausible
+        )
         # stores have no scores
-        return data_set.with_pseudo_boxes(BoxTable(table.offsets, table.boxes))
+        table = BoxTable(table.offsets, table.boxes)
+        return data_set.with_pseudo_boxes(table, joined.left_out)
 
 
 @dataclass(frozen=True, kw_only=True)
