@@ -70,6 +70,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
 DEFAULT_MAX_BOXES = ("1", "5", "10")
 EXPORTS = ("coco", "csv", "parquet")
+EXPORT_FRAMES = (ORIGINAL, "given")
 
 
 def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
@@ -203,6 +204,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=EXPORTS,
         default=[],
         help="also write ground truth and detections as COCO JSON, detections as CSV or Parquet",
+    )
+    parser.add_argument(
+        "--export-frame",
+        choices=EXPORT_FRAMES,
+        default=ORIGINAL,
+        help="the frame of the detections that are written: original pixels (default), or the one "
+        "that they were given in, so that whole numbers stay whole (of score maps squash224)",
     )
 
 
@@ -382,7 +390,10 @@ def run(args: argparse.Namespace) -> int:
     )
     if maps is not None:
         written += write_map_files(args.output, maps)
-    written += _export(args.export, Path(args.output), data_set, detections)
+    exported = detections
+    if args.export_frame == "given":
+        exported = replace(detections, boxes=detections.given_boxes, given=None)
+    written += _export(args.export, Path(args.output), data_set, exported)
     written += draw_pictures(args, located, scores)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
     if args.analysis:

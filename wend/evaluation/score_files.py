@@ -114,7 +114,7 @@ def detections_notes(dataset: str, counts: Mapping) -> list[str]:
         f"{counts['boxes_outside']} boxes reach out of their image ({treated}), "
         f"{counts['duplicate_rows']} rows are copies"
     ]
-    frame = counts.get("box_frame", ORIGINAL)
+    frame = counts["box_frame"]
     if frame != ORIGINAL:
         notes.append(f"boxes are given in the frame {frame}, which protocols of that frame take")
     if "images_without_true_class" in counts:
