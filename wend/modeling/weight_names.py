@@ -1,8 +1,9 @@
 """The names under which others save a backbone's weights -> the names that a model has for them.
 
 Known are torchvision's names (``layer1.0.conv1.weight``, ``features.denseblock1...``), Detectron2's
-ResNet (``res2.0.conv1.weight``), timm's, MoCo's checkpoints (``module.encoder_q.layer1...``), and
-detectors with another wrapping of the same backbone (``backbone.bottom_up...``).
+ResNet (``res2.0.conv1.weight``), timm's, efficientnet_pytorch's for timm's networks, MoCo's
+checkpoints (``module.encoder_q.layer1...``), and detectors with another wrapping of the same
+backbone (``backbone.bottom_up...``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from wend.modeling.efficientnet_names import efficientnet_pytorch_to_timm
 from wend.weight_files import without_counters
 
 logger = logging.getLogger(__name__)
@@ -84,8 +86,9 @@ def match_names(state: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, An
     for removed in ("", _ENCODER, *BACKBONE_PREFIXES):
         inner = {n.removeprefix(removed): n for n in state if n.startswith(removed)}
         for prefix in BACKBONE_PREFIXES if inner else ():
-            tops = {n.removeprefix(prefix).split(".")[0] for n in wanted if n.startswith(prefix)}
-            for rename in _RENAMES if tops else ():
+            own = [n.removeprefix(prefix) for n in wanted if n.startswith(prefix)]
+            tops = {name.split(".")[0] for name in own}
+            for rename in (*_RENAMES, efficientnet_pytorch_to_timm(own)) if tops else ():
                 names = {_flattened(rename(short), tops): full for short, full in inner.items()}
                 fitting = sum(prefix + name in wanted for name in names)
                 if fitting > most:
