@@ -25,6 +25,10 @@ from wend.registry import FunctionRegistry
 from wend.schedules import Progress, Scheduled
 
 REDUCTIONS = ("none", "mean", "sum")
+FORMS = ("entropy", "terms", "chosen", "swapped", "confidence")  # of weighted_entropy_loss
+WEIGHT_GRADIENTS = ("flow", "detach")
+NORMALIZERS = ("samples", "positives", "boxes")  # of average_over
+SAMPLES = ("all", "unassigned", "ignored")
 UNSUPERVISED_PREFIX = "loss_unsup"  # names of the terms of L_unsup begin so; all others are L_sup
 NO_LOSS = "none"  # L_unsup = 0, also for detectors that have no samples
 
@@ -39,10 +43,21 @@ def _reduce(loss: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
 
 
-def _binary_entropy(logits: Tensor) -> Tensor:
-    """H(p) = -p log p - (1-p) log(1-p) in nats, without log(0) or the cancellation of 1 - p."""
+def _entropy_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """-p log p and -(1-p) log(1-p) in nats, without log(0) or the cancellation of 1 - p."""
     p, one_minus_p = logits.sigmoid(), (-logits).sigmoid()
-    return -p * F.logsigmoid(logits) - one_minus_p * F.logsigmoid(-logits)
+    return -p * F.logsigmoid(logits), -one_minus_p * F.logsigmoid(-logits)
+
+
+def _binary_entropy(logits: Tensor) -> Tensor:
+    """H(p) = -p log p - (1-p) log(1-p) in nats."""
+    foreground, background = _entropy_terms(logits)
+    return foreground + background
+
+
+def _check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
 def _upcast(logits: Tensor) -> Tensor:
@@ -91,16 +106,30 @@ def weighted_entropy_loss(
     alpha: float,
     tau1: float,
     tau2: float,
+    form: str = "entropy",
+    weight_gradient: str = "flow",
     reduction: str = "mean",
-    detach_weight: bool = False,
 ) -> Tensor:
-    """Weighted entropy (WE) loss, eqs. (2) and (3)::
+    """Weighted entropy (WE) loss, eqs. (2) and (3), of which the scan lost the symbols::
 
         L_unsup = 1/N · Σ_i w(p_i) H(p_i)
 
         w(p) = α (1-p)^γ       where p >= τ1        looks like foreground
                (1-α) p^γ       where p <  τ2        looks like background
                0               where τ2 <= p < τ1   left out, but counted in N
+
+    That is ``form`` "entropy". With ``h1 = -p log p``, ``h0 = -(1-p) log(1-p)`` and H = h1 + h0 the
+    other readings of "as in focal loss" are, outside of ``τ2 <= p < τ1``:
+
+    ========== ============================== =====================================================
+    form       the loss of a sample           the reading
+    ========== ============================== =====================================================
+    entropy    w(p) H(p)                      one weight, that of the sample's side
+    terms      α (1-p)^γ h1 + (1-α) p^γ h0    each term with its own weight; no sides
+    chosen     α (1-p)^γ h1 or (1-α) p^γ h0   only the term of the sample's side
+    swapped    (1-α) p^γ H or α (1-p)^γ H     from τ1 on, below τ2: the other side's weight
+    confidence (1 - max(p, 1-p))^γ H          one weight for both sides, no α
+    ========== ============================== =====================================================
 
     The weight depends on the prediction alone, never on a pseudo label.
 
@@ -109,41 +138,68 @@ def weighted_entropy_loss(
         gamma: focusing parameter γ >= 0.
         alpha: weight of the foreground α in [0, 1].
         tau1, tau2: confidence thresholds τ1 >= τ2 in (0, 1); the paper sets them equal.
+        form: one of :data:`FORMS`.
+        weight_gradient: "flow", the gradient flows through the weight as in focal loss, or
+            "detach", the weight is a constant. The paper does not say. With "flow" the sign of the
+            push changes at τ and not at 0.5: at τ 0.9 a sample of p = 0.8 is pushed down.
         reduction: "none" (the shape of ``logits``), "mean" over all N elements, or "sum".
-        detach_weight: take w as a constant in the gradient. The paper does not say; by default the
-            gradient flows through it, as in focal loss.
 
     Returns:
         The loss in nats; 0 with a gradient for an empty input.
 
     Raises:
-        ValueError: a parameter out of its range, unknown ``reduction``, non-float ``logits``.
+        ValueError: a parameter out of its range, unknown ``form``, ``weight_gradient`` or
+            ``reduction``, non-float ``logits``.
     """
     check_weighted_entropy(gamma=gamma, alpha=alpha, tau1=tau1, tau2=tau2)
+    _check_choice("form", form, FORMS)
+    _check_choice("weight_gradient", weight_gradient, WEIGHT_GRADIENTS)
     logits = _upcast(logits)
     p = logits.detach().sigmoid()
+    looks_foreground, looks_background = p >= tau1, p < tau2
     # (1-p)^γ = exp(γ log(1-p)): its gradient stays finite for every γ, also where 1-p rounds to 0
-    foreground = alpha * torch.exp(gamma * F.logsigmoid(-logits))
-    background = (1 - alpha) * torch.exp(gamma * F.logsigmoid(logits))
-    left_out = torch.zeros_like(logits)
-    weight = torch.where(p >= tau1, foreground, torch.where(p < tau2, background, left_out))
-    if detach_weight:
-        weight = weight.detach()
-    return _reduce(weight * _binary_entropy(logits), reduction)
+    foreground = torch.exp(gamma * F.logsigmoid(-logits))
+    background = torch.exp(gamma * F.logsigmoid(logits))
+    if form == "confidence":
+        foreground = background = torch.where(p >= 0.5, foreground, background)
+    else:
+        foreground, background = alpha * foreground, (1 - alpha) * background
+    if form == "swapped":
+        foreground, background = background, foreground
+    if weight_gradient == "detach":
+        foreground, background = foreground.detach(), background.detach()
+    h1, h0 = _entropy_terms(logits)
+    if form == "terms":
+        of_foreground = of_background = foreground * h1 + background * h0
+    elif form == "chosen":
+        of_foreground, of_background = foreground * h1, background * h0
+    else:
+        of_foreground, of_background = foreground * (h1 + h0), background * (h1 + h0)
+    left_out = 0.0 * h1  # NaN where the logits are
+    losses = torch.where(
+        looks_foreground, of_foreground, torch.where(looks_background, of_background, left_out)
+    )
+    return _reduce(losses, reduction)
 
 
-def joint_loss(losses: Mapping[str, Tensor], *, eta: float) -> dict[str, Tensor]:
-    """Eq. (4): ``L_loc = η · L_sup + L_unsup``, term by term.
+def joint_loss(
+    losses: Mapping[str, Tensor], *, eta: float, factor: float = 1.0
+) -> dict[str, Tensor]:
+    """Eq. (4), ``L_loc = η · L_sup + L_unsup``, with a factor f on L_unsup, term by term.
+
+    With SGD a small η alone is a learning rate divided by 1/η as well; η = 1 and f = 1/η have the
+    same balance without it.
 
     Args:
         losses: a detector's terms; those of L_unsup have names that begin with "loss_unsup".
         eta: the weight η >= 0 of every supervised term.
+        factor: f >= 0, 1 in the paper.
 
     Returns:
         The same names; their sum is L_loc.
     """
     return {
-        name: value if name.startswith(UNSUPERVISED_PREFIX) else eta * value
+        name: (factor if name.startswith(UNSUPERVISED_PREFIX) else eta) * value
         for name, value in losses.items()
     }
 
@@ -195,7 +251,44 @@ LOSSES: FunctionRegistry[Callable[..., Tensor | None]] = FunctionRegistry("loss"
 unsupervised_loss = LOSSES.register
 
 
-@unsupervised_loss("weighted_entropy")
+def average_over(
+    losses: Tensor, context: LossContext, *, normalizer: str = "samples", samples: str = "all"
+) -> Tensor:
+    """The 1/N Σ of eq. (2) in its readings.
+
+    Args:
+        losses: (S,) loss of each sample.
+        context: the samples.
+        normalizer: N is the number of "samples" that are summed (the literal reading); of
+            "positives" as the detector's own L_cls counts them, by which focal losses are divided;
+            or of pseudo "boxes".
+        samples: "all"; "unassigned", those that no pseudo box was assigned to (background and
+            ignored); or "ignored" alone.
+
+    Returns:
+        A scalar; 0 with a gradient where no sample is summed.
+
+    Raises:
+        ValueError: an unknown name.
+        InputError: the detector does not say what is needed.
+    """
+    _check_choice("normalizer", normalizer, NORMALIZERS)
+    _check_choice("samples", samples, SAMPLES)
+    number: Tensor | float | None = max(losses.numel(), 1)
+    if samples != "all":
+        if context.labels is None:
+            raise InputError(f"samples {samples!r} need labels, and the detector assigns none")
+        summed = context.labels != 1 if samples == "unassigned" else context.labels < 0
+        losses = torch.where(summed, losses, torch.zeros_like(losses))
+        number = summed.sum().clamp(min=1)
+    if normalizer != "samples":
+        number = context.num_positives if normalizer == "positives" else context.num_boxes
+    if number is None:
+        raise InputError(f"normalizer {normalizer!r}: the detector does not count its {normalizer}")
+    return losses.sum() / number
+
+
+@unsupervised_loss("weighted_entropy", node="WE")
 def weighted_entropy(
     context: LossContext,
     *,
@@ -203,23 +296,30 @@ def weighted_entropy(
     alpha: float = 0.1,
     tau1: float = 0.3,
     tau2: float = 0.3,
-    detach_weight: bool = False,
+    form: str = "entropy",
+    weight_gradient: str = "flow",
+    normalizer: str = "samples",
+    samples: str = "all",
 ) -> Tensor:
-    """:func:`weighted_entropy_loss`, the mean over all samples."""
-    return weighted_entropy_loss(
+    """:func:`weighted_entropy_loss`, averaged by :func:`average_over`."""
+    losses = weighted_entropy_loss(
         context.logits,
         gamma=gamma,
         alpha=alpha,
         tau1=tau1,
         tau2=tau2,
-        detach_weight=detach_weight,
+        form=form,
+        weight_gradient=weight_gradient,
+        reduction="none",
     )
+    return average_over(losses, context, normalizer=normalizer, samples=samples)
 
 
-@unsupervised_loss("entropy")
-def entropy(context: LossContext) -> Tensor:
-    """:func:`entropy_loss`, the mean over all samples."""
-    return entropy_loss(context.logits)
+@unsupervised_loss("entropy", node="WE")
+def entropy(context: LossContext, *, normalizer: str = "samples", samples: str = "all") -> Tensor:
+    """:func:`entropy_loss`, averaged by :func:`average_over`."""
+    losses = entropy_loss(context.logits, "none")
+    return average_over(losses, context, normalizer=normalizer, samples=samples)
 
 
 @unsupervised_loss(NO_LOSS)
@@ -230,15 +330,16 @@ def no_loss(context: LossContext) -> None:
 class LocalizationLoss:
     """The loss that a detector adds to its own, and their weights: eqs. (2) to (4) as chosen.
 
-    The one holder of η. A detector says which images come (:meth:`start_batch`), hands its samples
-    to :meth:`unsupervised`, and all its terms to :meth:`joint`; the trainer says how far the
-    training is (:func:`tell_progress`).
+    The one holder of η and f. A detector says which images come (:meth:`start_batch`), hands its
+    samples to :meth:`unsupervised`, and all its terms to :meth:`joint`; the trainer says how far
+    the training is (:func:`tell_progress`).
 
     Args:
         name: name of a registered L_unsup, ``module:name`` or ``./file.py:name``. It is called
             once at the start, on no samples: a batch may have none.
         eta: η of eq. (4), >= 0, constant or scheduled. It multiplies L_sup also where L_unsup is
             "none".
+        factor: f, the factor on L_unsup, >= 0, constant or scheduled; see :func:`joint_loss`.
         parameters: keyword-only parameters of the L_unsup; see :func:`weighted_entropy`.
 
     Raises:
@@ -251,9 +352,12 @@ class LocalizationLoss:
         name: str = "weighted_entropy",
         eta: float | Scheduled = 1.0,
         parameters: Mapping[str, Any] | None = None,
+        *,
+        factor: float | Scheduled = 1.0,
     ) -> None:
         self.name = name
         self.eta = eta if isinstance(eta, Scheduled) else Scheduled(eta)
+        self.factor = factor if isinstance(factor, Scheduled) else Scheduled(factor)
         self.parameters = dict(parameters or {})
         self.function = LOSSES.get(name)
         self.progress = Progress()
@@ -323,8 +427,9 @@ class LocalizationLoss:
         return {UNSUPERVISED_PREFIX: value}
 
     def joint(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """:func:`joint_loss` with η of this point of the training."""
-        return joint_loss(losses, eta=self.eta.at(self.progress))
+        """:func:`joint_loss` with η and f of this point of the training."""
+        eta, factor = self.eta.at(self.progress), self.factor.at(self.progress)
+        return joint_loss(losses, eta=eta, factor=factor)
 
 
 def localization_losses(model: nn.Module) -> list[LocalizationLoss]:
