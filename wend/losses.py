@@ -12,7 +12,7 @@ Shape letters: S = samples (locations, sampled proposals or queries) of all imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ WEIGHT_GRADIENTS = ("flow", "detach")
 NORMALIZERS = ("samples", "positives", "boxes")  # of average_over
 SAMPLES = ("all", "unassigned", "ignored")
 UNSUPERVISED_PREFIX = "loss_unsup"  # names of the terms of L_unsup begin so; all others are L_sup
+FORCE_EVERY = 20  # steps between two comparisons of L_unsup's gradient with L_cls's
 NO_LOSS = "none"  # L_unsup = 0, also for detectors that have no samples
 
 
@@ -327,6 +328,64 @@ def no_loss(context: LossContext) -> None:
     """L_unsup = 0."""
 
 
+@dataclass
+class UnsupervisedForce:
+    """How strongly L_unsup pulls at a batch's log-odds beside the detector's own L_cls.
+
+    A loss may be as large as another and still do nothing: what counts is its gradient. Sums are
+    those of absolute gradients over all samples, of several layers together; before η and f.
+
+    Attributes:
+        unsupervised: Σ |∂L_unsup / ∂z|.
+        supervised: Σ |∂L_cls / ∂z|.
+        touched: samples whose ∂L_unsup / ∂z is not 0.
+        samples: samples.
+    """
+
+    unsupervised: Tensor | float = 0.0
+    supervised: Tensor | float = 0.0
+    touched: Tensor | float = 0.0
+    samples: int = 0
+
+    def add(
+        self, unsupervised: Tensor, supervised: Tensor, logits: Tensor, shared: Sequence[Tensor]
+    ) -> None:
+        """Add the gradients of a layer's two losses.
+
+        Args:
+            unsupervised, supervised: scalars.
+            logits: the log-odds, which ``unsupervised`` is a function of.
+            shared: the tensors that both are functions of.
+        """
+        *ours, z = torch.autograd.grad(
+            unsupervised, [*shared, logits], retain_graph=True, allow_unused=True
+        )
+        theirs = torch.autograd.grad(supervised, shared, retain_graph=True, allow_unused=True)
+        self.unsupervised = self.unsupervised + _sum_of_absolutes(ours)
+        self.supervised = self.supervised + _sum_of_absolutes(theirs)
+        self.touched = self.touched + (0.0 if z is None else (z != 0).sum())
+        self.samples += logits.numel()
+
+    def scalars(self, eta: float, factor: float) -> dict[str, float]:
+        """The numbers of a log; waits for the device.
+
+        Returns:
+            ``unsup_to_cls``, the ratio f Σ |∂L_unsup| / (η Σ |∂L_cls|), and ``unsup_touched``, the
+            share of samples whose log-odds L_unsup moves. Empty where L_cls has no gradient.
+        """
+        supervised = eta * float(self.supervised)
+        if not supervised or not self.samples:
+            return {}
+        return {
+            "unsup_to_cls": factor * float(self.unsupervised) / supervised,
+            "unsup_touched": float(self.touched) / self.samples,
+        }
+
+
+def _sum_of_absolutes(gradients: Iterable[Tensor | None]) -> Tensor | float:
+    return sum((each.abs().sum() for each in gradients if each is not None), 0.0)
+
+
 class LocalizationLoss:
     """The loss that a detector adds to its own, and their weights: eqs. (2) to (4) as chosen.
 
@@ -361,6 +420,7 @@ class LocalizationLoss:
         self.parameters = dict(parameters or {})
         self.function = LOSSES.get(name)
         self.progress = Progress()
+        self.force: UnsupervisedForce | None = None
         self.start_batch()
         with torch.device("cpu"):  # a detector may be built where tensors have no memory
             logits, empty = torch.zeros(0, requires_grad=True), torch.zeros(0, dtype=torch.int64)
@@ -376,6 +436,8 @@ class LocalizationLoss:
         """Say which images the next samples come from, and how many pseudo boxes they have."""
         self.image_ids = image_ids
         self.num_boxes = None if num_boxes is None else max(num_boxes, 1)
+        is_due = torch.is_grad_enabled() and self.progress.iteration % FORCE_EVERY == 0
+        self.force = UnsupervisedForce() if is_due else None
 
     def unsupervised(
         self,
@@ -385,6 +447,8 @@ class LocalizationLoss:
         image_index: Tensor | None = None,
         num_positives: Tensor | float | None = None,
         num_boxes: Tensor | float | None = None,
+        supervised: Tensor | None = None,
+        shared: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """L_unsup as a loss term; no term for "none".
 
@@ -394,6 +458,9 @@ class LocalizationLoss:
             image_index: (S,); needed where ``logits`` have one dimension and the loss asks for it.
             num_positives: given where it is not the number of labels that are 1.
             num_boxes: given where it is not the number that :meth:`start_batch` received.
+            supervised: the detector's own L_cls of these samples, to be compared with every
+                :data:`FORCE_EVERY` steps.
+            shared: the tensors that L_cls and ``logits`` are both made of, by default ``logits``.
 
         Raises:
             InputError: the function returns no scalar.
@@ -424,7 +491,16 @@ class LocalizationLoss:
                 f"loss {self.name!r}: expected to return a scalar tensor of floats (or None for no "
                 f"term), got {kind}; take its mean or its sum"
             )
+        if self.force is not None and supervised is not None and value.requires_grad:
+            self.force.add(value, supervised, logits, [logits] if shared is None else shared)
         return {UNSUPERVISED_PREFIX: value}
+
+    def measured(self) -> dict[str, float]:
+        """:meth:`UnsupervisedForce.scalars` of the last step, if it was one that is measured."""
+        if self.force is None:
+            return {}
+        eta, factor = self.eta.at(self.progress), self.factor.at(self.progress)
+        return self.force.scalars(eta, factor)
 
     def joint(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """:func:`joint_loss` with η and f of this point of the training."""
