@@ -21,7 +21,7 @@ def map_boxes(score_map, threshold, every_contour):
     height, width = score_map.shape
     grey = (score_map * 255).astype(np.uint8)  # :132
     level = int(threshold * int(grey.max()))  # :137
-    binary = np.where(grey > level, 255, 0).astype(np.uint8)  # :135-139, THRESH_BINARY is above
+    _, binary = cv2.threshold(grey, level, 255, cv2.THRESH_BINARY)  # :135-139, above the level
     contours = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0]  # :140-143
     if len(contours) == 0:
         return [[0, 0, 0, 0]]  # :145-146
@@ -37,7 +37,8 @@ def map_boxes(score_map, threshold, every_contour):
 def max_box_acc(score_maps, truths, sizes, interval, iou_thresholds, every_contour):
     """evaluation.py:239-288: for each IoU threshold the best accuracy (per cent) over the maps'.
 
-    `truths` are lists of boxes in original pixels, `sizes` widths and heights.
+    `truths` are lists of boxes in original pixels, `sizes` widths and heights; maps may come from
+    an iterator.
     """
     steps = thresholds(interval)
     correct = np.zeros((len(iou_thresholds), len(steps)), dtype=int)
@@ -51,7 +52,7 @@ def max_box_acc(score_maps, truths, sizes, interval, iou_thresholds, every_conto
             )  # :265, the best of any contour with any true box
             for row, iou in enumerate(iou_thresholds):
                 correct[row, step] += best >= iou  # :269-271
-    return [100.0 * int(row.max()) / len(score_maps) for row in correct]  # :284-286
+    return [100.0 * int(row.max()) / len(truths) for row in correct]  # :284-286
 
 
 def normalized(cam, side=224):

@@ -1,8 +1,10 @@
 """wend.weight_files: each kind of file gives tensors, none runs code, misfits are said."""
 
+import logging
 import os
 import pickle
 import re
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -50,6 +52,107 @@ def test_weights_may_be_wrapped_and_from_data_parallel(tmp_path, wrap, prefix):
     for ending in ("pth", "pt", "bin", "weights"):
         torch.save(content, tmp_path / f"file.{ending}")
         assert_weights(read_weights(tmp_path / f"file.{ending}"))
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "_orig_mod.",
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "module.module.",
+        "module._orig_mod.module.",
+    ],
+)
+def test_names_lose_what_compiling_and_data_parallel_put_before_them(tmp_path, prefix):
+    torch.save({prefix + name: value for name, value in WEIGHTS.items()}, tmp_path / "f.pth")
+    assert_weights(read_weights(tmp_path / "f.pth"))
+
+
+def test_a_compiled_part_of_a_model_has_its_plain_names(tmp_path):
+    # of model.body = torch.compile(nn.Linear(2, 2)); compiling itself takes seconds
+    state = nn.Sequential(nn.Linear(2, 2)).state_dict()
+    names = {"0.weight": "body._orig_mod.weight", "0.bias": "body._orig_mod.bias"}
+    torch.save({names[name]: value for name, value in state.items()}, tmp_path / "f.pth")
+    assert [*read_weights(tmp_path / "f.pth")] == ["body.weight", "body.bias"]
+
+
+@pytest.mark.parametrize(
+    ("wrap", "taken"),
+    [
+        (lambda w: {"model_state_dict": w, "optimizer_state_dict": {"state": {}}}, None),
+        (lambda w: {"model": {"backbone": "resnet"}, "state_dict": w}, None),  # a config
+        (lambda w: {"module": w, "ds_version": "0.9"}, None),  # DeepSpeed's
+        (lambda w: {"net": {"params": w}, "acc": 0.9, "epoch": 3}, None),
+        (lambda w: {"ema": {"decay": 0.9, "shadow": w}}, None),
+        (
+            lambda w: {"state_dict_ema": {n: v + 1 for n, v in w.items()}, "state_dict": w},
+            "state_dict",
+        ),
+        (lambda w: {"model": w, "ema": {"module": {n: v + 1 for n, v in w.items()}}}, "model"),
+    ],
+)
+def test_weights_are_taken_from_where_others_keep_them_averages_last(tmp_path, caplog, wrap, taken):
+    caplog.set_level(logging.INFO, "wend")
+    torch.save(wrap(WEIGHTS), tmp_path / "f.ckpt")
+    assert_weights(read_weights(tmp_path / "f.ckpt"))
+    assert (f"the weights under {taken!r} are taken" in caplog.text) == (taken is not None)
+
+
+def test_names_with_and_without_a_prefix_are_an_error(tmp_path):
+    torch.save({**WEIGHTS, **{f"module.{n}": v for n, v in WEIGHTS.items()}}, tmp_path / "f.pth")
+    with pytest.raises(
+        InputError, match=r"f\.pth: holds \d weights twice, with and without 'module"
+    ):
+        read_weights(tmp_path / "f.pth")
+
+
+def small_network():
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, 4, 1),
+            bn1=nn.BatchNorm2d(4),
+            layer1=nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)),
+            fc=nn.Linear(4, 3),
+        )
+    )
+
+
+WRAPPED = [  # Lightning's and others', around a whole network
+    ("model.", {}),
+    ("net.", {}),
+    ("_orig_mod.model.", {}),
+    ("model._orig_mod.", {}),
+    ("module.model.backbone.", {}),
+    ("model.", {"criterion.weight": torch.ones(3)}),
+    ("model.", {"average": "ema_model."}),
+    ("module.", {"n_averaged": torch.tensor(7)}),  # torch's AveragedModel
+]
+
+
+@pytest.mark.parametrize(("prefix", "beside"), WRAPPED)
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict"])
+def test_a_network_is_loaded_from_any_wrapping(tmp_path, caplog, prefix, beside, key):
+    caplog.set_level(logging.INFO, "wend")
+    torch.manual_seed(0)
+    source, model = small_network(), small_network()
+    state = {prefix + name: value for name, value in source.state_dict().items()}
+    if "average" in beside:
+        state |= {beside["average"] + n: v + 1 for n, v in source.state_dict().items()}
+    else:
+        state |= beside
+    torch.save({key: state, "epoch": 3, "pytorch-lightning_version": "2"}, tmp_path / "f.ckpt")
+    load_weights(tmp_path / "f.ckpt", read_weights(tmp_path / "f.ckpt"), "small", model)
+    for name, value in source.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    assert "loaded into small" in caplog.text
+    if "criterion.weight" in beside:
+        assert "passed over 1 weights beside them (criterion.weight)" in caplog.text
+
+
+def test_another_network_is_refused_with_the_number_that_fits(tmp_path):
+    with pytest.raises(InputError, match=r"resnet18: 0 of its 102 weights fit; 102 missing"):
+        load_weights("f.pth", WEIGHTS, "resnet18", resnet18(num_classes=3))
 
 
 def test_safetensors_are_read(tmp_path):
@@ -317,7 +420,8 @@ def test_weights_are_loaded_but_for_a_head_of_another_size():
             assert torch.equal(value, source.state_dict()[name]), name
     with pytest.raises(
         InputError,
-        match=r"^f\.pth: not a checkpoint of resnet18: 2 of another shape \(fc\.weight \(7, 512\), "
+        match=r"^f\.pth: not a checkpoint of resnet18: 100 of its 102 weights fit; "
+        r"2 of another shape \(fc\.weight \(7, 512\), "
         r"not \(3, 512\), fc\.bias \(7,\), not \(3,\)\)$",
     ):
         load_weights("f.pth", source.state_dict(), "resnet18", model)

@@ -245,6 +245,40 @@ def image_indices(counts: Sequence[int], device: torch.device) -> Tensor:
     return images.repeat_interleave(torch.tensor(counts, dtype=torch.int64)).to(device)
 
 
+# ---- positives ----
+
+
+class PositiveCounts:
+    """How many positive samples boxes have, over all batches until it is read."""
+
+    def __init__(self) -> None:
+        self._is_read = False
+        self._boxes = 0
+        self._sums: Tensor | None = None  # stays on the device until it is read
+
+    def add(self, matched: Sequence[Tensor], counts: Sequence[int]) -> None:
+        """Count a batch; see :meth:`LocalizationLoss.count_positives`."""
+        if self._is_read:
+            return
+        per_box = torch.cat(
+            [
+                torch.zeros(number + 1, dtype=torch.int64, device=index.device).index_add_(
+                    0, index.flatten() + 1, torch.ones_like(index.flatten())
+                )[1:]
+                for index, number in zip(matched, counts, strict=True)
+            ]
+        )
+        sums = torch.stack([per_box.sum(), (per_box == 0).sum()])
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._boxes += sum(counts)
+
+    def read(self) -> tuple[int, int, int]:
+        """Boxes, positive samples, and boxes that had none; nothing is counted from now on."""
+        self._is_read = True
+        samples, without = (0, 0) if self._sums is None else self._sums.tolist()
+        return self._boxes, samples, without
+
+
 # ---- losses by name ----
 
 # (context, keywords) -> a scalar, or None for no term
@@ -393,6 +427,9 @@ class LocalizationLoss:
     samples to :meth:`unsupervised`, and all its terms to :meth:`joint`; the trainer says how far
     the training is (:func:`tell_progress`).
 
+    Attributes:
+        positives: counts the positives of each batch; None, where nobody asks for it.
+
     Args:
         name: name of a registered L_unsup, ``module:name`` or ``./file.py:name``. It is called
             once at the start, on no samples: a batch may have none.
@@ -421,6 +458,7 @@ class LocalizationLoss:
         self.function = LOSSES.get(name)
         self.progress = Progress()
         self.force: UnsupervisedForce | None = None
+        self.positives: PositiveCounts | None = None
         self.start_batch()
         with torch.device("cpu"):  # a detector may be built where tensors have no memory
             logits, empty = torch.zeros(0, requires_grad=True), torch.zeros(0, dtype=torch.int64)
@@ -502,6 +540,16 @@ class LocalizationLoss:
         eta, factor = self.eta.at(self.progress), self.factor.at(self.progress)
         return self.force.scalars(eta, factor)
 
+    def count_positives(self, matched: Sequence[Tensor], counts: Sequence[int]) -> None:
+        """Say which pseudo box each sample of a batch is a positive of, once for each batch.
+
+        Args:
+            matched: for each image (S of the image,) int64 index among its boxes, -1: none.
+            counts: boxes of each image.
+        """
+        if self.positives is not None:
+            self.positives.add(matched, counts)
+
     def joint(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """:func:`joint_loss` with η and f of this point of the training."""
         eta, factor = self.eta.at(self.progress), self.factor.at(self.progress)
@@ -512,6 +560,15 @@ def localization_losses(model: nn.Module) -> list[LocalizationLoss]:
     """The losses that a detector's modules hold as ``localization_loss``, each once."""
     held = [vars(module).get("localization_loss") for module in model.modules()]
     return list({id(loss): loss for loss in held if isinstance(loss, LocalizationLoss)}.values())
+
+
+def count_positives(model: nn.Module) -> list[PositiveCounts]:
+    """Let a detector's losses count their positives from now on; where they will be."""
+    counted = []
+    for loss in localization_losses(model):
+        loss.positives = PositiveCounts()
+        counted.append(loss.positives)
+    return counted
 
 
 def tell_progress(model: nn.Module, iteration: int, max_iter: int) -> None:

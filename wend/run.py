@@ -24,6 +24,7 @@ from fvcore.common.config import CfgNode
 from wend.classes.predictions import read_class_predictions
 from wend.datasets.catalog import DataSets
 from wend.datasets.declared import lasting_name
+from wend.datasets.plausible_truth import check_plausible
 from wend.devices import choose_device
 from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.evaluation.evaluation import MORE_KS, Evaluation
@@ -163,7 +164,7 @@ def resolve_tests(
     baseline, why_not = _fixed_boxes(cfg, data_sets, training)
     tests = {}
     for name in cfg.DATASETS.TEST:
-        data_set = data_sets.get(name, keep_unreadable=True)
+        data_set = _look_up(name, cfg, data_sets)
         _check_headers(data_set, wrong, {})
         path = cfg.WEND.CLASS_PREDICTIONS
         evaluation = Evaluation(
@@ -179,6 +180,14 @@ def resolve_tests(
         caches = open_caches(cfg.WEND.DATA.CACHE, [data_set], cfg.WEND.RESIZE, data_sets.root)
         tests[data_set.name] = TestData(evaluation, caches, wrong)
     return tests
+
+
+def _look_up(name: str, cfg: CfgNode, data_sets: DataSets) -> DataSet:
+    """The data set of a name; InputError for boxes and sizes that cannot be what they should be."""
+    implausible = cfg.WEND.DATA.IMPLAUSIBLE
+    data_set = data_sets.get(name, keep_unreadable=True, implausible=implausible)
+    check_plausible(data_set, implausible)
+    return data_set
 
 
 def _fixed_boxes(
@@ -228,7 +237,7 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
     listed = read_quarantine(data.QUARANTINE)
     chosen, leave_out = [], []
     for name in cfg.DATASETS.TRAIN:
-        data_set = data_sets.get(name, keep_unreadable=True)
+        data_set = _look_up(name, cfg, data_sets)
         matched = find_listed(data_set, listed)
         _check_headers(data_set, data.ON_BAD_IMAGE == "skip", matched)
         chosen.append(data_set)
@@ -294,6 +303,18 @@ def iterations_per_epoch(cfg: CfgNode, num_images: int) -> int:
     return math.ceil(num_images / cfg.SOLVER.IMS_PER_BATCH)
 
 
+def _check_sampler(cfg: CfgNode) -> None:
+    """Raise InputError for a sampler of Detectron2's whose passes are not of one length."""
+    loader = cfg.DATALOADER
+    repeats = loader.get("SAMPLER_TRAIN") == "RepeatFactorTrainingSampler"
+    if repeats and loader.REPEAT_THRESHOLD > 0:
+        raise InputError(
+            "config entries WEND.EPOCHS and DATALOADER.SAMPLER_TRAIN: RepeatFactorTrainingSampler "
+            "with REPEAT_THRESHOLD > 0 draws another number of images in each pass; set "
+            "WEND.EPOCHS 0 to count in iterations, or REPEAT_THRESHOLD 0.0"
+        )
+
+
 def resolve_schedule(cfg: CfgNode, num_images: int) -> CfgNode:
     """A frozen copy of the config whose lengths are in iterations.
 
@@ -314,6 +335,7 @@ def resolve_schedule(cfg: CfgNode, num_images: int) -> CfgNode:
     cfg.defrost()
     epochs = cfg.WEND.EPOCHS
     if epochs > 0:
+        _check_sampler(cfg)
         epoch = iterations_per_epoch(cfg, num_images)
         for entry, default, value in (
             ("SOLVER.MAX_ITER", DEFAULT_MAX_ITER, epochs * epoch),

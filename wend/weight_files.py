@@ -7,8 +7,9 @@ knows arrays and plain containers alone, and a safetensors file holds nothing bu
 
 from __future__ import annotations
 
+import logging
 import pickle
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,18 @@ from torch import Tensor, nn
 
 from wend.errors import InputError, MissingFileError, some
 
-COUNTER = "num_batches_tracked"  # torch's batch norm has it, frozen batch norm and old files do not
-DATA_PARALLEL = "module."  # what nn.DataParallel puts before every name
-WRAPPERS = ("model", "state_dict", "model_state", "blobs")  # ours, others', pycls', Caffe2's
+# torch's batch norm has it, frozen batch norm and old files do not; torch's averages of weights
+COUNTERS = ("num_batches_tracked", "n_averaged")
+DATA_PARALLEL = "module."  # what nn.DataParallel puts before every name, and averages of weights
+COMPILED = "_orig_mod."  # what torch.compile puts before the names of what it compiled
+# under which others keep weights, those of averages last: ours, Lightning's, pycls', Caffe2's, ...
+WRAPPERS = (
+    *("model", "state_dict", "model_state_dict", "model_state", "module", "net", "network"),
+    *("params", "weights", "blobs"),
+    *("model_ema", "ema", "state_dict_ema", "ema_state_dict", "ema_model", "shadow"),
+)
 MAX_WRAPPERS = 4  # around one another; a file may hold itself
+logger = logging.getLogger(__name__)
 
 
 def _latin1(text: str, encoding: str) -> bytes:
@@ -79,8 +88,9 @@ def _is_weight(value: object) -> bool:
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Everything that a weight file holds, with its weights under ``"model"``.
 
-    The weights may be bare or under ``model``, ``state_dict``, ``model_state`` or ``blobs``, also
-    one within another. Names lose the prefix ``module.``; arrays become tensors on the CPU.
+    The weights may be bare or under one of :data:`WRAPPERS`, also one within another; averages
+    (EMA) are taken where there are no others. Names lose what nn.DataParallel and torch.compile put
+    before them; arrays become tensors on the CPU.
 
     Returns:
         ``{"model": {name: tensor}}``, and the other entries beside the weights: a training's state,
@@ -119,13 +129,29 @@ def _unwrapped(content: object) -> tuple[object, dict[str, Any]]:
     for depth in range(MAX_WRAPPERS):
         if not isinstance(content, Mapping):
             break
-        inner = [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]
-        if not inner:
+        wrappers = [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]
+        inner = [name for name in wrappers if _holds_weights(content[name])] or wrappers
+        if not inner or _has_weights(content):
             break
+        if depth == 0 and len(inner) > 1:
+            logger.info("of %s the weights under %r are taken", some(inner), inner[0])
         if depth == 0:
             others = {name: value for name, value in content.items() if name != inner[0]}
         content = content[inner[0]]
     return content, others
+
+
+def _has_weights(content: Mapping[Any, Any]) -> bool:
+    return any(map(_is_weight, content.values()))
+
+
+def _holds_weights(content: object, depth: int = MAX_WRAPPERS) -> bool:
+    """Whether it is a mapping with weights, or with a wrapper that holds some."""
+    if not isinstance(content, Mapping) or not depth:
+        return False
+    return _has_weights(content) or any(
+        _holds_weights(content.get(name), depth - 1) for name in WRAPPERS
+    )
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -143,14 +169,65 @@ def _tensors(path: Path, weights: object) -> dict[str, Tensor]:
     if wrong:
         raise InputError(f"{expected}; got entries that are no weights ({some(wrong)})")
     try:
-        return {
-            name.removeprefix(DATA_PARALLEL): value
-            if isinstance(value, Tensor)
-            else torch.from_numpy(value.copy())
+        tensors = {
+            _bare(name): value if isinstance(value, Tensor) else torch.from_numpy(value.copy())
             for name, value in weights.items()
         }
     except (TypeError, ValueError) as error:  # text, big-endian numbers
         raise InputError(f"{expected}; got an array that is no tensor ({error})") from error
+    if len(tensors) < len(weights):
+        names = [_bare(name) for name in weights]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise InputError(
+            f"{path}: holds {len(twice)} weights twice, with and without {DATA_PARALLEL!r} or "
+            f"{COMPILED!r} in their names ({some(twice)}); save the weights of one model"
+        )
+    return tensors
+
+
+def _bare(name: str) -> str:
+    """A weight's name without what nn.DataParallel and torch.compile put before it."""
+    name = name.replace(COMPILED, "")
+    while name.startswith(DATA_PARALLEL):
+        name = name.removeprefix(DATA_PARALLEL)
+    return name
+
+
+def prefixes(name: str) -> list[str]:
+    """``["model.", "model.conv."]`` of ``model.conv.weight``."""
+    parts = name.split(".")
+    return [".".join(parts[:depth]) + "." for depth in range(1, len(parts))]
+
+
+def without_prefix(
+    path: str | Path, weights: Mapping[str, Tensor], wanted: Iterable[str]
+) -> Mapping[str, Tensor]:
+    """A file's weights by the names that a model has for them, where all stand under one prefix.
+
+    Lightning puts ``model.`` (the attribute's name) before them, others ``net.`` or ``student.``.
+    Weights beside that prefix (of a loss, of an average) are passed over, and logged.
+
+    Args:
+        path: the file, for the log.
+        wanted: names of the model's weights.
+
+    Returns:
+        The weights as they are, unless under some prefix there are more of the wanted names, and
+        more than half of them.
+    """
+    wanted = set(wanted)
+    numbers = Counter({"": len(wanted & weights.keys())})
+    for name in weights:
+        numbers.update(prefix for prefix in prefixes(name) if name[len(prefix) :] in wanted)
+    # of equal ones the shortest, so that an average beside the weights is not preferred
+    prefix, number = max(numbers.items(), key=lambda item: (item[1], -len(item[0])))
+    if not prefix or 2 * number <= len(wanted):
+        return weights
+    beside = [name for name in weights if not name.startswith(prefix)]
+    logger.info("%s: the weights under %r are taken", path, prefix)
+    if beside:
+        logger.info("%s: passed over %d weights beside them (%s)", path, len(beside), some(beside))
+    return {n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)}
 
 
 @dataclass(frozen=True)
@@ -189,7 +266,7 @@ class WeightDifferences:
 
 def without_counters(names: Iterable[str]) -> list[str]:
     """Names of weights, less batch norms' counters, which files and models may have or not."""
-    return [name for name in names if not name.endswith(COUNTER)]
+    return [name for name in names if not name.endswith(COUNTERS)]
 
 
 def compare_weights(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> WeightDifferences:
@@ -224,9 +301,16 @@ def load_weights(
         InputError: any other weight is missing, misshapen or not of the model.
     """
     state = model.state_dict()  # its metadata tells some models which version the weights are of
+    weights = without_prefix(path, weights, state)
     bodies = [{n: v for n, v in w.items() if not n.startswith(heads)} for w in (weights, state)]
     differences = compare_weights(*bodies)
     if differences:
-        raise InputError(f"{path}: not a checkpoint of {name}: {differences}")
+        known = without_counters(state)
+        fitting = sum(n in weights and weights[n].shape == state[n].shape for n in known)
+        raise InputError(
+            f"{path}: not a checkpoint of {name}: {fitting} of its {len(known)} weights fit; "
+            f"{differences}"
+        )
     state.update({n: v for n, v in weights.items() if n in state and v.shape == state[n].shape})
     model.load_state_dict(state)
+    logger.info("%s: loaded into %s", path, name)

@@ -6,6 +6,7 @@ import pytest
 
 from wend.classes.imports import import_class_predictions
 from wend.errors import InputError, MissingFileError
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 RECORDS = [
@@ -20,7 +21,7 @@ BEST = [[1, 3, 0, 4, 2], [4, 3, 2, 1, 0]]  # of equal scores the lower class fir
 def load(tmp_path, content, name="scores.json", top_k=5):
     file = tmp_path / name
     file.write_text(content if isinstance(content, str) else json.dumps(content))
-    return import_class_predictions(file, RECORDS, top_k)
+    return import_class_predictions(file, DataSet.from_records(RECORDS), top_k)
 
 
 @pytest.mark.parametrize(
@@ -98,9 +99,12 @@ def test_csv(tmp_path, text, scores):
         ([], "got no entries"),
         ("3", "got no entries"),
         ("[", "not a whole JSON value"),
-        ([{"pred_scores": [1.0]}], "entry 0 of the list names no image"),
-        ({"n01/n01_1": {"pred_score": 0.5}}, "entry 'n01/n01_1': expected 'pred_scores'"),
-        ({"n01/n01_1": {"pred_scores": [1.0, None]}}, "a finite score for each class"),
+        ([{"pred_scores": [1.0]}], "no column names the images; expected one called"),
+        ({"n01/n01_1": {"pred_score": 0.5}}, "no column has classes, or a score for each class"),
+        (
+            {"n01/n01_1": {"pred_scores": [1.0, None]}},
+            "entry 'n01/n01_1': expected a finite score, got None",
+        ),
         (
             {"n01/n01_1": {"pred_scores": [1, 2]}, "n02/n02_7": {"pred_scores": [1]}},
             r"images have \[1, 2\] scores",
@@ -108,8 +112,8 @@ def test_csv(tmp_path, text, scores):
         ({"x/y": {"pred_scores": [1.0, 2.0]}}, "none of its 1 images is in the data set"),
         (
             [
-                {"file": "n01/n01_1.JPEG", "pred_scores": [1]},
-                {"file": "x/n01/n01_1.JPEG", "pred_scores": [1]},
+                {"file": "n01/n01_1.JPEG", "pred_scores": [1, 0]},
+                {"file": "x/n01/n01_1.JPEG", "pred_scores": [1, 0]},
             ],
             "stands there twice",
         ),
@@ -117,7 +121,7 @@ def test_csv(tmp_path, text, scores):
     ids=str,
 )
 def test_bad_json_is_named(tmp_path, content, message):
-    with pytest.raises(InputError, match=rf"scores\.json: .*{message}"):
+    with pytest.raises(InputError, match=rf"scores\.json[:,] .*{message}"):
         load(tmp_path, content)
 
 
@@ -142,10 +146,10 @@ def test_bad_csv_is_named(tmp_path, text, message):
 
 
 def test_other_files_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"p\.pkl: expected a \.json or \.csv"):
+    with pytest.raises(InputError, match=r"p\.pkl: expected a \.json, \.csv or \.parquet file"):
         load(tmp_path, "", "p.pkl")
     with pytest.raises(MissingFileError):
-        import_class_predictions(tmp_path / "no.csv", RECORDS)
+        import_class_predictions(tmp_path / "no.csv", DataSet.from_records(RECORDS))
 
 
 def test_a_file_name_in_two_folders_needs_its_folder(tmp_path):
@@ -153,4 +157,4 @@ def test_a_file_name_in_two_folders_needs_its_folder(tmp_path):
     file = tmp_path / "c.csv"
     file.write_text("a.png,0,1,2,3,4\n")
     with pytest.raises(InputError, match=r"c\.csv: 1 of its paths are .* several .*\(a\.png\)"):
-        import_class_predictions(file, records)
+        import_class_predictions(file, DataSet.from_records(records))

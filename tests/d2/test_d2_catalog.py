@@ -236,7 +236,9 @@ def test_detectron2s_other_samplers_work(source):
 @pytest.mark.parametrize("keep", [False, True])
 def test_images_without_a_box_are_left_out_unless_the_config_keeps_them(registered, toy_root, keep):
     records = list(DataSets().get("toy_train_c2am"))
-    boxless = [ImageRecord(i, records[0].file_name, 48, 72, f"x/{i}") for i in (100, 101)]
+    first = records[0]
+    size = (first.width, first.height)
+    boxless = [ImageRecord(i, first.file_name, *size, f"x/{i}") for i in (100, 101)]
     registered.append("some_boxless")
     register_wsol_dataset("some_boxless", lambda: [boxless[0], *records[:4], boxless[1]])
     changes = {"DATASETS.TRAIN": "('some_boxless',)", "SOLVER.IMS_PER_BATCH": "1"}

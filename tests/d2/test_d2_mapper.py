@@ -11,6 +11,7 @@ from detectron2.structures import BoxMode, Instances
 from engine_runs import d2_config
 
 from wend.d2 import WSOLDatasetMapper
+from wend.loading.box_counts import BoxCounts
 from wend.loading.crop import CropMapper
 
 pytestmark = pytest.mark.detectron2
@@ -97,10 +98,10 @@ def test_instances_are_the_crop_mappers_for_the_same_draw(photo):
         assert np.array_equal(instances.gt_boxes.tensor.numpy(), sample.boxes)
         assert np.array_equal(mapped["image"].permute(1, 2, 0).numpy(), sample.image)
         assert mapped["frame"] == sample.frame
-        assert mapped["num_lost_boxes"] == sample.num_lost
+        assert mapped["box_counts"] == sample.counts
         assert instances.gt_classes.tolist() == [0] * len(sample.boxes)
         assert instances.gt_classes.dtype == torch.int64
-        lost.add(sample.num_lost)
+        lost.add(sample.counts.lost)
     assert lost == {0, 1}  # the box on the left
 
 
@@ -117,7 +118,7 @@ def test_image_without_annotations_has_no_instance(photo):
     mapped = WSOLDatasetMapper(True, resize=64, crop=56)(_dict(photo))
     assert len(mapped["instances"]) == 0
     assert mapped["instances"].gt_boxes.tensor.shape == (0, 4)
-    assert mapped["num_lost_boxes"] == 0
+    assert mapped["box_counts"] == BoxCounts(images=1, without_box=1)
 
 
 def test_the_dict_of_the_data_set_is_unchanged(photo):

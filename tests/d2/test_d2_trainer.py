@@ -14,6 +14,8 @@ import wend.d2.trainer
 from wend.config import add_wend_config, merge_config
 from wend.d2 import Trainer
 from wend.errors import NonFiniteLossError
+from wend.loading.box_counts import BoxCounts
+from wend.loading.first_epoch import FirstEpoch
 
 pytestmark = pytest.mark.detectron2
 
@@ -71,21 +73,20 @@ def test_a_run_leaves_detectron2s_files_and_what_its_trainer_continues_from(fini
     assert set(final["trainer"]) >= {"iteration", "hooks", "_trainer"}
 
 
-def test_loader_counts_the_boxes_that_crops_cut_off(monkeypatch):
-    batches = [
-        [{"num_lost_boxes": 1, "instances": [0, 0]}, {"num_lost_boxes": 0, "instances": [0]}],
-        [{"num_lost_boxes": 2, "instances": []}],
-    ]
-    seen = {}
+def test_loader_counts_boxes_also_of_a_mapper_that_does_not(monkeypatch):
+    seen, first_epoch = {}, FirstEpoch(names="x", num_boxes=9, steps=5, max_lost=1.0)
 
     class Storage:
         def put_scalar(self, name, value):
             seen.setdefault(name, []).append(value)
 
     monkeypatch.setattr(wend.d2.trainer, "get_event_storage", Storage)
-    loader = wend.d2.trainer.LostBoxCounter(batches)
-    assert list(loader) == batches
-    assert (loader.num_lost, loader.num_boxes) == (3, 6)
+    counts = [BoxCounts(1, boxes=3, cut=1), BoxCounts(1, boxes=2, emptied=1, thin=2)]
+    batches = [[{"box_counts": counts[0]}], [{"box_counts": counts[1]}, {"instances": [0, 0]}, {}]]
+    assert list(wend.d2.trainer.CountedLoader(batches, first_epoch)) == batches
+    first_epoch.after_step(last=True)
+    total = BoxCounts(images=4, without_box=1, emptied=1, boxes=7, cut=1, thin=2)
+    assert first_epoch.counts == total
     assert seen == {"data/lost_boxes": [1, 2]}
 
 

@@ -197,7 +197,7 @@ def test_boxes_outside_are_counted_clipped_or_refused(tmp_path, caplog):
     detections, counts = load(tmp_path, rows)
     assert counts["boxes_outside"] == 1
     assert detections[0].tolist() == [[490, 0, 510, 30]]
-    assert "d.json, entry 0 (image 1): box" in caplog.text
+    assert not caplog.text  # the tables say how many: SCR's boxes may reach out
     detections, counts = load(tmp_path, rows, outside="clip")
     assert (counts["boxes_outside"], counts["outside"]) == (1, "clip")
     assert detections[0].tolist() == [[490, 0, 500, 30]]

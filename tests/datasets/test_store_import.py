@@ -301,8 +301,8 @@ def test_an_import_that_ends_early_leaves_the_old_store(
 def test_a_change_while_it_is_imported_is_noticed_afterwards(root, capsys, caplog, monkeypatch):
     read = DataSets.read
 
-    def changed(data_sets, name, sizes):
-        data_set = read(data_sets, name, sizes)
+    def changed(data_sets, name, *options):
+        data_set = read(data_sets, name, *options)
         _touch(root / "CUB_200_2011/images.txt")
         return data_set
 

@@ -37,15 +37,15 @@ def _test_loader(engine, cfg):
 
 
 def _example(engine, example):
-    """image_id, frame, image (H, W, 3), boxes (P, 4) and num_lost of an example of a batch."""
+    """image_id, frame, image (H, W, 3), boxes (P, 4) and lost of an example of a batch."""
     if engine == "torchvision":
         fields, boxes = vars(example), example.boxes
-        fields = {**fields, "boxes": boxes.numpy()}
+        fields = {**fields, "boxes": boxes.numpy(), "lost": example.counts.lost}
     else:
-        fields = {**example, "boxes": np.zeros((0, 4)), "num_lost": 0}
+        fields = {**example, "boxes": np.zeros((0, 4)), "lost": 0}
         if "instances" in example:
             fields["boxes"] = example["instances"].gt_boxes.tensor.numpy()
-            fields["num_lost"] = example["num_lost_boxes"]
+            fields["lost"] = example["box_counts"].lost
     fields["image"] = fields["image"].permute(1, 2, 0).numpy()
     return SimpleNamespace(**fields)
 
@@ -73,8 +73,8 @@ def test_training_batches_hold_the_pseudo_boxes_of_random_crops(engine):
         for example in batch:
             boxes = records[example.image_id].pseudo_boxes
             expected = example.frame.to_frame(boxes).clip(0, 56)
-            assert len(example.boxes) + example.num_lost == len(expected)
-            if not example.num_lost:
+            assert len(example.boxes) + example.lost == len(expected)
+            if not example.lost:
                 assert np.allclose(example.boxes, expected, atol=1e-4)
             frames.add((example.frame.offset_x, example.frame.flip))
     assert len(frames) > 5
@@ -89,7 +89,7 @@ def test_batches_are_the_same_from_a_store(engine, monkeypatch, tmp_path, worker
         train = _batches(engine, _train_loader(engine, cfg), 4)
         test = _batches(engine, _test_loader(engine, cfg))
         return [
-            (e.image_id, e.frame, e.image.tobytes(), e.boxes.tolist(), e.num_lost)
+            (e.image_id, e.frame, e.image.tobytes(), e.boxes.tolist(), e.lost)
             for batch in (*train, *test)
             for e in batch
         ]

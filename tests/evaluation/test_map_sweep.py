@@ -116,7 +116,9 @@ def test_images_are_averaged_over_classes_and_left_out_as_the_protocol_says(imag
     options = MapOptions(0.25)
     sweep = sweep_maps(data_set, as_score_maps(maps, data_set), [mine], options)
     for step, threshold in enumerate(options.thresholds):
-        scores, _ = score_maps(data_set, maps, [mine], (1, None), threshold=threshold)
+        scores, _ = score_maps(
+            data_set, maps, [mine], (1, None), options=options, threshold=threshold
+        )
         numbers = scores["mine"].to_dict()["multi"]
         assert sweep.accuracy["mine"][:, :, step].mean(0) == pytest.approx(
             [numbers["1"]["gt_known_loc_multi"], numbers["all"]["gt_known_loc_multi"]], abs=1e-9
@@ -143,11 +145,11 @@ def test_class_predictions_give_top1_and_top5(images):
     assert 0 < numbers["top1_loc"] < numbers["gt_known_loc"]
 
 
-def test_many_processes_give_the_same(images):
+def test_another_process_gives_the_same(images):
     data_set, maps = images
     protocols = [get_protocol("wsoleval-v2")]
     here, there = (
-        evaluate_maps(data_set, maps, protocols, MapOptions(0.1), num_workers=n) for n in (0, 2)
+        evaluate_maps(data_set, maps, protocols, MapOptions(0.1), num_workers=n) for n in (0, 1)
     )
     assert np.array_equal(*(m.sweep.accuracy["wsoleval-v2"] for m in (here, there)))
     assert here.sweep.sha256 == there.sweep.sha256

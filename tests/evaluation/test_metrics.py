@@ -15,7 +15,6 @@ from wend.evaluation.numbers import iou_histogram, max_box_acc, mean_boxes, reca
 from wend.evaluation.per_image import NO_HIT, score
 from wend.evaluation.protocols import PROTOCOLS, EvalProtocol, get_protocol
 from wend.evaluation.scoring import score_all
-from wend.evaluation.wsol_metric import WSOLMetric
 from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -241,21 +240,6 @@ def test_k_below_one_and_no_images_are_errors():
         compute(records, detections, protocol=ORIGINAL, max_boxes=0)
     with pytest.raises(InputError, match="no image"):
         compute([], [], protocol=ORIGINAL, max_boxes=1)
-
-
-def test_metric_class_merges_parts_to_the_same_result():
-    images = made_up(3)
-    records, detections, classes = as_records(images)
-    whole = compute(records, detections, classes, protocol=PSOL, max_boxes=5)
-    parts = [WSOLMetric(PSOL, max_boxes=5, class_predictions=classes) for _ in range(2)]
-    by_id = {image_id: pair for image_id, *pair in detections}
-    parts[0].update(records[:25], {i: by_id[i] for i in range(25)})
-    parts[1].update(records[25:], {i: by_id[i] for i in range(199, 24, -1)})
-    parts[0].merge(parts[1])
-    assert parts[0].compute().to_dict() == whole.to_dict()
-    parts[0].reset()
-    parts[0].update(records, by_id)
-    assert parts[0].compute().to_dict() == whole.to_dict()
 
 
 def test_metric_names_survive_detectron2s_printer():

@@ -69,7 +69,7 @@ def test_every_image_needs_exactly_one_map(tmp_path):
     data_set = images("a/x.jpg", "a/y.jpg")
     with pytest.raises(MissingFileError, match="there is no such folder"):
         MapFolder(tmp_path / "none", data_set)
-    with pytest.raises(MissingFileError, match=r"2 of 2 images have no map .*it is empty"):
+    with pytest.raises(MissingFileError, match=r"2 of 2 images have no map .*no .npy file in it"):
         MapFolder(tmp_path, data_set)
     write(tmp_path, "b/z", "a/x")
     with pytest.raises(MissingFileError, match=r"1 of 2 images have no map \(a/y.jpg\); .*b/z.npy"):
@@ -135,6 +135,22 @@ def test_a_cut_file_and_a_header_that_promises_too_much_are_named(tmp_path):
         file.truncate((1 << 43) + 128)
     with pytest.raises(InputError, match=r"larger than any image|no whole NumPy file"):
         read_map(path)
+
+
+def test_a_second_array_in_a_file_is_not_ignored(tmp_path):
+    with open(tmp_path / "x.npy", "wb") as file:
+        np.save(file, FULL)
+        np.save(file, np.zeros((1, 1)))
+    with pytest.raises(InputError, match=r"x.npy: expected one array, got 136 bytes more"):
+        read_map(tmp_path / "x.npy")
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    write(tmp_path / "there", "a/x.jpg")
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps/a").symlink_to(tmp_path / "there/a")
+    (tmp_path / "there/a/loop").symlink_to(tmp_path / "there")
+    assert MapFolder(tmp_path / "maps", images("a/x.jpg")).others == 0
 
 
 def test_a_file_never_runs_code(tmp_path):

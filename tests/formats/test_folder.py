@@ -54,7 +54,9 @@ def test_flat_images_have_no_class_and_none_makes_it_so_for_all(root):
     assert len(load_folder(root, classes="none")) == 4
     with pytest.raises(InputError, match="1 of 4 images lie beside"):
         load_folder(root, classes="folder")
-    with pytest.raises(InputError, match="classes must be one of auto, folder, none, got 'all'"):
+    with pytest.raises(
+        InputError, match="classes must be one of auto, folder, none, annotations, got 'all'"
+    ):
         load_folder(root, classes="all")
 
 

@@ -11,6 +11,7 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 from torchvision.transforms import functional as F
 
 from wend.errors import InputError
+from wend.loading.box_counts import BoxCounts
 from wend.loading.crop import CropMapper
 
 NO_BOXES = np.zeros((0, 4))
@@ -71,7 +72,7 @@ def test_painted_rectangle_is_where_the_mapped_box_says(tmp_path, train):
     seen = set()
     for _ in range(30):
         sample = mapper(str(path), 32, 128, np.array([[8.0, 16, 24, 80]]))
-        assert sample.num_lost == 0
+        assert sample.counts.lost == 0
         np.testing.assert_array_equal(sample.boxes, [bright(sample.image)])
         left, top = -sample.frame.offset_x, -sample.frame.offset_y
         expected = torch.tensor([[16 - left, 8 - top, 48 - left, 40 - top]], dtype=torch.float64)
@@ -110,7 +111,7 @@ def test_boxes_that_the_crop_cuts_off_are_left_out_and_counted(tmp_path):
     )
     sample = CropMapper(8, 4, train=False)(path, 8, 8, boxes)
     np.testing.assert_array_equal(sample.boxes, [[0, 0, 1, 4], [0, 0, 4, 4]])
-    assert sample.num_lost == 4
+    assert sample.counts == BoxCounts(images=1, boxes=6, thin=1, cut=3)  # the last is a pixel
     assert sample.boxes.dtype == np.float32
 
 
@@ -118,7 +119,7 @@ def test_image_without_boxes_maps_to_none(tmp_path):
     path = noise(tmp_path / "a.png", 8, 8)
     sample = CropMapper(8, 4, train=True)(path, 8, 8, NO_BOXES)
     assert sample.boxes.shape == (0, 4)
-    assert sample.num_lost == 0
+    assert sample.counts.lost == 0
 
 
 def test_random_crops_reach_every_offset_with_and_without_flip():

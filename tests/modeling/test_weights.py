@@ -162,6 +162,36 @@ def test_backbone_of_another_wrapping_is_found(wrapping, caplog):
     assert "passed over, as the backbone has no such part: head (1)" in caplog.text
 
 
+@pytest.mark.parametrize("wrapping", ["model.", "net.encoder.", "student.backbone.", "resnet."])
+def test_a_backbone_below_any_attribute_is_loaded(tmp_path, caplog, wrapping):
+    caplog.set_level(logging.INFO, logger="wend")
+    trunk = Trunk()
+    state = {wrapping + name: value for name, value in trunk.state_dict().items()}
+    torch.save({"state_dict": {**state, "criterion.weight": torch.ones(2)}}, tmp_path / "f.ckpt")
+    detector = Detector()
+    FileCheckpointer(detector).load(str(tmp_path / "f.ckpt"))
+    for name, value in trunk.state_dict().items():
+        assert torch.equal(detector.backbone.state_dict()[name], value)
+    assert re.search(rf"weights (are those )?under '{wrapping.split('.')[0]}\.", caplog.text)
+
+
+@pytest.mark.parametrize("wrapping", ["module.", "_orig_mod.", "model.", "model._orig_mod.module."])
+@pytest.mark.parametrize("key", ["model", "state_dict", "model_state_dict", "ema"])
+def test_a_whole_detector_is_loaded_from_any_wrapping_or_refused_whole(tmp_path, wrapping, key):
+    source, detector = Detector(), Detector()
+    state = {wrapping + name: value for name, value in source.state_dict().items()}
+    torch.save({key: state, "epoch": 3}, tmp_path / "f.pth")
+    checkpointer = FileCheckpointer(detector)
+    checkpointer.require_all = True
+    checkpointer.load(str(tmp_path / "f.pth"))
+    for name, value in source.state_dict().items():
+        assert torch.equal(detector.state_dict()[name], value), name
+    del state[f"{wrapping}head.bias"]
+    torch.save({key: state}, tmp_path / "f.pth")
+    with pytest.raises(InputError, match=r"not a checkpoint of this detector: .*head\.bias"):
+        checkpointer.load(str(tmp_path / "f.pth"))
+
+
 def test_a_detectors_own_checkpoint_keeps_every_name():
     """Names of a head are not taken for parts that a backbone lacks."""
     state = {"backbone.conv1.weight": 1, "head.weight": 2, "other.weight": 3}

@@ -34,7 +34,7 @@ def test_a_declared_data_set_is_imported(images, name, beside):
         order = sorted(range(len(images)), key=lambda i: images[i].path.split("/"))
         wanted = expected([images[i] for i in order], root, [i + 3 for i in order])
         with mock_header_sizes(sizes):
-            import_data_set(DataSets(), name)
+            import_data_set(DataSets(), name, implausible="count")
         with pytest.MonkeyPatch.context() as no_reading:
             no_reading.setattr("wend.formats.folder.read_coco_truth", None)
             records = DataSets().get(name)

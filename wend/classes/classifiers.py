@@ -22,7 +22,7 @@ from wend.classes.preprocessing import C2AM, CANONICAL, Preprocessing, c2am
 from wend.errors import InputError, some
 from wend.images.reading import read_image
 from wend.structures.records import ImageRecord
-from wend.weight_files import load_weights, read_weights
+from wend.weight_files import load_weights, read_weights, without_prefix
 
 _INSTALL = "pip install 'wend[classifier]'"
 
@@ -45,7 +45,9 @@ class Classifier:
 
 
 def _count_classes(path: str | Path, weights: Mapping[str, Tensor], layer: str, model: str) -> int:
-    weight = weights.get(f"{layer}.weight")
+    """The number of classes of the layer, under whatever prefix all weights stand."""
+    head = f"{layer}.weight"
+    weight = without_prefix(path, weights, [head]).get(head)
     if weight is None:
         raise InputError(
             f"{path}: not a checkpoint of {model}: its classifier {layer}.weight is missing; found "

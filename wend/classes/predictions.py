@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import operator
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,13 +17,17 @@ from typing import Any
 
 import numpy as np
 
+from wend.classes.class_names import class_folders, plain_name
 from wend.errors import InputError, some
 from wend.files import is_number, read_json, write_json
 from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
 
 FORMAT = "wend-class-predictions-1"
-SHAPE = f'{{"format": "{FORMAT}", "predictions": {{"<class folder>/<file>": [class, ...]}}}}'
+SHAPE = (
+    f'{{"format": "{FORMAT}", "predictions": {{"<class folder>/<file>": [class, ...]}}}} '
+    f"('wend classify --import' makes it of other programs' files)"
+)
 MIN_IMAGES_FOR_CHANCE = 100  # fewer say little on whether the accuracy is chance
 logger = logging.getLogger(__name__)
 
@@ -63,6 +66,8 @@ class PredictionsFile:
         result = ClassPredictions(listed, source=self.source)
         result.check_covers(data_set)
         check_class_list(self.source, self.num_classes, self.class_names, data_set)
+        if self.num_classes is None:
+            _check_range(result, data_set)
         warning = explain_chance(result, data_set, self.num_classes)
         if warning:
             logger.warning("%s: %s", self.source, warning)
@@ -122,7 +127,7 @@ def _check_classes(path: str, content: dict[str, Any], predictions: dict[str, li
         if high:
             raise InputError(
                 f"{path}: image {key!r}: class {high[0]}, but the file's {number} classes are "
-                f"numbered 0 to {number - 1}"
+                f"numbered 0 to {number - 1}; are its numbers 1-based?"
             )
 
 
@@ -168,23 +173,9 @@ def read_class_predictions(path: str | Path, data_set: DataSet) -> ClassPredicti
     return read_predictions_file(path).for_data_set(data_set)
 
 
-def class_folders(data_set: DataSet) -> dict[int, str]:
-    """Class -> its folder, where each class has one folder and no two share it; else empty."""
-    classes = data_set.class_ids.tolist()
-    pairs = {
-        (class_id, key.rpartition("/")[0])
-        for class_id, key in zip(classes, data_set.keys, strict=True)
-        if class_id >= 0
-    }
-    folders = dict(pairs)
-    one_to_one = len(folders) == len(pairs) == len(set(folders.values()))
-    return folders if one_to_one and all(folders.values()) else {}
-
-
 def _same_class(name: str, folder: str) -> bool:
     """Whether they are equal but for case, spaces and CUB's number (``001.Gull``, ``gull``)."""
-    plain = [re.sub(r"^\d+\.", "", n.strip()).replace(" ", "_").lower() for n in (name, folder)]
-    return plain[0] == plain[1]
+    return plain_name(name) == plain_name(folder)
 
 
 def check_class_list(
@@ -218,6 +209,28 @@ def check_class_list(
             f"{source}: {len(wrong)} of {len(folders)} class names are not the data set's class "
             f"folders ({some(wrong)}); the classifier's label order is another one. Map its "
             f"classes to the data set's order (sorted folders) and make the file again"
+        )
+
+
+def _check_range(predictions: ClassPredictions, data_set: DataSet) -> None:
+    """Raise InputError if classes are counted from 1; warn of classes that the data set has not.
+
+    Only for a file that does not say how many classes its classifier knows.
+    """
+    highest = int(data_set.class_ids.max(initial=-1))
+    numbers = {number for classes in predictions.class_ids.values() for number in classes}
+    beyond = sorted(number for number in numbers if number > highest)
+    if beyond == [highest + 1] and 0 not in numbers:
+        raise InputError(
+            f"{predictions.source}: predicts class {highest + 1}, but the data set's classes are "
+            f"0 to {highest}, and never class 0. Are its numbers 1-based? Subtract 1 and make the "
+            f"file again"
+        )
+    if beyond:
+        logger.warning(
+            "%s: predicts classes up to %d, but the data set's go up to %d; is the classifier of "
+            "another data set?",
+            *(predictions.source, beyond[-1], highest),
         )
 
 

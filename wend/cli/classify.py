@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--import",
         dest="import_file",
         metavar="FILE",
-        help="convert this score JSON or CSV of another program instead of running a model",
+        help="convert this JSON, CSV or Parquet file of another program instead of running a model",
     )
     add_datasets_root_option(parser)
 
@@ -112,7 +112,7 @@ def _read_names(path: str) -> list[str]:
 
 
 def _import(args: argparse.Namespace, data_set: DataSet, names: list[str]) -> None:
-    imported = import_class_predictions(args.import_file, data_set, args.top_k)
+    imported = import_class_predictions(args.import_file, data_set, args.top_k, names)
     num_classes = imported.num_classes or len(names) or None
     _check_names(args.class_names, names, num_classes)
     settings = {"dataset": args.dataset, **imported.settings, "versions": {"wend": __version__}}

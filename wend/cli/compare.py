@@ -119,7 +119,7 @@ def _score_both(args: argparse.Namespace) -> list[dict[str, ProtocolScores]]:
     protocols = [get_protocol(name) for name in args.protocol]
     ks = [parse_k(text) for text in args.max_boxes]
     metrics = choose_metrics(args.metrics)
-    data_set = load_truth(args.ground_truth, known_data_sets(args))
+    data_set, _ = load_truth(args.ground_truth, known_data_sets(args), args.implausible)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
     both = []
     for path in (args.a, args.b):

@@ -10,7 +10,12 @@ import argparse
 import logging
 from collections.abc import Callable
 
-from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_implausible_option,
+    add_import_option,
+    known_data_sets,
+)
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, some
 
@@ -30,13 +35,16 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="import though nothing changed; reads all sizes again"
     )
+    add_implausible_option(parser)
 
 
 def _import(args: argparse.Namespace, data_sets: DataSets) -> int:
     from wend.datasets.importing import import_data_set
 
     for name in args.names:
-        import_data_set(data_sets, name, args.output, force=args.force)
+        import_data_set(
+            data_sets, name, args.output, force=args.force, implausible=args.implausible
+        )
     return 0
 
 

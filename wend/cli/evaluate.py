@@ -15,11 +15,18 @@ from wend.cli.map_options import (
     settle_map_arguments,
     write_map_files,
 )
-from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_implausible_option,
+    add_import_option,
+    known_data_sets,
+)
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
+from wend.datasets.plausible_truth import check_plausible
 from wend.errors import InputError
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
+from wend.evaluation.box_classes import BOX_CLASSES
 from wend.evaluation.coco_metrics import BACKENDS
 from wend.evaluation.detection_rows import OUTSIDE
 from wend.evaluation.detections import load_detections, write_detections
@@ -35,7 +42,7 @@ from wend.evaluation.metrics import (
 from wend.evaluation.protocols import PROTOCOLS, get_protocol
 from wend.evaluation.score_files import (
     baseline_entry,
-    detections_note,
+    detections_notes,
     evaluation_notes,
     file_entry,
     recall_rows,
@@ -49,6 +56,8 @@ from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.frame import ORIGINAL
+from wend.structures.plausibility import Finding
 
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
 DEFAULT_MAX_BOXES = ("1", "5", "10")
@@ -61,7 +70,8 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         "--ground-truth",
         required=True,
         metavar="SOURCE",
-        help="a data set's name, a COCO JSON or a wsolevaluation metadata folder",
+        help="a data set's name, a COCO JSON, a wsolevaluation metadata folder or a folder of "
+        "VOC's XML files",
     )
     parser.add_argument(
         "--class-predictions",
@@ -101,6 +111,22 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         default="count",
         help="boxes that reach out of their image: count and keep them (default), clip, or error",
     )
+    add_implausible_option(parser)
+    parser.add_argument(
+        "--box-frame",
+        default=ORIGINAL,
+        metavar="FRAME",
+        help="the frame that the detections' boxes are given in: original pixels (default), "
+        "fractions of the image, squash224 (the image squashed to 224x224), crop224 (the centre "
+        "224x224 of a squash to 256x256), squashN or cropN-of-M",
+    )
+    parser.add_argument(
+        "--box-classes",
+        choices=BOX_CLASSES,
+        help="use the boxes' category_id or class_id as the predicted class of each (Top-1 and "
+        "Top-5 of class-box pairs, GT-known of the true class's boxes), or ignore it; needed where "
+        "there are several",
+    )
     parser.add_argument(
         "--score-threshold",
         type=float,
@@ -125,7 +151,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scored.add_argument(
         "--detections",
         metavar="FILE",
-        help="COCO results (.json) or Parquet (image_id, x0, y0, x1, y1, score), original pixels",
+        help="COCO results (.json), or Parquet or CSV (image_id, x0, y0, x1, y1, score, and "
+        "perhaps class_id), in original pixels or --box-frame",
     )
     scored.add_argument(
         "--score-maps",
@@ -169,14 +196,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_truth(source: str, data_sets: DataSets, masks: str | None = None) -> DataSet:
-    """Read ``--ground-truth``; InputError unless every image has a true box."""
-    data_set = load_source(source, data_sets, masks)
-    check_truth(data_set)
-    return data_set
+def load_truth(
+    source: str, data_sets: DataSets, implausible: str | None, masks: str | None = None
+) -> tuple[DataSet, list[Finding]]:
+    """Read ``--ground-truth``, and what is implausible in it.
+
+    Raises:
+        InputError: an image has no true box, or the boxes cannot be what they should be.
+    """
+    data_set = load_source(source, data_sets, masks, implausible)
+    return data_set, check_truth(data_set, implausible)
 
 
-def load_baseline(source: str, scored: DataSet, data_sets: DataSets) -> FixedBoxes:
+def load_baseline(
+    source: str, scored: DataSet, data_sets: DataSets, implausible: str | None
+) -> FixedBoxes:
     """Read ``--baseline-boxes``: fixed boxes, or boxes to choose them from, for these images.
 
     Raises:
@@ -186,10 +220,11 @@ def load_baseline(source: str, scored: DataSet, data_sets: DataSets) -> FixedBox
     content = read_json(path, "a ground truth or fixed boxes") if path.is_file() else None
     if isinstance(content, list):
         return FixedBoxes.from_boxes(content, path)
-    training = load_source(source, data_sets)
+    training = load_source(source, data_sets, implausible=implausible)
     has_pseudo = len(training.pseudo_boxes.boxes) > 0
     training = replace(training, train_on="pseudo_boxes" if has_pseudo else "gt_boxes")
     try:
+        check_plausible(training, implausible)
         baseline = FixedBoxes.from_training([training])
         baseline.check_apart(scored)
     except InputError as error:
@@ -208,7 +243,14 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:
     """Read a detections file for a ground truth, as the arguments say, and its counts."""
-    detections, counts = load_detections(path, data_set, args.outside)
+    detections, counts = load_detections(
+        path,
+        data_set,
+        args.outside,
+        args.implausible,
+        box_frame=args.box_frame,
+        box_classes=args.box_classes,
+    )
     kept = drop_low_scores(detections, args.score_threshold)
     return kept, with_threshold(counts, kept, args.score_threshold)
 
@@ -271,7 +313,7 @@ def run(args: argparse.Namespace) -> int:
     ks = [parse_k(text) for text in args.max_boxes]
     metrics = choose_metrics(args.metrics)
     data_sets = known_data_sets(args)
-    data_set = load_truth(args.ground_truth, data_sets, args.masks)
+    data_set, findings = load_truth(args.ground_truth, data_sets, args.implausible, args.masks)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
     maps = None
     if args.score_maps:
@@ -280,10 +322,10 @@ def run(args: argparse.Namespace) -> int:
         metrics = choose_metrics(args.metrics, maps.metrics())
     else:
         detections, counts = load_scored(args.detections, data_set, args)
-        about = [detections_note(data_set.name, counts)]
+        about = detections_notes(data_set.name, counts)
     baseline = None
     if args.baseline_boxes:
-        baseline = load_baseline(args.baseline_boxes, data_set, data_sets)
+        baseline = load_baseline(args.baseline_boxes, data_set, data_sets, args.implausible)
     bootstrap = Bootstrap(args.bootstrap_rounds, seed=args.seed)
     extra = {"coco": coco_numbers(data_set, detections, args.ap_backend)} if args.ap else {}
     ap_notes = [_ap_note(extra["coco"])] if args.ap else []
@@ -301,6 +343,7 @@ def run(args: argparse.Namespace) -> int:
     )
     fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
     notes = [*evaluation_notes(about, fixed, bootstrap.rounds), *ap_notes]
+    notes += [finding.message for finding in findings]
     inputs = _inputs(args, data_set, baseline, maps)
     written = write_scores(
         args.output, scores, counts=counts, inputs=inputs, notes=notes, extra=extra

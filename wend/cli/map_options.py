@@ -23,6 +23,7 @@ from wend.evaluation.scoring import drop_low_scores
 from wend.evaluation.tables import format_table
 from wend.files import atomic_write
 from wend.structures.data_set import DataSet
+from wend.structures.frame import ORIGINAL
 
 CURVE_FILE, CURVE_PICTURE = "map_curve.csv", "map_curve.png"
 PIXEL_FILE, PIXEL_PICTURE = "pixel_curve.csv", "pixel_curve.png"
@@ -87,6 +88,8 @@ def settle_map_arguments(args: argparse.Namespace) -> None:
     if args.score_maps is None and given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InputError(f"{options}: for --score-maps alone, not for --detections")
+    if args.score_maps is not None and (args.box_frame != ORIGINAL or args.box_classes):
+        raise InputError("--box-frame, --box-classes: for --detections alone, not for --score-maps")
     for name, default in DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, default)

@@ -26,6 +26,16 @@ def add_import_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_implausible_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--implausible``: what becomes of boxes and sizes that cannot be what they should be."""
+    parser.add_argument(
+        "--implausible",
+        choices=["error", "count"],
+        help="boxes outside their image, in fractions, of another copy, image sizes that are not "
+        "the files', ...: error (default), or count: say it and go on (docs/bad_data.md)",
+    )
+
+
 def add_datasets_root_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--datasets-root``: the folder that the paths of data sets start from."""
     parser.add_argument(

@@ -25,11 +25,27 @@ DATA = (
         Range("an existing file, or nothing", lambda x: not x or Path(x).is_file()),
     ),
     Entry(
+        "MAX_LOST_SHARE",
+        0.2,
+        "Share of the boxes to learn from that may be lost in the first epoch (fractions taken for "
+        "pixels, thinner than a pixel, cut off by the random crop); more end the run, and so does "
+        "none that is left.",
+        SHARE,
+    ),
+    Entry(
         "ON_BAD_TEST_IMAGE",
         "raise",
         'A test image that cannot be read: "raise" ends the run, "wrong" counts it as an image '
         "without detections. It is never left out.",
         one_of("raise", "wrong"),
+    ),
+    Entry(
+        "IMPLAUSIBLE",
+        "error",
+        "Boxes and image sizes that cannot be what they should be (outside the image, fractions, "
+        'another copy, not the files\' sizes): "error" ends the run at its start, "count" says it '
+        "and goes on.",
+        one_of("error", "count"),
     ),
     Entry(
         "CACHE",

@@ -85,6 +85,23 @@ class BinaryROIHeads(StandardROIHeads):
         predictor = BinaryOutputLayers(cfg, arguments["box_head"].output_shape)
         return {**arguments, "box_predictor": predictor}
 
+    @torch.no_grad()
+    def label_and_sample_proposals(
+        self, proposals: list[Instances], targets: list[Instances]
+    ) -> list[Instances]:
+        """Detectron2's; the sampled proposals know the index of their box, as ``gt_index``."""
+        for boxes in targets:
+            boxes.gt_index = torch.arange(len(boxes), device=boxes.gt_classes.device)
+        sampled = super().label_and_sample_proposals(proposals, targets)
+        matched = [
+            image.gt_index.masked_fill(image.gt_classes == self.num_classes, -1)
+            if len(boxes)
+            else image.gt_classes.new_full((len(image),), -1)
+            for image, boxes in zip(sampled, targets, strict=True)
+        ]
+        self.box_predictor.localization_loss.count_positives(matched, [*map(len, targets)])
+        return sampled
+
 
 @META_ARCH_REGISTRY.register()
 class BinaryRCNN(JointLoss, GeneralizedRCNN):

@@ -165,7 +165,9 @@ class BinaryFCOS(JointLoss, FCOS):
         classes = pad_sequence(
             [instances.gt_classes for instances in gt_instances], batch_first=True
         )  # (N, P)
-        labels = classes.gather(1, chosen).masked_fill(quality < 1e-5, self.num_classes)
+        background = quality < 1e-5
+        self.localization_loss.count_positives([*chosen.masked_fill(background, -1)], counts)
+        labels = classes.gather(1, chosen).masked_fill(background, self.num_classes)
         matched = boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
         return list(labels), list(matched)
 

@@ -24,7 +24,7 @@ class WSOLDatasetMapper:
     whether (as the data set does). Output dicts have ``image`` (3, crop, crop) uint8, the original
     ``height`` and ``width``, ``frame`` (the way from the crop to original pixels), ``problem`` if
     the image could not be read and is black, and, in training, ``instances`` and
-    ``num_lost_boxes``.
+    ``box_counts``, a :class:`wend.loading.box_counts.BoxCounts`.
 
     Args:
         is_train: random crop and flip, and ``instances``.
@@ -108,5 +108,5 @@ class WSOLDatasetMapper:
             instances.gt_boxes = Boxes(torch.from_numpy(sample.boxes))
             instances.gt_classes = torch.full((len(sample.boxes),), label, dtype=torch.int64)
             result["instances"] = instances
-            result["num_lost_boxes"] = sample.num_lost
+            result["box_counts"] = sample.counts
         return result

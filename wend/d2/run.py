@@ -52,11 +52,8 @@ CHOICES = {
         "WarmupMultiStepLR",
         "WarmupStepWithFixedGammaLR",
     ),
-    "DATALOADER.SAMPLER_TRAIN": (
-        "TrainingSampler",
-        "RepeatFactorTrainingSampler",
-        "RandomSubsetTrainingSampler",
-    ),
+    # RandomSubsetTrainingSampler asks for an entry that Detectron2's config does not have
+    "DATALOADER.SAMPLER_TRAIN": ("TrainingSampler", "RepeatFactorTrainingSampler"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,8 +41,10 @@ from wend.d2.mapper import WSOLDatasetMapper
 from wend.errors import InputError
 from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
+from wend.loading.box_counts import BoxCounts
+from wend.loading.first_epoch import FirstEpoch
 from wend.loading.selection import Selection, shuffled
-from wend.losses import tell_progress
+from wend.losses import count_positives, tell_progress
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -49,7 +52,15 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
-from wend.run import Run, TestData, TrainingData, resolve, resolve_training, value_of
+from wend.run import (
+    Run,
+    TestData,
+    TrainingData,
+    iterations_per_epoch,
+    resolve,
+    resolve_training,
+    value_of,
+)
 from wend.user_code import is_raised_by_own
 
 logger = logging.getLogger(__name__)
@@ -70,25 +81,36 @@ class ShuffledPasses(TrainingSampler):
             yield from shuffled(self._size, generator)
 
 
-class LostBoxCounter:
-    """A training loader that counts the boxes that random crops cut off (this process's).
+class CountedLoader:
+    """A training loader that tells the first epoch of its boxes.
 
     Args:
-        loader: yields lists of a mapper's dicts; only :class:`WSOLDatasetMapper`'s count them.
+        loader: yields lists of a mapper's dicts; :class:`WSOLDatasetMapper`'s say which boxes are
+            lost, of others all that there are count as kept.
+        first_epoch: is told.
     """
 
-    def __init__(self, loader: Iterable[list[dict[str, Any]]]) -> None:
-        self.loader = loader
-        self.num_boxes = 0
-        self.num_lost = 0
+    def __init__(self, loader: Iterable[list[dict[str, Any]]], first_epoch: FirstEpoch) -> None:
+        self.loader, self.first_epoch = loader, first_epoch
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         for batch in self.loader:
-            lost = sum(entry.get("num_lost_boxes", 0) for entry in batch)
-            self.num_lost += lost
-            self.num_boxes += lost + sum(len(entry["instances"]) for entry in batch)
-            get_event_storage().put_scalar("data/lost_boxes", lost)
+            counts = [_counts_of(entry) for entry in batch]
+            self.first_epoch.add(counts)
+            get_event_storage().put_scalar("data/lost_boxes", BoxCounts.total(counts).lost)
             yield batch
+
+
+def _counts_of(entry: dict[str, Any]) -> BoxCounts:
+    number = len(entry.get("instances", ()))
+    return entry.get("box_counts") or BoxCounts(1, without_box=int(not number), boxes=number)
+
+
+class _NoTraceback(logging.Filter):
+    """Leaves out Detectron2's traceback of an error that the command line prints in a line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], InputError))
 
 
 Forward = Callable[[list[dict[str, Any]]], Any]
@@ -232,7 +254,8 @@ class Trainer(DefaultTrainer):
         check_carries_loss(cfg, model)
         guard_losses(model)
         optimizer = self.build_optimizer(cfg, model)
-        self.loader = LostBoxCounter(self.build_train_loader(cfg))
+        self.first_epoch = self.build_first_epoch(cfg, model)
+        self.loader = CountedLoader(self.build_train_loader(cfg), self.first_epoch)
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         model = create_ddp_model(
             model,
@@ -264,6 +287,7 @@ class Trainer(DefaultTrainer):
         """Detectron2's, after the losses were told how far the training is."""
         tell_progress(self.model, self.iter, self.max_iter)
         super().run_step()
+        self.first_epoch.after_step(last=self.iter + 1 >= self.max_iter)
 
     def test_for_curve(self) -> dict[str, Any]:
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
@@ -282,11 +306,35 @@ class Trainer(DefaultTrainer):
                 append_to_curve(path, iteration, epoch, name, metrics)
         return results
 
+    def build_first_epoch(self, cfg: CfgNode, model: nn.Module) -> FirstEpoch:
+        """The count of the first epoch's boxes, of all processes."""
+        assert self.run is not None
+        training = self.run.training
+        assert training is not None
+        return FirstEpoch(
+            names=training.names,
+            num_boxes=training.images.num_boxes,
+            steps=iterations_per_epoch(cfg, len(training.images)),
+            max_lost=cfg.WEND.DATA.MAX_LOST_SHARE,
+            positives=count_positives(model),
+            output_dir=cfg.OUTPUT_DIR if comm.is_main_process() else None,
+            gather=comm.all_gather if comm.get_world_size() > 1 else None,
+        )
+
+    def train(self) -> dict[str, Any] | None:
+        """Detectron2's; an error that the user can mend leaves no traceback in the log."""
+        loop, no_traceback = logging.getLogger(TrainerBase.__module__), _NoTraceback()
+        loop.addFilter(no_traceback)
+        try:
+            return super().train()
+        finally:
+            loop.removeFilter(no_traceback)
+
     def after_train(self) -> None:
-        """Say how many boxes the crops cut off."""
+        """Detectron2's hooks, but no evaluation where the user's data ended the training."""
+        if isinstance(sys.exc_info()[1], InputError):
+            self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, hooks.EvalHook)]
         super().after_train()
-        lost, total = self.loader.num_lost, self.loader.num_boxes
-        logger.info("random crops cut off %d of %d training boxes (first process)", lost, total)
         guard = self.loader.loader
         if isinstance(guard, GuardedLoader):
             if self.iter >= self.max_iter:  # all processes come here, none was ended by an error

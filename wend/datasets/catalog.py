@@ -67,7 +67,7 @@ class _Registered:
         """The sources that were registered with it, wherever the root is."""
         return [Path(path) for path in self.get_sources()]
 
-    def load(self, root: Path, sizes: SizeReader) -> DataSet:
+    def load(self, root: Path, sizes: SizeReader, implausible: str | None = None) -> DataSet:
         """The function's result, as a data set."""
         data = self.function()
         return data if isinstance(data, DataSet) else DataSet.from_records(data, self.name)
@@ -187,7 +187,9 @@ class DataSets:
             f"unknown data set {name!r}.{hint} Known: {', '.join(known)}{unread if others else ''}"
         )
 
-    def get(self, name: str, *, keep_unreadable: bool = False) -> DataSet:
+    def get(
+        self, name: str, *, keep_unreadable: bool = False, implausible: str | None = None
+    ) -> DataSet:
         """The data set of a name, the same object at every call.
 
         It is the imported copy where there is a fresh one, else it is read from its files.
@@ -196,35 +198,41 @@ class DataSets:
             name: a known name, or the path of a YAML file that declares a data set.
             keep_unreadable: images whose header cannot be read are in ``DataSet.unreadable``,
                 not an error.
+            implausible: what becomes of pseudo boxes that are hardly pixels of their images:
+                "error", or "count" to warn and go on; None: as the data set's declaration says. The
+                truth is looked at by :func:`wend.datasets.ground_truth.check_plausible`.
 
         Raises:
             InputError: an unknown name, or what the data set's readers say.
         """
         name = self.own_name(name)
-        data_set = self._loaded[name] if name in self._loaded else self._load(name)
+        data_set = self._loaded[name] if name in self._loaded else self._load(name, implausible)
         if not keep_unreadable:
             data_set.require_readable()
         self._loaded[name] = data_set
         return data_set
 
-    def _load(self, name: str) -> DataSet:
+    def _load(self, name: str, implausible: str | None) -> DataSet:
         recipe = self._recipe(name)
         sources = recipe.sources(self.root)
         store = find_store(name, sources, self.root) if sources else None
         if store is None:
-            return self.read(name, SizeReader(keep_unreadable=True))
+            return self.read(name, SizeReader(keep_unreadable=True), implausible)
         return replace(store, name=name, train_on=recipe.train_on)
 
-    def read(self, name: str, sizes: SizeReader | None = None) -> DataSet:
+    def read(
+        self, name: str, sizes: SizeReader | None = None, implausible: str | None = None
+    ) -> DataSet:
         """The data set as its files are read, whether there is an imported copy or not.
 
         Args:
             name: as of :meth:`get`.
             sizes: reads the images' headers; by default one that cannot be read is an error.
+            implausible: as of :meth:`get`.
         """
         name = self.own_name(name)
         recipe = self._recipe(name)
-        data_set = recipe.load(self.root, sizes or SizeReader())
+        data_set = recipe.load(self.root, sizes or SizeReader(), implausible)
         return replace(data_set, name=name, train_on=recipe.train_on)
 
     def sources(self, name: str) -> list[Path]:

@@ -55,6 +55,25 @@ def _load_cub(images: Path, split: str, sizes: SizeReader) -> DataSet:
     return load_cub(images, split, sizes)  # where others have images, CUB has its whole folder
 
 
+def _load_openimages(
+    images: Path,
+    lists: Path | None = None,
+    masks: Path | None = None,
+    annotations: Path | None = None,
+    groups: str = "drop",
+    *,
+    sizes: SizeReader,
+) -> DataSet:
+    if lists is not None and annotations is None:
+        return load_lists(images, lists, masks, sizes)
+    if lists is None and annotations is not None and masks is None:
+        return load_folder(images, annotations, "annotations", groups, sizes)
+    raise InputError(
+        "format openimages needs lists (wsolevaluation's, with masks) or annotations (Open Images' "
+        "CSV of boxes), one of them"
+    )
+
+
 FORMATS = {
     "cub": Format(_load_cub, ("images", "split")),
     "imagenet": Format(
@@ -63,10 +82,12 @@ FORMATS = {
         ("annotations", "classes"),
         ("images", "annotations", "classes"),
     ),
-    "openimages": Format(load_lists, ("images", "lists"), ("masks",)),
+    "openimages": Format(
+        _load_openimages, ("images",), ("lists", "masks", "annotations", "groups")
+    ),
     "wsoleval": Format(load_lists, ("images", "lists")),
     "coco": Format(load_coco_images, ("images", "annotations"), ("classes", "missing_images")),
-    "folder": Format(load_folder, ("images",), ("annotations", "classes")),
+    "folder": Format(load_folder, ("images",), ("annotations", "classes", "groups")),
 }
 
 
@@ -109,12 +130,13 @@ class Recipe:
         keys = [key for key in FORMATS[self.format].paths if key in self.options]
         return {key: self.resolve(self.options[key], root) for key in keys}
 
-    def load(self, root: Path, sizes: SizeReader) -> DataSet:
+    def load(self, root: Path, sizes: SizeReader, implausible: str | None = None) -> DataSet:
         """The data set, with its pseudo boxes where there is a source of them.
 
         Args:
             root: folder of the data sets.
             sizes: reads the images' headers.
+            implausible: as of :func:`wend.pseudo_boxes.join_boxes`.
 
         Raises:
             InputError: what a reader says.
@@ -128,7 +150,7 @@ class Recipe:
         from wend.pseudo_boxes import join_boxes, read_boxes
 
         boxes = read_boxes(self.pseudo_boxes, base=self.folder, root=root)
-        table, _ = join_boxes(data_set.keys, data_set.frame_sizes, boxes)
+        table, _ = join_boxes(data_set.keys, data_set.frame_sizes, boxes, implausible=implausible)
         # stores have no scores
         return data_set.with_pseudo_boxes(BoxTable(table.offsets, table.boxes))
 
@@ -147,10 +169,10 @@ class Declaration(Recipe):
         """The files and folders that the data set is read from, this one first."""
         return [self.path, *super().sources(root)]
 
-    def load(self, root: Path, sizes: SizeReader) -> DataSet:
+    def load(self, root: Path, sizes: SizeReader, implausible: str | None = None) -> DataSet:
         """The data set as of the recipe; messages begin with the declaration's path."""
         try:
-            return super().load(root, sizes)
+            return super().load(root, sizes, implausible)
         except InputError as error:
             raise type(error)(f"{self.path}: {error}") from error
 

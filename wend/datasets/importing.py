@@ -10,6 +10,7 @@ from typing import Any
 from wend.datasets.catalog import DataSets
 from wend.datasets.fingerprints import changes, fingerprint
 from wend.datasets.known_sizes import FROM_HEADERS, STARTED, KnownSizes
+from wend.datasets.plausible_truth import check_plausible
 from wend.datasets.store import INFO_FILE, open_store, read_info, stores_folder
 from wend.errors import InputError, some
 from wend.images.sizes import SizeReader
@@ -18,7 +19,12 @@ logger = logging.getLogger(__name__)
 
 
 def import_data_set(
-    data_sets: DataSets, name: str, stores: str | Path | None = None, *, force: bool = False
+    data_sets: DataSets,
+    name: str,
+    stores: str | Path | None = None,
+    *,
+    force: bool = False,
+    implausible: str | None = None,
 ) -> None:
     """Read a data set once and write its store, unless there is one that is as its sources are.
 
@@ -27,9 +33,11 @@ def import_data_set(
         name: a known data set, or the YAML file that declares it.
         stores: folder of the stores; by default where training looks for them.
         force: import in any case, and read all image sizes again.
+        implausible: "count" to import boxes that cannot be what they should be, too.
 
     Raises:
-        InputError: what the data set's readers say, sources that are unknown, a full disk.
+        InputError: what the data set's readers say, sources that are unknown, a full disk,
+            implausible boxes or sizes.
     """
     root, name = data_sets.root, data_sets.own_name(name)
     sources = data_sets.sources(name)
@@ -44,7 +52,7 @@ def import_data_set(
     if done:
         logger.info("%s: %s", name, done)
         return
-    info = _write(data_sets, name, folder, fingerprints, force)
+    info = _write(data_sets, name, folder, fingerprints, force, implausible)
     counts = info["counts"]
     logger.info(
         "%s: %d images; %d true boxes on %d, %d pseudo boxes on %d; %.1f MB in %s",
@@ -76,15 +84,22 @@ def _nothing_to_do(folder: Path, fingerprints: list[dict[str, Any]], root: Path)
 
 
 def _write(
-    data_sets: DataSets, name: str, folder: Path, fingerprints: list, force: bool
+    data_sets: DataSets,
+    name: str,
+    folder: Path,
+    fingerprints: list,
+    force: bool,
+    implausible: str | None,
 ) -> dict[str, Any]:
     from wend.datasets.store_writer import write_store  # pyarrow is slow to import
 
     started, root = time.time_ns(), data_sets.root
     stores = sorted(folder.parent.iterdir()) if folder.parent.is_dir() and not force else []
     sizes = SizeReader(KnownSizes([folder, *stores] if stores else [], root))
-    data_set = data_sets.read(name, sizes)
-    more = {STARTED: started, FROM_HEADERS: sizes.asked >= len(data_set)}
+    data_set = data_sets.read(name, sizes, implausible)
+    from_headers = sizes.asked >= len(data_set)
+    check_plausible(data_set, implausible, headers=not from_headers)
+    more = {STARTED: started, FROM_HEADERS: from_headers}
     try:
         info = write_store(folder, data_set, root, name=name, sources=fingerprints, more=more)
     except OSError as error:

@@ -48,7 +48,7 @@ def analysis_text(scores: Mapping[str, ProtocolScores]) -> str:
 
 def _section(per_image: PerImage) -> str:
     data_set = per_image.data_set.take(per_image.images)
-    detections = per_image.detections.take(per_image.images)
+    detections = per_image.ranked.take(per_image.images)
     value = gt_known_loc.values(per_image)
     num_true, share = true_box_sizes(data_set)
     parts = [

@@ -9,21 +9,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wend.errors import InputError, some
 from wend.evaluation.per_image import box_scores
 from wend.files import MAX_NUMBER
-from wend.structures.box_table import BoxTable
-from wend.structures.boxes import xywh_to_xyxy, xyxy_to_xywh
+from wend.structures.box_table import BoxTable, GivenBoxes
+from wend.structures.boxes import paired_iou, xywh_to_xyxy, xyxy_to_xywh
+from wend.structures.coded import CodedColumn
 from wend.structures.data_set import DataSet
+from wend.structures.frame import BoxFrame
+from wend.structures.plausibility import named_box, other_reading, report
+from wend.structures.plausibility import outside as reach_out
 from wend.structures.records import ImageId
 
+COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "score")  # of tables; a class and sizes may follow
+CLASS_COLUMN = "class_id"
+SIZE_COLUMNS = ("width", "height")
 OUTSIDE = ("count", "clip", "error")
 OUTSIDE_TOLERANCE = 1e-3  # pixels; x + width of a box at the border need not be exact
-FRAMES = {1: "fractions of the image", 224: "pixels of a 224 crop", 256: "pixels of a 256 resize"}
+FRAME_NAMES = {  # where a frame is what is wrong
+    "fractions": "--box-frame fractions",
+    "copy": "--box-frame squash224, crop224, squashN or cropN-of-M",
+}
+FITS, FITS_BETTER = 0.3, 0.15  # mean IoU with the truth, and how much more than as pixels
 logger = logging.getLogger(__name__)
 
 
@@ -36,9 +47,12 @@ class DetectionRows:
         entry: the word for a row in messages ("entry" or "row"); rows are numbered from 0.
         ids: the distinct image ids.
         codes: (N,) index into ``ids`` of each row.
-        boxes: (N, 4) ``x0, y0, x1, y1`` in original pixels.
+        boxes: (N, 4) ``x0, y0, x1, y1`` in original pixels, or in a frame that the reader's caller
+            knows.
         scores: (N,).
         sizes: (N, 2) width and height of each row's image where the file states them.
+        classes: N classes or categories where the file states them.
+        class_name: what the file calls them: "class_id" or "category_id".
     """
 
     source: str
@@ -48,6 +62,8 @@ class DetectionRows:
     boxes: np.ndarray
     scores: np.ndarray
     sizes: np.ndarray | None = None
+    classes: CodedColumn | None = None
+    class_name: str = CLASS_COLUMN
 
     def at(self, number: int) -> str:
         """The words by which a message points to a row: ``FILE, entry 17 (image 'a.jpg')``."""
@@ -113,59 +129,78 @@ def _check_sizes(rows: DetectionRows, sizes: np.ndarray) -> None:
         )
 
 
-def _treat_outside(
-    rows: DetectionRows, sizes: np.ndarray, outside: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (N, 4), clipped where asked for, and which (N,) reach out of their image."""
-    beyond = np.zeros(len(rows.boxes), dtype=bool)
-    for column in range(4):  # one at a time: boxes are many
-        x = rows.boxes[:, column]
-        beyond |= (x < -OUTSIDE_TOLERANCE) | (x - sizes[:, column % 2] > OUTSIDE_TOLERANCE)
+def _refuse_outside(
+    rows: DetectionRows, sizes: np.ndarray, outside: str, frame: BoxFrame | None
+) -> np.ndarray:
+    """Which boxes (N,) reach out of their image; said, or an error, as the user chose.
+
+    Args:
+        frame: the frame that the rows were given in, for messages.
+    """
+    beyond = reach_out(rows.boxes, sizes, OUTSIDE_TOLERANCE)
     if not beyond.any():
-        return rows.boxes, beyond
+        return beyond
     first = int(np.argmax(beyond))
     message = (
         f"{rows.at(first)}: box {rows.boxes[first].tolist()} reaches out of its image of "
         f"{sizes[first].tolist()} pixels, as do {int(beyond.sum())} of {len(beyond)}"
     )
     if outside == "error":
+        where = "original pixels" if frame is None else f"the frame {frame.name}"
         raise InputError(
-            f"{message}; are the detections in original pixels? Choose count or clip to score them"
+            f"{message}; are the detections in {where}? Choose count or clip to score them"
         )
     treated = {"count": "they are scored as they are", "clip": "they are cut at its border"}
-    logger.warning("%s; %s", message, treated[outside])
-    if outside == "count":
-        return rows.boxes, beyond
-    return np.clip(rows.boxes, 0, np.concatenate([sizes, sizes], 1)), beyond
+    level = logging.INFO if outside == "count" else logging.WARNING  # the tables say how many
+    logger.log(level, "%s; %s", message, treated[outside])
+    return beyond
 
 
-def _warn_of_frame(rows: DetectionRows, sizes: np.ndarray) -> None:
-    """Warn if all boxes lie in a corner that looks like a detector's input frame."""
-    if not len(rows.boxes):
+def _clipped(table: BoxTable, data_set: DataSet) -> BoxTable:
+    sizes = np.tile(data_set.sizes.astype(np.float64), 2)[table.owner]
+    given = table.given
+    if given is not None:
+        start, end = -given.frame.offset, given.frame.resize - given.frame.offset
+        given = replace(given, boxes=np.clip(given.boxes, start, end))
+    return replace(table, boxes=np.clip(table.boxes, 0, sizes), given=given)
+
+
+def _look_at_best(table: BoxTable, data_set: DataSet, source: str, implausible: str | None) -> None:
+    """Refuse a file whose numbers are no boxes in original pixels, judged by the best boxes.
+
+    Where the truth is known, only a file whose numbers fit it clearly better when read otherwise is
+    certain: a detector may be bad.
+    """
+    best = table.first(1)
+    reading = other_reading(best.boxes, best.owner, data_set.sizes)
+    if reading is None:
         return
-    reach = float(rows.boxes.max())
-    side = next((side for side in FRAMES if 0 < reach <= side + OUTSIDE_TOLERANCE), None)
-    if side is None or np.mean(sizes.min(1) > 1.15 * side) < 0.9:
-        return
-    logger.warning(
-        "%s: all %d boxes lie within 0..%d although most images are larger (median %g x %g): they "
-        "look like %s, not like original pixels. Map them back to the original images",
-        rows.source,
-        len(rows.boxes),
-        side,
-        *np.median(sizes, 0),
-        FRAMES[side],
-    )
+    if reading.kind in FRAME_NAMES:
+        frames = FRAME_NAMES[reading.kind]
+        reading = replace(reading, advice=f"{reading.advice}, or name their frame: {frames}")
+    truth = data_set.truth
+    rows = np.flatnonzero(truth.counts[best.owner])
+    certain = True
+    if len(rows):
+        true_boxes = truth.boxes[truth.offsets[best.owner[rows]]]
+        as_pixels = float(paired_iou(best.boxes[rows], true_boxes).mean())
+        otherwise = float(paired_iou(reading.boxes[rows], true_boxes).mean())
+        certain = otherwise >= max(FITS, as_pixels + FITS_BETTER)
+    describe = named_box(best, data_set.image_ids, data_set.sizes)
+    finding = reading.finding("best boxes of the images", describe, certain)
+    report([finding], source, implausible, logger)
 
 
 def _count_duplicates(table: BoxTable) -> int:
-    """Boxes that repeat another's image, coordinates and score."""
+    """Boxes that repeat another's image, coordinates, score and class."""
     image, scores = table.owner, box_scores(table)
     tied = (image[1:] == image[:-1]) & (scores[1:] == scores[:-1])
     (rows,) = np.nonzero(np.append(tied, False) | np.append(False, tied))
     if not len(rows):
         return 0
     keys = np.column_stack([image[rows], scores[rows], table.boxes[rows]])
+    if table.class_ids is not None:
+        keys = np.column_stack([keys, table.class_ids[rows]])
     keys = keys[np.lexsort(keys.T)]
     return int((keys[1:] == keys[:-1]).all(1).sum())
 
@@ -196,7 +231,13 @@ def _warn_of_counts(rows: DetectionRows, counts: dict, without: list[ImageId]) -
 
 
 def to_table(
-    rows: DetectionRows, data_set: DataSet, outside: str = "count"
+    rows: DetectionRows,
+    data_set: DataSet,
+    outside: str = "count",
+    implausible: str | None = None,
+    *,
+    frame: BoxFrame | None = None,
+    class_ids: np.ndarray | None = None,
 ) -> tuple[BoxTable, dict]:
     """Check rows against a data set and sort them into its images.
 
@@ -204,6 +245,11 @@ def to_table(
         data_set: I images.
         outside: what becomes of boxes that reach out of their image: "count" them and go on,
             "clip" them at its border, or "error".
+        implausible: what becomes of a file whose numbers are hardly original pixels
+            (:mod:`wend.structures.plausibility`): "error" (None, too), or "count" to
+            warn and go on.
+        frame: the frame that the rows' boxes are given in; None for original pixels.
+        class_ids: (N,) predicted class of each row, or None.
 
     Returns:
         The table of the I images, empty where there is no row; and the counts ``rows``,
@@ -219,9 +265,21 @@ def to_table(
     _check_values(rows)
     sizes = data_set.sizes[index].astype(np.float64)
     _check_sizes(rows, sizes)
-    _warn_of_frame(rows, sizes)
-    boxes, beyond = _treat_outside(rows, sizes, outside)
-    table = BoxTable.from_rows(index, boxes, rows.scores, len(data_set))
+    given = rows.boxes
+    if frame is not None:
+        rows = replace(rows, boxes=frame.to_original(given, sizes))
+    table = BoxTable.from_rows(
+        index,
+        rows.boxes,
+        rows.scores,
+        len(data_set),
+        class_ids=class_ids,
+        given=None if frame is None else GivenBoxes(frame, given),
+    )
+    _look_at_best(table, data_set, rows.source, implausible)
+    beyond = _refuse_outside(rows, sizes, outside, frame)
+    if outside == "clip" and beyond.any():
+        table = _clipped(table, data_set)
     without = [data_set.image_ids[i] for i in np.flatnonzero(table.counts == 0).tolist()]
     counts = {
         "rows": len(index),
@@ -238,6 +296,8 @@ def to_table(
 def as_read(data_set: DataSet, detections: BoxTable, source: str) -> tuple[BoxTable, dict]:
     """The table that a reader of detections written as COCO results gets, to the last bit.
 
+    An engine's detections are original pixels, however bad: what is implausible is a warning.
+
     Args:
         source: the file, for messages.
 
@@ -252,4 +312,4 @@ def as_read(data_set: DataSet, detections: BoxTable, source: str) -> tuple[BoxTa
         boxes=xywh_to_xyxy(xyxy_to_xywh(detections.boxes)),
         scores=box_scores(detections),
     )
-    return to_table(rows, data_set)
+    return to_table(rows, data_set, implausible="count", class_ids=detections.class_ids)

@@ -1,36 +1,42 @@
-"""Detections as files: COCO results or Parquet in; COCO results, CSV or Parquet out.
+"""Detections as files: COCO results, Parquet or CSV, in and out.
 
-A table has the columns ``image_id, x0, y0, x1, y1, score``, boxes in original pixels; a Parquet
-file may add ``width`` and ``height``, which are then checked against the ground truth's.
+A table has the columns ``image_id, x0, y0, x1, y1, score``, boxes in original pixels or in a named
+frame. It may add ``class_id``, the predicted class of each box from 0, and ``width`` and
+``height``, which are then checked against the ground truth's.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wend.errors import InputError, MissingFileError
+from wend.evaluation.box_classes import class_counts, row_classes
 from wend.evaluation.coco_results import detections_to_coco, read_results
-from wend.evaluation.detection_rows import DetectionRows, to_table
+from wend.evaluation.detection_rows import (
+    CLASS_COLUMN,
+    COLUMNS,
+    SIZE_COLUMNS,
+    DetectionRows,
+    to_table,
+)
+from wend.evaluation.detections_csv import check_columns, read_csv_rows
 from wend.evaluation.per_image import box_scores
 from wend.files import atomic_write, write_json
 from wend.structures.box_table import BoxTable
-from wend.structures.coded import Encoder
+from wend.structures.coded import CodedColumn, Encoder
 from wend.structures.data_set import DataSet
+from wend.structures.frame import ORIGINAL, parse_box_frame
 
 if TYPE_CHECKING:  # else imported only where a Parquet file is read or written
     import pyarrow as pa
     from pyarrow import parquet
 
-COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "score")
-SIZE_COLUMNS = ("width", "height")
 PARQUET_SUFFIXES = (".parquet", ".pq")
-
-
 BATCH_ROWS = 1 << 16  # rows of a Parquet file decoded at a time
 
 
@@ -40,29 +46,29 @@ def _open_parquet(path: Path) -> parquet.ParquetFile:
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file; expected detections as Parquet")
     file = parquet.ParquetFile(path, read_dictionary=["image_id"], pre_buffer=False)
-    names = file.schema_arrow.names
-    absent = [name for name in COLUMNS if name not in names]
-    if absent:
-        raise InputError(
-            f"{path}: has no column {', '.join(absent)}; expected {', '.join(COLUMNS)}, got "
-            f"{', '.join(names)}"
-        )
+    check_columns(path, file.schema_arrow.names)
     return file
 
 
-def _check_types(path: Path, schema: pa.Schema, numbers: Iterable[str]) -> None:
+def _check_types(path: Path, file: parquet.ParquetFile, numbers: Iterable[str]) -> None:
     """Raise InputError unless ``image_id`` holds ids and the columns of numbers, numbers."""
     from pyarrow import types
 
+    if file.metadata.num_rows == 0:
+        return  # columns of nothing have any type
     for name in ("image_id", *numbers):
-        kind = schema.field(name).type
+        kind = file.schema_arrow.field(name).type
+        expected = "numbers"
         if name == "image_id":
             kind = kind.value_type if types.is_dictionary(kind) else kind
             fits = types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)
+            expected = "numbers or names"
+        elif name == CLASS_COLUMN:
+            fits, expected = types.is_integer(kind), "whole numbers"
         else:
             fits = types.is_floating(kind) or types.is_integer(kind)
         if not fits:
-            raise InputError(f"{path}: column {name} is of type {kind}, expected numbers or names")
+            raise InputError(f"{path}: column {name} is of type {kind}, expected {expected}")
 
 
 def _check_cells(path: Path, batch: pa.RecordBatch, start: int) -> None:
@@ -100,7 +106,10 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
         if all(name in file.schema_arrow.names for name in SIZE_COLUMNS):
             sizes = np.empty((number, 2))
             columns.update(zip(SIZE_COLUMNS, sizes.T, strict=True))
-        _check_types(path, file.schema_arrow, columns)
+        classes = None
+        if CLASS_COLUMN in file.schema_arrow.names:
+            classes = columns[CLASS_COLUMN] = np.empty(number, dtype=np.int64)
+        _check_types(path, file, columns)
         batches = file.iter_batches(BATCH_ROWS, columns=["image_id", *columns], use_threads=False)
         start = 0
         for batch in batches:
@@ -114,36 +123,75 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
         raise InputError(
             f"{path}: not a whole Parquet file ({error}); make or copy it again"
         ) from error
-    return DetectionRows(str(path), "row", ids.values, codes, boxes, scores, sizes)
+    coded = None if classes is None else CodedColumn.of_numbers(classes)
+    return DetectionRows(str(path), "row", ids.values, codes, boxes, scores, sizes, coded)
 
 
 def load_detections(
-    path: str | Path, data_set: DataSet, outside: str = "count"
+    path: str | Path,
+    data_set: DataSet,
+    outside: str = "count",
+    implausible: str | None = None,
+    *,
+    box_frame: str = ORIGINAL,
+    box_classes: str | None = None,
 ) -> tuple[BoxTable, dict]:
-    """Read a detections file of any kind; see :func:`.detection_rows.to_table`."""
+    """Read a detections file of any kind.
+
+    Args:
+        path: a file that ends in ``.json`` (COCO results), ``.parquet``, ``.pq`` or ``.csv``.
+        data_set: the images.
+        outside, implausible: see :func:`.detection_rows.to_table`.
+        box_frame: the frame of the file's boxes (:func:`wend.structures.frame.parse_box_frame`).
+        box_classes: see :func:`.box_classes.row_classes`.
+
+    Returns:
+        The table, and its counts as of :func:`.detection_rows.to_table`, with ``box_frame`` and
+        ``box_classes``; where classes are used, also ``images_without_true_class``.
+
+    Raises:
+        InputError: names the file and the row.
+    """
+    frame = parse_box_frame(box_frame)
     suffix = Path(path).suffix.lower()
-    if suffix not in (".json", *PARQUET_SUFFIXES):
+    if suffix == ".json":
+        rows = read_results(path)
+    elif suffix in PARQUET_SUFFIXES:
+        rows = read_parquet_rows(path)
+    elif suffix == ".csv":
+        rows = read_csv_rows(path, data_set)
+    else:
         raise InputError(
-            f"{path}: expected detections as COCO results (.json) or Parquet (.parquet), got "
-            f"{suffix or 'a name without ending'}"
+            f"{path}: expected detections as COCO results (.json), Parquet (.parquet) or CSV "
+            f"(.csv), got {suffix or 'a name without ending'}"
         )
-    rows = read_parquet_rows(path) if suffix in PARQUET_SUFFIXES else read_results(path)
-    return to_table(rows, data_set, outside)
+    class_ids = row_classes(rows, data_set, box_classes)
+    table, counts = to_table(rows, data_set, outside, implausible, frame=frame, class_ids=class_ids)
+    counts |= {"box_frame": box_frame, "box_classes": box_classes}
+    return table, counts | class_counts(data_set, table, str(path))
 
 
-def _table_columns(data_set: DataSet, detections: BoxTable) -> list[list]:
+def _table_columns(data_set: DataSet, detections: BoxTable) -> dict[str, np.ndarray | list]:
+    """Detections as columns; ids of the data set's own kind also where there is no detection."""
     ids = data_set.image_ids
-    image_ids = [ids[image] for image in detections.owner.tolist()]
-    return [image_ids, *detections.boxes.T.tolist(), box_scores(detections).tolist()]
+    whole = len(ids) > 0 and not isinstance(ids[0], str)
+    image_ids: list | np.ndarray = [ids[image] for image in detections.owner.tolist()]
+    if not image_ids:
+        image_ids = np.zeros(0, dtype=np.int64 if whole else np.str_)
+    boxes, scores = detections.boxes, box_scores(detections)
+    columns = dict(zip(COLUMNS, [image_ids, *boxes.T, scores], strict=True))
+    if detections.class_ids is not None:
+        columns[CLASS_COLUMN] = detections.class_ids
+    return columns
 
 
-def write_parquet(path: str | Path, columns: dict[str, object]) -> None:
+def write_parquet(path: str | Path, columns: Mapping[str, object]) -> None:
     """Write equally long columns as Parquet, byte for byte the same for the same values."""
     import pyarrow as pa
     from pyarrow import parquet
 
     with atomic_write(path, "wb") as file:
-        parquet.write_table(pa.table(columns), file, compression="zstd")
+        parquet.write_table(pa.table(dict(columns)), file, compression="zstd")
 
 
 def write_detections(path: str | Path, data_set: DataSet, detections: BoxTable) -> None:
@@ -159,10 +207,12 @@ def write_detections(path: str | Path, data_set: DataSet, detections: BoxTable) 
         write_json(path, detections_to_coco(data_set, detections))
     elif suffix == ".csv":
         with atomic_write(path) as file:
+            columns = _table_columns(data_set, detections)
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(zip(*_table_columns(data_set, detections), strict=True))
+            writer.writerow(columns)
+            lists = (c if isinstance(c, list) else c.tolist() for c in columns.values())
+            writer.writerows(zip(*lists, strict=True))
     elif suffix in PARQUET_SUFFIXES:
-        write_parquet(path, dict(zip(COLUMNS, _table_columns(data_set, detections), strict=True)))
+        write_parquet(path, _table_columns(data_set, detections))
     else:
         raise InputError(f"{path}: detections are written as .json, .csv or .parquet")

@@ -21,7 +21,7 @@ from wend.evaluation.per_image import check_aligned
 from wend.evaluation.protocols import EvalProtocol
 from wend.evaluation.score_files import (
     baseline_entry,
-    detections_note,
+    detections_notes,
     evaluation_notes,
     file_entry,
     truth_entry,
@@ -140,8 +140,8 @@ class Evaluation:
         ks = list(dict.fromkeys([self.max_boxes, *self.more_ks]))
         scores = self._score(scored, ks, self.bootstrap, self.baseline)
         fixed = self.why_no_baseline if self.baseline is None else self.baseline.name
-        about = detections_note(self.data_set.name, counts)
-        notes = evaluation_notes([about], fixed, self.bootstrap.rounds)
+        about = detections_notes(self.data_set.name, counts)
+        notes = evaluation_notes(about, fixed, self.bootstrap.rounds)
         if output_dir is not None:
             path = Path(output_dir) / DETECTIONS_FILE
             write_json(path, detections_to_coco(self.data_set, detections))

@@ -294,16 +294,31 @@ def localized(
     return each[0] if len(each) == 1 else np.mean(each, axis=0)
 
 
+def classified(per_image: PerImage, number: int) -> np.ndarray:
+    """Which images (I,) are right with ``number`` guesses; shares as of :func:`localized`.
+
+    Without classes of the boxes: the best box is correct, and the true class is among the
+    ``number`` best. Else each of the first ``number`` class-box pairs is a guess.
+    """
+    protocol, ranks = per_image.protocol, per_image.pair_rank
+    if ranks is None:
+        return localized(per_image, 1, classes=number)
+    strict = protocol.strictness(classified=True)
+    rows = [protocol.criteria.index((t, strict)) for t in protocol.thresholds]
+    each = ranks[rows] < number
+    return each[0] if len(each) == 1 else np.mean(each, axis=0)
+
+
 @register_metric("Top-1 Loc", needs_classes=True)
 def top1_loc(per_image: PerImage) -> np.ndarray:
     """The best box is correct, and so is the best class (paper, section 4.1)."""
-    return localized(per_image, 1, classes=1)
+    return classified(per_image, 1)
 
 
 @register_metric("Top-5 Loc", needs_classes=True)
 def top5_loc(per_image: PerImage) -> np.ndarray:
-    """The best box is correct, and the true class is among the five best."""
-    return localized(per_image, 1, classes=5)
+    """The best box is correct, and the true class is among the five best; or one of five pairs."""
+    return classified(per_image, 5)
 
 
 @register_metric("GT-known Loc")
@@ -343,7 +358,8 @@ def corloc(per_image: PerImage) -> np.ndarray:
     The share of images that are correctly localized (Deselaers et al. 2012), over images.
     """
     original = replace(PROTOCOLS["original"], blacklist=per_image.protocol.blacklist)
-    return hits(score(per_image.data_set, per_image.detections.first(1), original))
+    best = replace(per_image.ranked.first(1), class_ids=None)
+    return hits(score(per_image.data_set, best, original))
 
 
 _computed: WeakKeyDictionary[BoxTable, WeakKeyDictionary[DataSet, dict]] = WeakKeyDictionary()

@@ -25,6 +25,7 @@ from functools import cached_property
 import numpy as np
 
 from wend.errors import InputError, some
+from wend.evaluation.class_pairs import ClassPairs, class_pairs
 from wend.evaluation.protocols import EvalProtocol
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
@@ -40,6 +41,8 @@ class PerImage:
     Attributes:
         data_set: the images with their truth.
         detections: the detections of all its images.
+        ranked: those of them that ranks, IoUs and numbers are of: all, or where boxes have
+            classes those of their image's own class.
         protocol: how boxes are compared.
         images: (I,) indices of the images that are scored: all but the protocol's blacklist.
         hit_rank: (T, I) 0-based rank of the first correct box for each of the protocol's
@@ -48,11 +51,15 @@ class PerImage:
             protocol's frame; 0 without boxes.
         best_iou: (I,) the largest such IoU of any box.
         num_boxes: (I,) numbers of detected boxes.
-        class_rank: (I,) 0-based rank of the true class in the class predictions, or None.
+        class_rank: (I,) 0-based rank of the true class in the class predictions, or among the
+            different classes of the boxes; None where there are neither.
+        pair_rank: (T, I) 0-based rank, among all class-box pairs, of the first that has the image's
+            class and a correct box, ``NO_HIT`` where there is none; None where boxes have no class.
     """
 
     data_set: DataSet
     detections: BoxTable
+    ranked: BoxTable
     protocol: EvalProtocol
     images: np.ndarray
     hit_rank: np.ndarray
@@ -60,6 +67,7 @@ class PerImage:
     best_iou: np.ndarray
     num_boxes: np.ndarray
     class_rank: np.ndarray | None
+    pair_rank: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -110,36 +118,61 @@ def score(
 
     Args:
         data_set: one or more images with true boxes.
-        detections: their detections, by the same index, best first within each image.
+        detections: their detections, by the same index, best first within each image. Where they
+            have classes, boxes of another class than their image's are no boxes of it.
         protocol: frame, IoU test and average.
         class_rank: (number of images,) as ``ClassPredictions.ranks`` returns it, or None.
 
     Raises:
-        InputError: a table of other images, images without truth, or without class where needed.
+        InputError: a table of other images, images without truth, or without class where needed;
+            classes both of the boxes and of ``class_rank``.
     """
     check_aligned(data_set, detections)
     images = scored_images(data_set, protocol)
+    pairs = class_pairs(data_set, detections)
+    if pairs is not None and class_rank is not None:
+        raise InputError(
+            "detections have a class for each box, and there are class predictions, too: which are "
+            "the predicted classes? Leave out the class predictions, or the classes of the boxes "
+            "(--box-classes ignore)"
+        )
+    ranked = detections if pairs is None else pairs.own
     sizes = data_set.frame_sizes
     hit_rank = np.full((len(protocol.criteria), len(data_set)), NO_HIT)
     top, best = np.zeros(len(data_set)), np.zeros(len(data_set))
-    for chunk, num_boxes in _chunks(data_set.truth.counts, detections.counts):
-        iou = _ious(data_set.truth, detections, sizes, protocol, chunk, num_boxes)  # (n, K)
+    for chunk, num_boxes in _chunks(data_set.truth.counts, ranked.counts):
+        iou = _ious(data_set.truth, ranked, sizes, protocol, chunk, num_boxes)  # (n, K)
         top[chunk] = iou[:, 0]
         best[chunk] = iou.max(1)
         for row, (threshold, strict) in enumerate(protocol.criteria):
             hit = passes(iou, threshold, strict)
             hit_rank[row, chunk] = np.where(hit.any(1), hit.argmax(1), NO_HIT)
+    pair_rank = None
+    if pairs is not None:
+        class_rank = pairs.class_rank
+        pair_rank = _pair_rank(pairs, hit_rank)[:, images]
     return PerImage(
         data_set=data_set,
         detections=detections,
+        ranked=ranked,
         protocol=protocol,
         images=images,
         hit_rank=hit_rank[:, images],
         top_iou=top[images],
         best_iou=best[images],
-        num_boxes=detections.counts[images],
+        num_boxes=ranked.counts[images],
         class_rank=None if class_rank is None else class_rank[images],
+        pair_rank=pair_rank,
     )
+
+
+def _pair_rank(pairs: ClassPairs, hit_rank: np.ndarray) -> np.ndarray:
+    """Ranks (T, I) among all pairs of the boxes of ranks (T, I) among those of the own class."""
+    pair_rank = np.full_like(hit_rank, NO_HIT)
+    hit = hit_rank != NO_HIT
+    starts = np.broadcast_to(pairs.own.offsets[:-1], hit.shape)
+    pair_rank[hit] = pairs.position[starts[hit] + hit_rank[hit]]
+    return pair_rank
 
 
 def box_ious(

@@ -26,6 +26,7 @@ from wend.evaluation.tables import format_table, score_table
 from wend.files import atomic_write, sha256, write_json
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.frame import ORIGINAL
 
 METRICS_FILE = "metrics.json"
 PER_IMAGE_FILE = "per_image.parquet"
@@ -96,7 +97,7 @@ def baseline_entry(baseline: FixedBoxes) -> dict:
     return {"name": baseline.name, "sha256": {"boxes": baseline.sha256}}
 
 
-def detections_note(dataset: str, counts: Mapping) -> str:
+def detections_notes(dataset: str, counts: Mapping) -> list[str]:
     """What was scored, where it is a file of detections.
 
     Args:
@@ -105,21 +106,31 @@ def detections_note(dataset: str, counts: Mapping) -> str:
     """
     treated = {"count": "kept", "clip": "clipped"}.get(counts["outside"], counts["outside"])
     threshold = counts["score_threshold"]
-    return (
+    notes = [
         f"{dataset}: {counts['images']} images, {counts['rows']} boxes, of which "
         f"{counts['boxes_scored']} are scored "
         + ("(no score threshold)" if threshold is None else f"(score >= {threshold:g})")
         + f"; {counts['images_without_detections']} images without detection are misses, "
         f"{counts['boxes_outside']} boxes reach out of their image ({treated}), "
         f"{counts['duplicate_rows']} rows are copies"
-    )
+    ]
+    frame = counts.get("box_frame", ORIGINAL)
+    if frame != ORIGINAL:
+        notes.append(f"boxes are given in the frame {frame}, which protocols of that frame take")
+    if "images_without_true_class" in counts:
+        notes.append(
+            "each box has a class: Top-1 and Top-5 Loc are of class-box pairs, all else is of the "
+            f"boxes of the image's own class; {counts['images_without_true_class']} images have "
+            f"boxes, but none of their own class (misses)"
+        )
+    return notes
 
 
 def evaluation_notes(scored: Sequence[str], fixed: str, rounds: int) -> list[str]:
     """Lines below the tables: what was scored, and what the columns are.
 
     Args:
-        scored: lines on the boxes, such as :func:`detections_note`.
+        scored: lines on the boxes, such as :func:`detections_notes`.
         fixed: where the fixed boxes come from, or why there are none.
         rounds: rounds of the bootstrap.
     """
@@ -143,7 +154,7 @@ def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, object]
         each metric that is an average.
     """
     first = next(iter(scores.values()))
-    data_set, detections = first.per_image.data_set, first.per_image.detections
+    data_set, detections = first.per_image.data_set, first.per_image.ranked
     number = len(data_set)
     best = box_scores(detections)[detections.offsets[detections.with_boxes]]
     columns: dict[str, object] = {

@@ -160,10 +160,15 @@ def _npy_files(folder: Path) -> Iterator[str]:
     """Paths below a folder of the NumPy files in it, with forward slashes."""
     if not folder.is_dir():
         raise MissingFileError(f"{folder}: there is no such folder; expected {SUFFIX} score maps")
+    seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
+        if (place := os.path.realpath(parent)) in seen:  # a link back
+            folders.clear()
+            continue
+        seen.add(place)
         folders.sort()
         for file in files:
-            if file.endswith(SUFFIX):
+            if file.lower().endswith(SUFFIX):
                 yield Path(parent, file).relative_to(folder).as_posix()
 
 
@@ -205,7 +210,8 @@ def _rows(
         )
     if missing := np.flatnonzero(count == 0).tolist():
         absent = some(data_set.file_names[i] for i in missing)
-        there = f"there are {len(files)} {SUFFIX} files ({some(files)})" if files else "it is empty"
+        there = f"there are {len(files)} {SUFFIX} files ({some(files)})"
+        there = there if files else f"there is no {SUFFIX} file in it"
         raise MissingFileError(
             f"{folder}: {len(missing)} of {len(data_set)} images have no map ({absent}); {there}. "
             f"Each image of {data_set.name} needs one, called after it: <image>{SUFFIX}, with or "
@@ -223,7 +229,8 @@ def read_map(path: str | Path) -> np.ndarray:
     """
     try:
         # checks type and length by the header alone, and refuses pickled objects
-        stored = np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="ignore"):
+            stored = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise MissingFileError(f"{path}: there is no such file; expected a score map") from None
     except Exception as error:  # damaged headers raise ValueError, SyntaxError, TokenError, ...
@@ -232,6 +239,8 @@ def read_map(path: str | Path) -> np.ndarray:
             f"expected a score map of shape (height, width), as numpy.save writes it"
         ) from None
     check_map(stored, str(path))
+    if more := os.path.getsize(path) - stored.offset - stored.nbytes:
+        raise InputError(f"{path}: expected one array, got {more} bytes more behind it")
     return np.array(stored)
 
 
@@ -272,7 +281,7 @@ def prepare_map(values: np.ndarray, name: str, *, normalize: bool = False) -> Sc
         return ScoreMap(_normalized(_resized(pixels), name), was_resized, is_constant)
     if low < 0 or high > 1:
         raise InputError(
-            f"{name}: expected a score map of values in 0..1, got {low:g}..{high:g}; "
+            f"{name}: expected a score map of values in 0..1, got {low:.9g}..{high:.9g}; "
             f"--normalize-maps (normalize=True) takes the least value of each map to 0 and the "
             f"largest to 1"
         )

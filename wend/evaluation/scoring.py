@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wend.errors import InputError
+from wend.evaluation.class_pairs import class_pairs
 from wend.evaluation.fixed_boxes import BASELINE_MAX_BOXES, FixedBoxes
 from wend.evaluation.metrics import Metric, accuracy, choose_metrics
 from wend.evaluation.numbers import iou_histogram, max_box_acc, mean_boxes, recall_curve
@@ -243,13 +244,15 @@ def score_all(
         raise InputError(f"a protocol is named twice: {', '.join(names)}")
     check_aligned(data_set, detections)
     class_rank = None if class_predictions is None else class_predictions.ranks(data_set)
+    pairs = class_pairs(data_set, detections)
+    fixed_rank = class_rank if pairs is None else pairs.class_rank
     most = _most(ks, int(detections.counts.max()))
     scores = {}
     for protocol in protocols:
         per_image = score(data_set, detections, protocol, class_rank)
         fixed = None
         if baseline is not None:
-            fixed = score(data_set, baseline.table(data_set, protocol, most), protocol, class_rank)
+            fixed = score(data_set, baseline.table(data_set, protocol, most), protocol, fixed_rank)
         scores[protocol.name] = scores_of(per_image, ks, metrics, bootstrap=bootstrap, fixed=fixed)
     return scores
 
@@ -302,7 +305,7 @@ def _cells(
     }
     intervals = _intervals(per_image, values, bootstrap) if bootstrap.rounds else {}
     ranks = {column: column.k if column.metric.has_k else column.num_boxes for column in wanted}
-    lowest = {k: lowest_score(per_image.detections, k) for k in set(ranks.values())}
+    lowest = {k: lowest_score(per_image.ranked, k) for k in set(ranks.values())}
     cells = {}
     for column in wanted:
         metric = column.metric

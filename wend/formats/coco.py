@@ -141,14 +141,18 @@ def read_coco_truth(path: str | Path, classes: str = "auto") -> DataSet:
             "%s: %d annotations are crowds and no true boxes", path, len(owners) - len(rows)
         )
     names = [image.path for image in images]
-    no_class = np.full(len(images), -1, dtype=np.int64)
+    class_ids = np.full(len(images), -1, dtype=np.int64)
+    category_ids: tuple[int, ...] = ()
+    if classes != "none":
+        class_ids, category_ids = _classes(file, images, owners, boxes)
     return DataSet(
         name=file.path.name,
         image_ids=[image.id for image in images],
         file_names=names,
         keys=[image_key(name) for name in names],
         sizes=np.array([image.size for image in images], dtype=np.int64).reshape(-1, 2),
-        class_ids=no_class if classes == "none" else _class_ids(file, images, owners, boxes),
+        class_ids=class_ids,
+        category_ids=category_ids,
         truth=BoxTable.from_rows(owners[rows], xywh_to_xyxy(boxes.xywh[rows]), None, len(images)),
         pseudo_boxes=BoxTable.empty(len(images)),
         files=(file.path,),
@@ -184,10 +188,14 @@ def _is_parent(category: Category, categories: Sequence[Category]) -> bool:
     )
 
 
-def _class_ids(
+def _classes(
     file: CocoFile, images: Sequence[TrueImage], owners: np.ndarray, boxes: Boxes
-) -> np.ndarray:
-    """Classes (I,) of the images, -1 where they have none; ``owners`` (N,): each box's image."""
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Classes (I,) of the images, -1 where they have none, and the categories that classes are.
+
+    Args:
+        owners: (N,) index of each box's image.
+    """
     stated = np.array(
         [-1 if image.class_id in (UNSET, None) else image.class_id for image in images],
         dtype=np.int64,
@@ -203,8 +211,9 @@ def _class_ids(
                 f"no class, declare the data set with classes: none)"
             )
             raise file.error("annotations", first, expected, boxes.category_ids[first])
-        return np.maximum(stated, common_class(owners[rows], numbers[rows], len(images)))
-    return stated
+        class_ids = np.maximum(stated, common_class(owners[rows], numbers[rows], len(images)))
+        return class_ids, () if (stated >= 0).any() else tuple(class_numbers)
+    return stated, ()
 
 
 def common_class(owners: np.ndarray, class_ids: np.ndarray, num_images: int) -> np.ndarray:

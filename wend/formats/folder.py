@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
-from wend.formats.coco import read_coco_truth
 from wend.formats.listed_files import match_files, require_different
-from wend.formats.wsoleval import read_box_list
+from wend.formats.listed_truth import read_listed_truth
 from wend.images.orientation import explain_size
 from wend.images.paths import find_images, require_folder
 from wend.images.sizes import SizeReader
@@ -23,7 +22,7 @@ from wend.structures.data_set import DataSet
 from wend.structures.records import ImageId
 
 logger = logging.getLogger(__name__)
-CLASSES = ("auto", "folder", "none")
+CLASSES = ("auto", "folder", "none", "annotations")
 
 
 def _class_ids(root: Path, paths: Sequence[str], classes: str) -> np.ndarray:
@@ -31,7 +30,7 @@ def _class_ids(root: Path, paths: Sequence[str], classes: str) -> np.ndarray:
     if classes not in CLASSES:
         raise InputError(f"classes must be one of {', '.join(CLASSES)}, got {classes!r}")
     flat = [path for path in paths if "/" not in path]
-    if classes == "none" or (classes == "auto" and len(flat) == len(paths)):
+    if classes in ("none", "annotations") or (classes == "auto" and len(flat) == len(paths)):
         return np.full(len(paths), -1, dtype=np.int64)
     if flat:
         raise InputError(
@@ -44,46 +43,17 @@ def _class_ids(root: Path, paths: Sequence[str], classes: str) -> np.ndarray:
     return np.array([number[folder] for folder in folders], dtype=np.int64)
 
 
-def _truth(image: np.ndarray, boxes: np.ndarray, num_images: int) -> BoxTable:
-    """The boxes (B, 4) whose image (B,) is not -1."""
-    here = image >= 0
-    return BoxTable.from_rows(image[here], boxes[here], None, num_images)
+def _of_images(listed: BoxTable, image: np.ndarray, num_images: int) -> BoxTable:
+    """The boxes of those listed images that are at an index (L,), not at -1, of the folder's."""
+    owner = image[listed.owner]
+    here = owner >= 0
+    return BoxTable.from_rows(owner[here], listed.boxes[here], None, num_images)
 
 
-def _coco_truth(
-    path: Path, root: Path, paths: Sequence[str]
-) -> tuple[list[ImageId], np.ndarray, BoxTable]:
-    """Image ids, sizes (I, 2) as stated there (0 where not), and boxes of the paths' images."""
-    listed = read_coco_truth(path, "none")
-    image = match_files(path, listed.file_names, root, paths)
-    here = np.flatnonzero(image >= 0)
-    require_different(path, listed.file_names, image, paths)
-    _say(path, len(here), len(paths), len(listed) - len(here))
-    image_ids: list[ImageId] = list(paths)
-    for row in here.tolist():
-        image_ids[image[row]] = listed.image_ids[row]
-    sizes = np.zeros((len(paths), 2), dtype=np.int64)
-    sizes[image[here]] = listed.sizes[here]
-    truth = _truth(image[listed.truth.owner], listed.truth.boxes, len(paths))
-    return image_ids, sizes, truth
-
-
-def _box_truth(path: Path, root: Path, paths: Sequence[str]) -> BoxTable:
-    names, boxes = read_box_list(path)
-    image = match_files(path, names, root, paths)
-    truth = _truth(image, boxes, len(paths))
-    surplus = {name for name, i in zip(names, image, strict=True) if i < 0}
-    _say(path, len(truth.with_boxes), len(paths), len(surplus))
-    return truth
-
-
-def _say(source: Path, matched: int, images: int, surplus: int) -> None:
+def _say(source: str | Path, matched: int, images: int, surplus: int) -> None:
     logger.info(
         "%s: truth of %d images, none of %d; %d listed images are not there",
-        source,
-        matched,
-        images - matched,
-        surplus,
+        *(source, matched, images - matched, surplus),
     )
 
 
@@ -91,16 +61,19 @@ def load_folder(
     images: str | Path,
     annotations: str | Path | None = None,
     classes: str = "auto",
+    groups: str = "drop",
     sizes: SizeReader | None = None,
 ) -> DataSet:
     """Read all images below a folder.
 
     Args:
         images: the folder.
-        annotations: the truth: a COCO JSON (its ids become ``image_id``), or a text file of lines
-            ``<path>,<x0>,<y0>,<x1>,<y1>`` in original pixels. None: it is unknown.
+        annotations: the truth, as :func:`.read_listed_truth` takes it; a COCO JSON's ids become
+            ``image_id``. None: it is unknown.
         classes: "folder": the sorted names of the first sub-folders are the classes; "none": no
-            classes; "auto": "none" if all images lie in the folder itself, else "folder".
+            classes; "auto": "none" if all images lie in the folder itself, else "folder";
+            "annotations": an image's class is that of its boxes, if they have only one.
+        groups: of Open Images' CSV: "drop" or "keep" boxes around groups of objects.
         sizes: reads the images' headers.
 
     Returns:
@@ -118,15 +91,26 @@ def load_folder(
     class_ids = _class_ids(root, paths, classes)
     image_ids: list[ImageId] = list(paths)
     stated = np.zeros((len(paths), 2), dtype=np.int64)
-    truth = BoxTable.empty(len(paths))
+    truth, is_fraction = BoxTable.empty(len(paths)), False
     if annotations is not None:
-        source = Path(annotations)
-        if source.suffix.lower() == ".json":
-            image_ids, stated, truth = _coco_truth(source, root, paths)
-        else:
-            truth = _box_truth(source, root, paths)
+        listed = read_listed_truth(annotations, groups)
+        image = match_files(annotations, listed.names, root, paths)
+        require_different(annotations, listed.names, image, paths)
+        here = np.flatnonzero(image >= 0)
+        _say(annotations, len(here), len(paths), len(listed.names) - len(here))
+        if (ids := listed.image_ids) is not None:
+            for row in here.tolist():
+                image_ids[image[row]] = ids[row]
+        stated[image[here]] = listed.sizes[here]
+        if classes == "annotations":
+            class_ids[image[here]] = listed.class_ids[here]
+        truth, is_fraction = _of_images(listed.truth, image, len(paths)), listed.is_fraction
+    elif classes == "annotations":
+        raise InputError(f"{root}: classes: annotations needs the key annotations")
     files = [str(root / path) for path in paths]
     image_sizes, unreadable = (sizes or SizeReader()).read(files, f"{root.name}: image sizes")
+    if is_fraction:
+        truth = BoxTable(truth.offsets, truth.boxes * np.tile(image_sizes, 2)[truth.owner])
     both_known = (stated > 0).all(1) & (image_sizes > 0).all(1)
     wrong = np.flatnonzero(both_known & (stated != image_sizes).any(1))
     if len(wrong):

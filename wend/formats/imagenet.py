@@ -174,8 +174,8 @@ def load_imagenet(
         images: folder with ``<wnid>/*.JPEG``, or with the images themselves (then ``annotations``
             must tell the classes).
         annotations: a folder of VOC XML files (flat or by wnid), a folder of wsolevaluation's
-            lists, or a file: TS-CAM's ``val_folder_new.txt``, BAS's ``val_gt.txt`` or C2AM's
-            ``val.txt``. None: the truth is unknown.
+            lists, or a file: Kaggle's ``LOC_*_solution.csv``, TS-CAM's ``val_folder_new.txt``,
+            BAS's ``val_gt.txt`` or C2AM's ``val.txt``. None: the truth is unknown.
         classes: file of all WordNet ids, where the folders or lists hold only some of them.
         sizes: reads the headers, where the truth gives no sizes.
 

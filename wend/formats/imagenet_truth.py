@@ -12,6 +12,7 @@ import numpy as np
 
 from wend.errors import InputError, MissingFileError
 from wend.files import read_lines
+from wend.formats.kaggle import WNID, is_kaggle, read_kaggle
 from wend.formats.voc import VocImage, class_name, find_voc, read_voc
 from wend.formats.wsoleval import IDS, is_wsoleval, read_lists, read_names
 from wend.images.paths import check_relative
@@ -21,7 +22,6 @@ from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes
 
 logger = logging.getLogger(__name__)
-WNID = re.compile(r"n\d{8}")
 LINES = (
     "'<wnid>/<image> <class> <x0> <y0> <x1> <y1> ...' (TS-CAM), '<wnid>/<image> <width> <height> ; "
     "<x0> <y0> <x1> <y1> ...' (BAS) or '<path> <class> <wnid>' (C2AM)"
@@ -96,6 +96,15 @@ def _parse_line(line: str, where: str) -> tuple[str, Truth]:
         raise InputError(f"{where}: expected a width and height from 1, got {size}")
     rows = np.array(_numbers(boxes, where, whole=False)).reshape(-1, 4)
     return stem, Truth(wnid, label, size, as_boxes(rows, where), where)
+
+
+def _read_kaggle(path: Path) -> dict[str, Truth]:
+    truths = {}
+    for name, labels, boxes in read_kaggle(path):
+        stem, wnid = stem_and_wnid(name)
+        wnid = labels[0] if wnid is None and len(set(labels)) == 1 else wnid
+        truths[stem] = Truth(wnid, None, None, boxes, f"{path}, image {name}")
+    return truths
 
 
 def read_list_file(path: str | Path) -> dict[str, Truth]:
@@ -174,8 +183,8 @@ def read_truth(source: str | Path) -> dict[str, Truth]:
     if source.is_dir():
         return _read_wsoleval(source) if is_wsoleval(source) else _read_xml(source)
     if source.is_file():
-        return read_list_file(source)
+        return _read_kaggle(source) if is_kaggle(source) else read_list_file(source)
     raise MissingFileError(
         f"{source}: there is no such file or folder; expected a folder of VOC's XML files or of "
-        f"wsolevaluation's lists, or a file of lines {LINES}"
+        f"wsolevaluation's lists, Kaggle's LOC_*_solution.csv, or a file of lines {LINES}"
     )

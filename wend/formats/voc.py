@@ -2,11 +2,13 @@
 
 ``<annotation>`` with ``<size><width/><height/></size>`` and for each object ``<object><name/>
 <bndbox><xmin/><ymin/><xmax/><ymax/></bndbox></object>``. Coordinates are taken as they stand:
-wsolevaluation and BAS do so, PSOL and C2AM subtract 1 from all four (utils/IoU.py:12-15).
+wsolevaluation and BAS do so, PSOL and C2AM subtract 1 from all four (utils/IoU.py:12-15). VOC's own
+are pixels counted from 1 with the last one included, which reach from xmin - 1 to xmax here.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +18,17 @@ from xml.etree import ElementTree
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, shown
-from wend.images.paths import require_folder
+from wend.images.paths import find_files, require_folder
+from wend.images.threads import map_in_threads
 from wend.numerals import decimal_number
+from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes
+from wend.structures.data_set import DataSet
+from wend.structures.records import image_key
 
+logger = logging.getLogger(__name__)
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+MARKS = ("difficult", "truncated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +39,13 @@ class VocImage:
         size: (width, height) in pixels, or None where the file gives none or zeros.
         names: the objects' class names (M).
         boxes: (M, 4) xyxy in original pixels, as they stand.
+        marked: how many of them are marked ``difficult``, and how many ``truncated``.
     """
 
     size: tuple[int, int] | None
     names: tuple[str, ...]
     boxes: np.ndarray
+    marked: tuple[int, int] = (0, 0)
 
 
 def _parse(path: Path) -> ElementTree.Element:
@@ -90,14 +100,57 @@ def read_voc(path: str | Path) -> VocImage:
     """
     path = Path(path)
     root = _parse(path)
-    names, boxes = [], []
+    names, boxes, marked = [], [], [0, 0]
     for number, element in enumerate(root.findall("object"), 1):
         box = _only(path, element, "bndbox")
         if box is None:
             raise InputError(f"{path}: object {number} has no <bndbox>")
         names.append((element.findtext("name") or "").strip())
         boxes.append([_number(path, box, tag) for tag in CORNERS])
-    return VocImage(_size(path, root), tuple(names), as_boxes(boxes, str(path)))
+        for mark, tag in enumerate(MARKS):
+            marked[mark] += (element.findtext(tag) or "").strip() == "1"
+    difficult, truncated = marked
+    table = as_boxes(boxes, str(path))
+    return VocImage(_size(path, root), tuple(names), table, (difficult, truncated))
+
+
+def load_voc(folder: str | Path) -> DataSet:
+    """The truth of a folder's XML files alone, without the images.
+
+    All objects are true boxes, those marked ``difficult`` and ``truncated`` too. An image's class
+    is the index of its objects' name among the sorted names of all, if they have only one.
+
+    Returns:
+        Images in the order of the paths of their XML files; ``image_id`` and ``file_name`` are the
+        path below the folder without ``.xml``; the size is 0, 0 where the XML states none.
+
+    Raises:
+        MissingFileError, InputError: no folder, no XML in it, or a file that is not VOC's.
+    """
+    root = require_folder(folder, "VOC's XML files")
+    paths = find_files(root, ".xml")
+    if not paths:
+        raise MissingFileError(f"{root}: holds no *.xml; expected VOC's XML files there")
+    task = f"{root.name}: XML files"
+    images = list(map_in_threads(read_voc, [root / path for path in paths], task))
+    names = [path[: -len(".xml")] for path in paths]
+    known = sorted({name for image in images for name in image.names})
+    number_of: dict[str | None, int] = {name: number for number, name in enumerate(known)}
+    logger.info(
+        "%s: %d XML files, %d objects of %d classes (%d difficult, %d truncated; all are kept)",
+        *(root, len(paths), sum(len(image.names) for image in images), len(known)),
+        *(sum(image.marked[mark] for image in images) for mark in range(len(MARKS))),
+    )
+    return DataSet(
+        name=root.name,
+        image_ids=names,
+        file_names=names,
+        keys=[image_key(name) for name in names],
+        sizes=np.array([image.size or (0, 0) for image in images], dtype=np.int64),
+        class_ids=np.array([number_of.get(class_name(image), -1) for image in images]),
+        truth=BoxTable.from_arrays([image.boxes for image in images]),
+        pseudo_boxes=BoxTable.empty(len(images)),
+    )
 
 
 def find_voc(folder: str | Path) -> dict[str, Path]:

@@ -57,6 +57,25 @@ def require_folder(folder: str | Path, expected: str) -> Path:
     return folder
 
 
+def find_files(root: str | Path, ending: str) -> list[str]:
+    """Paths below a root of the files of an ending (lower case), sorted; none that are hidden.
+
+    Returns:
+        Paths relative to the root with forward slashes.
+    """
+    paths = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        prefix = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if prefix == "." else f"{prefix}/"
+        paths += [
+            prefix + name
+            for name in sorted(files)
+            if name.lower().endswith(ending) and not name.startswith(".")
+        ]
+    return paths
+
+
 def find_images(root: str | Path) -> tuple[list[str], Counter]:
     """All image files below a root, by the ending of their names.
 

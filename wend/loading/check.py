@@ -21,6 +21,7 @@ from tabulate import tabulate
 
 from wend.datasets.catalog import DataSets
 from wend.datasets.fingerprints import fingerprint
+from wend.datasets.plausible_truth import check_plausible
 from wend.errors import BadImageError, InputError
 from wend.files import atomic_write
 from wend.images.orientation import UPRIGHT, explain_size, orientation_of
@@ -190,14 +191,15 @@ def check_data_set(
         workers: threads; by default more than there are cores.
 
     Returns:
-        1 if training or evaluation would lose boxes or end, else 0.
+        1 if training or evaluation would lose boxes or end, else 0. What is probably wrong with
+        the whole set, such as exchanged width and height, is logged below the table.
 
     Raises:
         InputError: what the data set's readers say of lists and boxes, a full disk.
     """
     Image.init()  # loads the formats' plug-ins, which threads must not do side by side
     sources = data_sets.sources(name)
-    data_set = data_sets.get(name, keep_unreadable=True)
+    data_set = data_sets.get(name, keep_unreadable=True, implausible="count")
     name, number = data_set.name, len(data_set)
     path = Path(output or f"{name}.problems.jsonl")
     settings = {
@@ -223,7 +225,13 @@ def check_data_set(
             f"run the same command again, it goes on where it stopped"
         ) from error
     partial.remove()
-    return _report(name, path, number, rows)
+    return max(_report(name, path, number, rows), _say_implausible(data_set))
+
+
+def _say_implausible(data_set: DataSet) -> int:
+    """Log what is implausible of the whole set; returns 1 if it would end a run, else 0."""
+    findings = check_plausible(data_set, "count")
+    return int(any(finding.certain for finding in findings))
 
 
 def _report(name: str, path: Path, total: int, rows: list[dict[str, Any]]) -> int:

@@ -15,6 +15,7 @@ import torch
 from wend.errors import BadImageError, InputError
 from wend.images.orientation import explain_size
 from wend.images.reading import read_image, squash
+from wend.loading.box_counts import BoxCounts
 from wend.loading.image_cache import ImageCache
 from wend.structures.boxes import clip_boxes
 from wend.structures.frame import Frame, resize_and_crop
@@ -31,14 +32,14 @@ class Sample:
         image: (crop, crop, 3) uint8, RGB.
         boxes: (P, 4) float32, xyxy in pixels of the crop, clipped to it.
         frame: the map from original pixels to the crop.
-        num_lost: boxes that the crop cut off.
+        counts: what became of the boxes.
         problem: why the image could not be read and is black; empty where it could.
     """
 
     image: np.ndarray
     boxes: np.ndarray
     frame: Frame
-    num_lost: int
+    counts: BoxCounts
     problem: str = ""
 
 
@@ -154,12 +155,13 @@ class CropMapper:
         pixels = pixels[top : top + self.crop, left : left + self.crop]
         if frame.upside_down:
             pixels = pixels[::-1]
-        boxes = clip_boxes(frame.to_frame(boxes), self.crop, self.crop)
-        kept = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(1)
+        in_frame = frame.to_frame(boxes)
+        clipped = clip_boxes(in_frame, self.crop, self.crop)
+        kept = (clipped[:, 2:] - clipped[:, :2] >= MIN_SIDE).all(1)
         return Sample(
             image=_flipped(pixels) if frame.flip else pixels.copy(),  # the caller's own
-            boxes=boxes[kept].astype(np.float32),
+            boxes=clipped[kept].astype(np.float32),
             frame=frame,
-            num_lost=int((~kept).sum()),
+            counts=BoxCounts.of_image(boxes, in_frame, ~kept),
             problem=problem,
         )

@@ -65,6 +65,12 @@ class Selection:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    @property
+    def num_boxes(self) -> int:
+        """Boxes to learn from of all images."""
+        parts = zip(self.data_sets, self.indices, strict=True)
+        return sum(int(part.training_boxes.counts[rows].sum()) for part, rows in parts)
+
     def __iter__(self) -> Iterator[tuple[ImageRecord, np.ndarray]]:
         return (self[index] for index in range(len(self)))
 

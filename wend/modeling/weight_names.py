@@ -2,8 +2,8 @@
 
 Known are torchvision's names (``layer1.0.conv1.weight``, ``features.denseblock1...``), Detectron2's
 ResNet (``res2.0.conv1.weight``), timm's, efficientnet_pytorch's for timm's networks, MoCo's
-checkpoints (``module.encoder_q.layer1...``), and detectors with another wrapping of the same
-backbone (``backbone.bottom_up...``).
+checkpoints (``module.encoder_q.layer1...``), and any other wrapping of the same backbone
+(``backbone.bottom_up...``, ``model.net...``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from wend.modeling.efficientnet_names import efficientnet_pytorch_to_timm
-from wend.weight_files import without_counters
+from wend.weight_files import prefixes, without_counters
 
 logger = logging.getLogger(__name__)
 
@@ -82,23 +82,38 @@ def match_names(state: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, An
     wanted = set(wanted)
     state = {_undotted(name): value for name, value in state.items()}
     best = state
-    most, passed_over = len(wanted & best.keys()), set[str]()
-    for removed in ("", _ENCODER, *BACKBONE_PREFIXES):
+    most, passed_over, best_prefix = len(wanted & best.keys()), set[str](), ""
+    tops_of = {prefix: _tops(wanted, prefix) for prefix in BACKBONE_PREFIXES}
+    to_timm = {
+        prefix: efficientnet_pytorch_to_timm(
+            name.removeprefix(prefix) for name in wanted if name.startswith(prefix)
+        )
+        for prefix in BACKBONE_PREFIXES
+    }
+    under = Counter(prefix for name in state for prefix in prefixes(name))  # of other wrappings
+    for removed in dict.fromkeys(("", _ENCODER, *BACKBONE_PREFIXES, *under)):
+        if removed and under[removed] <= most:
+            continue  # too few to be better
         inner = {n.removeprefix(removed): n for n in state if n.startswith(removed)}
-        for prefix in BACKBONE_PREFIXES if inner else ():
-            own = [n.removeprefix(prefix) for n in wanted if n.startswith(prefix)]
-            tops = {name.split(".")[0] for name in own}
-            for rename in (*_RENAMES, efficientnet_pytorch_to_timm(own)) if tops else ():
+        for prefix, tops in tops_of.items():
+            for rename in (*_RENAMES, to_timm[prefix]) if tops else ():
                 names = {_flattened(rename(short), tops): full for short, full in inner.items()}
                 fitting = sum(prefix + name in wanted for name in names)
                 if fitting > most:
-                    most = fitting
+                    most, best_prefix = fitting, removed
                     kept = {n: full for n, full in names.items() if _is_part(n, tops)}
                     passed_over = state.keys() - kept.values()
                     best = {prefix + name: state[full] for name, full in kept.items()}
+    if best_prefix:
+        logger.info("the backbone's weights are those under %r", best_prefix)
     if passed_over:
         logger.info("passed over, as the backbone has no such part: %s", _modules(passed_over))
     return best
+
+
+def _tops(names: Iterable[str], prefix: str) -> set[str]:
+    """The modules right below a prefix."""
+    return {name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)}
 
 
 def _is_part(name: str, tops: set[str]) -> bool:

@@ -1,7 +1,7 @@
 """Weight files: never load nothing, or the wrong thing, in silence.
 
 A file is either a whole detector that this project saved, or a backbone under any of the names that
-:mod:`wend.modeling.weight_names` knows, bare, in ``{"model": ...}`` or ``{"state_dict": ...}``.
+:mod:`wend.modeling.weight_names` knows, wrapped as :mod:`wend.weight_files` says.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
 from wend.errors import InputError, MissingFileError
 from wend.files import atomic_write
 from wend.modeling.weight_names import match_names
-from wend.weight_files import WeightDifferences, read_checkpoint, without_counters
+from wend.weight_files import (
+    WeightDifferences,
+    read_checkpoint,
+    without_counters,
+    without_prefix,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +106,7 @@ class CheckedLoading(Checkpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = read_checkpoint(filename)
         wanted = self.model.state_dict().keys()
-        weights = match_names(content["model"], wanted)
+        weights = match_names(without_prefix(filename, content["model"], wanted), wanted)
         if wanted & weights.keys():  # Detectron2's guess by suffix is not needed
             content["matching_heuristics"] = False
         return {**content, "model": weights}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.names import match_names
+from wend.structures.plausibility import Finding, named_box, other_reading, report
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5  # of the image: rounding of x + w by the writer, not a box outside
@@ -66,8 +68,8 @@ def _contaminated(source_keys: Keys, keys: Keys) -> np.ndarray:
 
 def _to_pixels(
     pseudo_boxes: PseudoBoxes, matched: np.ndarray, image: np.ndarray, sizes: np.ndarray
-) -> tuple[BoxTable, dict[str, np.ndarray]]:
-    """Boxes of some of a source's images to boxes of a data set's images, clipped.
+) -> BoxTable:
+    """Boxes of some of a source's images to boxes of a data set's images, as they stand.
 
     Args:
         matched: (n,) indices in the source.
@@ -75,20 +77,30 @@ def _to_pixels(
         sizes: (I, 2) of the data set.
 
     Returns:
-        The table of the I images, and kind of finding -> image of each box.
+        The table of the I images.
     """
     table = pseudo_boxes.table
     rows = table.rows(matched)
     boxes, scores = table.boxes[rows], None if table.scores is None else table.scores[rows]
     image = np.repeat(image, table.counts[matched])
-    size = np.tile(sizes, 2)[image]
     if pseudo_boxes.frame == "fraction":
-        boxes *= size
+        boxes *= np.tile(sizes, 2)[image]
+    return BoxTable.from_rows(image, boxes, scores, len(sizes))
+
+
+def _clipped(table: BoxTable, sizes: np.ndarray) -> tuple[BoxTable, dict[str, np.ndarray]]:
+    """Boxes cut at the borders of their images, of sizes (I, 2), and without those that vanish.
+
+    Returns:
+        The table of the I images, and kind of finding -> image of each box.
+    """
+    image, boxes = table.owner, table.boxes
+    size = np.tile(sizes, 2)[image]
     limit = TOLERANCE * size
     outside = (boxes < -limit).any(1)
     limit += size
     outside |= (boxes > limit).any(1)
-    np.clip(boxes, 0, size, out=boxes)
+    boxes = np.clip(boxes, 0, size)
     sides = boxes[:, 2:] - boxes[:, :2]
     vanished = (sides <= 0).any(1)
     whole = sides.prod(1) >= WHOLE * size[:, :2].prod(1)
@@ -97,10 +109,7 @@ def _to_pixels(
         "vanished": image[vanished],
         "whole_image": image[whole],
     }
-    if vanished.any():
-        image, boxes = image[~vanished], boxes[~vanished]
-        scores = None if scores is None else scores[~vanished]
-    return BoxTable.from_rows(image, boxes, scores, len(sizes)), findings
+    return replace(table, boxes=boxes).without(np.flatnonzero(vanished)), findings
 
 
 def _other_shape(stated: np.ndarray | None, image: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -112,6 +121,14 @@ def _other_shape(stated: np.ndarray | None, image: np.ndarray, sizes: np.ndarray
     return image[np.abs(np.log(ratio)) > 0.05]
 
 
+def _look(table: BoxTable, keys: Sequence[str], sizes: np.ndarray) -> tuple[Finding, ...]:
+    """What the boxes are if they are hardly pixels of their images."""
+    reading = other_reading(table.boxes, table.owner, sizes)
+    if reading is None:
+        return ()
+    return (reading.finding("boxes", named_box(table, keys, sizes)),)
+
+
 def join_boxes(
     keys: Sequence[str],
     sizes: np.ndarray,
@@ -119,6 +136,7 @@ def join_boxes(
     *,
     strict: bool | Sequence[str] | None = None,
     allow_contamination: bool | None = None,
+    implausible: str | None = None,
     log: bool = True,
 ) -> tuple[BoxTable, AttachReport]:
     """Give images their pseudo boxes, in original pixels; log the table of counts.
@@ -129,8 +147,10 @@ def join_boxes(
             image gets no boxes.
         pseudo_boxes: of any source.
         strict: kinds of findings (of :data:`KINDS`) that are errors, or True for all. As the
-            source's spec says by default; so for ``allow_contamination``.
+            source's spec says by default; so for the next two.
         allow_contamination: let ImageNet's validation images be among the source's.
+        implausible: what becomes of boxes that are hardly pixels of their images
+            (:mod:`wend.structures.plausibility`): "error", or "count" to warn and go on.
         log: False if the caller shows the table.
 
     Returns:
@@ -139,7 +159,8 @@ def join_boxes(
 
     Raises:
         InputError: two images share a key, no image has a box, the source holds validation images,
-            or strict and something was found; the message names the first.
+            its numbers are implausible, or strict and something was found; the message names the
+            first.
     """
     image_keys, sizes = _normal_keys(keys), np.asarray(sizes, dtype=np.float64).reshape(-1, 2)
     strict = pseudo_boxes.strict if strict is None else strict
@@ -158,7 +179,12 @@ def join_boxes(
     matched = matched[np.all(sizes, axis=1)[image[matched]]]
     matched = matched[np.argsort(image[matched], kind="stable")]
     other_shape = _other_shape(None if stated is None else stated[matched], image[matched], sizes)
-    table, findings = _to_pixels(pseudo_boxes, matched, image[matched], sizes)
+    table = _to_pixels(pseudo_boxes, matched, image[matched], sizes)
+    implausible_boxes = _look(table, image_keys, sizes)
+    report(
+        implausible_boxes, source, implausible or pseudo_boxes.implausible, logger if log else None
+    )
+    table, findings = _clipped(table, sizes)
     counts = {
         **pseudo_boxes.counts,
         "missing": Count.from_indices(image_keys, np.flatnonzero(table.counts == 0)),
@@ -169,17 +195,19 @@ def join_boxes(
     }
     images = np.bincount(table.counts)
     per_image = {number: int(images[number]) for number in np.flatnonzero(images).tolist()}
-    report = AttachReport(source, len(image_keys), len(table.boxes), counts, per_image)
-    if not report.matched:
+    joined = AttachReport(
+        source, len(image_keys), len(table.boxes), counts, per_image, implausible_boxes
+    )
+    if not joined.matched:
         raise InputError(
             f"{source}: none of its {len(source_keys)} images ({some(source_keys[:2], 2)}) is one "
             f"of the data set's {len(image_keys)} ({some(image_keys[:2], 2)}) with a box; are they "
             f"of another data set or split?"
         )
     if log:
-        logger.info("%s", report)
-    _refuse(report, strict, allow_contamination)
-    return table, report
+        logger.info("%s", joined)
+    _refuse(joined, strict, allow_contamination)
+    return table, joined
 
 
 def _refuse(report: AttachReport, strict: bool | Sequence[str], allow_contamination: bool) -> None:
@@ -217,15 +245,17 @@ def attach_pseudo_boxes(
     *,
     strict: bool | Sequence[str] | None = None,
     allow_contamination: bool | None = None,
+    implausible: str | None = None,
     log: bool = True,
 ) -> tuple[DataSet, AttachReport]:
     """The data set with pseudo boxes, in original pixels; arguments as of :func:`join_boxes`."""
-    table, report = join_boxes(
+    table, joined = join_boxes(
         data_set.keys,
         data_set.frame_sizes,
         pseudo_boxes,
         strict=strict,
         allow_contamination=allow_contamination,
+        implausible=implausible,
         log=log,
     )
-    return data_set.with_pseudo_boxes(table), report
+    return data_set.with_pseudo_boxes(table), joined

@@ -17,7 +17,8 @@ from wend.user_code import own_errors
 BoxSource = Callable[..., PseudoBoxes]  # read(path, **options)
 SOURCES: Registry[BoxSource] = Registry("box source")
 box_source = SOURCES.register
-COMMON = ("source", "path", "min_score", "max_boxes", "strict", "allow_contamination")
+POLICIES = ("strict", "allow_contamination", "implausible")  # which the join obeys
+COMMON = ("source", "path", "min_score", "max_boxes", *POLICIES)
 FILES = ("images",)  # options of readers that are paths, too
 
 
@@ -45,9 +46,9 @@ def read_boxes(
 
     Args:
         spec: ``source`` (as :meth:`wend.registry.Registry.get` takes it) and ``path``; for
-            every source also ``min_score``, ``max_boxes`` (the best per image), ``strict`` (true,
-            or a list of kinds of findings) and ``allow_contamination``, which the join obeys;
-            further entries are the source's own options.
+            every source also ``min_score``, ``max_boxes`` (the best per image), and what the join
+            obeys: ``strict`` (true, or a list of kinds of findings), ``allow_contamination`` and
+            ``implausible`` (error or count). Further entries are the source's own options.
         base: folder of the YAML, which paths with a leading ``./`` start from.
         root: folder that other relative paths start from.
 
@@ -76,5 +77,5 @@ def read_boxes(
             f"wend.pseudo_boxes"
         )
     boxes = boxes.select(spec.get("min_score"), spec.get("max_boxes"))
-    policy = {key: spec[key] for key in ("strict", "allow_contamination") if key in spec}
+    policy = {key: spec[key] for key in POLICIES if key in spec}
     return replace(boxes, **policy) if policy else boxes

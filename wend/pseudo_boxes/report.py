@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wend.structures.plausibility import Finding
+
 EXAMPLES = 3
 KINDS = {  # what can be wrong -> how the table calls it; strict turns each into an error
     "missing": "images without a box",
@@ -66,6 +68,7 @@ class AttachReport:
         num_boxes: boxes that they were given.
         counts: kind (a key of :data:`KINDS`) -> how often, with the first keys.
         per_image: number of boxes -> number of images with so many.
+        implausible: why the boxes are hardly pixels of their images.
     """
 
     source: str
@@ -73,6 +76,7 @@ class AttachReport:
     num_boxes: int
     counts: Mapping[str, Count]
     per_image: Mapping[int, int]
+    implausible: tuple[Finding, ...] = ()
 
     def number(self, kind: str) -> int:
         """How often a kind of finding occurred."""
@@ -115,4 +119,5 @@ class AttachReport:
             "counts": counts,
             "first": {kind: list(count.examples) for kind, count in self.counts.items()},
             "boxes_per_image": {str(num): images for num, images in self.per_image.items()},
+            "implausible": [finding.message for finding in self.implausible],
         }

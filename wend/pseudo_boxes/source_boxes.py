@@ -19,6 +19,7 @@ from wend.pseudo_boxes.merge import clean_entries, keep_last_entries
 from wend.pseudo_boxes.report import Count, add_counts, count_all
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes
+from wend.structures.plausibility import check_policy
 
 FRAMES = ("fraction", "pixel")
 FAR_OUTSIDE = 1.5  # a "fraction" beyond this is no rounding: another frame was meant
@@ -40,6 +41,8 @@ class PseudoBoxes:
         sizes: (N, 2) float64 width and height that the source states of its images, or None.
         strict: kinds of findings that end the join in an error; True: all.
         allow_contamination: whether ImageNet's validation images may be among the images.
+        implausible: what the join makes of boxes that are hardly pixels of their images: "error" or
+            "count".
     """
 
     source: str
@@ -50,6 +53,7 @@ class PseudoBoxes:
     sizes: np.ndarray | None = None
     strict: bool | Sequence[str] = False
     allow_contamination: bool = False
+    implausible: str = "error"
 
     def __post_init__(self) -> None:
         if self.frame not in FRAMES:
@@ -59,6 +63,7 @@ class PseudoBoxes:
                 f"{self.source}: {len(self.keys)} keys but boxes of {len(self.table)} images; make "
                 f"them with PseudoBoxes.from_dict"
             )
+        check_policy(self.implausible, f"{self.source}: implausible")
         if len(self.table.boxes):
             self._check_frame()
 

@@ -13,7 +13,7 @@ STYLES = {"largest": "-", "any": "--"}  # of lines, by the contour that counts
 
 def draw_map_curve(maps: MapScores, path: str | Path) -> None:
     """Plot the share of right images over the map's threshold: a line per IoU and contour."""
-    figure, axes = load_pyplot().subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = load_pyplot().subplots(figsize=(7, 6), layout="constrained")
     sweep, number = maps.sweep, 0
     for name, accuracy in sweep.accuracy.items():
         for iou, of_iou in zip(sweep.protocols[name].thresholds, accuracy, strict=True):
@@ -33,7 +33,7 @@ def draw_map_curve(maps: MapScores, path: str | Path) -> None:
         ylim=(0, 100),
     )
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     save_figure(figure, path)
 
 

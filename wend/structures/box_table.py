@@ -13,7 +13,7 @@ import numpy as np
 
 from wend.errors import InputError
 from wend.structures.boxes import box_area
-from wend.structures.checks import as_boxes, as_scores
+from wend.structures.checks import as_boxes, as_class_ids, as_scores
 from wend.structures.frame import BoxFrame, parse_box_frame
 
 NO_BOXES = np.zeros((0, 4))
@@ -119,6 +119,8 @@ class BoxTable(Sequence[np.ndarray]):
         boxes: Iterable[object],
         scores: Iterable[object] | None = None,
         describe: Callable[[int], str] = "image {}".format,
+        *,
+        class_ids: Iterable[object] | None = None,
     ) -> BoxTable:
         """A table of checked boxes.
 
@@ -127,13 +129,22 @@ class BoxTable(Sequence[np.ndarray]):
             scores: for each image (P,), or None. The boxes of an image are sorted, best first;
                 boxes of equal score keep their order.
             describe: names the image of an index in messages.
+            class_ids: for each image (P,) the predicted class of each box, from 0; or None.
 
         Raises:
             InputError: not P rows of four finite numbers, a corner right of or below its
-                opposite, other numbers of scores than boxes, or a score that is not finite.
+                opposite, other numbers of scores or classes than boxes, a score that is not
+                finite, or a class that is no whole number from 0.
         """
         parts = [as_boxes(each, describe(i)) for i, each in enumerate(boxes)]
         table = cls.from_arrays(parts)
+        if class_ids is not None:
+            classes = [
+                as_class_ids(each, len(part), describe(i))
+                for i, (part, each) in enumerate(zip(parts, class_ids, strict=True))
+            ]
+            joined = np.concatenate([np.zeros(0, np.int64), *classes])
+            table = replace(table, class_ids=joined)
         if scores is None:
             return table
         marks = [
@@ -141,7 +152,9 @@ class BoxTable(Sequence[np.ndarray]):
             for i, (part, each) in enumerate(zip(parts, scores, strict=True))
         ]
         joined = np.concatenate([np.zeros(0), *marks])
-        return cls.from_rows(table.owner, table.boxes, joined, len(parts))
+        return cls.from_rows(
+            table.owner, table.boxes, joined, len(parts), class_ids=table.class_ids
+        )
 
     @classmethod
     def from_arrays(cls, parts: Sequence[np.ndarray]) -> BoxTable:

@@ -62,3 +62,17 @@ def as_scores(scores: object, number: int, where: str) -> np.ndarray:
     if not np.isfinite(array).all():
         raise InputError(f"{where}: score {array[~np.isfinite(array)][0]} is not finite")
     return array
+
+
+def as_class_ids(class_ids: object, number: int, where: str) -> np.ndarray:
+    """Check and copy the classes of ``number`` boxes to an int64 array (number,).
+
+    Raises:
+        InputError: another number of classes, or one that is no whole number from 0.
+    """
+    array = np.asarray(class_ids).reshape(-1)
+    if len(array) != number:
+        raise InputError(f"{where}: {number} boxes but {len(array)} classes")
+    if number and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= 2**31):
+        raise InputError(f"{where}: expected classes as whole numbers from 0, got {class_ids!r}")
+    return array.astype(np.int64)

@@ -27,6 +27,12 @@ class CodedColumn(Sequence):
     values: list
     codes: np.ndarray
 
+    @classmethod
+    def of_numbers(cls, numbers: np.ndarray) -> CodedColumn:
+        """The column of whole numbers (N,)."""
+        values, codes = np.unique(numbers, return_inverse=True)
+        return cls(values.tolist(), codes.astype(np.int64, copy=False))
+
     def __len__(self) -> int:
         return len(self.codes)
 

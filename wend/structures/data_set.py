@@ -44,6 +44,8 @@ class DataSet(Sequence[ImageRecord]):
         exif: "ignore": sizes, boxes and pixels are of the image files as stored; "apply": of the
             images turned by EXIF's orientation.
         unreadable: index of an image whose header cannot be read -> the error that says why.
+        category_ids: what the truth's COCO file calls the classes 0, 1, ...; empty where classes
+            are no categories of a file.
         masks: for each image the files of its objects' masks, for evaluation only; None for a data
             set whose truth are boxes alone.
         files: files that hold the truth, where they are few, for hashes in results.
@@ -62,6 +64,7 @@ class DataSet(Sequence[ImageRecord]):
     train_on: str = "pseudo_boxes"
     exif: str = "ignore"
     unreadable: Mapping[int, BadImageError] = field(default_factory=dict)
+    category_ids: tuple[int, ...] = ()
     masks: Sequence[MaskFiles] | None = None
     files: tuple[Path, ...] = ()
     reopen: tuple[Callable, tuple] | None = None

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
+from wend.loading.box_counts import BoxCounts
 from wend.loading.crop import CropMapper
 from wend.loading.selection import Selection, shuffled
 from wend.run import TestData, TrainingData
@@ -25,7 +26,7 @@ class Example:
     Attributes:
         image: (3, crop, crop) float32, RGB, 0..255.
         boxes: (P, 4) float32, xyxy in the crop.
-        num_lost: boxes that the crop cut off.
+        counts: what became of the boxes to learn from.
         problem: why the image could not be read and is black; empty where it could.
     """
 
@@ -33,7 +34,7 @@ class Example:
     frame: Frame
     image: Tensor
     boxes: Tensor
-    num_lost: int
+    counts: BoxCounts
     problem: str = ""
 
 
@@ -59,7 +60,7 @@ class CroppedImages(Dataset):
             sample.frame,
             torch.from_numpy(sample.image).permute(2, 0, 1).float(),
             torch.from_numpy(sample.boxes),
-            sample.num_lost,
+            sample.counts,
             sample.problem,
         )
 

@@ -24,7 +24,8 @@ from tqdm import tqdm
 from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
 from wend.loading.bad_images import say_wrong
-from wend.losses import tell_progress
+from wend.loading.first_epoch import FirstEpoch
+from wend.losses import count_positives, tell_progress
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -32,7 +33,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
-from wend.run import Run
+from wend.run import Run, iterations_per_epoch
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,14 @@ class Trainer:
             model, cfg.OUTPUT_DIR, optimizer=self.optimizer, scheduler=self.scheduler
         )
         self.start_iter = 0
-        self.num_boxes = self.num_lost = 0
+        self.first_epoch = FirstEpoch(
+            names=self.training.names,
+            num_boxes=self.training.images.num_boxes,
+            steps=iterations_per_epoch(cfg, len(self.training.images)),
+            max_lost=cfg.WEND.DATA.MAX_LOST_SHARE,
+            positives=count_positives(model),
+            output_dir=cfg.OUTPUT_DIR,
+        )
 
     def resume_or_load(self, *, resume: bool) -> None:
         """Continue from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS."""
@@ -124,8 +132,7 @@ class Trainer:
             }
             for example in batch
         ]
-        self.num_lost += sum(example.num_lost for example in batch)
-        self.num_boxes += sum(example.num_lost + len(example.boxes) for example in batch)
+        self.first_epoch.add(example.counts for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
         losses = self.model(images, targets)
         report = describe_non_finite(losses, [example.image_id for example in batch])
@@ -152,6 +159,7 @@ class Trainer:
         results = self._evaluate(max_iter) if self.start_iter >= max_iter else {}
         for iteration in range(self.start_iter, max_iter):
             values = self._step(iteration, next(batches))
+            self.first_epoch.after_step(last=iteration + 1 == max_iter)
             done = iteration + 1 - self.start_iter
             if done % LOG_PERIOD == 0 or iteration + 1 == max_iter:
                 self._log(iteration, values, (time.perf_counter() - start) / done)
@@ -159,8 +167,6 @@ class Trainer:
             period = cfg.TEST.EVAL_PERIOD
             if iteration + 1 == max_iter or (period > 0 and (iteration + 1) % period == 0):
                 results = self._evaluate(iteration + 1)
-        lost, total = self.num_lost, self.num_boxes
-        logger.info("random crops cut off %d of %d training boxes", lost, total)
         loader.summarize()
         return results
 

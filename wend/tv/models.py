@@ -80,6 +80,8 @@ class BinaryFCOSHead(FCOSHead):
     ) -> dict[str, Tensor]:
         """Torchvision's losses and L_unsup on the class logits (N, R, 1)."""
         losses = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
+        counts = [len(target["boxes"]) for target in targets]
+        self.localization_loss.count_positives(matched_idxs, counts)
         unsupervised = self.localization_loss.unsupervised(
             head_outputs["cls_logits"][..., 0],
             labels=(torch.stack(matched_idxs) >= 0).long(),
@@ -149,7 +151,14 @@ class BinaryRoIHeads(RoIHeads):
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Detections and losses, boxes only; class scores are (R, 2), background first."""
         if self.training:
-            proposals, _, labels, deltas = self.select_training_samples(proposals, targets)
+            proposals, matched, labels, deltas = self.select_training_samples(proposals, targets)
+            self.localization_loss.count_positives(
+                [
+                    box.masked_fill(label < 1, -1)
+                    for box, label in zip(matched, labels, strict=True)
+                ],
+                [len(target["boxes"]) for target in targets or ()],
+            )
         pooled = self.box_roi_pool(features, proposals, image_shapes)
         scores, predicted = self.box_predictor(self.box_head(pooled))
         if self.training:

@@ -107,6 +107,9 @@ class DeformableDETR(Detector):
             for corners, (height, width) in zip(boxes, sizes, strict=True)
         ]
         losses, labels, num_boxes = self.supervised(logits, predicted, targets)
+        # one query for each box, as far as there are so many; which one makes no difference here
+        matched = [(label.cumsum(0) - 1).masked_fill(label == 0, -1) for label in labels[-1]]
+        self.localization_loss.count_positives(matched, [*map(len, boxes)])
         for layer, (layer_logits, layer_labels) in enumerate(zip(logits, labels, strict=True)):
             terms = self.localization_loss.unsupervised(
                 layer_logits,

@@ -77,6 +77,9 @@ class SCR(Detector):
     ) -> dict[str, Tensor]:
         """The one supervised term, ``loss_box_reg``."""
         targets = scr_targets(boxes, sizes)
+        # the one output has one target: a single positive, whichever box is the largest
+        matched = [corners.new_zeros(min(len(corners), 1), dtype=torch.int64) for corners in boxes]
+        self.localization_loss.count_positives(matched, [*map(len, boxes)])
         return {"loss_box_reg": self.loss_weight * scr_loss(predictions, targets, self.loss)}
 
     def detections(
@@ -162,16 +165,18 @@ def scr_loss(predicted: Tensor, targets: Tensor, kind: str = "l2") -> Tensor:
 
 
 def scr_boxes(predicted: Tensor, sizes: Sequence[Size]) -> Tensor:
-    """x, y, w, h in fractions -> boxes in the crop, at least one pixel wide and high.
+    """x, y, w, h in fractions -> boxes in pixels of the crop.
+
+    They are not clipped and may reach out of the crop, to its right and below it, as PSOL and C2AM
+    evaluate them (``PSOL_inference.py`` 157-160; ``WSOL/PSOL/inference_CUB.py`` 158-161).
 
     Args:
         predicted: (N, 4) in [0, 1].
-        sizes: height and width of each crop, at least 1.
+        sizes: height and width of each crop.
 
     Returns:
-        (N, 4), xyxy in pixels; 0 <= x1 <= x2 - 1, x2 <= width, and so for y.
+        (N, 4), xyxy.
     """
     size = _sides(sizes, predicted)
-    corner = torch.minimum(predicted[:, :2] * size, size - 1)
-    opposite = torch.maximum(corner + predicted[:, 2:] * size, corner + 1)
-    return torch.cat([corner, torch.minimum(opposite, size)], 1)
+    corner = predicted[:, :2] * size
+    return torch.cat([corner, corner + predicted[:, 2:] * size], 1)

@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 CORNERS, SIDES = ("x0", "y0", "x1", "y1"), ("x", "y", "w", "h")
 
 
-def _from_rows(
+def from_rows(
     source: str, frame: str, names: pa.Array, boxes: np.ndarray, scores: np.ndarray | None
 ) -> PseudoBoxes:
-    """Boxes of rows; all rows of a name (B,) are one entry."""
+    """Boxes of rows; all rows of a name are one entry.
+
+    Args:
+        names: (B,) Arrow strings, the path of each row's image.
+        boxes: (B, 4) xyxy in the frame.
+        scores: (B,) or None.
+    """
     encoded = names.dictionary_encode()
     code = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     keys = [path_key(name, f"{source}: image {name!r}") for name in encoded.dictionary.to_pylist()]
@@ -98,7 +104,7 @@ def _from_table(source: str, table: pa.Table, held: Mapping[str, str], frame: st
             row = int(np.argmax((boxes[:, 2:] < 0).any(1)))
             raise InputError(f"{source}: row {row + 1}: width or height is negative")
         boxes[:, 2:] += boxes[:, :2]
-    return _from_rows(source, frame, names, boxes, scores)
+    return from_rows(source, frame, names, boxes, scores)
 
 
 def _existing(path: str | Path, expected: str) -> Path:
@@ -182,4 +188,4 @@ def read_localization(path: str | Path) -> PseudoBoxes:
     path = Path(path)
     path = path / BOXES if path.is_dir() else path
     names, boxes = read_list(path, CORNERS, float)
-    return _from_rows(str(path), "pixel", pa.array(names, pa.string()), boxes, None)
+    return from_rows(str(path), "pixel", pa.array(names, pa.string()), boxes, None)

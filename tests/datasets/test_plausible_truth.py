@@ -1,0 +1,191 @@
+"""What is looked at in a truth before anything is scored against it, at every door."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wend.cli.parser import main
+from wend.datasets.catalog import DataSets
+from wend.datasets.plausible_truth import check_plausible, look_at_truth
+from wend.errors import InputError
+from wend.formats.wsoleval import load_wsoleval
+from wend.images.stated_sizes import compare_with_headers
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord
+
+BOX = [210, 30, 290, 170]  # of an image of 300 x 200 pixels
+
+
+def truth(boxes=None, size=(300, 200), number=20, file="{}.png"):
+    return DataSet.from_records(
+        [
+            ImageRecord(i, str(file).format(i), *size, gt_boxes=[BOX] if boxes is None else boxes)
+            for i in range(number)
+        ],
+        "t",
+    )
+
+
+def kinds(data_set):
+    return [(f.kind, f.number, f.certain) for f in look_at_truth(data_set)]
+
+
+def test_a_good_truth_has_no_finding_and_a_pixel_is_tolerated():
+    assert kinds(truth()) == []
+    assert kinds(truth([[0, 0, 301, 200]])) == []
+    assert kinds(truth([[0, 0, 301.5, 200]])) == [("outside", 20, True)]
+
+
+def test_exchanged_sizes_are_named_with_list_image_box_and_cause():
+    with pytest.raises(InputError) as error:
+        check_plausible(truth(size=(200, 300)))
+    said = str(error.value)
+    assert said.startswith("ground truth t: 20 of 20 true boxes reach out of their image")
+    assert "[210, 30, 290, 170] of image 0 (200 x 300 pixels)" in said
+    assert "width and height of the images swapped" in said
+    assert "--implausible count" in said
+
+
+def test_one_box_outside_among_many_is_an_error_and_a_count_is_returned(caplog):
+    records = [*truth(), ImageRecord(99, "x.png", 300, 200, gt_boxes=[[0, 0, 400, 100]])]
+    data_set = DataSet.from_records(records, "t")
+    with pytest.raises(InputError, match=r"1 of 21 true boxes reach out .* of image 99"):
+        check_plausible(data_set)
+    (finding,) = check_plausible(data_set, "count")
+    assert (finding.kind, finding.number) == ("outside", 1)
+    assert "ground truth t: 1 of 21 true boxes reach out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("boxes", "expected"),
+    [
+        ([[10, 10, 10, 50]], ("zero_area", 20, True)),
+        ([[10, 10, 11, 50]], ("thin", 20, False)),
+        ([BOX, BOX], ("copies", 20, True)),
+        ([BOX, BOX, [0, 0, 50, 50]], ("copies", 20, False)),
+        ([[0.2, 0.3, 0.7, 0.9]], ("fractions", 20, True)),
+    ],
+)
+def test_kinds_of_single_boxes(boxes, expected):
+    assert expected in kinds(truth(boxes))
+
+
+def test_the_real_lists_have_nothing_that_is_an_error(shared):
+    for folder, number in (("CUB/test", 5794), ("CUB/train", 5994), ("ILSVRC/test", 50000)):
+        real = load_wsoleval(shared / "data/wsol_metadata" / folder)
+        assert len(real) == number
+        assert look_at_truth(real) == []
+
+
+def picture(path, size=(30, 20), orientation=None):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.new("RGB", size, "red").save(path, exif=exif)
+
+
+def test_sizes_are_compared_with_the_headers_of_some_or_all_files(tmp_path):
+    for i in range(10):
+        picture(tmp_path / f"{i}.jpg")
+    names = [str(tmp_path / f"{i}.jpg") for i in range(12)]  # two are not there
+    sizes = np.tile([[30, 20]], (12, 1))
+    sizes[3], sizes[4], sizes[11] = (20, 30), (0, 0), (1, 1)
+    other = compare_with_headers(names, sizes, "ignore")
+    assert (other.looked_at, other.images.tolist()) == (9, [3])
+    assert other.stored.tolist() == [[30, 20]]
+    assert compare_with_headers(names[:10], np.ones((10, 2), int), "ignore", most=4).looked_at == 4
+
+
+def test_a_single_other_size_is_a_warning_and_more_are_an_error_with_the_cause(tmp_path):
+    for i in range(4):
+        picture(tmp_path / f"{i}.jpg")
+    good = truth([[0, 0, 10, 10]], (30, 20), 3, tmp_path / "{}.jpg")
+    bad = ImageRecord(3, str(tmp_path / "3.jpg"), 20, 30, gt_boxes=[[0, 0, 10, 10]])
+    (finding,) = look_at_truth(DataSet.from_records([*good, bad], "t"))
+    assert (finding.kind, finding.number, finding.certain) == ("other_size", 1, False)
+    swapped = truth([[0, 0, 10, 10]], (20, 30), 4, tmp_path / "{}.jpg")
+    with pytest.raises(InputError, match=r"4 of 4 images .* stated as 20 x 30 .* 30 x 20 .*swap"):
+        check_plausible(swapped)
+    copy = truth([[0, 0, 10, 10]], (224, 224), 4, tmp_path / "{}.jpg")
+    with pytest.raises(InputError, match="of another copy of the images"):
+        check_plausible(copy)
+
+
+def test_sizes_after_turning_by_exif_name_the_policy(tmp_path):
+    for i in range(4):
+        picture(tmp_path / f"{i}.jpg", orientation=6)
+    stated = truth([[0, 0, 10, 10]], (20, 30), 4, tmp_path / "{}.jpg")
+    with pytest.raises(InputError, match="'exif: apply'"):
+        check_plausible(stated)
+
+
+@pytest.fixture
+def swapped(tmp_path, monkeypatch):
+    """wsolevaluation's lists with width and height exchanged, their images, and detections."""
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "p").mkdir()
+    names = [f"{i}.png" for i in range(8)]
+    for name in names:
+        picture(tmp_path / "p" / name, (300, 200))
+    lines = {
+        "image_ids": [*names],
+        "class_labels": [f"{name},0" for name in names],
+        "image_sizes": [f"{name},200,300" for name in names],
+        "localization": [f"{name},210,30,290,170" for name in names],
+    }
+    for file, rows in lines.items():
+        (tmp_path / "lists" / f"{file}.txt").write_text("\n".join(rows) + "\n")
+    (tmp_path / "set.yaml").write_text("format: wsoleval\nimages: p\nlists: lists\n")
+    rows = [
+        {"image_id": name, "category_id": 1, "bbox": [210, 30, 80, 140], "score": 1}
+        for name in names
+    ]
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    return tmp_path
+
+
+EVALUATE = ["--detections", "d.json", "--output", "o", "--bootstrap-rounds", "0"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "--ground-truth", "lists", *EVALUATE],
+        ["evaluate", "--ground-truth", "set", *EVALUATE],
+        ["compare", "d.json", "d.json", "--ground-truth", "lists", "--bootstrap-rounds", "0"],
+        ["data", "import", "set"],
+    ],
+)
+def test_every_door_names_it_and_counts_on_request(swapped, capsys, command):
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "8 of 8 true boxes reach out of their image" in said
+    assert ("the stated size of 8 of 8 images" in said) == ("set" in command)
+    assert "width and height" in said
+    assert main([*command, "--implausible", "count"]) == 0
+    if command[0] == "evaluate":
+        notes = (swapped / "o/results.md").read_text()
+        assert "- 8 of 8 true boxes reach out of their image" in notes
+
+
+def test_data_check_says_what_is_wrong_with_the_whole_set(swapped, capsys):
+    assert main(["data", "check", "set", "--output", "problems.jsonl"]) == 1
+    printed = capsys.readouterr().out
+    assert "the stated size of 8 of 8 images whose files were looked at" in printed
+    assert "width and height of the images swapped" in printed
+
+
+def test_a_run_ends_before_its_first_step_unless_it_only_counts(swapped):
+    from wend.run import resolve_tests
+    from wend.tv.config import get_cfg
+
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), ("set",)
+    with pytest.raises(InputError, match="the stated size of 8 of 8 images"):
+        resolve_tests(cfg, DataSets())
+    cfg.WEND.DATA.IMPLAUSIBLE = "count"
+    assert list(resolve_tests(cfg, DataSets())) == ["set"]

@@ -1,0 +1,127 @@
+"""When a run ends because its boxes are gone, and what it says."""
+
+import json
+import logging
+
+import torch
+
+from wend.errors import InputError
+from wend.loading.box_counts import BoxCounts
+from wend.loading.first_epoch import FEW, PERIOD, FirstEpoch
+from wend.losses import LocalizationLoss, PositiveCounts
+
+GOOD, LOST = BoxCounts(1, boxes=1), BoxCounts(1, emptied=1, boxes=1, fractions=1)
+
+
+def first_epoch(steps=3, num_boxes=6, max_lost=0.5, **more):
+    return FirstEpoch(names="birds", num_boxes=num_boxes, steps=steps, max_lost=max_lost, **more)
+
+
+def train(epoch, batches, last=None):
+    """The number of steps that were taken, and the error that ended them."""
+    for number, batch in enumerate(batches, 1):
+        epoch.add(batch)
+        try:
+            epoch.after_step(last=number == last)
+        except InputError as error:
+            return number, str(error)
+    return len(batches), ""
+
+
+def test_none_left_at_the_end_of_the_epoch():
+    steps, error = train(first_epoch(max_lost=1.0), [[LOST, LOST]] * 5)
+    assert steps == 3
+    assert error == (
+        "birds: none is left: 6 of 6 boxes to learn from were lost on the way to the detector (6 "
+        "lie within 0..1 of the image's pixels); are these fractions of the image, read as pixels? "
+        "Say so where the boxes are declared (frame: fraction), or write them in pixels"
+    )
+
+
+def test_a_share_that_is_lost_and_one_that_may_be():
+    thin, cut = BoxCounts(1, boxes=1, thin=1), BoxCounts(1, boxes=1, cut=1)
+    assert train(first_epoch(), [[GOOD, LOST], [GOOD, thin], [GOOD, cut]]) == (3, "")
+    steps, error = train(first_epoch(), [[GOOD, LOST], [GOOD, thin], [thin, cut]])
+    assert steps == 3
+    assert error.startswith(
+        "birds: 4 of 6 boxes to learn from were lost on the way to the detector"
+    )
+    assert "and WEND.DATA.MAX_LOST_SHARE allows 50 % (1 lie within 0..1" in error
+    assert (
+        ", 2 are at most a pixel wide or high, 1 were cut off by the random crop); 'wend boxes"
+        in error
+    )
+
+
+def test_an_end_that_is_certain_comes_before_the_epoch_is_over():
+    steps = 10 * PERIOD
+    # 2 of 3 boxes are lost; after 40 steps 80 are, more than half of 150, whatever comes
+    epoch = first_epoch(steps=steps, num_boxes=150)
+    assert train(epoch, [[GOOD, LOST, LOST]] * steps)[0] == 2 * PERIOD
+    # of 100,000 boxes it is not certain, but none of the first 120 was left
+    epoch = first_epoch(steps=steps, num_boxes=10**5, max_lost=1.0)
+    assert FEW < 120
+    assert train(epoch, [[LOST] * 6] * steps)[0] == PERIOD
+    # 20 images without a box say nothing of the others
+    epoch = first_epoch(steps=steps, num_boxes=10**5)
+    assert train(epoch, [[BoxCounts(1, without_box=1)]] * PERIOD) == (PERIOD, "")
+
+
+def test_a_training_that_ends_before_the_epoch():
+    assert train(first_epoch(), [[LOST]], last=1)[1].startswith("birds: none is left: 1 of 1 boxes")
+
+
+def test_later_epochs_are_not_counted():
+    epoch = first_epoch()
+    assert train(epoch, [[GOOD]] * 3 + [[LOST] * 9] * 3) == (6, "")
+    assert epoch.counts == BoxCounts(3, boxes=3)
+
+
+def test_all_processes_decide_alike():
+    def end(other):
+        def gather(own):
+            return [own, other] if isinstance(own, BoxCounts) else [own]
+
+        return train(first_epoch(steps=1, gather=gather), [[LOST, LOST]])[1]
+
+    assert end(BoxCounts(4, boxes=4)) == ""  # 2 of 6
+    assert end(BoxCounts(4, boxes=4, cut=2)).startswith("birds: 4 of 6 boxes")
+
+
+def test_what_it_says_and_writes(tmp_path, caplog):
+    positives = PositiveCounts()
+    positives.add([torch.tensor([0, -1, 0, 2]), torch.tensor([-1, -1])], [3, 1])
+    epoch = first_epoch(steps=1, positives=[positives], output_dir=tmp_path)
+    with caplog.at_level(logging.INFO):
+        train(epoch, [[GOOD, GOOD, LOST, BoxCounts(1, without_box=1)]])
+    assert caplog.messages == [
+        "first epoch of birds: 4 images, 1 of them without a box; 3 boxes to learn from, 1 lost on "
+        "the way to the detector (1 lie within 0..1 of the image's pixels), all those of 1 images",
+        "first epoch of birds: 0.75 positive samples per box that reached the detector; 2 of 4 "
+        "boxes (50.0 %) had none",
+    ]
+    assert json.loads((tmp_path / "first_epoch.json").read_text()) == {
+        "data_sets": "birds",
+        **{"images": 4, "without_box": 1, "emptied": 1, "boxes": 3, "lost": 1},
+        **{"fractions": 1, "thin": 0, "cut": 0},
+        "positives": {"boxes": 4, "positive_samples": 3, "boxes_without": 2},
+    }
+
+
+def test_positives_of_all_processes():
+    positives = PositiveCounts()
+    positives.add([torch.tensor([0])], [1])
+    epoch = first_epoch(steps=1, positives=[positives], gather=lambda own: [own, [(3, 8, 1)]])
+    assert epoch._positives() == (4, 9, 1)
+
+
+def test_positives_are_counted_until_they_are_read():
+    loss = LocalizationLoss("none")
+    loss.count_positives([torch.tensor([0])], [1])  # nobody asked
+    loss.positives = PositiveCounts()
+    loss.count_positives([torch.tensor([1, 1, -1]), torch.zeros(0, dtype=torch.int64)], [2, 0])
+    loss.count_positives([torch.tensor([[0], [0]])], [1])
+    assert loss.positives.read() == (3, 4, 1)
+    loss.count_positives([torch.tensor([0])], [1])
+    assert loss.positives.read() == (3, 4, 1)
+    assert PositiveCounts().read() == (0, 0, 0)

@@ -1,0 +1,121 @@
+"""The predicted class of each box of a detections file, as a class of the data set.
+
+A COCO result has a ``category_id`` whether it means a class or not, and detectors of one class
+write 0 or 1 there. So several classes are an error unless it is said what they are: "use" them, one
+box per predicted class, or "ignore" them.
+
+Shape letter: N = rows.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from wend.errors import InputError, shown, some
+from wend.evaluation.class_pairs import check_classes, class_pairs
+from wend.evaluation.detection_rows import DetectionRows
+from wend.structures.box_table import BoxTable
+from wend.structures.coded import CodedColumn
+from wend.structures.data_set import DataSet
+
+BOX_CLASSES = ("use", "ignore")
+logger = logging.getLogger(__name__)
+
+
+def row_classes(rows: DetectionRows, data_set: DataSet, choice: str | None) -> np.ndarray | None:
+    """The class (N,) of each row; None for class-agnostic boxes.
+
+    Args:
+        choice: "use", "ignore", or None where nothing was said: then several classes are an error.
+
+    Raises:
+        InputError: the choice is none, or the rows' classes are not those of a data set.
+    """
+    if choice not in (None, *BOX_CLASSES):
+        raise InputError(f"classes of boxes: expected one of {BOX_CLASSES}, got {choice!r}")
+    column = rows.classes
+    if choice == "use":
+        if column is None:
+            raise InputError(
+                f"{rows.source}: has no column {rows.class_name}, which should hold the predicted "
+                f"class of each box"
+            )
+        check_classes(data_set)
+        return _as_classes(rows, column, data_set)
+    if choice is None and column is not None and len(column.values) > 1:
+        raise InputError(
+            f"{rows.source}: {rows.class_name} has {len(column.values)} values "
+            f"({some(map(shown, column.values))}); say what they are: --box-classes use (the "
+            f"predicted class of each box, for Top-1 and Top-5 Loc of class-box pairs) or ignore "
+            f"(boxes are ranked whatever their class)"
+        )
+    return None
+
+
+def _as_classes(rows: DetectionRows, column: CodedColumn, data_set: DataSet) -> np.ndarray:
+    name = rows.class_name
+    if name == "category_id" and data_set.category_ids:
+        number_of = {category: i for i, category in enumerate(data_set.category_ids)}
+        expected = f"a category of {data_set.name} ({some(data_set.category_ids)})"
+    else:
+        number_of = {value: value for value in column.values if _is_class(value)}
+        expected = f"a class of {data_set.name}, a whole number from 0"
+    class_ids = column.look_up(number_of)
+    if len(class_ids) and class_ids.min() < 0:
+        first = int(np.argmax(class_ids < 0))
+        raise InputError(
+            f"{rows.at(first)}: expected as {name} {expected}, got {shown(column[first])}"
+        )
+    _check_range(rows, class_ids, data_set)
+    return class_ids
+
+
+def class_counts(data_set: DataSet, detections: BoxTable, source: str) -> dict:
+    """``images_without_true_class`` where the boxes have classes, with a warning of what it means.
+
+    Args:
+        source: the file, for the message.
+    """
+    pairs = class_pairs(data_set, detections)
+    if pairs is None:
+        return {}
+    without = np.flatnonzero((pairs.own.counts == 0) & (detections.counts > 0))
+    if len(without):
+        logger.warning(
+            "%s: %d of %d images have boxes, but none of their own class (%s); each is scored as a "
+            "miss",
+            source,
+            len(without),
+            len(data_set),
+            some(data_set.image_ids[i] for i in without.tolist()),
+        )
+    return {"images_without_true_class": len(without)}
+
+
+def _is_class(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < 2**31
+
+
+def _check_range(rows: DetectionRows, class_ids: np.ndarray, data_set: DataSet) -> None:
+    """Raise InputError for classes counted from 1; warn of classes that no image has."""
+    true = np.unique(data_set.class_ids)
+    number = len(true)
+    predicted, count = np.unique(class_ids, return_counts=True)
+    complete = number > 1 and true[-1] == number - 1  # 0 .. number - 1
+    if complete and len(predicted) and predicted[0] > 0 and predicted[-1] == number:
+        raise InputError(
+            f"{rows.source}: the classes of the boxes are {predicted[0]} to {predicted[-1]}, those "
+            f"of {data_set.name} 0 to {number - 1}; are they counted from 1? Subtract 1"
+        )
+    strange = ~np.isin(predicted, true)
+    if strange.any():
+        logger.warning(
+            "%s: %d of %d boxes are of classes that no image of %s has (%s)",
+            rows.source,
+            int(count[strange].sum()),
+            len(class_ids),
+            data_set.name,
+            some(predicted[strange].tolist()),
+        )

@@ -1,0 +1,138 @@
+"""YOLO's text files: one for each image, a line ``<class> <cx> <cy> <w> <h>`` for each box.
+
+Centre, width and height are fractions of the image's width and height. A sixth number is a
+detector's confidence; a longer line is a polygon or a turned box, ``<class> <x> <y> <x> <y> ...``,
+and becomes its tight box. An empty file is an image without a box. ``classes.txt`` beside the files
+and ``data.yaml`` beside their folder name the classes.
+
+Shape letters: L = files, N = boxes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wend.errors import InputError, MissingFileError, shown
+from wend.files import read_lines
+from wend.images.paths import find_files, require_folder
+from wend.images.threads import map_in_threads
+from wend.numerals import decimal_number
+from wend.yaml_files import read_yaml
+
+logger = logging.getLogger(__name__)
+LINE = "<class> <cx> <cy> <w> <h>, fractions of the image, or a polygon <class> <x> <y> <x> <y> ..."
+TOLERANCE = 1e-3  # of the image, by which rounding may leave it
+CLASSES, DATA = "classes.txt", ("data.yaml", "dataset.yaml")
+
+
+@dataclass(frozen=True, eq=False)
+class YoloBoxes:
+    """The boxes of a folder.
+
+    Attributes:
+        images: L paths below the folder without ``.txt``.
+        names: N of them, the image of each box.
+        boxes: (N, 4) xyxy in fractions of the image's width and height.
+        class_ids: (N,) int64 classes from 0.
+        scores: (N,) float64 confidence; NaN where a line has none.
+    """
+
+    images: Sequence[str]
+    names: Sequence[str]
+    boxes: np.ndarray
+    class_ids: np.ndarray
+    scores: np.ndarray
+
+
+def _parse_line(line: str, where: str) -> tuple[float, ...]:
+    """Class, x0, y0, x1, y1, confidence (or NaN) and whether it was a polygon."""
+    try:
+        values = [decimal_number(text) for text in line.split()]
+    except ValueError:
+        values = []
+    label, *numbers = values or [-1.0]
+    is_polygon = len(numbers) >= 6 and len(numbers) % 2 == 0
+    if label < 0 or label % 1 or not (len(numbers) in (4, 5) or is_polygon):
+        raise InputError(f"{where}: expected {LINE}, got {shown(line)}")
+    score = numbers[4] if len(numbers) == 5 else np.nan
+    if is_polygon:
+        xs, ys = numbers[::2], numbers[1::2]
+        box = (min(xs), min(ys), max(xs), max(ys))
+        inside = box
+    else:
+        x, y, width, height = numbers[:4]
+        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        inside = (x, y, width, height)
+    if not all(-TOLERANCE <= value <= 1 + TOLERANCE for value in inside):
+        raise InputError(
+            f"{where}: expected {LINE}; {shown(line)} leaves 0..1. Are these pixels, or corners?"
+        )
+    return label, *box, score, is_polygon
+
+
+def _read_file(path: Path) -> list[tuple[float, ...]]:
+    return [
+        _parse_line(line, f"{path}, line {number}")
+        for number, line in enumerate(read_lines(path, f"YOLO's lines {LINE}"), 1)
+        if line.strip()
+    ]
+
+
+def find_yolo(folder: Path) -> list[str]:
+    """The text files of images in and below a folder, as paths below it."""
+    return [path for path in find_files(folder, ".txt") if path.rsplit("/", 1)[-1] != CLASSES]
+
+
+def read_yolo(folder: str | Path) -> YoloBoxes:
+    """Read the text files in and below a folder.
+
+    Raises:
+        MissingFileError, InputError: no folder, no file, or a line that is malformed or of a class
+            that ``classes.txt`` or ``data.yaml`` does not have; file and line are named.
+    """
+    folder = require_folder(folder, "YOLO's text files (labels/), one for each image")
+    files = find_yolo(folder)
+    if not files:
+        raise MissingFileError(f"{folder}: holds no *.txt; expected YOLO's text files there")
+    task = f"{folder.name}: YOLO's files"
+    rows_of = list(map_in_threads(_read_file, [folder / path for path in files], task))
+    images = [path[: -len(".txt")] for path in files]
+    rows = np.array([row for rows in rows_of for row in rows], dtype=np.float64).reshape(-1, 7)
+    names = [image for image, rows in zip(images, rows_of, strict=True) for _ in rows]
+    class_ids = rows[:, 0].astype(np.int64)
+    source, number = _number_of_classes(folder)
+    if source is not None and len(rows) and class_ids.max() >= number:
+        first = int(np.argmax(class_ids >= number))
+        raise InputError(
+            f"{folder / names[first]}.txt: expected a class below {number}, as {source} has "
+            f"{number}, got {class_ids[first]}"
+        )
+    logger.info(
+        "%s: %d of YOLO's files, %d of them empty; %d boxes, %d of them of polygons, %d with a "
+        "confidence",
+        *(folder, len(files), sum(not rows for rows in rows_of), len(rows)),
+        *(int(rows[:, 6].sum()), int(np.isfinite(rows[:, 5]).sum())),
+    )
+    return YoloBoxes(images, names, rows[:, 1:5], class_ids, rows[:, 5])
+
+
+def _number_of_classes(folder: Path) -> tuple[Path | None, int]:
+    """The file that names the classes, and how many it names; None where there is none."""
+    if (path := folder / CLASSES).is_file():
+        return path, sum(bool(line.strip()) for line in read_lines(path, "a class a line"))
+    for parent in (folder, folder.parent, folder.parent.parent):
+        for path in (parent / name for name in DATA):
+            if path.is_file():
+                content = read_yaml(path, "YOLO's data set with names")
+                names = content.get("names") if isinstance(content, dict) else None
+                if not isinstance(names, list | dict) or not names:
+                    raise InputError(
+                        f"{path}: expected names: a list or mapping, got {shown(names)}"
+                    )
+                return path, len(names)
+    return None, 0

@@ -1,0 +1,140 @@
+"""The first epoch: what is left of the boxes, said once; the run ends where it would learn nothing.
+
+Each process counts its own batches and all add up, so that they decide alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from wend.errors import InputError
+from wend.files import write_json
+from wend.loading.box_counts import LOST, BoxCounts
+from wend.losses import PositiveCounts
+
+PERIOD = 20  # steps after which processes add up their counts
+FEW = 100  # boxes; so many lost and none left is no chance
+FILE = "first_epoch.json"
+Gather = Callable[[Any], list[Any]]
+logger = logging.getLogger(__name__)
+
+
+class FirstEpoch:
+    """Counts boxes until each training image was seen about once.
+
+    Args:
+        names: the data sets, for messages.
+        num_boxes: boxes to learn from of all images.
+        steps: steps of an epoch.
+        max_lost: share of the boxes that may be lost.
+        positives: the detector's losses count their positive samples here.
+        output_dir: gets ``first_epoch.json``; None for a process that writes nothing.
+        gather: makes of each process's value the list of all, on all; None: there is one process.
+
+    Attributes:
+        counts: of all processes, as of the last time that they added up.
+    """
+
+    def __init__(
+        self,
+        *,
+        names: str,
+        num_boxes: int,
+        steps: int,
+        max_lost: float,
+        positives: Sequence[PositiveCounts] = (),
+        output_dir: str | Path | None = None,
+        gather: Gather | None = None,
+    ) -> None:
+        self.names, self.num_boxes, self.steps = names, num_boxes, steps
+        self.max_lost, self.positives = max_lost, positives
+        self.output_dir, self.gather = output_dir, gather
+        self.counts = BoxCounts()
+        self._own = BoxCounts()
+        self._step = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it counts no longer."""
+        return self._step >= self.steps
+
+    def add(self, counts: Iterable[BoxCounts]) -> None:
+        """Count a batch of this process."""
+        if not self.is_over:
+            self._own = BoxCounts.total([self._own, *counts])
+
+    def after_step(self, *, last: bool) -> None:
+        """Note that a step was taken; all processes call it after each of theirs.
+
+        Args:
+            last: the training ends here, though the epoch may not be over.
+
+        Raises:
+            InputError: no box is left, or too few; on all processes alike.
+        """
+        if self.is_over:
+            return
+        self._step = self.steps if last else self._step + 1
+        if not self.is_over and self._step % PERIOD:
+            return
+        self.counts = BoxCounts.total(
+            [self._own] if self.gather is None else self.gather(self._own)
+        )
+        if self.is_over:
+            self._say()
+        self._check()
+
+    def _check(self) -> None:
+        lost, boxes = self.counts.lost, self.counts.boxes
+        seen = f"{lost} of {boxes} boxes to learn from"
+        none_left = lost == boxes and (self.is_over or boxes >= FEW)
+        if none_left:
+            what = f"none is left: {seen} were lost on the way to the detector"
+        elif lost > self.max_lost * max(boxes, self.num_boxes):  # whatever becomes of the others
+            what = (
+                f"{seen} were lost on the way to the detector, and WEND.DATA.MAX_LOST_SHARE allows "
+                f"{100 * self.max_lost:g} %"
+            )
+        else:
+            return
+        likely = max(LOST, key=lambda cause: getattr(self.counts, cause))
+        raise InputError(f"{self.names}: {what} ({self._causes()}); {LOST[likely][1]}")
+
+    def _causes(self) -> str:
+        numbers = {what: getattr(self.counts, name) for name, (what, _) in LOST.items()}
+        return ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
+
+    def _say(self) -> None:
+        counts = self.counts
+        lost = f" ({self._causes()}), all those of {counts.emptied} images" if counts.lost else ""
+        logger.info(
+            "first epoch of %s: %d images, %d of them without a box; %d boxes to learn from, "
+            "%d lost on the way to the detector%s",
+            *(self.names, counts.images, counts.without_box, counts.boxes, counts.lost, lost),
+        )
+        positives = self._positives()
+        if positives is not None:
+            boxes, samples, without = positives
+            logger.log(
+                logging.WARNING if without > self.max_lost * boxes else logging.INFO,
+                "first epoch of %s: %.2f positive samples per box that reached the detector; %d of "
+                "%d boxes (%.1f %%) had none",
+                *(self.names, samples / boxes, without, boxes, 100 * without / boxes),
+            )
+        if self.output_dir is not None:
+            content = {"data_sets": self.names, "lost": counts.lost, **counts._asdict()}
+            if positives is not None:
+                keys = ("boxes", "positive_samples", "boxes_without")
+                content["positives"] = dict(zip(keys, positives, strict=True))
+            write_json(Path(self.output_dir) / FILE, content, indent=1)
+
+    def _positives(self) -> tuple[int, int, int] | None:
+        """Boxes, positive samples, and boxes without one, of all processes; None if not counted."""
+        own = [counted.read() for counted in self.positives]
+        everybodys = [own] if self.gather is None else self.gather(own)
+        totals = [numbers for each in everybodys for numbers in each]
+        boxes, samples, without = map(sum, zip((0, 0, 0), *totals, strict=True))
+        return (boxes, samples, without) if boxes else None

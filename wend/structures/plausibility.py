@@ -1,0 +1,304 @@
+"""Whether boxes can be what they are said to be: pixels of their images as ``x0, y0, x1, y1``.
+
+One set of checks for truth, pseudo boxes and detections. :func:`other_reading` asks whether the
+numbers of a whole file are something else: fractions or per cent of the image, pixels of a resized
+copy, corners written as width and height, x and y exchanged. :func:`outside` finds single boxes
+that leave their image, and :func:`why_outside` says what may be wrong with those of a truth.
+
+A whole file is judged by evidence that chance does not give:
+
+* A box that has an area and lies within the first pixel and a half of its image is no object.
+  Where at least half of the boxes are so, they are fractions.
+* Objects of a data set lie about the middle of the images: the mean centre of ImageNet's 80,477
+  true boxes is at (0.501, 0.514) of the image, with a standard deviation of (0.178, 0.157) per
+  box, and CUB's at (0.497, 0.517). In a file of a smaller copy all boxes lie within a square at the
+  upper left, and their mean centre is near the middle of the square and far from the image's. How
+  far it must be depends on the number of images (:data:`DEVIATIONS`); from few images nothing is
+  certain.
+* Corners written as width and height, or exchanged x and y, make many boxes reach far out of their
+  image, and read the other way all boxes lie inside, about the middle.
+
+Shape letters: B = boxes of all images, I = images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from logging import Logger
+
+import numpy as np
+
+from wend.errors import InputError
+from wend.structures.box_table import BoxTable
+
+POLICIES = ("error", "count")
+TO_COUNT = "--implausible count, or WEND.DATA.IMPLAUSIBLE count in a config"
+TOLERANCE = 1.0  # pixels that a box may reach out of its image: XML's and masks' "+1"
+FIRST_PIXEL = 1.5  # fractions of a careless detector reach a little beyond 1
+COPIES = {  # side in pixels that holds all boxes -> how the numbers may have been made
+    100: "per cent of the image",
+    224: "pixels of a 224 crop or copy",
+    256: "pixels of a 256 copy",
+    448: "pixels of a 448 crop or copy",
+    512: "pixels of a 512 copy",
+}
+LARGER = 1.25  # images that tell something of a copy are larger than it by this in both sides
+SPREAD = 0.18  # standard deviation of a natural box's centre, in shares of its image
+DEVIATIONS = 4.5  # of the mean centre from the middle that are no chance
+MOST_CENTRAL = 0.42  # of the image; a mean centre nearer to the middle may be a data set's habit
+OFF_MIDDLE = 0.15  # of a side: as far from the middle may the mean centre of natural boxes be
+FEW = 5  # images; less are no evidence
+ENOUGH = 50_000  # boxes, spread over all, in which a pattern of the whole file shows
+FAR = 0.05  # of a side: boxes that reach out farther are no rounding
+MANY_FAR = 0.1  # of the boxes
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found implausible in boxes.
+
+    Attributes:
+        kind: a short name, for counts in files.
+        number: boxes, or images, that are so.
+        message: a sentence: how many of how many, the first, what is probably wrong, what to do.
+        certain: no chance; an error unless the user asked for a count.
+    """
+
+    kind: str
+    number: int
+    message: str
+    certain: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the numbers of a file may really be.
+
+    Attributes:
+        kind: ``fractions``, ``copy``, ``corners`` or ``exchanged``.
+        boxes: (B, 4) the same boxes in original pixels, were it so.
+        is_so: (B,) the boxes that speak for it.
+        meaning: the words for a message: what they do, and what they therefore are.
+        advice: what to do.
+        certain: chance does not give it.
+    """
+
+    kind: str
+    boxes: np.ndarray
+    is_so: np.ndarray
+    meaning: str
+    advice: str
+    certain: bool = True
+
+    def finding(self, noun: str, describe: Callable[[int], str], certain: bool = True) -> Finding:
+        """The finding, for boxes that are called ``noun``; ``describe`` names a box by its row."""
+        number, total = int(self.is_so.sum()), len(self.is_so)
+        first = describe(int(np.argmax(self.is_so)))
+        message = f"{number} of {total} {noun} {self.meaning.format(first=first)}; {self.advice}"
+        return Finding(self.kind, number, message, certain and self.certain)
+
+
+def check_policy(policy: object, entry: str) -> None:
+    """Raise InputError unless it is one of :data:`POLICIES`."""
+    if policy not in POLICIES:
+        raise InputError(f"{entry}: expected one of {', '.join(POLICIES)}, got {policy!r}")
+
+
+def report(
+    findings: Iterable[Finding], source: str, policy: str | None, logger: Logger | None
+) -> None:
+    """Refuse what is certain, unless it is only to be counted; log the rest as warnings.
+
+    Args:
+        source: what holds the boxes, for messages.
+        policy: "error" (None, too) or "count".
+        logger: None if the caller says them.
+
+    Raises:
+        InputError: a certain finding, and the policy is "error".
+    """
+    policy = policy or "error"
+    check_policy(policy, "implausible boxes")
+    findings = list(findings)
+    wrong = [finding.message for finding in findings if finding.certain]
+    if wrong and policy == "error":
+        raise InputError(f"{source}: {'. '.join(wrong)}. To go on and only count them: {TO_COUNT}")
+    if logger is not None:
+        for finding in findings:
+            logger.warning("%s: %s", source, finding.message)
+
+
+def outside(boxes: np.ndarray, sizes: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
+    """Which boxes (B,) of (B, 4) reach out of their images, of sizes (B, 2), by more pixels."""
+    beyond = np.zeros(len(boxes), dtype=bool)
+    for column in range(4):  # one at a time: boxes are many
+        x = boxes[:, column]
+        beyond |= (x < -tolerance) | (x - sizes[:, column % 2] > tolerance)
+    return beyond
+
+
+def other_reading(boxes: np.ndarray, owner: np.ndarray, sizes: np.ndarray) -> Reading | None:
+    """What the numbers of a file are, if they are hardly boxes in pixels of their images.
+
+    Args:
+        boxes: (B, 4), not clipped.
+        owner: (B,) index of each box's image.
+        sizes: (I, 2) width and height; 0, 0 where unknown, and such an image tells nothing.
+    """
+    sizes = np.asarray(sizes, dtype=np.float64)
+    step = len(boxes) // ENOUGH
+    if step > 1 and other_reading(boxes[::step], owner[::step], sizes) is None:
+        return None
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    known = ((sizes[:, 0] > 0) & (sizes[:, 1] > 0))[owner] & (width > 0) & (height > 0)
+    if not known.all():
+        reading = other_reading(boxes[known], owner[known], sizes) if known.any() else None
+        return reading and _of_all(reading, known, boxes)
+    if not len(boxes):
+        return None
+    size = sizes[owner]
+    return _fractions(boxes, size) or _copy(boxes, owner, size) or _reaching_out(boxes, owner, size)
+
+
+def _of_all(reading: Reading, known: np.ndarray, boxes: np.ndarray) -> Reading:
+    """The reading of some boxes as one of all of them."""
+    is_so, mended = np.zeros(len(boxes), dtype=bool), boxes.copy()
+    is_so[known], mended[known] = reading.is_so, reading.boxes
+    return Reading(
+        reading.kind, mended, is_so, reading.meaning, reading.advice, certain=reading.certain
+    )
+
+
+def _fractions(boxes: np.ndarray, size: np.ndarray) -> Reading | None:
+    low, high = 1 - FIRST_PIXEL, FIRST_PIXEL
+    is_so = (boxes.min(1) >= low) & (boxes.max(1) <= high) & (size.min(1) > 4 * high)
+    if 2 * is_so.sum() < len(boxes):
+        return None
+    return Reading(
+        "fractions",
+        boxes * np.tile(size, 2),
+        is_so,
+        "lie within 0..1, in the first pixel of their image, such as {first}: they look like "
+        "fractions of the image, not like pixels",
+        "multiply them by the image's width and height",
+    )
+
+
+def _copy(boxes: np.ndarray, owner: np.ndarray, size: np.ndarray) -> Reading | None:
+    """Boxes that all lie in a square at the upper left, as those of a smaller copy do."""
+    reach = boxes.max()
+    side = next((side for side in COPIES if reach <= 1.02 * side), None)
+    if side is None or boxes.min() < -0.05 * side:
+        return None
+    larger = size.min(1) > LARGER * side
+    images = len(np.unique(owner[larger]))
+    if not images or larger.mean() < 0.5:
+        return None
+    centre = ((boxes[larger, :2] + boxes[larger, 2:]) / (2 * size[larger])).mean(0)
+    needed = min(MOST_CENTRAL, 0.5 - DEVIATIONS * SPREAD / np.sqrt(images))
+    certain = images >= FEW and bool((centre < needed).all())
+    certain = certain and _central(boxes[larger], np.full((larger.sum(), 2), float(side)))
+    if not certain and (size.min(1) > 1.15 * side).mean() < 0.9:
+        return None
+    x, y = (100 * centre).round().astype(int).tolist()
+    return Reading(
+        "copy",
+        boxes * np.tile(size / side, 2),
+        np.ones(len(boxes), dtype=bool),
+        f"lie within 0..{side}, although most images are larger, with their mean centre at {x} % "
+        f"of the width and {y} % of the height, such as {{first}}: they look like {COPIES[side]}, "
+        f"not like original pixels",
+        "map them back to the original images",
+        certain=certain,
+    )
+
+
+def _central(boxes: np.ndarray, size: np.ndarray) -> bool:
+    """Whether the mean centre of boxes (B, 4) is about the middle of their images (B, 2)."""
+    centre = ((boxes[:, :2] + boxes[:, 2:]) / (2 * size)).mean(0)
+    return bool((np.abs(centre - 0.5) <= OFF_MIDDLE).all())
+
+
+def _inside(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Which boxes (B,) lie in their images, but for a pixel and a hundredth of the side."""
+    limits = np.tile(0.01 * size + TOLERANCE, 2)
+    inside = ((boxes >= -limits) & (boxes <= np.tile(size, 2) + limits)).all(1)
+    return np.asarray(inside & (boxes[:, 2:] > boxes[:, :2]).all(1))
+
+
+def _corners_as_sizes(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (B, 4) of ``x, y, width, height`` that are really ``x0, y0, x1, y1``."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+
+
+EXCHANGED = [1, 0, 3, 2]
+REACHING_OUT = ("exchanged", "corners")  # readings that are seen by boxes outside their image
+CORNERS = (
+    "they look like corners x1, y1 that were written where width and height are expected",
+    "write x, y, width, height, or name a format that has corners",
+)
+SWAPPED = (
+    "width and height of the images swapped, or x and y of the boxes?",
+    "correct the sizes, or the order of the numbers",
+)
+
+
+def _reaching_out(boxes: np.ndarray, owner: np.ndarray, size: np.ndarray) -> Reading | None:
+    far = (np.maximum(-boxes, boxes - np.tile(size, 2)) > FAR * np.tile(size, 2)).any(1)
+    if far.sum() < MANY_FAR * len(far) or len(np.unique(owner[far])) < FEW:
+        return None
+    for kind, mended, meaning, advice in (
+        ("exchanged", boxes[:, EXCHANGED], *SWAPPED),
+        ("corners", _corners_as_sizes(boxes), *CORNERS),
+    ):
+        if _inside(mended, size).mean() >= 0.99 and _central(mended, size):
+            read = {"exchanged": "x and y are exchanged", "corners": "the last two are corners"}
+            return Reading(
+                kind,
+                mended,
+                outside(boxes, size),
+                f"reach out of their image, such as {{first}}, and all of them lie inside where "
+                f"{read[kind]}: {meaning}",
+                advice,
+            )
+    return None
+
+
+def why_outside(boxes: np.ndarray, sizes: np.ndarray) -> str:
+    """What may be wrong with boxes (B, 4) that reach out of their images, of sizes (B, 2)."""
+    if _inside(boxes[:, EXCHANGED], sizes).all():
+        return f"{SWAPPED[0]} All of them lie inside where they are exchanged; {SWAPPED[1]}"
+    if _inside(_corners_as_sizes(boxes), sizes).all():
+        return f"{CORNERS[0]}; {CORNERS[1]}"
+    width, height = sizes[0].tolist()
+    if len(sizes) > 1 and (sizes == sizes[0]).all() and width == height:
+        return (
+            f"all these images are said to have {width:g} x {height:g} pixels: are the sizes of a "
+            f"resized copy? State those of the images that the boxes are of"
+        )
+    return (
+        "are the sizes, or the boxes, of another copy of the images? State both of the same images"
+    )
+
+
+def repeated(table: BoxTable) -> np.ndarray:
+    """Rows (n,) of boxes that repeat an earlier box of their image."""
+    several = np.flatnonzero((table.counts > 1)[table.owner])
+    if not len(several):
+        return several
+    keys = np.column_stack([table.owner[several], table.boxes[several]])
+    _, first = np.unique(keys, axis=0, return_index=True)
+    return np.setdiff1d(several, several[first], assume_unique=True)
+
+
+def named_box(table: BoxTable, names: Sequence[object], sizes: np.ndarray) -> Callable[[int], str]:
+    """A function that names the box of a row: ``[1, 2, 3, 4] of image 'a.jpg' (5 x 6 pixels)``."""
+
+    def describe(row: int) -> str:
+        image = int(table.images_of(row))
+        box = ", ".join(f"{x:g}" for x in table.boxes[row].tolist())
+        width, height = sizes[image].tolist()
+        return f"[{box}] of image {names[image]!r} ({width:g} x {height:g} pixels)"
+
+    return describe
