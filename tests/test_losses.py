@@ -11,6 +11,7 @@ from wend.errors import InputError
 from wend.losses import (
     FORMS,
     WEIGHT_GRADIENTS,
+    ForceLog,
     LocalizationLoss,
     LossContext,
     average_over,
@@ -433,6 +434,63 @@ def test_the_factor_multiplies_the_unsupervised_part_and_follows_its_schedule():
         values.append(loss.joint({"loss_cls": 2.0, "loss_unsup_1": 3.0}))
     assert [each["loss_unsup_1"] for each in values] == [0, 0, 12, 12]
     assert {each["loss_cls"] for each in values} == {1.0}
+
+
+# ---- the force ----
+
+
+def detector_of(loss):
+    model = torch.nn.Identity()
+    model.localization_loss = loss
+    return model
+
+
+def steps_of(loss, ratio, steps, log):
+    """A detector's steps whose L_cls pulls 1 / ratio times as strongly as its L_unsup."""
+    model, values = detector_of(loss), []
+    for iteration in range(steps):
+        tell_progress(model, iteration, steps)
+        loss.start_batch()
+        z = torch.tensor([[0.5, -1.0], [2.0, -3.0]], requires_grad=True)
+        own = loss.function(LossContext(z.flatten()))
+        loss.unsupervised(z, supervised=own / ratio)
+        values.append(log.after_step())
+    return values
+
+
+def pulling(context):
+    return context.logits.clamp(min=0).sum()  # at two of the four, with gradient 1
+
+
+def test_force_is_the_ratio_of_the_gradients_with_their_weights(own_registries):
+    unsupervised_loss("pulling")(pulling)
+    loss = LocalizationLoss("pulling", 0.5, factor=4.0)
+    values = steps_of(loss, 0.25, 41, ForceLog(detector_of(loss), 20))
+    # 4 · 2 / (0.5 · 8)
+    expected = {"unsup_to_cls": 2.0, "unsup_touched": 0.5}
+    assert [i for i, each in enumerate(values) if each] == [0, 20, 40]
+    assert values[20] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("ratio", "times"), [(0.009, 1), (0.011, 0)])
+def test_an_inert_loss_is_said_once(ratio, times, own_registries, caplog):
+    unsupervised_loss("pulling")(pulling)
+    loss = LocalizationLoss("pulling")
+    steps_of(loss, ratio, 80, ForceLog(detector_of(loss), 20))
+    assert caplog.text.count("L_unsup is inert: over an epoch its gradient") == times
+    assert ("0.9 % of η · L_cls's" in caplog.text) == (times == 1)
+
+
+def test_no_loss_and_no_comparison_have_no_force():
+    z = torch.zeros(3, requires_grad=True)
+    for loss in (LocalizationLoss("none"), LocalizationLoss("entropy")):
+        loss.start_batch()
+        loss.unsupervised(z, **({"supervised": z.sum()} if loss.is_none else {}))
+        assert loss.measured() == {}
+    with torch.no_grad():
+        loss.start_batch()
+        loss.unsupervised(z, supervised=z.sum())
+    assert loss.measured() == {}
 
 
 # ---- the context ----

@@ -12,6 +12,7 @@ Shape letters: S = samples (locations, sampled proposals or queries) of all imag
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from wend.errors import InputError
 from wend.registry import FunctionRegistry
 from wend.schedules import Progress, Scheduled
 
+logger = logging.getLogger(__name__)
 REDUCTIONS = ("none", "mean", "sum")
 FORMS = ("entropy", "terms", "chosen", "swapped", "confidence")  # of weighted_entropy_loss
 WEIGHT_GRADIENTS = ("flow", "detach")
@@ -31,6 +33,7 @@ NORMALIZERS = ("samples", "positives", "boxes")  # of average_over
 SAMPLES = ("all", "unassigned", "ignored")
 UNSUPERVISED_PREFIX = "loss_unsup"  # names of the terms of L_unsup begin so; all others are L_sup
 FORCE_EVERY = 20  # steps between two comparisons of L_unsup's gradient with L_cls's
+INERT = 0.01  # a smaller ratio of f · L_unsup's gradient to η · L_cls's moves nothing
 NO_LOSS = "none"  # L_unsup = 0, also for detectors that have no samples
 
 
@@ -569,6 +572,41 @@ def count_positives(model: nn.Module) -> list[PositiveCounts]:
         loss.positives = PositiveCounts()
         counted.append(loss.positives)
     return counted
+
+
+class ForceLog:
+    """The force of a detector's L_unsup for the log; says once where the loss is inert.
+
+    Args:
+        model: the detector.
+        steps: steps of an epoch.
+    """
+
+    def __init__(self, model: nn.Module, steps: int) -> None:
+        self.losses = localization_losses(model)
+        self.steps = max(steps, FORCE_EVERY)
+        self._ratios: list[float] = []
+        self._step = 0
+        self._is_said = False
+
+    def after_step(self) -> dict[str, float]:
+        """The scalars of the step that was taken; empty where it was not measured."""
+        values = {key: value for loss in self.losses for key, value in loss.measured().items()}
+        self._step += 1
+        if not self._is_said and "unsup_to_cls" in values:
+            self._ratios.append(values["unsup_to_cls"])
+        if self._step % self.steps == 0 and self._ratios:
+            mean = sum(self._ratios) / len(self._ratios)
+            self._ratios.clear()
+            if mean < INERT:
+                self._is_said = True
+                logger.warning(
+                    "L_unsup is inert: over an epoch its gradient at the log-odds was %.2g %% of "
+                    "η · L_cls's. WEND.WE.NORMALIZER positives or boxes, or a larger "
+                    "WEND.UNSUP_FACTOR, gives it force; WEND.LOSS none leaves it out",
+                    100 * mean,
+                )
+        return values
 
 
 def tell_progress(model: nn.Module, iteration: int, max_iter: int) -> None:
