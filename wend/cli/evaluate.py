@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,15 +22,22 @@ from wend.cli.options import (
     add_import_option,
     known_data_sets,
 )
+from wend.cli.picture_options import (
+    add_picture_arguments,
+    check_picture_arguments,
+    draw_pictures,
+    locate_for_pictures,
+)
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
 from wend.datasets.plausible_truth import check_plausible
-from wend.errors import InputError
+from wend.errors import InputError, some
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
 from wend.evaluation.box_classes import BOX_CLASSES
 from wend.evaluation.coco_metrics import BACKENDS
 from wend.evaluation.detection_rows import OUTSIDE
 from wend.evaluation.detections import load_detections, write_detections
+from wend.evaluation.evaluation import LEVEL
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.map_scores import MAP_PROTOCOLS, MapScores
 from wend.evaluation.metrics import (
@@ -39,7 +47,7 @@ from wend.evaluation.metrics import (
     choose_metrics,
     coco_numbers,
 )
-from wend.evaluation.protocols import PROTOCOLS, get_protocol
+from wend.evaluation.protocols import PROTOCOLS, EvalProtocol, get_protocol
 from wend.evaluation.score_files import (
     baseline_entry,
     detections_notes,
@@ -50,7 +58,7 @@ from wend.evaluation.score_files import (
     with_threshold,
     write_scores,
 )
-from wend.evaluation.scoring import Bootstrap, ProtocolScores, drop_low_scores, parse_k, score_all
+from wend.evaluation.scoring import ProtocolScores, drop_low_scores, parse_k, score_all
 from wend.evaluation.tables import score_table
 from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
@@ -59,9 +67,11 @@ from wend.structures.data_set import DataSet
 from wend.structures.frame import ORIGINAL
 from wend.structures.plausibility import Finding
 
+logger = logging.getLogger(__name__)
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
-DEFAULT_MAX_BOXES = ("1", "5", "10")
+DEFAULT_MAX_BOXES = ("1", "5", "10", "all")
 EXPORTS = ("coco", "csv", "parquet")
+EXPORT_FRAMES = (ORIGINAL, "given")
 
 
 def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +94,8 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         default=list(DEFAULT_PROTOCOLS),
         metavar="NAME",
         help=f"one or more of {', '.join(PROTOCOLS)}, or a YAML of your own "
-        f"(default: {' '.join(DEFAULT_PROTOCOLS)})",
+        f"(default: {' '.join(DEFAULT_PROTOCOLS)}; where images have no class, those of them that "
+        f"average over images)",
     )
     parser.add_argument(
         "--max-boxes",
@@ -134,13 +145,12 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out boxes that score less (default: none is left out)",
     )
     parser.add_argument(
-        "--bootstrap-rounds",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="resamples of the images for 95 %% intervals; 0: none (default: 1000)",
+        "--level",
+        type=float,
+        default=LEVEL,
+        metavar="SHARE",
+        help=f"confidence of the intervals, in (0, 1) (default: {LEVEL})",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -187,12 +197,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also print and write analysis.md: hits by number and size of true boxes and by "
         "class, and how the best boxes miss",
     )
+    add_picture_arguments(parser)
     parser.add_argument(
         "--export",
         nargs="+",
         choices=EXPORTS,
         default=[],
         help="also write ground truth and detections as COCO JSON, detections as CSV or Parquet",
+    )
+    parser.add_argument(
+        "--export-frame",
+        choices=EXPORT_FRAMES,
+        default=ORIGINAL,
+        help="the frame of the detections that are written: original pixels (default), or the one "
+        "that they were given in, so that whole numbers stay whole (of score maps squash224)",
     )
 
 
@@ -206,6 +224,24 @@ def load_truth(
     """
     data_set = load_source(source, data_sets, masks, implausible)
     return data_set, check_truth(data_set, implausible)
+
+
+def without_class_means(protocols: Sequence[EvalProtocol], data_set: DataSet) -> list[EvalProtocol]:
+    """The default protocols that can be computed: where images have no class, no means over them.
+
+    What is left out is logged. If none is left, they stay, and the evaluation says what they need.
+    """
+    usable = [protocol for protocol in protocols if protocol.average != "class"]
+    without = int((data_set.class_ids < 0).sum())
+    if not without or not usable or len(usable) == len(protocols):
+        return list(protocols)
+    logger.warning(
+        "%s: %d of %d images have no class; of the default protocols %s is left out, which "
+        "averages over classes",
+        *(data_set.name, without, len(data_set)),
+        some(protocol.name for protocol in protocols if protocol not in usable),
+    )
+    return usable
 
 
 def load_baseline(
@@ -234,11 +270,8 @@ def load_baseline(
 
 def check_numbers(args: argparse.Namespace) -> None:
     """Raise InputError for numbers that argparse lets through."""
-    if args.bootstrap_rounds < 0 or args.seed < 0:
-        raise InputError(
-            f"--bootstrap-rounds and --seed must be >= 0, got {args.bootstrap_rounds} and "
-            f"{args.seed}"
-        )
+    if not 0 < args.level < 1:
+        raise InputError(f"--level must be in (0, 1), such as 0.95 for 95 %, got {args.level}")
 
 
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:
@@ -307,6 +340,7 @@ def _recall_note(scores: dict[str, ProtocolScores]) -> str:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the files; returns the exit status."""
     check_numbers(args)
+    check_picture_arguments(args)
     settle_map_arguments(args)
     names = args.protocol or (MAP_PROTOCOLS if args.score_maps else DEFAULT_PROTOCOLS)
     protocols = [get_protocol(name) for name in names]
@@ -314,6 +348,9 @@ def run(args: argparse.Namespace) -> int:
     metrics = choose_metrics(args.metrics)
     data_sets = known_data_sets(args)
     data_set, findings = load_truth(args.ground_truth, data_sets, args.implausible, args.masks)
+    if not args.protocol:
+        protocols = without_class_means(protocols, data_set)
+    located = locate_for_pictures(args, data_set)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
     maps = None
     if args.score_maps:
@@ -326,7 +363,6 @@ def run(args: argparse.Namespace) -> int:
     baseline = None
     if args.baseline_boxes:
         baseline = load_baseline(args.baseline_boxes, data_set, data_sets, args.implausible)
-    bootstrap = Bootstrap(args.bootstrap_rounds, seed=args.seed)
     extra = {"coco": coco_numbers(data_set, detections, args.ap_backend)} if args.ap else {}
     ap_notes = [_ap_note(extra["coco"])] if args.ap else []
     if maps is not None:
@@ -338,11 +374,11 @@ def run(args: argparse.Namespace) -> int:
         ks,
         classes,
         metrics=metrics,
-        bootstrap=bootstrap,
+        level=args.level,
         baseline=baseline,
     )
     fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
-    notes = [*evaluation_notes(about, fixed, bootstrap.rounds), *ap_notes]
+    notes = [*evaluation_notes(about, fixed), *ap_notes]
     notes += [finding.message for finding in findings]
     inputs = _inputs(args, data_set, baseline, maps)
     written = write_scores(
@@ -350,7 +386,11 @@ def run(args: argparse.Namespace) -> int:
     )
     if maps is not None:
         written += write_map_files(args.output, maps)
-    written += _export(args.export, Path(args.output), data_set, detections)
+    exported = detections
+    if args.export_frame == "given":
+        exported = replace(detections, boxes=detections.given_boxes, given=None)
+    written += _export(args.export, Path(args.output), data_set, exported)
+    written += draw_pictures(args, located, scores)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
     if args.analysis:
         text = analysis_text(scores)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wend.evaluation.analysis import (
+    HIT,
     MOSTLY,
     TOUCHES,
     Group,
@@ -48,23 +49,33 @@ def analysis_text(scores: Mapping[str, ProtocolScores]) -> str:
 
 def _section(per_image: PerImage) -> str:
     data_set = per_image.data_set.take(per_image.images)
-    detections = per_image.ranked.take(per_image.images)
     value = gt_known_loc.values(per_image)
     num_true, share = true_box_sizes(data_set)
     parts = [
         f"## {per_image.protocol.name}",
         f"GT-known Loc of {len(data_set)} images; {per_image.protocol.describe()}",
+        _averages(per_image, value),
         _table("true boxes", by_num_boxes(value, num_true)),
         _table("largest true box, share of the image", by_size(value, share)),
     ]
     if per_image.class_ids is not None:
         parts += _class_tables(data_set, value)
-    return "\n\n".join([*parts, _errors(data_set, detections, per_image)])
+    return "\n\n".join([*parts, _errors(per_image)])
+
+
+def _averages(per_image: PerImage, value: np.ndarray) -> str:
+    """Which average the rows below are of, beside the one of the table of results."""
+    of_images = f"{gt_known_loc.scale * float(value.mean()):.2f}"
+    rows = f"means over the images of each row (over all images: {of_images})"
+    if gt_known_loc.averaged_classes(per_image) is None:
+        return f"Per cent: {rows}"
+    of_classes = gt_known_loc.text(gt_known_loc.average_of(per_image, value))
+    return f"Per cent: {rows}; the table of results has the mean over classes, {of_classes}"
 
 
 def _table(title: str, groups: Sequence[Group]) -> str:
     rows = [[group.label, str(group.num_images), f"{group.percent:.2f}"] for group in groups]
-    return format_table((title, "images", "per cent"), rows)
+    return format_table((title, "images", "per cent of images"), rows)
 
 
 def _class_tables(data_set: DataSet, value: np.ndarray) -> list[str]:
@@ -83,19 +94,29 @@ def _class_tables(data_set: DataSet, value: np.ndarray) -> list[str]:
     ]
 
 
-def _errors(data_set: DataSet, detections: BoxTable, per_image: PerImage) -> str:
+def miss_types(per_image: PerImage) -> tuple[np.ndarray, float]:
+    """How each best box misses: (I,) of :func:`error_types`; and at which IoU.
+
+    At 0.5 where that is one of the protocol's thresholds, else at its first.
+    """
     thresholds = per_image.protocol.thresholds
     threshold = 0.5 if 0.5 in thresholds else thresholds[0]
-    hit = hits(per_image, threshold=threshold)
-    types = error_types(*boxes_in_frame(data_set, detections, per_image.protocol), hit)
+    images = per_image.images
+    tables = (per_image.data_set.take(images), per_image.ranked.take(images))
+    best_and_truth = boxes_in_frame(*tables, per_image.protocol)
+    return error_types(*best_and_truth, hits(per_image, threshold=threshold)), threshold
+
+
+def _errors(per_image: PerImage) -> str:
+    types, threshold = miss_types(per_image)
     shares = error_shares(types)
     rows = [
         [name, meaning, str(int((types == name).sum())), f"{shares[name]:.2f}"]
         for name, meaning in ERROR_MEANINGS.items()
     ]
     title = f"miss at IoU {threshold:g}"
-    missed = int((~hit).sum())
-    notes = [f"{missed} of {len(hit)} best boxes miss; the first type that applies counts"]
+    missed = int((types != HIT).sum())
+    notes = [f"{missed} of {len(types)} best boxes miss; the first type that applies counts"]
     return format_table((title, "the best box", "images", "% of misses"), rows, notes)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from wend.errors import InputError, some
@@ -17,7 +17,7 @@ from wend.evaluation.coco_results import detections_to_coco
 from wend.evaluation.detection_rows import as_read
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.metrics import Metric
-from wend.evaluation.per_image import check_aligned
+from wend.evaluation.per_image import check_aligned, scored_images
 from wend.evaluation.protocols import EvalProtocol
 from wend.evaluation.score_files import (
     baseline_entry,
@@ -28,7 +28,7 @@ from wend.evaluation.score_files import (
     with_threshold,
     write_scores,
 )
-from wend.evaluation.scoring import NO_BOOTSTRAP, Bootstrap, ProtocolScores, score_all
+from wend.evaluation.scoring import ProtocolScores, score_all
 from wend.evaluation.tables import score_table
 from wend.files import atomic_write, write_json
 from wend.structures.box_table import BoxTable
@@ -37,7 +37,8 @@ from wend.structures.data_set import DataSet
 
 logger = logging.getLogger(__name__)
 DETECTIONS_FILE = "detections.json"
-MORE_KS = (1, 5, 10)  # in the tables, besides WEND.MAX_BOXES
+MORE_KS = (1, 5, 10)  # in the tables, besides WEND.MAX_BOXES and all boxes
+LEVEL = 0.95  # the confidence of the intervals
 CURVE_FILE = "curve.csv"
 CURVE_COLUMNS = ("iteration", "epoch", "dataset", "protocol", "metric", "value")
 
@@ -55,13 +56,13 @@ class Evaluation:
         more_ks: further K that the files and the table state; None for all boxes.
         metrics: as :func:`wend.evaluation.metrics.choose_metrics` returns them; the default
             metrics if None.
-        bootstrap: how the intervals are computed.
+        level: the confidence of the intervals; None for no intervals.
         baseline: content-blind boxes to score beside the detections.
         why_no_baseline: the reason where there are none.
 
     Raises:
-        InputError: some images have a true box and some have none, or ids that are neither numbers
-            nor text.
+        InputError: some images have a true box and some have none, ids are neither numbers nor
+            text, or a protocol averages over classes and some images have none.
     """
 
     data_set: DataSet
@@ -71,7 +72,7 @@ class Evaluation:
     classes_file: str = ""
     more_ks: Sequence[int | None] = ()
     metrics: Sequence[Metric] | None = None
-    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    level: float | None = LEVEL
     baseline: FixedBoxes | None = None
     why_no_baseline: str = "not computed (no training data set is named)"
 
@@ -86,6 +87,8 @@ class Evaluation:
                 f"data set {data_set.name}: {len(without)} images have no true box "
                 f"({some(data_set.image_ids[i] for i in without)}); it cannot be evaluated on"
             )
+        for protocol in self.protocols:
+            scored_images(data_set, protocol)
 
     @property
     def has_truth(self) -> bool:
@@ -96,11 +99,19 @@ class Evaluation:
         """Numbers by protocol name at the first K alone, without intervals and baseline."""
         return self._score(detections, [self.max_boxes])
 
+    def score_beside_fixed_boxes(self, detections: BoxTable) -> dict[str, ProtocolScores]:
+        """Numbers by protocol name at every K, without intervals, as curves need them."""
+        return self._score(detections, self._ks, baseline=self.baseline)
+
+    @property
+    def _ks(self) -> list[int | None]:
+        return list(dict.fromkeys([self.max_boxes, *self.more_ks]))
+
     def _score(
         self,
         detections: BoxTable,
         ks: Sequence[int | None],
-        bootstrap: Bootstrap = NO_BOOTSTRAP,
+        level: float | None = None,
         baseline: FixedBoxes | None = None,
     ) -> dict[str, ProtocolScores]:
         return score_all(
@@ -110,7 +121,7 @@ class Evaluation:
             ks,
             self.class_predictions,
             metrics=self.metrics,
-            bootstrap=bootstrap,
+            level=level,
             baseline=baseline,
         )
 
@@ -137,11 +148,10 @@ class Evaluation:
             return self._write_unscored(detections, output_dir)
         scored, counts = as_read(self.data_set, detections, DETECTIONS_FILE)
         counts = with_threshold(counts, scored, None)
-        ks = list(dict.fromkeys([self.max_boxes, *self.more_ks]))
-        scores = self._score(scored, ks, self.bootstrap, self.baseline)
+        scores = self._score(scored, self._ks, self.level, self.baseline)
         fixed = self.why_no_baseline if self.baseline is None else self.baseline.name
         about = detections_notes(self.data_set.name, counts)
-        notes = evaluation_notes(about, fixed, self.bootstrap.rounds)
+        notes = evaluation_notes(about, fixed)
         if output_dir is not None:
             path = Path(output_dir) / DETECTIONS_FILE
             write_json(path, detections_to_coco(self.data_set, detections))
