@@ -26,11 +26,12 @@ TABLES = Path(__file__).with_name("tables.yaml")
 
 HEAD = """# What the paper's numbers show
 
-GT-known Loc (best box) of the paper's tables, each row against its table's reference. σ is the binomial
-deviation of a difference of two rates of so many test images (CUB-200-2011: 5,794, ImageNet-1K: 50,000), as
-if of different images and of one training each; p is two-sided, by the normal distribution; "p, Holm" is
-corrected for all the comparisons of the table. Two detectors of the same images agree on most of them: a
-paired test would see more than this, and other seeds would spread more than this. Neither is in the paper.
+GT-known Loc (best box) of the paper's tables, each row against its table's reference. σ is the
+binomial deviation of a difference of two rates of so many test images (CUB-200-2011: 5,794,
+ImageNet-1K: 50,000), as if of different images and of one training each; p is two-sided, by the
+normal distribution; "p, Holm" is corrected for all the comparisons of the table. Two detectors of
+the same images agree on most of them: a paired test would see more than this, and other seeds
+would spread more than this. Neither is in the paper.
 
 Made from the published figures alone by
 
@@ -42,20 +43,21 @@ python projects/reproduce/significance.py > docs/what_the_paper_shows.md
 TAIL = """
 ## What follows
 
-- WE against BCD is clear for Faster R-CNN and CLN on CUB-200-2011, weak for Deformable DETR, and within
-  chance for FCOS there and for every detector on ImageNet-1K.
-- No row of tables 4 and 8 is "BCD at that η without WE": with SGD, η alone is also a learning rate divided by
-  1/η, so that a gain of WE with its best η may be η's. `configs/ablation/table10/eta_CUB.yaml` and
-  `eta_ImageNet.yaml` are that control, `factor_CUB.yaml` and `factor_ImageNet.yaml` are WE with the same
-  balance at η 1 (`WEND.UNSUP_FACTOR`).
-- WE against plain entropy (table 10) is within chance on both data sets, and so is every row of table 3
-  against BCD.
-- Table 2's Deformable DETR + WE on CUB-200-2011 (93.69) is none of table 11's rows, whose best is 93.43 (τ 0.9),
-  and the text names no other setting.
-- Table 7's boxes are C2AM's from MoCo weights, not those of the other tables: its figures stand beside its own
-  first row alone.
-- Table 12's ratio is a cap in Detectron2's sampler: where an image has fewer proposals on its objects, the
-  ratio that the detector trains on is smaller than the row's.
+- WE against BCD is clear for Faster R-CNN and CLN on CUB-200-2011, weak for Deformable DETR, and
+  within chance for FCOS there and for every detector on ImageNet-1K.
+- No row of tables 4 and 8 is "BCD at that η without WE": with SGD, η alone is also a learning
+  rate divided by 1/η, so that a gain of WE with its best η may be η's.
+  `configs/ablation/table10/eta_CUB.yaml` and `eta_ImageNet.yaml` are that control,
+  `factor_CUB.yaml` and `factor_ImageNet.yaml` are WE with the same balance at η 1
+  (`WEND.UNSUP_FACTOR`).
+- WE against plain entropy (table 10) is within chance on both data sets, and so is every row of
+  table 3 against BCD.
+- Table 2's Deformable DETR + WE on CUB-200-2011 (93.69) is none of table 11's rows, whose best is
+  93.43 (τ 0.9), and the text names no other setting.
+- Table 7's boxes are C2AM's from MoCo weights, not those of the other tables: its figures stand
+  beside its own first row alone.
+- Table 12's ratio is a cap in Detectron2's sampler: where an image has fewer proposals on its
+  objects, the ratio that the detector trains on is smaller than the row's.
 """
 
 
