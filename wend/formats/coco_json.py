@@ -71,6 +71,20 @@ EXPECTED = {
 }
 
 
+def is_crowd(value: object, where: str) -> bool:
+    """Whether an ``iscrowd`` of COCO's says so, by the rule of all readers.
+
+    Args:
+        where: what holds it, for the message.
+
+    Raises:
+        InputError: not 0, 1, true, false or null.
+    """
+    if value is None or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise InputError(f"{where}: expected {EXPECTED['iscrowd']}, got {shown(value)}")
+
+
 class Row(Struct, kw_only=True, gc=False):
     """A row of any list."""
 
