@@ -313,6 +313,7 @@ class Trainer(DefaultTrainer):
         assert training is not None
         return FirstEpoch(
             names=training.names,
+            left_out=training.left_out,
             num_boxes=training.images.num_boxes,
             steps=iterations_per_epoch(cfg, len(training.images)),
             max_lost=cfg.WEND.DATA.MAX_LOST_SHARE,

@@ -104,6 +104,7 @@ class Trainer:
         self.start_iter = 0
         self.first_epoch = FirstEpoch(
             names=self.training.names,
+            left_out=self.training.left_out,
             num_boxes=self.training.images.num_boxes,
             steps=iterations_per_epoch(cfg, len(self.training.images)),
             max_lost=cfg.WEND.DATA.MAX_LOST_SHARE,
