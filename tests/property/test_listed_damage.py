@@ -1,4 +1,4 @@
-"""Damaged YOLO files, Open Images' and Kaggle's CSV: other boxes, or an InputError that names them."""
+"""Damaged YOLO files, Open Images' and Kaggle's CSV: other boxes, or an error that names them."""
 
 import numpy as np
 from damage import HARMLESS
