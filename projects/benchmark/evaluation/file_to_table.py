@@ -120,12 +120,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary)).resolve()
         paths = write_detections(folder, args.metadata, args.boxes, args.format)
-        out(
-            f"{len(args.protocol)} protocols; the least of {args.repeat} runs, seconds of a core\n\n"
-        )
-        out(
-            "| commit | detections | user + system, s | user | system | wall | peak, GiB | goal |\n"
-        )
+        out(f"{len(args.protocol)} protocols; the least of {args.repeat} runs, in seconds\n\n")
+        out("| commit | detections | user + system | user | system | wall | peak, GiB | goal |\n")
         out("|---|---|---|---|---|---|---|---|\n")
         ratios = []
         for path in paths:
