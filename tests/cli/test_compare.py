@@ -66,6 +66,7 @@ def test_differences_and_tests_are_those_of_hand(files, capsys):
     assert f"A: {files / 'a.json'}; B: {files / 'b.json'}; 20 images" in printed
     assert "p seeds" not in printed
     assert "| method " not in printed  # the pairs say it all
+    assert "the same by definition: GT-known Loc = MaxBoxAcc 0.5, GT-known Loc multi K 1" in printed
 
 
 def test_methods_with_seeds_have_mean_spread_and_tests_over_both(files, capsys):

@@ -24,7 +24,7 @@ from wend.evaluation.comparison import (
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.scoring import parse_k, score_all
-from wend.evaluation.tables import format_table
+from wend.evaluation.tables import copy_notes, format_table
 from wend.files import atomic_write
 
 METHOD_HEADER = ("protocol", "metric", "K", "method", "seeds", "mean", "sd", "lowest", "highest")
@@ -254,6 +254,7 @@ def run(args: argparse.Namespace) -> int:
     result = compare_methods(methods, against=args.against, family=args.family, level=args.level)
     first = next(iter(methods.values()))[0]
     notes = [*said, *_notes(files, result, args.level)]
+    notes += copy_notes(result.copies)
     notes += [f"per cent; {scores.protocol.describe()}" for scores in first.values()]
     protocol, scores = next(iter(first.items()))
     dataset = scores.per_image.data_set.name
