@@ -84,7 +84,7 @@ def label_all(figure: Figure, x: str, y: str) -> None:
     figure.supylabel(y, fontsize="medium")
 
 
-def legend_above(figure: Figure) -> None:
+def legend_above(figure: Figure, title: str | None = None) -> None:
     """One legend of all that the panels show, where it covers nothing."""
     entries: dict[str, Any] = {}
     for axes in figure.axes:
@@ -96,6 +96,8 @@ def legend_above(figure: Figure) -> None:
         loc="outside upper center",
         ncols=columns,
         fontsize="small",
+        title=title,
+        title_fontsize="small",
     )
 
 
