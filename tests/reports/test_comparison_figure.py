@@ -8,6 +8,7 @@ from wend.evaluation.comparison import compare_methods
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.scoring import score_all
 from wend.reports import comparison_figure, figures
+from wend.reports.figures import MARKERS
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -44,14 +45,14 @@ def test_points_are_the_means_and_differences_of_the_table(tmp_path, monkeypatch
     assert len(figure.axes) == 2 * len(PROTOCOLS)
     for (left, right), protocol in zip(np.reshape(figure.axes, (2, 2)), PROTOCOLS, strict=True):
         assert left.get_title(loc="left") == protocol
-        points = [line.get_xdata()[0] for line in left.lines if line.get_markersize() == 6]
+        points = [line.get_xdata()[0] for line in left.lines if line.get_marker() in MARKERS]
         means = [
             number.mean
             for number in comparison.methods
             if number.protocol == protocol and number.column.metric.unit == "%"
         ]
         assert sorted(points) == pytest.approx(sorted(means))
-        points = [line.get_xdata()[0] for line in right.lines if line.get_markersize() == 6][1:]
+        points = [line.get_xdata()[0] for line in right.lines if line.get_marker() in MARKERS]
         mine = [
             pair
             for pair in comparison.pairs

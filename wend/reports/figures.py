@@ -90,7 +90,8 @@ def legend_above(figure: Figure, title: str | None = None) -> None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    columns = min(len(entries), max(1, int(figure.get_figwidth() / 1.7)))
+    inches = 0.7 + 0.08 * max(map(len, entries), default=0)  # of an entry, about
+    columns = min(len(entries), max(1, int(figure.get_figwidth() / inches)))
     figure.legend(
         *(list(entries.values()), list(entries)),
         loc="outside upper center",
