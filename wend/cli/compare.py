@@ -269,9 +269,9 @@ def run(args: argparse.Namespace) -> int:
     result = compare_methods(methods, against=args.against, family=args.family, level=args.level)
     first = next(iter(methods.values()))[0]
     notes = [*said, *_notes(files, result, args.level)]
-    notes += copy_notes(result.copies)
-    notes += [f"per cent; {scores.protocol.describe()}" for scores in first.values()]
     protocol, scores = next(iter(first.items()))
+    notes += copy_notes(scores.cells, result.copies)
+    notes += [f"per cent; {of_protocol.protocol.describe()}" for of_protocol in first.values()]
     dataset = scores.per_image.data_set.name
     images = most_different(methods, protocol)
     header, rows = _image_rows(list(methods), images)

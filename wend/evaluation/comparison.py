@@ -114,9 +114,10 @@ def compare_methods(
     numbers: list[MethodNumber] = []
     pairs: list[PairNumber] = []
     copies = {protocol: _copies([run[protocol] for run in runs]) for protocol in runs[0]}
+    first = next(iter(copies))
     for protocol, of_protocol in copies.items():
         for column in runs[0][protocol].cells:
-            if column in of_protocol:
+            if column in of_protocol or (column.metric.any_protocol and protocol != first):
                 continue
             row = {
                 name: MethodNumber(

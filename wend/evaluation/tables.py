@@ -59,7 +59,7 @@ def score_notes(scores: Mapping[str, ProtocolScores], extra: Iterable[str] = ())
         reasons.setdefault(why, []).append(metric.title)
     notes += [f"{', '.join(titles)}: {why}" for why, titles in reasons.items()]
     copies = {name: result.copies for name, result in scores.items()}
-    return [*notes, *_interval_notes(scores), *copy_notes(copies), *extra]
+    return [*notes, *_interval_notes(scores), *copy_notes(first.cells, copies), *extra]
 
 
 def _interval_notes(scores: Mapping[str, ProtocolScores]) -> list[str]:
@@ -72,10 +72,13 @@ def _interval_notes(scores: Mapping[str, ProtocolScores]) -> list[str]:
     return [f"low, high: {100 * level:g} % confidence interval ({said})"]
 
 
-def copy_notes(copies: Mapping[str, Mapping[Column, Column]]) -> list[str]:
+def copy_notes(
+    columns: Iterable[Column], copies: Mapping[str, Mapping[Column, Column]]
+) -> list[str]:
     """Which rows are left out, and of which others they would be copies.
 
     Args:
+        columns: those of each protocol.
         copies: protocol name -> :attr:`ProtocolScores.copies`.
     """
     where: dict[str, list[str]] = {}
@@ -95,10 +98,9 @@ def copy_notes(copies: Mapping[str, Mapping[Column, Column]]) -> list[str]:
         text if len(names) == len(copies) else f"{text} ({', '.join(names)})"
         for text, names in where.items()
     ]
-    if len(scores) > 1:
-        first = next(iter(scores.values()))
-        once = [column.metric.title for column in first.cells if column.metric.any_protocol]
-        said += [f"{', '.join(once)} under every protocol"] if once else []
+    once = [column.metric.title for column in columns if column.metric.any_protocol]
+    if once and len(copies) > 1:
+        said.append(f"{', '.join(once)} under every protocol")
     if not said:
         return []
     return [f"left out, the same by definition: {'; '.join(said)}"]
