@@ -36,7 +36,7 @@ from wend.structures.coded import CodedColumn, Encoder
 from wend.structures.names import tidy_path
 
 BLOCK = 4096  # rows decoded at a time: their objects are gone when the next block comes
-BLOCK_BYTES = 1 << 20  # of a list that is read while it is decoded
+BLOCK_BYTES = 1 << 18  # of a list that is read while it is decoded: it stays in the cache
 DATA_SET = (
     'a COCO data set {"images": [{"id", "file_name", ...}], "annotations": [...], "categories": '
     "[...]}"
