@@ -56,4 +56,5 @@ def some(items: Iterable[object], limit: int = 3) -> str:
     """Write the first ``limit`` items and how many more there are: ``a, b, c and 7 more``."""
     texts = [str(item) for item in items]
     more = len(texts) - limit
-    return ", ".join(texts[:limit]) + (f" and {more} more" if more > 0 else "")
+    first = (text if len(text) <= 300 else f"{text[:300]}..." for text in texts[:limit])
+    return ", ".join(first) + (f" and {more} more" if more > 0 else "")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, shown
+from wend.files import read_lines
 from wend.structures.box_table import BoxTable
 from wend.structures.frame import BoxFrame
 from wend.yaml_files import read_yaml
@@ -402,11 +403,11 @@ def load_protocol(path: str | Path) -> EvalProtocol:
             f"{path}: unknown field {', '.join(unknown)}; there are: base, "
             f"{', '.join(f.name for f in fields(EvalProtocol))}"
         )
-    if given["name"] in PROTOCOLS:
+    if isinstance(given["name"], str) and given["name"] in PROTOCOLS:
         raise InputError(f"{path}: name {given['name']!r} is a preset's; choose another")
     base = given.pop("base", None)
-    if base is not None and base not in PROTOCOLS:
-        raise InputError(f"{path}: base must be one of {', '.join(PROTOCOLS)}, got {base!r}")
+    if base is not None and not (isinstance(base, str) and base in PROTOCOLS):
+        raise InputError(f"{path}: base must be one of {', '.join(PROTOCOLS)}, got {shown(base)}")
     try:
         if isinstance(given.get("blacklist"), str):
             given["blacklist"] = _read_keys(path.parent / given["blacklist"])
@@ -425,7 +426,5 @@ def _read_mapping(path: Path) -> dict:
 
 
 def _read_keys(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        raise MissingFileError(f"blacklist {path}: no such file")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_lines(path, "keys of images that do not count, one per line")
     return tuple(line.strip() for line in lines if line.strip())
