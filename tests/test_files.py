@@ -1,5 +1,6 @@
 """wend.files: nothing is left half-written, and what cannot be read is named."""
 
+import gzip
 import json
 import os
 import re
@@ -123,6 +124,19 @@ def test_other_encoding_is_named_with_what_was_expected(tmp_path, read):
     message = r"a\.json: not UTF-8 text \(.*0xe9.*\); expected a list of things"
     with pytest.raises(InputError, match=message):
         read(tmp_path / "a.json", "a list of things")
+
+
+@pytest.mark.parametrize(
+    ("data", "other"),
+    [
+        (gzip.compress(b"[]"), "compressed by gzip; unpack it first"),
+        ("[]".encode("utf-16"), "text in UTF-16, as Windows writes it; save it as UTF-8"),
+    ],
+)
+def test_files_that_are_something_else_say_what(tmp_path, data, other):
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(InputError, match=rf"a\.json: not UTF-8 text but {other}; expected a list"):
+        read_json(tmp_path / "a.json", "a list of things")
 
 
 def test_text_is_read_as_utf_8_whatever_the_locale(tmp_path):

@@ -15,6 +15,13 @@ from typing import IO, Any
 
 from wend.errors import InputError, MissingFileError, shown
 
+_STARTS = {  # how files begin that are no UTF-8 -> what to do
+    b"\x1f\x8b": "compressed by gzip; unpack it first",
+    b"PK\x03\x04": "a ZIP archive; unpack it first",
+    codecs.BOM_UTF16_LE: "text in UTF-16, as Windows writes it; save it as UTF-8",
+    codecs.BOM_UTF16_BE: "text in UTF-16, as Windows writes it; save it as UTF-8",
+    b"PAR1": "a Parquet file; its name should end in .parquet",
+}
 MAX_NUMBER = 1e100  # areas and sums of what is smaller are finite, too
 
 
@@ -108,7 +115,9 @@ def read_utf8(path: str | Path, expected: str) -> bytes:
     try:
         data.isascii() or data.decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}); expected {expected}") from error
+        other = next((other for start, other in _STARTS.items() if data.startswith(start)), None)
+        problem = f"but {other}" if other else f"({error})"
+        raise InputError(f"{path}: not UTF-8 text {problem}; expected {expected}") from error
     return data
 
 

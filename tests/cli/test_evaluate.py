@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from wend.evaluation.fixed_boxes import fixed_box_table
 from wend.evaluation.metrics import METRICS
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.scoring import score_all
-from wend.files import sha256, write_json
+from wend.files import read_json, sha256, write_json
 from wend.formats.coco import records_to_coco
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
@@ -102,6 +103,16 @@ def test_numbers_are_those_of_the_metrics_under_every_protocol(files):
     for name, scores in score_all(DATA_SET, DETECTIONS, protocols, [2]).items():
         for metric, value in scores.numbers.items():
             assert written[name][metric] == pytest.approx(value, abs=1e-9)
+
+
+def test_images_without_class_are_scored_by_the_default_protocols_that_need_none(files, capsys):
+    truth = records_to_coco([replace(record, class_id=None) for record in RECORDS])
+    write_json(files / "truth.json", truth)
+    assert set(read_json(evaluate(files) / "metrics.json", "numbers")) == {"original"}
+    said = "4 of 4 images have no class; of the default protocols psol-crop224"
+    assert said in capsys.readouterr().out
+    evaluate(files, "--protocol", "psol-crop224", "original", expect=2)
+    assert "psol-crop224 averages over classes, and 4 images" in capsys.readouterr().err
 
 
 def test_intervals_hold_the_value_and_can_be_left_out(files):

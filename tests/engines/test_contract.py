@@ -192,7 +192,9 @@ def test_report_writes_a_table_and_pictures_with_boxes_in_their_places(
         # the label, and under each of the two protocols a row for each of the two metrics
         assert table.count(f" {label} |") == 4, label
     assert "pseudo boxes of the test images (toy_test) |" not in table
-    for name in ("report.md", "boxes_toy_test.png", "boxes_toy_test_c2am.png", "curve.png"):
+    pictures = ("boxes", "recall", "iou_histogram")
+    drawn_of = [f"{kind}_{name}.png" for kind in pictures for name in ("toy_test", "toy_test_c2am")]
+    for name in ("report.md", "curve.png", *drawn_of):
         assert f"written: {output_dir / name}" in printed
 
     # 5 images in 3 columns and 2 rows of 240 pixels, below a legend of 24

@@ -55,6 +55,15 @@ def evaluation(data_set):
     return Evaluation(data_set, PROTOCOLS, max_boxes=2)
 
 
+def test_what_cannot_be_scored_or_written_is_said_before_there_are_detections(data_set):
+    without = replace(data_set, class_ids=np.array([0, -1, 2]))
+    with pytest.raises(InputError, match=r"psol-crop224 averages over classes, and 1 images have"):
+        Evaluation(without, PROTOCOLS, max_boxes=2)
+    assert Evaluation(without, PROTOCOLS[1:], max_boxes=2).has_truth
+    with pytest.raises(InputError, match=r"expected ids of images that are whole numbers"):
+        Evaluation(replace(data_set, image_ids=[1, 2, 2**64]), PROTOCOLS, max_boxes=2)
+
+
 def test_files_hold_what_was_computed(evaluation, detections, tmp_path):
     results = evaluation.run(detections, tmp_path)
     written = json.loads((tmp_path / "metrics.json").read_text())

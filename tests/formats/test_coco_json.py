@@ -124,7 +124,7 @@ def test_ids_are_numbers_of_64_bits_or_text(tmp_path, use, image_id):
         ('{"id": 2, "file_name": "", "width": 5, "height": 5}', 'expected "file_name": '),
         (
             '{"id": 2, "file_name": "b", "width": 0, "height": 5}',
-            "expected width and height as whole",
+            "expected width and height ",
         ),
         (
             '{"id": 2, "file_name": "b", "width": [5], "height": 5}',
@@ -175,12 +175,30 @@ def test_a_field_of_an_image_or_a_whole_list_that_stands_twice_is_refused(tmp_pa
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ('"area": 1, "area": 2', "area"),
+        ('"area" : 1, "area":1', "area"),
+        ('"rle": {"size": [4, 4], "size": [4, 5]}', "size"),
+        ('"x": [1, {"y": {"z": 0, "z": 0}}]', "z"),
+        ('"\\u0061rea": 3, "area": 3', "area"),
+    ],
+)
+def test_a_key_that_is_not_read_stands_once_either(tmp_path, use, more, key):
+    with pytest.raises(InputError, match=f"the key '{key}' stands twice in one object"):
+        read(use, tmp_path, [ROW, f"{ROW[:-1]}, {more}}}"])
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
     "more",
     [
         '"kind": "bbox"',
         '"note": {"image_id": 5, "bbox": []}',
         '"\\u0061rea": 3',
-        '"area": 1, "area": 2',
+        '"area" : 1',
+        '"rle": {"size": [4, 4], "counts": "a\\":b"}',
+        '"a":"\\":\\":", "b": {"a": [{"a": 1}, {"a": 2}]}',
         '"area": NaN',
         '"text": "\\ud800"',
         '"segmentation": [[1.5, 2, 3]]',

@@ -137,7 +137,7 @@ def test_best_few_and_scores_above_a_limit_are_counted(tmp_path):
         (
             [IMAGES[0], {"id": 1, "file_name": "b"}],
             [],
-            "images[1]: expected width and height as whole",
+            "images[1]: expected width and height > 0, as other",
         ),
         (
             [IMAGES[0], {**IMAGES[0], "id": 9}],

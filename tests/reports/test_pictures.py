@@ -73,8 +73,8 @@ def test_curve_is_a_picture_whose_line_is_not_empty(tmp_path):
         )
     draw_curve(tmp_path / "c.csv", tmp_path / "c.png")
     image = np.asarray(Image.open(tmp_path / "c.png").convert("RGB")).astype(int)
-    matplotlib_blue = (31, 119, 180)
-    assert (np.abs(image - matplotlib_blue).max(-1) < 10).sum() > 200
+    blue = (0, 114, 178)  # of Okabe and Ito
+    assert (np.abs(image - blue).max(-1) < 10).sum() > 200
 
 
 def test_a_missing_curve_is_named(tmp_path):

@@ -66,6 +66,8 @@ def test_a_path_that_is_the_end_of_two_keys_is_an_error():
         ("wren.png", "train/wren_png.rf.d41d8cd98f00b204e9800998ecf8427e.jpg"),
         ("/data/upload/3/1f2e3d4c-wren_1.jpg", "wren_1.jpg"),
         ("wren_1.jpg", "3/1f2e3d4c-wren_1.jpg"),
+        ("my-wren-1_JPEG.rf.0a1B2c3d4e5f60718293a4b5c6d7e8f9.jpg", "My wren 1.jpeg"),
+        ("1f2e3d4c-my_wren.jpg", "my wren.jpg"),
     ],
 )
 def test_urls_capitals_endings_and_names_of_labelling_tools_are_said_and_matched(path, key, caplog):

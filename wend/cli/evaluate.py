@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,10 +22,16 @@ from wend.cli.options import (
     add_import_option,
     known_data_sets,
 )
+from wend.cli.picture_options import (
+    add_picture_arguments,
+    check_picture_arguments,
+    draw_pictures,
+    locate_for_pictures,
+)
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
 from wend.datasets.plausible_truth import check_plausible
-from wend.errors import InputError
+from wend.errors import InputError, some
 from wend.evaluation.analysis_report import ANALYSIS_FILE, analysis_text
 from wend.evaluation.box_classes import BOX_CLASSES
 from wend.evaluation.coco_metrics import BACKENDS
@@ -39,7 +46,7 @@ from wend.evaluation.metrics import (
     choose_metrics,
     coco_numbers,
 )
-from wend.evaluation.protocols import PROTOCOLS, get_protocol
+from wend.evaluation.protocols import PROTOCOLS, EvalProtocol, get_protocol
 from wend.evaluation.score_files import (
     baseline_entry,
     detections_notes,
@@ -59,6 +66,7 @@ from wend.structures.data_set import DataSet
 from wend.structures.frame import ORIGINAL
 from wend.structures.plausibility import Finding
 
+logger = logging.getLogger(__name__)
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
 DEFAULT_MAX_BOXES = ("1", "5", "10")
 EXPORTS = ("coco", "csv", "parquet")
@@ -84,7 +92,8 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         default=list(DEFAULT_PROTOCOLS),
         metavar="NAME",
         help=f"one or more of {', '.join(PROTOCOLS)}, or a YAML of your own "
-        f"(default: {' '.join(DEFAULT_PROTOCOLS)})",
+        f"(default: {' '.join(DEFAULT_PROTOCOLS)}; where images have no class, those of them that "
+        f"average over images)",
     )
     parser.add_argument(
         "--max-boxes",
@@ -187,6 +196,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also print and write analysis.md: hits by number and size of true boxes and by "
         "class, and how the best boxes miss",
     )
+    add_picture_arguments(parser)
     parser.add_argument(
         "--export",
         nargs="+",
@@ -206,6 +216,24 @@ def load_truth(
     """
     data_set = load_source(source, data_sets, masks, implausible)
     return data_set, check_truth(data_set, implausible)
+
+
+def without_class_means(protocols: Sequence[EvalProtocol], data_set: DataSet) -> list[EvalProtocol]:
+    """The default protocols that can be computed: where images have no class, no means over them.
+
+    What is left out is logged. If none is left, they stay, and the evaluation says what they need.
+    """
+    usable = [protocol for protocol in protocols if protocol.average != "class"]
+    without = int((data_set.class_ids < 0).sum())
+    if not without or not usable or len(usable) == len(protocols):
+        return list(protocols)
+    logger.warning(
+        "%s: %d of %d images have no class; of the default protocols %s is left out, which "
+        "averages over classes",
+        *(data_set.name, without, len(data_set)),
+        some(protocol.name for protocol in protocols if protocol not in usable),
+    )
+    return usable
 
 
 def load_baseline(
@@ -307,6 +335,7 @@ def _recall_note(scores: dict[str, ProtocolScores]) -> str:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the files; returns the exit status."""
     check_numbers(args)
+    check_picture_arguments(args)
     settle_map_arguments(args)
     names = args.protocol or (MAP_PROTOCOLS if args.score_maps else DEFAULT_PROTOCOLS)
     protocols = [get_protocol(name) for name in names]
@@ -314,6 +343,9 @@ def run(args: argparse.Namespace) -> int:
     metrics = choose_metrics(args.metrics)
     data_sets = known_data_sets(args)
     data_set, findings = load_truth(args.ground_truth, data_sets, args.implausible, args.masks)
+    if not args.protocol:
+        protocols = without_class_means(protocols, data_set)
+    located = locate_for_pictures(args, data_set)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
     maps = None
     if args.score_maps:
@@ -351,6 +383,7 @@ def run(args: argparse.Namespace) -> int:
     if maps is not None:
         written += write_map_files(args.output, maps)
     written += _export(args.export, Path(args.output), data_set, detections)
+    written += draw_pictures(args, located, scores)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
     if args.analysis:
         text = analysis_text(scores)

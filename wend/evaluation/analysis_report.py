@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wend.evaluation.analysis import (
+    HIT,
     MOSTLY,
     TOUCHES,
     Group,
@@ -48,7 +49,6 @@ def analysis_text(scores: Mapping[str, ProtocolScores]) -> str:
 
 def _section(per_image: PerImage) -> str:
     data_set = per_image.data_set.take(per_image.images)
-    detections = per_image.ranked.take(per_image.images)
     value = gt_known_loc.values(per_image)
     num_true, share = true_box_sizes(data_set)
     parts = [
@@ -59,7 +59,7 @@ def _section(per_image: PerImage) -> str:
     ]
     if per_image.class_ids is not None:
         parts += _class_tables(data_set, value)
-    return "\n\n".join([*parts, _errors(data_set, detections, per_image)])
+    return "\n\n".join([*parts, _errors(per_image)])
 
 
 def _table(title: str, groups: Sequence[Group]) -> str:
@@ -83,19 +83,29 @@ def _class_tables(data_set: DataSet, value: np.ndarray) -> list[str]:
     ]
 
 
-def _errors(data_set: DataSet, detections: BoxTable, per_image: PerImage) -> str:
+def miss_types(per_image: PerImage) -> tuple[np.ndarray, float]:
+    """How each best box misses: (I,) of :func:`error_types`; and at which IoU.
+
+    At 0.5 where that is one of the protocol's thresholds, else at its first.
+    """
     thresholds = per_image.protocol.thresholds
     threshold = 0.5 if 0.5 in thresholds else thresholds[0]
-    hit = hits(per_image, threshold=threshold)
-    types = error_types(*boxes_in_frame(data_set, detections, per_image.protocol), hit)
+    images = per_image.images
+    tables = (per_image.data_set.take(images), per_image.ranked.take(images))
+    best_and_truth = boxes_in_frame(*tables, per_image.protocol)
+    return error_types(*best_and_truth, hits(per_image, threshold=threshold)), threshold
+
+
+def _errors(per_image: PerImage) -> str:
+    types, threshold = miss_types(per_image)
     shares = error_shares(types)
     rows = [
         [name, meaning, str(int((types == name).sum())), f"{shares[name]:.2f}"]
         for name, meaning in ERROR_MEANINGS.items()
     ]
     title = f"miss at IoU {threshold:g}"
-    missed = int((~hit).sum())
-    notes = [f"{missed} of {len(hit)} best boxes miss; the first type that applies counts"]
+    missed = int((types != HIT).sum())
+    notes = [f"{missed} of {len(types)} best boxes miss; the first type that applies counts"]
     return format_table((title, "the best box", "images", "% of misses"), rows, notes)
 
 

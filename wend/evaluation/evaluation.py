@@ -17,7 +17,7 @@ from wend.evaluation.coco_results import detections_to_coco
 from wend.evaluation.detection_rows import as_read
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.metrics import Metric
-from wend.evaluation.per_image import check_aligned
+from wend.evaluation.per_image import check_aligned, scored_images
 from wend.evaluation.protocols import EvalProtocol
 from wend.evaluation.score_files import (
     baseline_entry,
@@ -60,8 +60,8 @@ class Evaluation:
         why_no_baseline: the reason where there are none.
 
     Raises:
-        InputError: some images have a true box and some have none, or ids that are neither numbers
-            nor text.
+        InputError: some images have a true box and some have none, ids are neither numbers nor
+            text, or a protocol averages over classes and some images have none.
     """
 
     data_set: DataSet
@@ -86,6 +86,8 @@ class Evaluation:
                 f"data set {data_set.name}: {len(without)} images have no true box "
                 f"({some(data_set.image_ids[i] for i in without)}); it cannot be evaluated on"
             )
+        for protocol in self.protocols:
+            scored_images(data_set, protocol)
 
     @property
     def has_truth(self) -> bool:
@@ -95,6 +97,14 @@ class Evaluation:
     def score(self, detections: BoxTable) -> dict[str, ProtocolScores]:
         """Numbers by protocol name at the first K alone, without intervals and baseline."""
         return self._score(detections, [self.max_boxes])
+
+    def score_beside_fixed_boxes(self, detections: BoxTable) -> dict[str, ProtocolScores]:
+        """Numbers by protocol name at every K, without intervals, as curves need them."""
+        return self._score(detections, self._ks, baseline=self.baseline)
+
+    @property
+    def _ks(self) -> list[int | None]:
+        return list(dict.fromkeys([self.max_boxes, *self.more_ks]))
 
     def _score(
         self,
@@ -137,8 +147,7 @@ class Evaluation:
             return self._write_unscored(detections, output_dir)
         scored, counts = as_read(self.data_set, detections, DETECTIONS_FILE)
         counts = with_threshold(counts, scored, None)
-        ks = list(dict.fromkeys([self.max_boxes, *self.more_ks]))
-        scores = self._score(scored, ks, self.bootstrap, self.baseline)
+        scores = self._score(scored, self._ks, self.bootstrap, self.baseline)
         fixed = self.why_no_baseline if self.baseline is None else self.baseline.name
         about = detections_notes(self.data_set.name, counts)
         notes = evaluation_notes(about, fixed, self.bootstrap.rounds)

@@ -121,7 +121,8 @@ def read_coco_truth(path: str | Path, classes: str = "auto") -> DataSet:
     boxes.
 
     Returns:
-        The images in the file's order; the size is 0, 0 where the file does not state it.
+        The images in the file's order; the size is 0, 0 where the file does not state it in
+        whole pixels.
 
     Raises:
         InputError: not a COCO data set; the message names the entry.
@@ -141,6 +142,8 @@ def read_coco_truth(path: str | Path, classes: str = "auto") -> DataSet:
             "%s: %d annotations are crowds and no true boxes", path, len(owners) - len(rows)
         )
     names = [image.path for image in images]
+    sizes = np.array([image.size for image in images], dtype=np.float64).reshape(-1, 2)
+    sizes[(sizes % 1 != 0).any(1)] = 0
     class_ids = np.full(len(images), -1, dtype=np.int64)
     category_ids: tuple[int, ...] = ()
     if classes != "none":
@@ -150,7 +153,7 @@ def read_coco_truth(path: str | Path, classes: str = "auto") -> DataSet:
         image_ids=[image.id for image in images],
         file_names=names,
         keys=[image_key(name) for name in names],
-        sizes=np.array([image.size for image in images], dtype=np.int64).reshape(-1, 2),
+        sizes=sizes.astype(np.int64),
         class_ids=class_ids,
         category_ids=category_ids,
         truth=BoxTable.from_rows(owners[rows], xywh_to_xyxy(boxes.xywh[rows]), None, len(images)),

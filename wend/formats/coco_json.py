@@ -1,20 +1,22 @@
 """COCO's JSON decoded: the one reader of data sets and results, for truth, boxes and detections.
 
 A row's type says what it may hold (:class:`Image`, :class:`Box` and their subclasses), msgspec
-decodes it, and what does not fit is an InputError that names file and entry. A key that is read
-and stands twice in one object is refused. Keys that no type names are not looked at.
+decodes it, and what does not fit is an InputError that names file and entry. A key that
+stands twice in a row, or in an object in it, is refused; keys that no type names may hold anything.
 
 Rules of all readers: an id is a whole number of 64 bits with sign or text, one kind for all images
 of a file; no two images have the same id or path; ``iscrowd`` is 0, 1, true or false, and 0 where
-it is absent or null; a size is stated where width and height are whole numbers from 1 (640.0 is
-one), and not where they are absent, null, 0, -1 or text.
+it is absent or null; a size is stated where width and height are positive numbers (a truth's whole,
+as 640 or 640.0), and not where they are absent, null, 0, -1 or text.
 Shape letters: I = images of the file, N = boxes of the file.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -48,6 +50,7 @@ WholeNumber = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Id = WholeNumber | str
 Number = Annotated[float, Meta(gt=-MAX_NUMBER, lt=MAX_NUMBER)]
 Length = Annotated[float, Meta(ge=0, lt=MAX_NUMBER)]
+MAX_SIDE = 2**31  # pixels
 Name = Annotated[str, Meta(min_length=1)]
 Bit = Annotated[int, Meta(ge=0, le=1)]
 
@@ -92,17 +95,16 @@ class Image(Row, kw_only=True, gc=False):
         return self.file_name or self.coco_url or ""
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels; 0, 0 where they are not stated."""
-        size = _whole_pixels(self.width), _whole_pixels(self.height)
-        return size if min(size) > 0 else (0, 0)
+    def size(self) -> tuple[float, float]:
+        """Width and height in pixels; 0, 0 where they are not stated.
 
-
-def _whole_pixels(side: float | str | UnsetType | None) -> int:
-    """A stated side as a whole number from 1; 0 if it is none."""
-    if isinstance(side, float) and side % 1 == 0 and 1 <= side < 2**31:
-        return int(side)
-    return 0
+        That of a resized copy, which pseudo boxes may be of, need not be whole.
+        """
+        width, height = self.width, self.height
+        if isinstance(width, float) and isinstance(height, float):
+            if 0 < width < MAX_SIDE and 0 < height < MAX_SIDE:
+                return width, height
+        return 0.0, 0.0
 
 
 class Category(Row, kw_only=True, gc=False):
@@ -123,6 +125,8 @@ class Box(Row, kw_only=True, gc=False):
     iscrowd: bool | Bit | UnsetType | None = UNSET
 
 
+_FIRST_VALUE = json.JSONDecoder().raw_decode
+_OBJECTS = msgspec.json.Decoder(list[dict[str, Raw]])
 Kind = TypeVar("Kind", bound=Row)
 ImageKind = TypeVar("ImageKind", bound=Image)
 
@@ -158,22 +162,58 @@ def _alternatives(kind: msgspec.inspect.Type) -> Sequence[msgspec.inspect.Type]:
     return kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
 
 
-def _keys_are_unique(text: bytes, rows: Sequence[Row]) -> bool:
-    """Whether each field's name stands in the rows' text as often as rows have the field.
+def _keys_of(value: Any) -> Iterator[str]:
+    """The keys of an object and of those in it."""
+    if isinstance(value, dict):
+        yield from value
+        value = value.values()
+    elif not isinstance(value, list):
+        return
+    for each in value:
+        yield from _keys_of(each)
 
-    msgspec keeps the last of equal keys without a word. False also where a field's name is another
-    one's value, or stands in a nested object.
+
+def _keys_are_unique(text: bytes, rows: Sequence[Row]) -> bool:
+    """Whether no key stands twice in a row, or in an object in it, also of keys that are not read.
+
+    msgspec keeps the last of equal keys without a word. False also for a text that is too odd to
+    tell: its rows are then read one by one.
     """
     kind = type(rows[0])
-    present = {
-        name: len(rows) - ([*map(get, rows)].count(UNSET) if get else 0)
-        for name, get in _fields(kind)
-    }
+    present = sum(
+        len(rows) - ([*map(get, rows)].count(UNSET) if get else 0) for _, get in _fields(kind)
+    )
     texts = sum([*map(type, map(get, rows))].count(str) for get in _texts(kind))
     quotes = np.count_nonzero(np.frombuffer(text, np.uint8) == ord('"'))
-    if quotes == 2 * (sum(present.values()) + texts):
+    if quotes == 2 * (present + texts):
         return True  # no other key, and no key twice: the quickest to count, and the usual case
-    return all(text.count(name) == number for name, number in present.items())
+    keys = text.count(b'":')
+    read = {name.decode()[1:-1] for name, _ in _fields(kind)}
+    first, _ = _FIRST_VALUE(text.decode(), text.index(b"{"))
+    in_first = Counter(_keys_of(first))  # nested ones, too
+    if (
+        present == len(rows) * len(read & first.keys())
+        and keys == len(rows) * in_first.total()
+        and all(
+            text.count(f'"{key}":'.encode()) == len(rows) * number
+            for key, number in in_first.items()
+            if key not in read or number > 1
+        )
+    ):
+        return True  # each row has the keys of the first one
+    keys += text.count(b'" :')
+    objects = _OBJECTS.decode(text)
+    if keys == sum(map(len, objects)):
+        return True
+    nested = [bytes(value) for row in objects for value in row.values() if b'"' in bytes(value)]
+    if keys != sum(map(len, objects)) + sum(v.count(b'":') + v.count(b'" :') for v in nested):
+        return False
+    try:
+        for value in nested:
+            parse_json(value, "", "")
+    except InputError:
+        return False
+    return True
 
 
 def _decoded(text: bytes, kind: type[Kind]) -> list[Kind] | None:

@@ -6,13 +6,15 @@ Shape letters: L = listed names, I = images below the folder.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from wend.errors import InputError, some
+from wend.errors import InputError, MissingFileError, some
 from wend.images.paths import find_images
 from wend.images.sizes import missing_files
+from wend.structures.data_set import DataSet
 from wend.structures.names import clean_path, match_names, tidy_path
 
 
@@ -77,3 +79,26 @@ def find_files_of(source: str | Path, names: Sequence[str], root: Path) -> list[
         path if path is not None or i < 0 else paths[i]
         for path, i in zip(located, index.tolist(), strict=True)
     ]
+
+
+def locate_images(data_set: DataSet, root: str | Path | None) -> DataSet:
+    """A data set whose image files are looked for below a folder, by the names that it lists.
+
+    Args:
+        root: the folder; None leaves the names as they stand. A name whose file is not there stays.
+
+    Raises:
+        MissingFileError, InputError: no such folder, no name is a file there, or two names mean
+            the same.
+    """
+    if root is None:
+        return data_set
+    folder = Path(root)
+    if not folder.is_dir():
+        raise MissingFileError(f"{root}: there is no such folder; expected the images' folder")
+    located = find_files_of(data_set.name, data_set.file_names, folder)
+    names = [
+        name if path is None else str(folder / path)
+        for name, path in zip(data_set.file_names, located, strict=True)
+    ]
+    return replace(data_set, file_names=names, reopen=None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wend.errors import MissingFileError
 from wend.evaluation.metrics import METRICS
-from wend.reports.figures import load_pyplot, save_figure
+from wend.reports.figures import line_style, load_pyplot, save_figure
 
 
 def draw_curve(curve_file: str | Path, path: str | Path, metric: str = "gt_known_loc") -> None:
@@ -28,8 +28,8 @@ def draw_curve(curve_file: str | Path, path: str | Path, metric: str = "gt_known
                 epochs.append(float(row["epoch"]))
                 values.append(float(row["value"]))
     figure, axes = load_pyplot().subplots(figsize=(6, 4), layout="constrained")
-    for (dataset, protocol), (epochs, values) in lines.items():
-        axes.plot(epochs, values, marker=".", label=f"{dataset}, {protocol}")
+    for number, ((dataset, protocol), (epochs, values)) in enumerate(lines.items()):
+        axes.plot(epochs, values, **line_style(number), label=f"{dataset}, {protocol}")
     unit = METRICS.get(metric).unit
     axes.set(xlabel="epoch", ylabel=f"{metric} ({unit})")
     if unit == "%":

@@ -1,15 +1,36 @@
-"""Figures by Matplotlib, which is imported only where something is drawn."""
+"""Figures by Matplotlib, which is imported only where something is drawn, and how they look.
+
+Colours are those of Okabe and Ito (2008), which colour-blind people tell apart; lines differ in
+stroke and marker as well, so that a figure can be printed in grey.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wend.files import atomic_write
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#000000",
+    "#767676",
+)
+COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+STROKES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+PANEL = (3.6, 2.9)  # inches of a panel
 
 
 def load_pyplot() -> ModuleType:
@@ -20,6 +41,62 @@ def load_pyplot() -> ModuleType:
     from matplotlib import pyplot
 
     return pyplot
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Colour, stroke and marker of the line of a number from 0; the first 84 differ."""
+    return {
+        "color": COLORS[number % len(COLORS)],
+        "linestyle": STROKES[number % len(STROKES)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": 5,
+    }
+
+
+def panels(number: int, most_columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, side by side and then below, which share their axes."""
+    columns = min(number, most_columns)
+    rows = -(-number // columns)
+    size = (PANEL[0] * columns + 1.0 * (columns == 1), PANEL[1] * rows + 0.4)
+    figure, grid = load_pyplot().subplots(
+        *(rows, columns),
+        figsize=size,
+        layout="constrained",
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    axes: Sequence[Axes] = grid.ravel()
+    for unused in axes[number:]:
+        unused.remove()
+    for i, each in enumerate(axes[:number]):
+        each.grid(alpha=0.25, linewidth=0.6)
+        each.set_axisbelow(True)
+        each.spines[["top", "right"]].set_visible(False)
+        if i + columns >= number:  # the last of its column: what is below was removed
+            each.xaxis.set_tick_params(labelbottom=True)
+    return figure, list(axes[:number])
+
+
+def label_all(figure: Figure, x: str, y: str) -> None:
+    """Name the axes that all panels share."""
+    figure.supxlabel(x, fontsize="medium")
+    figure.supylabel(y, fontsize="medium")
+
+
+def legend_above(figure: Figure) -> None:
+    """One legend of all that the panels show, where it covers nothing."""
+    entries: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    columns = min(len(entries), max(1, int(figure.get_figwidth() / 1.7)))
+    figure.legend(
+        *(list(entries.values()), list(entries)),
+        loc="outside upper center",
+        ncols=columns,
+        fontsize="small",
+    )
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

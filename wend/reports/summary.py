@@ -18,6 +18,7 @@ from wend.evaluation.tables import labelled_table
 from wend.files import atomic_write
 from wend.reports.curve import draw_curve
 from wend.reports.draw import draw_sheet
+from wend.reports.score_figures import draw_score_figures
 from wend.run import resolve_tests
 from wend.user_code import load_modules
 from wend.yaml_files import read_yaml
@@ -50,7 +51,8 @@ def summarize_run(
         num_images: how many test images are drawn.
 
     Returns:
-        The table, and the files written: ``report.md``, ``boxes_<data set>.png``, ``curve.png``.
+        The table, and the files written: ``report.md``, ``curve.png``, and of each data set
+        ``boxes_<data set>.png``, ``recall_<data set>.png`` and ``iou_histogram_<data set>.png``.
 
     Raises:
         InputError: no run there, or its data sets are not found.
@@ -75,6 +77,8 @@ def summarize_run(
         detections = read_detections(output_dir / "inference" / name / DETECTIONS_FILE, data_set)
         if evaluation.has_truth:
             rows[f"detector ({name})"] = evaluation.score(detections)
+            scores = evaluation.score_beside_fixed_boxes(detections)
+            written += draw_score_figures(output_dir, scores, name)
         written.append(output_dir / f"boxes_{name}.png")
         draw_sheet(
             written[-1], data_set, detections, num_images=num_images, max_boxes=cfg.WEND.MAX_BOXES

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _ENDING = r"(?i)\.(bmp|gif|jfif|jpe?g|png|ppm|tiff?|webp)$"
 # what labelling tools make of a name, without its ending: Roboflow's "name_jpg.rf.<hash>", Label
-# Studio's "<hash>-name"
-_TOOLS = ((r"_[a-z]{3,4}\.rf\.[0-9a-z]{12,}$", ""), (r"(^|/)[0-9a-f]{8}-([^/]+)$", r"\1\2"))
+# Studio's "<hash>-name"; and a space is "-" to the one and "_" to the other
+_TOOLS = (
+    (r"_[a-z]{3,4}\.rf\.[0-9a-z]{12,}$", ""),
+    (r"(^|/)[0-9a-f]{8}-([^/]+)$", r"\1\2"),
+    ("[ -]", "_"),
+)
 
 
 def clean_path(path: str) -> str:
@@ -142,7 +146,7 @@ RULES: tuple[tuple[str, Change, Change], ...] = (  # how, what becomes of names,
     ("as URLs", _decoded, _unchanged),
     ("without regard to capitals", _lower, _lower),
     ("whatever their endings", _without_ending, _without_ending),
-    ("without what Roboflow and Label Studio add", _without_tools, _without_tools),
+    ("without what Roboflow and Label Studio make of names", _without_tools, _without_tools),
 )
 
 

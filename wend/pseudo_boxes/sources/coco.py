@@ -98,8 +98,8 @@ def _read_images(file: CocoFile) -> tuple[list[str], np.ndarray | None, dict[Id,
         return keys, None, index
     if not stated.all():
         expected = (
-            "width and height as whole numbers from 1, as other images have (where no image has "
-            "them, boxes are pixels of the original images)"
+            "width and height > 0, as other images have (where no image has them, boxes are pixels "
+            "of the original images)"
         )
         first = int(np.argmin(stated))
         raise file.error("images", first, expected, to_builtins(images[first]))
