@@ -45,8 +45,8 @@ class StrictLoader(yaml.SafeLoader):
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         """A scalar, with its reading in YAML 1.1."""
         node = super().compose_scalar_node(anchor)
-        if not is_unicode(node.value):
-            problem = f"{shown(node.value)} holds half of a character"
+        if "\0" in node.value or not is_unicode(node.value):
+            problem = f"{shown(node.value)} holds a NUL or half of a character"
             raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
         match = _ONLY_IN_1_1.fullmatch(node.value) if node.style is None else None
         if match and match.lastgroup and node.tag != "tag:yaml.org,2002:str":
