@@ -173,7 +173,7 @@ def resolve_tests(
             max_boxes=cfg.WEND.MAX_BOXES,
             class_predictions=read_class_predictions(path, data_set) if path else None,
             classes_file=path,
-            more_ks=[k for k in MORE_KS if k <= cfg.TEST.DETECTIONS_PER_IMAGE],
+            more_ks=[*(k for k in MORE_KS if k <= cfg.TEST.DETECTIONS_PER_IMAGE), None],
             metrics=metrics,
             **_apart(baseline, why_not, data_set),
         )

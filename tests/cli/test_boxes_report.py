@@ -149,3 +149,128 @@ def test_image_files_that_are_there_are_drawn(data):
     blue = np.argwhere(np.abs(sheet[24:] - (40, 90, 255)).sum(-1) < 40)
     # one image of 100x50 at 240x120: the box is 24, 24, 216, 96, its line two pixels
     np.testing.assert_allclose([*blue.min(0), *blue.max(0)], [24, 24, 96, 216], atol=2)
+
+
+def coco_set(folder, boxes, size=(120, 90), truth=None):
+    """A declared folder of images whose pseudo boxes are a COCO JSON's, and a truth if any."""
+    (folder / "p").mkdir()
+    names = [f"{i}.png" for i in range(len(boxes))]
+    for name in names:
+        Image.new("RGB", size, "navy").save(folder / "p" / name)
+    images = [
+        {"id": i, "file_name": name, "width": size[0], "height": size[1]}
+        for i, name in enumerate(names)
+    ]
+
+    def write(path, rows):
+        annotations = [
+            {"id": i, "image_id": i, "bbox": row, "category_id": 1} for i, row in enumerate(rows)
+        ]
+        content = {"images": images, "annotations": annotations, "categories": [{"id": 1}]}
+        path.write_text(json.dumps(content))
+
+    write(folder / "boxes.json", boxes)
+    text = "format: folder\nimages: p\npseudo_boxes: {source: coco, path: boxes.json}\n"
+    if truth is not None:
+        write(folder / "truth.json", truth)
+        text += "annotations: truth.json\n"
+    (folder / "mine.yaml").write_text(text)
+
+
+NATURAL = [[25 + 2 * i, 20 + i, 50 + i, 40 + i] for i in range(10)]  # x, y, width, height
+CORNERS = [[x, y, x + w, y + h] for x, y, w, h in NATURAL]
+NUM_OUTSIDE = sum(2 * x + w > 120 or 2 * y + h > 90 for x, y, w, h in NATURAL)
+
+
+def report(root, capsys, *more):
+    status = main(["boxes", "report", *more, "--datasets-root", str(root)])
+    return status, *capsys.readouterr()
+
+
+def test_a_name_is_reported_as_its_files_hold_it_and_as_the_file_itself_is(tmp_path, capsys):
+    coco_set(tmp_path, CORNERS, truth=NATURAL)
+    name = ["mine", "--output", str(tmp_path / "a")]
+    file = ["coco", str(tmp_path / "boxes.json"), "--dataset", "mine"]
+    for words in (name, [*file, "--output", str(tmp_path / "b")]):
+        status, printed, error = report(tmp_path, capsys, *words)
+        assert status == 2
+        assert "corners x1, y1 that were written where width and height" in error
+        assert re.search(rf"boxes that leave the image, clipped +{NUM_OUTSIDE} ", printed)
+        assert "probably wrong: " in printed
+        assert report(tmp_path, capsys, *words, "--implausible", "count")[0] == 0
+    a, b = (json.loads((tmp_path / x / "report.json").read_text())["counts"] for x in "ab")
+    assert a["counts"] == b["counts"]
+    assert a["counts"]["outside"] == NUM_OUTSIDE > 5
+
+
+@pytest.mark.parametrize("side", [1, 100])
+def test_fractions_and_per_cent_end_in_an_error_after_the_report(tmp_path, capsys, side):
+    boxes = [[0.3 * side, 0.3 * side, 0.5 * side, 0.4 * side]] * 20
+    coco_set(tmp_path, boxes, size=(400, 300))
+    status, printed, error = report(tmp_path, capsys, "mine")
+    assert status == 2
+    assert ("fractions" if side == 1 else "per cent") in error
+    assert "images matched" in printed
+
+
+def test_a_wrong_truth_is_named_beside_the_boxes(tmp_path, capsys):
+    coco_set(tmp_path, NATURAL, truth=CORNERS)
+    status, printed, error = report(tmp_path, capsys, "mine")
+    assert status == 2
+    assert "ground truth mine: " in error
+    assert "true boxes reach out of their image" in printed
+
+
+def test_a_row_for_exif(tmp_path, capsys):
+    coco_set(tmp_path, NATURAL)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (120, 90)).save(tmp_path / "p/0.png", exif=exif)
+    _, printed, _ = report(tmp_path, capsys, "mine")
+    row = next(line for line in printed.splitlines() if "EXIF" in line)
+    assert re.search(r"1 +of 10 looked at; exif: ignore \(orientation 3: 1\)", row)
+
+
+def test_boxes_that_never_look_at_the_image_stand_beside_the_sources(tmp_path, capsys):
+    full, half = [0, 0, 120, 90], [0, 0, 60, 90]
+    coco_set(tmp_path, [half] * 4, truth=[full, full, half, half])
+    _, printed, _ = report(tmp_path, capsys, "mine")
+    cells = {
+        row[1].strip(): [cell.strip() for cell in row[4:7]]
+        for row in (line.split("|") for line in printed.splitlines())
+        if len(row) > 6 and row[2].strip() == "original"
+    }
+    # IoU 0.5 is not above 0.5; the centre box is 0.49 of the image, and 0.35 x 0.7 of a half
+    assert cells["mine"] == ["50.00", "50.00", "0.750"]
+    assert cells["whole image"] == ["50.00", "50.00", "0.750"]
+    centre = (0.49 + 0.245 / (0.49 + 0.5 - 0.245)) / 2
+    assert cells["centre box (0.7 of each side)"] == ["0.00", "0.00", f"{centre:.3f}"]
+    # each half holds one full and one half truth: one of them is chosen, which hits one of two
+    assert cells["best fixed box of the other half"][0] == "50.00"
+
+
+def test_samples_are_of_each_kind_and_the_page_needs_no_other_file(tmp_path, capsys):
+    boxes = [*NATURAL[:7], [0, 0, 2, 2], [0, 0, 119, 89], [60, 40, 100, 20]]
+    coco_set(tmp_path, boxes, truth=[[30, 20, 60, 50]] * 10)
+    out = tmp_path / "out"
+    assert report(tmp_path, capsys, "mine", "--output", str(out), "--images", "2")[0] == 0
+    page = (out / "samples.html").read_text()
+    sections = {part.partition("<")[0]: part for part in page.split("<h2>")[1:]}
+    shown = {title: re.findall(r"(\d)\.png, 120 x 90", part) for title, part in sections.items()}
+    assert shown["smallest first box"][0] == "7"
+    assert shown["largest first box"][0] == "8"
+    assert shown["boxes that reach out of their image"] == ["9"]
+    assert shown["least overlap with the truth"][0] == "7"
+    assert len(shown["drawn by chance"]) == 2
+    assert "most boxes" not in shown  # none has several
+    assert page.count('src="data:image/jpeg;base64,') == sum(map(len, shown.values()))
+    assert "src=" not in page.replace('src="data:', "")
+
+
+def test_an_image_that_cannot_be_read_is_said_on_the_page(tmp_path, capsys):
+    coco_set(tmp_path, NATURAL)
+    content = (tmp_path / "p/3.png").read_bytes()
+    (tmp_path / "p/3.png").write_bytes(content[:60])
+    status, printed, _ = report(tmp_path, capsys, "mine", "--output", str(tmp_path / "o"))
+    assert status == 0, printed
+    assert "3.png: cannot be read as an image" in (tmp_path / "o/samples.html").read_text()

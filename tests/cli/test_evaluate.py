@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import random
 import subprocess
 import sys
@@ -90,7 +91,8 @@ def test_numbers_are_those_counted_by_hand(files, capsys):
     }
     assert entry["protocol"]["iou_threshold"] == 0.5
     printed = capsys.readouterr().out
-    assert "GT-known Loc multi | all" in printed
+    assert "GT-known Loc multi |   3" in printed
+    assert "GT-known Loc multi K 3 = K all" in printed  # no image has four
     assert "1 images without detection are misses" in printed
 
 
@@ -115,15 +117,24 @@ def test_images_without_class_are_scored_by_the_default_protocols_that_need_none
     assert "psol-crop224 averages over classes, and 4 images" in capsys.readouterr().err
 
 
-def test_intervals_hold_the_value_and_can_be_left_out(files):
+def test_intervals_hold_the_value_at_any_level(files):
     (entry,) = json.loads(
         (evaluate(files, "--protocol", "original") / "metrics.json").read_text()
     ).values()
     low, high = entry["intervals"]["gt_known_loc"]
     assert 0 <= low <= entry["gt_known_loc"] <= high <= 100
     assert high > low
-    out = evaluate(files, "--bootstrap-rounds", "0", output="none")
-    assert json.loads((out / "metrics.json").read_text())["original"]["intervals"] == {}
+    assert entry["interval_kinds"]["gt_known_loc"] == "wilson"
+    assert entry["level"] == 0.95
+    # one of four hits: 0.05 = P(Poisson(4 low) >= 1), and of three misses P(Poisson(m) >= 3)
+    # with m = 0.8177, 1 - m / 4, which is above Wilson's end
+    assert (low, high) == pytest.approx((-25 * math.log(0.95), 79.56), abs=0.01)
+    out = evaluate(files, "--level", "0.5", output="half")
+    lower, higher = json.loads((out / "metrics.json").read_text())["original"]["intervals"][
+        "gt_known_loc"
+    ]
+    assert low < lower < 25 < higher < high
+    assert "50 % confidence interval" in (out / "results.md").read_text()
 
 
 def test_files_are_the_same_bytes_for_any_order_of_images(files):
@@ -218,7 +229,10 @@ def test_tables_hold_the_same_numbers_in_three_formats(files):
         rows = list(csv.DictReader(file))
     assert [(r["metric"], r["K"], r["value"]) for r in rows] == [
         ("GT-known Loc", "1", "25.00"),
+        ("MaxBoxAcc 0.3", "1", "25.00"),
+        ("MaxBoxAcc 0.7", "1", "25.00"),
         ("GT-known Loc multi", "3", "50.00"),
+        ("Mean IoU (0..1)", "1", "0.2500"),
     ]
     assert rows[0]["fixed boxes"] == ""
     latex = (out / "results.tex").read_text()
@@ -234,7 +248,7 @@ def test_tables_hold_the_same_numbers_in_three_formats(files):
         (["--protocol", "best"], "unknown evaluation protocol 'best'"),
         (["--protocol", "original", "original"], "a protocol is named twice"),
         (["--max-boxes", "0"], "expected a number from 1 or 'all', got '0'"),
-        (["--bootstrap-rounds", "-1"], "--bootstrap-rounds and --seed must be >= 0"),
+        (["--level", "95"], "--level must be in (0, 1), such as 0.95 for 95 %, got 95"),
         (["--class-predictions", "nowhere.json"], "nowhere.json: there is no such file"),
     ],
 )
@@ -248,7 +262,7 @@ def test_wrong_arguments_end_in_one_line(files, capsys, more, message):
     ("more", "message"),
     [
         (["--score-threshold", "nan"], "argument --score-threshold: expected a finite number"),
-        (["--bootstrap-rounds", "1_0"], "argument --bootstrap-rounds: expected a whole number"),
+        (["--level", "0_9"], "argument --level: expected a finite number"),
         (["--ground-truth", "nowhere.json"], "argument --ground-truth: is given twice"),
     ],
 )
@@ -273,7 +287,7 @@ def test_cut_detections_leave_no_file(files, capsys):
 
 def test_an_engine_writes_the_same_numbers(files):
     protocols = [get_protocol("psol-crop224"), get_protocol("original")]
-    evaluation = Evaluation(DATA_SET, protocols, 1, more_ks=[1, 5, 10])
+    evaluation = Evaluation(DATA_SET, protocols, 1, more_ks=[1, 5, 10, None])
     evaluation.run(DETECTIONS, files / "engine")
     out = evaluate(files)
     for name in ("per_image.parquet", "results.csv"):
@@ -288,11 +302,12 @@ def test_metrics_are_added_by_name_and_from_a_file_of_ones_own(files, capsys):
     )
     own = f"{files / 'mine.py'}:share_of_far_misses"
     with METRICS.temporary():
-        out = evaluate(files, "--metrics", "corloc", "mean_iou", "ap", own)
+        out = evaluate(files, "--metrics", "corloc", "mean_best_iou", "ap", own)
     plain = evaluate(files, output="plain")
     written = json.loads((out / "metrics.json").read_text())
     for name, entry in json.loads((plain / "metrics.json").read_text()).items():
-        assert entry.items() <= {**written[name], **{k: entry[k] for k in ("intervals",)}}.items()
+        grown = ("intervals", "interval_kinds")
+        assert entry.items() <= {**written[name], **{k: entry[k] for k in grown}}.items()
         assert entry["intervals"].items() <= written[name]["intervals"].items()
         assert (written[name]["corloc"], written[name]["far"]) == (25, 75)
         assert written[name]["mean_iou"] == written[name]["mean_top_iou"]
@@ -300,13 +315,13 @@ def test_metrics_are_added_by_name_and_from_a_file_of_ones_own(files, capsys):
     rows = {tuple(row[:3]): row for row in read_csv(out / "results.csv")}
     assert rows["psol-crop224", "CorLoc", "1"][5] == "25.00"
     assert rows["original", "Far misses", "1"][5] == "75.00"
-    assert rows["original", "Mean IoU (0..1)", "1"][5] == "0.2500"
+    assert rows["original", "Mean best IoU (0..1)", "all"][5] == "0.5000"
     assert [row for row in rows.values() if row[1] not in ADDED] == read_csv(plain / "results.csv")
     evaluate(files, "--metrics", "corlok", expect=2)
     assert "unknown metric 'corlok'. Did you mean 'corloc'?" in capsys.readouterr().err
 
 
-ADDED = {"CorLoc", "Far misses", "Mean IoU (0..1)", "AP"}
+ADDED = {"CorLoc", "Far misses", "Mean best IoU (0..1)", "AP"}
 
 
 def test_the_documented_metrics_work(files):

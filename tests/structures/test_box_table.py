@@ -181,3 +181,31 @@ def test_counts_are_of_one_type_whatever_the_offsets_are():
     for kind in (np.int32, np.int64):
         table = BoxTable(np.array([0, 1, 3], kind), np.zeros((3, 4)))
         assert table.counts.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    "order", ["as they are", "images mixed", "images falling", "scores rising"]
+)
+def test_rows_in_any_order_are_sorted_stably(order):
+    rng = np.random.default_rng(3)
+    image = np.sort(rng.integers(0, 9, 60))
+    scores = rng.integers(0, 4, 60).astype(float)  # many ties
+    by_score = np.lexsort((-scores, image))
+    rows = {
+        "as they are": by_score,
+        "images mixed": rng.permutation(60),
+        "images falling": by_score[::-1],
+        "scores rising": np.arange(60),
+    }[order]
+    image, scores = image[rows], scores[rows]
+    boxes = np.arange(60.0)[:, None] + [0, 0, 1, 1]
+    table = BoxTable.from_rows(image, boxes, scores, 10)
+    expected = sorted(range(60), key=lambda row: (image[row], -scores[row]))  # stable
+    assert table.boxes[:, 0].tolist() == expected
+    assert table.scores.tolist() == scores[expected].tolist()
+    bare = BoxTable.from_rows(image, boxes, None, 10)
+    assert bare.boxes[:, 0].tolist() == sorted(range(60), key=lambda row: image[row])
+    for number in (1, 3, 60):
+        kept = [box for i in range(10) for box in table[i][:number].tolist()]
+        assert table.first(number).boxes.tolist() == kept
+        assert table.first(number).counts.tolist() == [min(len(t), number) for t in table]

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
-from wend.cli.options import add_datasets_root_option, add_import_option, known_data_sets
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_implausible_option,
+    add_import_option,
+    known_data_sets,
+)
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import load_source
+from wend.datasets.plausible_truth import look_at_truth
 from wend.errors import InputError
 from wend.evaluation.protocols import get_protocol
-from wend.evaluation.tables import format_table
 from wend.files import atomic_write, write_json
 from wend.pseudo_boxes import SOURCES, AttachReport, PseudoBoxes, join_boxes, read_boxes
-from wend.reports.boxes_numbers import QUANTILES, describe
+from wend.reports.boxes_numbers import describe
+from wend.reports.boxes_text import report_text
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.plausibility import report as refuse
 from wend.yaml_files import parse_yaml
 
+logger = logging.getLogger(__name__)
 SOURCE_HELP = (
     "SOURCE PATH [OPTION=VALUE ...], such as c2am c2am_boxes/train/pseudo_boxes; or the name of a "
     "data set, whose own pseudo boxes are meant"
@@ -56,9 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-contamination", action="store_true", help="let there be validation images"
     )
     report.add_argument(
-        "--output", metavar="DIR", help="folder for report.md, report.json and two PNGs"
+        "--output",
+        metavar="DIR",
+        help="folder for report.md, report.json, histograms.png, samples.png and samples.html",
     )
-    report.add_argument("--images", type=int, default=16, metavar="N", help="sample pictures (16)")
+    report.add_argument(
+        "--images", type=int, default=16, metavar="N", help="sample pictures, of each kind (16)"
+    )
+    add_implausible_option(report)
     add_datasets_root_option(report)
     add_import_option(report)
 
@@ -82,7 +97,10 @@ def read_source(words: Sequence[str], data_sets: DataSets) -> PseudoBoxes:
         return read_boxes(spec)
     if words[0] in SOURCES or ":" in words[0]:
         raise InputError(f"box source {words[0]!r}: expected its PATH behind it")
-    data_set = load_source(words[0], data_sets)
+    boxes = data_sets.boxes(words[0]) if is_name(words[0], data_sets) else None
+    if boxes is not None:
+        return boxes
+    data_set = load_images(words[0], data_sets)
     table = data_set.pseudo_boxes
     if not len(table.boxes):
         raise InputError(
@@ -94,59 +112,16 @@ def read_source(words: Sequence[str], data_sets: DataSets) -> PseudoBoxes:
     )
 
 
-def _truth_rows(name: str, scores: dict[str, dict]) -> list[list[str]]:
-    return [
-        [
-            name,
-            protocol,
-            str(numbers["images"]),
-            f"{numbers['gt_known_loc']:.2f}",
-            f"{numbers['gt_known_loc_any_box']:.2f}",
-            f"{numbers['mean_iou']:.3f}",
-        ]
-        for protocol, numbers in scores.items()
-    ]
+def is_name(source: str, data_sets: DataSets) -> bool:
+    """Whether a data set is called so, or the source is the path of a declaration."""
+    return data_sets.own_name(source) in data_sets.names()
 
 
-def report_text(names: Sequence[str], reports: Sequence[AttachReport], numbers: dict) -> str:
-    """The report as tables.
-
-    Args:
-        names: the name of one source, or of two.
-        reports: the reports of their joins.
-        numbers: as :func:`wend.reports.boxes_numbers.describe` returns them.
-    """
-    parts = [str(reports[0]), f"coverage: {numbers['coverage']:.2f} % of the images"]
-    header = ["boxes", "number", "mean", *(f"{q} %" for q in QUANTILES)]
-    rows = [
-        [title, str(row["number"])]
-        + [f"{value:.3f}" for key, value in row.items() if key != "number"]
-        for title, row in numbers["shapes"].items()
-    ]
-    parts.append(format_table(header, rows))
-    truth = _truth_rows(names[0], numbers["truth"])
-    for name, report in zip(names[1:], reports[1:], strict=True):
-        other = numbers["other"]
-        parts.append(str(report))
-        truth += _truth_rows(name, other["truth"])
-        rows = [
-            [title, str(row["number"]), f"{row['share_above_half']:.2f}", f"{row['mean']:.3f}"]
-            + [f"{row[f'p{q}']:.3f}" for q in QUANTILES]
-            for title, row in other["agreement"].items()
-        ]
-        header = ["IoU of", "images", "IoU > 0.5 (%)", "mean", *(f"{q} %" for q in QUANTILES)]
-        note = (
-            f"images with boxes of only {names[0]}: {other['only_first']}, of only {name}: "
-            f"{other['only_other']}"
-        )
-        parts.append(format_table(header, rows, [note]))
-    if truth:
-        header = ["boxes", "protocol", "images", "GT-known Loc (%)", "any box (%)", "mean IoU"]
-        note = "of the images whose true boxes are known; an image without a box is a miss"
-        parts.append(format_table(header, truth, [note]))
-    else:
-        parts.append("GT-known Loc: no true box is known")
-    return "\n\n".join(parts)
+def load_images(source: str, data_sets: DataSets) -> DataSet:
+    """The images of a data set, COCO JSON or folder, without the boxes of a data set's source."""
+    if is_name(source, data_sets):
+        return data_sets.images(source)
+    return load_source(source, data_sets)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -157,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
     for protocol in args.protocol:
         get_protocol(protocol)
     data_sets = known_data_sets(args)
-    data_set = load_source(name, data_sets)
+    data_set = load_images(name, data_sets)
     names, joined = [], []
     for words in filter(None, (args.boxes, args.other)):
         names.append(" ".join(words[:2]))
@@ -168,17 +143,30 @@ def run(args: argparse.Namespace) -> int:
                 read_source(words, data_sets),
                 strict=args.strict or None,
                 allow_contamination=args.allow_contamination or None,
+                implausible="count",
                 log=False,
             )
         )
     numbers = describe(data_set, *joined[0], args.protocol, *joined[1:])
-    text = report_text(names, [report for _, report in joined], numbers)
+    reports = [joined_report for _, joined_report in joined]
+    findings = {f"ground truth {data_set.name}": look_at_truth(data_set)}
+    for joined_report in reports:
+        findings[joined_report.source] = list(joined_report.implausible)
+    wrong = [f"{where}: {f.message}" for where, several in findings.items() for f in several]
+    text = report_text(names, reports, numbers, wrong)
     print(f"\n{text}\n")  # the verb's answer
     if args.output:
-        sources = list(zip(names, (table for table, _ in joined), strict=True))
-        for path in _write(Path(args.output), text, numbers, data_set, sources, args.images):
+        stated = [(name, _stated(*pair)) for name, pair in zip(names, joined, strict=True)]
+        for path in _write(Path(args.output), text, numbers, data_set, stated, args.images):
             print(f"written: {path}")
+    for where, of_source in findings.items():  # refused after all that helps to see why
+        refuse(of_source, where, args.implausible, None)
     return 0
+
+
+def _stated(table: BoxTable, joined_report: AttachReport) -> BoxTable:
+    """The boxes as they stand in the files, not cut at the borders."""
+    return table if joined_report.stated is None else joined_report.stated
 
 
 def _write(
@@ -189,7 +177,9 @@ def _write(
     sources: Sequence[tuple[str, BoxTable]],
     num_images: int,
 ) -> list[Path]:
+    from wend.reports.boxes_page import write_page
     from wend.reports.boxes_pictures import draw_histograms, draw_samples
+    from wend.reports.boxes_samples import choose_samples
 
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "report.md") as file:
@@ -199,4 +189,9 @@ def _write(
     written = [folder / name for name in ("report.md", "report.json", "histograms.png")]
     if draw_samples(folder / "samples.png", data_set, sources, num_images):
         written.append(folder / "samples.png")
+    samples = choose_samples(data_set, sources[0][1], num_images)
+    if any(Path(data_set.file_names[i]).is_file() for i in chain(*samples.values())):
+        for problem in write_page(folder / "samples.html", data_set, sources, samples):
+            logger.warning("%s", problem)
+        written.append(folder / "samples.html")
     return written

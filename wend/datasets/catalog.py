@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wend.datasets.declared import (
     SUFFIXES,
@@ -27,7 +28,11 @@ from wend.formats.cub import SPLITS
 from wend.images.sizes import SizeReader
 from wend.registry import Registry
 from wend.structures.data_set import BOX_KINDS, DataSet
+from wend.structures.plausibility import look_at_boxes, report
 from wend.structures.records import ImageRecord
+
+if TYPE_CHECKING:  # pyarrow is slow to import
+    from wend.pseudo_boxes import PseudoBoxes
 
 LoadRecords = Callable[[], Iterable[ImageRecord] | DataSet]
 logger = logging.getLogger(__name__)
@@ -69,8 +74,18 @@ class _Registered:
 
     def load(self, root: Path, sizes: SizeReader, implausible: str | None = None) -> DataSet:
         """The function's result, as a data set."""
+        data = self.load_images(root, sizes)
+        findings = look_at_boxes(data.pseudo_boxes, data.sizes, data.image_ids, "pseudo boxes")
+        report(findings, f"data set {self.name}", implausible, logger)
+        return data
+
+    def load_images(self, root: Path, sizes: SizeReader) -> DataSet:
+        """The images with all that they were registered with."""
         data = self.function()
         return data if isinstance(data, DataSet) else DataSet.from_records(data, self.name)
+
+    def load_boxes(self, root: Path) -> None:
+        """None: the boxes come with the images."""
 
 
 BUILT_IN = _built_in()
@@ -200,7 +215,7 @@ class DataSets:
                 not an error.
             implausible: what becomes of pseudo boxes that are hardly pixels of their images:
                 "error", or "count" to warn and go on; None: as the data set's declaration says. The
-                truth is looked at by :func:`wend.datasets.ground_truth.check_plausible`.
+                truth is looked at by :func:`wend.datasets.plausible_truth.check_plausible`.
 
         Raises:
             InputError: an unknown name, or what the data set's readers say.
@@ -213,12 +228,16 @@ class DataSets:
         return data_set
 
     def _load(self, name: str, implausible: str | None) -> DataSet:
-        recipe = self._recipe(name)
-        sources = recipe.sources(self.root)
-        store = find_store(name, sources, self.root) if sources else None
+        store = self._find_store(name, self._recipe(name))
         if store is None:
             return self.read(name, SizeReader(keep_unreadable=True), implausible)
-        return replace(store, name=name, train_on=recipe.train_on)
+        return store
+
+    def _find_store(self, name: str, recipe: Recipe | _Registered) -> DataSet | None:
+        """The imported copy, if there is a fresh one."""
+        sources = recipe.sources(self.root)
+        store = find_store(name, sources, self.root) if sources else None
+        return None if store is None else replace(store, name=name, train_on=recipe.train_on)
 
     def read(
         self, name: str, sizes: SizeReader | None = None, implausible: str | None = None
@@ -234,6 +253,28 @@ class DataSets:
         recipe = self._recipe(name)
         data_set = recipe.load(self.root, sizes or SizeReader(), implausible)
         return replace(data_set, name=name, train_on=recipe.train_on)
+
+    def images(self, name: str) -> DataSet:
+        """The data set of a name without the pseudo boxes of a source, which are not read for it.
+
+        Raises:
+            InputError: as of :meth:`get`.
+        """
+        name = self.own_name(name)
+        recipe = self._recipe(name)
+        data_set = self._find_store(name, recipe)
+        if data_set is None:
+            data_set = recipe.load_images(self.root, SizeReader())
+            data_set = replace(data_set, name=name, train_on=recipe.train_on)
+        return data_set
+
+    def boxes(self, name: str) -> PseudoBoxes | None:
+        """The pseudo boxes of a name as the files of their source hold them, before any is mended.
+
+        Returns:
+            None where there is no source: there are none, or they come with :meth:`images`.
+        """
+        return self._recipe(self.own_name(name)).load_boxes(self.root)
 
     def sources(self, name: str) -> list[Path]:
         """The files and folders that a data set is read from; empty if they are unknown."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -28,6 +29,9 @@ from wend.structures.box_table import BoxTable
 from wend.structures.data_set import BOX_KINDS, DataSet
 from wend.structures.records import EXIF
 from wend.yaml_files import ODD_VALUES, PROBLEMS, StrictLoader, yaml_error
+
+if TYPE_CHECKING:  # pyarrow is slow to import
+    from wend.pseudo_boxes import PseudoBoxes
 
 ENVIRONMENT = "WEND_DATASETS"
 SUFFIXES = (".yaml", ".yml")
@@ -141,18 +145,38 @@ class Recipe:
         Raises:
             InputError: what a reader says.
         """
-        options = {**self.options, **self._paths(root)}
-        reader = sizes.with_policy(self.exif)
-        data_set = FORMATS[self.format].load(**options, sizes=reader)
-        data_set = replace(data_set, exif=self.exif)
-        if self.pseudo_boxes is None:
+        data_set, boxes = self.load_images(root, sizes), self.load_boxes(root)
+        if boxes is None:
             return data_set
-        from wend.pseudo_boxes import join_boxes, read_boxes
+        from wend.pseudo_boxes import join_boxes
 
-        boxes = read_boxes(self.pseudo_boxes, base=self.folder, root=root)
-        table, _ = join_boxes(data_set.keys, data_set.frame_sizes, boxes, implausible=implausible)
+        with self.named_errors():
+            table, _ = join_boxes(
+                data_set.keys, data_set.frame_sizes, boxes, implausible=implausible
+            )
         # stores have no scores
         return data_set.with_pseudo_boxes(BoxTable(table.offsets, table.boxes))
+
+    def load_images(self, root: Path, sizes: SizeReader) -> DataSet:
+        """The images with their truth, without pseudo boxes; arguments as of :meth:`load`."""
+        options = {**self.options, **self._paths(root)}
+        with self.named_errors():
+            reader = sizes.with_policy(self.exif)
+            data_set = FORMATS[self.format].load(**options, sizes=reader)
+        return replace(data_set, exif=self.exif)
+
+    def load_boxes(self, root: Path) -> PseudoBoxes | None:
+        """The pseudo boxes as their files hold them; None if there is no source of them."""
+        if self.pseudo_boxes is None:
+            return None
+        from wend.pseudo_boxes import read_boxes
+
+        with self.named_errors():
+            return read_boxes(self.pseudo_boxes, base=self.folder, root=root)
+
+    def named_errors(self) -> AbstractContextManager:
+        """A context in which errors are named, where a recipe has a name for messages."""
+        return nullcontext()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,10 +193,11 @@ class Declaration(Recipe):
         """The files and folders that the data set is read from, this one first."""
         return [self.path, *super().sources(root)]
 
-    def load(self, root: Path, sizes: SizeReader, implausible: str | None = None) -> DataSet:
-        """The data set as of the recipe; messages begin with the declaration's path."""
+    @contextmanager
+    def named_errors(self) -> Iterator[None]:
+        """Messages of errors begin with the declaration's path."""
         try:
-            return super().load(root, sizes, implausible)
+            yield
         except InputError as error:
             raise type(error)(f"{self.path}: {error}") from error
 

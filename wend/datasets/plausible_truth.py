@@ -16,8 +16,8 @@ from wend.structures.plausibility import (
     REACHING_OUT,
     TOLERANCE,
     Finding,
+    look_at_boxes,
     named_box,
-    other_reading,
     outside,
     repeated,
     report,
@@ -94,10 +94,10 @@ def _other_sizes(data_set: DataSet) -> Finding | None:
 def _whole_truth(data_set: DataSet) -> Finding | None:
     """What the numbers of the whole truth are, if they are hardly boxes in pixels."""
     truth = data_set.truth
-    reading = other_reading(truth.boxes, truth.owner, data_set.sizes)
-    if reading is None or reading.kind in REACHING_OUT:  # such boxes are counted one by one
-        return None
-    return reading.finding("true boxes", named_box(truth, data_set.image_ids, data_set.sizes))
+    for finding in look_at_boxes(truth, data_set.sizes, data_set.image_ids, "true boxes"):
+        if finding.kind not in REACHING_OUT:  # such boxes are counted one by one
+            return finding
+    return None
 
 
 def _single_boxes(data_set: DataSet) -> list[Finding | None]:

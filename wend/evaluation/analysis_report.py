@@ -54,6 +54,7 @@ def _section(per_image: PerImage) -> str:
     parts = [
         f"## {per_image.protocol.name}",
         f"GT-known Loc of {len(data_set)} images; {per_image.protocol.describe()}",
+        _averages(per_image, value),
         _table("true boxes", by_num_boxes(value, num_true)),
         _table("largest true box, share of the image", by_size(value, share)),
     ]
@@ -62,9 +63,19 @@ def _section(per_image: PerImage) -> str:
     return "\n\n".join([*parts, _errors(per_image)])
 
 
+def _averages(per_image: PerImage, value: np.ndarray) -> str:
+    """Which average the rows below are of, beside the one of the table of results."""
+    of_images = f"{gt_known_loc.scale * float(value.mean()):.2f}"
+    rows = f"means over the images of each row (over all images: {of_images})"
+    if gt_known_loc.averaged_classes(per_image) is None:
+        return f"Per cent: {rows}"
+    of_classes = gt_known_loc.text(gt_known_loc.average_of(per_image, value))
+    return f"Per cent: {rows}; the table of results has the mean over classes, {of_classes}"
+
+
 def _table(title: str, groups: Sequence[Group]) -> str:
     rows = [[group.label, str(group.num_images), f"{group.percent:.2f}"] for group in groups]
-    return format_table((title, "images", "per cent"), rows)
+    return format_table((title, "images", "per cent of images"), rows)
 
 
 def _class_tables(data_set: DataSet, value: np.ndarray) -> list[str]:

@@ -14,9 +14,8 @@ import logging
 import numpy as np
 
 from wend.errors import InputError, shown, some
-from wend.evaluation.class_pairs import check_classes, class_pairs
+from wend.evaluation.class_pairs import check_classes
 from wend.evaluation.detection_rows import DetectionRows
-from wend.structures.box_table import BoxTable
 from wend.structures.coded import CodedColumn
 from wend.structures.data_set import DataSet
 
@@ -70,28 +69,6 @@ def _as_classes(rows: DetectionRows, column: CodedColumn, data_set: DataSet) -> 
         )
     _check_range(rows, class_ids, data_set)
     return class_ids
-
-
-def class_counts(data_set: DataSet, detections: BoxTable, source: str) -> dict:
-    """``images_without_true_class`` where the boxes have classes, with a warning of what it means.
-
-    Args:
-        source: the file, for the message.
-    """
-    pairs = class_pairs(data_set, detections)
-    if pairs is None:
-        return {}
-    without = np.flatnonzero((pairs.own.counts == 0) & (detections.counts > 0))
-    if len(without):
-        logger.warning(
-            "%s: %d of %d images have boxes, but none of their own class (%s); each is scored as a "
-            "miss",
-            source,
-            len(without),
-            len(data_set),
-            some(data_set.image_ids[i] for i in without.tolist()),
-        )
-    return {"images_without_true_class": len(without)}
 
 
 def _is_class(value: object) -> bool:

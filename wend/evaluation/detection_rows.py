@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wend.errors import InputError, some
+from wend.evaluation.class_pairs import class_pairs
 from wend.evaluation.per_image import box_scores
 from wend.files import MAX_NUMBER
 from wend.structures.box_table import BoxTable, GivenBoxes
 from wend.structures.boxes import paired_iou, xywh_to_xyxy, xyxy_to_xywh
 from wend.structures.coded import CodedColumn
 from wend.structures.data_set import DataSet
-from wend.structures.frame import BoxFrame
+from wend.structures.frame import ORIGINAL, BoxFrame
 from wend.structures.plausibility import named_box, other_reading, report
 from wend.structures.plausibility import outside as reach_out
 from wend.structures.records import ImageId
@@ -34,6 +35,7 @@ FRAME_NAMES = {  # where a frame is what is wrong
     "fractions": "--box-frame fractions",
     "copy": "--box-frame squash224, crop224, squashN or cropN-of-M",
 }
+BLOCK = 1 << 16  # rows looked at at a time: boxes are many
 FITS, FITS_BETTER = 0.3, 0.15  # mean IoU with the truth, and how much more than as pixels
 logger = logging.getLogger(__name__)
 
@@ -95,30 +97,38 @@ def _image_index(rows: DetectionRows, data_set: DataSet) -> np.ndarray:
     return index
 
 
+def _are_small(values: np.ndarray) -> bool:
+    """Whether all are finite and of a size to be reckoned with; boxes are many: makes no array."""
+    return not values.size or (-MAX_NUMBER < values.min() and values.max() < MAX_NUMBER)
+
+
 def _check_values(rows: DetectionRows) -> None:
-    boxes = rows.boxes
-    checks = (
-        (~(np.abs(boxes) < MAX_NUMBER).all(1), "box {} is not four finite numbers", "boxes"),
-        (
-            np.any(rows.boxes[:, 2:] < rows.boxes[:, :2], axis=1),
-            "box {} ends before it starts",
-            "boxes",
-        ),
-        (~(np.abs(rows.scores) < MAX_NUMBER), "score {} is not a finite number", "scores"),
+    boxes, scores = rows.boxes, rows.scores
+    if not _are_small(boxes):
+        bad = ~(np.abs(boxes) < MAX_NUMBER).all(1)
+        raise _bad_value(rows, bad, boxes, "box {} is not four finite numbers")
+    turned = (boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1])
+    if turned.any():
+        raise _bad_value(rows, turned, boxes, "box {} ends before it starts")
+    if not _are_small(scores):
+        bad = ~(np.abs(scores) < MAX_NUMBER)
+        raise _bad_value(rows, bad, scores, "score {} is not a finite number")
+
+
+def _bad_value(
+    rows: DetectionRows, bad: np.ndarray, values: np.ndarray, problem: str
+) -> InputError:
+    first = int(np.argmax(bad))
+    return InputError(
+        f"{rows.at(first)}: {problem.format(values[first].tolist())} ({int(bad.sum())} of "
+        f"{len(bad)} {rows.entry} values are like this)"
     )
-    for bad, problem, field in checks:
-        if bad.any():
-            first = int(np.argmax(bad))
-            value = getattr(rows, field)[first].tolist()
-            raise InputError(
-                f"{rows.at(first)}: {problem.format(value)} ({int(bad.sum())} of {len(bad)} "
-                f"{rows.entry} values are like this)"
-            )
 
 
-def _check_sizes(rows: DetectionRows, sizes: np.ndarray) -> None:
+def _check_sizes(rows: DetectionRows, index: np.ndarray, data_set: DataSet) -> None:
     if rows.sizes is None:
         return
+    sizes = data_set.sizes.astype(np.float64)[index]
     bad = (rows.sizes != sizes).any(1)
     if bad.any():
         first = int(np.argmax(bad))
@@ -130,29 +140,37 @@ def _check_sizes(rows: DetectionRows, sizes: np.ndarray) -> None:
 
 
 def _refuse_outside(
-    rows: DetectionRows, sizes: np.ndarray, outside: str, frame: BoxFrame | None
+    rows: DetectionRows,
+    index: np.ndarray,
+    data_set: DataSet,
+    outside: str,
+    frame: BoxFrame | None,
 ) -> np.ndarray:
     """Which boxes (N,) reach out of their image; said, or an error, as the user chose.
 
     Args:
+        index: (N,) of each row's image.
         frame: the frame that the rows were given in, for messages.
     """
-    beyond = reach_out(rows.boxes, sizes, OUTSIDE_TOLERANCE)
+    sizes = data_set.sizes.astype(np.float64)
+    beyond = np.zeros(len(index), dtype=bool)
+    for start in range(0, len(index), BLOCK):
+        block = slice(start, start + BLOCK)
+        beyond[block] = reach_out(rows.boxes[block], sizes[index[block]], OUTSIDE_TOLERANCE)
     if not beyond.any():
         return beyond
     first = int(np.argmax(beyond))
     message = (
         f"{rows.at(first)}: box {rows.boxes[first].tolist()} reaches out of its image of "
-        f"{sizes[first].tolist()} pixels, as do {int(beyond.sum())} of {len(beyond)}"
+        f"{sizes[index[first]].tolist()} pixels, as do {int(beyond.sum())} of {len(beyond)}"
     )
     if outside == "error":
         where = "original pixels" if frame is None else f"the frame {frame.name}"
         raise InputError(
             f"{message}; are the detections in {where}? Choose count or clip to score them"
         )
-    treated = {"count": "they are scored as they are", "clip": "they are cut at its border"}
-    level = logging.INFO if outside == "count" else logging.WARNING  # the tables say how many
-    logger.log(level, "%s; %s", message, treated[outside])
+    if outside == "clip":  # else nothing is changed, and the line below the tables says how many
+        logger.warning("%s; they are cut at its border", message)
     return beyond
 
 
@@ -193,8 +211,12 @@ def _look_at_best(table: BoxTable, data_set: DataSet, source: str, implausible: 
 
 def _count_duplicates(table: BoxTable) -> int:
     """Boxes that repeat another's image, coordinates, score and class."""
-    image, scores = table.owner, box_scores(table)
-    tied = (image[1:] == image[:-1]) & (scores[1:] == scores[:-1])
+    scores = box_scores(table)
+    tied = scores[1:] == scores[:-1]
+    if not tied.any():
+        return 0
+    image = table.owner
+    tied &= image[1:] == image[:-1]
     (rows,) = np.nonzero(np.append(tied, False) | np.append(False, tied))
     if not len(rows):
         return 0
@@ -203,6 +225,24 @@ def _count_duplicates(table: BoxTable) -> int:
         keys = np.column_stack([keys, table.class_ids[rows]])
     keys = keys[np.lexsort(keys.T)]
     return int((keys[1:] == keys[:-1]).all(1).sum())
+
+
+def _class_counts(table: BoxTable, data_set: DataSet, source: str) -> dict:
+    """``images_without_true_class`` where boxes have classes, with a warning of what that means."""
+    pairs = class_pairs(data_set, table)
+    if pairs is None:
+        return {}
+    without = np.flatnonzero((pairs.own.counts == 0) & (table.counts > 0)).tolist()
+    if without:
+        logger.warning(
+            "%s: %d of %d images have boxes, but none of their own class (%s); each is scored as a "
+            "miss",
+            source,
+            len(without),
+            len(data_set),
+            some(data_set.image_ids[i] for i in without),
+        )
+    return {"images_without_true_class": len(without)}
 
 
 def _warn_of_counts(rows: DetectionRows, counts: dict, without: list[ImageId]) -> None:
@@ -254,7 +294,8 @@ def to_table(
     Returns:
         The table of the I images, empty where there is no row; and the counts ``rows``,
         ``images``, ``images_without_detections``, ``boxes_outside``, ``outside`` (how they were
-        treated) and ``duplicate_rows``.
+        treated), ``duplicate_rows``, ``box_frame``, and where boxes have classes
+        ``images_without_true_class``.
 
     Raises:
         InputError: names the file and the row.
@@ -263,10 +304,10 @@ def to_table(
         raise InputError(f"boxes outside the image: expected one of {OUTSIDE}, got {outside!r}")
     index = _image_index(rows, data_set)
     _check_values(rows)
-    sizes = data_set.sizes[index].astype(np.float64)
-    _check_sizes(rows, sizes)
+    _check_sizes(rows, index, data_set)
     given = rows.boxes
     if frame is not None:
+        sizes = data_set.sizes.astype(np.float64)[index]
         rows = replace(rows, boxes=frame.to_original(given, sizes))
     table = BoxTable.from_rows(
         index,
@@ -277,7 +318,7 @@ def to_table(
         given=None if frame is None else GivenBoxes(frame, given),
     )
     _look_at_best(table, data_set, rows.source, implausible)
-    beyond = _refuse_outside(rows, sizes, outside, frame)
+    beyond = _refuse_outside(rows, index, data_set, outside, frame)
     if outside == "clip" and beyond.any():
         table = _clipped(table, data_set)
     without = [data_set.image_ids[i] for i in np.flatnonzero(table.counts == 0).tolist()]
@@ -288,9 +329,10 @@ def to_table(
         "boxes_outside": int(beyond.sum()),
         "outside": outside,
         "duplicate_rows": _count_duplicates(table),
+        "box_frame": ORIGINAL if frame is None else frame.name,
     }
     _warn_of_counts(rows, counts, without)
-    return table, counts
+    return table, counts | _class_counts(table, data_set, rows.source)
 
 
 def as_read(data_set: DataSet, detections: BoxTable, source: str) -> tuple[BoxTable, dict]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wend.errors import InputError, MissingFileError
-from wend.evaluation.box_classes import class_counts, row_classes
+from wend.evaluation.box_classes import row_classes
 from wend.evaluation.coco_results import detections_to_coco, read_results
 from wend.evaluation.detection_rows import (
     CLASS_COLUMN,
@@ -146,8 +146,7 @@ def load_detections(
         box_classes: see :func:`.box_classes.row_classes`.
 
     Returns:
-        The table, and its counts as of :func:`.detection_rows.to_table`, with ``box_frame`` and
-        ``box_classes``; where classes are used, also ``images_without_true_class``.
+        The table, and its counts, as of :func:`.detection_rows.to_table`.
 
     Raises:
         InputError: names the file and the row.
@@ -166,9 +165,7 @@ def load_detections(
             f"(.csv), got {suffix or 'a name without ending'}"
         )
     class_ids = row_classes(rows, data_set, box_classes)
-    table, counts = to_table(rows, data_set, outside, implausible, frame=frame, class_ids=class_ids)
-    counts |= {"box_frame": box_frame, "box_classes": box_classes}
-    return table, counts | class_counts(data_set, table, str(path))
+    return to_table(rows, data_set, outside, implausible, frame=frame, class_ids=class_ids)
 
 
 def _table_columns(data_set: DataSet, detections: BoxTable) -> dict[str, np.ndarray | list]:

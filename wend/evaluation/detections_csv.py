@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
-from wend.evaluation.detection_rows import COLUMNS, SIZE_COLUMNS, DetectionRows
+from wend.evaluation.detection_rows import CLASS_COLUMN, COLUMNS, SIZE_COLUMNS, DetectionRows
 from wend.structures.coded import CodedColumn
 from wend.structures.data_set import DataSet
 
@@ -28,7 +28,7 @@ def read_csv_rows(path: str | Path, data_set: DataSet) -> DetectionRows:
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file; expected detections as CSV")
     numbers = [*COLUMNS[1:], *SIZE_COLUMNS]
-    types = {"image_id": pa.dictionary(pa.int32(), pa.string()), "class_id": pa.int64()}
+    types = {"image_id": pa.dictionary(pa.int32(), pa.string()), CLASS_COLUMN: pa.int64()}
     types.update((name, pa.float64()) for name in numbers)
     try:
         table = csv.read_csv(
@@ -44,7 +44,7 @@ def read_csv_rows(path: str | Path, data_set: DataSet) -> DetectionRows:
             f"{','.join(COLUMNS)} and a row for each box"
         ) from error
     check_columns(path, table.column_names)
-    wanted = [*COLUMNS, *(n for n in (*SIZE_COLUMNS, "class_id") if n in table.column_names)]
+    wanted = [*COLUMNS, *(n for n in (*SIZE_COLUMNS, CLASS_COLUMN) if n in table.column_names)]
     for name in wanted:
         if table[name].null_count:
             row = int(np.argmax(table[name].is_null().to_numpy()))
@@ -57,8 +57,8 @@ def read_csv_rows(path: str | Path, data_set: DataSet) -> DetectionRows:
     if set(SIZE_COLUMNS) <= set(columns):
         sizes = np.column_stack([columns[name] for name in SIZE_COLUMNS])
     classes = None
-    if "class_id" in columns:
-        classes = CodedColumn.of_numbers(columns["class_id"])
+    if CLASS_COLUMN in columns:
+        classes = CodedColumn.of_numbers(columns[CLASS_COLUMN])
     id_of = _ids_by_text(data_set)
     return DetectionRows(
         source=str(path),
@@ -69,7 +69,7 @@ def read_csv_rows(path: str | Path, data_set: DataSet) -> DetectionRows:
         scores=columns["score"].astype(np.float64),
         sizes=sizes,
         classes=classes,
-        class_name="class_id",
+        class_name=CLASS_COLUMN,
     )
 
 
@@ -81,7 +81,8 @@ def check_columns(path: Path, names: list[str]) -> None:
             f"{path}: has no column {', '.join(absent)}; expected {', '.join(COLUMNS)}, got "
             f"{', '.join(names)}"
         )
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    known = (*COLUMNS, CLASS_COLUMN, *SIZE_COLUMNS)
+    twice = [name for name in known if names.count(name) > 1]
     if twice:
         raise InputError(f"{path}: expected each column once, got {some(twice)} more than once")
 

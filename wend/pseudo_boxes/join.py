@@ -19,7 +19,7 @@ from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.names import match_names
-from wend.structures.plausibility import Finding, named_box, other_reading, report
+from wend.structures.plausibility import look_at_boxes, report
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5  # of the image: rounding of x + w by the writer, not a box outside
@@ -121,14 +121,6 @@ def _other_shape(stated: np.ndarray | None, image: np.ndarray, sizes: np.ndarray
     return image[np.abs(np.log(ratio)) > 0.05]
 
 
-def _look(table: BoxTable, keys: Sequence[str], sizes: np.ndarray) -> tuple[Finding, ...]:
-    """What the boxes are if they are hardly pixels of their images."""
-    reading = other_reading(table.boxes, table.owner, sizes)
-    if reading is None:
-        return ()
-    return (reading.finding("boxes", named_box(table, keys, sizes)),)
-
-
 def join_boxes(
     keys: Sequence[str],
     sizes: np.ndarray,
@@ -174,17 +166,18 @@ def join_boxes(
         left_out = {kind: image[entries] for kind, entries in left_out.items()}
         image = image[table.with_boxes]
         pseudo_boxes = pseudo_boxes.with_table(table, count_all(image_keys, left_out))
-    source, source_keys, stated = pseudo_boxes.source, pseudo_boxes.keys, pseudo_boxes.sizes
+    source, source_keys = pseudo_boxes.source, pseudo_boxes.keys
     matched = np.flatnonzero(image >= 0)
     matched = matched[np.all(sizes, axis=1)[image[matched]]]
     matched = matched[np.argsort(image[matched], kind="stable")]
-    other_shape = _other_shape(None if stated is None else stated[matched], image[matched], sizes)
-    table = _to_pixels(pseudo_boxes, matched, image[matched], sizes)
-    implausible_boxes = _look(table, image_keys, sizes)
+    stated_sizes = None if pseudo_boxes.sizes is None else pseudo_boxes.sizes[matched]
+    other_shape = _other_shape(stated_sizes, image[matched], sizes)
+    stated = _to_pixels(pseudo_boxes, matched, image[matched], sizes)
+    implausible_boxes = look_at_boxes(stated, sizes, image_keys, "boxes")
     report(
         implausible_boxes, source, implausible or pseudo_boxes.implausible, logger if log else None
     )
-    table, findings = _clipped(table, sizes)
+    table, findings = _clipped(stated, sizes)
     counts = {
         **pseudo_boxes.counts,
         "missing": Count.from_indices(image_keys, np.flatnonzero(table.counts == 0)),
@@ -196,7 +189,7 @@ def join_boxes(
     images = np.bincount(table.counts)
     per_image = {number: int(images[number]) for number in np.flatnonzero(images).tolist()}
     joined = AttachReport(
-        source, len(image_keys), len(table.boxes), counts, per_image, implausible_boxes
+        source, len(image_keys), len(table.boxes), counts, per_image, implausible_boxes, stated
     )
     if not joined.matched:
         raise InputError(

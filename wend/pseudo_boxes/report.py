@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wend.structures.box_table import BoxTable
 from wend.structures.plausibility import Finding
 
 EXAMPLES = 3
@@ -69,6 +70,8 @@ class AttachReport:
         counts: kind (a key of :data:`KINDS`) -> how often, with the first keys.
         per_image: number of boxes -> number of images with so many.
         implausible: why the boxes are hardly pixels of their images.
+        stated: the boxes of the images in original pixels as they stand in the files, before they
+            were cut at the borders; None for a report that was not made by a join.
     """
 
     source: str
@@ -77,6 +80,7 @@ class AttachReport:
     counts: Mapping[str, Count]
     per_image: Mapping[int, int]
     implausible: tuple[Finding, ...] = ()
+    stated: BoxTable | None = None
 
     def number(self, kind: str) -> int:
         """How often a kind of finding occurred."""
@@ -101,11 +105,16 @@ class AttachReport:
         return [*rows, ("boxes per image", f"{mean:.2f}", f"number: images = {text}")]
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, more: Sequence[tuple[str, str, str]] = ()) -> str:
+        """The source and the table, with more rows at its end."""
         from tabulate import tabulate
 
         header = ("pseudo boxes", "number", "the first")
         columns = ("left", "right", "left")
-        table = tabulate(self.rows(), header, disable_numparse=True, colalign=columns)
+        rows = [*self.rows(), *more]
+        table = tabulate(rows, header, disable_numparse=True, colalign=columns)
         return f"{self.source}\n{table}"
 
     def to_dict(self) -> dict:

@@ -6,6 +6,7 @@ Shape letters: I = images, B = boxes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,16 @@ import numpy as np
 from wend.evaluation.metrics import accuracy
 from wend.evaluation.per_image import score
 from wend.evaluation.protocols import get_protocol
+from wend.images.orientation import UPRIGHT, read_orientations
 from wend.pseudo_boxes import AttachReport
+from wend.reports.boxes_baselines import baseline_tables
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_iou, paired_iou
 from wend.structures.data_set import DataSet
 
 QUANTILES = (5, 25, 50, 75, 95)
 BINS = 20
+MOST_HEADERS = 2000  # images whose EXIF is looked at
 SHARES, ASPECTS = np.linspace(0, 1, BINS + 1), np.logspace(-3, 3, BINS + 1, base=2)
 
 
@@ -74,6 +78,47 @@ def truth_scores(
     return numbers, scores[protocols[0]].top_iou
 
 
+def baseline_scores(
+    boxes: BoxTable, data_set: DataSet, protocols: Sequence[str]
+) -> dict[str, dict[str, dict]]:
+    """Numbers of boxes that never look at the image, on the images whose truth is known.
+
+    Args:
+        boxes: the source's: fixed boxes are as many per image as it has on the average.
+
+    Returns:
+        Protocol -> name of the boxes -> numbers as of :func:`truth_scores`.
+    """
+    known = data_set.truth.with_boxes
+    if not len(known):
+        return {}
+    data_set, counts = data_set.take(known), boxes.counts[known]
+    k = max(1, round(float(counts[counts > 0].mean()))) if counts.any() else 1
+    return {
+        name: {
+            title: truth_scores(table, data_set, [name])[0][name]
+            for title, table in baseline_tables(data_set, get_protocol(name), k)
+        }
+        for name in protocols
+    }
+
+
+def exif_numbers(data_set: DataSet) -> dict[str, Any]:
+    """How many images EXIF's orientation would turn, of some spread evenly over the data set."""
+    every = len(data_set)
+    picks = np.linspace(0, every - 1, min(every, MOST_HEADERS)).astype(np.int64)
+    files = [data_set.file_names[i] for i in picks.tolist()]
+    there = [file for file in files if Path(file).is_file()]
+    turned = [int(value) for value in read_orientations(there) if value != UPRIGHT]
+    kinds = {str(value): turned.count(value) for value in sorted(set(turned))}
+    return {
+        "policy": data_set.exif,
+        "looked_at": len(there),
+        "turned": len(turned),
+        "orientations": kinds,
+    }
+
+
 def _quantiles(values: np.ndarray) -> dict[str, float]:
     marks = np.percentile(values, QUANTILES).tolist() if len(values) else []
     named = {f"p{q}": mark for q, mark in zip(QUANTILES, marks, strict=False)}
@@ -111,6 +156,8 @@ def describe(
             "width / height": _histogram(shapes["width / height"], ASPECTS),
         },
         "truth": scores,
+        "baselines": baseline_scores(boxes, data_set, protocols),
+        "exif": exif_numbers(data_set),
     }
     if len(iou):
         numbers["histograms"]["IoU with the truth"] = _histogram(iou, SHARES)

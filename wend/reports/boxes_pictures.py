@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wend.errors import BadImageError
 from wend.reports.draw import BLUE, GREEN, RED, draw_sheet
 from wend.reports.figures import load_pyplot, save_figure
 from wend.structures.box_table import BoxTable
@@ -45,7 +46,7 @@ def draw_samples(
             a box of the first are shown.
 
     Returns:
-        Whether it was written; not where the images themselves are not there.
+        Whether it was written; not where an image is not there or cannot be read.
     """
     (_, first), *others = sources
     held = first.with_boxes
@@ -65,5 +66,9 @@ def draw_samples(
     detections = other.take(picks)
     colors = zip(sources, (BLUE, GREEN), strict=False)
     legend = [("truth", RED), *((name[-40:], color) for (name, _), color in colors)]
-    draw_sheet(path, shown, detections, num_images=len(shown), legend=legend)
+    try:
+        draw_sheet(path, shown, detections, num_images=len(shown), legend=legend)
+    except BadImageError as error:
+        logger.warning("no %s: %s", Path(path).name, error)
+        return False
     return True

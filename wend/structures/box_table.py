@@ -25,6 +25,13 @@ def _offsets(counts: np.ndarray | Sequence[int]) -> np.ndarray:
     return offsets
 
 
+def _are_sorted(image: np.ndarray, scores: np.ndarray | None) -> bool:
+    """Whether images (B,) never fall, and scores (B,) never rise within an image."""
+    if (image[1:] < image[:-1]).any():
+        return False
+    return scores is None or not ((scores[1:] > scores[:-1]) & (image[1:] == image[:-1])).any()
+
+
 def _joined(columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
     """Columns one after the other; None unless all are there."""
     present = [column for column in columns if column is not None]
@@ -181,12 +188,10 @@ class BoxTable(Sequence[np.ndarray]):
             class_ids, given: further columns of the table, in the order of ``boxes``.
         """
         rows: np.ndarray | slice = slice(None)
-        step = np.diff(image)
-        unsorted = step < 0
-        if scores is not None:
-            unsorted |= (step == 0) & (np.diff(scores) > 0)
-        if unsorted.any():
-            rows = np.lexsort((image,) if scores is None else (-scores, image))
+        if not _are_sorted(image, scores):
+            rows = np.argsort(image, kind="stable")  # quick where an image's boxes come together
+            if scores is not None and not _are_sorted(image[rows], scores[rows]):
+                rows = np.lexsort((-scores, image))
         offsets = _offsets(np.bincount(image, minlength=num_images))
         unordered = _Columns(boxes, scores, class_ids, given)
         return cls(offsets, *unordered.select(rows))
@@ -339,7 +344,13 @@ class BoxTable(Sequence[np.ndarray]):
 
     def first(self, number: int) -> BoxTable:
         """The same images with at most ``number`` boxes each, the first (which are the best)."""
-        return self.keep(self.rank < number)
+        counts = np.minimum(self.counts, number)
+        if counts.sum() == len(self.boxes):
+            return self
+        offsets = _offsets(counts)
+        return self._selected(
+            offsets, np.arange(offsets[-1]) + np.repeat(self.offsets[:-1] - offsets[:-1], counts)
+        )
 
     def scored(self) -> BoxTable:
         """The same boxes with scores: their own, or 1 for each where they have none."""

@@ -282,6 +282,22 @@ def why_outside(boxes: np.ndarray, sizes: np.ndarray) -> str:
     )
 
 
+def look_at_boxes(
+    table: BoxTable, sizes: np.ndarray, names: Sequence[object], noun: str
+) -> tuple[Finding, ...]:
+    """What the boxes of I images are, if they are hardly pixels of their images, as a finding.
+
+    Args:
+        sizes: (I, 2) width and height of the images; 0, 0 where unknown.
+        names: of the images, for messages.
+        noun: the word for the boxes, for messages.
+    """
+    reading = other_reading(table.boxes, table.owner, sizes)
+    if reading is None:
+        return ()
+    return (reading.finding(noun, named_box(table, names, sizes)),)
+
+
 def repeated(table: BoxTable) -> np.ndarray:
     """Rows (n,) of boxes that repeat an earlier box of their image."""
     several = np.flatnonzero((table.counts > 1)[table.owner])
