@@ -52,6 +52,12 @@ def shown(value: object, limit: int = 300) -> str:
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
+def brief(message: str, limit: int = 4000) -> str:
+    """A message without its middle, where a text of the user's makes it longer than a screen."""
+    half = limit // 2
+    return message if len(message) <= limit else f"{message[:half]} [...] {message[-half:]}"
+
+
 def some(items: Iterable[object], limit: int = 3) -> str:
     """Write the first ``limit`` items and how many more there are: ``a, b, c and 7 more``."""
     texts = [str(item) for item in items]

@@ -41,13 +41,15 @@ BATCH_ROWS = 1 << 16  # rows of a Parquet file decoded at a time
 
 
 def _open_parquet(path: Path) -> parquet.ParquetFile:
-    from pyarrow import parquet
+    from pyarrow import parquet, types
 
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file; expected detections as Parquet")
-    file = parquet.ParquetFile(path, read_dictionary=["image_id"], pre_buffer=False)
-    check_columns(path, file.schema_arrow.names)
-    return file
+    schema = parquet.read_schema(path)
+    check_columns(path, schema.names)
+    nested = types.is_nested(schema.field("image_id").type)  # which _check_types refuses
+    encoded = None if nested else ["image_id"]
+    return parquet.ParquetFile(path, read_dictionary=encoded, pre_buffer=False)
 
 
 def _check_types(path: Path, file: parquet.ParquetFile, numbers: Iterable[str]) -> None:
@@ -119,7 +121,9 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
             for name, column in columns.items():
                 column[rows] = batch[name].to_numpy()
             start = rows.stop
-    except (pa.ArrowException, OSError) as error:
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: not a whole Parquet file ({error}); make or copy it again"
         ) from error

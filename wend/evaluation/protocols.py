@@ -26,11 +26,16 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _side(value: object) -> bool:
+    return isinstance(value, int) and _whole(value) and value <= MAX_SIDE
+
+
 def _numbers(value: object) -> bool:
     values = value if isinstance(value, tuple) else (value,)
     return all(_whole(v) or isinstance(v, float) for v in values)
 
 
+MAX_SIDE = 100_000  # pixels of a frame
 _CLIPS = ("none", "frame", "last-pixel")
 _CHOICES = {
     "clip": _CLIPS,
@@ -45,8 +50,8 @@ _CHOICES = {
 # What a field must be, beyond being one of its allowed values
 _TYPES = {
     "name": ("a text", lambda v: isinstance(v, str) and v != ""),
-    "resize": ("a whole number or null", lambda v: v is None or _whole(v)),
-    "crop": ("a whole number or null", lambda v: v is None or _whole(v)),
+    "resize": (f"a whole number of at most {MAX_SIDE}, or null", lambda v: v is None or _side(v)),
+    "crop": (f"a whole number of at most {MAX_SIDE}, or null", lambda v: v is None or _side(v)),
     "pixel_offset": ("0 or 1", _whole),
     "iou_threshold": ("a number or several", _numbers),
     "strict": ("true or false", lambda v: isinstance(v, bool)),
@@ -109,22 +114,23 @@ class EvalProtocol:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         self._check_types()
-        self._check_frame()
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                self._fail(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+                self._fail(f"{name} must be one of {allowed}, got {shown(getattr(self, name))}")
+        self._check_frame()
         if not self.thresholds or not all(0 < t < 1 for t in self.thresholds):
             self._fail(f"iou_threshold must be in (0, 1), got {self.iou_threshold}")
         if len(set(self.thresholds)) < len(self.thresholds):
             self._fail(f"iou_threshold holds a number twice: {self.iou_threshold}")
 
     def _fail(self, message: str) -> None:
-        raise InputError(f"protocol {self.name}: {message}")
+        name = self.name if isinstance(self.name, str) else shown(self.name)
+        raise InputError(f"protocol {name}: {message}")
 
     def _check_types(self) -> None:
         for name, (expected, is_right) in _TYPES.items():
             if not is_right(getattr(self, name)):
-                self._fail(f"{name} must be {expected}, got {getattr(self, name)!r}")
+                self._fail(f"{name} must be {expected}, got {shown(getattr(self, name))}")
 
     def _check_frame(self) -> None:
         if (self.resize is None) != (self.crop is None):
