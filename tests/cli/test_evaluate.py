@@ -468,3 +468,47 @@ def test_a_blacklist_and_first_boxes_are_followed_by_the_analysis(files):
     assert found["original"]["2"] == ["2", "100.00"]  # WRONG is the second true box
     assert found["own"]["2"] == ["1", "0.00"]
     assert found["own"]["place"][1:] == ["1", "100.00"]
+
+
+# --- boxes in a frame, and with classes
+
+
+def test_a_networks_box_of_the_crop_is_scored_as_psol_scores_it(tmp_path, capsys):
+    # docs/protocols.md's smallest case: x = y = 0.5, w = h = 0.9 of the crop; IoU 110^2 / 201.6^2
+    record = ImageRecord(1, "c/1.jpg", 256, 256, class_id=0, gt_boxes=[[130, 130, 256, 256]])
+    write_json(tmp_path / "truth.json", records_to_coco([record]))
+    row = {"image_id": 1, "category_id": 1, "bbox": [112, 112, 201.6, 201.6], "score": 1}
+    write_json(tmp_path / "d.json", [row])
+    more = ("--protocol", "psol-crop224", "original", "--metrics", "mean_iou")
+    out = evaluate(tmp_path, *more, "--box-frame", "crop224")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["psol-crop224"]["mean_iou"] == pytest.approx(110**2 / 201.6**2)
+    assert metrics["psol-crop224"]["counts"]["box_frame"] == "crop224"
+    printed = capsys.readouterr().out
+    assert "1 boxes reach out of their image (kept)" in printed
+    assert "boxes are given in the frame crop224" in printed
+    evaluate(tmp_path, "--box-frame", "crop", expect=2)
+    assert "there are: original, fractions, squash224, crop224, sq" in capsys.readouterr().err
+
+
+def test_pairs_of_class_and_box_are_asked_for(files, capsys):
+    # classes of the images: 1, 0, 1, 0; image 1 is right by its first pair, 2 by its third
+    rows = [dict(row, category_id=c) for row, c in zip(ROWS, (1, 0, 2, 1, 0, 0), strict=True)]
+    write_json(files / "pairs.json", rows)
+    evaluate(files, detections="pairs.json", expect=2)
+    assert "category_id has 3 values" in capsys.readouterr().err
+    more = ("--protocol", "original", "--box-classes")
+    out = evaluate(files, *more, "use", "--export", "parquet", detections="pairs.json")
+    (entry,) = json.loads((out / "metrics.json").read_text()).values()
+    assert [entry[name] for name in ("top1_loc", "top5_loc", "gt_known_loc")] == [25, 50, 50]
+    assert entry["counts"]["images_without_true_class"] == 1  # image 3
+    assert "1 images have boxes, but none of their own class" in capsys.readouterr().out
+    again = evaluate(files, *more, "use", output="again", detections="out/detections.parquet")
+    (other,) = json.loads((again / "metrics.json").read_text()).values()
+    assert other["multi"] == entry["multi"]
+    out = evaluate(files, *more, "ignore", detections="pairs.json")
+    (entry,) = json.loads((out / "metrics.json").read_text()).values()
+    assert entry["gt_known_loc"] == 25
+    classes = ("--class-predictions", files / "c.json")
+    evaluate(files, *more, "use", *classes, detections="pairs.json", expect=2)
+    assert "there are class predictions, too" in capsys.readouterr().err

@@ -142,7 +142,10 @@ def test_classes_of_a_coco_file_with_several_categories(tmp_path):
         (lambda c: c["images"][0].update(class_id=-1), r'images\[0\]: expected "class_id": '),
         (lambda c: c["categories"].append({"id": 1}), r"entry categories: .* got \[1, 1\]"),
         (lambda c: c["categories"].append({"id": "2"}), r'categories\[1\]: expected "id"'),
-        (lambda c: c.pop("annotations"), r"expected a COCO data set .* got something else"),
+        (
+            lambda c: c.pop("annotations"),
+            r"expected a COCO data set .* got an object without the list annotations",
+        ),
     ],
 )
 def test_wrong_coco_truth_is_named(tmp_path, change, message):
@@ -269,6 +272,9 @@ def test_a_missing_score_is_named(tmp_path):
     ("change", "message"),
     [
         ({"score": None}, r"d\.parquet: has no column score"),
+        ({"image_id": None}, r"d\.parquet: has no column image_id"),
+        ({"image_id": [1.0, 7.0]}, r"image_id is of type double, expected whole numbers or text"),
+        ({"image_id": [[1], [7]]}, r"image_id is of type list.*, expected whole numbers or text"),
         ({"score": [0.5, None]}, r"d\.parquet, row 1: column score is empty"),
         ({"x0": [0.0, float("nan")]}, r"row 1 \(image 7\): box \[nan, .* not four finite"),
         ({"x1": [5.0, -5.0]}, r"row 1 \(image 7\): box .* ends before it starts"),

@@ -566,7 +566,7 @@ def loss_variants(tau1: float, tau2: float) -> dict[str, dict[str, str]]:
         "none": {"WEND.LOSS": "none", "WEND.ETA": "1.0"},
         "entropy": {"WEND.LOSS": "entropy", "WEND.ETA": "0.25"},
         "both_sides": both_sides,
-        "detached": both_sides | {"WEND.DETACH_WEIGHT": "True"},
+        "detached": both_sides | {"WEND.WE.WEIGHT_GRADIENT": "detach"},
     }
 
 

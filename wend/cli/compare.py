@@ -8,7 +8,14 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from wend.classes.predictions import read_class_predictions
-from wend.cli.evaluate import add_truth_arguments, check_numbers, load_scored, load_truth
+from wend.cli.evaluate import (
+    DEFAULT_PROTOCOLS,
+    add_truth_arguments,
+    check_numbers,
+    load_scored,
+    load_truth,
+    without_class_means,
+)
 from wend.cli.options import known_data_sets
 from wend.errors import InputError
 from wend.evaluation.comparison import (
@@ -75,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="folder for comparison.md, .csv (pairs) and .tex, methods.csv and images.csv",
+        help="folder for comparison.md, .csv (pairs), .tex and .png, methods.csv and images.csv",
     )
 
 
@@ -129,10 +136,12 @@ def _score(
     files: dict[str, list[str]], args: argparse.Namespace
 ) -> tuple[dict[str, Runs], list[str]]:
     """The scores of each method's seeds, and what is to be said of the files."""
-    protocols = [get_protocol(name) for name in args.protocol]
+    protocols = [get_protocol(name) for name in args.protocol or DEFAULT_PROTOCOLS]
     ks = [parse_k(text) for text in args.max_boxes]
     metrics = choose_metrics(args.metrics)
     data_set, _ = load_truth(args.ground_truth, known_data_sets(args), args.implausible)
+    if not args.protocol:
+        protocols = without_class_means(protocols, data_set)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
     methods: dict[str, Runs] = {}
     notes = []
@@ -279,4 +288,9 @@ def run(args: argparse.Namespace) -> int:
             with atomic_write(path) as file:
                 file.write(text + "\n")
             sys.stdout.write(f"written: {path}\n")
+        from wend.reports.comparison_figure import COMPARISON_FIGURE, draw_comparison
+
+        picture = Path(args.output) / COMPARISON_FIGURE
+        draw_comparison(picture, result, args.level)
+        sys.stdout.write(f"written: {picture}\n")
     return 0

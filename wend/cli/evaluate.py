@@ -91,7 +91,6 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         nargs="+",
-        default=list(DEFAULT_PROTOCOLS),
         metavar="NAME",
         help=f"one or more of {', '.join(PROTOCOLS)}, or a YAML of your own "
         f"(default: {' '.join(DEFAULT_PROTOCOLS)}; where images have no class, those of them that "
@@ -156,7 +155,6 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``wend evaluate``."""
     add_truth_arguments(parser)
-    parser.set_defaults(protocol=None)  # which those are depends on what is scored
     scored = parser.add_mutually_exclusive_group(required=True)
     scored.add_argument(
         "--detections",
