@@ -219,23 +219,23 @@ def first_hit_rank(
     _check_protocol(protocol)
     for rank, box in enumerate(boxes_sorted_by_score):
         for truth in gt_boxes:
-            if protocol == "psol-crop224":
-                overlap = iou(
-                    clip_to_crop(to_crop_frame(truth, width, height)),
-                    to_crop_frame(box, width, height),
-                )
-            else:
-                overlap = iou(truth, box)
-            if overlap > IOU_THRESHOLD:
+            if overlap(truth, box, width, height, protocol) > IOU_THRESHOLD:
                 return rank
     return None
 
 
-def _percentage(hits: list[bool], class_ids: list[int], protocol: str) -> float:
+def overlap(truth: Box, box: Box, width: float, height: float, protocol: str) -> float:
+    """IoU of a truth box and a prediction in original pixels, as the protocol compares them."""
+    if protocol == "original":
+        return iou(truth, box)
+    return iou(clip_to_crop(to_crop_frame(truth, width, height)), to_crop_frame(box, width, height))
+
+
+def _percentage(hits: list[float], class_ids: list[int], protocol: str) -> float:
     """Average hits the protocol's way: per class then over classes, or per image (row 3)."""
     if protocol == "original":
         return 100.0 * sum(hits) / len(hits)
-    by_class: dict[int, list[bool]] = {}
+    by_class: dict[int, list[float]] = {}
     for hit, class_id in zip(hits, class_ids, strict=True):
         by_class.setdefault(class_id, []).append(hit)
     return 100.0 * math.fsum(sum(h) / len(h) for h in by_class.values()) / len(by_class)
@@ -255,8 +255,9 @@ def metrics(images: list[Image], protocol: str, max_boxes: int) -> dict[str, flo
         max_boxes: How many of the best boxes the multi-output metrics look at.
 
     Returns:
-        Percentages `gt_known_loc` and `gt_known_loc_multi`, and where every image has a class
-        ranking also `top1_loc`, `top5_loc` and `top5_loc_multi`.
+        Percentages `gt_known_loc` and `gt_known_loc_multi`, `max_box_acc_30`, `_50` and `_70` (the
+        best box over 0.3, 0.5 and 0.7), the fraction `mean_iou`, and where every image has a class
+        ranking also `top1_loc`, `top5_loc`, `top5_loc_multi`, `top1_cls` and `top5_cls`.
 
     Raises:
         ValueError: For an unknown protocol, no images, or max_boxes under 1.
@@ -267,10 +268,11 @@ def metrics(images: list[Image], protocol: str, max_boxes: int) -> dict[str, flo
     if max_boxes < 1:
         raise ValueError(f"need max_boxes >= 1, got {max_boxes}")
     ranked = all(image.get("class_ranking") is not None for image in images)
-    names = ["gt_known_loc", "gt_known_loc_multi"]
+    thresholds = {"max_box_acc_30": 0.3, "max_box_acc_50": 0.5, "max_box_acc_70": 0.7}
+    names = ["gt_known_loc", "gt_known_loc_multi", "mean_iou", *thresholds]
     if ranked:
-        names += ["top1_loc", "top5_loc", "top5_loc_multi"]
-    hits: dict[str, list[bool]] = {name: [] for name in names}
+        names += ["top1_loc", "top5_loc", "top5_loc_multi", "top1_cls", "top5_cls"]
+    hits: dict[str, list[float]] = {name: [] for name in names}
     for image in images:
         pairs = list(zip(image["scores"], image["boxes"], strict=True))
         pairs.sort(key=lambda pair: -pair[0])  # Python's sort is stable
@@ -279,16 +281,27 @@ def metrics(images: list[Image], protocol: str, max_boxes: int) -> dict[str, flo
         best = rank is not None and rank < 1
         hits["gt_known_loc"].append(best)
         hits["gt_known_loc_multi"].append(rank is not None and rank < max_boxes)
+        overlaps = [
+            overlap(truth, box, image["width"], image["height"], protocol)
+            for box in boxes[:1]
+            for truth in image["gt_boxes"]
+        ]
+        hits["mean_iou"].append(max(overlaps, default=0.0))
+        for name, threshold in thresholds.items():
+            hits[name].append(max(overlaps, default=0.0) > threshold)
         if ranked:
             ranking = list(image["class_ranking"])
             top1 = image["class_id"] in ranking[:1]
             top5 = image["class_id"] in ranking[:5]
             any_of_five = rank is not None and rank < min(5, max_boxes)
+            hits["top1_cls"].append(top1)
+            hits["top5_cls"].append(top5)
             hits["top1_loc"].append(top1 and best)
             hits["top5_loc"].append(top5 and best)
             hits["top5_loc_multi"].append(top5 and any_of_five)
     class_ids = [image["class_id"] for image in images]
-    return {name: _percentage(hits[name], class_ids, protocol) for name in names}
+    values = {name: _percentage(hits[name], class_ids, protocol) for name in names}
+    return {**values, "mean_iou": values["mean_iou"] / 100}
 
 
 def _rows(path: Path, fields: int) -> list[list[str]]:

@@ -9,8 +9,12 @@ from torch.autograd import gradcheck
 
 from wend.errors import InputError
 from wend.losses import (
+    FORMS,
+    WEIGHT_GRADIENTS,
+    ForceLog,
     LocalizationLoss,
     LossContext,
+    average_over,
     entropy_loss,
     joint_loss,
     localization_losses,
@@ -98,7 +102,7 @@ def test_equals_the_plain_python_reference(settings, dtype):
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("detach", ["flow", "detach"])
 def test_gradient_is_right_against_finite_differences(settings, detach):
     z = torch.tensor([-9.0, -2.3, -0.1, 0.2, 1.7, 8.0], dtype=torch.float64, requires_grad=True)
 
@@ -107,12 +111,12 @@ def test_gradient_is_right_against_finite_differences(settings, detach):
     constant = constant / entropy_loss(point, "none")
 
     def loss(x):
-        if detach:
+        if detach == "detach":
             return constant * entropy_loss(x, "none")
         return weighted_entropy_loss(x, **settings, reduction="none")
 
     assert gradcheck(loss, (z,), eps=1e-6, atol=1e-8)
-    ours = weighted_entropy_loss(z, **settings, detach_weight=detach, reduction="sum")
+    ours = weighted_entropy_loss(z, **settings, weight_gradient=detach, reduction="sum")
     (gradient,) = torch.autograd.grad(ours, z)
     (expected,) = torch.autograd.grad(loss(z).sum(), z)
     torch.testing.assert_close(gradient, expected)
@@ -121,7 +125,7 @@ def test_gradient_is_right_against_finite_differences(settings, detach):
 def test_detaching_the_weight_changes_the_gradient_but_not_the_value():
     z = torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
     flowing = weighted_entropy_loss(z, **PAPER)
-    constant = weighted_entropy_loss(z, **PAPER, detach_weight=True)
+    constant = weighted_entropy_loss(z, **PAPER, weight_gradient="detach")
     assert flowing.item() == constant.item()
     (a,) = torch.autograd.grad(flowing, z)
     (b,) = torch.autograd.grad(constant, z)
@@ -219,7 +223,13 @@ def test_localization_loss_chooses_the_term_by_name():
     assert LocalizationLoss("none").unsupervised(z) == {}
     plain = LocalizationLoss("entropy").unsupervised(z)["loss_unsup"]
     torch.testing.assert_close(plain, entropy_loss(z))
-    parameters = {"gamma": 2.0, "alpha": 0.25, "tau1": 0.6, "tau2": 0.2, "detach_weight": True}
+    parameters = {
+        "gamma": 2.0,
+        "alpha": 0.25,
+        "tau1": 0.6,
+        "tau2": 0.2,
+        "weight_gradient": "detach",
+    }
     chosen = LocalizationLoss(parameters=parameters)
     expected = weighted_entropy_loss(z, **parameters)
     torch.testing.assert_close(chosen.unsupervised(z)["loss_unsup"], expected)
@@ -241,6 +251,246 @@ def test_localization_loss_chooses_the_term_by_name():
 def test_localization_loss_refuses_what_is_out_of_range(wrong, message):
     with pytest.raises(ValueError, match=message):
         LocalizationLoss(**wrong)
+
+
+# ---- the readings of eqs. (2) and (3) ----
+
+READING = {"gamma": 2.0, "alpha": 0.25, "tau1": 0.3, "tau2": 0.3}
+
+
+def terms(p):
+    """-p ln p and -(1-p) ln(1-p)."""
+    return -p * math.log(p), -(1 - p) * math.log(1 - p)
+
+
+# Below tau, between tau and 0.5, above 0.5; with gamma 2 and alpha 1/4 the two weights at p are
+# (1-p)^2 / 4 and 3 p^2 / 4.
+P = (0.2, 0.4, 0.8)
+FOREGROUND, BACKGROUND = [(1 - p) ** 2 / 4 for p in P], [3 * p**2 / 4 for p in P]
+H1, H0 = zip(*map(terms, P), strict=True)
+BY_HAND = {
+    "entropy": [
+        BACKGROUND[0] * (H1[0] + H0[0]),
+        FOREGROUND[1] * (H1[1] + H0[1]),
+        FOREGROUND[2] * (H1[2] + H0[2]),
+    ],
+    "terms": [f * h1 + b * h0 for f, b, h1, h0 in zip(FOREGROUND, BACKGROUND, H1, H0, strict=True)],
+    "chosen": [BACKGROUND[0] * H0[0], FOREGROUND[1] * H1[1], FOREGROUND[2] * H1[2]],
+    "swapped": [
+        FOREGROUND[0] * (H1[0] + H0[0]),
+        BACKGROUND[1] * (H1[1] + H0[1]),
+        BACKGROUND[2] * (H1[2] + H0[2]),
+    ],
+    "confidence": [
+        0.2**2 * (H1[0] + H0[0]),
+        0.4**2 * (H1[1] + H0[1]),
+        0.2**2 * (H1[2] + H0[2]),
+    ],
+}
+
+
+def test_every_form_has_hand_values():
+    assert set(BY_HAND) == set(FORMS)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_has_its_hand_values_on_each_side_of_tau_and_of_a_half(form):
+    z = torch.tensor([logit(p) for p in P], dtype=torch.float64)
+    losses = weighted_entropy_loss(z, **READING, form=form, reduction="none")
+    assert losses.tolist() == pytest.approx(BY_HAND[form], rel=1e-12)
+    apart = READING | {"tau1": 0.9, "tau2": 0.1}  # all three lie between
+    assert weighted_entropy_loss(z, **apart, form=form, reduction="sum") == 0
+
+
+@pytest.mark.parametrize("weight_gradient", WEIGHT_GRADIENTS)
+@pytest.mark.parametrize("form", FORMS)
+def test_the_gradient_of_a_form_is_right_against_finite_differences(form, weight_gradient):
+    z = torch.tensor([logit(p) for p in P], dtype=torch.float64, requires_grad=True)
+
+    def weights(x):
+        """The weights of -p ln p and of -(1-p) ln(1-p), from the probabilities alone."""
+        p = x.sigmoid()
+        above = (p >= 0.3).double()
+        f, b = (1 - p) ** 2 / 4, 3 * p**2 / 4
+        one = {
+            "entropy": above * f + (1 - above) * b,
+            "swapped": above * b + (1 - above) * f,
+            "confidence": torch.minimum(p, 1 - p) ** 2,
+        }
+        if form in one:
+            return one[form], one[form]
+        return (f, b) if form == "terms" else (above * f, (1 - above) * b)
+
+    constant = [weight.detach() for weight in weights(z)]
+
+    def loss(x):
+        w1, w0 = constant if weight_gradient == "detach" else weights(x)
+        p = x.sigmoid()
+        return -(w1 * p * p.log() + w0 * (1 - p) * (1 - p).log())
+
+    assert gradcheck(loss, (z,), eps=1e-6, atol=1e-8)
+    ours = weighted_entropy_loss(
+        z, **READING, form=form, weight_gradient=weight_gradient, reduction="sum"
+    )
+    (gradient,) = torch.autograd.grad(ours, z)
+    (expected,) = torch.autograd.grad(loss(z).sum(), z)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_a_flowing_weight_pushes_confident_foreground_below_tau_down_and_a_detached_one_up():
+    # facts.md: at tau 0.9 every query below is pushed down; detached, those in (0.5, 0.9) go up
+    settings = {"gamma": 6.0, "alpha": 0.1, "tau1": 0.9, "tau2": 0.9}
+    z = torch.tensor([logit(p) for p in (0.3, 0.6, 0.8, 0.95)], dtype=torch.float64)
+    z.requires_grad_()
+    signs = {}
+    for way in WEIGHT_GRADIENTS:
+        loss = weighted_entropy_loss(z, **settings, weight_gradient=way, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, z)
+        signs[way] = (-gradient).sign().tolist()  # the step of gradient descent
+    assert signs == {"flow": [-1, -1, -1, 1], "detach": [-1, 1, 1, 1]}
+
+
+def test_magnitudes_are_those_of_the_papers_setting():
+    # facts.md: gamma 6, alpha 0.1, tau 0.3, flowing: the loss is 0.0071 just above tau and 4e-5 at
+    # 0.7; the gradient on the log-odds -0.011 at 0.3, -0.003 at 0.5, +2e-6 at 0.1
+    z = torch.tensor([logit(p) for p in (0.300001, 0.7, 0.5, 0.1)], dtype=torch.float64)
+    z.requires_grad_()
+    losses = weighted_entropy_loss(z, **PAPER, reduction="none")
+    (gradient,) = torch.autograd.grad(losses.sum(), z)
+    assert losses[:2].tolist() == pytest.approx([0.0071, 4e-5], rel=0.15)
+    assert gradient[[0, 2]].tolist() == pytest.approx([-0.011, -0.003], rel=0.15)
+    assert gradient[3].item() == pytest.approx(2e-6, rel=0.25)
+
+
+SAMPLED = LossContext(
+    torch.zeros(5), torch.tensor([1, 1, 0, -1, -1]), num_positives=2.5, num_boxes=3.0
+)
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "samples", "expected"),
+    [  # the losses are 1, 2, 4, 8, 16
+        ("samples", "all", 31 / 5),
+        ("positives", "all", 31 / 2.5),
+        ("boxes", "all", 31 / 3),
+        ("samples", "unassigned", 28 / 3),
+        ("boxes", "unassigned", 28 / 3),
+        ("samples", "ignored", 24 / 2),
+        ("positives", "ignored", 24 / 2.5),
+    ],
+)
+def test_the_number_that_a_sum_is_divided_by(normalizer, samples, expected):
+    losses = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0])
+    value = average_over(losses, SAMPLED, normalizer=normalizer, samples=samples)
+    assert value.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_no_sample_to_sum_is_a_zero_with_a_gradient():
+    losses = torch.tensor([1.0, 2.0], requires_grad=True)
+    context = LossContext(losses, torch.tensor([1, 1]))
+    value = average_over(losses, context, samples="ignored")
+    value.backward()
+    assert (value.item(), losses.grad.tolist()) == (0.0, [0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("reading", "error", "message"),
+    [
+        ({"samples": "ignored"}, InputError, "samples 'ignored' need labels"),
+        ({"normalizer": "positives"}, InputError, "does not count its positives"),
+        ({"normalizer": "boxes"}, InputError, "does not count its boxes"),
+        ({"normalizer": "images"}, ValueError, "one of samples, positives, boxes, got 'images'"),
+        ({"samples": "some"}, ValueError, "one of all, unassigned, ignored, got 'some'"),
+    ],
+)
+def test_what_a_detector_does_not_count_is_an_error(reading, error, message):
+    with pytest.raises(error, match=message):
+        average_over(torch.ones(2), LossContext(torch.zeros(2)), **reading)
+
+
+@pytest.mark.parametrize("name", ["weighted_entropy", "entropy"])
+def test_both_losses_take_the_reading_of_the_mean(name):
+    z, labels = torch.tensor([0.5, -0.5, 0.1]), torch.tensor([1, 0, -1])
+    reading = {"normalizer": "boxes", "samples": "unassigned"}
+    loss = LocalizationLoss(name, parameters=reading)
+    loss.start_batch(["a"], 4)
+    (value,) = loss.unsupervised(z, labels=labels).values()
+    function = entropy_loss if name == "entropy" else weighted_entropy_loss
+    settings = {} if name == "entropy" else PAPER
+    assert value.item() == pytest.approx(function(z[1:], **settings).item() * 2 / 4, rel=1e-6)
+
+
+def test_the_factor_multiplies_the_unsupervised_part_and_follows_its_schedule():
+    # the same balance as eta 1/8, eight times the rate
+    assert joint_loss({"loss_cls": 2.0, "loss_unsup": 3.0}, eta=1, factor=8) == {
+        "loss_cls": 2.0,
+        "loss_unsup": 24.0,
+    }
+    factor = Scheduled(0.0, 4.0, "step", {"step_at": 0.5})
+    loss = LocalizationLoss("none", 0.5, factor=factor)
+    values = []
+    for iteration in range(4):
+        loss.progress = Progress(iteration, 4)
+        values.append(loss.joint({"loss_cls": 2.0, "loss_unsup_1": 3.0}))
+    assert [each["loss_unsup_1"] for each in values] == [0, 0, 12, 12]
+    assert {each["loss_cls"] for each in values} == {1.0}
+
+
+# ---- the force ----
+
+
+def detector_of(loss):
+    model = torch.nn.Identity()
+    model.localization_loss = loss
+    return model
+
+
+def steps_of(loss, ratio, steps, log):
+    """A detector's steps whose L_cls pulls 1 / ratio times as strongly as its L_unsup."""
+    model, values = detector_of(loss), []
+    for iteration in range(steps):
+        tell_progress(model, iteration, steps)
+        loss.start_batch()
+        z = torch.tensor([[0.5, -1.0], [2.0, -3.0]], requires_grad=True)
+        own = loss.function(LossContext(z.flatten()))
+        loss.unsupervised(z, supervised=own / ratio)
+        values.append(log.after_step())
+    return values
+
+
+def pulling(context):
+    return context.logits.clamp(min=0).sum()  # at two of the four, with gradient 1
+
+
+def test_force_is_the_ratio_of_the_gradients_with_their_weights(own_registries):
+    unsupervised_loss("pulling")(pulling)
+    loss = LocalizationLoss("pulling", 0.5, factor=4.0)
+    values = steps_of(loss, 0.25, 41, ForceLog(detector_of(loss), 20))
+    # 4 · 2 / (0.5 · 8)
+    expected = {"unsup_to_cls": 2.0, "unsup_touched": 0.5}
+    assert [i for i, each in enumerate(values) if each] == [0, 20, 40]
+    assert values[20] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("ratio", "times"), [(0.009, 1), (0.011, 0)])
+def test_an_inert_loss_is_said_once(ratio, times, own_registries, caplog):
+    unsupervised_loss("pulling")(pulling)
+    loss = LocalizationLoss("pulling")
+    steps_of(loss, ratio, 80, ForceLog(detector_of(loss), 20))
+    assert caplog.text.count("L_unsup is inert: over an epoch its gradient") == times
+    assert ("0.9 % of η · L_cls's" in caplog.text) == (times == 1)
+
+
+def test_no_loss_and_no_comparison_have_no_force():
+    z = torch.zeros(3, requires_grad=True)
+    for loss in (LocalizationLoss("none"), LocalizationLoss("entropy")):
+        loss.start_batch()
+        loss.unsupervised(z, **({"supervised": z.sum()} if loss.is_none else {}))
+        assert loss.measured() == {}
+    with torch.no_grad():
+        loss.start_batch()
+        loss.unsupervised(z, supervised=z.sum())
+    assert loss.measured() == {}
 
 
 # ---- the context ----

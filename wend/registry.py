@@ -154,8 +154,8 @@ class FunctionRegistry(Registry[Function]):
         Args:
             name: see :meth:`Registry.register`.
             node: the node of config entries that its keyword-only parameters come from: ``width``
-                from ``WEND.<node>.WIDTH``; empty: from ``WEND.WIDTH``. A parameter without an entry
-                keeps its default.
+                from ``WEND.<node>.WIDTH``, or where that has none, or no node is named, from
+                ``WEND.WIDTH``. A parameter without an entry keeps its default.
 
         Raises:
             InputError: another function has the name.

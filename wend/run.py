@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -35,6 +36,7 @@ from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
+from wend.pseudo_boxes.report import KINDS
 from wend.structures.data_set import DataSet
 
 # Detectron2's, which a config that counts in epochs has
@@ -61,6 +63,14 @@ class TrainingData:
     def names(self) -> str:
         """The data sets, for messages."""
         return ", ".join(data_set.name for data_set in self.images.data_sets)
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Why boxes of the sources are no boxes to learn from, in words, and how many of them."""
+        counts: Counter[str] = Counter()
+        for data_set in self.images.data_sets:
+            counts.update(data_set.left_out)
+        return {KINDS[kind]: number for kind, number in counts.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +183,7 @@ def resolve_tests(
             max_boxes=cfg.WEND.MAX_BOXES,
             class_predictions=read_class_predictions(path, data_set) if path else None,
             classes_file=path,
-            more_ks=[k for k in MORE_KS if k <= cfg.TEST.DETECTIONS_PER_IMAGE],
+            more_ks=[*(k for k in MORE_KS if k <= cfg.TEST.DETECTIONS_PER_IMAGE), None],
             metrics=metrics,
             **_apart(baseline, why_not, data_set),
         )
@@ -244,6 +254,8 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
         leave_out.append(np.array(sorted(matched), dtype=np.int64))
     only_with_boxes = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     _log_boxes(chosen, only_with_boxes)
+    for data_set in chosen:
+        _check_names(data_set, data.MAX_LOST_SHARE)
     images = Selection(chosen, with_boxes=only_with_boxes, leave_out=leave_out)
     if data.QUARANTINE:
         usable = len(Selection(chosen, with_boxes=only_with_boxes))
@@ -295,6 +307,22 @@ def _log_boxes(data_sets: Sequence[DataSet], only_with_boxes: bool) -> None:
         raise InputError(
             f"config entry DATASETS.TRAIN: no image of {names or 'an empty list'} has a box to "
             f"train on; name a data set with pseudo boxes, such as cub_train_c2am"
+        )
+
+
+def _check_names(data_set: DataSet, max_lost: float) -> None:
+    """Raise InputError where boxes seek images and images seek boxes: their names do not match.
+
+    Either alone is usual: boxes of a larger data set, or images in which nothing was found.
+    """
+    surplus, total = data_set.left_out.get("surplus", 0), len(data_set)
+    matched = len(data_set.training_boxes.with_boxes)
+    if total - matched > max_lost * total and surplus > max_lost * (surplus + matched):
+        raise InputError(
+            f"{data_set.name}: {total - matched} of {total} images have no box, and {surplus} of "
+            f"the {surplus + matched} images of the box file are none of these; "
+            f"WEND.DATA.MAX_LOST_SHARE allows {100 * max_lost:g} % of both. Are some of the names "
+            f"written otherwise? The table above names the first of each"
         )
 
 

@@ -1,4 +1,4 @@
-"""Numbers that change in the course of the training: η of eq. (4) as a function of the progress."""
+"""Numbers that change in the course of the training: η of eq. (4), and the factor on L_unsup."""
 
 from __future__ import annotations
 
@@ -53,6 +53,12 @@ def linear(progress: Progress, start: float, end: float) -> float:
 def cosine(progress: Progress, start: float, end: float) -> float:
     """Goes from start to end along half a cosine: slow, fast, slow."""
     return start + (end - start) * (1 - math.cos(math.pi * progress.share)) / 2
+
+
+@schedule("step")
+def step(progress: Progress, start: float, end: float, *, step_at: float = 0.5) -> float:
+    """The start, and from the share ``step_at`` of the training on the end."""
+    return start if progress.share < step_at else end
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import random
 import subprocess
 import sys
@@ -90,7 +91,8 @@ def test_numbers_are_those_counted_by_hand(files, capsys):
     }
     assert entry["protocol"]["iou_threshold"] == 0.5
     printed = capsys.readouterr().out
-    assert "GT-known Loc multi | all" in printed
+    assert "GT-known Loc multi |   3" in printed
+    assert "GT-known Loc multi K 3 = K all" in printed  # no image has four
     assert "1 images without detection are misses" in printed
 
 
@@ -115,15 +117,24 @@ def test_images_without_class_are_scored_by_the_default_protocols_that_need_none
     assert "psol-crop224 averages over classes, and 4 images" in capsys.readouterr().err
 
 
-def test_intervals_hold_the_value_and_can_be_left_out(files):
+def test_intervals_hold_the_value_at_any_level(files):
     (entry,) = json.loads(
         (evaluate(files, "--protocol", "original") / "metrics.json").read_text()
     ).values()
     low, high = entry["intervals"]["gt_known_loc"]
     assert 0 <= low <= entry["gt_known_loc"] <= high <= 100
     assert high > low
-    out = evaluate(files, "--bootstrap-rounds", "0", output="none")
-    assert json.loads((out / "metrics.json").read_text())["original"]["intervals"] == {}
+    assert entry["interval_kinds"]["gt_known_loc"] == "wilson"
+    assert entry["level"] == 0.95
+    # one of four hits: 0.05 = P(Poisson(4 low) >= 1), and of three misses P(Poisson(m) >= 3)
+    # with m = 0.8177, 1 - m / 4, which is above Wilson's end
+    assert (low, high) == pytest.approx((-25 * math.log(0.95), 79.56), abs=0.01)
+    out = evaluate(files, "--level", "0.5", output="half")
+    lower, higher = json.loads((out / "metrics.json").read_text())["original"]["intervals"][
+        "gt_known_loc"
+    ]
+    assert low < lower < 25 < higher < high
+    assert "50 % confidence interval" in (out / "results.md").read_text()
 
 
 def test_files_are_the_same_bytes_for_any_order_of_images(files):
@@ -218,7 +229,10 @@ def test_tables_hold_the_same_numbers_in_three_formats(files):
         rows = list(csv.DictReader(file))
     assert [(r["metric"], r["K"], r["value"]) for r in rows] == [
         ("GT-known Loc", "1", "25.00"),
+        ("MaxBoxAcc 0.3", "1", "25.00"),
+        ("MaxBoxAcc 0.7", "1", "25.00"),
         ("GT-known Loc multi", "3", "50.00"),
+        ("Mean IoU (0..1)", "1", "0.2500"),
     ]
     assert rows[0]["fixed boxes"] == ""
     latex = (out / "results.tex").read_text()
@@ -234,7 +248,7 @@ def test_tables_hold_the_same_numbers_in_three_formats(files):
         (["--protocol", "best"], "unknown evaluation protocol 'best'"),
         (["--protocol", "original", "original"], "a protocol is named twice"),
         (["--max-boxes", "0"], "expected a number from 1 or 'all', got '0'"),
-        (["--bootstrap-rounds", "-1"], "--bootstrap-rounds and --seed must be >= 0"),
+        (["--level", "95"], "--level must be in (0, 1), such as 0.95 for 95 %, got 95"),
         (["--class-predictions", "nowhere.json"], "nowhere.json: there is no such file"),
     ],
 )
@@ -248,7 +262,7 @@ def test_wrong_arguments_end_in_one_line(files, capsys, more, message):
     ("more", "message"),
     [
         (["--score-threshold", "nan"], "argument --score-threshold: expected a finite number"),
-        (["--bootstrap-rounds", "1_0"], "argument --bootstrap-rounds: expected a whole number"),
+        (["--level", "0_9"], "argument --level: expected a finite number"),
         (["--ground-truth", "nowhere.json"], "argument --ground-truth: is given twice"),
     ],
 )
@@ -273,7 +287,7 @@ def test_cut_detections_leave_no_file(files, capsys):
 
 def test_an_engine_writes_the_same_numbers(files):
     protocols = [get_protocol("psol-crop224"), get_protocol("original")]
-    evaluation = Evaluation(DATA_SET, protocols, 1, more_ks=[1, 5, 10])
+    evaluation = Evaluation(DATA_SET, protocols, 1, more_ks=[1, 5, 10, None])
     evaluation.run(DETECTIONS, files / "engine")
     out = evaluate(files)
     for name in ("per_image.parquet", "results.csv"):
@@ -288,11 +302,12 @@ def test_metrics_are_added_by_name_and_from_a_file_of_ones_own(files, capsys):
     )
     own = f"{files / 'mine.py'}:share_of_far_misses"
     with METRICS.temporary():
-        out = evaluate(files, "--metrics", "corloc", "mean_iou", "ap", own)
+        out = evaluate(files, "--metrics", "corloc", "mean_best_iou", "ap", own)
     plain = evaluate(files, output="plain")
     written = json.loads((out / "metrics.json").read_text())
     for name, entry in json.loads((plain / "metrics.json").read_text()).items():
-        assert entry.items() <= {**written[name], **{k: entry[k] for k in ("intervals",)}}.items()
+        grown = ("intervals", "interval_kinds")
+        assert entry.items() <= {**written[name], **{k: entry[k] for k in grown}}.items()
         assert entry["intervals"].items() <= written[name]["intervals"].items()
         assert (written[name]["corloc"], written[name]["far"]) == (25, 75)
         assert written[name]["mean_iou"] == written[name]["mean_top_iou"]
@@ -300,13 +315,13 @@ def test_metrics_are_added_by_name_and_from_a_file_of_ones_own(files, capsys):
     rows = {tuple(row[:3]): row for row in read_csv(out / "results.csv")}
     assert rows["psol-crop224", "CorLoc", "1"][5] == "25.00"
     assert rows["original", "Far misses", "1"][5] == "75.00"
-    assert rows["original", "Mean IoU (0..1)", "1"][5] == "0.2500"
+    assert rows["original", "Mean best IoU (0..1)", "all"][5] == "0.5000"
     assert [row for row in rows.values() if row[1] not in ADDED] == read_csv(plain / "results.csv")
     evaluate(files, "--metrics", "corlok", expect=2)
     assert "unknown metric 'corlok'. Did you mean 'corloc'?" in capsys.readouterr().err
 
 
-ADDED = {"CorLoc", "Far misses", "Mean IoU (0..1)", "AP"}
+ADDED = {"CorLoc", "Far misses", "Mean best IoU (0..1)", "AP"}
 
 
 def test_the_documented_metrics_work(files):
@@ -453,3 +468,47 @@ def test_a_blacklist_and_first_boxes_are_followed_by_the_analysis(files):
     assert found["original"]["2"] == ["2", "100.00"]  # WRONG is the second true box
     assert found["own"]["2"] == ["1", "0.00"]
     assert found["own"]["place"][1:] == ["1", "100.00"]
+
+
+# --- boxes in a frame, and with classes
+
+
+def test_a_networks_box_of_the_crop_is_scored_as_psol_scores_it(tmp_path, capsys):
+    # docs/protocols.md's smallest case: x = y = 0.5, w = h = 0.9 of the crop; IoU 110^2 / 201.6^2
+    record = ImageRecord(1, "c/1.jpg", 256, 256, class_id=0, gt_boxes=[[130, 130, 256, 256]])
+    write_json(tmp_path / "truth.json", records_to_coco([record]))
+    row = {"image_id": 1, "category_id": 1, "bbox": [112, 112, 201.6, 201.6], "score": 1}
+    write_json(tmp_path / "d.json", [row])
+    more = ("--protocol", "psol-crop224", "original", "--metrics", "mean_iou")
+    out = evaluate(tmp_path, *more, "--box-frame", "crop224")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["psol-crop224"]["mean_iou"] == pytest.approx(110**2 / 201.6**2)
+    assert metrics["psol-crop224"]["counts"]["box_frame"] == "crop224"
+    printed = capsys.readouterr().out
+    assert "1 boxes reach out of their image (kept)" in printed
+    assert "boxes are given in the frame crop224" in printed
+    evaluate(tmp_path, "--box-frame", "crop", expect=2)
+    assert "there are: original, fractions, squash224, crop224, sq" in capsys.readouterr().err
+
+
+def test_pairs_of_class_and_box_are_asked_for(files, capsys):
+    # classes of the images: 1, 0, 1, 0; image 1 is right by its first pair, 2 by its third
+    rows = [dict(row, category_id=c) for row, c in zip(ROWS, (1, 0, 2, 1, 0, 0), strict=True)]
+    write_json(files / "pairs.json", rows)
+    evaluate(files, detections="pairs.json", expect=2)
+    assert "category_id has 3 values" in capsys.readouterr().err
+    more = ("--protocol", "original", "--box-classes")
+    out = evaluate(files, *more, "use", "--export", "parquet", detections="pairs.json")
+    (entry,) = json.loads((out / "metrics.json").read_text()).values()
+    assert [entry[name] for name in ("top1_loc", "top5_loc", "gt_known_loc")] == [25, 50, 50]
+    assert entry["counts"]["images_without_true_class"] == 1  # image 3
+    assert "1 images have boxes, but none of their own class" in capsys.readouterr().out
+    again = evaluate(files, *more, "use", output="again", detections="out/detections.parquet")
+    (other,) = json.loads((again / "metrics.json").read_text()).values()
+    assert other["multi"] == entry["multi"]
+    out = evaluate(files, *more, "ignore", detections="pairs.json")
+    (entry,) = json.loads((out / "metrics.json").read_text()).values()
+    assert entry["gt_known_loc"] == 25
+    classes = ("--class-predictions", files / "c.json")
+    evaluate(files, *more, "use", *classes, detections="pairs.json", expect=2)
+    assert "there are class predictions, too" in capsys.readouterr().err

@@ -55,6 +55,13 @@ RANGES = [
     ("WEND.ALPHA", [-0.001, 1.001, NAN], [0.0, 1.0]),
     ("WEND.TAU1", [0.0, 1.0, -0.5, NAN], [0.3, 0.999]),
     ("WEND.TAU2", [0.0, 1.0, -0.5, NAN], [0.001, 0.3]),
+    ("WEND.UNSUP_FACTOR", [-0.001, NAN, INF], [0.0, 392.0]),
+    ("WEND.UNSUP_FACTOR_END", [-0.001, NAN, INF], [0.0, 392.0]),
+    ("WEND.STEP_AT", [-0.001, 1.001, NAN], [0.0, 1.0]),
+    ("WEND.WE.NORMALIZER", ["images", ""], ["samples", "positives", "boxes"]),
+    ("WEND.WE.SAMPLES", ["positives"], ["all", "unassigned", "ignored"]),
+    ("WEND.WE.FORM", ["focal"], ["entropy", "terms", "chosen", "swapped", "confidence"]),
+    ("WEND.WE.WEIGHT_GRADIENT", ["true"], ["flow", "detach"]),
     ("WEND.EPOCHS", [-1], [0, 1]),
     ("WEND.HEAD_LR_FACTOR", [0.0, -1.0, NAN, INF], [0.001]),
     ("SOLVER.WARMUP_ITERS", [-1], [0, 1]),
@@ -168,9 +175,10 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
     tested = {name for name, _, _ in RANGES}
     elsewhere = {"WEND.RESIZE", "WEND.CROP", "WEND.CLASS_PREDICTIONS"}
     elsewhere |= {"WEND.LOSS", "WEND.ETA_SCHEDULE", "WEND.IMPORTS"}
+    elsewhere |= {"WEND.UNSUP_FACTOR_SCHEDULE"}
     # true or false, or what only a built backbone can tell
     without_range = {
-        *("WEND.DETACH_WEIGHT", "WEND.CLN.NORMALIZE_FEATURES", "WEND.FCOS.IN_FEATURES"),
+        *("WEND.CLN.NORMALIZE_FEATURES", "WEND.FCOS.IN_FEATURES"),
         *("WEND.SCR.IN_FEATURE", "WEND.TIMM.MODEL", "WEND.METRICS"),
     }
 
@@ -234,15 +242,20 @@ def test_loss_is_built_from_the_node():
         config(
             *("WEND.ETA", 0.125, "WEND.ETA_END", 0.5, "WEND.ETA_SCHEDULE", "linear"),
             *("WEND.GAMMA", 4.0, "WEND.ALPHA", 0.25),
-            *("WEND.TAU1", 0.9, "WEND.TAU2", 0.1, "WEND.DETACH_WEIGHT", True),
+            *("WEND.TAU1", 0.9, "WEND.TAU2", 0.1, "WEND.WE.WEIGHT_GRADIENT", "detach"),
+            *("WEND.WE.NORMALIZER", "boxes", "WEND.UNSUP_FACTOR", 8.0),
+            *("WEND.UNSUP_FACTOR_SCHEDULE", "step", "WEND.STEP_AT", 0.25),
         )
     )
     assert (loss.name, loss.eta) == ("weighted_entropy", Scheduled(0.125, 0.5, "linear"))
     assert loss.parameters == {
         **{"gamma": 4.0, "alpha": 0.25, "tau1": 0.9, "tau2": 0.1},
-        "detach_weight": True,
+        **{"form": "entropy", "weight_gradient": "detach"},
+        **{"normalizer": "boxes", "samples": "all"},
     }
-    assert localization_loss(config("WEND.LOSS", "entropy")).parameters == {}
+    assert loss.factor == Scheduled(8.0, 1.0, "step", {"step_at": 0.25})
+    plain = localization_loss(config("WEND.LOSS", "entropy", "WEND.WE.SAMPLES", "ignored"))
+    assert plain.parameters == {"normalizer": "samples", "samples": "ignored"}
 
 
 @pytest.mark.parametrize("name", ["focal", "", "Entropy"])
@@ -390,7 +403,7 @@ def test_a_flag_behind_the_overrides():
         ("WEND: {ETA: 0.5}\nSEED: 1\nWEND: {GAMMA: 2.0}\n", "line 3: .*the key 'WEND' stands"),
         ("WEND: {CROP: 2_24}\n", "'2_24' is a number in YAML 1.1 and text in 1.2"),
         ("WEND: {CROP: 3:44}\n", "'3:44' is a number of base 60"),
-        ("WEND: {DETACH_WEIGHT: on}\n", "'on' is true or false in YAML 1.1"),
+        ("WEND: {CLN: {NORMALIZE_FEATURES: on}}\n", "'on' is true or false in YAML 1.1"),
     ],
 )
 def test_a_yaml_that_others_read_apart(tmp_path, text, message):

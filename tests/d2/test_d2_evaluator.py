@@ -150,13 +150,14 @@ def printed():
 @pytest.mark.parametrize("with_classes", [False, True])
 def test_detectron2_prints_every_metric(tmp_path, printed, with_classes):
     changes = {}
-    names = {"gt_known_loc", "gt_known_loc_multi", "max_boxes"}
+    names = {"gt_known_loc", "gt_known_loc_multi", "max_boxes", "mean_iou"}
+    names |= {f"max_box_acc_{threshold}" for threshold in (30, 50, 70)}
     if with_classes:
         path = tmp_path / "classes.json"
         right = {r.key: [r.class_id, *range(100, 104)] for r in DataSets().get("toy_test")}
         write_class_predictions(path, right)
         changes = {"WEND.CLASS_PREDICTIONS": str(path)}
-        names |= {"top1_loc", "top5_loc", "top5_loc_multi"}
+        names |= {"top1_loc", "top5_loc", "top5_loc_multi", "top1_cls", "top5_cls"}
     results = _toy_results(d2_config("fcos", changes))
     assert set(results) == {"psol-crop224", "original"}
     for metrics in results.values():
@@ -207,7 +208,7 @@ def test_from_config_writes_below_output_dir(tmp_path):
     evaluator = WSOLEvaluator(d2_config("fcos", {"OUTPUT_DIR": str(tmp_path)}), "toy_test")
     assert evaluator.output_dir == tmp_path / "inference" / "toy_test"
     assert evaluator.evaluation.max_boxes == 5
-    assert evaluator.evaluation.more_ks == [1, 5, 10]
+    assert evaluator.evaluation.more_ks == [1, 5, 10, None]
     assert evaluator.evaluation.baseline.name == "chosen on the pseudo boxes of toy_train_c2am"
     few = d2_config("fcos", {"TEST.DETECTIONS_PER_IMAGE": "5"})
-    assert WSOLEvaluator(few, "toy_test").evaluation.more_ks == [1, 5]
+    assert WSOLEvaluator(few, "toy_test").evaluation.more_ks == [1, 5, None]

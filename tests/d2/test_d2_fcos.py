@@ -79,13 +79,13 @@ def test_frozen_batch_norm_holds_what_the_parameter_count_lacks():
 
 def test_the_weight_carries_gradient_unless_it_is_detached():
     gradients = {}
-    for detach in ("False", "True"):
-        model = _build({"WEND.DETACH_WEIGHT": detach})
+    for detach in ("flow", "detach"):
+        model = _build({"WEND.WE.WEIGHT_GRADIENT": detach})
         loss = model(_batch())["loss_unsup"]
         loss.backward()
         gradients[detach] = loss.item(), model.head.cls_score.bias.grad.item()
-    assert gradients["True"][0] == gradients["False"][0]
-    assert gradients["True"][1] != pytest.approx(gradients["False"][1], rel=1e-3)
+    assert gradients["detach"][0] == gradients["flow"][0]
+    assert gradients["detach"][1] != pytest.approx(gradients["flow"][1], rel=1e-3)
 
 
 def test_more_classes_without_we_give_detectron2s_losses():

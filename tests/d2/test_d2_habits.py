@@ -28,7 +28,7 @@ from torch import nn
 import wend.cli.parser
 from wend.config import check_config
 from wend.d2 import Trainer, WSOLDatasetMapper, WSOLEvaluator
-from wend.d2.catalog import dataset_dict, detectron2_data_sets
+from wend.d2.catalog import data_set_of_dicts, dataset_dict, detectron2_data_sets
 from wend.d2.frames import PredictsOnCrops
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
@@ -280,6 +280,34 @@ def test_crowds_are_no_boxes_for_the_mapper_either():
     crowd = {**row["annotations"][0], "iscrowd": 1}
     example = mapper({**row, "annotations": [*row["annotations"], crowd]})
     assert example["box_counts"].boxes == plain["box_counts"].boxes
+
+
+@pytest.mark.parametrize("value", ["0", "", 2, 0.5, []])
+def test_crowds_of_detectron2s_dicts_follow_the_rule_of_all_readers(value):
+    rows = DatasetCatalog.get("toy_train")[:2]
+    rows[1]["annotations"] = [{**rows[1]["annotations"][0], "iscrowd": value}]
+    with pytest.raises(
+        InputError, match=r'dict 1 .*: an annotation: expected "iscrowd": 0, 1, true'
+    ):
+        data_set_of_dicts("d2", rows)
+    with pytest.raises(InputError, match='an annotation: expected "iscrowd": 0, 1, true or false'):
+        WSOLDatasetMapper(d2_config(), is_train=True)(rows[1])
+
+
+@pytest.mark.parametrize("width", [-1, 0, None, "64", 0.5])
+def test_sizes_that_detectron2s_dicts_lack_are_read_from_headers(width):
+    rows = DatasetCatalog.get("toy_train")[:3]
+    sizes = [[row["width"], row["height"]] for row in rows]
+    rows[1]["width"], rows[2]["height"] = width, float(rows[2]["height"])
+    assert data_set_of_dicts("d2", rows).sizes.tolist() == sizes
+    rows[1]["file_name"] = "no.png"
+    assert list(data_set_of_dicts("d2", rows).unreadable) == [1]
+
+
+def test_a_file_of_two_of_detectron2s_dicts_is_an_error():
+    (row,) = DatasetCatalog.get("toy_train")[:1]
+    with pytest.raises(InputError, match=r"dicts 0 and 1 are both of .*; expected all boxes of an"):
+        data_set_of_dicts("d2", [row, {**row, "image_id": 99}])
 
 
 def test_detectron2s_own_mapper_trains_our_detector(tmp_path):

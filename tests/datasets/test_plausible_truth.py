@@ -142,13 +142,14 @@ def swapped(tmp_path, monkeypatch):
         {"image_id": name, "category_id": 1, "bbox": [210, 30, 80, 140], "score": 1}
         for name in names
     ]
-    (tmp_path / "d.json").write_text(json.dumps(rows))
+    for name in ("d.json", "other.json"):
+        (tmp_path / name).write_text(json.dumps(rows))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     return tmp_path
 
 
-EVALUATE = ["--detections", "d.json", "--output", "o", "--bootstrap-rounds", "0"]
+EVALUATE = ["--detections", "d.json", "--output", "o"]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ EVALUATE = ["--detections", "d.json", "--output", "o", "--bootstrap-rounds", "0"
     [
         ["evaluate", "--ground-truth", "lists", *EVALUATE],
         ["evaluate", "--ground-truth", "set", *EVALUATE],
-        ["compare", "d.json", "d.json", "--ground-truth", "lists", "--bootstrap-rounds", "0"],
+        ["compare", "d.json", "other.json", "--ground-truth", "lists"],
         ["data", "import", "set"],
     ],
 )

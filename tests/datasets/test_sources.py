@@ -269,6 +269,9 @@ def test_a_missing_score_is_named(tmp_path):
     ("change", "message"),
     [
         ({"score": None}, r"d\.parquet: has no column score"),
+        ({"image_id": None}, r"d\.parquet: has no column image_id"),
+        ({"image_id": [1.0, 7.0]}, r"image_id is of type double, expected whole numbers or text"),
+        ({"image_id": [[1], [7]]}, r"image_id is of type list.*, expected whole numbers or text"),
         ({"score": [0.5, None]}, r"d\.parquet, row 1: column score is empty"),
         ({"x0": [0.0, float("nan")]}, r"row 1 \(image 7\): box \[nan, .* not four finite"),
         ({"x1": [5.0, -5.0]}, r"row 1 \(image 7\): box .* ends before it starts"),

@@ -79,12 +79,13 @@ def test_metrics_have_one_structure(output_dir):
     for name, result in metrics.items():
         assert set(result) == {
             *("gt_known_loc", "gt_known_loc_multi", "max_boxes", "mean_boxes", "num_images"),
+            *("max_box_acc_30", "max_box_acc_50", "max_box_acc_70", "mean_iou"),
             *("missing", "protocol", "dataset", "versions", "num_excluded", "counts", "inputs"),
             *("multi", "recall_at_k", "max_box_acc", "mean_top_iou", "mean_best_iou"),
-            *("iou_histogram", "intervals", "bootstrap", "baseline"),
+            *("iou_histogram", "intervals", "interval_kinds", "level", "baseline"),
         }
-        assert list(result["multi"]) == ["5", "1", "10"]  # WEND.MAX_BOXES first
-        assert result["bootstrap"]["rounds"] == 1000
+        assert list(result["multi"]) == ["5", "1", "10", "all"]  # WEND.MAX_BOXES first
+        assert result["level"] == 0.95
         assert 0 < result["baseline"]["gt_known_loc_multi@10"] <= 100
         assert result["protocol"]["name"] == name
         assert result["dataset"] == TEST_SET
@@ -97,7 +98,7 @@ def test_the_command_writes_the_same_bytes_from_the_detections_alone(output_dir,
     for name in ("toy_test", "toy_test_c2am"):
         folder = output_dir / "inference" / name
         arguments = ["--ground-truth", name, "--detections", folder / "detections.json"]
-        arguments += ["--baseline-boxes", "toy_train_c2am", "--max-boxes", 5, 1, 10]
+        arguments += ["--baseline-boxes", "toy_train_c2am", "--max-boxes", 5, 1, 10, "all"]
         arguments += ["--output", tmp_path / name]
         assert wend(["evaluate", *map(str, arguments)]) == 0
         written = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
@@ -117,8 +118,8 @@ def test_curve_has_the_columns_and_a_block_for_each_epoch_and_data_set(output_di
         for iteration, epoch in (("3", "1"), ("6", "2"))
         for name in ("toy_test", "toy_test_c2am")
     }
-    assert len(rows) == 4 * 2 * 3
-    for row in rows[12:]:  # the last evaluation's
+    assert len(rows) == 4 * 2 * 7  # two protocols, six metrics and K
+    for row in rows[len(rows) // 2 :]:  # the last evaluation's
         written = json.loads((output_dir / f"inference/{row['dataset']}/metrics.json").read_text())
         value = written[row["protocol"]][row["metric"]]
         assert float(row["value"]) == pytest.approx(value, abs=1e-6)
@@ -189,8 +190,9 @@ def test_report_writes_a_table_and_pictures_with_boxes_in_their_places(
         "pseudo boxes of the test images (toy_test_c2am)",
         "detector (toy_test_c2am)",
     ):
-        # the label, and under each of the two protocols a row for each of the two metrics
-        assert table.count(f" {label} |") == 4, label
+        # under each of the two protocols GT-known Loc, MaxBoxAcc 0.3 and 0.7, mean IoU, and of
+        # detections, which are several of an image, GT-known Loc multi
+        assert table.count(f" {label} |") == 2 * (4 + label.startswith("detector")), label
     assert "pseudo boxes of the test images (toy_test) |" not in table
     pictures = ("boxes", "recall", "iou_histogram")
     drawn_of = [f"{kind}_{name}.png" for kind in pictures for name in ("toy_test", "toy_test_c2am")]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from engine_runs import CROP, ENGINES, build, config, losses, random_crops, run
 from torchvision.ops import sigmoid_focal_loss
 
-from wend.losses import tell_progress, unsupervised_loss
+from wend.losses import localization_losses, tell_progress, unsupervised_loss
 
 pytestmark = pytest.mark.usefixtures("own_registries")
 DETECTORS = ("fcos", "rcnn", "detr", "cln")
@@ -75,6 +75,36 @@ def test_the_context_is_enough_for_the_detectors_own_classification_loss(engine,
         assert len(pairs) == (LAYERS if name == "detr" else 1)
         for ours, theirs in pairs:
             torch.testing.assert_close(terms[ours], terms[theirs], rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(("engine", "name"), CASES)
+def test_a_loss_that_is_the_detectors_own_pulls_at_the_log_odds_as_strongly(engine, name):
+    """L_unsup = L_cls: the ratio of f · L_unsup's gradient to η · L_cls's is f / η."""
+    formula = FORMULAS[name]
+    unsupervised_loss("own")(lambda context: formula(context) if len(context.logits) else None)
+    model = model_of(engine, name, LOSS="own", ETA="0.5", UNSUP_FACTOR="3.0")
+    (loss,) = localization_losses(model)
+    losses(engine, model, random_crops(3, COUNTS), IDS)
+    measured = loss.measured()
+    assert measured["unsup_to_cls"] == pytest.approx(6.0, rel=1e-4)
+    assert measured["unsup_touched"] == pytest.approx(1.0, abs=0.01)
+    tell_progress(model, iteration=1, max_iter=120)  # not every step is measured
+    losses(engine, model, random_crops(3, COUNTS), IDS)
+    assert loss.measured() == {}
+
+
+@pytest.mark.parametrize(("engine", "name"), CASES)
+def test_measuring_changes_no_gradient(engine, name):
+    gradients = []
+    for iteration in (0, 1):
+        torch.manual_seed(0)
+        model = model_of(engine, name, LOSS="weighted_entropy")
+        tell_progress(model, iteration, max_iter=120)
+        torch.manual_seed(1)  # sampled proposals
+        sum(losses(engine, model, random_crops(3, COUNTS), IDS).values()).backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 0
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 @pytest.mark.parametrize(("engine", "name"), CASES)

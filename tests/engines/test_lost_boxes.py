@@ -7,6 +7,8 @@ import torch
 from engine_runs import CROP, build, config, losses, run
 from PIL import Image
 
+from wend.datasets.catalog import DataSets
+from wend.errors import InputError
 from wend.losses import LocalizationLoss, count_positives
 from wend.run import resolve
 
@@ -68,6 +70,29 @@ def test_a_training_on_boxes_of_a_pixel_ends(engine, declare, tmp_path, capsys):
     assert "(8 are at most a pixel wide or high)" in error
 
 
+def test_names_that_do_not_match_end_it_before_it_begins(declare, tmp_path):
+    changes = declare([[20, 20, 40, 40]] * 8)
+    file = tmp_path / "boxes.json"
+    content = file.read_text()
+
+    def data_set(*renamed):
+        text = content
+        for number in renamed:
+            text = text.replace(f'"{number}.png"', f'"photo {number}.png"')
+        file.write_text(text)
+        cfg = config("torchvision", changes={**changes, "WEND.PROTOCOLS": "('original',)"})
+        return resolve(cfg, DataSets()).training
+
+    assert data_set().left_out == {}
+    only_one = data_set(3)
+    assert only_one.left_out == {"images of the source that the data set lacks": 1}
+    assert len(only_one.images) == 7
+    with pytest.raises(
+        InputError, match=r"photos: 6 of 8 images have no box, and 6 of the 8 images"
+    ):
+        data_set(0, 1, 2, 3, 4, 5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("engine", "detector"), ALL)
 def test_a_training_of_each_detector_ends(engine, detector, declare, tmp_path, capsys):
@@ -120,7 +145,6 @@ def test_images_without_boxes_are_counted_as_they_are_sampled(
 @pytest.mark.detectron2
 def test_an_epoch_of_detectron2s_other_sampler():
     from wend.d2.catalog import detectron2_data_sets
-    from wend.errors import InputError
 
     def max_iter(**changes):
         changes = {f"DATALOADER.{name}": str(value) for name, value in changes.items()}

@@ -147,7 +147,9 @@ def test_the_baseline_is_chosen_on_the_training_sets_or_it_is_said_why_not(
     assert note in (tmp_path / "out" / "results.md").read_text()
     entry = json.loads((tmp_path / "out" / "metrics.json").read_text())["original"]
     # the only training box is image 1's truth
-    expected = {"gt_known_loc": 100 / 3, "gt_known_loc_multi@1": 100 / 3}
+    expected = {"gt_known_loc": 100 / 3, "gt_known_loc_multi@1": 100 / 3, "mean_iou": None}
+    expected |= dict.fromkeys(("max_box_acc_30", "max_box_acc_50", "max_box_acc_70"), 100 / 3)
+    expected["mean_iou"] = entry["baseline"].get("mean_iou")
     assert entry["baseline"] == pytest.approx(expected if with_baseline else {})
     assert ("baseline_boxes" in entry["inputs"]) == with_baseline
 
@@ -185,8 +187,12 @@ def test_metrics_of_any_form_go_into_every_file_and_the_curve(data_set, detectio
     entry = json.loads((tmp_path / "metrics.json").read_text())["original"]
     assert entry["multi"]["1"]["iou_over_k"] == pytest.approx(sum(best) / 3)
     assert {name: entry[name] for name in scalars} == scalars
+    # widths 40, 0 and 85 have no bounds: Student's interval of three images reaches far out
     low, high = entry["intervals"]["widest"]
-    assert 0 <= low < scalars["widest"] < high <= 85
+    assert low < 0 < scalars["widest"] < 85 < high
+    assert entry["interval_kinds"]["widest"] == "t-skewness"
+    assert entry["interval_kinds"]["gt_known_loc"] == "wilson"
+    assert entry["interval_kinds"]["mean_iou"] == "wilson-effective-n"
     assert not {"all_boxes", "ap50"} & set(entry["intervals"])
     columns = parquet.read_table(tmp_path / "per_image.parquet").to_pydict()
     assert columns["original:widest"] == [40, 0, 85]
@@ -253,7 +259,7 @@ def test_a_metric_may_be_registered_again_and_has_a_title_of_its_own(tmp_path):
         define("Once")
         assert choose_metrics(["again"])[-1] is not define("Once") is METRICS.get("again")
         define("GT-known Loc")
-        with pytest.raises(InputError, match="two metrics have the same heading: Top-1 Loc, "):
+        with pytest.raises(InputError, match="two metrics have the same heading: Top-1 Cls, "):
             choose_metrics(["again"])
         with pytest.raises(InputError, match=r"'plain' is no metric in .*mine\.py; it has: none"):
             choose_metrics([f"{path}:plain"])
@@ -276,10 +282,14 @@ def test_metrics_are_chosen_by_name_or_from_a_file(tmp_path):
         "@register_metric('IoU > 0.7')\ndef loc70(per_image):\n    return per_image.top_iou > 0.7\n"
     )
     names = [metric.name for metric in choose_metrics()]
-    assert names == ["top1_loc", "top5_loc", "gt_known_loc", "gt_known_loc_multi", "top5_loc_multi"]
+    assert names == [
+        *("top1_cls", "top5_cls", "top1_loc", "top5_loc", "gt_known_loc"),
+        *("max_box_acc_30", "max_box_acc_50", "max_box_acc_70"),
+        *("gt_known_loc_multi", "top5_loc_multi", "mean_iou"),
+    ]
     with METRICS.temporary():
-        chosen = choose_metrics([f"{path}:loc70", "mean_iou", "loc70", "gt_known_loc"])
-    assert [metric.name for metric in chosen] == [*names, "loc70", "mean_iou"]
+        chosen = choose_metrics([f"{path}:loc70", "mean_best_iou", "loc70", "gt_known_loc"])
+    assert [metric.name for metric in chosen] == [*names, "loc70", "mean_best_iou"]
     with pytest.raises(InputError, match=r"unknown metric 'mean_iuo'.*'mean_iou'.*Known: ap, ap50"):
         choose_metrics(["mean_iuo"])
 

@@ -7,8 +7,10 @@ from tests.map_peers import max_box_acc, normalized
 from wend.errors import InputError
 from wend.evaluation.map_scores import evaluate_maps, score_maps
 from wend.evaluation.map_sweep import MapOptions, map_detections, sweep_maps
+from wend.evaluation.per_image import box_ious
 from wend.evaluation.protocols import PROTOCOLS, get_protocol
 from wend.evaluation.score_maps import SIDE, as_score_maps
+from wend.structures.box_table import BoxTable
 from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -67,6 +69,21 @@ def test_max_box_acc_is_that_of_the_peers_loop(images, protocol, ious, choice):
     assert [each["accuracy"] for each in best.values()] == expected
     assert made.sweep.max_box_acc(protocol, choice) == pytest.approx(np.mean(expected), abs=1e-12)
     assert all(0 < value < 100 for value in expected)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "truth", "expected"),  # 96f4b88 evaluation_test.py:37-77
+    [
+        ([[0, 0, 0, 0]] * 3, [0, 0, 0, 0], [1, 1, 1]),
+        ([[1, 1, 3, 3], [4, 4, 5, 5]], [1, 1, 3, 3], [1, 0]),
+        ([[1, 2, 5, 6]], [3, 1, 4, 5], [8 / 27]),
+    ],
+)
+def test_boxes_of_whole_pixels_have_the_published_ious(boxes, truth, expected):
+    sizes = np.array([[SIDE, SIDE]])
+    table = BoxTable.from_lists([boxes]).given_in("squash224", sizes)
+    iou = box_ious(BoxTable.from_lists([[truth]]), table, sizes, get_protocol("wsoleval-v1"))
+    assert iou == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("contours", ["all", "largest"])

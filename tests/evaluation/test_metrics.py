@@ -217,9 +217,10 @@ def test_an_image_without_detections_is_a_miss_and_stays_in_the_denominator():
 def test_without_class_predictions_it_says_what_is_missing():
     records, detections = one_image([[0, 0, 10, 10]], [1.0])
     result = compute(records, detections, protocol=ORIGINAL, max_boxes=5)
-    assert set(result.numbers) == {"gt_known_loc", "gt_known_loc_multi"}
+    without = {"gt_known_loc", "gt_known_loc_multi", "mean_iou"}
+    assert set(result.numbers) == {*without, *(f"max_box_acc_{t}" for t in (30, 50, 70))}
     missing = result.to_dict()["missing"]
-    assert set(missing) == {"top1_loc", "top5_loc", "top5_loc_multi"}
+    assert set(missing) == {"top1_cls", "top5_cls", "top1_loc", "top5_loc", "top5_loc_multi"}
     assert "WEND.CLASS_PREDICTIONS" in missing["top1_loc"]
 
 
@@ -323,14 +324,18 @@ def test_hits_are_the_booleans_whose_mean_is_the_metric():
     assert hits(scores, 1, classes=1).tolist() == [False, True, False, False]
     assert hits(scores, 5, classes=5).tolist() == [True, True, False, True]
     for name in DEFAULT_METRICS:
-        values = METRICS.get(name).values(scores, 2)
-        assert values.dtype == bool
-        assert 100 * values.mean() == accuracy(scores, name, 2)
+        metric = METRICS.get(name)
+        values = metric.values(scores, 2)
+        assert values.dtype == (float if name == "mean_iou" else bool)
+        assert metric.scale * values.mean() == accuracy(scores, name, 2)
 
 
 def test_max_box_acc_mean_iou_and_histogram():
     scores = hand_scored()
     np.testing.assert_allclose(max_box_acc(scores, (0.2, 0.45, 0.7)), [75, 50, 25])
+    for threshold in (0.3, 0.5, 0.7):
+        name = f"max_box_acc_{100 * threshold:.0f}"
+        assert [accuracy(scores, name)] == max_box_acc(scores, [threshold]).tolist()
     assert max_box_acc(scores).tolist() == [accuracy(scores, "gt_known_loc")]
     assert accuracy(scores, "mean_iou") == pytest.approx((0.3 + 0.9 + 0 + 0.5) / 4)
     assert accuracy(scores, "mean_best_iou") == pytest.approx((0.6 + 0.9 + 0 + 0.8) / 4)

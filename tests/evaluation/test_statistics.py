@@ -1,4 +1,4 @@
-"""wend.evaluation.statistics against closed forms, enumeration of all resamples, and SciPy."""
+"""wend.evaluation.statistics against hand values, SciPy, enumerated outcomes and simulation."""
 
 import itertools
 import math
@@ -9,157 +9,178 @@ import pytest
 from scipy import stats
 
 from wend.errors import InputError
-from wend.evaluation.statistics import bootstrap_interval, mcnemar, paired_bootstrap
+from wend.evaluation.statistics import holm, mcnemar, mean, paired_difference, seed_difference
 
 
 def hits(n, ones):
     return (np.arange(n) < ones).astype(float)
 
 
-@pytest.mark.parametrize("level", [0.8, 0.95])
-def test_interval_of_a_proportion_is_the_normal_one(level):
-    # p = 0.3, n = 4000: sd of the mean = sqrt(0.21 / 4000) = 0.007246. The end of the interval of
-    # R resamples has Monte Carlo sd sqrt(a (1 - a) / R) / phi(z) sd, a = 0.1 or 0.025: at R = 4000
-    # 0.027 sd and 0.042 sd. Tolerance 0.2 sd = at least 4.7 of these (0.15 %, lattice and skew in).
-    sd = math.sqrt(0.3 * 0.7 / 4000)
-    z = {0.8: 1.281552, 0.95: 1.959964}[level]
-    interval = bootstrap_interval([hits(4000, 1200)], rounds=4000, level=level)
-    np.testing.assert_allclose(interval, [[0.3 - z * sd, 0.3 + z * sd]], atol=0.2 * sd)
+# --- one run of each method
 
 
-def exact_distribution(values, class_ids=None):
-    """Mean of every one of the I^I equally likely resamples, by plain loops."""
-    means = []
-    for drawn in itertools.product(range(len(values)), repeat=len(values)):
-        by_class = {}
-        for i in drawn:
-            by_class.setdefault(0 if class_ids is None else class_ids[i], []).append(values[i])
-        means.append(np.mean([np.mean(v) for v in by_class.values()]))
-    return np.array(means)
+def test_a_difference_of_hits_has_agresti_and_mins_interval():
+    # a wins 30 of 1000 images and loses 10. Agresti and Min 2005: cells plus 1/2 each, n' = 1002,
+    # centre 20 / 1002, variance (41 - 20^2 / 1002) / 1002^2; ours has the unbiased variance, 1/2000
+    # of it more
+    a = np.concatenate([np.ones(30), np.zeros(10), hits(960, 500)]) == 1
+    b = np.concatenate([np.zeros(30), np.ones(10), hits(960, 500)]) == 1
+    result = paired_difference(a, b)
+    sd = math.sqrt(41 - 400 / 1002) / 1002
+    assert result.difference == pytest.approx(0.02, rel=1e-12)
+    assert result.low == pytest.approx(20 / 1002 - 1.959964 * sd, rel=1e-3)
+    assert result.high == pytest.approx(20 / 1002 + 1.959964 * sd, rel=1e-3)
+    assert result.p_images == pytest.approx(
+        2 * stats.norm.sf(20 / 1002 / sd), rel=1e-2
+    )  # z + 5e-4 z
+    assert (result.p_seeds, result.p_value) == (None, result.p_images)
+    other = paired_difference(b, a)
+    assert (other.low, other.high) == pytest.approx((-result.high, -result.low))
+    assert other.p_images == result.p_images
 
 
-@pytest.mark.parametrize("class_ids", [None, [7, 7, 3, 7, 3]])
-def test_interval_is_that_of_all_resamples_of_a_tiny_set(class_ids):
-    values = [0.0, 1.0, 10.0, 3.0, 6.5]
-    means = exact_distribution(values, class_ids)
-    ids = None if class_ids is None else np.array(class_ids)
-    for level in (0.3, 0.6, 0.9):
-        interval = bootstrap_interval([values], ids, rounds=4000, level=level, seed=1)[0]
-        # share of all 3125 resamples up to each end; 4000 rounds: sd <= 0.008, so 0.04 is 5 sd.
-        # Where resamples tie, the true share jumps there: the end must lie within the jump.
-        for end, share in zip(interval, [(1 - level) / 2, (1 + level) / 2], strict=True):
-            assert (
-                (means < end - 1e-9).mean() - 0.04 <= share <= (means <= end + 1e-9).mean() + 0.04
-            )
-
-
-def test_classes_weigh_the_same_and_absent_ones_do_not_count():
-    # Class 1 is one image, which 37 % of the resamples miss. Counted as zero these would average
-    # near 0.5; the metric is 1 whenever every image hits.
-    ids = np.array([0] * 20 + [1])
-    np.testing.assert_allclose(bootstrap_interval([np.ones(21)], ids), [[1, 1]])
-    # 20 hits in class 0, a miss in class 1: 0.5 where class 1 is drawn (63 %), else 1
-    low, high = bootstrap_interval([hits(21, 20)], ids)[0]
-    assert (low, high) == (0.5, 1.0)
-    low, high = bootstrap_interval([hits(21, 20)])[0]
-    assert low > 0.8
-
-
-def test_intervals_follow_units_and_do_not_depend_on_their_neighbours():
+def test_a_difference_of_unbounded_numbers_is_students_paired_test():
     rng = np.random.default_rng(0)
-    values = (rng.random((3, 300)) < 0.6).astype(float)
-    ids = rng.integers(0, 9, 300)
+    a, b = rng.normal(size=40), rng.normal(0.3, 1, size=40)
+    theirs = stats.ttest_rel(a, b)
+    interval = theirs.confidence_interval(0.9)
+    result = paired_difference(a, b, level=0.9)
+    assert result.p_images == pytest.approx(theirs.pvalue, rel=1e-9)
+    assert (result.low, result.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+
+
+def test_p_is_near_that_of_all_flips_of_signs():
+    # if nothing differs, each image's difference is as likely as its negative: all 2^14 of them
+    rng = np.random.default_rng(4)
+    signs = np.array(list(itertools.product((-1, 1), repeat=14)))
+    for shift in (0, 0.3, 0.6):
+        d = rng.normal(shift, 1, 14)
+        exact = (np.abs(signs @ d) >= abs(d.sum()) - 1e-9).mean()
+        assert paired_difference(d, np.zeros(14)).p_images == pytest.approx(exact, abs=0.015)
+
+
+def test_p_of_hits_is_near_mcnemars_mid_p():
+    # 100 images, up to 20 of which one alone hits: mid-p is exact
+    for won, lost in itertools.product(range(11), range(11)):
+        a = hits(100, won) == 1
+        b = (np.arange(100) >= won) & (np.arange(100) < won + lost)
+        assert paired_difference(a, b).p_images == pytest.approx(mcnemar(a, b).mid_p, abs=0.07)
+
+
+def test_what_differs_nowhere_has_no_evidence_but_an_interval():
+    a, ids = hits(50, 20) == 1, np.arange(50) % 7
     for classes in (None, ids):
-        together = bootstrap_interval(values, classes, rounds=200)
-        alone = [bootstrap_interval(v[None], classes, rounds=200)[0] for v in values]
-        np.testing.assert_allclose(together, alone, rtol=1e-12)
-        scaled = bootstrap_interval(5 + 100 * values, classes, rounds=200)
-        np.testing.assert_allclose(scaled, 5 + 100 * together, rtol=1e-12)
-        wider = bootstrap_interval(values, classes, rounds=200, level=0.99)
-        assert (wider[:, 0] <= together[:, 0]).all()
-        assert (wider[:, 1] >= together[:, 1]).all()
-        relabelled = None if classes is None else 1000 - classes
-        again = bootstrap_interval(values, relabelled, rounds=200)
-        np.testing.assert_allclose(again, together, rtol=1e-12)
-    one_class = bootstrap_interval(values, np.full(300, 4), rounds=200)
-    np.testing.assert_allclose(one_class, bootstrap_interval(values, rounds=200), rtol=1e-12)
+        same = paired_difference(a, a, classes)
+        assert (same.difference, same.p_images) == (0, 1)
+        # at most 1 of 20 images may differ: 1.96 / 52
+        assert same.high == pytest.approx(1.96 / 52, rel=0.02)
+        assert same.low == -same.high
+    always = paired_difference(np.ones(50) == 1, np.zeros(50) == 1)
+    assert always.low > 0.85
+    assert always.high == always.difference == 1
+    assert always.p_images < 1e-10
+    # numbers without bounds that differ by the same everywhere tell nothing of their spread
+    unbounded = paired_difference(np.ones(50), np.zeros(50))
+    assert (unbounded.low, unbounded.high, unbounded.p_images) == (None, None, 0)
+    assert paired_difference(np.ones(1), np.zeros(1)).low is None
 
 
-def test_the_seed_decides():
-    values = [np.random.default_rng(0).random(500)]
-    first = bootstrap_interval(values, rounds=50, seed=3)
-    assert (first == bootstrap_interval(values, rounds=50, seed=3)).all()
-    assert (first != bootstrap_interval(values, rounds=50, seed=4)).all()
+def test_means_over_classes_are_compared():
+    # class 5: differences 1, 0, 0 -> 1/3; class 2: 1, 1 -> 1. Mean 2/3; per image 3/5
+    a, b, ids = np.array([1, 0, 0, 1, 1.0]), np.zeros(5), np.array([5, 5, 5, 2, 2])
+    result = paired_difference(a, b, ids)
+    assert result.difference == pytest.approx(2 / 3)
+    # V = (s^2 / 3 + 0 / 2) / 4, s^2 = 1/3, on 5 - 2 degrees of freedom
+    error = math.sqrt(1 / 36)
+    assert result.high == pytest.approx(2 / 3 + stats.t.ppf(0.975, 3) * error, rel=1e-9)
+    assert paired_difference(a, b).difference == pytest.approx(0.6)
+    assert mean(a, ids) == pytest.approx(2 / 3)
 
 
-def test_agrees_with_scipys_bootstrap():
-    values = np.random.default_rng(5).gamma(2, size=400)
-    theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
-    )
-    interval = bootstrap_interval([values], rounds=4000)[0]
-    # two runs, each end with sd 0.042 standard errors (above): 5 * sqrt(2) * 0.042 = 0.3
-    np.testing.assert_allclose(
-        interval, theirs.confidence_interval, atol=0.3 * theirs.standard_error
-    )
+# --- several seeds
 
 
-def test_paired_difference_by_hand():
-    # a beats b on 30 of 1000 images and loses on 10: mean 0.02, E[d^2] = 0.04,
-    # sd = sqrt((0.04 - 0.0004) / 1000) = 0.006293; the unpaired sd would be 3 times that
-    a = np.concatenate([np.ones(30), np.zeros(10), hits(960, 500)])
-    b = np.concatenate([np.zeros(30), np.ones(10), hits(960, 500)])
-    result = paired_bootstrap(a, b, rounds=2000)
-    sd = math.sqrt((0.04 - 0.0004) / 1000)
-    assert result.difference == pytest.approx(0.02)
-    assert result.low == pytest.approx(0.02 - 1.96 * sd, abs=0.3 * sd)
-    assert result.high == pytest.approx(0.02 + 1.96 * sd, abs=0.3 * sd)
-    # P(mean* <= 0), z = 0.02 / sd = 3.18: 7e-4 one-sided
-    assert 2 / 2001 <= result.p_value < 0.01
-    other = paired_bootstrap(b, a, rounds=2000)
-    assert (other.difference, other.p_value) == (-result.difference, result.p_value)
-    assert (other.low, other.high) == (
-        pytest.approx(-result.high, abs=1e-12),
-        pytest.approx(-result.low, abs=1e-12),
-    )
+def test_where_images_are_alike_the_seeds_decide_as_in_welchs_test():
+    # each run has one value on all images but for tiny noise: 3 and 4 seeds
+    means = np.array([0.71, 0.74, 0.70]), np.array([0.66, 0.69, 0.68, 0.70])
+    rng = np.random.default_rng(0)
+    a, b = (m[:, None] + rng.normal(0, 1e-4, (len(m), 20_000)) for m in means)
+    theirs = stats.ttest_ind(*means, equal_var=False)
+    result = paired_difference(a, b)
+    assert result.p_seeds == pytest.approx(theirs.pvalue, rel=1e-2)
+    assert result.p_images < 1e-10
+    assert result.p_value == result.p_seeds
+    interval = theirs.confidence_interval(0.95)
+    assert (result.low, result.high) == pytest.approx((interval.low, interval.high), rel=1e-2)
+    plain = seed_difference(*means)
+    assert plain.p_seeds == pytest.approx(theirs.pvalue, rel=1e-9)
+    assert (plain.low, plain.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert plain.p_images is None
 
 
-def test_paired_bootstrap_of_equals_and_of_certain_differences():
-    a, ids = hits(50, 20), np.arange(50) % 7
-    for classes in (None, ids):
-        same = paired_bootstrap(a, a, classes, rounds=100)
-        assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
-    always = paired_bootstrap(np.ones(50), np.zeros(50), rounds=99)
-    assert (always.low, always.high, always.p_value) == (1, 1, 2 / 100)
+def test_one_seed_tells_nothing_of_seeds():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((3, 50)) < 0.7, rng.random((1, 50)) < 0.6
+    result = paired_difference(a, b)
+    assert result.p_seeds is None
+    assert result.difference == pytest.approx(a.mean() - b.mean())
+    assert seed_difference([1.0], [2.0, 3.0]).p_value is None
+    assert seed_difference([1.0, 1.0], [2.0, 2.0]).low is None
 
 
-def test_paired_bootstrap_takes_means_over_classes():
-    # class 0: differences 1, 0, 0 -> 1/3; class 1: 1 -> 1. Mean 2/3; per image 2/4
-    a, b, ids = np.array([1, 0, 0, 1]), np.zeros(4), np.array([5, 5, 5, 2])
-    assert paired_bootstrap(a, b, ids, rounds=10).difference == pytest.approx(2 / 3)
-    assert paired_bootstrap(a, b, rounds=10).difference == 0.5
-
-
-def test_p_values_are_uniform_when_nothing_differs():
-    # 200 pairs of equally good detectors: the share of p < 0.2 has sd sqrt(0.16 / 200) = 0.028
-    rng = np.random.default_rng(2)
-    p = [
-        paired_bootstrap(rng.random(150) < 0.5, rng.random(150) < 0.5, rounds=99).p_value
-        for _ in range(200)
+def drawn_runs(rng, n, seeds, spread, shift=0.0):
+    """Hits (seeds, n) of images of fixed difficulty; accuracies of trainings have sd ``spread``."""
+    easy = rng.beta(2.8, 1.2, n)
+    return [
+        rng.random((seeds, n)) < np.clip(easy + mean + rng.normal(0, spread, (seeds, 1)), 0, 1)
+        for mean in (shift, 0)
     ]
-    assert np.mean(np.array(p) < 0.2) == pytest.approx(0.2, abs=4 * 0.028)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [None, 10])
+@pytest.mark.parametrize("n", [50, 243, 2000])
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0), (2, 0), (2, 0.03), (3, 0.03), (5, 0.03)])
+def test_equal_methods_are_told_apart_as_rarely_as_the_level_says(n, seeds, spread, classes):
+    # 800 comparisons: a share of 0.05 has sd 0.008
+    rng = np.random.default_rng(7)
+    rejected = covered = alone = 0
+    for _ in range(800):
+        ids = None if classes is None else rng.integers(0, classes, n)
+        result = paired_difference(*drawn_runs(rng, n, seeds, spread), ids)
+        rejected += result.p_value < 0.05
+        alone += result.p_images < 0.05
+        covered += result.low <= 0 <= result.high
+    assert rejected <= 0.08 * 800
+    assert covered >= 0.93 * 800
+    if n == 2000 and spread:  # taking the seeds as they are calls the luck of a seed a difference
+        assert alone > 0.3 * 800
+
+
+def test_holm_by_hand():
+    # sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1 = 0.02, 0.03, 0.06, 0.04; never falling
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.6]) == [1, 1]
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+
+
+# --- McNemar
 
 
 def test_mcnemar_by_hand():
-    # 1 for, 4 against: 2 (C(5,0) + C(5,1)) / 2^5 = 12/32; hits and misses of both do not matter
+    # 1 for, 4 against: 2 (C(5,0) + C(5,1)) / 2^5 = 12/32, and mid-p less C(5,1) / 2^5: 7/32; hits
+    # and misses of both do not matter
     a = np.array([1, 0, 0, 0, 0, 1, 1, 0])
     b = np.array([0, 1, 1, 1, 1, 1, 1, 0])
     result = mcnemar(a, b)
     assert (result.only_a, result.only_b) == (1, 4)
     assert result.p_value == pytest.approx(12 / 32, rel=1e-12)
+    assert result.mid_p == pytest.approx(7 / 32, rel=1e-12)
     assert mcnemar(b, a).p_value == result.p_value
-    assert mcnemar(a, a).p_value == 1  # no image tells them apart
-    assert mcnemar([1, 0], [0, 1]).p_value == 1  # twice the tail 3/4
+    assert mcnemar(b, a).mid_p == result.mid_p
+    for even in (mcnemar(a, a), mcnemar([1, 0], [0, 1])):  # no image tells them apart
+        assert (even.p_value, even.mid_p) == (1, 1)
 
 
 def exact_p(k, n):
@@ -190,31 +211,58 @@ def test_mcnemar_is_the_exact_binomial(k, n):
     a, b = hits(n, k), 1 - hits(n, k)
     assert mcnemar(a, b).p_value == pytest.approx(exact_p(k, n), rel=1e-12, abs=0)
     assert mcnemar(b, a).p_value == mcnemar(a, b).p_value
+    half = exact_p(k, n) - math.comb(n, k) / 2**n
+    assert mcnemar(a, b).mid_p == pytest.approx(half, rel=1e-9, abs=1e-300)
 
 
 def test_mcnemar_of_a_hopeless_difference_is_zero_not_an_error():
     assert mcnemar(np.ones(5000), np.zeros(5000)).p_value == 0
 
 
+def size_of_mcnemar(n, apart):
+    """Share of p < 0.05 if both are equally good and a share of images tells them apart.
+
+    Over all outcomes: the images that one alone hits are Binomial(n, apart), half of them wins.
+    """
+    exact = mid = 0.0
+    for discordant in range(1, n + 1):
+        outcome = stats.binom.pmf(discordant, n, apart)
+        for wins in range(discordant + 1):
+            test = mcnemar(hits(discordant, wins), 1 - hits(discordant, wins))
+            share = outcome * stats.binom.pmf(wins, discordant, 0.5)
+            exact += share * (test.p_value < 0.05)
+            mid += share * (test.mid_p < 0.05)
+    return exact, mid
+
+
+@pytest.mark.slow
+def test_mid_p_keeps_its_level_more_closely_than_the_exact_test():
+    for apart in (0.1, 0.2, 0.3, 0.5):
+        exact, mid = size_of_mcnemar(50, apart)
+        assert exact < mid <= 0.055
+        assert mid > (0.02 if apart == 0.1 else 0.035)
+        assert exact < 0.035
+
+
+# --- wrong input
+
+
 @pytest.mark.parametrize(
-    ("values", "options", "message"),
+    ("a", "b", "options", "message"),
     [
-        (np.zeros((2, 0)), {}, "at least one image"),
-        (np.zeros(5), {}, r"shape \(M, I\), got \(5,\)"),
-        ([[0.0, np.nan]], {}, "NaN"),
-        (np.zeros((2, 5)), {"class_ids": np.zeros(4)}, r"5 images but class ids of shape \(4,\)"),
-        (np.zeros((2, 5)), {"rounds": 0}, "rounds >= 1 .* got 0"),
-        (np.zeros((2, 5)), {"level": 95}, r"level in \(0, 1\), got 1000 and 95"),
+        (np.zeros(3), np.zeros(4), {}, r"same images.*\(1, 3\) and \(1, 4\)"),
+        (np.zeros(0), np.zeros(0), {}, "at least one image"),
+        ([0.0, np.nan], [0.0, 1.0], {}, "finite"),
+        (np.zeros(5), np.ones(5), {"class_ids": np.zeros(4)}, r"class ids of shape \(4,\)"),
+        (np.zeros(5), np.ones(5), {"level": 95}, r"in \(0, 1\), such as 0.95, got 95"),
     ],
 )
-def test_wrong_input_is_said(values, options, message):
+def test_wrong_input_is_said(a, b, options, message):
     with pytest.raises(InputError, match=message):
-        bootstrap_interval(values, **options)
+        paired_difference(a, b, **options)
 
 
-def test_pairs_of_other_images_or_without_hits_are_errors():
-    with pytest.raises(InputError, match=r"same images.*\(3,\) and \(4,\)"):
-        paired_bootstrap(np.zeros(3), np.zeros(4))
+def test_hits_of_other_images_or_no_hits_are_errors():
     with pytest.raises(InputError, match="same images"):
         mcnemar(np.zeros(3), np.zeros(4))
     with pytest.raises(InputError, match="0 or 1"):

@@ -368,7 +368,7 @@ def record_evaluation(rec: Recorder) -> None:
     with_classes = ["--class-predictions", "cub_classes.json", "--max-boxes", "1", "5", "all"]
     common = ["evaluate", "--analysis", "--export", "coco", "csv", "parquet"]
     arguments = ["--ground-truth", cub, "--detections", "cub_a.json", "--baseline-boxes", train]
-    arguments += ["--protocol", *PRESETS, "--ap", *with_classes, "--bootstrap-rounds", "200"]
+    arguments += ["--protocol", *PRESETS, "--ap", *with_classes]
     rec.wend(topic, "cub", *common, *arguments, "--output", "evaluated/cub")
     rec.keep_folder("evaluated/cub", f"{topic}/cub")
 
@@ -380,20 +380,19 @@ def record_evaluation(rec: Recorder) -> None:
     write_json(rec.work / "fixed.json", [[0.1, 0.1, 0.9, 0.9], [0, 0, 1, 1], [0.3, 0.3, 0.7, 0.6]])
     arguments = ["--ground-truth", "evaluated/cub/ground_truth.json", "--detections"]
     arguments += ["cub_b.parquet", "--baseline-boxes", "fixed.json", "--protocol", "own.yaml"]
-    arguments += ["original", "--outside", "clip", "--score-threshold", "0.2", "--seed", "7"]
-    arguments += ["--bootstrap-rounds", "50", *with_classes]
+    arguments += ["original", "--outside", "clip", "--score-threshold", "0.2", *with_classes]
     rec.wend(topic, "cub_clipped", *common, *arguments, "--output", "evaluated/cub_clipped")
     rec.keep_folder("evaluated/cub_clipped", f"{topic}/cub_clipped")
 
     arguments = ["cub_a.json", "cub_b.parquet", "--ground-truth", cub, "--protocol", *PRESETS]
-    arguments += ["--bootstrap-rounds", "200", *with_classes, "--output", "evaluated/compare"]
+    arguments += [*with_classes, "--output", "evaluated/compare"]
     rec.wend(topic, "compare", "compare", *arguments)
     rec.keep_folder("evaluated/compare", f"{topic}/compare")
 
     imagenet = f"{metadata}/ILSVRC/test"
     write_detections(rec.work / "imagenet.json", Lists(rec.work / imagenet), seed=6)
     arguments = ["--ground-truth", imagenet, "--detections", "imagenet.json"]
-    arguments += ["--baseline-boxes", train, "--protocol", *PRESETS, "--bootstrap-rounds", "50"]
+    arguments += ["--baseline-boxes", train, "--protocol", *PRESETS]
     rec.wend(topic, "imagenet", *common, *arguments, "--output", "evaluated/imagenet")
     rec.keep_folder("evaluated/imagenet", f"{topic}/imagenet")
 
@@ -567,7 +566,7 @@ def loss_variants(tau1: float, tau2: float) -> dict[str, dict[str, str]]:
         "none": {"WEND.LOSS": "none", "WEND.ETA": "1.0"},
         "entropy": {"WEND.LOSS": "entropy", "WEND.ETA": "0.25"},
         "both_sides": both_sides,
-        "detached": both_sides | {"WEND.DETACH_WEIGHT": "True"},
+        "detached": both_sides | {"WEND.WE.WEIGHT_GRADIENT": "detach"},
     }
 
 

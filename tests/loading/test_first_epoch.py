@@ -91,12 +91,14 @@ def test_all_processes_decide_alike():
 def test_what_it_says_and_writes(tmp_path, caplog):
     positives = PositiveCounts()
     positives.add([torch.tensor([0, -1, 0, 2]), torch.tensor([-1, -1])], [3, 1])
-    epoch = first_epoch(steps=1, positives=[positives], output_dir=tmp_path)
+    left_out = {"boxes of zero area": 7}
+    epoch = first_epoch(steps=1, left_out=left_out, positives=[positives], output_dir=tmp_path)
     with caplog.at_level(logging.INFO):
         train(epoch, [[GOOD, GOOD, LOST, BoxCounts(1, without_box=1)]])
     assert caplog.messages == [
         "first epoch of birds: 4 images, 1 of them without a box; 3 boxes to learn from, 1 lost on "
-        "the way to the detector (1 lie within 0..1 of the image's pixels), all those of 1 images",
+        "the way to the detector (1 lie within 0..1 of the image's pixels), all those of 1 images; "
+        "before, 7 boxes of zero area",
         "first epoch of birds: 0.75 positive samples per box that reached the detector; 2 of 4 "
         "boxes (50.0 %) had none",
     ]
@@ -104,6 +106,7 @@ def test_what_it_says_and_writes(tmp_path, caplog):
         "data_sets": "birds",
         **{"images": 4, "without_box": 1, "emptied": 1, "boxes": 3, "lost": 1},
         **{"fractions": 1, "thin": 0, "cut": 0},
+        "left_out_before": {"boxes of zero area": 7},
         "positives": {"boxes": 4, "positive_samples": 3, "boxes_without": 2},
     }
 

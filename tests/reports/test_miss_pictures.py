@@ -88,7 +88,7 @@ def test_the_command_draws_them_and_says_which_images_are_absent(tmp_path, recor
     write_json(tmp_path / "d.json", rows)
     arguments = ["evaluate", "--ground-truth", str(tmp_path / "truth.json"), "--detections"]
     arguments += [str(tmp_path / "d.json"), "--output", str(tmp_path / "out")]
-    plain = [*arguments, "--protocol", "original", "--bootstrap-rounds", "0"]
+    plain = [*arguments, "--protocol", "original"]
     arguments = [*plain, "--images", "2"]
     assert cli.main(arguments) == 2
     assert "none of the 7 images of truth.json is there" in capsys.readouterr().err

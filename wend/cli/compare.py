@@ -1,44 +1,76 @@
-"""``wend compare A B``: is one set of detections better than another, and on which images."""
+"""``wend compare``: is one method better than another, on which images, whatever the seed."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
-
-import numpy as np
+from string import ascii_uppercase
 
 from wend.classes.predictions import read_class_predictions
-from wend.cli.evaluate import add_truth_arguments, check_numbers, load_scored, load_truth
+from wend.cli.evaluate import (
+    DEFAULT_PROTOCOLS,
+    add_truth_arguments,
+    check_numbers,
+    load_scored,
+    load_truth,
+    without_class_means,
+)
 from wend.cli.options import known_data_sets
 from wend.errors import InputError
-from wend.evaluation.metrics import choose_metrics, gt_known_loc
+from wend.evaluation.comparison import (
+    FAMILIES,
+    Comparison,
+    ImageDifference,
+    MethodNumber,
+    PairNumber,
+    Runs,
+    compare_methods,
+    most_different,
+)
+from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
-from wend.evaluation.scoring import Bootstrap, Column, ProtocolScores, parse_k, score_all
+from wend.evaluation.scoring import parse_k, score_all
 from wend.evaluation.tables import format_table
 from wend.files import atomic_write
 
-HEADER = (
-    "protocol",
-    "metric",
-    "K",
-    "A",
-    "B",
-    "A - B",
-    "low",
-    "high",
-    "p bootstrap",
-    "only A",
-    "only B",
-    "p McNemar",
+METHOD_HEADER = ("protocol", "metric", "K", "method", "seeds", "mean", "sd", "lowest", "highest")
+PAIR_HEADER = (
+    *("protocol", "metric", "K", "pair", "A", "B", "A - B", "low", "high"),
+    *("p images", "p seeds", "p Holm", "only A", "only B", "p McNemar", "mid-p McNemar"),
 )
-IMAGE_HEADER = ("image", "IoU A", "IoU B", "hit A", "hit B")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``wend compare``."""
-    parser.add_argument("a", metavar="A", help="detections, as for wend evaluate --detections")
-    parser.add_argument("b", metavar="B", help="the other detections, of the same images")
+    parser.add_argument(
+        "detections",
+        nargs="*",
+        metavar="FILE",
+        help="two or more files of detections, as for wend evaluate --detections, one for each "
+        "method; they are called A, B, ...",
+    )
+    parser.add_argument(
+        "--method",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NAME", "FILE"),
+        help="a method and its detections, a file for each seed; given once for each method, "
+        "instead of the files alone",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="NAME",
+        help="compare all methods with this one (default: all pairs)",
+    )
+    parser.add_argument(
+        "--family",
+        choices=FAMILIES,
+        default="row",
+        help="what Holm's correction is for: the pairs of a protocol, metric and K (row, default), "
+        "or all tests of the table",
+    )
     add_truth_arguments(parser)
     parser.add_argument(
         "--images",
@@ -48,84 +80,177 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many of the images that differ most are printed (default: 10)",
     )
     parser.add_argument(
-        "--output", metavar="DIR", help="folder for comparison.md, comparison.csv and images.csv"
+        "--output",
+        metavar="DIR",
+        help="folder for comparison.md, .csv (pairs) and .tex, methods.csv and images.csv",
     )
 
 
-def compare_scores(a: ProtocolScores, b: ProtocolScores, bootstrap: Bootstrap) -> list[list[str]]:
-    """Rows of ``HEADER``, one for each metric and K, of two sets of detections."""
-    rows = []
-    for column, cell in a.cells.items():
-        values = (cell.value, b.cells[column].value)
-        shown = map(column.metric.text, (*values, values[0] - values[1]))
-        name, title = a.protocol.name, column.metric.heading
-        rows.append([name, title, column.k_text, *shown, *_tests(a, b, column, bootstrap)])
-    return rows
-
-
-def _tests(a: ProtocolScores, b: ProtocolScores, column: Column, bootstrap: Bootstrap) -> list[str]:
-    from wend.evaluation.statistics import mcnemar, paired_bootstrap
-
-    cells, metric = ["-"] * 6, column.metric
-    if not metric.is_average:
-        return cells
-    values_a, values_b = (metric.values(result.per_image, column.k) for result in (a, b))
-    if bootstrap.rounds:
-        difference = paired_bootstrap(
-            values_a,
-            values_b,
-            metric.averaged_classes(a.per_image),
-            rounds=bootstrap.rounds,
-            level=bootstrap.level,
-            seed=bootstrap.seed,
+def _files(args: argparse.Namespace) -> dict[str, list[str]]:
+    """Method name -> its files of detections, one for each seed."""
+    if args.method and args.detections:
+        raise InputError(
+            f"either files alone or --method NAME FILE ..., got both ({args.detections[0]} stands "
+            f"alone)"
         )
-        ends = (metric.scale * end for end in (difference.low, difference.high))
-        cells[:3] = [*map(metric.text, ends), f"{difference.p_value:.3g}"]
-    if values_a.dtype == values_b.dtype == bool:  # each image is a plain hit or miss
-        test = mcnemar(values_a, values_b)
-        cells[3:] = [str(test.only_a), str(test.only_b), f"{test.p_value:.3g}"]
-    return cells
+    given = args.method
+    if not given:
+        if len(args.detections) > len(ascii_uppercase):
+            raise InputError(
+                f"{len(args.detections)} files are too many to be called A to Z; name the methods: "
+                f"--method NAME FILE ..."
+            )
+        given = [[name, path] for name, path in zip(ascii_uppercase, args.detections, strict=False)]
+    files: dict[str, list[str]] = {}
+    for name, *paths in given:
+        if not paths:
+            raise InputError(f"--method {name}: expected a name and one or more files, got no file")
+        if name in files:
+            raise InputError(
+                f"--method {name} is given twice; give all its files at once: --method {name} "
+                f"{' '.join([*files[name], *paths])}"
+            )
+        files[name] = paths
+    if len(files) < 2:
+        raise InputError(
+            f"expected two or more methods to compare, got {', '.join(files) or 'none'}; give two "
+            f"files, or --method NAME FILE ... twice"
+        )
+    if args.against is not None and args.against not in files:
+        raise InputError(
+            f"--against {args.against}: there is no such method; there are: {', '.join(files)}"
+        )
+    seen: dict[Path, str] = {}
+    for name, paths in files.items():
+        for path in paths:
+            other = seen.setdefault(Path(path).resolve(), name)
+            if other != name or paths.count(path) > 1:
+                raise InputError(
+                    f"{path} is given twice ({other} and {name}); each seed of each method has its "
+                    f"own file"
+                )
+    return files
 
 
-def most_different(a: ProtocolScores, b: ProtocolScores) -> list[list[str]]:
-    """Rows of ``IMAGE_HEADER``: images by how much the best-scoring boxes' IoU differs.
-
-    Images that only one of them hits come first; equals stay in the data set's order.
-    """
-    keys = a.per_image.data_set.keys
-    iou = [result.per_image.top_iou for result in (a, b)]
-    hit = [gt_known_loc.values(result.per_image).astype(np.float64) for result in (a, b)]
-    order = np.lexsort((-np.abs(iou[0] - iou[1]), -np.abs(hit[0] - hit[1])))
-    return [
-        [
-            keys[a.per_image.images[i]],
-            *(f"{values[i]:.3f}" for values in iou),
-            *(f"{values[i]:g}" for values in hit),
-        ]
-        for i in order
-        if iou[0][i] != iou[1][i]
-    ]
-
-
-def _write(folder: Path, texts: dict[str, str]) -> None:
-    for name, text in texts.items():
-        with atomic_write(folder / name) as file:
-            file.write(text + "\n")
-        sys.stdout.write(f"written: {folder / name}\n")
-
-
-def _score_both(args: argparse.Namespace) -> list[dict[str, ProtocolScores]]:
-    """The scores of A and of B by protocol name."""
-    protocols = [get_protocol(name) for name in args.protocol]
+def _score(
+    files: dict[str, list[str]], args: argparse.Namespace
+) -> tuple[dict[str, Runs], list[str]]:
+    """The scores of each method's seeds, and what is to be said of the files."""
+    protocols = [get_protocol(name) for name in args.protocol or DEFAULT_PROTOCOLS]
     ks = [parse_k(text) for text in args.max_boxes]
     metrics = choose_metrics(args.metrics)
     data_set, _ = load_truth(args.ground_truth, known_data_sets(args), args.implausible)
+    if not args.protocol:
+        protocols = without_class_means(protocols, data_set)
     classes = args.class_predictions and read_class_predictions(args.class_predictions, data_set)
-    both = []
-    for path in (args.a, args.b):
-        detections, _ = load_scored(path, data_set, args)
-        both.append(score_all(data_set, detections, protocols, ks, classes, metrics=metrics))
-    return both
+    methods: dict[str, Runs] = {}
+    notes = []
+    for name, paths in files.items():
+        runs = []
+        for path in paths:
+            detections, counts = load_scored(path, data_set, args)
+            runs.append(score_all(data_set, detections, protocols, ks, classes, metrics=metrics))
+            without = counts["images_without_detections"]
+            if without:
+                notes.append(f"{path}: {without} images without detection are misses")
+        methods[name] = runs
+    said = "; ".join(f"{name}: {', '.join(paths)}" for name, paths in files.items())
+    return methods, [f"{said}; {len(data_set)} images", *notes]
+
+
+def method_row(number: MethodNumber) -> list[str]:
+    """A row of ``METHOD_HEADER``."""
+    metric, values = number.column.metric, number.values
+    several = len(values) > 1
+    return [
+        *(number.protocol, metric.heading, number.column.k_text, number.method, str(len(values))),
+        *map(metric.text, (number.mean, number.spread)),
+        *map(metric.text, (min(values), max(values)) if several else (None, None)),
+    ]
+
+
+def pair_row(pair: PairNumber) -> list[str]:
+    """A row of ``PAIR_HEADER``."""
+    metric, test, hits = pair.a.column.metric, pair.test, pair.mcnemar
+    return [
+        *(pair.a.protocol, metric.heading, pair.a.column.k_text),
+        f"{pair.a.method} - {pair.b.method}",
+        *map(metric.text, (pair.a.mean, pair.b.mean, test.difference, test.low, test.high)),
+        *map(_p_text, (test.p_images, test.p_seeds, pair.p_holm)),
+        *(("-", "-") if hits is None else (str(hits.only_a), str(hits.only_b))),
+        *map(_p_text, (None, None) if hits is None else (hits.p_value, hits.mid_p)),
+    ]
+
+
+def _p_text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _image_rows(
+    names: list[str], images: list[ImageDifference]
+) -> tuple[list[str], list[list[str]]]:
+    header = ["image", *(f"IoU {name}" for name in names), *(f"hit {name}" for name in names)]
+    return header, [
+        [image.key, *(f"{x:.3f}" for x in image.ious), *(f"{x:.3g}" for x in image.hits)]
+        for image in images
+    ]
+
+
+def _notes(files: dict[str, list[str]], result: Comparison, level: float) -> list[str]:
+    """What the columns of the pairs mean."""
+    several = {name for name, paths in files.items() if len(paths) > 1}
+    notes = [
+        f"low, high: {100 * level:g} % confidence interval of A - B, of other images"
+        + (" and, where both methods have several seeds, of other seeds" if several else ""),
+        "p images: of no difference between these very models; images are the sample, the same for "
+        "all seeds",
+    ]
+    if len(several) > 1:
+        notes.append(
+            "p seeds: of no difference between the ways of training; images and seeds are the "
+            "sample, seeds of two methods are not paired"
+        )
+    if several and len(several) < len(files):
+        single = [name for name in files if name not in several]
+        notes.append(f"one seed alone tells nothing of the spread over seeds: {', '.join(single)}")
+    which = "p seeds where there is one, else p images" if len(several) > 1 else "p images"
+    notes.append(f"p Holm: {which}, corrected by Holm's method for {result.family}")
+    if any(pair.mcnemar for pair in result.pairs):
+        notes.append(
+            "only A, only B: images that one hits and the other misses; McNemar's exact test and "
+            "its mid-p, not corrected"
+        )
+    return notes
+
+
+def _filled(header: tuple[str, ...], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """The columns that hold something."""
+    kept = [i for i in range(len(header)) if any(row[i] != "-" for row in rows)]
+    return [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def _tables(
+    files: dict[str, list[str]], result: Comparison, dataset: str, notes: list[str], kind: str
+) -> str:
+    """The table of methods, where it says more than the pairs do, and that of pairs."""
+    protocols = ", ".join(dict.fromkeys(pair.a.protocol for pair in result.pairs))
+    pairs = format_table(
+        *_filled(PAIR_HEADER, [pair_row(pair) for pair in result.pairs]),
+        notes,
+        kind,
+        caption=f"Pairs of methods on {dataset}, protocols {protocols}.",
+        label=f"{dataset}-pairs",
+    )
+    if len(files) == 2 and all(len(paths) == 1 for paths in files.values()):
+        return pairs
+    methods = format_table(
+        *_filled(METHOD_HEADER, [method_row(number) for number in result.methods]),
+        ["mean, sd (of S - 1), lowest, highest: over the S seeds of a method"],
+        kind,
+        caption=f"Methods on {dataset}, protocols {protocols}.",
+        label=f"{dataset}-methods",
+    )
+    return f"{methods}\n\n{pairs}"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -133,30 +258,34 @@ def run(args: argparse.Namespace) -> int:
     check_numbers(args)
     if args.images < 0:
         raise InputError(f"--images must be >= 0, got {args.images}")
-    bootstrap = Bootstrap(args.bootstrap_rounds, seed=args.seed)
-    a, b = _score_both(args)
-    rows = [row for name in a for row in compare_scores(a[name], b[name], bootstrap)]
-    first = next(iter(a))
-    number = len(a[first].per_image.data_set)
-    notes = [
-        f"A: {args.a}; B: {args.b}; {number} images",
-        f"low, high: 95 % interval of A - B, {bootstrap.rounds} paired bootstrap resamples",
-        "only A, only B: images that one hits and the other misses; p of McNemar's exact test",
-        *(f"per cent; {result.protocol.describe()}" for result in a.values()),
-    ]
-    table = format_table(HEADER, rows, notes)
-    sys.stdout.write(f"\n{table}\n\n")
-    images = most_different(a[first], b[first])
-    shown = format_table(IMAGE_HEADER, images[: args.images])
+    files = _files(args)
+    methods, said = _score(files, args)
+    result = compare_methods(methods, against=args.against, family=args.family, level=args.level)
+    first = next(iter(methods.values()))[0]
+    notes = [*said, *_notes(files, result, args.level)]
+    notes += [f"per cent; {scores.protocol.describe()}" for scores in first.values()]
+    protocol, scores = next(iter(first.items()))
+    dataset = scores.per_image.data_set.name
+    images = most_different(methods, protocol)
+    header, rows = _image_rows(list(methods), images)
+    table = _tables(files, result, dataset, notes, "github")
     sys.stdout.write(
-        f"Images whose best box differs most ({first}), of {len(images)}:\n\n{shown}\n\n"
+        f"\n{table}\n\nImages whose best box differs most ({protocol}), of {len(images)}:\n\n"
+        f"{format_table(header, rows[: args.images])}\n\n"
     )
     if args.output:
+        pairs = [pair_row(pair) for pair in result.pairs]
+        numbers = [method_row(number) for number in result.methods]
         texts = {
             "comparison.md": table,
-            "comparison.csv": format_table(HEADER, rows, table_format="csv"),
-            "comparison.tex": format_table(HEADER, rows, notes, "latex"),
-            "images.csv": format_table(IMAGE_HEADER, images, table_format="csv"),
+            "comparison.csv": format_table(PAIR_HEADER, pairs, table_format="csv"),
+            "comparison.tex": _tables(files, result, dataset, notes, "latex"),
+            "methods.csv": format_table(METHOD_HEADER, numbers, table_format="csv"),
+            "images.csv": format_table(header, rows, table_format="csv"),
         }
-        _write(Path(args.output), texts)
+        for name, text in texts.items():
+            path = Path(args.output) / name
+            with atomic_write(path) as file:
+                file.write(text + "\n")
+            sys.stdout.write(f"written: {path}\n")
     return 0

@@ -37,6 +37,7 @@ from wend.evaluation.box_classes import BOX_CLASSES
 from wend.evaluation.coco_metrics import BACKENDS
 from wend.evaluation.detection_rows import OUTSIDE
 from wend.evaluation.detections import load_detections, write_detections
+from wend.evaluation.evaluation import LEVEL
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.map_scores import MAP_PROTOCOLS, MapScores
 from wend.evaluation.metrics import (
@@ -57,7 +58,7 @@ from wend.evaluation.score_files import (
     with_threshold,
     write_scores,
 )
-from wend.evaluation.scoring import Bootstrap, ProtocolScores, drop_low_scores, parse_k, score_all
+from wend.evaluation.scoring import ProtocolScores, drop_low_scores, parse_k, score_all
 from wend.evaluation.tables import score_table
 from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import records_to_coco
@@ -68,7 +69,7 @@ from wend.structures.plausibility import Finding
 
 logger = logging.getLogger(__name__)
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
-DEFAULT_MAX_BOXES = ("1", "5", "10")
+DEFAULT_MAX_BOXES = ("1", "5", "10", "all")
 EXPORTS = ("coco", "csv", "parquet")
 EXPORT_FRAMES = (ORIGINAL, "given")
 
@@ -90,7 +91,6 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         nargs="+",
-        default=list(DEFAULT_PROTOCOLS),
         metavar="NAME",
         help=f"one or more of {', '.join(PROTOCOLS)}, or a YAML of your own "
         f"(default: {' '.join(DEFAULT_PROTOCOLS)}; where images have no class, those of them that "
@@ -144,19 +144,17 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out boxes that score less (default: none is left out)",
     )
     parser.add_argument(
-        "--bootstrap-rounds",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="resamples of the images for 95 %% intervals; 0: none (default: 1000)",
+        "--level",
+        type=float,
+        default=LEVEL,
+        metavar="SHARE",
+        help=f"confidence of the intervals, in (0, 1) (default: {LEVEL})",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``wend evaluate``."""
     add_truth_arguments(parser)
-    parser.set_defaults(protocol=None)  # which those are depends on what is scored
     scored = parser.add_mutually_exclusive_group(required=True)
     scored.add_argument(
         "--detections",
@@ -270,11 +268,8 @@ def load_baseline(
 
 def check_numbers(args: argparse.Namespace) -> None:
     """Raise InputError for numbers that argparse lets through."""
-    if args.bootstrap_rounds < 0 or args.seed < 0:
-        raise InputError(
-            f"--bootstrap-rounds and --seed must be >= 0, got {args.bootstrap_rounds} and "
-            f"{args.seed}"
-        )
+    if not 0 < args.level < 1:
+        raise InputError(f"--level must be in (0, 1), such as 0.95 for 95 %, got {args.level}")
 
 
 def load_scored(path: str, data_set: DataSet, args: argparse.Namespace) -> tuple[BoxTable, dict]:
@@ -366,7 +361,6 @@ def run(args: argparse.Namespace) -> int:
     baseline = None
     if args.baseline_boxes:
         baseline = load_baseline(args.baseline_boxes, data_set, data_sets, args.implausible)
-    bootstrap = Bootstrap(args.bootstrap_rounds, seed=args.seed)
     extra = {"coco": coco_numbers(data_set, detections, args.ap_backend)} if args.ap else {}
     ap_notes = [_ap_note(extra["coco"])] if args.ap else []
     if maps is not None:
@@ -378,11 +372,11 @@ def run(args: argparse.Namespace) -> int:
         ks,
         classes,
         metrics=metrics,
-        bootstrap=bootstrap,
+        level=args.level,
         baseline=baseline,
     )
     fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
-    notes = [*evaluation_notes(about, fixed, bootstrap.rounds), *ap_notes]
+    notes = [*evaluation_notes(about, fixed), *ap_notes]
     notes += [finding.message for finding in findings]
     inputs = _inputs(args, data_set, baseline, maps)
     written = write_scores(

@@ -8,8 +8,10 @@ from wend.config.entries import (
     Entry,
     Range,
     at_least,
+    config_entries,
     one_of,
 )
+from wend.losses import FORMS, NORMALIZERS, SAMPLES, WEIGHT_GRADIENTS
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 
@@ -32,11 +34,31 @@ COMMON = (
         "ETA_SCHEDULE",
         "constant",
         'How η goes from ETA to ETA_END: "constant" (stays at ETA), "linear" or "cosine" over the '
-        "iterations, or your own by its name or as ./file.py:function.",
+        'iterations, "step" (ETA_END from STEP_AT on), or your own by its name or as '
+        "./file.py:function.",
     ),
     Entry(
         "ETA_END", 1.0, "η at the end of the training; unused where constant, >= 0.", NOT_NEGATIVE
     ),
+    Entry(
+        "UNSUP_FACTOR",
+        1.0,
+        "f, a factor on L_unsup, >= 0: η 1 and f 8 have the balance of η 0.125 without its "
+        "eighth of the learning rate.",
+        NOT_NEGATIVE,
+    ),
+    Entry(
+        "UNSUP_FACTOR_SCHEDULE",
+        "constant",
+        "How f goes from UNSUP_FACTOR to UNSUP_FACTOR_END, as ETA_SCHEDULE.",
+    ),
+    Entry(
+        "UNSUP_FACTOR_END",
+        1.0,
+        "f at the end of the training; unused where constant, >= 0.",
+        NOT_NEGATIVE,
+    ),
+    Entry("STEP_AT", 0.5, 'Share of the training at which a schedule "step" steps, [0, 1].', SHARE),
     Entry(
         "GAMMA",
         6.0,
@@ -55,11 +77,6 @@ COMMON = (
         0.3,
         "τ2 of eq. (3): samples with p < τ2 look like background, (0, 1).",
         PROBABILITY,
-    ),
-    Entry(
-        "DETACH_WEIGHT",
-        False,
-        "Take the weight w(p) as a constant in the gradient (the paper does not say).",
     ),
     Entry("RESIZE", 256, "Side in pixels of the square that images are squashed to, >= CROP."),
     Entry("CROP", 224, "Side in pixels of the random (training) or centre (testing) crop, >= 1."),
@@ -112,5 +129,46 @@ COMMON = (
     ),
 )
 
+# WEND.WE.<name>: the readings of eqs. (2) and (3), whose symbols the scan lost
+config_entries(
+    "WE",
+    (
+        Entry(
+            "NORMALIZER",
+            "samples",
+            'N of eq. (2): "samples" (all that are summed), "positives" (as the detector\'s own '
+            'L_cls counts them) or "boxes" (pseudo boxes of the batch). Also of the plain entropy.',
+            one_of(*NORMALIZERS),
+        ),
+        Entry(
+            "SAMPLES",
+            "all",
+            'The samples that are summed: "all", "unassigned" (those without a pseudo box: '
+            'background and ignored) or "ignored". Also of the plain entropy.',
+            one_of(*SAMPLES),
+        ),
+        Entry(
+            "FORM",
+            "entropy",
+            'The weights of eq. (3): "entropy" w(p) H(p), "terms" (each term of H with its own '
+            'weight), "chosen" (only the term of the side), "swapped" (the other side\'s weight) '
+            'or "confidence" (1 - max p)^γ.',
+            one_of(*FORMS),
+        ),
+        Entry(
+            "WEIGHT_GRADIENT",
+            "flow",
+            'Whether the gradient flows through the weight: "flow", or "detach" (a constant).',
+            one_of(*WEIGHT_GRADIENTS),
+        ),
+    ),
+)
+
 # Entries that may name the user's own code as module:name or ./file.py:name, once or in a list
-REFERENCES = ("MODEL.META_ARCHITECTURE", "WEND.LOSS", "WEND.ETA_SCHEDULE", "WEND.METRICS")
+REFERENCES = (
+    "MODEL.META_ARCHITECTURE",
+    "WEND.LOSS",
+    "WEND.ETA_SCHEDULE",
+    "WEND.UNSUP_FACTOR_SCHEDULE",
+    "WEND.METRICS",
+)

@@ -67,14 +67,29 @@ def localization_loss(cfg: CfgNode) -> LocalizationLoss:
     """
     wend = cfg.WEND
     loss_parameters = _parameters(LOSSES, "LOSS", wend)
-    eta_parameters = _parameters(SCHEDULES, "ETA_SCHEDULE", wend)
     try:
-        eta = Scheduled(wend.ETA, wend.ETA_END, wend.ETA_SCHEDULE, eta_parameters)
-        return LocalizationLoss(wend.LOSS, eta, loss_parameters)
+        return LocalizationLoss(
+            wend.LOSS,
+            _scheduled(wend, "ETA"),
+            loss_parameters,
+            factor=_scheduled(wend, "UNSUP_FACTOR"),
+        )
     except InputError:
         raise
     except ValueError as error:  # two entries that do not fit each other
         raise InputError(f"config entry WEND.LOSS {wend.LOSS}: {error}") from None
+
+
+def _scheduled(wend: CfgNode, name: str) -> Scheduled:
+    """The number of an entry that goes by ``<name>_SCHEDULE`` to ``<name>_END``."""
+    schedule = f"{name}_SCHEDULE"
+    parameters = _parameters(SCHEDULES, schedule, wend)
+    try:
+        return Scheduled(wend[name], wend[f"{name}_END"], wend[schedule], parameters)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"config entry WEND.{name}: {error}") from None
 
 
 def _parameters(
@@ -95,13 +110,13 @@ def _parameters(
             f"{function.__name__}: its node {name!r} has no entries; call config_entries({name!r}, "
             f"[Entry(...), ...]) of wend.config"
         )
-    node = wend[name] if name else wend
+    entries = {**wend, **(wend[name] if name else {})}
     keywords = (
         parameter.name
         for parameter in inspect.signature(function).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
     )
-    return {key: node[key.upper()] for key in keywords if key.upper() in node}
+    return {key: entries[key.upper()] for key in keywords if key.upper() in entries}
 
 
 def check_binary(entry: str, num_classes: int, loss: LocalizationLoss) -> None:

@@ -6,6 +6,7 @@ then, and returns standard dicts in the images' original pixels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import fspath
@@ -19,12 +20,16 @@ from torch.utils.data import Dataset
 
 from wend.datasets.catalog import DataSets, LoadRecords, register_records
 from wend.datasets.plausible_truth import check_plausible
-from wend.errors import InputError
+from wend.errors import BadImageError, InputError, some
 from wend.formats.coco import CATEGORY_NAME
+from wend.formats.coco_json import MAX_SIDE, is_crowd
+from wend.images.sizes import SizeReader
 from wend.loading.selection import Selection
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord, image_key
+
+logger = logging.getLogger(__name__)
 
 
 def dataset_dict(record: ImageRecord, boxes: np.ndarray) -> dict[str, Any]:
@@ -101,14 +106,19 @@ def data_set_of_dicts(
             for those of the files as stored.
 
     Raises:
-        InputError: names the image whose dict lacks one of these, or whose box is none.
+        InputError: names the image whose dict lacks one of these, whose box or ``iscrowd`` is
+            none, or that another dict is of, too.
     """
     file_names, boxes, classes = [], [], []
     for index, entry in enumerate(dicts):
         where = f"data set {name}: dict {index} ({entry.get('file_name', 'without file_name')})"
         _require(entry, ("file_name", "image_id", "height", "width"), where)
         file_names.append(fspath(entry["file_name"]))
-        kept = [row for row in entry.get("annotations", ()) if not row.get("iscrowd")]
+        kept = [
+            row
+            for row in entry.get("annotations", ())
+            if not is_crowd(row.get("iscrowd"), f"{where}: an annotation")
+        ]
         for row in kept:
             _require(row, ("bbox", "bbox_mode", "category_id"), f"{where}: an annotation")
             if not isinstance(row["category_id"], int | np.integer):
@@ -121,19 +131,59 @@ def data_set_of_dicts(
         )
         categories = {row["category_id"] for row in kept}
         classes.append(categories.pop() if len(categories) == 1 else -1)
-    sizes = [(entry["width"], entry["height"]) for entry in dicts]
+    _refuse_files_twice(name, file_names)
+    sizes, unreadable = _sizes(name, dicts, file_names, exif)
     return DataSet(
         name=name,
         image_ids=[entry["image_id"] for entry in dicts],
         file_names=file_names,
         keys=[image_key(file_name) for file_name in file_names],
-        sizes=np.array(sizes, dtype=np.int64).reshape(-1, 2),
+        sizes=sizes,
         class_ids=np.array(classes, dtype=np.int64),
         truth=BoxTable.from_lists(boxes, describe=lambda i: f"{name}: {file_names[i]}"),
         pseudo_boxes=BoxTable.empty(len(dicts)),
         train_on="gt_boxes",
         exif=exif,
+        unreadable=unreadable,
     )
+
+
+def _refuse_files_twice(name: str, file_names: Sequence[str]) -> None:
+    index_of: dict[str, int] = {}
+    for index, file_name in enumerate(file_names):
+        if (first := index_of.setdefault(file_name, index)) != index:
+            raise InputError(
+                f"data set {name}: dicts {first} and {index} are both of {file_name}; expected all "
+                f"boxes of an image in one dict"
+            )
+
+
+def _sizes(
+    name: str, dicts: Sequence[Mapping[str, Any]], file_names: Sequence[str], exif: str
+) -> tuple[np.ndarray, dict[int, BadImageError]]:
+    """Widths and heights (I, 2): as stated, or where they are not, as the images' headers say."""
+    stated = [(entry["width"], entry["height"]) for entry in dicts]
+    unknown = [i for i, size in enumerate(stated) if not all(map(_is_side, size))]
+    sizes = np.array(
+        [(int(w), int(h)) if _is_side(w) and _is_side(h) else (0, 0) for w, h in stated],
+        dtype=np.int64,
+    ).reshape(-1, 2)
+    if not unknown:
+        return sizes, {}
+    logger.info(
+        "data set %s: sizes of %d of %d images are not stated (%s); read from their headers",
+        *(name, len(unknown), len(dicts), some(file_names[i] for i in unknown)),
+    )
+    reader = SizeReader(keep_unreadable=True, exif=exif)
+    sizes[unknown], bad = reader.read([file_names[i] for i in unknown])
+    return sizes, {unknown[i]: error for i, error in bad.items()}
+
+
+def _is_side(value: object) -> bool:
+    """Whether a stated width or height is a whole number of pixels from 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return bool(1 <= value < MAX_SIDE and value % 1 == 0)
 
 
 def of_detectron2(name: str) -> DataSet | None:

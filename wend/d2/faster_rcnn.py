@@ -69,6 +69,8 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
             scores[:, 0] - scores[:, 1],
             labels=(classes == 0).long(),
             image_index=image_indices([len(sampled) for sampled in proposals], scores.device),
+            supervised=losses["loss_cls"],
+            shared=[scores],
         )
         return {**losses, **unsupervised}
 

@@ -195,5 +195,7 @@ class BinaryFCOS(JointLoss, FCOS):
             cat(pred_logits, dim=1)[..., 0],
             labels=(torch.stack(gt_labels) != self.num_classes).long(),
             num_positives=self.loss_normalizer,  # a moving average, which L_cls is divided by
+            supervised=losses["loss_fcos_cls"],
+            shared=pred_logits,
         )
         return {**losses, **unsupervised}

@@ -12,6 +12,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 
 from wend.d2.features import number_of_classes
 from wend.errors import InputError
+from wend.formats.coco_json import is_crowd
 from wend.loading.crop import CropMapper
 from wend.loading.image_cache import ImageCache
 from wend.structures.records import EXIF
@@ -87,7 +88,9 @@ class WSOLDatasetMapper:
         boxes = [
             BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
             for annotation in dataset_dict.get("annotations", [])
-            if not annotation.get("iscrowd")
+            if not is_crowd(
+                annotation.get("iscrowd"), f"{dataset_dict['file_name']}: an annotation"
+            )
         ]
         sample = self.crop_mapper(
             dataset_dict["file_name"],

@@ -44,7 +44,7 @@ from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
 from wend.loading.selection import Selection, shuffled
-from wend.losses import count_positives, tell_progress
+from wend.losses import ForceLog, count_positives, tell_progress
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -255,6 +255,7 @@ class Trainer(DefaultTrainer):
         guard_losses(model)
         optimizer = self.build_optimizer(cfg, model)
         self.first_epoch = self.build_first_epoch(cfg, model)
+        self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = CountedLoader(self.build_train_loader(cfg), self.first_epoch)
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         model = create_ddp_model(
@@ -287,6 +288,8 @@ class Trainer(DefaultTrainer):
         """Detectron2's, after the losses were told how far the training is."""
         tell_progress(self.model, self.iter, self.max_iter)
         super().run_step()
+        for name, value in self.force_log.after_step().items():
+            self.storage.put_scalar(name, value)
         self.first_epoch.after_step(last=self.iter + 1 >= self.max_iter)
 
     def test_for_curve(self) -> dict[str, Any]:
@@ -313,6 +316,7 @@ class Trainer(DefaultTrainer):
         assert training is not None
         return FirstEpoch(
             names=training.names,
+            left_out=training.left_out,
             num_boxes=training.images.num_boxes,
             steps=iterations_per_epoch(cfg, len(training.images)),
             max_lost=cfg.WEND.DATA.MAX_LOST_SHARE,

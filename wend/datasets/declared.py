@@ -151,11 +151,12 @@ class Recipe:
         from wend.pseudo_boxes import join_boxes
 
         with self.named_errors():
-            table, _ = join_boxes(
+            table, joined = join_boxes(
                 data_set.keys, data_set.frame_sizes, boxes, implausible=implausible
             )
         # stores have no scores
-        return data_set.with_pseudo_boxes(BoxTable(table.offsets, table.boxes))
+        table = BoxTable(table.offsets, table.boxes)
+        return data_set.with_pseudo_boxes(table, joined.left_out)
 
     def load_images(self, root: Path, sizes: SizeReader) -> DataSet:
         """The images with their truth, without pseudo boxes; arguments as of :meth:`load`."""

@@ -162,6 +162,7 @@ def _open(folder: Path, datasets_root: str, info: dict[str, Any], data: str | No
         pseudo_boxes=columns.boxes("pseudo_boxes"),
         masks=masks,
         exif=info.get("exif", EXIF[0]),
+        left_out=info.get("left_out", {}),
         reopen=(open_store, (str(folder), datasets_root, info["data"])),
     )
 

@@ -145,7 +145,8 @@ def _to_arrow(
     if data_set.masks is not None:
         columns["masks"], root["masks"] = _mask_column(name, data_set.masks, datasets_root)
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    return batch, {"root": root, "rules": rules, "counts": counts, "exif": data_set.exif}
+    about = {"root": root, "rules": rules, "counts": counts, "exif": data_set.exif}
+    return batch, {**about, "left_out": dict(data_set.left_out)}
 
 
 def _layout(path: Path) -> dict[str, tuple[str, int, int]]:

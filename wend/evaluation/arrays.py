@@ -17,7 +17,7 @@ import numpy as np
 from wend.errors import InputError, shown
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import EvalProtocol, get_protocol
-from wend.evaluation.scoring import NO_BOOTSTRAP, Bootstrap, ProtocolScores, score_all
+from wend.evaluation.scoring import ProtocolScores, score_all
 from wend.structures.box_table import NO_BOXES, BoxTable
 from wend.structures.checks import as_boxes, as_numbers, as_scores
 from wend.structures.class_predictions import ClassPredictions
@@ -234,7 +234,7 @@ class ArrayImages:
         self,
         ks: Sequence[int | None],
         metrics: Iterable[str] = (),
-        bootstrap: Bootstrap = NO_BOOTSTRAP,
+        level: float | None = None,
     ) -> dict[str, ProtocolScores]:
         """Numbers by protocol name; arguments as of :func:`.score_all`, metrics by name."""
         data_set, detections, class_predictions = self.tables()
@@ -245,7 +245,7 @@ class ArrayImages:
             ks,
             class_predictions,
             metrics=choose_metrics(metrics),
-            bootstrap=bootstrap,
+            level=level,
         )
 
 
@@ -281,7 +281,7 @@ def wsol_scores(
     box_classes: Sequence | None = None,
     image_ids: Sequence | None = None,
     metrics: Iterable[str] = (),
-    bootstrap: Bootstrap = NO_BOOTSTRAP,
+    level: float | None = None,
 ) -> ProtocolScores:
     """All numbers of n images from arrays: what ``wend evaluate`` computes from files.
 
@@ -301,7 +301,7 @@ def wsol_scores(
         box_classes: for each image (P,) predicted classes of its boxes, where each has its own.
         image_ids: n of them, for messages; 0, 1, ... by default.
         metrics: more metrics than the default ones, as ``wend evaluate --metrics`` takes them.
-        bootstrap: how intervals are computed; none by default.
+        level: the confidence of the intervals, such as 0.95; None for no intervals.
 
     Raises:
         InputError: names the image, what was expected and what came.
@@ -334,5 +334,5 @@ def wsol_scores(
     images.add(ArrayImage.of(**dict(zip(given, row, strict=True))) for row in rows)
     if len(images) < len(boxes):
         raise InputError(f"image_ids: {len(boxes)} images but {len(images)} different ids")
-    (result,) = images.scores(checked_ks(max_boxes), metrics, bootstrap).values()
+    (result,) = images.scores(checked_ks(max_boxes), metrics, level).values()
     return result

@@ -19,7 +19,7 @@ from wend.evaluation.per_image import box_scores
 from wend.formats.coco import CATEGORY_ID
 from wend.formats.coco_json import RESULTS, Box, CocoFile, Number, WholeNumber
 from wend.structures.box_table import BoxTable
-from wend.structures.boxes import xywh_to_xyxy, xyxy_to_xywh
+from wend.structures.boxes import xyxy_to_xywh
 from wend.structures.data_set import DataSet
 
 
@@ -64,12 +64,14 @@ def read_results(path: str | Path) -> DetectionRows:
     if not file.is_list:
         raise InputError(f"{path}: expected {RESULTS}, got an object")
     boxes = file.boxes("", DetectionRow)
+    corners = boxes.xywh  # nobody else's: boxes are many
+    corners[:, 2:] += corners[:, :2]
     return DetectionRows(
         source=str(path),
         entry="entry",
         ids=boxes.image_ids.values,
         codes=boxes.image_ids.codes,
-        boxes=xywh_to_xyxy(boxes.xywh),
+        boxes=corners,
         scores=boxes.scores,
         classes=boxes.category_ids,
         class_name="category_id",

@@ -41,13 +41,15 @@ BATCH_ROWS = 1 << 16  # rows of a Parquet file decoded at a time
 
 
 def _open_parquet(path: Path) -> parquet.ParquetFile:
-    from pyarrow import parquet
+    from pyarrow import parquet, types
 
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file; expected detections as Parquet")
-    file = parquet.ParquetFile(path, read_dictionary=["image_id"], pre_buffer=False)
-    check_columns(path, file.schema_arrow.names)
-    return file
+    schema = parquet.read_schema(path)
+    check_columns(path, schema.names)
+    nested = types.is_nested(schema.field("image_id").type)  # no column of the file itself
+    dictionaries = [] if nested else ["image_id"]
+    return parquet.ParquetFile(path, read_dictionary=dictionaries, pre_buffer=False)
 
 
 def _check_types(path: Path, file: parquet.ParquetFile, numbers: Iterable[str]) -> None:
@@ -62,7 +64,7 @@ def _check_types(path: Path, file: parquet.ParquetFile, numbers: Iterable[str]) 
         if name == "image_id":
             kind = kind.value_type if types.is_dictionary(kind) else kind
             fits = types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)
-            expected = "numbers or names"
+            expected = "whole numbers or text, as the ids of the ground truth"
         elif name == CLASS_COLUMN:
             fits, expected = types.is_integer(kind), "whole numbers"
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from wend.errors import InputError, some
@@ -28,7 +28,7 @@ from wend.evaluation.score_files import (
     with_threshold,
     write_scores,
 )
-from wend.evaluation.scoring import NO_BOOTSTRAP, Bootstrap, ProtocolScores, score_all
+from wend.evaluation.scoring import ProtocolScores, score_all
 from wend.evaluation.tables import score_table
 from wend.files import atomic_write, write_json
 from wend.structures.box_table import BoxTable
@@ -37,7 +37,8 @@ from wend.structures.data_set import DataSet
 
 logger = logging.getLogger(__name__)
 DETECTIONS_FILE = "detections.json"
-MORE_KS = (1, 5, 10)  # in the tables, besides WEND.MAX_BOXES
+MORE_KS = (1, 5, 10)  # in the tables, besides WEND.MAX_BOXES and all boxes
+LEVEL = 0.95  # the confidence of the intervals
 CURVE_FILE = "curve.csv"
 CURVE_COLUMNS = ("iteration", "epoch", "dataset", "protocol", "metric", "value")
 
@@ -55,7 +56,7 @@ class Evaluation:
         more_ks: further K that the files and the table state; None for all boxes.
         metrics: as :func:`wend.evaluation.metrics.choose_metrics` returns them; the default
             metrics if None.
-        bootstrap: how the intervals are computed.
+        level: the confidence of the intervals; None for no intervals.
         baseline: content-blind boxes to score beside the detections.
         why_no_baseline: the reason where there are none.
 
@@ -71,7 +72,7 @@ class Evaluation:
     classes_file: str = ""
     more_ks: Sequence[int | None] = ()
     metrics: Sequence[Metric] | None = None
-    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    level: float | None = LEVEL
     baseline: FixedBoxes | None = None
     why_no_baseline: str = "not computed (no training data set is named)"
 
@@ -110,7 +111,7 @@ class Evaluation:
         self,
         detections: BoxTable,
         ks: Sequence[int | None],
-        bootstrap: Bootstrap = NO_BOOTSTRAP,
+        level: float | None = None,
         baseline: FixedBoxes | None = None,
     ) -> dict[str, ProtocolScores]:
         return score_all(
@@ -120,7 +121,7 @@ class Evaluation:
             ks,
             self.class_predictions,
             metrics=self.metrics,
-            bootstrap=bootstrap,
+            level=level,
             baseline=baseline,
         )
 
@@ -147,10 +148,10 @@ class Evaluation:
             return self._write_unscored(detections, output_dir)
         scored, counts = as_read(self.data_set, detections, DETECTIONS_FILE)
         counts = with_threshold(counts, scored, None)
-        scores = self._score(scored, self._ks, self.bootstrap, self.baseline)
+        scores = self._score(scored, self._ks, self.level, self.baseline)
         fixed = self.why_no_baseline if self.baseline is None else self.baseline.name
         about = detections_notes(self.data_set.name, counts)
-        notes = evaluation_notes(about, fixed, self.bootstrap.rounds)
+        notes = evaluation_notes(about, fixed)
         if output_dir is not None:
             path = Path(output_dir) / DETECTIONS_FILE
             write_json(path, detections_to_coco(self.data_set, detections))

@@ -108,11 +108,10 @@ class MapScores:
                     f"({said}); thresholds 0, {options.interval:g}, ..., the best chosen on these "
                     f"very images"
                 )
-        if self.sweep.pixels is not None:
-            notes.append(
-                "PxAP: area under precision and recall of the masks' pixels, in the frame of "
-                f"{SIDE}x{SIDE}, under every protocol the same"
-            )
+        pxap = f"area under precision and recall of the masks' pixels at {SIDE}x{SIDE}"
+        if self.sweep.pixels is None:
+            pxap = "not computed, since the ground truth has no masks"
+        notes.append(f"PxAP: {pxap}")
         return notes
 
     def to_dict(self) -> dict:

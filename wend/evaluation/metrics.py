@@ -28,7 +28,7 @@ import numpy as np
 from wend.errors import InputError
 from wend.evaluation.coco_metrics import coco_metrics
 from wend.evaluation.numbers import averaged_classes
-from wend.evaluation.per_image import NO_HIT, PerImage, score
+from wend.evaluation.per_image import NO_HIT, PerImage, passes, score
 from wend.evaluation.protocols import PROTOCOLS
 from wend.evaluation.statistics import mean
 from wend.registry import Registry
@@ -40,8 +40,8 @@ AVERAGES = ("protocol", "image", "class", "none")
 # What metrics.json and per_image.parquet have beside the metrics
 RESERVED = frozenset(
     "max_boxes mean_boxes min_score missing multi recall_at_k max_box_acc mean_top_iou "
-    "iou_histogram num_images num_excluded protocol intervals bootstrap baseline dataset versions "
-    "counts inputs coco score_maps first_hit top_iou best_iou".split()
+    "iou_histogram num_images num_excluded protocol intervals interval_kinds level baseline "
+    "dataset versions counts inputs coco score_maps first_hit top_iou best_iou".split()
 )
 
 
@@ -58,11 +58,17 @@ class Metric:
         scale: the factor that takes values to that unit.
         digits: digits behind the point in tables.
         has_k: whether it is computed at every K that is asked for.
-        most_boxes: how many of an image's best boxes it uses, whatever K; None for all.
+        most_boxes: how many of an image's best boxes it uses, whatever K; None for all, 0 for a
+            metric that looks at no box.
         needs_classes: whether it needs class predictions.
         average: its values are averaged over images ("image"), over classes ("class"), or as the
             protocol says ("protocol"); "none" for a number that is no average, which has no
             interval and no column per image.
+        bounds: the least and the largest value of an image, not scaled, from which its interval
+            follows where values are no booleans; None if it has none.
+        same_as: takes a :class:`PerImage` and K; returns what is computed, such that columns of a
+            table with equal returns are the same number by definition, and one of them is shown.
+            None if it is a copy of no other metric.
     """
 
     name: str
@@ -75,6 +81,8 @@ class Metric:
     most_boxes: int | None = 1
     needs_classes: bool = False
     average: str = "protocol"
+    bounds: tuple[float, float] | None = None
+    same_as: Callable[[PerImage, int | None], tuple] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+", self.name):  # "-" would not pass Detectron2's printer
@@ -98,8 +106,12 @@ class Metric:
             raise InputError(
                 f"metric {self.name}: average must be one of {AVERAGES}, got {self.average!r}"
             )
-        if self.most_boxes is not None and self.most_boxes < 1:
-            raise InputError(f"metric {self.name}: most_boxes must be >= 1, got {self.most_boxes}")
+        if self.most_boxes is not None and self.most_boxes < 0:
+            raise InputError(f"metric {self.name}: most_boxes must be >= 0, got {self.most_boxes}")
+        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
+            raise InputError(
+                f"metric {self.name}: bounds must be a lower and a higher number, got {self.bounds}"
+            )
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         """Pickle a registered metric by its name: its decorated function cannot be reached."""
@@ -139,7 +151,7 @@ class Metric:
         return per_image.class_ids
 
     def values(self, per_image: PerImage, k: int | None = None) -> np.ndarray:
-        """Its value for each image (I,), not scaled; a bootstrap resamples them.
+        """Its value for each image (I,), not scaled.
 
         Args:
             k: K >= 1 of a metric that has K, None for all boxes; the others ignore it.
@@ -153,6 +165,13 @@ class Metric:
             raise InputError(
                 f"metric {self.name}: expected a finite number of each of the {len(per_image)} "
                 f"images, got {_described(values)}"
+            )
+        if self.bounds is not None and not (
+            self.bounds[0] <= values.min() and values.max() <= self.bounds[1]
+        ):
+            raise InputError(
+                f"metric {self.name}: expected values of images within its bounds {self.bounds}, "
+                f"got {values.min()} to {values.max()}"
             )
         return values
 
@@ -294,6 +313,41 @@ def localized(
     return each[0] if len(each) == 1 else np.mean(each, axis=0)
 
 
+def _same_localized(classes: int | None) -> Callable[[PerImage, int | None], tuple]:
+    """``same_as`` of :func:`localized`: K that look at the same boxes give the same number."""
+
+    def same_as(per_image: PerImage, num_boxes: int | None) -> tuple:
+        return "localized", classes, boxes_looked_at(per_image, num_boxes)
+
+    return same_as
+
+
+def boxes_looked_at(per_image: PerImage, num_boxes: int | None) -> int:
+    """The most boxes of an image that are looked at where ``num_boxes`` (None: all) may be."""
+    most = max(1, int(per_image.num_boxes.max()))
+    return most if num_boxes is None else min(num_boxes, most)
+
+
+_SHARE = (0.0, 1.0)
+
+
+@register_metric("Top-1 Cls", needs_classes=True, most_boxes=0, bounds=_SHARE)
+def top1_cls(per_image: PerImage) -> np.ndarray:
+    """The best class is the true one, whatever the boxes."""
+    return _classified(per_image, 1)
+
+
+@register_metric("Top-5 Cls", needs_classes=True, most_boxes=0, bounds=_SHARE)
+def top5_cls(per_image: PerImage) -> np.ndarray:
+    """The true class is among the five best, whatever the boxes."""
+    return _classified(per_image, 5)
+
+
+def _classified(per_image: PerImage, classes: int) -> np.ndarray:
+    assert per_image.class_rank is not None  # needs_classes
+    return per_image.class_rank < classes
+
+
 def classified(per_image: PerImage, number: int) -> np.ndarray:
     """Which images (I,) are right with ``number`` guesses; shares as of :func:`localized`.
 
@@ -309,43 +363,82 @@ def classified(per_image: PerImage, number: int) -> np.ndarray:
     return each[0] if len(each) == 1 else np.mean(each, axis=0)
 
 
-@register_metric("Top-1 Loc", needs_classes=True)
+def _same_classified(number: int) -> Callable[[PerImage, int | None], tuple]:
+    """``same_as`` of :func:`classified`."""
+
+    def same_as(per_image: PerImage, num_boxes: int | None) -> tuple:
+        if per_image.pair_rank is None:
+            return _same_localized(number)(per_image, num_boxes)
+        return "pairs", number
+
+    return same_as
+
+
+@register_metric("Top-1 Loc", needs_classes=True, bounds=_SHARE, same_as=_same_classified(1))
 def top1_loc(per_image: PerImage) -> np.ndarray:
     """The best box is correct, and so is the best class (paper, section 4.1)."""
     return classified(per_image, 1)
 
 
-@register_metric("Top-5 Loc", needs_classes=True)
+@register_metric("Top-5 Loc", needs_classes=True, bounds=_SHARE, same_as=_same_classified(5))
 def top5_loc(per_image: PerImage) -> np.ndarray:
     """The best box is correct, and the true class is among the five best; or one of five pairs."""
     return classified(per_image, 5)
 
 
-@register_metric("GT-known Loc")
+@register_metric("GT-known Loc", bounds=_SHARE, same_as=_same_localized(None))
 def gt_known_loc(per_image: PerImage) -> np.ndarray:
     """The best-scoring box is correct; an image without boxes is a miss."""
     return localized(per_image, 1)
 
 
-@register_metric("GT-known Loc multi", has_k=True)
+@register_metric("GT-known Loc multi", has_k=True, bounds=_SHARE, same_as=_same_localized(None))
 def gt_known_loc_multi(per_image: PerImage, k: int | None) -> np.ndarray:
     """One of the K best boxes is correct."""
     return localized(per_image, k)
 
 
-@register_metric("Top-5 Loc multi", has_k=True, most_boxes=5, needs_classes=True)
+@register_metric(
+    "Top-5 Loc multi", has_k=True, most_boxes=5, needs_classes=True, bounds=_SHARE,
+    same_as=_same_localized(5),
+)  # fmt: skip
 def top5_loc_multi(per_image: PerImage, k: int) -> np.ndarray:
     """One of the min(5, K) best boxes is correct, and the true class is among the five best."""
     return localized(per_image, k, classes=5)
 
 
-@register_metric("Mean IoU", unit="0..1", digits=4)
+def _max_box_acc(threshold: float, per_image: PerImage) -> np.ndarray:
+    """IoU of the best-scoring box passes a threshold, whatever the protocol's own is.
+
+    wsolevaluation's MaxBoxAcc takes the best over a score map's thresholds; detections have one set
+    of boxes, so that there is nothing to choose.
+    """
+    return passes(per_image.top_iou, threshold, per_image.protocol.strict)
+
+
+def _same_max_box_acc(threshold: float, per_image: PerImage, _: int | None) -> tuple:
+    """At the protocol's only threshold it is the GT-known Loc."""
+    if per_image.protocol.thresholds == (threshold,):
+        return _same_localized(None)(per_image, 1)
+    return "max_box_acc", threshold
+
+
+MAX_BOX_ACC = [
+    register_metric(
+        f"MaxBoxAcc {threshold:g}", name=f"max_box_acc_{threshold * 100:.0f}", bounds=_SHARE,
+        same_as=partial(_same_max_box_acc, threshold),
+    )(partial(_max_box_acc, threshold))
+    for threshold in (0.3, 0.5, 0.7)
+]  # fmt: skip
+
+
+@register_metric("Mean IoU", unit="0..1", digits=4, bounds=_SHARE)
 def mean_iou(per_image: PerImage) -> np.ndarray:
     """IoU of the best-scoring box with its best true box."""
     return per_image.top_iou
 
 
-@register_metric("Mean best IoU", unit="0..1", digits=4, most_boxes=None)
+@register_metric("Mean best IoU", unit="0..1", digits=4, most_boxes=None, bounds=_SHARE)
 def mean_best_iou(per_image: PerImage) -> np.ndarray:
     """The largest IoU of any box."""
     return per_image.best_iou
@@ -396,5 +489,9 @@ COCO_METRICS = [
     )
 ]  # fmt: skip
 DEFAULT_METRICS = tuple(
-    metric.name for metric in (top1_loc, top5_loc, gt_known_loc, gt_known_loc_multi, top5_loc_multi)
+    metric.name
+    for metric in (
+        *(top1_cls, top5_cls, top1_loc, top5_loc, gt_known_loc, *MAX_BOX_ACC),
+        *(gt_known_loc_multi, top5_loc_multi, mean_iou),
+    )
 )

@@ -262,7 +262,8 @@ class EvalProtocol:
         frame += f", centre crop {crop}" if crop < resize else ", no crop"
         says = {"none": "not clipped", "frame": "clipped to it", "last-pixel": "cut at last pixel"}
         truth, boxes = says[self._clip(True)], says[self._clip(False)]
-        frame += f", truth {truth}" + (f", boxes {boxes}" if truth != boxes else ", boxes too")
+        clips = f"truth {truth}, boxes {boxes}" if truth != boxes else f"truth and boxes {truth}"
+        frame += f", {clips}"
         return frame + (", truncated to whole pixels" if self.truncate != "none" else "")
 
     def _describe_test(self) -> str:

@@ -126,18 +126,14 @@ def detections_notes(dataset: str, counts: Mapping) -> list[str]:
     return notes
 
 
-def evaluation_notes(scored: Sequence[str], fixed: str, rounds: int) -> list[str]:
+def evaluation_notes(scored: Sequence[str], fixed: str) -> list[str]:
     """Lines below the tables: what was scored, and what the columns are.
 
     Args:
         scored: lines on the boxes, such as :func:`detections_notes`.
         fixed: where the fixed boxes come from, or why there are none.
-        rounds: rounds of the bootstrap.
     """
-    notes = [*scored]
-    if rounds:
-        notes.append(f"low, high: 95 % interval of {rounds} bootstrap resamples of the images")
-    return [*notes, f"fixed boxes: K boxes that never look at the image, {fixed}"]
+    return [*scored, f"fixed boxes: K boxes that never look at the image, {fixed}"]
 
 
 def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, object]:

@@ -14,11 +14,11 @@ import numpy as np
 from wend.errors import InputError
 from wend.evaluation.class_pairs import class_pairs
 from wend.evaluation.fixed_boxes import BASELINE_MAX_BOXES, FixedBoxes
+from wend.evaluation.intervals import Interval, check_level, mean_interval
 from wend.evaluation.metrics import Metric, accuracy, choose_metrics
 from wend.evaluation.numbers import iou_histogram, max_box_acc, mean_boxes, recall_curve
 from wend.evaluation.per_image import PerImage, box_scores, check_aligned, score
 from wend.evaluation.protocols import EvalProtocol
-from wend.evaluation.statistics import bootstrap_interval
 from wend.structures.box_table import BoxTable
 from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
@@ -44,7 +44,9 @@ class Column:
 
     @property
     def k_text(self) -> str:
-        """K in tables; for a metric without K, the number of boxes that it uses."""
+        """K in tables; for a metric without K, the number of boxes that it uses, "-" for none."""
+        if self.num_boxes == 0:
+            return "-"
         return k_name(self.k if self.metric.has_k else self.metric.most_boxes)
 
     @property
@@ -59,29 +61,17 @@ class Cell:
 
     Attributes:
         value: the metric's value.
-        interval: its interval, low and high, or None if no bootstrap was asked for.
+        interval: its confidence interval, or None if it has none or none was asked for.
         baseline: the same metric of fixed boxes that never look at the image, at the same K.
-        mean_boxes: boxes per image that the metric used, on average.
+        mean_boxes: boxes per image that the metric used, on average; None if it looks at none.
         min_score: the lowest score among the K best; None without boxes.
     """
 
     value: float
-    interval: tuple[float, float] | None
+    interval: Interval | None
     baseline: float | None
-    mean_boxes: float
+    mean_boxes: float | None
     min_score: float | None
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How intervals are computed; ``rounds`` 0 computes none."""
-
-    rounds: int = 1000
-    level: float = 0.95
-    seed: int = 0
-
-
-NO_BOOTSTRAP = Bootstrap(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +82,7 @@ class ProtocolScores:
         per_image: the scores of each image.
         cells: the numbers of the table.
         ks: every K that was asked for; the first is that of the headline.
-        bootstrap: how the intervals were computed.
+        level: the confidence of the intervals; None without intervals.
         missing: metrics that could not be computed, and the reasons.
         fixed: the scores of as many content-blind boxes as the largest K; None without any.
     """
@@ -100,7 +90,7 @@ class ProtocolScores:
     per_image: PerImage
     cells: Mapping[Column, Cell]
     ks: Sequence[int | None]
-    bootstrap: Bootstrap = NO_BOOTSTRAP
+    level: float | None = None
     missing: Mapping[Metric, str] = field(default_factory=dict)
     fixed: PerImage | None = None
 
@@ -118,6 +108,23 @@ class ProtocolScores:
             if not column.metric.has_k or column.k == self.ks[0]
         }
 
+    @property
+    def copies(self) -> dict[Column, Column]:
+        """Columns that are another's number by definition -> that other, which stands before them.
+
+        With K = 1 the multi-box metrics are the single-box ones; where no image has more than five
+        boxes, K = 10 is K = 5.
+        """
+        first: dict[tuple, Column] = {}
+        copies = {}
+        for column in self.cells:
+            same_as = column.metric.same_as
+            if same_as is not None:
+                shown = first.setdefault(same_as(self.per_image, column.num_boxes), column)
+                if shown is not column:
+                    copies[column] = shown
+        return copies
+
     def scalars(self) -> dict[str, float]:
         """:attr:`numbers` and K, for logs and curves; without K where that is "all"."""
         k = self.ks[0]
@@ -126,14 +133,14 @@ class ProtocolScores:
     def to_dict(self) -> dict:
         """Plain values for ``metrics.json``; ``max_boxes`` and the flat ones with K are at ks[0].
 
-        ``multi`` holds every K; ``intervals`` and ``baseline`` are by column label, such as
-        ``gt_known_loc_multi@5``.
+        ``multi`` holds every K; ``intervals``, their kinds (``wend.evaluation.intervals.KINDS``)
+        and ``baseline`` are by column label, such as ``gt_known_loc_multi@5``.
         """
         per_image, first = self.per_image, self.ks[0]
         cells = {column.label: cell for column, cell in self.cells.items()}
         multi = {k_name(k): self._at(k) for k in dict.fromkeys(self.ks)}
         acc = max_box_acc(per_image, BOX_THRESHOLDS).tolist()
-        bootstrap = self.bootstrap
+        intervals = {label: cell.interval for label, cell in cells.items() if cell.interval}
         return {
             **self.numbers,
             "max_boxes": k_name(first) if first is None else first,
@@ -148,12 +155,9 @@ class ProtocolScores:
             "num_images": len(per_image),
             "num_excluded": per_image.num_excluded,
             "protocol": self.protocol.to_dict(),
-            "intervals": {label: cell.interval for label, cell in cells.items() if cell.interval},
-            "bootstrap": {
-                "rounds": bootstrap.rounds,
-                "level": bootstrap.level,
-                "seed": bootstrap.seed,
-            },
+            "intervals": {label: [x.low, x.high] for label, x in intervals.items()},
+            "interval_kinds": {label: x.kind for label, x in intervals.items()},
+            "level": self.level,
             "baseline": {
                 label: cell.baseline for label, cell in cells.items() if cell.baseline is not None
             },
@@ -219,7 +223,7 @@ def score_all(
     class_predictions: ClassPredictions | None = None,
     *,
     metrics: Sequence[Metric] | None = None,
-    bootstrap: Bootstrap = NO_BOOTSTRAP,
+    level: float | None = None,
     baseline: FixedBoxes | None = None,
 ) -> dict[str, ProtocolScores]:
     """Every protocol's numbers of the same detections, by protocol name.
@@ -230,18 +234,20 @@ def score_all(
         ks: each K of the metrics that have K; None for all boxes.
         class_predictions: predictions of a classifier, for Top-1 and Top-5.
         metrics: as :func:`choose_metrics` returns them; the default metrics if None.
-        bootstrap: how intervals are computed; none by default.
+        level: the confidence of the intervals, such as 0.95; None for no intervals.
         baseline: content-blind boxes to score beside them.
 
     Raises:
         InputError: the table has other images, an image has no truth or no class where needed,
-            K < 1, or two protocols have the same name.
+            K < 1, a level out of (0, 1), or two protocols have the same name.
     """
     if not ks or any(k is not None and k < 1 for k in ks):
         raise InputError(f"max boxes (K): expected numbers from 1 or {ALL!r}, got {list(ks)}")
     names = [protocol.name for protocol in protocols]
     if len(set(names)) < len(names):
         raise InputError(f"a protocol is named twice: {', '.join(names)}")
+    if level is not None:
+        check_level(level)
     check_aligned(data_set, detections)
     class_rank = None if class_predictions is None else class_predictions.ranks(data_set)
     pairs = class_pairs(data_set, detections)
@@ -253,7 +259,7 @@ def score_all(
         fixed = None
         if baseline is not None:
             fixed = score(data_set, baseline.table(data_set, protocol, most), protocol, fixed_rank)
-        scores[protocol.name] = scores_of(per_image, ks, metrics, bootstrap=bootstrap, fixed=fixed)
+        scores[protocol.name] = scores_of(per_image, ks, metrics, level=level, fixed=fixed)
     return scores
 
 
@@ -262,7 +268,7 @@ def scores_of(
     ks: Sequence[int | None],
     metrics: Sequence[Metric] | None = None,
     *,
-    bootstrap: Bootstrap = NO_BOOTSTRAP,
+    level: float | None = None,
     fixed: PerImage | None = None,
 ) -> ProtocolScores:
     """One protocol's numbers; other arguments as of :func:`score_all`.
@@ -274,8 +280,8 @@ def scores_of(
     wanted = columns(metrics, ks, per_image.class_rank is not None)
     present = {column.metric for column in wanted}
     missing = {metric: WHY_MISSING for metric in metrics if metric not in present}
-    cells = _cells(per_image, wanted, bootstrap, fixed)
-    return ProtocolScores(per_image, cells, ks, bootstrap, missing, fixed)
+    cells = {column: _cell(per_image, column, level, fixed) for column in wanted}
+    return ProtocolScores(per_image, cells, ks, level, missing, fixed)
 
 
 def _most(ks: Sequence[int | None], most_detected: int) -> int:
@@ -295,51 +301,31 @@ def lowest_score(detections: BoxTable, num_boxes: int | None) -> float | None:
     return float(box_scores(detections)[last].min())
 
 
-def _cells(
-    per_image: PerImage, wanted: Sequence[Column], bootstrap: Bootstrap, fixed: PerImage | None
-) -> dict[Column, Cell]:
-    values = {
-        column: column.metric.values(per_image, column.k)
-        for column in wanted
-        if column.metric.is_average
-    }
-    intervals = _intervals(per_image, values, bootstrap) if bootstrap.rounds else {}
-    ranks = {column: column.k if column.metric.has_k else column.num_boxes for column in wanted}
-    lowest = {k: lowest_score(per_image.ranked, k) for k in set(ranks.values())}
-    cells = {}
-    for column in wanted:
-        metric = column.metric
-        if column in values:
-            value = metric.average_of(per_image, values[column])
-        else:
-            value = metric.value(per_image, column.k)
-        cells[column] = Cell(
-            value=value,
-            interval=intervals.get(column),
-            baseline=None if fixed is None else metric.value(fixed, column.k),
-            mean_boxes=mean_boxes(per_image, column.num_boxes),
-            min_score=lowest[ranks[column]],
-        )
-    return cells
+def _cell(per_image: PerImage, column: Column, level: float | None, fixed: PerImage | None) -> Cell:
+    metric, num_boxes = column.metric, column.num_boxes
+    value, interval = _value(per_image, column, level)
+    if num_boxes == 0:  # it looks at no box, detected or fixed
+        return Cell(value, interval, None, None, None)
+    return Cell(
+        value=value,
+        interval=interval,
+        baseline=None if fixed is None else metric.value(fixed, column.k),
+        mean_boxes=mean_boxes(per_image, num_boxes),
+        min_score=lowest_score(per_image.ranked, column.k if metric.has_k else num_boxes),
+    )
 
 
-def _intervals(
-    per_image: PerImage, values: Mapping[Column, np.ndarray], bootstrap: Bootstrap
-) -> dict[Column, tuple[float, float]]:
-    """Low and high of each metric, in its unit; those averaged alike are resampled together."""
-    groups: dict[str, list[Column]] = {}
-    for column in values:
-        groups.setdefault(column.metric.average, []).append(column)
-    intervals = {}
-    for alike in groups.values():
-        ends = bootstrap_interval(
-            np.array([values[column] for column in alike]),
-            alike[0].metric.averaged_classes(per_image),
-            rounds=bootstrap.rounds,
-            level=bootstrap.level,
-            seed=bootstrap.seed,
-        )
-        for column, (low, high) in zip(alike, ends.tolist(), strict=True):
-            scale = column.metric.scale
-            intervals[column] = (scale * low, scale * high)
-    return intervals
+def _value(
+    per_image: PerImage, column: Column, level: float | None
+) -> tuple[float, Interval | None]:
+    """The number in its unit, and its interval where it is an average."""
+    metric = column.metric
+    if not metric.is_average:
+        return metric.value(per_image, column.k), None
+    values = metric.values(per_image, column.k)
+    value = metric.average_of(per_image, values)
+    if level is None:
+        return value, None
+    classes = metric.averaged_classes(per_image)
+    interval = mean_interval(values, classes, bounds=metric.bounds, level=level)
+    return value, interval and interval.scaled(metric.scale, value)

@@ -13,7 +13,7 @@ from wend.errors import InputError
 from wend.evaluation.arrays import ArrayImage, ArrayImages, checked_ks
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import EvalProtocol, get_protocol
-from wend.evaluation.scoring import NO_BOOTSTRAP, Bootstrap, ProtocolScores
+from wend.evaluation.scoring import ProtocolScores
 
 TARGET_KEYS = {"image_id": "image_id", "size": "size", "boxes": "truth", "class_id": "class_id"}
 PRED_KEYS = {name: name for name in ("boxes", "scores", "class_ids", "class_ranking")}
@@ -143,11 +143,11 @@ class WSOLMetric:
             self._numbers = self._named(self.scores())
         return dict(self._numbers)
 
-    def scores(self, bootstrap: Bootstrap = NO_BOOTSTRAP) -> dict[str, ProtocolScores]:
+    def scores(self, level: float | None = None) -> dict[str, ProtocolScores]:
         """All of them by protocol name, with intervals, the scores of each image and so on.
 
         Args:
-            bootstrap: how intervals are computed; none by default.
+            level: the confidence of the intervals, such as 0.95; None for no intervals.
 
         Raises:
             InputError: nothing was added.
@@ -158,7 +158,7 @@ class WSOLMetric:
         try:
             if not len(self):
                 raise InputError("WSOLMetric: there is no image to compute numbers of; update() it")
-            return self._images.scores(self.ks, self.metrics, bootstrap)
+            return self._images.scores(self.ks, self.metrics, level)
         finally:
             if to_sync:
                 self.unsync()

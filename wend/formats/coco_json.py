@@ -36,7 +36,7 @@ from wend.structures.coded import CodedColumn, Encoder
 from wend.structures.names import tidy_path
 
 BLOCK = 4096  # rows decoded at a time: their objects are gone when the next block comes
-BLOCK_BYTES = 1 << 20  # of a list that is read while it is decoded
+BLOCK_BYTES = 1 << 18  # of a list that is read while it is decoded: it stays in the cache
 DATA_SET = (
     'a COCO data set {"images": [{"id", "file_name", ...}], "annotations": [...], "categories": '
     "[...]}"
@@ -69,6 +69,20 @@ EXPECTED = {
     "score": '"score": a finite number',
     "iscrowd": '"iscrowd": 0, 1, true or false',
 }
+
+
+def is_crowd(value: object, where: str) -> bool:
+    """Whether an ``iscrowd`` of COCO's says so, by the rule of all readers.
+
+    Args:
+        where: what holds it, for the message.
+
+    Raises:
+        InputError: not 0, 1, true, false or null.
+    """
+    if value is None or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise InputError(f"{where}: expected {EXPECTED['iscrowd']}, got {shown(value)}")
 
 
 class Row(Struct, kw_only=True, gc=False):

@@ -6,8 +6,9 @@ Each process counts its own batches and all add up, so that they decide alike.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from wend.errors import InputError
@@ -28,6 +29,7 @@ class FirstEpoch:
     Args:
         names: the data sets, for messages.
         num_boxes: boxes to learn from of all images.
+        left_out: why others were none before, in words, and how many.
         steps: steps of an epoch.
         max_lost: share of the boxes that may be lost.
         positives: the detector's losses count their positive samples here.
@@ -45,12 +47,13 @@ class FirstEpoch:
         num_boxes: int,
         steps: int,
         max_lost: float,
+        left_out: Mapping[str, int] = MappingProxyType({}),
         positives: Sequence[PositiveCounts] = (),
         output_dir: str | Path | None = None,
         gather: Gather | None = None,
     ) -> None:
         self.names, self.num_boxes, self.steps = names, num_boxes, steps
-        self.max_lost, self.positives = max_lost, positives
+        self.max_lost, self.left_out, self.positives = max_lost, left_out, positives
         self.output_dir, self.gather = output_dir, gather
         self.counts = BoxCounts()
         self._own = BoxCounts()
@@ -112,8 +115,9 @@ class FirstEpoch:
         lost = f" ({self._causes()}), all those of {counts.emptied} images" if counts.lost else ""
         logger.info(
             "first epoch of %s: %d images, %d of them without a box; %d boxes to learn from, "
-            "%d lost on the way to the detector%s",
+            "%d lost on the way to the detector%s%s",
             *(self.names, counts.images, counts.without_box, counts.boxes, counts.lost, lost),
+            "".join(f"; before, {number} {what}" for what, number in self.left_out.items()),
         )
         positives = self._positives()
         if positives is not None:
@@ -126,6 +130,7 @@ class FirstEpoch:
             )
         if self.output_dir is not None:
             content = {"data_sets": self.names, "lost": counts.lost, **counts._asdict()}
+            content["left_out_before"] = dict(self.left_out)
             if positives is not None:
                 keys = ("boxes", "positive_samples", "boxes_without")
                 content["positives"] = dict(zip(keys, positives, strict=True))

@@ -1,8 +1,9 @@
 """The names under which others save a backbone's weights -> the names that a model has for them.
 
 Known are torchvision's names (``layer1.0.conv1.weight``, ``features.denseblock1...``), Detectron2's
-ResNet (``res2.0.conv1.weight``), timm's, MoCo's checkpoints (``module.encoder_q.layer1...``), and
-any other wrapping of the same backbone (``backbone.bottom_up...``, ``model.net...``).
+ResNet (``res2.0.conv1.weight``), timm's, efficientnet_pytorch's for timm's networks, MoCo's
+checkpoints (``module.encoder_q.layer1...``), and any other wrapping of the same backbone
+(``backbone.bottom_up...``, ``model.net...``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from wend.modeling.efficientnet_names import efficientnet_pytorch_to_timm
 from wend.weight_files import prefixes, without_counters
 
 logger = logging.getLogger(__name__)
@@ -82,13 +84,19 @@ def match_names(state: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, An
     best = state
     most, passed_over, best_prefix = len(wanted & best.keys()), set[str](), ""
     tops_of = {prefix: _tops(wanted, prefix) for prefix in BACKBONE_PREFIXES}
+    to_timm = {
+        prefix: efficientnet_pytorch_to_timm(
+            name.removeprefix(prefix) for name in wanted if name.startswith(prefix)
+        )
+        for prefix in BACKBONE_PREFIXES
+    }
     under = Counter(prefix for name in state for prefix in prefixes(name))  # of other wrappings
     for removed in dict.fromkeys(("", _ENCODER, *BACKBONE_PREFIXES, *under)):
         if removed and under[removed] <= most:
             continue  # too few to be better
         inner = {n.removeprefix(removed): n for n in state if n.startswith(removed)}
         for prefix, tops in tops_of.items():
-            for rename in _RENAMES if tops else ():
+            for rename in (*_RENAMES, to_timm[prefix]) if tops else ():
                 names = {_flattened(rename(short), tops): full for short, full in inner.items()}
                 fitting = sum(prefix + name in wanted for name in names)
                 if fitting > most:

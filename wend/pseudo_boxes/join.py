@@ -261,4 +261,4 @@ def attach_pseudo_boxes(
         implausible=implausible,
         log=log,
     )
-    return data_set.with_pseudo_boxes(table), joined
+    return data_set.with_pseudo_boxes(table, joined.left_out), joined

@@ -24,6 +24,7 @@ KINDS = {  # what can be wrong -> how the table calls it; strict turns each into
     "other_shape": "images whose stated shape is another (turned by EXIF?)",
     "crowd": "boxes of crowds, left out",
 }
+LEFT_OUT = ("surplus", "zero_area", "vanished", "crowd")  # of them, boxes that nobody learns from
 CHOSEN = {  # what the user asked for
     "below_min_score": "boxes below min_score, left out",
     "beyond_max_boxes": "boxes beyond max_boxes, left out",
@@ -90,6 +91,11 @@ class AttachReport:
     def matched(self) -> int:
         """Images with a pseudo box."""
         return self.num_images - self.number("missing")
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Kinds of :data:`LEFT_OUT` that occurred, and how often."""
+        return {kind: self.number(kind) for kind in LEFT_OUT if self.number(kind)}
 
     def rows(self) -> list[tuple[str, str, str]]:
         """The table's rows: kind of finding, number and the first keys."""

@@ -41,6 +41,8 @@ class DataSet(Sequence[ImageRecord]):
         truth: true boxes in original pixels, for evaluation only (or an upper bound).
         pseudo_boxes: boxes to learn from, in original pixels.
         train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
+        left_out: why boxes of the source are not among the pseudo boxes, and how many of them
+            (images, for those of other images); see ``wend.pseudo_boxes.report.KINDS``.
         exif: "ignore": sizes, boxes and pixels are of the image files as stored; "apply": of the
             images turned by EXIF's orientation.
         unreadable: index of an image whose header cannot be read -> the error that says why.
@@ -63,6 +65,7 @@ class DataSet(Sequence[ImageRecord]):
     pseudo_boxes: BoxTable
     train_on: str = "pseudo_boxes"
     exif: str = "ignore"
+    left_out: Mapping[str, int] = field(default_factory=dict)
     unreadable: Mapping[int, BadImageError] = field(default_factory=dict)
     category_ids: tuple[int, ...] = ()
     masks: Sequence[MaskFiles] | None = None
@@ -201,9 +204,11 @@ class DataSet(Sequence[ImageRecord]):
             return []
         return [key for i, key in enumerate(self.keys) if first[key] != i]
 
-    def with_pseudo_boxes(self, pseudo_boxes: BoxTable) -> DataSet:
-        """The same images with other boxes to learn from."""
-        return replace(self, pseudo_boxes=pseudo_boxes, reopen=None)
+    def with_pseudo_boxes(
+        self, pseudo_boxes: BoxTable, left_out: Mapping[str, int] | None = None
+    ) -> DataSet:
+        """The same images with other boxes to learn from; ``left_out``: see the attribute."""
+        return replace(self, pseudo_boxes=pseudo_boxes, left_out=dict(left_out or {}), reopen=None)
 
     def take(self, images: np.ndarray | Sequence[int]) -> DataSet:
         """The data set of some images, in the order of their indices (n,); held in memory."""

@@ -25,7 +25,7 @@ from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
 from wend.loading.bad_images import say_wrong
 from wend.loading.first_epoch import FirstEpoch
-from wend.losses import count_positives, tell_progress
+from wend.losses import ForceLog, count_positives, tell_progress
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -104,12 +104,15 @@ class Trainer:
         self.start_iter = 0
         self.first_epoch = FirstEpoch(
             names=self.training.names,
+            left_out=self.training.left_out,
             num_boxes=self.training.images.num_boxes,
             steps=iterations_per_epoch(cfg, len(self.training.images)),
             max_lost=cfg.WEND.DATA.MAX_LOST_SHARE,
             positives=count_positives(model),
             output_dir=cfg.OUTPUT_DIR,
         )
+        self.force_log = ForceLog(model, self.first_epoch.steps)
+        self._force: dict[str, float] = {}  # as of the last step that was measured
 
     def resume_or_load(self, *, resume: bool) -> None:
         """Continue from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS."""
@@ -142,7 +145,9 @@ class Trainer:
         total.backward()
         self.optimizer.step()
         self.scheduler.step()
-        return {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
+        self._force.update(self.force_log.after_step())
+        values = {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
+        return {**values, **self._force}
 
     def train(self) -> dict[str, dict[str, dict[str, float]]]:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""

@@ -83,7 +83,10 @@ class BinaryFCOSHead(FCOSHead):
         counts = [len(target["boxes"]) for target in targets]
         self.localization_loss.count_positives(matched_idxs, counts)
         unsupervised = self.localization_loss.unsupervised(
-            head_outputs["cls_logits"][..., 0], labels=(torch.stack(matched_idxs) >= 0).long()
+            head_outputs["cls_logits"][..., 0],
+            labels=(torch.stack(matched_idxs) >= 0).long(),
+            supervised=losses["classification"],
+            shared=[head_outputs["cls_logits"]],
         )
         return {**losses, **unsupervised}
 
@@ -166,6 +169,8 @@ class BinaryRoIHeads(RoIHeads):
                 scores[:, 1] - scores[:, 0],
                 labels=torch.cat(labels),
                 image_index=image_indices([len(sampled) for sampled in labels], scores.device),
+                supervised=classifier,
+                shared=[scores],
             )
             return [], {"loss_classifier": classifier, "loss_box_reg": regression, **unsupervised}
         detections = self.postprocess_detections(scores, predicted, proposals, image_shapes)

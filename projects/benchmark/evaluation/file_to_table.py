@@ -3,7 +3,7 @@
     python projects/benchmark/evaluation/file_to_table.py --metadata METADATA/ILSVRC/test
 
 Truth is real; detections are true boxes with noise, in a temporary Parquet or JSON file. The
-command runs in a process of its own, on one core, with its 1,000 bootstrap rounds.
+command runs in a process of its own, on one core, with intervals.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from torch import nn
 from torchvision import models
 
 from wend.errors import InputError
+from wend.modeling.efficientnet_names import efficientnet_pytorch_to_timm
 from wend.modeling.weights import CheckedLoading
 
 
@@ -147,3 +148,41 @@ def test_file_of_another_network_is_refused(tmp_path, file, name, entries):
     body = make_meta(name, **entries).to_empty(device="cpu")
     with pytest.raises(InputError, match=r"(does not fit the backbone|not a checkpoint of this)"):
         _load(tmp_path, state, body)
+
+
+def test_efficientnet_pytorchs_file_gives_its_features_in_timms_network(tmp_path, caplog):
+    theirs = pytest.importorskip("efficientnet_pytorch").EfficientNet.from_name("efficientnet-b0")
+    pytest.importorskip("timm")
+    randomize(theirs.eval())
+    with caplog.at_level(logging.INFO):
+        body = make("timm", WEND__TIMM__MODEL="tf_efficientnet_b0")
+        _load(tmp_path, theirs.state_dict(), body)
+    # the last convolution, its norm and the classifier are behind the maps
+    assert "passed over, as the backbone has no such part: _bn1 (4), _conv_head (1), _fc (2)" in (
+        caplog.text
+    )
+    assert "2 missing in the file (head.weight, head.bias)" in caplog.text  # the detector's own
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        maps, endpoints = body(images), theirs.extract_endpoints(images)
+    # their reductions 2 to 5 are the last maps of strides 4 to 32; the fifth is before their head
+    for name, number in (("res2", 2), ("res3", 3), ("res4", 4), ("res5", 5)):
+        torch.testing.assert_close(maps[name], endpoints[f"reduction_{number}"])
+
+
+@pytest.mark.parametrize("model", ["b1", "b4", "b7"])
+def test_every_name_of_an_efficientnet_is_one_of_timms_with_its_shape(model):
+    efficientnet_pytorch = pytest.importorskip("efficientnet_pytorch")
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        theirs = efficientnet_pytorch.EfficientNet.from_name(f"efficientnet-{model}").state_dict()
+        ours = timm.create_model(f"tf_efficientnet_{model}").state_dict()
+    rename = efficientnet_pytorch_to_timm(ours)
+    assert {rename(n): v.shape for n, v in theirs.items()} == {n: v.shape for n, v in ours.items()}
+
+
+def test_efficientnets_names_of_blocks_that_the_network_lacks_stay():
+    rename = efficientnet_pytorch_to_timm(["blocks.0.0.conv_dw.weight"])
+    assert rename("_blocks.0._project_conv.weight") == "blocks.0.0.conv_pw.weight"
+    assert rename("_blocks.1._project_conv.weight") == "_blocks.1._project_conv.weight"
+    assert rename("layer1.0.conv1.weight") == "layer1.0.conv1.weight"

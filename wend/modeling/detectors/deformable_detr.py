@@ -112,7 +112,12 @@ class DeformableDETR(Detector):
         self.localization_loss.count_positives(matched, [*map(len, boxes)])
         for layer, (layer_logits, layer_labels) in enumerate(zip(logits, labels, strict=True)):
             terms = self.localization_loss.unsupervised(
-                layer_logits, labels=layer_labels, num_positives=num_boxes, num_boxes=num_boxes
+                layer_logits,
+                labels=layer_labels,
+                num_positives=num_boxes,
+                num_boxes=num_boxes,
+                supervised=losses[f"loss_cls_{layer}"],
+                shared=[logits],
             )
             losses.update({f"{name}_{layer}": term for name, term in terms.items()})
         return losses
