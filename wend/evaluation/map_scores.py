@@ -74,7 +74,15 @@ class MapScores:
             made.append(metric("map_max_box_acc_any", f"{title}, any contour", "any", None))
         if self.sweep.pixels is not None:
             pxap = self.sweep.pixels.average_precision
-            made.append(Metric("pxap", "PxAP", lambda _: pxap, scale=1, average="none"))
+            made.append(
+                Metric(
+                    *("pxap", "PxAP", lambda _: pxap),
+                    scale=1,
+                    most_boxes=0,
+                    average="none",
+                    any_protocol=True,
+                )
+            )
         return made
 
     def notes(self) -> list[str]:

@@ -69,6 +69,7 @@ class Metric:
         same_as: takes a :class:`PerImage` and K; returns what is computed, such that columns of a
             table with equal returns are the same number by definition, and one of them is shown.
             None if it is a copy of no other metric.
+        any_protocol: whether it is the same number under every protocol; then a table has it once.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Metric:
     average: str = "protocol"
     bounds: tuple[float, float] | None = None
     same_as: Callable[[PerImage, int | None], tuple] | None = None
+    any_protocol: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+", self.name):  # "-" would not pass Detectron2's printer
@@ -477,7 +479,7 @@ def _coco(name: str, per_image: PerImage) -> float:
 
 COCO_METRICS = [
     register_metric(
-        title, name=name, scale=1.0, average="none", most_boxes=most_boxes
+        title, name=name, scale=1.0, average="none", most_boxes=most_boxes, any_protocol=True
     )(partial(_coco, name))
     for name, title, most_boxes in (
         ("ap", "AP", 100),

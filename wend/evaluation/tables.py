@@ -29,10 +29,11 @@ SCORE_COLUMNS = (
 def score_rows(scores: Mapping[str, ProtocolScores]) -> list[list[str]]:
     """The numbers of ``score_all`` as rows of ``SCORE_COLUMNS``, as text, without copies."""
     rows = []
+    first = next(iter(scores))
     for name, result in scores.items():
         copies = result.copies
         for column, cell in result.cells.items():
-            if column in copies:
+            if column in copies or (column.metric.any_protocol and name != first):
                 continue
             ends = (cell.interval.low, cell.interval.high) if cell.interval else (None, None)
             numbers = (cell.value, *ends, cell.baseline)
@@ -85,12 +86,16 @@ def _copy_notes(scores: Mapping[str, ProtocolScores]) -> list[str]:
             ]
             text = f"{_column_text(shown)} = {', '.join(map(str.strip, said))}"
             where.setdefault(text, []).append(name)
-    if not where:
-        return []
     said = [
         text if len(names) == len(scores) else f"{text} ({', '.join(names)})"
         for text, names in where.items()
     ]
+    if len(scores) > 1:
+        first = next(iter(scores.values()))
+        once = [column.metric.title for column in first.cells if column.metric.any_protocol]
+        said += [f"{', '.join(once)} under every protocol"] if once else []
+    if not said:
+        return []
     return [f"left out, the same by definition: {'; '.join(said)}"]
 
 

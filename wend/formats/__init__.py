@@ -1,7 +1,8 @@
 """Readers of others' truth files: one module per format, each returns a ``DataSet``.
 
-CUB, ImageNet, wsolevaluation's lists (OpenImages among them), VOC's XML, COCO's JSON, and folders
-of one's own. ``coco_json`` is the one reader of COCO's JSON, also for pseudo boxes and detections.
+CUB, ImageNet (Kaggle, too), wsolevaluation's lists (OpenImages30k among them), COCO's JSON, and
+folders of one's own with the truth of ``listed_truth``: VOC's XML, YOLO's text, Open Images' CSV.
+``coco_json`` is the one reader of COCO's JSON, also for pseudo boxes and detections.
 May import ``images``, ``structures``, ``errors`` and ``files``.
 
 One more format is a module with a function that takes paths and, where it reads the headers of

@@ -57,7 +57,7 @@ def _parse_line(line: str, where: str) -> tuple[float, ...]:
         values = []
     label, *numbers = values or [-1.0]
     is_polygon = len(numbers) >= 6 and len(numbers) % 2 == 0
-    if label < 0 or label % 1 or not (len(numbers) in (4, 5) or is_polygon):
+    if not 0 <= label < 2**31 or label % 1 or not (len(numbers) in (4, 5) or is_polygon):
         raise InputError(f"{where}: expected {LINE}, got {shown(line)}")
     score = numbers[4] if len(numbers) == 5 else np.nan
     if is_polygon:

@@ -71,8 +71,10 @@ def match_names(names: Sequence[str], keys: Sequence[str], source: str) -> np.nd
     rows, free = np.arange(len(paths)), np.arange(len(image_keys))  # those not matched so far
     for rule, of_path, of_key in RULES:
         is_left = index[rows] < 0
+        if not is_left.any():
+            break
         is_free = ~np.isin(free, index)
-        if not is_left.any() or not is_free.any():
+        if not is_free.any():
             break
         rows, free = rows[is_left], free[is_free]
         paths = of_path(_filter(paths, is_left))
