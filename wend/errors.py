@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class ImplausibleError(InputError):
+    """Boxes or image sizes cannot be what they should be (:mod:`wend.structures.plausibility`)."""
+
+
 class MissingFileError(InputError, FileNotFoundError):
     """A file or folder of the user's is not where it was expected."""
 
