@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="folder for comparison.md, .csv (pairs) and .tex, methods.csv and images.csv",
+        help="folder for comparison.md, .csv (pairs), .tex and .png, methods.csv and images.csv",
     )
 
 
@@ -288,4 +288,9 @@ def run(args: argparse.Namespace) -> int:
             with atomic_write(path) as file:
                 file.write(text + "\n")
             sys.stdout.write(f"written: {path}\n")
+        from wend.reports.comparison_figure import COMPARISON_FIGURE, draw_comparison
+
+        picture = Path(args.output) / COMPARISON_FIGURE
+        draw_comparison(picture, result, args.level)
+        sys.stdout.write(f"written: {picture}\n")
     return 0

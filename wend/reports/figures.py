@@ -84,18 +84,21 @@ def label_all(figure: Figure, x: str, y: str) -> None:
     figure.supylabel(y, fontsize="medium")
 
 
-def legend_above(figure: Figure) -> None:
+def legend_above(figure: Figure, title: str | None = None) -> None:
     """One legend of all that the panels show, where it covers nothing."""
     entries: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    columns = min(len(entries), max(1, int(figure.get_figwidth() / 1.7)))
+    inches = 0.7 + 0.08 * max(map(len, entries), default=0)  # of an entry, about
+    columns = min(len(entries), max(1, int(figure.get_figwidth() / inches)))
     figure.legend(
         *(list(entries.values()), list(entries)),
         loc="outside upper center",
         ncols=columns,
         fontsize="small",
+        title=title,
+        title_fontsize="small",
     )
 
 
