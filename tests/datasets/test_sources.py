@@ -142,7 +142,10 @@ def test_classes_of_a_coco_file_with_several_categories(tmp_path):
         (lambda c: c["images"][0].update(class_id=-1), r'images\[0\]: expected "class_id": '),
         (lambda c: c["categories"].append({"id": 1}), r"entry categories: .* got \[1, 1\]"),
         (lambda c: c["categories"].append({"id": "2"}), r'categories\[1\]: expected "id"'),
-        (lambda c: c.pop("annotations"), r"expected a COCO data set .* got something else"),
+        (
+            lambda c: c.pop("annotations"),
+            r"expected a COCO data set .* got an object without the list annotations",
+        ),
     ],
 )
 def test_wrong_coco_truth_is_named(tmp_path, change, message):

@@ -319,3 +319,65 @@ def test_a_file_without_categories_has_no_classes_and_category_0_may_be_the_only
         (tmp_path / "f.json").write_text(text)
         assert load_coco(tmp_path / "f.json").class_ids.tolist() == [-1, -1]
         assert len(read_coco(tmp_path / "f.json").table.boxes) == 1
+
+
+EXPORTS = {  # how tools write an image, a box and a category, with all their further keys
+    "CVAT": (
+        {"id": 1, "width": 500, "height": 400, "file_name": "c/a.jpg", "license": 0,
+         "flickr_url": "", "coco_url": "", "date_captured": 0},
+        {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [], "area": 1200.0,
+         "bbox": [1.0, 2.0, 30.0, 40.0], "iscrowd": 0,
+         "attributes": {"occluded": False, "rotation": 0.0}},
+        {"id": 1, "name": "bird", "supercategory": ""},
+    ),
+    "Label Studio": (
+        {"width": 500, "height": 400, "id": 0, "file_name": "images\\\\1f2e3d4c-a.jpg"},
+        {"id": 0, "image_id": 0, "category_id": 0, "segmentation": [],
+         "bbox": [1.0, 2.0, 30.0, 40.0], "ignore": 0, "iscrowd": 0, "area": 1200.0},
+        {"id": 0, "name": "bird"},
+    ),
+    "Roboflow": (
+        {"id": 0, "license": 1, "file_name": "a_jpg.rf.0a1b2c3d4e5f60718293a4b5c6d7e8f9.jpg",
+         "height": 400, "width": 500, "date_captured": "2024-01-01T00:00:00+00:00",
+         "extra": {"name": "a.jpg"}},
+        {"id": 0, "image_id": 0, "category_id": 1, "bbox": [1, 2, 30, 40], "area": 1200,
+         "segmentation": [], "iscrowd": 0},
+        {"id": 1, "name": "bird", "supercategory": "birds"},
+    ),
+    "FiftyOne": (
+        {"id": 1, "file_name": "a.jpg", "height": 400, "width": 500, "license": None,
+         "coco_url": None},
+        {"id": 1, "image_id": 1, "category_id": 0, "bbox": [1.0, 2.0, 30.0, 40.0],
+         "area": 1200.0, "iscrowd": 0, "score": None},
+        {"id": 0, "name": "bird", "supercategory": None},
+    ),
+    "supervision": (
+        {"id": 1, "license": 1, "file_name": "a.jpg", "height": 400, "width": 500,
+         "date_captured": "01/01/2024,00:00:00"},
+        {"id": 1, "image_id": 1, "category_id": 0, "bbox": [1.0, 2.0, 30.0, 40.0],
+         "area": 1200.0, "segmentation": [], "iscrowd": 0},
+        {"id": 0, "name": "bird", "supercategory": "common-objects"},
+    ),
+    "VIA": (
+        {"id": 1, "width": 500, "height": 400, "file_name": "a.jpg", "license": 0,
+         "flickr_url": "a.jpg", "coco_url": "a.jpg", "date_captured": ""},
+        {"id": 1, "image_id": "1", "category_id": 1, "segmentation": [1, 2, 31, 2, 31, 42, 1, 42],
+         "area": 1200, "bbox": [1, 2, 30, 40], "iscrowd": 0},
+        {"supercategory": "region", "id": 1, "name": "bird"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", EXPORTS)
+def test_what_tools_export_is_read_or_says_what_differs(tmp_path, tool):
+    image, box, category = EXPORTS[tool]
+    content = {"images": [image], "annotations": [box], "categories": [category]}
+    (tmp_path / "f.json").write_text(json.dumps(content))
+    if tool == "VIA":  # numbers here and text there: one is not the other
+        with pytest.raises(InputError, match=r"annotations\[0\]: .*ids look like 1, got '1'"):
+            load_coco(tmp_path / "f.json")
+        return
+    (record,) = load_coco(tmp_path / "f.json")
+    assert (record.gt_boxes.tolist(), record.width, record.class_id) == ([BOX], 500, None)
+    boxes = read_coco(tmp_path / "f.json")
+    assert (boxes.table.boxes * np.tile([500, 400], 2)).round(9).tolist() == [BOX]

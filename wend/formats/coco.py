@@ -130,8 +130,10 @@ def read_coco_truth(path: str | Path, classes: str = "auto") -> DataSet:
     if classes not in CLASSES:
         raise InputError(f"classes must be one of {', '.join(CLASSES)}, got {classes!r}")
     file = CocoFile.open(path, DATA_SET)
-    if not all(file.has_list(name) for name in ("images", "annotations")):
-        kind = "a list (detections?)" if file.is_list else "something else"
+    absent = [name for name in ("images", "annotations") if not file.has_list(name)]
+    if absent:
+        kind = f"an object without the list{'s' if len(absent) > 1 else ''} {', '.join(absent)}"
+        kind = "a list (detections?)" if file.is_list else kind
         raise InputError(f"{path}: expected {DATA_SET}, got {kind}")
     images, index = file.images(TrueImage)
     boxes = file.boxes("annotations", TrueBox)

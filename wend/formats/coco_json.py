@@ -99,7 +99,7 @@ class Image(Row, kw_only=True, gc=False):
 
     id: Id
     file_name: Name | UnsetType = UNSET
-    coco_url: Name | UnsetType | None = UNSET
+    coco_url: str | UnsetType | None = UNSET
     width: float | str | UnsetType | None = UNSET
     height: float | str | UnsetType | None = UNSET
 
