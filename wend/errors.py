@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class ImplausibleError(InputError):
+    """Boxes or image sizes cannot be what they should be (:mod:`wend.structures.plausibility`)."""
+
+
 class MissingFileError(InputError, FileNotFoundError):
     """A file or folder of the user's is not where it was expected."""
 
@@ -52,8 +56,15 @@ def shown(value: object, limit: int = 300) -> str:
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
+def brief(message: str, limit: int = 4000) -> str:
+    """A message without its middle, where a text of the user's makes it longer than a screen."""
+    half = limit // 2
+    return message if len(message) <= limit else f"{message[:half]} [...] {message[-half:]}"
+
+
 def some(items: Iterable[object], limit: int = 3) -> str:
     """Write the first ``limit`` items and how many more there are: ``a, b, c and 7 more``."""
     texts = [str(item) for item in items]
     more = len(texts) - limit
-    return ", ".join(texts[:limit]) + (f" and {more} more" if more > 0 else "")
+    first = (text if len(text) <= 300 else f"{text[:300]}..." for text in texts[:limit])
+    return ", ".join(first) + (f" and {more} more" if more > 0 else "")

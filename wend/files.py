@@ -6,6 +6,7 @@ import codecs
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,9 +62,43 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: file names and JSON may hold halves of characters."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_number(value: object) -> bool:
     """Whether a JSON value is a finite number that a float holds (true and false are not)."""
     return (type(value) is int or type(value) is float) and -MAX_NUMBER < value < MAX_NUMBER
+
+
+@contextmanager
+def open_bytes(path: str | Path, expected: str) -> Iterator[IO[bytes]]:
+    """Open a file to read bytes.
+
+    Args:
+        expected: what the file should be, for the message.
+
+    Raises:
+        MissingFileError, InputError: not there, or the system does not let it be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except InputError:  # of what is done with the file
+        raise
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise MissingFileError(f"{path}: there is no such file; expected {expected}") from error
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); expected {expected}"
+        ) from error
 
 
 def read_utf8(path: str | Path, expected: str) -> bytes:
@@ -75,11 +110,8 @@ def read_utf8(path: str | Path, expected: str) -> bytes:
     Raises:
         MissingFileError, InputError: not there, or not UTF-8 text.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read().removeprefix(codecs.BOM_UTF8)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise MissingFileError(f"{path}: there is no such file; expected {expected}") from error
+    with open_bytes(path, expected) as file:
+        data = file.read().removeprefix(codecs.BOM_UTF8)
     try:
         data.isascii() or data.decode()
     except UnicodeDecodeError as error:
@@ -103,7 +135,10 @@ def read_lines(path: str | Path, expected: str) -> list[str]:
     return read_text(path, expected).split("\n")
 
 
-class _KeyTwiceError(ValueError):
+_SURROGATES = re.compile(r"(?<!\\)(?:\\\\)*(?:\\u[dD][89a-fA-F][0-9a-fA-F]{2})+")
+
+
+class _RefusedError(ValueError):
     pass
 
 
@@ -116,7 +151,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if key in seen:
             break
         seen.add(key)
-    raise _KeyTwiceError(f"the key {shown(key)} stands twice in one object")
+    raise _RefusedError(f"the key {shown(key)} stands twice in one object")
 
 
 def read_json(
@@ -143,8 +178,13 @@ def parse_json(
 ) -> Any:
     """The JSON value of a file's bytes; see :func:`read_json`."""
     try:
-        return json.loads(data.decode(), object_pairs_hook=object_pairs_hook or _unique_keys)
-    except _KeyTwiceError as error:
+        text = data.decode()
+        value = json.loads(text, object_pairs_hook=object_pairs_hook or _unique_keys)
+        for match in _SURROGATES.finditer(text) if "\\u" in text else ():
+            if not is_unicode(json.loads(f'"{match[0]}"')):
+                raise _RefusedError(f"{match[0]} is half of a character (a lone surrogate)")
+        return value
+    except _RefusedError as error:
         raise InputError(f"{path}: {error}; expected {expected}") from error
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 
@@ -12,6 +13,9 @@ class StdoutHandler(logging.StreamHandler):
 
 def setup_logging() -> None:
     """Print this package's messages, and fvcore's on checkpoints, to standard output."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be no Unicode
+            stream.reconfigure(errors="backslashreplace")
     for name in ("wend", "fvcore.common.checkpoint"):
         target = logging.getLogger(name)
         target.setLevel(logging.INFO)

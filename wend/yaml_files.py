@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from wend.errors import InputError, shown
-from wend.files import read_text
+from wend.files import is_unicode, read_text
 
 PROBLEMS = (yaml.YAMLError, RecursionError)
 # PyYAML's own, of values such as "!!int ''" or a date of month 13
@@ -45,6 +45,9 @@ class StrictLoader(yaml.SafeLoader):
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         """A scalar, with its reading in YAML 1.1."""
         node = super().compose_scalar_node(anchor)
+        if "\0" in node.value or not is_unicode(node.value):
+            problem = f"{shown(node.value)} holds a NUL or half of a character"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
         match = _ONLY_IN_1_1.fullmatch(node.value) if node.style is None else None
         if match and match.lastgroup and node.tag != "tag:yaml.org,2002:str":
             problem = f"{shown(node.value)} is {_READINGS[match.lastgroup]}, or put it in quotes"

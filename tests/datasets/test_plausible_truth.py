@@ -180,6 +180,26 @@ def test_data_check_says_what_is_wrong_with_the_whole_set(swapped, capsys):
     assert "width and height of the images swapped" in printed
 
 
+def test_data_check_says_that_pseudo_boxes_are_fractions(swapped, capsys):
+    (swapped / "b.csv").write_text("image,x0,y0,x1,y1\n0.png,0.1,0.1,0.6,0.7\n")
+    text = "format: folder\nimages: p\npseudo_boxes: {source: csv, path: b.csv, frame: fraction}\n"
+    (swapped / "good.yaml").write_text(text)
+    (swapped / "bad.yaml").write_text(text.replace(", frame: fraction", ""))
+    for name, status in (("good", 0), ("bad", 1)):
+        assert main(["data", "check", name, "--output", "problems.jsonl"]) == status
+        assert ("fraction" in capsys.readouterr().out) == bool(status)
+
+
+def test_pseudo_boxes_registered_by_code_are_looked_at(tmp_path, register):
+    records = [
+        ImageRecord(i, f"{i}.png", 300, 200, pseudo_boxes=[[0.2, 0.3, 0.7, 0.9]]) for i in range(3)
+    ]
+    register("coded", lambda: records)
+    with pytest.raises(InputError, match="data set coded: 3 of 3 pseudo boxes lie within 0"):
+        DataSets(tmp_path).get("coded")
+    assert len(DataSets(tmp_path).get("coded", implausible="count")) == 3
+
+
 def test_a_run_ends_before_its_first_step_unless_it_only_counts(swapped):
     from wend.run import resolve_tests
     from wend.tv.config import get_cfg

@@ -93,3 +93,8 @@ def test_clipping_comes_after_the_look():
     clipped, counts = table(natural(2) * 1.3, outside="clip")
     assert counts["boxes_outside"] > 0
     assert (clipped.boxes <= np.tile(SIZE, 2)).all()
+
+
+def test_boxes_most_of_which_reach_out_are_asked_about(caplog):
+    table(natural(3) + 150)
+    assert "another split may have the same ids" in caplog.text

@@ -76,6 +76,11 @@ def same_pictures(a: Path, b: Path, from_row: int, share: float) -> bool:
 
 def same_texts(before: list[str], after: list[str], rules: Sequence[Accepted]) -> bool:
     """Whether the lines of A are those of B once all rules were followed."""
+    added = [re.compile(pattern) for rule in rules for pattern in rule.added]
+    before, after = (
+        [line for line in lines if not any(pattern.fullmatch(line) for pattern in added)]
+        for lines in (before, after)
+    )
     for rule in rules:
         for pattern, replacement in rule.replace.items():
             before = [re.sub(pattern, replacement, line) for line in before]
@@ -85,11 +90,6 @@ def same_texts(before: list[str], after: list[str], rules: Sequence[Accepted]) -
             if a.keys() != b.keys() or any(not a[name] <= b[name] for name in a):
                 return False
             before, after = ([t for t in s if not t.startswith("|")] for s in (before, after))
-    added = [re.compile(pattern) for rule in rules for pattern in rule.added]
-    before, after = (
-        [line for line in lines if not any(pattern.fullmatch(line) for pattern in added)]
-        for lines in (before, after)
-    )
     return before == after
 
 

@@ -85,7 +85,7 @@ def scratch():
 
 def known_sizes(sizes):
     """Images need not be images: their sizes are looked up by path."""
-    return SizeReader(lambda path: sizes.get(str(path)))
+    return SizeReader(lambda path, exif: sizes.get(str(path)))
 
 
 def answer(read, *named):

@@ -36,7 +36,7 @@ def test_a_declared_data_set_is_imported(images, name, beside):
         with mock_header_sizes(sizes):
             import_data_set(DataSets(), name, implausible="count")
         with pytest.MonkeyPatch.context() as no_reading:
-            no_reading.setattr("wend.formats.folder.read_coco_truth", None)
+            no_reading.setattr("wend.formats.listed_truth.read_coco_truth", None)
             records = DataSets().get(name)
         assert records.reopen is not None
         same_records(records, wanted)

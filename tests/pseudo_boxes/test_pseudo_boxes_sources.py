@@ -213,8 +213,17 @@ def test_csv_of_fractions_and_what_is_wrong_in_one(tmp_path):
     path = write(tmp_path / "b.csv", "image,x0,y0,x1,y1\nc/a.jpg,0.1,0.2,0.5,0.8\n")
     found = read_boxes({"source": "csv", "path": path, "frame": "fraction"})
     assert as_dict(found) == {"c/a.jpg": [[0.1, 0.2, 0.5, 0.8]]}
-    with pytest.raises(InputError, match=r"no coordinate is above 1.*frame: fraction"):
-        read_boxes({"source": "csv", "path": path})
+    as_pixels = read_boxes({"source": "csv", "path": path})
+    data_set = DataSet.from_records([ImageRecord(1, "c/a.jpg", 400, 200)])
+    with pytest.raises(InputError, match=r"1 of 1 boxes lie within 0\.\.1.*frame: fraction"):
+        attach_pseudo_boxes(data_set, as_pixels)
+    counted, report = attach_pseudo_boxes(data_set, as_pixels, implausible="count")
+    assert counted.pseudo_boxes[0].tolist() == [[0.1, 0.2, 0.5, 0.8]]
+    assert [finding.kind for finding in report.implausible] == ["fractions"]
+    said_so = read_boxes({"source": "csv", "path": path, "implausible": "count"})
+    assert len(attach_pseudo_boxes(data_set, said_so)[0].pseudo_boxes.boxes) == 1
+    with pytest.raises(InputError, match="implausible: expected one of error, count, got 'no'"):
+        read_boxes({"source": "csv", "path": path, "implausible": "no"})
     with pytest.raises(InputError, match=r"frame must be one of .*'fractions'"):
         read_boxes({"source": "csv", "path": path, "frame": "fractions"})
     for text, said in (

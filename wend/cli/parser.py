@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from wend import __version__
 from wend.cli.strict_parser import StrictParser
-from wend.errors import InputError
+from wend.errors import InputError, brief
 from wend.user_code import load_modules
 
 MODULES = {  # verb -> module with add_arguments and run, help
@@ -60,5 +60,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_modules(getattr(args, "imports", ()))
         return args.run(args)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {brief(str(error))}", file=sys.stderr)
         return 2

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from wend.cli.options import add_datasets_root_option, add_import_option
 from wend.cli.strict_parser import StrictParser
-from wend.errors import InputError
+from wend.errors import InputError, brief
 from wend.logs import setup_logging
 
 ENGINES = {"detectron2": "wend.d2.run", "torchvision": "wend.tv.run"}
@@ -77,6 +77,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         logger.info("engine: %s", engine)
         importlib.import_module(ENGINES[engine]).run(args)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {brief(str(error))}", file=sys.stderr)
         return 2
     return 0

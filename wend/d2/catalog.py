@@ -19,6 +19,7 @@ from detectron2.structures import BoxMode
 from torch.utils.data import Dataset
 
 from wend.datasets.catalog import DataSets, LoadRecords, register_records
+from wend.datasets.plausible_truth import check_plausible
 from wend.errors import BadImageError, InputError, some
 from wend.formats.coco import CATEGORY_NAME
 from wend.formats.coco_json import MAX_SIDE, is_crowd
@@ -56,6 +57,7 @@ def dataset_dict(record: ImageRecord, boxes: np.ndarray) -> dict[str, Any]:
 def dataset_dicts(name: str) -> list[dict[str, Any]]:
     """A data set's images as Detectron2's standard dicts; see :func:`dataset_dict`."""
     data_set = DataSets().get(name)
+    check_plausible(data_set)
     rows = zip(data_set, data_set.training_boxes, strict=True)
     return [dataset_dict(record, boxes) for record, boxes in rows]
 

@@ -23,7 +23,7 @@ from wend.structures.coded import CodedColumn
 from wend.structures.data_set import DataSet
 from wend.structures.frame import ORIGINAL, BoxFrame
 from wend.structures.names import clean_path, match_names
-from wend.structures.plausibility import named_box, other_reading, report
+from wend.structures.plausibility import FEW, named_box, other_reading, report
 from wend.structures.plausibility import outside as reach_out
 from wend.structures.records import ImageId
 
@@ -37,6 +37,7 @@ FRAME_NAMES = {  # where a frame is what is wrong
     "copy": "--box-frame squash224, crop224, squashN or cropN-of-M",
 }
 BLOCK = 1 << 16  # rows looked at at a time: boxes are many
+MANY_OUTSIDE = 0.5  # of the boxes
 FITS, FITS_BETTER = 0.3, 0.15  # mean IoU with the truth, and how much more than as pixels
 logger = logging.getLogger(__name__)
 
@@ -208,6 +209,12 @@ def _refuse_outside(
         )
     if outside == "clip":  # else nothing is changed, and the line below the tables says how many
         logger.warning("%s; they are cut at its border", message)
+    elif beyond.sum() >= FEW and beyond.mean() > MANY_OUTSIDE:
+        logger.warning(
+            "%s; are they of these very images (another split may have the same ids), and in their "
+            "pixels?",
+            message,
+        )
     return beyond
 
 

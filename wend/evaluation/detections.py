@@ -121,7 +121,9 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
             for name, column in columns.items():
                 column[rows] = batch[name].to_numpy()
             start = rows.stop
-    except (pa.ArrowException, OSError) as error:
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: not a whole Parquet file ({error}); make or copy it again"
         ) from error

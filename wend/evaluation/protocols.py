@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, shown
+from wend.files import read_lines
 from wend.structures.box_table import BoxTable
 from wend.structures.frame import BoxFrame
 from wend.yaml_files import read_yaml
@@ -25,11 +26,16 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _side(value: object) -> bool:
+    return isinstance(value, int) and _whole(value) and value <= MAX_SIDE
+
+
 def _numbers(value: object) -> bool:
     values = value if isinstance(value, tuple) else (value,)
     return all(_whole(v) or isinstance(v, float) for v in values)
 
 
+MAX_SIDE = 100_000  # pixels of a frame
 _CLIPS = ("none", "frame", "last-pixel")
 _CHOICES = {
     "clip": _CLIPS,
@@ -44,8 +50,8 @@ _CHOICES = {
 # What a field must be, beyond being one of its allowed values
 _TYPES = {
     "name": ("a text", lambda v: isinstance(v, str) and v != ""),
-    "resize": ("a whole number or null", lambda v: v is None or _whole(v)),
-    "crop": ("a whole number or null", lambda v: v is None or _whole(v)),
+    "resize": (f"a whole number of at most {MAX_SIDE}, or null", lambda v: v is None or _side(v)),
+    "crop": (f"a whole number of at most {MAX_SIDE}, or null", lambda v: v is None or _side(v)),
     "pixel_offset": ("0 or 1", _whole),
     "iou_threshold": ("a number or several", _numbers),
     "strict": ("true or false", lambda v: isinstance(v, bool)),
@@ -108,22 +114,23 @@ class EvalProtocol:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         self._check_types()
-        self._check_frame()
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                self._fail(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+                self._fail(f"{name} must be one of {allowed}, got {shown(getattr(self, name))}")
+        self._check_frame()
         if not self.thresholds or not all(0 < t < 1 for t in self.thresholds):
             self._fail(f"iou_threshold must be in (0, 1), got {self.iou_threshold}")
         if len(set(self.thresholds)) < len(self.thresholds):
             self._fail(f"iou_threshold holds a number twice: {self.iou_threshold}")
 
     def _fail(self, message: str) -> None:
-        raise InputError(f"protocol {self.name}: {message}")
+        name = self.name if isinstance(self.name, str) else shown(self.name)
+        raise InputError(f"protocol {name}: {message}")
 
     def _check_types(self) -> None:
         for name, (expected, is_right) in _TYPES.items():
             if not is_right(getattr(self, name)):
-                self._fail(f"{name} must be {expected}, got {getattr(self, name)!r}")
+                self._fail(f"{name} must be {expected}, got {shown(getattr(self, name))}")
 
     def _check_frame(self) -> None:
         if (self.resize is None) != (self.crop is None):
@@ -403,11 +410,11 @@ def load_protocol(path: str | Path) -> EvalProtocol:
             f"{path}: unknown field {', '.join(unknown)}; there are: base, "
             f"{', '.join(f.name for f in fields(EvalProtocol))}"
         )
-    if given["name"] in PROTOCOLS:
+    if isinstance(given["name"], str) and given["name"] in PROTOCOLS:
         raise InputError(f"{path}: name {given['name']!r} is a preset's; choose another")
     base = given.pop("base", None)
-    if base is not None and base not in PROTOCOLS:
-        raise InputError(f"{path}: base must be one of {', '.join(PROTOCOLS)}, got {base!r}")
+    if base is not None and not (isinstance(base, str) and base in PROTOCOLS):
+        raise InputError(f"{path}: base must be one of {', '.join(PROTOCOLS)}, got {shown(base)}")
     try:
         if isinstance(given.get("blacklist"), str):
             given["blacklist"] = _read_keys(path.parent / given["blacklist"])
@@ -426,7 +433,5 @@ def _read_mapping(path: Path) -> dict:
 
 
 def _read_keys(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        raise MissingFileError(f"blacklist {path}: no such file")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_lines(path, "keys of images that do not count, one per line")
     return tuple(line.strip() for line in lines if line.strip())

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import InputError, shown
-from wend.files import read_lines
+from wend.files import open_bytes, read_lines
 from wend.numerals import decimal_number
 from wend.structures.checks import as_boxes
 
@@ -24,7 +24,7 @@ LINE = "<image>,<wnid> <x0> <y0> <x1> <y1> ..."
 
 def is_kaggle(path: str | Path) -> bool:
     """Whether a file's first line is theirs."""
-    with Path(path).open("rb") as file:
+    with open_bytes(path, f"lines '{LINE}'") as file:
         first = file.readline(200)
     return first.decode("utf-8-sig", "replace").replace('"', "").strip() == HEADER
 

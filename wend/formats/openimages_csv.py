@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import InputError, MissingFileError
+from wend.files import open_bytes
 from wend.structures.checks import as_boxes
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class OpenImagesBoxes:
 
 def is_openimages(path: str | Path) -> bool:
     """Whether a file's first line names their columns."""
-    with Path(path).open("rb") as file:
+    with open_bytes(path, "a CSV of Open Images' boxes") as file:
         first = file.readline(1000)
     header = first.decode("utf-8-sig", "replace").replace('"', "").strip().split(",")
     return {"ImageID", "XMin"} <= set(header)

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, shown
+from wend.files import open_bytes
 from wend.images.paths import find_files, require_folder
 from wend.images.threads import map_in_threads
 from wend.numerals import decimal_number
@@ -49,10 +50,8 @@ class VocImage:
 
 
 def _parse(path: Path) -> ElementTree.Element:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path}: there is no such file; expected VOC's XML") from error
+    with open_bytes(path, "VOC's XML") as file:
+        data = file.read()
     if b"<!ENTITY" in data or b"<\0!\0E\0N" in data or b"\0<\0!\0E\0N" in data:
         raise InputError(f"{path}: declares XML entities, which no VOC file does; it is not read")
     try:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
-from wend.files import MAX_NUMBER, read_lines, read_utf8
+from wend.files import MAX_NUMBER, open_bytes, read_lines, read_utf8
 from wend.images.paths import SUFFIXES, check_relative
 from wend.numerals import check_digits
 from wend.structures.box_table import BoxTable
@@ -185,8 +185,9 @@ def _read_mask_list(path: Path, index: dict[str, int]) -> list[MaskFiles]:
 
 
 def _holds_masks(path: Path) -> bool:
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        first = next((line.strip() for line in lines if line.strip()), "")
+    with open_bytes(path, f"lines such as of wsolevaluation's {BOXES}") as lines:
+        first = next((line for line in lines if line.strip()), b"").decode("utf-8", "replace")
+    first = first.strip()
     return first.count(",") == 2 or first.rpartition(",")[0].lower().endswith(tuple(SUFFIXES))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from wend.errors import InputError, MissingFileError
+from wend.files import is_unicode
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 _OUTSIDE = re.compile(r"^([\\/]|[A-Za-z]:)|(^|[\\/])\.\.([\\/]|$)|\x00")
@@ -57,23 +59,49 @@ def require_folder(folder: str | Path, expected: str) -> Path:
     return folder
 
 
+def _walk(root: str) -> Iterator[tuple[str, list[str], int]]:
+    """Each folder below a root: its path with a slash at the end, its files, its hidden folders.
+
+    Links are followed, but not in a circle; hidden folders are left out and counted.
+
+    Raises:
+        InputError: a name that is no Unicode, which no list and no results could hold.
+    """
+    visited = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link in a circle
+            folders.clear()
+            continue
+        visited.add(real)
+        hidden = sum(1 for name in folders if name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        prefix = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if prefix == "." else f"{prefix}/"
+        for name in files:
+            if not is_unicode(prefix + name):
+                raise InputError(
+                    f"{root}: the name {prefix + name!r} is no Unicode, so that neither lists nor "
+                    f"results could hold it; rename the file or folder (convmv does so)"
+                )
+        yield prefix, sorted(files), hidden
+
+
 def find_files(root: str | Path, ending: str) -> list[str]:
     """Paths below a root of the files of an ending (lower case), sorted; none that are hidden.
 
     Returns:
         Paths relative to the root with forward slashes.
+
+    Raises:
+        InputError: a name is no Unicode.
     """
-    paths = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        prefix = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if prefix == "." else f"{prefix}/"
-        paths += [
-            prefix + name
-            for name in sorted(files)
-            if name.lower().endswith(ending) and not name.startswith(".")
-        ]
-    return paths
+    return [
+        prefix + name
+        for prefix, files, _ in _walk(str(root))
+        for name in files
+        if name.lower().endswith(ending) and not name.startswith(".")
+    ]
 
 
 def find_images(root: str | Path) -> tuple[list[str], Counter]:
@@ -82,22 +110,15 @@ def find_images(root: str | Path) -> tuple[list[str], Counter]:
     Returns:
         Paths relative to the root with forward slashes, sorted by folder and name; and the number
         of other files by ending (hidden files and folders count as "hidden").
+
+    Raises:
+        InputError: a name is no Unicode.
     """
-    root = str(root)
     images: list[str] = []
     others: Counter[str] = Counter()
-    visited = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:  # a link in a circle
-            folders.clear()
-            continue
-        visited.add(real)
-        others["hidden"] += sum(1 for name in folders if name.startswith("."))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        prefix = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if prefix == "." else f"{prefix}/"
-        for name in sorted(files):
+    for prefix, files, hidden in _walk(str(root)):
+        others["hidden"] += hidden
+        for name in files:
             suffix = os.path.splitext(name)[1].lower()  # a million Paths are slow
             if name.startswith("."):
                 others["hidden"] += 1

@@ -52,6 +52,8 @@ def compare_with_headers(
         known = known[np.linspace(0, len(known) - 1, most).astype(np.int64)]
     Image.init()  # loads the formats' plug-ins, which threads must not do side by side
     paths = [file_names[i] for i in known.tolist()]
+    if not any(map(os.path.isfile, paths)):
+        return OtherSizes(0, known[:0], np.zeros((0, 2), dtype=np.int64))
     headers = list(map_in_threads(partial(_size, exif=exif), paths, "image sizes", "image"))
     read = [i for i, size in enumerate(headers) if size is not None]
     images = known[read]

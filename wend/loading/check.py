@@ -22,7 +22,7 @@ from tabulate import tabulate
 from wend.datasets.catalog import DataSets
 from wend.datasets.fingerprints import fingerprint
 from wend.datasets.plausible_truth import check_plausible
-from wend.errors import BadImageError, InputError
+from wend.errors import BadImageError, ImplausibleError, InputError
 from wend.files import atomic_write
 from wend.images.orientation import UPRIGHT, explain_size, orientation_of
 from wend.images.reading import read_image
@@ -199,7 +199,7 @@ def check_data_set(
     """
     Image.init()  # loads the formats' plug-ins, which threads must not do side by side
     sources = data_sets.sources(name)
-    data_set = data_sets.get(name, keep_unreadable=True, implausible="count")
+    data_set, implausible = _load(data_sets, name)
     name, number = data_set.name, len(data_set)
     path = Path(output or f"{name}.problems.jsonl")
     settings = {
@@ -225,13 +225,19 @@ def check_data_set(
             f"run the same command again, it goes on where it stopped"
         ) from error
     partial.remove()
-    return max(_report(name, path, number, rows), _say_implausible(data_set))
-
-
-def _say_implausible(data_set: DataSet) -> int:
-    """Log what is implausible of the whole set; returns 1 if it would end a run, else 0."""
+    status = _report(name, path, number, rows)
+    for sentence in implausible:
+        logger.warning("%s", sentence)
     findings = check_plausible(data_set, "count")
-    return int(any(finding.certain for finding in findings))
+    return int(status or bool(implausible) or any(finding.certain for finding in findings))
+
+
+def _load(data_sets: DataSets, name: str) -> tuple[DataSet, list[str]]:
+    """The data set, though its pseudo boxes may be implausible, and why they are."""
+    try:
+        return data_sets.get(name, keep_unreadable=True), []
+    except ImplausibleError as error:
+        return data_sets.get(name, keep_unreadable=True, implausible="count"), [str(error)]
 
 
 def _report(name: str, path: Path, total: int, rows: list[dict[str, Any]]) -> int:

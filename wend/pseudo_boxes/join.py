@@ -19,7 +19,7 @@ from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.names import match_names
-from wend.structures.plausibility import look_at_boxes, report
+from wend.structures.plausibility import Finding, look_at_boxes, report
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5  # of the image: rounding of x + w by the writer, not a box outside
@@ -112,6 +112,14 @@ def _clipped(table: BoxTable, sizes: np.ndarray) -> tuple[BoxTable, dict[str, np
     return replace(table, boxes=boxes).without(np.flatnonzero(vanished)), findings
 
 
+def _with_option(finding: Finding) -> Finding:
+    """The finding of boxes that are said to be pixels, with the option that says otherwise."""
+    if finding.kind != "fractions":
+        return finding
+    message = f"{finding.message}, or say so where the source has the option (frame: fraction)"
+    return replace(finding, message=message)
+
+
 def _other_shape(stated: np.ndarray | None, image: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """The indices of those images whose sides are in another proportion than the source states."""
     if stated is None:
@@ -174,6 +182,8 @@ def join_boxes(
     other_shape = _other_shape(stated_sizes, image[matched], sizes)
     stated = _to_pixels(pseudo_boxes, matched, image[matched], sizes)
     implausible_boxes = look_at_boxes(stated, sizes, image_keys, "boxes")
+    if pseudo_boxes.frame == "pixel":
+        implausible_boxes = tuple(map(_with_option, implausible_boxes))
     report(
         implausible_boxes, source, implausible or pseudo_boxes.implausible, logger if log else None
     )

@@ -76,11 +76,6 @@ class PseudoBoxes:
                 f"{self.source}: {self._key_of(row)}: box {boxes[row].tolist()} is far outside "
                 f"0..1 for fractions of the image; are these pixels (frame: pixel)?"
             )
-        if self.frame == "pixel" and high <= 1:
-            raise InputError(
-                f"{self.source}: no coordinate is above 1, as {self._key_of(0)}: "
-                f"{boxes[0].tolist()}; are these fractions (frame: fraction)?"
-            )
 
     def _key_of(self, row: int) -> str:
         return self.keys[int(self.table.images_of(row))]

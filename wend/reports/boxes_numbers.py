@@ -155,9 +155,9 @@ def describe(
             "area / image": _histogram(shapes["area / image"], SHARES),
             "width / height": _histogram(shapes["width / height"], ASPECTS),
         },
-        "truth": scores,
-        "baselines": baseline_scores(boxes, data_set, protocols),
         "exif": exif_numbers(data_set),
+        "baselines": baseline_scores(boxes, data_set, protocols),
+        "truth": scores,
     }
     if len(iou):
         numbers["histograms"]["IoU with the truth"] = _histogram(iou, SHARES)

@@ -29,7 +29,7 @@ from logging import Logger
 
 import numpy as np
 
-from wend.errors import InputError
+from wend.errors import ImplausibleError, InputError
 from wend.structures.box_table import BoxTable
 
 POLICIES = ("error", "count")
@@ -116,14 +116,16 @@ def report(
         logger: None if the caller says them.
 
     Raises:
-        InputError: a certain finding, and the policy is "error".
+        ImplausibleError: a certain finding, and the policy is "error".
     """
     policy = policy or "error"
     check_policy(policy, "implausible boxes")
     findings = list(findings)
     wrong = [finding.message for finding in findings if finding.certain]
     if wrong and policy == "error":
-        raise InputError(f"{source}: {'. '.join(wrong)}. To go on and only count them: {TO_COUNT}")
+        raise ImplausibleError(
+            f"{source}: {'. '.join(wrong)}. To go on and only count them: {TO_COUNT}"
+        )
     if logger is not None:
         for finding in findings:
             logger.warning("%s: %s", source, finding.message)
