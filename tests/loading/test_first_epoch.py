@@ -128,3 +128,14 @@ def test_positives_are_counted_until_they_are_read():
     loss.count_positives([torch.tensor([0])], [1])
     assert loss.positives.read() == (3, 4, 1)
     assert PositiveCounts().read() == (0, 0, 0)
+
+
+def test_boxes_without_a_positive_sample_end_it(tmp_path):
+    positives = PositiveCounts()
+    positives.add([torch.tensor([-1, -1])], [2])
+    epoch = first_epoch(steps=1, positives=[positives], output_dir=tmp_path)
+    _, error = train(epoch, [[GOOD, GOOD]])
+    assert error.startswith(
+        "birds: none of the 2 boxes that reached the detector has a positive sa"
+    )
+    assert (tmp_path / "first_epoch.json").is_file()

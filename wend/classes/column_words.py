@@ -24,7 +24,7 @@ RANKS = frozenset(("rank", "ranks"))
 
 def word_and_number(name: str) -> tuple[str, int | None]:
     """A column's word, without case, signs and "top", and its number."""
-    numbers = re.findall(r"\d+", name)
+    numbers = re.findall(r"[0-9]+", name)
     plain = re.sub(r"[^a-z]", "", name.lower())
     if len(numbers) > 1 or (numbers and len(numbers[0]) > 9):
         return name, None  # no such word

@@ -79,7 +79,7 @@ class _Columns:
         if self.classes or self.scores:
             return
         for name in list(self.others):
-            number = int(name) if re.fullmatch(r"\d{1,9}", name) else names.number(name)
+            number = int(name) if re.fullmatch(r"[0-9]{1,9}", name) else names.number(name)
             if number is None:
                 continue
             if number in self.by_class:

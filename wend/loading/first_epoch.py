@@ -83,18 +83,19 @@ class FirstEpoch:
         self._step = self.steps if last else self._step + 1
         if not self.is_over and self._step % PERIOD:
             return
-        self.counts = BoxCounts.total(
-            [self._own] if self.gather is None else self.gather(self._own)
-        )
+        own = self._own
+        self.counts = BoxCounts.total([own] if self.gather is None else self.gather(own))
+        positives = self._positives() if self.is_over else None
         if self.is_over:
-            self._say()
+            self._say(positives)
+            self._write(positives)
         self._check()
+        self._check_positives(positives)
 
     def _check(self) -> None:
         lost, boxes = self.counts.lost, self.counts.boxes
         seen = f"{lost} of {boxes} boxes to learn from"
-        none_left = lost == boxes and (self.is_over or boxes >= FEW)
-        if none_left:
+        if 0 < lost == boxes and (self.is_over or boxes >= FEW):
             what = f"none is left: {seen} were lost on the way to the detector"
         elif lost > self.max_lost * max(boxes, self.num_boxes):  # whatever becomes of the others
             what = (
@@ -110,7 +111,16 @@ class FirstEpoch:
         numbers = {what: getattr(self.counts, name) for name, (what, _) in LOST.items()}
         return ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
 
-    def _say(self) -> None:
+    def _check_positives(self, positives: tuple[int, int, int] | None) -> None:
+        if positives is not None and not positives[1]:
+            raise InputError(
+                f"{self.names}: none of the {positives[0]} boxes that reached the detector has a "
+                f"positive sample, it would learn background alone; are they too small for its "
+                f"locations or anchors? Take finer feature maps (such as WEND.FCOS.IN_FEATURES), a "
+                f"larger WEND.RESIZE and WEND.CROP, or other boxes"
+            )
+
+    def _say(self, positives: tuple[int, int, int] | None) -> None:
         counts = self.counts
         lost = f" ({self._causes()}), all those of {counts.emptied} images" if counts.lost else ""
         logger.info(
@@ -119,7 +129,6 @@ class FirstEpoch:
             *(self.names, counts.images, counts.without_box, counts.boxes, counts.lost, lost),
             "".join(f"; before, {number} {what}" for what, number in self.left_out.items()),
         )
-        positives = self._positives()
         if positives is not None:
             boxes, samples, without = positives
             logger.log(
@@ -128,13 +137,16 @@ class FirstEpoch:
                 "%d boxes (%.1f %%) had none",
                 *(self.names, samples / boxes, without, boxes, 100 * without / boxes),
             )
-        if self.output_dir is not None:
-            content = {"data_sets": self.names, "lost": counts.lost, **counts._asdict()}
-            content["left_out_before"] = dict(self.left_out)
-            if positives is not None:
-                keys = ("boxes", "positive_samples", "boxes_without")
-                content["positives"] = dict(zip(keys, positives, strict=True))
-            write_json(Path(self.output_dir) / FILE, content, indent=1)
+
+    def _write(self, positives: tuple[int, int, int] | None) -> None:
+        if self.output_dir is None:
+            return
+        content = {"data_sets": self.names, "lost": self.counts.lost, **self.counts._asdict()}
+        content["left_out_before"] = dict(self.left_out)
+        if positives is not None:
+            keys = ("boxes", "positive_samples", "boxes_without")
+            content["positives"] = dict(zip(keys, positives, strict=True))
+        write_json(Path(self.output_dir) / FILE, content, indent=1)
 
     def _positives(self) -> tuple[int, int, int] | None:
         """Boxes, positive samples, and boxes without one, of all processes; None if not counted."""

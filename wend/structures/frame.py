@@ -159,7 +159,7 @@ def parse_box_frame(name: str) -> BoxFrame | None:
         return None
     if name in _NAMED:
         return _NAMED[name]
-    match = re.fullmatch(r"squash(\d{1,6})|crop(\d{1,6})-of-(\d{1,6})", name)
+    match = re.fullmatch(r"squash([0-9]{1,6})|crop([0-9]{1,6})-of-([0-9]{1,6})", name)
     sides = [int(side) for side in match.groups() if side is not None] if match else [0]
     crop, resize = sides[0], sides[-1]
     if not crop or not resize:
