@@ -66,6 +66,7 @@ def test_differences_and_tests_are_those_of_hand(files, capsys):
     assert f"A: {files / 'a.json'}; B: {files / 'b.json'}; 20 images" in printed
     assert "p seeds" not in printed
     assert "| method " not in printed  # the pairs say it all
+    assert "the same by definition: GT-known Loc = MaxBoxAcc 0.5, GT-known Loc multi K 1" in printed
 
 
 def test_methods_with_seeds_have_mean_spread_and_tests_over_both(files, capsys):
@@ -210,6 +211,9 @@ def test_metrics_of_any_form_are_compared(files, capsys):
          "--method x is given twice; give all its files at once: --method x a.json b.json"),
         (["--method", "x", "--method", "y", "b.json"],
          "--method x: expected a name and one or more files, got no file"),
+        (["--method", "a.json", "b.json", "--method", "b.json", "a.json"],
+         "--method 'a.json': expected a name for the method before its files, got a file"),
+        (["--method", " ", "b.json", "--method", "b", "a.json"], "files, got no plain text"),
         (["a.json", "--method", "y", "b.json"], "got both (a.json stands alone)"),
         (["a.json", "b.json", "--against", "z"], "there is no such method; there are: A, B"),
         (["a.json", "b.json", "--level", "0"], "--level must be in (0, 1)"),

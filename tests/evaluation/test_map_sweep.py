@@ -5,11 +5,14 @@ import pytest
 
 from tests.map_peers import max_box_acc, normalized
 from wend.errors import InputError
+from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.map_scores import evaluate_maps, score_maps
 from wend.evaluation.map_sweep import MapOptions, map_detections, sweep_maps
+from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.per_image import box_ious
 from wend.evaluation.protocols import PROTOCOLS, get_protocol
 from wend.evaluation.score_maps import SIDE, as_score_maps
+from wend.evaluation.scoring import score_all
 from wend.structures.box_table import BoxTable
 from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
@@ -84,6 +87,22 @@ def test_boxes_of_whole_pixels_have_the_published_ious(boxes, truth, expected):
     table = BoxTable.from_lists([boxes]).given_in("squash224", sizes)
     iou = box_ious(BoxTable.from_lists([[truth]]), table, sizes, get_protocol("wsoleval-v1"))
     assert iou == pytest.approx(expected, abs=1e-12)
+
+
+def test_fixed_boxes_count_as_they_are_and_are_no_more_than_the_contours():
+    data_set, _ = random_images(12, np.random.default_rng(4))
+    two = np.zeros((SIDE, SIDE))
+    two[:20, :20] = two[100:150, 100:160] = 1
+    fixed = FixedBoxes.from_boxes([[0, 0, 1, 1], [0.2, 0.2, 0.8, 0.8], [0, 0.5, 0.5, 1]], "made up")
+    made = evaluate_maps(data_set, [two] * 12, [get_protocol("wsoleval-v2")])
+    scores = score_all(
+        data_set, made.detections, [get_protocol("wsoleval-v2")], [1, 2, 3],
+        metrics=choose_metrics(others=made.metrics()), baseline=fixed,
+    )["wsoleval-v2"]  # fmt: skip
+    baseline = scores.to_dict()["baseline"]
+    assert baseline["map_max_box_acc"] == baseline["gt_known_loc"] > 0
+    assert baseline["map_max_box_acc_any"] == baseline["gt_known_loc_multi@2"]
+    assert baseline["gt_known_loc_multi@2"] < baseline["gt_known_loc_multi@3"]
 
 
 @pytest.mark.parametrize("contours", ["all", "largest"])

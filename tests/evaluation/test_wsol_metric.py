@@ -361,3 +361,24 @@ def test_the_documented_example_of_two_processes_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     stated = re.findall(r"^# (.*)$", EXAMPLES[2], re.MULTILINE)
     assert sorted(done.stdout.splitlines()) == stated
+
+
+def test_boxes_with_classes_of_their_own_give_top5():
+    """A box of each class: the true class' box is what is scored, its rank what Top-5 needs."""
+    right, wrong = [10, 10, 60, 60], [70, 70, 90, 90]
+    preds = [
+        {"boxes": [wrong, right], "scores": [0.9, 0.5], "class_ids": [3, 1]},  # Top-5, not Top-1
+        {"boxes": [right, wrong], "scores": [0.9, 0.5], "class_ids": [1, 3]},
+        {"boxes": [right, wrong], "scores": [0.9, 0.5], "class_ids": [3, 1]},
+    ]
+    target = [
+        {"image_id": i, "size": (100, 100), "boxes": [right], "class_id": 1} for i in range(3)
+    ]
+    ours = WSOLMetric("original", max_boxes=5)
+    ours.update(preds, target)
+    numbers = ours.compute()
+    assert numbers["gt_known_loc"] == pytest.approx(200 / 3)
+    assert numbers["top1_loc"] == pytest.approx(100 / 3)
+    assert numbers["top5_loc"] == pytest.approx(200 / 3)
+    with pytest.raises(InputError, match="image 9 has no class_ids, and image 0 has some"):
+        ours.update([{"boxes": [], "scores": []}], [{**target[0], "image_id": 9}])

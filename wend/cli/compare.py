@@ -31,7 +31,7 @@ from wend.evaluation.comparison import (
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.scoring import parse_k, score_all
-from wend.evaluation.tables import format_table
+from wend.evaluation.tables import copy_notes, format_table
 from wend.files import atomic_write
 
 METHOD_HEADER = ("protocol", "metric", "K", "method", "seeds", "mean", "sd", "lowest", "highest")
@@ -103,6 +103,11 @@ def _files(args: argparse.Namespace) -> dict[str, list[str]]:
         given = [[name, path] for name, path in zip(ascii_uppercase, args.detections, strict=False)]
     files: dict[str, list[str]] = {}
     for name, *paths in given:
+        if args.method and (not name.strip() or not name.isprintable() or Path(name).is_file()):
+            raise InputError(
+                f"--method {name!r}: expected a name for the method before its files, got "
+                f"{'a file' if Path(name).is_file() else 'no plain text'}"
+            )
         if not paths:
             raise InputError(f"--method {name}: expected a name and one or more files, got no file")
         if name in files:
@@ -233,12 +238,13 @@ def _tables(
     files: dict[str, list[str]], result: Comparison, dataset: str, notes: list[str], kind: str
 ) -> str:
     """The table of methods, where it says more than the pairs do, and that of pairs."""
-    protocols = ", ".join(dict.fromkeys(pair.a.protocol for pair in result.pairs))
+    names = dict.fromkeys(pair.a.protocol for pair in result.pairs)
+    where = f"{dataset}, protocol{'s' * (len(names) > 1)} {', '.join(names)}"
     pairs = format_table(
         *_filled(PAIR_HEADER, [pair_row(pair) for pair in result.pairs]),
         notes,
         kind,
-        caption=f"Pairs of methods on {dataset}, protocols {protocols}.",
+        caption=f"Pairs of methods on {where}.",
         label=f"{dataset}-pairs",
     )
     if len(files) == 2 and all(len(paths) == 1 for paths in files.values()):
@@ -247,7 +253,7 @@ def _tables(
         *_filled(METHOD_HEADER, [method_row(number) for number in result.methods]),
         ["mean, sd (of S - 1), lowest, highest: over the S seeds of a method"],
         kind,
-        caption=f"Methods on {dataset}, protocols {protocols}.",
+        caption=f"Methods on {where}.",
         label=f"{dataset}-methods",
     )
     return f"{methods}\n\n{pairs}"
@@ -263,8 +269,9 @@ def run(args: argparse.Namespace) -> int:
     result = compare_methods(methods, against=args.against, family=args.family, level=args.level)
     first = next(iter(methods.values()))[0]
     notes = [*said, *_notes(files, result, args.level)]
-    notes += [f"per cent; {scores.protocol.describe()}" for scores in first.values()]
     protocol, scores = next(iter(first.items()))
+    notes += copy_notes(scores.cells, result.copies)
+    notes += [f"per cent; {of_protocol.protocol.describe()}" for of_protocol in first.values()]
     dataset = scores.per_image.data_set.name
     images = most_different(methods, protocol)
     header, rows = _image_rows(list(methods), images)

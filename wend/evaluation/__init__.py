@@ -1,4 +1,4 @@
-"""Numbers of detections: protocols, metrics, statistics, baselines, error analysis, tables, files.
+"""Numbers of detections: protocols, metrics, intervals, baselines, error analysis, tables, files.
 
 ``protocols`` says how boxes are compared, ``per_image`` scores a data set's detections under one,
 ``metrics`` makes numbers of that, ``scoring`` all of them with intervals and ``fixed_boxes``'

@@ -73,11 +73,14 @@ class Comparison:
         methods: a number for each protocol, column and method.
         pairs: a test for each protocol, column and pair of methods.
         family: over what the p values are corrected, in words.
+        copies: protocol name -> columns that are in all runs a copy of the same other, and left
+            out; see :attr:`ProtocolScores.copies`.
     """
 
     methods: list[MethodNumber]
     pairs: list[PairNumber]
     family: str
+    copies: Mapping[str, Mapping[Column, Column]]
 
 
 def compare_methods(
@@ -110,8 +113,12 @@ def compare_methods(
     )
     numbers: list[MethodNumber] = []
     pairs: list[PairNumber] = []
-    for protocol in runs[0]:
-        for column in _columns([run[protocol] for run in runs]):
+    copies = {protocol: _copies([run[protocol] for run in runs]) for protocol in runs[0]}
+    first = next(iter(copies))
+    for protocol, of_protocol in copies.items():
+        for column in runs[0][protocol].cells:
+            if column in of_protocol or (column.metric.any_protocol and protocol != first):
+                continue
             row = {
                 name: MethodNumber(
                     protocol,
@@ -136,7 +143,7 @@ def compare_methods(
         "many of those there are",
         "table": f"all tests of the table ({tested})",
     }
-    return Comparison(numbers, pairs, said[family])
+    return Comparison(numbers, pairs, said[family], copies)
 
 
 def _check(methods: Mapping[str, Runs], against: str | None, family: str) -> list[Mapping]:
@@ -168,14 +175,14 @@ def _check(methods: Mapping[str, Runs], against: str | None, family: str) -> lis
     return runs
 
 
-def _columns(results: Sequence[ProtocolScores]) -> list[Column]:
-    """The columns that are not in all runs copies of the same other."""
-    copies = [result.copies for result in results]
-    return [
-        column
-        for column in results[0].cells
-        if column not in copies[0] or any(c.get(column) != copies[0][column] for c in copies)
-    ]
+def _copies(results: Sequence[ProtocolScores]) -> dict[Column, Column]:
+    """The columns that are in all runs copies of the same other."""
+    first, *others = [result.copies for result in results]
+    return {
+        column: shown
+        for column, shown in first.items()
+        if all(copies.get(column) == shown for copies in others)
+    }
 
 
 def _values(runs: Runs, protocol: str, column: Column) -> np.ndarray | None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # else imported only where a Parquet file is read or written
     from pyarrow import parquet
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
-BATCH_ROWS = 1 << 16  # rows of a Parquet file decoded at a time
+BATCH_ROWS = 1 << 15  # rows of a Parquet file decoded at a time
 
 
 def _open_parquet(path: Path) -> parquet.ParquetFile:

@@ -57,14 +57,16 @@ class MapScores:
     def metrics(self) -> list[Metric]:
         """MaxBoxAcc as metrics for :func:`.scoring.score_all` on the detections.
 
-        Of fixed boxes, which have no thresholds to choose from, they are what the boxes give.
+        Of fixed boxes, which have no thresholds to choose from, they are what the boxes give: the
+        first, or as many as the image with most contours has.
         """
+        most = max(1, int(self.detections.counts.max()))
 
         def metric(name: str, title: str, choice: str, num_boxes: int | None) -> Metric:
             def value(per_image: PerImage) -> float:
                 if per_image.detections is self.detections:
                     return self.sweep.max_box_acc(per_image.protocol.name, choice)
-                return accuracy(per_image, "gt_known_loc_multi", num_boxes)
+                return accuracy(per_image, "gt_known_loc_multi", num_boxes or most)
 
             return Metric(name, title, value, scale=1, most_boxes=num_boxes, average="none")
 

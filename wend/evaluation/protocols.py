@@ -433,5 +433,5 @@ def _read_mapping(path: Path) -> dict:
 
 
 def _read_keys(path: Path) -> tuple[str, ...]:
-    lines = read_lines(path, "keys of images that do not count, one per line")
+    lines = read_lines(path, "the blacklist, keys of images, one per line")
     return tuple(line.strip() for line in lines if line.strip())

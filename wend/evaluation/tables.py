@@ -58,7 +58,8 @@ def score_notes(scores: Mapping[str, ProtocolScores], extra: Iterable[str] = ())
     for metric, why in first.missing.items():
         reasons.setdefault(why, []).append(metric.title)
     notes += [f"{', '.join(titles)}: {why}" for why, titles in reasons.items()]
-    return [*notes, *_interval_notes(scores), *_copy_notes(scores), *extra]
+    copies = {name: result.copies for name, result in scores.items()}
+    return [*notes, *_interval_notes(scores), *copy_notes(first.cells, copies), *extra]
 
 
 def _interval_notes(scores: Mapping[str, ProtocolScores]) -> list[str]:
@@ -71,29 +72,35 @@ def _interval_notes(scores: Mapping[str, ProtocolScores]) -> list[str]:
     return [f"low, high: {100 * level:g} % confidence interval ({said})"]
 
 
-def _copy_notes(scores: Mapping[str, ProtocolScores]) -> list[str]:
-    """Which rows are left out, and of which others they would be copies."""
+def copy_notes(
+    columns: Iterable[Column], copies: Mapping[str, Mapping[Column, Column]]
+) -> list[str]:
+    """Which rows are left out, and of which others they would be copies.
+
+    Args:
+        columns: those of each protocol.
+        copies: protocol name -> :attr:`ProtocolScores.copies`.
+    """
     where: dict[str, list[str]] = {}
-    for name, result in scores.items():
+    for name, of_protocol in copies.items():
         same: dict[Column, dict[Metric, list[str]]] = {}
-        for column, shown in result.copies.items():
+        for column, shown in of_protocol.items():
             same.setdefault(shown, {}).setdefault(column.metric, []).append(column.k_text)
-        for shown, copies in same.items():
+        for shown, others in same.items():
             said = [
                 ("" if metric is shown.metric else metric.title)
                 + f" K {', '.join(ks)}" * metric.has_k
-                for metric, ks in copies.items()
+                for metric, ks in others.items()
             ]
             text = f"{_column_text(shown)} = {', '.join(map(str.strip, said))}"
             where.setdefault(text, []).append(name)
     said = [
-        text if len(names) == len(scores) else f"{text} ({', '.join(names)})"
+        text if len(names) == len(copies) else f"{text} ({', '.join(names)})"
         for text, names in where.items()
     ]
-    if len(scores) > 1:
-        first = next(iter(scores.values()))
-        once = [column.metric.title for column in first.cells if column.metric.any_protocol]
-        said += [f"{', '.join(once)} under every protocol"] if once else []
+    once = [column.metric.title for column in columns if column.metric.any_protocol]
+    if once and len(copies) > 1:
+        said.append(f"{', '.join(once)} under every protocol")
     if not said:
         return []
     return [f"left out, the same by definition: {'; '.join(said)}"]
