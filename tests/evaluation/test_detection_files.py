@@ -73,6 +73,25 @@ def test_no_detections_are_written_and_read(tmp_path, suffix, ids):
     assert load_detections(path, images(ids))[0].counts.tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_ids_that_are_paths_find_their_images_whatever_their_root(tmp_path, suffix, caplog):
+    data_set = images(("c/7.jpg", "c/8.jpg", "d/9.jpg"))
+    ids = ["/data/val/c/7.jpg", "C:\\val\\c\\8.JPG", "d/9", "d/9"]
+    rows = [(i, 0, 0, 5 + n, 5, 0.5) for n, i in enumerate(ids)]
+    if suffix == "json":
+        rows = [(*row, 1) for row in rows]
+    with caplog.at_level("INFO", logger="wend"):
+        table, _ = load_detections(written(tmp_path / f"d.{suffix}", rows), data_set)
+    assert table.counts.tolist() == [1, 1, 2]
+    assert "3 image_ids are not those of the ground truth but paths of its images" in caplog.text
+    rows[1] = ("c/7.jpg", *rows[1][1:])
+    with pytest.raises(InputError, match=r"2 image_ids mean the image 'c/7\.jpg' \('/data/val/c/7"):
+        load_detections(written(tmp_path / f"d.{suffix}", rows), data_set)
+    rows[1] = ("9.jpg/x", *rows[1][1:])
+    with pytest.raises(InputError, match=r"1: image_id '9\.jpg/x' is not in the data set"):
+        load_detections(written(tmp_path / f"d.{suffix}", rows), data_set)
+
+
 def test_a_parquet_file_of_no_rows_needs_no_types(tmp_path):
     names = ("image_id", "x0", "y0", "x1", "y1", "score")
     parquet.write_table(pa.table({name: [] for name in names}), tmp_path / "d.parquet")

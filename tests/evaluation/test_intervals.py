@@ -11,6 +11,7 @@ from wend.evaluation.intervals import (
     EFFECTIVE,
     SKEWED_T,
     WILSON,
+    class_index,
     class_sums,
     effective_number,
     mean_interval,
@@ -95,6 +96,18 @@ def test_the_effective_number_by_hand():
     # 400 such pairs: s^2 = 0.01 * 800/799, V = s^2 / 800, unseen (2 / 800^2) / 2
     mean, number = effective_number(np.array([800]), np.array([400.0]), np.array([208.0]))
     assert number == pytest.approx(0.25 / (0.01 / 799 + 1 / 800**2), rel=1e-12)
+
+
+def test_classes_of_any_numbers_are_the_same_classes():
+    rng = np.random.default_rng(3)
+    ids, values = rng.integers(0, 9, 200) * 3, rng.random(200) < 0.7
+    theirs = np.unique(ids, return_inverse=True, return_counts=True)[1:]
+    for renamed in (ids, ids.astype(np.uint8), 10**9 + ids, -ids, ids + 0.5, ids.astype(str)):
+        index, counts = class_index(renamed)
+        np.testing.assert_array_equal(counts[index], theirs[1][theirs[0]])
+        interval = mean_interval(values, renamed)
+        expected = mean_interval(values, ids)
+        assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_classes_that_differ_are_surer_than_hits_of_images():

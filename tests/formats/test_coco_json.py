@@ -130,11 +130,6 @@ def test_ids_are_numbers_of_64_bits_or_text(tmp_path, use, image_id):
             '{"id": 2, "file_name": "b", "width": [5], "height": 5}',
             "expected width and height as n",
         ),
-        (
-            '{"id": 2, "file_name": "\\ud800", "width": 5, "height": 5}',
-            "expected text without half",
-        ),
-        ('{"id": "\\udfff", "file_name": "b", "width": 5, "height": 5}', "expected text with"),
     ],
 )
 def test_an_image_that_does_not_fit_is_named(tmp_path, use, image, expected):
@@ -200,12 +195,20 @@ def test_a_key_that_is_not_read_stands_once_either(tmp_path, use, more, key):
         '"rle": {"size": [4, 4], "counts": "a\\":b"}',
         '"a":"\\":\\":", "b": {"a": [{"a": 1}, {"a": 2}]}',
         '"area": NaN',
-        '"text": "\\ud800"',
+        '"text": "\\ud83d\\ude00"',
         '"segmentation": [[1.5, 2, 3]]',
     ],
 )
 def test_what_is_not_read_may_be_anything(tmp_path, use, more):
     assert read(use, tmp_path, [f"{ROW[:-1]}, {more}}}"]) == [BOX]
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("more", ['"text": "\\ud800"', '"image_id": "\\udfff"'])
+def test_half_a_character_is_refused_wherever_it_stands(tmp_path, use, more):
+    row = ROW.replace('"image_id": 1', '"x": 1') if "image_id" in more else ROW
+    with pytest.raises(InputError, match=r"f\.json.*: \\ud.* is half of a character"):
+        read(use, tmp_path, [f"{row[:-1]}, {more}}}"])
 
 
 numbers = st.floats(-MAX_NUMBER, MAX_NUMBER, exclude_min=True, exclude_max=True)

@@ -22,6 +22,7 @@ from wend.structures.boxes import paired_iou, xywh_to_xyxy, xyxy_to_xywh
 from wend.structures.coded import CodedColumn
 from wend.structures.data_set import DataSet
 from wend.structures.frame import ORIGINAL, BoxFrame
+from wend.structures.names import clean_path, match_names
 from wend.structures.plausibility import FEW, named_box, other_reading, report
 from wend.structures.plausibility import outside as reach_out
 from wend.structures.records import ImageId
@@ -87,6 +88,8 @@ def _image_index(rows: DetectionRows, data_set: DataSet) -> np.ndarray:
     """Index (N,) of each row's image in the data set."""
     index_of = data_set.index_of_id
     by_code = np.array([index_of.get(image_id, -1) for image_id in rows.ids], dtype=np.int64)
+    if len(by_code) and by_code.min() < 0:
+        by_code = _image_of_path(rows, data_set, by_code)
     index = by_code[rows.codes]
     if len(index) and index.min() < 0:
         first = int(np.argmax(index < 0))
@@ -94,6 +97,40 @@ def _image_index(rows: DetectionRows, data_set: DataSet) -> np.ndarray:
         raise InputError(
             f"{rows.source}, {rows.entry} {first}: image_id {image_id!r} is not in the data set; "
             f"are the detections of another one?{_id_hint(image_id, data_set)}"
+        )
+    return index
+
+
+def _image_of_path(rows: DetectionRows, data_set: DataSet, by_id: np.ndarray) -> np.ndarray:
+    """Index of each id's image where ids are paths, whatever root and ending they have.
+
+    Args:
+        by_id: index of each id's image, -1 where no image has that very id; returned where ids are
+            numbers.
+
+    Raises:
+        InputError: an id may mean several images, or two ids mean one.
+    """
+    if not all(isinstance(image_id, str) for image_id in (*rows.ids, *data_set.image_ids)):
+        return by_id
+    keys = [clean_path(str(image_id)) for image_id in data_set.image_ids]
+    if len(set(keys)) < len(keys):
+        return by_id
+    by_path = match_names([clean_path(str(i)) for i in rows.ids], keys, rows.source)
+    index = np.where(by_id >= 0, by_id, by_path)
+    times = np.bincount(index[index >= 0], minlength=len(data_set))
+    if times.max(initial=0) > 1:
+        twice = int(times.argmax())
+        ids = [rows.ids[code] for code in np.flatnonzero(index == twice).tolist()]
+        raise InputError(
+            f"{rows.source}: {len(ids)} image_ids mean the image {data_set.image_ids[twice]!r} "
+            f"({some(map(repr, ids))}); expected one"
+        )
+    matched = int(((by_id < 0) & (index >= 0)).sum())
+    if matched:
+        logger.info(
+            "%s: %d image_ids are not those of the ground truth but paths of its images",
+            *(rows.source, matched),
         )
     return index
 

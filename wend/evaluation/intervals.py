@@ -133,8 +133,20 @@ def class_sums(
     values = np.asarray(values, np.float64)
     if class_ids is None:
         return np.array([len(values)]), values.sum()[None], (values**2).sum()[None]
-    index = np.unique(class_ids, return_inverse=True)[1]
-    return np.bincount(index), np.bincount(index, values), np.bincount(index, values**2)
+    index, counts = class_index(class_ids)
+    return counts, np.bincount(index, values), np.bincount(index, values**2)
+
+
+def class_index(class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each image's class as an index (I,) from 0, and the images of each class (C,)."""
+    class_ids = np.asarray(class_ids)
+    plain = class_ids.dtype.kind in "iu" and len(class_ids) and class_ids.min() >= 0
+    if plain and class_ids.max() <= 10 * len(class_ids):  # no need to sort them
+        counts = np.bincount(class_ids)
+        present = counts > 0
+        return (np.cumsum(present) - 1)[class_ids], counts[present]
+    _, index, counts = np.unique(class_ids, return_inverse=True, return_counts=True)
+    return index, counts
 
 
 def effective_number(
@@ -179,10 +191,7 @@ def skewed_t_interval(
     deviation from the mean.
     """
     values = np.asarray(values, np.float64)
-    index = np.zeros(len(values), np.intp)
-    if class_ids is not None:
-        index = np.unique(class_ids, return_inverse=True)[1]
-    counts = np.bincount(index)
+    index, counts = class_index(np.zeros(len(values), np.intp) if class_ids is None else class_ids)
     means = np.bincount(index, values) / counts
     mean, classes = float(means.mean()), len(counts)
     deviations = values - np.where(counts > 1, means, mean)[index]

@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 
 from wend.errors import InputError
-from wend.evaluation.intervals import check_level
+from wend.evaluation.intervals import check_level, class_index
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def mean(values: np.ndarray, class_ids: np.ndarray | None) -> float:
     """Mean of values (I,) over images or, with class ids (I,), over classes of the class's mean."""
     if class_ids is None:
         return float(values.mean())
-    index = np.unique(class_ids, return_inverse=True)[1]
-    return float((np.bincount(index, values) / np.bincount(index)).mean())
+    index, counts = class_index(class_ids)
+    return float((np.bincount(index, values) / counts).mean())
 
 
 def paired_difference(
@@ -182,7 +182,7 @@ def _weights(images: int, class_ids: np.ndarray | None) -> tuple[np.ndarray, flo
         raise InputError(
             f"paired difference: {images} images but class ids of shape {np.shape(class_ids)}"
         )
-    _, index, counts = np.unique(class_ids, return_inverse=True, return_counts=True)
+    index, counts = class_index(class_ids)
     freedom = images - (len(counts) if (counts > 1).all() else 1)
     return 1 / (len(counts) * counts[index]), freedom
 
@@ -194,7 +194,7 @@ def _variance(values: np.ndarray, class_ids: np.ndarray | None, weights: np.ndar
     """
     if class_ids is None:
         class_ids = np.zeros(len(values), np.intp)
-    _, index, counts = np.unique(class_ids, return_inverse=True, return_counts=True)
+    index, counts = class_index(class_ids)
     means = np.bincount(index, values) / counts
     deviations = values - np.where(counts > 1, means, means.mean())[index]
     lacks = (counts / np.maximum(counts - 1, 1))[index]

@@ -365,7 +365,7 @@ class CocoFile:
             if once and _is_plain(data):
                 return content
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass  # NaN, half a surrogate pair, or no JSON at all
+            pass  # NaN, or no JSON at all
         return parse_json(data, self.path, self.expected)
 
     def entry(self, name: str, number: int) -> str:
@@ -417,16 +417,10 @@ class CocoFile:
         if isinstance(row, Raw):
             row = parse_json(bytes(row), self.entry(name, number), self.expected)
         try:
-            typed = msgspec.convert(row, kind)
-            for field in kind.__struct_fields__:  # convert lets half a surrogate pair pass
-                str(getattr(typed, field)).encode()
+            return msgspec.convert(row, kind)
         except msgspec.ValidationError as error:
             match = _FIELD.search(str(error))
             expected = kind.expected(match and match[1])
-        except UnicodeEncodeError:
-            expected = "text without half a surrogate pair"
-        else:
-            return typed
         raise self.error(name, number, expected, row)
 
     def error(self, name: str, number: int, expected: str, value: object) -> InputError:
