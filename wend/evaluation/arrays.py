@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from wend.datasets.plausible_truth import check_plausible
 from wend.errors import InputError, shown
+from wend.evaluation.detection_rows import look_at_best
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import EvalProtocol, get_protocol
 from wend.evaluation.scoring import ProtocolScores, score_all
@@ -235,9 +237,17 @@ class ArrayImages:
         ks: Sequence[int | None],
         metrics: Iterable[str] = (),
         level: float | None = None,
+        implausible: str | None = None,
     ) -> dict[str, ProtocolScores]:
-        """Numbers by protocol name; arguments as of :func:`.score_all`, metrics by name."""
+        """Numbers by protocol name; arguments as of :func:`.score_all`, metrics by name.
+
+        Args:
+            implausible: what becomes of a truth that cannot be, such as of sizes with height first:
+                "error" (None, too), or "count" to warn and go on. Predictions are only warned of.
+        """
         data_set, detections, class_predictions = self.tables()
+        check_plausible(data_set, implausible, headers=False)
+        look_at_best(detections, data_set, "predicted boxes", "count")
         return score_all(
             data_set,
             detections,
@@ -282,6 +292,7 @@ def wsol_scores(
     image_ids: Sequence | None = None,
     metrics: Iterable[str] = (),
     level: float | None = None,
+    implausible: str | None = None,
 ) -> ProtocolScores:
     """All numbers of n images from arrays: what ``wend evaluate`` computes from files.
 
@@ -302,6 +313,7 @@ def wsol_scores(
         image_ids: n of them, for messages; 0, 1, ... by default.
         metrics: more metrics than the default ones, as ``wend evaluate --metrics`` takes them.
         level: the confidence of the intervals, such as 0.95; None for no intervals.
+        implausible: "count" to go on with true boxes outside their images and the like.
 
     Raises:
         InputError: names the image, what was expected and what came.
@@ -334,5 +346,5 @@ def wsol_scores(
     images.add(ArrayImage.of(**dict(zip(given, row, strict=True))) for row in rows)
     if len(images) < len(boxes):
         raise InputError(f"image_ids: {len(boxes)} images but {len(images)} different ids")
-    (result,) = images.scores(checked_ks(max_boxes), metrics, level).values()
+    (result,) = images.scores(checked_ks(max_boxes), metrics, level, implausible).values()
     return result

@@ -14,6 +14,7 @@ from wend.evaluation.arrays import ArrayImage, ArrayImages, checked_ks
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import EvalProtocol, get_protocol
 from wend.evaluation.scoring import ProtocolScores
+from wend.structures.plausibility import check_policy
 
 TARGET_KEYS = {"image_id": "image_id", "size": "size", "boxes": "truth", "class_id": "class_id"}
 PRED_KEYS = {name: name for name in ("boxes", "scores", "class_ids", "class_ranking")}
@@ -31,6 +32,8 @@ class WSOLMetric:
         metrics: more metrics than the default ones, as ``wend evaluate --metrics`` takes them.
         sync_on_compute: in several processes of torch.distributed, :meth:`compute` and
             :meth:`scores` are of all processes' images; all processes must call them.
+        implausible: "count" to go on with true boxes outside their images and the like, which are
+            an error of :meth:`compute` otherwise.
 
     Raises:
         InputError: an unknown protocol or metric, or K < 1.
@@ -53,6 +56,7 @@ class WSOLMetric:
         max_boxes: int | Sequence[int | None] | None = 5,
         metrics: Iterable[str] = (),
         sync_on_compute: bool = True,
+        implausible: str | None = None,
     ) -> None:
         self.has_one_protocol = isinstance(protocol, (str, EvalProtocol))
         several = [protocol] if isinstance(protocol, (str, EvalProtocol)) else list(protocol)
@@ -63,6 +67,8 @@ class WSOLMetric:
         self.metrics = tuple(metrics)
         choose_metrics(self.metrics)
         self.sync_on_compute = sync_on_compute
+        check_policy(implausible or "error", "WSOLMetric: implausible")
+        self.implausible = implausible
         self.reset()
 
     def reset(self) -> None:
@@ -109,7 +115,7 @@ class WSOLMetric:
         batch = ArrayImages(self.protocols)
         batch.add(images)
         self._add(images)
-        return self._named(batch.scores(self.ks, self.metrics))
+        return self._named(batch.scores(self.ks, self.metrics, implausible=self.implausible))
 
     __call__ = forward
 
@@ -158,7 +164,7 @@ class WSOLMetric:
         try:
             if not len(self):
                 raise InputError("WSOLMetric: there is no image to compute numbers of; update() it")
-            return self._images.scores(self.ks, self.metrics, level)
+            return self._images.scores(self.ks, self.metrics, level, self.implausible)
         finally:
             if to_sync:
                 self.unsync()
