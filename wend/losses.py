@@ -263,14 +263,13 @@ class PositiveCounts:
         """Count a batch; see :meth:`LocalizationLoss.count_positives`."""
         if self._is_read:
             return
-        per_box = torch.cat(
-            [
-                torch.zeros(number + 1, dtype=torch.int64, device=index.device).index_add_(
-                    0, index.flatten() + 1, torch.ones_like(index.flatten())
-                )[1:]
-                for index, number in zip(matched, counts, strict=True)
-            ]
+        index = torch.cat([each.flatten() for each in matched])
+        starts = torch.tensor([0, *counts]).cumsum(0)[:-1]  # of each image's boxes in the batch
+        sizes = torch.tensor([each.numel() for each in matched])
+        index = torch.where(
+            index < 0, 0, index + 1 + starts.repeat_interleave(sizes).to(index.device)
         )
+        per_box = index.new_zeros(sum(counts) + 1).index_add_(0, index, torch.ones_like(index))[1:]
         sums = torch.stack([per_box.sum(), (per_box == 0).sum()])
         self._sums = sums if self._sums is None else self._sums + sums
         self._boxes += sum(counts)

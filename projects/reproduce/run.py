@@ -76,7 +76,10 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     for text in texts:
         if "=" not in text:
             raise InputError(f"{option} {text}: expected NAME=VALUE")
-    return dict(text.split("=", 1) for text in texts)
+    values = dict(text.split("=", 1) for text in texts)
+    if len(values) < len(texts):
+        raise InputError(f"{option} {' '.join(texts)}: a name is given twice; give it once")
+    return values
 
 
 def prepare_rows(

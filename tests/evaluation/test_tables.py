@@ -109,7 +109,12 @@ def test_k_that_no_image_has_boxes_for_is_one_row():
     assert ("GT-known Loc multi", "all") in rows_of(scored(boxes=6, ks=(1, 5, None)))
     single = [metric for metric, _ in rows_of(scored(boxes=1))]
     assert "GT-known Loc multi" not in single
-    # only the first K of equal ones is shown, whatever the order
+    # a K that no image has boxes for is "all", where that is asked for
+    assert ("GT-known Loc multi", "all") in rows_of(scored(boxes=7))
+    assert ("GT-known Loc multi", "10") not in rows_of(scored(boxes=7))
+    assert [k for title, k in rows_of(scored(boxes=3)) if title.endswith("multi")] == ["all"]
+    assert ("GT-known Loc multi", "5") in rows_of(scored(boxes=3, ks=(5, 10)))
+    # else the first of equal ones is shown, whatever the order
     assert ("GT-known Loc multi", "all") in rows_of(scored(boxes=4, ks=(None, 10, 5)))
     assert ("GT-known Loc multi", "10") not in rows_of(scored(boxes=4, ks=(None, 10, 5)))
 

@@ -382,3 +382,24 @@ def test_boxes_with_classes_of_their_own_give_top5():
     assert numbers["top5_loc"] == pytest.approx(200 / 3)
     with pytest.raises(InputError, match="image 9 has no class_ids, and image 0 has some"):
         ours.update([{"boxes": [], "scores": []}], [{**target[0], "image_id": 9}])
+
+
+def test_boxes_in_another_frame_are_refused_as_those_of_files_are(whole, caplog):
+    target = whole[1]
+    preds = [{"boxes": t["boxes"], "scores": np.ones(len(t["boxes"]))} for t in target]
+    sides = [np.tile(t["size"], 2) for t in target]
+    fractions = [{**p, "boxes": p["boxes"] / s} for p, s in zip(preds, sides, strict=True)]
+    ours = metric()
+    ours.update(fractions, target)
+    with pytest.raises(InputError, match=r"predictions: .*fractions"):
+        ours.compute()
+    counting = metric(implausible="count")
+    counting.update(fractions, target)
+    counting.compute()
+    assert "fractions" in caplog.text
+    swapped = metric()
+    turned = [{**t, "size": t["size"][::-1]} for t in target]
+    swapped.update(preds, turned)
+    with pytest.raises(InputError, match=r"ground truth arrays: .*swapped"):
+        swapped.compute()
+    assert metric()(fractions[:2], target[:2])

@@ -334,6 +334,7 @@ def test_methods_differ_in_the_loss_alone(tmp_path):
         (["study", "dust"], "error: study dust: there is: noise"),
         (["table", "9"], "error: tau0.1.yaml starts from the weights 'D161': give --weights D161="),
         (["table", "9", "--weights", "D161"], "error: --weights D161: expected NAME=VALUE"),
+        (["table", "9", "--weights", "A=1", "A=2"], "error: --weights A=1 A=2: a name is given"),
     ],
 )
 def test_wrong_input_is_one_line(argv, message, tmp_path, capsys):

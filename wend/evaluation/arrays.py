@@ -16,7 +16,7 @@ import numpy as np
 
 from wend.datasets.plausible_truth import check_plausible
 from wend.errors import InputError, shown
-from wend.evaluation.detection_rows import look_at_best
+from wend.evaluation.detection_rows import DetectionRows, to_table
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import EvalProtocol, get_protocol
 from wend.evaluation.scoring import ProtocolScores, score_all
@@ -198,10 +198,20 @@ class ArrayImages:
                 f"image {image.image_id!r} has predicted classes and no class_id, the true class"
             )
 
-    def tables(self) -> tuple[DataSet, BoxTable, ClassPredictions | None]:
+    def tables(
+        self, implausible: str | None = None
+    ) -> tuple[DataSet, BoxTable, ClassPredictions | None]:
         """The data set, detections and class predictions that :func:`.score_all` takes.
 
         Images are sorted by id, so that numbers do not depend on the order in which they came.
+        Boxes are looked at as those of files are.
+
+        Args:
+            implausible: what becomes of boxes that are hardly original pixels: "error" (None, too),
+                or "count" to warn and go on.
+
+        Raises:
+            InputError: boxes are implausible.
         """
         images = sorted(self.by_id.values(), key=lambda image: _order(image.image_id))
         ids = [image.image_id for image in images]
@@ -216,15 +226,19 @@ class ArrayImages:
             truth=BoxTable.from_arrays([image.truth for image in images]),
             pseudo_boxes=BoxTable.empty(len(ids)),
         )
-        counts = np.array([len(image.boxes) for image in images], dtype=np.int64)
+        check_plausible(data_set, implausible, headers=False)
+        counts = [len(image.boxes) for image in images]
         box_classes = [image.class_ids for image in images if image.class_ids is not None]
-        detections = BoxTable.from_rows(
-            np.repeat(np.arange(len(ids)), counts),
-            np.concatenate([NO_BOXES, *(image.boxes for image in images)]),
-            np.concatenate([np.zeros(0), *(image.scores for image in images)]),
-            len(ids),
-            class_ids=np.concatenate(box_classes) if box_classes else None,
+        rows = DetectionRows(
+            source="predictions",
+            entry="box",
+            ids=ids,
+            codes=np.repeat(np.arange(len(ids)), counts),
+            boxes=np.concatenate([NO_BOXES, *(image.boxes for image in images)]),
+            scores=np.concatenate([np.zeros(0), *(image.scores for image in images)]),
         )
+        class_ids = np.concatenate(box_classes) if box_classes else None
+        detections, _ = to_table(rows, data_set, implausible=implausible, class_ids=class_ids)
         rankings = {i.image_id: i.class_ranking for i in images if i.class_ranking is not None}
         return (
             data_set,
@@ -239,15 +253,8 @@ class ArrayImages:
         level: float | None = None,
         implausible: str | None = None,
     ) -> dict[str, ProtocolScores]:
-        """Numbers by protocol name; arguments as of :func:`.score_all`, metrics by name.
-
-        Args:
-            implausible: what becomes of a truth that cannot be, such as of sizes with height first:
-                "error" (None, too), or "count" to warn and go on. Predictions are only warned of.
-        """
-        data_set, detections, class_predictions = self.tables()
-        check_plausible(data_set, implausible, headers=False)
-        look_at_best(detections, data_set, "predicted boxes", "count")
+        """Numbers by protocol name; arguments as of :func:`.score_all`, metrics by name."""
+        data_set, detections, class_predictions = self.tables(implausible)
         return score_all(
             data_set,
             detections,
@@ -313,7 +320,8 @@ def wsol_scores(
         image_ids: n of them, for messages; 0, 1, ... by default.
         metrics: more metrics than the default ones, as ``wend evaluate --metrics`` takes them.
         level: the confidence of the intervals, such as 0.95; None for no intervals.
-        implausible: "count" to go on with true boxes outside their images and the like.
+        implausible: what becomes of boxes that are hardly original pixels (fractions, another
+            frame): "error" (None, too), or "count" to warn and go on.
 
     Raises:
         InputError: names the image, what was expected and what came.

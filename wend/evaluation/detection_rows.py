@@ -227,7 +227,7 @@ def _clipped(table: BoxTable, data_set: DataSet) -> BoxTable:
     return replace(table, boxes=np.clip(table.boxes, 0, sizes), given=given)
 
 
-def look_at_best(table: BoxTable, data_set: DataSet, source: str, implausible: str | None) -> None:
+def _look_at_best(table: BoxTable, data_set: DataSet, source: str, implausible: str | None) -> None:
     """Refuse a file whose numbers are no boxes in original pixels, judged by the best boxes.
 
     Where the truth is known, only a file whose numbers fit it clearly better when read otherwise is
@@ -361,7 +361,7 @@ def to_table(
         class_ids=class_ids,
         given=None if frame is None else GivenBoxes(frame, given),
     )
-    look_at_best(table, data_set, rows.source, implausible)
+    _look_at_best(table, data_set, rows.source, implausible)
     beyond = _refuse_outside(rows, index, data_set, outside, frame)
     if outside == "clip" and beyond.any():
         table = _clipped(table, data_set)

@@ -110,19 +110,22 @@ class ProtocolScores:
 
     @property
     def copies(self) -> dict[Column, Column]:
-        """Columns that are another's number by definition -> that other, which stands before them.
+        """Columns that are another's number by definition -> that other, which is shown.
 
-        With K = 1 the multi-box metrics are the single-box ones; where no image has more than five
-        boxes, K = 10 is K = 5.
+        With K = 1 the multi-box metrics are the single-box ones; where no image has more than seven
+        boxes, K = 10 is K = all. Shown is the first, but "all" before a K that no image has boxes
+        for.
         """
-        first: dict[tuple, Column] = {}
-        copies = {}
+        most = int(self.per_image.num_boxes.max())
+        groups: dict[tuple, list[Column]] = {}
         for column in self.cells:
-            same_as = column.metric.same_as
-            if same_as is not None:
-                shown = first.setdefault(same_as(self.per_image, column.num_boxes), column)
-                if shown is not column:
-                    copies[column] = shown
+            if column.metric.same_as is not None:
+                key = column.metric.same_as(self.per_image, column.num_boxes)
+                groups.setdefault(key, []).append(column)
+        copies: dict[Column, Column] = {}
+        for columns in groups.values():
+            shown = min(columns, key=lambda c: c.metric.has_k and c.k is not None and c.k > most)
+            copies.update((column, shown) for column in columns if column is not shown)
         return copies
 
     def scalars(self) -> dict[str, float]:

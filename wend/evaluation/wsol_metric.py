@@ -32,8 +32,8 @@ class WSOLMetric:
         metrics: more metrics than the default ones, as ``wend evaluate --metrics`` takes them.
         sync_on_compute: in several processes of torch.distributed, :meth:`compute` and
             :meth:`scores` are of all processes' images; all processes must call them.
-        implausible: "count" to go on with true boxes outside their images and the like, which are
-            an error of :meth:`compute` otherwise.
+        implausible: what becomes of boxes that are hardly original pixels (fractions, another
+            frame) when numbers are computed: "error" (None, too), or "count" to warn and go on.
 
     Raises:
         InputError: an unknown protocol or metric, or K < 1.
@@ -66,9 +66,8 @@ class WSOLMetric:
         self.ks = checked_ks(max_boxes)
         self.metrics = tuple(metrics)
         choose_metrics(self.metrics)
-        self.sync_on_compute = sync_on_compute
         check_policy(implausible or "error", "WSOLMetric: implausible")
-        self.implausible = implausible
+        self.sync_on_compute, self.implausible = sync_on_compute, implausible
         self.reset()
 
     def reset(self) -> None:
@@ -110,12 +109,15 @@ class WSOLMetric:
         self._add(_images_of(preds, target))
 
     def forward(self, preds: Sequence[Mapping], target: Sequence[Mapping]) -> dict[str, float]:
-        """Add a batch, and return the numbers of it alone, of this process; see :meth:`update`."""
+        """Add a batch, and return the numbers of it alone, of this process; see :meth:`update`.
+
+        A few images tell little of their frame: what is implausible is only a warning here.
+        """
         images = _images_of(preds, target)
         batch = ArrayImages(self.protocols)
         batch.add(images)
         self._add(images)
-        return self._named(batch.scores(self.ks, self.metrics, implausible=self.implausible))
+        return self._named(batch.scores(self.ks, self.metrics, implausible="count"))
 
     __call__ = forward
 
@@ -143,7 +145,7 @@ class WSOLMetric:
         """The numbers of all images: metric, or metric@K, -> value in the metric's unit.
 
         Raises:
-            InputError: nothing was added.
+            InputError: nothing was added, or boxes are implausible.
         """
         if self._numbers is None:
             self._numbers = self._named(self.scores())
@@ -156,7 +158,7 @@ class WSOLMetric:
             level: the confidence of the intervals, such as 0.95; None for no intervals.
 
         Raises:
-            InputError: nothing was added.
+            InputError: nothing was added, or boxes are implausible.
         """
         to_sync = self.sync_on_compute and self._before_sync is None
         if to_sync:
