@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from wend.datasets.catalog import DataSets
 from wend.datasets.importing import import_data_set
 from wend.errors import BadImageError, InputError
-from wend.images.orientation import describe_orientations, read_orientations
+from wend.images.orientation import read_orientations
 from wend.images.reading import read_image, read_image_size
 from wend.loading.check import check_data_set
 from wend.loading.crop import CropMapper
@@ -226,10 +226,3 @@ def test_a_png_with_its_exif_behind_the_pixels_is_turned_too(tmp_path):
     assert read_image_size(tmp_path / "moved.png", "apply") == (40, 60)
     assert read_image(tmp_path / "moved.png", "apply").size == (40, 60)
     assert read_orientations([tmp_path / "moved.png"]).tolist() == [6]
-
-
-def test_orientations_in_words():
-    assert describe_orientations([1, 1]) == ""
-    assert describe_orientations([1, 6, 3, 6]) == (
-        "3 of 4 images have an EXIF orientation (3: 1, 6: 2)"
-    )

@@ -6,6 +6,7 @@ number or list is meant, half characters, NUL, links in circles, folders in the 
 
 import json
 import os
+import re
 from decimal import Decimal
 
 import numpy as np
@@ -42,6 +43,13 @@ DETECTIONS = [
     {"image_id": i, "category_id": 1, "bbox": [100.0, 100.0, 280.0, 290.0], "score": 0.5}
     for i in range(3)
 ]
+TRUTH = {
+    "images": [{"id": 1, "file_name": "a.jpg", "width": 400, "height": 400}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [99, 99, 280, 290], "iscrowd": 0}
+    ],
+    "categories": [{"id": 1, "name": "a"}],
+}
 PROTOCOL = {
     "base": "psol-crop224",
     "iou_threshold": [0.3, 0.5],
@@ -137,6 +145,20 @@ def test_scores_of_others_with_wrong_bytes(data):
         path = folder / "c.csv"
         path.write_bytes(damaged)
         answer(lambda: import_class_predictions(path, DATA_SET), path)
+
+
+CSV = "image_id,x0,y0,x1,y1,score,class\n" + "".join(
+    f"{i},100.0,100.0,380.0,390.0,0.5,{i // 2}\n" for i in range(3)
+)
+
+
+@cases(times=3, data=st.data())
+def test_detections_with_wrong_bytes(data):
+    with scratch() as folder:
+        damaged, _ = data.draw(damaged_bytes(CSV.encode()))
+        path = folder / "d.csv"
+        path.write_bytes(damaged)
+        answer(lambda: load_detections(path, DATA_SET), path)
 
 
 COLUMNS = {
@@ -302,15 +324,31 @@ def test_messages_of_odd_names_reach_the_screen(tmp_path, capfd):
     assert captured.err.count("error: ") == 2
 
 
+@pytest.mark.parametrize("output", ["file", "file/below", "x" * 300, "circle"])
+def test_what_the_system_refuses_is_said_in_a_line(tmp_path, capfd, output):
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "d.json").write_text(json.dumps([]))
+    (tmp_path / "gt.json").write_text(json.dumps(TRUTH))
+    files = ["--ground-truth", str(tmp_path / "gt.json"), "--detections", str(tmp_path / "d.json")]
+    assert main(["evaluate", *files, "--output", str(tmp_path / output)]) == 2
+    assert re.search(rf"^error: .*{output[:200]}", capfd.readouterr().err, re.MULTILINE)
+
+
+@pytest.mark.parametrize("source", ["x" * 300, "x" * 100_000])
+def test_paths_that_are_too_long_are_said_in_a_line(tmp_path, capfd, source):
+    (tmp_path / "d.yaml").write_text(f"format: folder\nimages: {source}\n")
+    output = ["--output", str(tmp_path / "out")]
+    assert main(["data", "check", str(tmp_path / "d.yaml"), *output]) == 2
+    files = ["--ground-truth", source, "--detections", "d.json"]
+    assert main(["evaluate", *files, *output]) == 2
+    assert len(capfd.readouterr().err) < 10_000
+
+
 def test_a_message_is_no_longer_than_a_screen(tmp_path, capsys):
     path = tmp_path / "d.json"
     path.write_text(json.dumps([{**DETECTIONS[0], "image_id": "x" * 200_000}]))
-    (tmp_path / "gt.json").write_text(
-        json.dumps({"images": [{"id": 1, "file_name": "a.jpg", "width": 400, "height": 400}],
-                    "annotations": [{"id": 1, "image_id": 1, "category_id": 1,
-                                     "bbox": [100, 100, 280, 290], "area": 1, "iscrowd": 0}],
-                    "categories": [{"id": 1, "name": "a"}]})
-    )  # fmt: skip
+    (tmp_path / "gt.json").write_text(json.dumps(TRUTH))
     files = ["--ground-truth", str(tmp_path / "gt.json"), "--detections", str(path)]
     assert main(["evaluate", *files, "--output", str(tmp_path / "out")]) == 2
     assert len(capsys.readouterr().err) < 5000

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from wend import __version__
+from wend.cli.failures import exit_status
 from wend.cli.strict_parser import StrictParser
-from wend.errors import InputError, brief
 from wend.user_code import load_modules
 
 MODULES = {  # verb -> module with add_arguments and run, help
@@ -56,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wend.logs import setup_logging
 
     setup_logging()
-    try:
+
+    def run() -> int:
         load_modules(getattr(args, "imports", ()))
         return args.run(args)
-    except InputError as error:
-        print(f"error: {brief(str(error))}", file=sys.stderr)
-        return 2
+
+    return exit_status(run)

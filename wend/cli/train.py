@@ -6,12 +6,12 @@ import argparse
 import importlib
 import importlib.util
 import logging
-import sys
 from collections.abc import Sequence
 
+from wend.cli.failures import exit_status
 from wend.cli.options import add_datasets_root_option, add_import_option
 from wend.cli.strict_parser import StrictParser
-from wend.errors import InputError, brief
+from wend.errors import InputError
 from wend.logs import setup_logging
 
 ENGINES = {"detectron2": "wend.d2.run", "torchvision": "wend.tv.run"}
@@ -72,11 +72,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run a training or an evaluation; returns the exit status (2: the user's input is wrong)."""
     args = make_parser(prog).parse_args(argv)
     setup_logging()
-    try:
+
+    def run() -> int:
         engine = choose_engine(args.engine)
         logger.info("engine: %s", engine)
         importlib.import_module(ENGINES[engine]).run(args)
-    except InputError as error:
-        print(f"error: {brief(str(error))}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return exit_status(run)

@@ -38,12 +38,13 @@ def read_csv_rows(path: str | Path, data_set: DataSet) -> DetectionRows:
                 column_types=types, null_values=[""], strings_can_be_null=True
             ),
         )
-    except (pa.ArrowException, OSError) as error:
+        check_columns(path, table.column_names)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())[:300]
         raise InputError(
-            f"{path}: not a CSV of detections ({str(error).strip()}); expected a header "
+            f"{path}: not a CSV of detections ({problem}); expected a header "
             f"{','.join(COLUMNS)} and a row for each box"
         ) from error
-    check_columns(path, table.column_names)
     wanted = [*COLUMNS, *(n for n in (*SIZE_COLUMNS, CLASS_COLUMN) if n in table.column_names)]
     for name in wanted:
         if table[name].null_count:

@@ -8,8 +8,7 @@ they are upright under either policy.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,16 +94,6 @@ def read_orientations(
     Image.init()  # loads the formats' plug-ins, which threads must not do side by side
     values = map_in_threads(read_orientation, paths, task, "image", workers)
     return np.fromiter(values, dtype=np.uint8, count=len(paths))
-
-
-def describe_orientations(orientations: Iterable[int]) -> str:
-    """``3 of 20 images have an EXIF orientation (6: 2, 3: 1)``; empty where none has."""
-    values = [int(value) for value in orientations]
-    counts = Counter(value for value in values if value != UPRIGHT)
-    if not counts:
-        return ""
-    kinds = ", ".join(f"{value}: {number}" for value, number in sorted(counts.items()))
-    return f"{counts.total()} of {len(values)} images have an EXIF orientation ({kinds})"
 
 
 def explain_size(path: str | Path, recorded: tuple[int, int], exif: str) -> str:

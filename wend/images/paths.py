@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, MissingFileError, shown
 from wend.files import is_unicode
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+MAX_NAME, MAX_PATH = 255, 4096  # characters of a file's name and of a path, on all systems
 _OUTSIDE = re.compile(r"^([\\/]|[A-Za-z]:)|(^|[\\/])\.\.([\\/]|$)|\x00")
 _UNTIDY = re.compile(r"(^|/)\.?(/|$)")
 
@@ -42,7 +43,13 @@ def resolve_path(value: str | Path, base: Path | None, root: Path | None) -> Pat
             relative one starts from ``root``.
         base: folder of the YAML file; None: the current folder.
         root: folder of the data sets; None: the current folder.
+
+    Raises:
+        InputError: a name that is longer than file systems allow.
     """
+    longest = max(map(len, Path(value).parts), default=0)
+    if longest > MAX_NAME or len(str(value)) > MAX_PATH:
+        raise InputError(f"{shown(str(value))}: no path, with a name of {longest} characters")
     written = str(value).replace("\\", "/")
     start = base if written.startswith(("./", "../")) or written in (".", "..") else root
     return Path(start or "", Path(value).expanduser())

@@ -1,0 +1,26 @@
+"""What the command line says where it cannot go on, and its exit status then."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from wend.errors import InputError, brief
+
+
+def exit_status(action: Callable[[], int]) -> int:
+    """What the action returns; 2 where it cannot go on, and one line says why.
+
+    That is so where the user's input is wrong, and where the system refuses a file: no rights, a
+    full disk, a name that is too long, a file in the place of a folder.
+    """
+    try:
+        return action()
+    except InputError as error:
+        message = str(error)
+    except OSError as error:
+        if error.filename is None:  # not about a file
+            raise
+        message = f"{error.filename}: {error.strerror}"
+    print(f"error: {brief(message)}", file=sys.stderr)
+    return 2
