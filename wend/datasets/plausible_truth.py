@@ -140,7 +140,7 @@ def _single_boxes(data_set: DataSet) -> list[Finding | None]:
             "thin",
             np.flatnonzero((sides > 0) & (sides <= THIN)),
             f"{{number}} true boxes are at most {THIN:g} pixel wide or high, such as {{first}}: "
-            f"hardly anything can hit them; are they meant so?",
+            f"hardly anything can hit them; are they meant so, or fractions of the image?",
             False,
         ),
         finding(

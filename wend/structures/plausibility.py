@@ -271,6 +271,8 @@ def _reaching_out(boxes: np.ndarray, owner: np.ndarray, size: np.ndarray) -> Rea
 
 def why_outside(boxes: np.ndarray, sizes: np.ndarray) -> str:
     """What may be wrong with boxes (B, 4) that reach out of their images, of sizes (B, 2)."""
+    if len(boxes) < FEW:
+        return "are they slips, or of another image? Correct them, or cut them at its border"
     if _inside(boxes[:, EXCHANGED], sizes).all():
         return f"{SWAPPED[0]} All of them lie inside where they are exchanged; {SWAPPED[1]}"
     if _inside(_corners_as_sizes(boxes), sizes).all():
