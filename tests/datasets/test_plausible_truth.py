@@ -1,9 +1,13 @@
 """What is looked at in a truth before anything is scored against it, at every door."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from wend.cli.parser import main
@@ -12,6 +16,7 @@ from wend.datasets.plausible_truth import check_plausible, look_at_truth
 from wend.errors import InputError
 from wend.formats.wsoleval import load_wsoleval
 from wend.images.stated_sizes import compare_with_headers
+from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
@@ -210,3 +215,60 @@ def test_a_run_ends_before_its_first_step_unless_it_only_counts(swapped):
         resolve_tests(cfg, DataSets())
     cfg.WEND.DATA.IMPLAUSIBLE = "count"
     assert list(resolve_tests(cfg, DataSets())) == ["set"]
+
+
+def test_arrays_with_height_before_width_are_refused(caplog):
+    from wend.evaluation.arrays import wsol_scores
+    from wend.evaluation.wsol_metric import WSOLMetric
+
+    number = 6
+    columns = ([[BOX]] * number, [[1.0]] * number, [[BOX]] * number)
+    right = wsol_scores(*columns, [(300, 200)] * number, protocol="original")
+    assert right.numbers["gt_known_loc"] == 100
+    wrong = [(200, 300)] * number
+    with pytest.raises(InputError, match=r"6 of 6 true boxes .* width and height .* swapped"):
+        wsol_scores(*columns, wrong, protocol="original")
+    wsol_scores(*columns, wrong, protocol="original", implausible="count")
+    for implausible in (None, "count"):
+        metric = WSOLMetric("original", implausible=implausible)
+        preds = [{"boxes": [BOX], "scores": [1.0]}] * number
+        target = [{"image_id": i, "size": (200, 300), "boxes": [BOX]} for i in range(number)]
+        metric.update(preds, target)
+        if implausible is None:
+            with pytest.raises(InputError, match="swapped"):
+                metric.compute()
+        else:
+            assert metric.compute()["gt_known_loc"] == 100
+    with pytest.raises(InputError, match="WSOLMetric: implausible: expected one of error, count"):
+        WSOLMetric("original", implausible="no")
+
+
+@given(
+    boxes=arrays(
+        np.float64,
+        st.tuples(st.integers(0, 12), st.just(4)),
+        elements=st.floats(-1e99, 1e99) | st.floats(-1, 2) | st.sampled_from([0.0, 224.0, 500.0]),
+    ),
+    sizes=st.lists(st.tuples(*[st.sampled_from([0, 1, 5, 224, 500, 10**6])] * 2), min_size=1),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_boxes_are_looked_at_without_a_traceback(boxes, sizes, seed):
+    boxes = np.concatenate([boxes[:, :2], np.maximum(boxes[:, :2], boxes[:, 2:])], 1)
+    owner = np.sort(np.random.default_rng(seed).integers(0, len(sizes), len(boxes)))
+    table = BoxTable.from_rows(owner, boxes, None, len(sizes))
+    columns = [list(range(len(sizes)))] + [list(map(str, range(len(sizes))))] * 2
+    data_set = DataSet(
+        "t",
+        *columns,
+        sizes=np.array(sizes, dtype=np.int64),
+        class_ids=np.zeros(len(sizes), dtype=np.int64),
+        truth=table,
+        pseudo_boxes=BoxTable.empty(len(sizes)),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        findings = look_at_truth(data_set)
+    for finding in findings:
+        assert 0 < finding.number <= max(len(boxes), len(sizes))
+        assert "\n" not in finding.message

@@ -14,6 +14,7 @@ from wend.evaluation.arrays import ArrayImage, ArrayImages, checked_ks
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import EvalProtocol, get_protocol
 from wend.evaluation.scoring import ProtocolScores
+from wend.structures.plausibility import check_policy
 
 TARGET_KEYS = {"image_id": "image_id", "size": "size", "boxes": "truth", "class_id": "class_id"}
 PRED_KEYS = {name: name for name in ("boxes", "scores", "class_ids", "class_ranking")}
@@ -65,6 +66,7 @@ class WSOLMetric:
         self.ks = checked_ks(max_boxes)
         self.metrics = tuple(metrics)
         choose_metrics(self.metrics)
+        check_policy(implausible or "error", "WSOLMetric: implausible")
         self.sync_on_compute, self.implausible = sync_on_compute, implausible
         self.reset()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from wend.errors import BadImageError
 from wend.reports.draw import BLUE, GREEN, RED, draw_sheet
-from wend.reports.figures import load_pyplot, save_figure
+from wend.reports.figures import COLORS, load_pyplot, save_figure
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -26,7 +26,7 @@ def draw_histograms(path: str | Path, histograms: Mapping[str, Mapping[str, list
     size = (3.2 * len(histograms), 2.8)
     figure, panels = load_pyplot().subplots(1, len(histograms), figsize=size, layout="constrained")
     for axes, (title, values) in zip(np.atleast_1d(panels), histograms.items(), strict=True):
-        axes.stairs(values["numbers"], values["edges"], fill=True, alpha=0.7)
+        axes.stairs(values["numbers"], values["edges"], fill=True, alpha=0.7, color=COLORS[0])
         axes.set(xlabel=title, ylabel="number")
         if title == "width / height":
             axes.set_xscale("log", base=2)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wend.evaluation.map_scores import MapScores
 from wend.evaluation.pixel_precision import PixelCurve
-from wend.reports.figures import load_pyplot, save_figure
+from wend.reports.figures import BLUE, COLORS, load_pyplot, save_figure
 
 STYLES = {"largest": "-", "any": "--"}  # of lines, by the contour that counts
 
@@ -21,7 +21,7 @@ def draw_map_curve(maps: MapScores, path: str | Path) -> None:
                 label = f"{name}, IoU {iou:g}, {choice} contour: {values.max():.2f}"
                 axes.plot(
                     *(sweep.options.thresholds, values, STYLES[choice]),
-                    color=f"C{number % 10}",
+                    color=COLORS[number % len(COLORS)],
                     label=label,
                 )
             number += 1
@@ -40,7 +40,7 @@ def draw_map_curve(maps: MapScores, path: str | Path) -> None:
 def draw_pixel_curve(curve: PixelCurve, path: str | Path) -> None:
     """Plot precision over recall of the masks' pixels."""
     figure, axes = load_pyplot().subplots(figsize=(5, 4.5), layout="constrained")
-    axes.plot(100 * curve.recall, 100 * curve.precision)
+    axes.plot(100 * curve.recall, 100 * curve.precision, color=BLUE)
     axes.set(
         title=f"PxAP {curve.average_precision:.2f}",
         xlabel="recall of pixels (%)",

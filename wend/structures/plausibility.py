@@ -33,7 +33,9 @@ from wend.errors import ImplausibleError, InputError
 from wend.structures.box_table import BoxTable
 
 POLICIES = ("error", "count")
-TO_COUNT = "--implausible count, or WEND.DATA.IMPLAUSIBLE count in a config"
+TO_COUNT = (
+    "--implausible count, WEND.DATA.IMPLAUSIBLE count in a config, or implausible='count' in Python"
+)
 TOLERANCE = 1.0  # pixels that a box may reach out of its image: XML's and masks' "+1"
 FIRST_PIXEL = 1.5  # fractions of a careless detector reach a little beyond 1
 COPIES = {  # side in pixels that holds all boxes -> how the numbers may have been made
