@@ -31,6 +31,21 @@ def config(*changes) -> CfgNode:
     return cfg
 
 
+@pytest.mark.parametrize(
+    "name", ["SOLVER.MAX_ITER", "SEED", "WEND.RESIZE", "WEND.FCOS.NUM_CLASSES"]
+)
+def test_numbers_that_nothing_holds_are_named(name):
+    for value in (2**63, -(10**400)):
+        with pytest.raises(InputError, match=rf"^config entry {name}: .* at most 63 bits, got"):
+            check_config(config(name, value))
+
+
+@pytest.mark.parametrize("names", [(3,), (["a"],), ({"a": 1},), ("",)])
+def test_data_sets_are_named_by_text(names):
+    with pytest.raises(InputError, match=r"entry DATASETS\.TEST: expected names of data sets, got"):
+        check_config(config("DATASETS.TEST", names))
+
+
 def test_defaults_are_the_papers_and_pass():
     cfg = config()
     check_config(cfg)

@@ -14,7 +14,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from wend.errors import InputError
+from wend.errors import InputError, shown
 from wend.registry import Registry
 
 
@@ -106,7 +106,7 @@ def add_entries(node: CfgNode, entries: Sequence[Entry]) -> None:
 def require(name: str, value: object, expected: str, ok: bool) -> None:
     """Raise InputError, which names the entry, unless ``ok``."""
     if not ok:
-        raise InputError(f"config entry {name}: expected {expected}, got {value!r}")
+        raise InputError(f"config entry {name}: expected {expected}, got {shown(value)}")
 
 
 def check_entries(prefix: str, node: CfgNode, entries: Sequence[Entry]) -> None:

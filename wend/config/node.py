@@ -27,7 +27,7 @@ from wend.config.entries import (
     one_of,
     require,
 )
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, MissingFileError, shown
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.losses import LOSSES, NO_LOSS, LocalizationLoss
@@ -141,6 +141,18 @@ def check_carries_loss(cfg: CfgNode, model: nn.Module) -> None:
         )
 
 
+def _check_sizes_of_numbers(node: CfgNode, prefix: str = "") -> None:
+    """Refuse whole numbers that no float, tensor or generator holds."""
+    for name, value in node.items():
+        if isinstance(value, CfgNode):
+            _check_sizes_of_numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, int) and abs(value) >= 2**63:
+            expected = "a whole number of at most 63 bits"
+            raise InputError(
+                f"config entry {prefix}{name}: expected {expected}, got {shown(value)}"
+            )
+
+
 def check_config(cfg: CfgNode) -> None:
     """Check the entries that can be checked without reading data or building a detector.
 
@@ -148,6 +160,11 @@ def check_config(cfg: CfgNode) -> None:
         InputError: names the entry, the value that was expected and the one that came.
     """
     wend, solver = cfg.WEND, cfg.SOLVER
+    _check_sizes_of_numbers(cfg)
+    for name in ("TRAIN", "TEST"):
+        names = cfg.DATASETS[name]
+        right = all(isinstance(each, str) and each.strip() for each in names)
+        require(f"DATASETS.{name}", names, "names of data sets", right)
     check_entries("WEND", wend, COMMON)
     for name in NODES:
         if name in wend:  # it may have been registered after the config was made
