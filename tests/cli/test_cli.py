@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -210,3 +211,18 @@ def test_classify_is_run_by_the_command(tmp_path, capsys):
     arguments += ["--model", "efficientnet-b7", "--weights", "no.pth"]
     assert cli.main(["classify", *arguments, "--preprocessing", "c2am-685-600"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_output_that_nobody_reads_any_more_is_no_traceback():
+    code = (
+        "import sys; from wend.cli.failures import exit_status; "
+        "sys.exit(exit_status(lambda: print('x' * 1_000_000) or 0))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.read(1)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1
+    process.stderr.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import os
 import sys
 from collections.abc import Callable
 
@@ -12,12 +14,18 @@ def exit_status(action: Callable[[], int]) -> int:
     """What the action returns; 2 where it cannot go on, and one line says why.
 
     That is so where the user's input is wrong, and where the system refuses a file: no rights, a
-    full disk, a name that is too long, a file in the place of a folder.
+    full disk, a name that is too long, a file in the place of a folder. 1
+    where nobody reads the output any more, as in ``wend evaluate ... | head``.
     """
     try:
-        return action()
+        status = action()
+        sys.stdout.flush()
+        return status
     except InputError as error:
         message = str(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        return 1
     except OSError as error:
         if error.filename is None:  # not about a file
             raise
