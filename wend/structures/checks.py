@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wend.errors import InputError
+from wend.errors import InputError, shown
 from wend.files import MAX_NUMBER
 
 
@@ -20,9 +20,9 @@ def as_numbers(values: object, where: str, expected: str) -> np.ndarray:
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: expected {expected}, got {values!r}") from error
+        raise InputError(f"{where}: expected {expected}, got {shown(values)}") from error
     if array.size and array.dtype.kind not in "fiu":
-        raise InputError(f"{where}: expected {expected}, got {values!r}")
+        raise InputError(f"{where}: expected {expected}, got {shown(values)}")
     return array.astype(np.float64)
 
 
