@@ -68,6 +68,8 @@ def test_a_written_config_names_declarations_so_that_they_are_known_from_any_fol
     monkeypatch.chdir(tmp_path / "elsewhere")
     with kept_logging():
         config, weights = tmp_path / "out/config.yaml", tmp_path / "out/model_final.pth"
+        written = config.read_text()  # and as earlier versions wrote it
+        config.write_text(written.replace("WEND:\n", "WEND:\n  DETACH_WEIGHT: false\n"))
         flags = ["--engine", engine, "--eval-only", "--config-file", str(config)]
         assert main([*flags, "MODEL.WEIGHTS", str(weights), "OUTPUT_DIR", "again"]) == 0
     _, files = summarize_run(tmp_path / "out", DataSets())

@@ -51,6 +51,21 @@ def test_what_is_refused(parser, words, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "compare"])
+@pytest.mark.parametrize("words", [["--bootstrap-rounds", "100"], ["--seed=3"], ["--seed"]])
+def test_flags_of_the_bootstrap_say_that_there_is_none(verb, words, capsys):
+    parser = _make_parser(verb)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args([verb, "a", *words])
+    assert ended.value.code == 2
+    name = words[0].partition("=")[0]
+    said = capsys.readouterr().err
+    assert f"argument {name}: is gone; intervals and tests are by formula" in said
+    with pytest.raises(SystemExit):
+        parser.parse_args([verb, "--help"])
+    assert name not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("verb", [*MODULES, "train"])
 def test_every_verb_has_this_parser(verb):
     if verb == "train":

@@ -316,6 +316,18 @@ def test_what_was_read_is_checked(tmp_path):
         merge(tmp_path, "WEND: {ETA: .nan}\n")
 
 
+def test_an_entry_of_earlier_versions_is_taken_at_its_default_and_else_says_what_it_is(tmp_path):
+    text = "WEND: {DETACH_WEIGHT: false, EPOCHS: 3}\n"  # as such a run's config.yaml has it
+    cfg = merge(tmp_path, text)
+    assert (cfg.WEND.EPOCHS, cfg.WEND.WE.WEIGHT_GRADIENT) == (3, "flow")
+    assert "DETACH_WEIGHT" not in cfg.dump()
+    message = r"WEND\.DETACH_WEIGHT True is WEND\.WE\.WEIGHT_GRADIENT detach now"
+    with pytest.raises(InputError, match=rf"run\.yaml: config entry {message}"):
+        merge(tmp_path, "WEND: {DETACH_WEIGHT: true}\n")
+    with pytest.raises(InputError, match=rf"^command line: config entry {message}"):
+        merge(tmp_path, None, "WEND.DETACH_WEIGHT", "True")
+
+
 def test_missing_config_file_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"^--config-file: there is no file .*none\.yaml$"):
         merge_config(config(), str(tmp_path / "none.yaml"), [], "")

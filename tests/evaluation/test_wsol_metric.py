@@ -253,6 +253,8 @@ GOOD = ({"boxes": [[0, 0, 5, 5]], "scores": [1.0]}, {"image_id": "a", "size": (9
         ({"class_ids": [1, 2]}, {}, "image 'a': 1 boxes but 2 class_ids"),
         ({"class_ids": [0.5]}, {}, "image 'a', class_ids: expected a class from 0"),
         ({"class_ranking": [1, -1]}, {}, "image 'a', class_ranking: .* got"),
+        ({"class_ranking": [3, 1, 2, 0]}, {}, "image 'a', class_ranking: expected five or more"),
+        ({"class_ranking": [3, 1, 2, 0, 3]}, {}, r"five or more distinct .* got \[3, 1, 2, 0, 3\]"),
         ({"boxez": 1}, {}, r"preds\[0\] \(image 'a'\) has boxez; expected boxes, scores, and per"),
         ({}, {"labels": [1]}, r"target\[0\] \(image 'a'\) has labels"),
         ({}, {"boxes": []}, "image 'a': has no true box"),

@@ -28,6 +28,7 @@ from wend.cli.picture_options import (
     draw_pictures,
     locate_for_pictures,
 )
+from wend.cli.strict_parser import Gone
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import check_truth, load_source
 from wend.datasets.plausible_truth import check_plausible
@@ -150,6 +151,13 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help=f"confidence of the intervals, in (0, 1) (default: {LEVEL})",
     )
+    for gone in ("--bootstrap-rounds", "--seed"):
+        parser.add_argument(
+            gone,
+            action=Gone,
+            help="intervals and tests are by formula and nothing is resampled; leave it out "
+            "(--level is the intervals' confidence)",
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,28 @@ class _Given(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+class Gone(argparse.Action):
+    """A flag of earlier versions: an error that says what is instead of it (its ``help``).
+
+    It stands in no help text.
+    """
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS)
+        self.instead = help
+        self.help = argparse.SUPPRESS
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Refuse the flag."""
+        parser.error(f"argument {option_string}: is gone; {self.instead}")
+
+
 def _argument(read: Callable[[str], Number]) -> Callable[[str], Number]:
     def value(text: str) -> Number:
         try:

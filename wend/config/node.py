@@ -35,6 +35,9 @@ from wend.registry import FunctionRegistry
 from wend.schedules import SCHEDULES, Scheduled
 from wend.structures.frame import resize_and_crop
 
+EARLIER = {  # entries of earlier versions: the value that is the default now, and the others'
+    "WEND.DETACH_WEIGHT": (False, "WEND.WE.WEIGHT_GRADIENT detach"),
+}
 FREEZE_AT = Range("0 (none) .. 5 (the whole backbone)", lambda x: 0 <= x <= 5)
 CHANNEL_MEANS = Range("a number for each of 3 channels", lambda x: len(x) == 3)
 CHANNEL_DEVIATIONS = Range(
@@ -47,6 +50,8 @@ def add_wend_config(cfg: CfgNode) -> None:
     cfg.WEND = type(cfg)()
     add_entries(cfg.WEND, COMMON)
     add_registered_nodes(cfg)
+    for name in EARLIER:  # the default value, which stands in every run's config, is left out
+        cfg.register_deprecated_key(name)
 
 
 def add_registered_nodes(cfg: CfgNode) -> None:

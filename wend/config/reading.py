@@ -17,7 +17,7 @@ import yaml
 from fvcore.common.config import BASE_KEY, CfgNode
 
 from wend.config.common import REFERENCES
-from wend.config.node import add_registered_nodes, check_config
+from wend.config.node import EARLIER, add_registered_nodes, check_config
 from wend.errors import InputError, MissingFileError, shown
 from wend.files import expand_user, read_text, real_path
 from wend.numerals import decimal_number
@@ -108,11 +108,20 @@ def _yaml_sources(path: Path, readers: tuple[Path, ...] = ()) -> list[_Source]:
             raise MissingFileError(f"{path}: {BASE_KEY}: there is no file {file}")
         sources += _yaml_sources(file, (*readers, real_path(path)))
     entries = {}
-    for name in (IMPORTS, *REFERENCES):
+    for name in (IMPORTS, *REFERENCES, *EARLIER):
         node, _, entry = name.partition(".")
         if isinstance(top.get(node), dict) and entry in top[node]:
             entries[name] = top[node][entry]
+    for name in EARLIER:
+        _check_earlier(name, entries.pop(name, None), str(path))
     return [*sources, _Source(str(path), path.parent, entries)]
+
+
+def _check_earlier(name: str, value: Any, where: str) -> None:
+    """Raise InputError for a value (None: not given) of ``EARLIER`` that is not the default now."""
+    default, instead = EARLIER[name]
+    if value is not None and str(value) != str(default):
+        raise InputError(f"{where}: config entry {name} {value} is {instead} now")
 
 
 def _leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -166,6 +175,8 @@ def _check_overrides(opts: Sequence[str]) -> None:
                 f"it once"
             )
         seen[key] = value
+        if key in EARLIER:
+            _check_earlier(key, value, "command line")
         _check_literal(value, f"command line: config entry {key}")
 
 

@@ -124,6 +124,11 @@ class ArrayImage:
         if class_ranking is not None:
             expected = "classes from 0, best first"
             ranking = tuple(_whole(class_ranking, f"{where}, class_ranking", expected, 0))
+            if len(set(ranking)) < max(5, len(ranking)):
+                raise InputError(
+                    f"{where}, class_ranking: expected five or more distinct {expected}, got "
+                    f"{list(ranking)}"
+                )
         true_class = None
         if class_id is not None:
             (true_class,) = _whole([as_id(class_id)], f"{where}, class_id", "a class from 0", 0)

@@ -35,7 +35,10 @@ def _read_config(output_dir: Path) -> CfgNode:
     cfg, defaults = CfgNode(read_yaml(path, "the config of a run")), CfgNode()
     load_modules(cfg.WEND.get("IMPORTS", ()))  # they register entries, metrics, data sets
     add_wend_config(defaults)  # what came after the run was written
-    defaults.WEND.merge_from_other_cfg(cfg.WEND)
+    try:
+        defaults.merge_from_other_cfg(CfgNode({"WEND": cfg.WEND}))
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: {error.args[0]}; was it written by this version?") from None
     cfg.WEND = defaults.WEND
     return cfg
 
