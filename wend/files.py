@@ -25,6 +25,16 @@ _STARTS = {  # how files begin that are no UTF-8 -> what to do
 MAX_NUMBER = 1e100  # areas and sums of what is smaller are finite, too
 
 
+def expand_user(path: str | Path) -> Path:
+    """The path with a leading ``~`` as the user's folder; as it is where there is no such user."""
+    return Path(os.path.expanduser(path))
+
+
+def real_path(path: str | Path) -> Path:
+    """The path without links; those in a circle stay, and whoever opens it says so."""
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file beside ``path`` and move it there at the end, or remove it on error."""

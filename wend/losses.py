@@ -325,7 +325,7 @@ def average_over(
     return losses.sum() / number
 
 
-@unsupervised_loss("weighted_entropy", node="WE")
+@unsupervised_loss("weighted_entropy", node=("WE", ""))
 def weighted_entropy(
     context: LossContext,
     *,

@@ -144,18 +144,18 @@ class FunctionRegistry(Registry[Function]):
     def __init__(self, kind: str, arguments: Sequence[str]) -> None:
         super().__init__(kind)
         self.arguments = tuple(arguments)
-        self._nodes: dict[Callable[..., Any], str] = {}
+        self._nodes: dict[Callable[..., Any], tuple[str, ...]] = {}
 
     def register(
-        self, name: str | None = None, *, node: str = ""
+        self, name: str | None = None, *, node: str | Sequence[str] = ""
     ) -> Callable[[Function], Function]:
         """Decorator: make a function known under a name, by default its own.
 
         Args:
             name: see :meth:`Registry.register`.
             node: the node of config entries that its keyword-only parameters come from: ``width``
-                from ``WEND.<node>.WIDTH``, or where that has none, or no node is named, from
-                ``WEND.WIDTH``. A parameter without an entry keeps its default.
+                from ``WEND.<node>.WIDTH``; empty: from ``WEND.WIDTH``. Of several nodes, from the
+                first that has the entry. A parameter without an entry keeps its default.
 
         Raises:
             InputError: another function has the name.
@@ -163,14 +163,14 @@ class FunctionRegistry(Registry[Function]):
         add = super().register(name)
 
         def add_with_node(function: Function) -> Function:
-            self._nodes[function] = node
+            self._nodes[function] = (node,) if isinstance(node, str) else tuple(node)
             return add(function)
 
         return add_with_node
 
-    def node(self, function: Callable[..., Any]) -> str:
-        """The node that a function was registered with; empty also for a function that was not."""
-        return self._nodes.get(function, "")
+    def nodes(self, function: Callable[..., Any]) -> tuple[str, ...]:
+        """The nodes that a function was registered with; one that was not has the empty one."""
+        return self._nodes.get(function, ("",))
 
     @contextmanager
     def trial(self, name: str, parameters: Mapping[str, object]) -> Iterator[None]:

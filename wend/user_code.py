@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -42,7 +43,7 @@ def load_module(reference: str, base: Path | None = None) -> ModuleType:
     if not reference.endswith(".py"):
         name = reference
     else:
-        file = ((base or Path()) / Path(reference).expanduser()).resolve()
+        file = Path(os.path.realpath((base or Path()) / os.path.expanduser(reference)))
         if not file.is_file():
             raise MissingFileError(f"{file}: there is no such file; expected Python code of yours")
         name = f"wend_user_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"

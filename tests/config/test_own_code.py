@@ -199,9 +199,10 @@ def test_doctor_lists_what_is_registered(folder, capsys):
     wend(["doctor", "--import", "../code/mine.py"])
     shown = capsys.readouterr().out
     assert "losses (WEND.LOSS): entropy, none, weighted_entropy, wide\n" in shown
-    assert "schedules (WEND.ETA_SCHEDULE): constant, cosine, half, linear\n" in shown
+    assert "schedules (WEND.ETA_SCHEDULE): constant, cosine, half, linear, step\n" in shown
     assert "backbones (build_<name>_backbone): densenet161, googlenet, inception_v3" in shown
-    assert "box sources: c2am, coco, csv, localization, parquet, psol\n" in shown
+    sources = "c2am, coco, csv, localization, openimages, parquet, psol, voc, yolo"
+    assert f"box sources: {sources}\n" in shown
     assert re.search(
         r"engine torchvision: ready: .*detectors: BinaryFCOS, BinaryRCNN,.* SCR", shown
     )

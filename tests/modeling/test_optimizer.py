@@ -25,6 +25,7 @@ def config(epochs=50, batch=256, warmup=0, max_iter=40000) -> CfgNode:
                 "CHECKPOINT_PERIOD": 5000,
             },
             "TEST": {"EVAL_PERIOD": 0},
+            "DATALOADER": {"SAMPLER_TRAIN": "TrainingSampler", "REPEAT_THRESHOLD": 0.0},
         }
     )
     add_wend_config(cfg)

@@ -335,13 +335,17 @@ def test_what_the_system_refuses_is_said_in_a_line(tmp_path, capfd, output):
     assert re.search(rf"^error: .*{output[:200]}", capfd.readouterr().err, re.MULTILINE)
 
 
-@pytest.mark.parametrize("source", ["x" * 300, "x" * 100_000])
+@pytest.mark.parametrize("source", ["x" * 300, "x" * 100_000, "~nobody-is-called-so/x", "circle"])
 def test_paths_that_are_too_long_are_said_in_a_line(tmp_path, capfd, source):
+    (tmp_path / "circle").symlink_to("circle")
+    source = str(tmp_path / source) if source == "circle" else source
     (tmp_path / "d.yaml").write_text(f"format: folder\nimages: {source}\n")
     output = ["--output", str(tmp_path / "out")]
     assert main(["data", "check", str(tmp_path / "d.yaml"), *output]) == 2
     files = ["--ground-truth", source, "--detections", "d.json"]
     assert main(["evaluate", *files, *output]) == 2
+    files = ["--ground-truth", str(tmp_path / "d.yaml"), source, f"{source}.json"]
+    assert main(["compare", *files]) == 2
     assert len(capfd.readouterr().err) < 10_000
 
 

@@ -19,7 +19,7 @@ from wend.datasets.ground_truth import load_source
 from wend.datasets.plausible_truth import look_at_truth
 from wend.errors import InputError
 from wend.evaluation.protocols import get_protocol
-from wend.files import atomic_write, write_json
+from wend.files import atomic_write, expand_user, write_json
 from wend.pseudo_boxes import SOURCES, AttachReport, PseudoBoxes, join_boxes, read_boxes
 from wend.reports.boxes_numbers import describe
 from wend.reports.boxes_text import report_text
@@ -85,7 +85,7 @@ def read_source(words: Sequence[str], data_sets: DataSets) -> PseudoBoxes:
         InputError: the words are neither, or the source's own error.
     """
     if len(words) > 1:
-        spec = {"source": words[0], "path": Path(words[1]).expanduser().absolute()}
+        spec = {"source": words[0], "path": expand_user(words[1]).absolute()}
         for word in words[2:]:
             key, equals, value = word.partition("=")
             where = f"box source {words[0]!r}"

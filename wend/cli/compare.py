@@ -32,7 +32,7 @@ from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.scoring import parse_k, score_all
 from wend.evaluation.tables import copy_notes, format_table
-from wend.files import atomic_write
+from wend.files import atomic_write, real_path
 
 METHOD_HEADER = ("protocol", "metric", "K", "method", "seeds", "mean", "sd", "lowest", "highest")
 PAIR_HEADER = (
@@ -128,7 +128,7 @@ def _files(args: argparse.Namespace) -> dict[str, list[str]]:
     seen: dict[Path, str] = {}
     for name, paths in files.items():
         for path in paths:
-            other = seen.setdefault(Path(path).resolve(), name)
+            other = seen.setdefault(real_path(path), name)
             if other != name or paths.count(path) > 1:
                 raise InputError(
                     f"{path} is given twice ({other} and {name}); each seed of each method has its "

@@ -109,13 +109,14 @@ def _parameters(
         function = registry.get(wend[entry])
     except InputError as error:
         raise type(error)(f"config entry WEND.{entry}: {error}") from error
-    name = registry.node(function)
-    if name and name not in wend:
-        raise InputError(
-            f"{function.__name__}: its node {name!r} has no entries; call config_entries({name!r}, "
-            f"[Entry(...), ...]) of wend.config"
-        )
-    entries = {**wend, **(wend[name] if name else {})}
+    entries: dict[str, Any] = {}
+    for name in reversed(registry.nodes(function)):  # the first goes before the others
+        if name and name not in wend:
+            raise InputError(
+                f"{function.__name__}: its node {name!r} has no entries; call "
+                f"config_entries({name!r}, [Entry(...), ...]) of wend.config"
+            )
+        entries |= wend[name] if name else wend
     keywords = (
         parameter.name
         for parameter in inspect.signature(function).parameters.values()

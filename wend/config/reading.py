@@ -19,7 +19,7 @@ from fvcore.common.config import BASE_KEY, CfgNode
 from wend.config.common import REFERENCES
 from wend.config.node import EARLIER, add_registered_nodes, check_config
 from wend.errors import InputError, MissingFileError, shown
-from wend.files import read_text
+from wend.files import expand_user, read_text, real_path
 from wend.numerals import decimal_number
 from wend.user_code import load_module
 from wend.yaml_files import StrictLoader, parse_yaml
@@ -76,7 +76,7 @@ class _Source:
         """A module's name as it is; a file's path from here."""
         if not module.endswith(".py"):
             return module
-        return str((self.folder / Path(module).expanduser()).resolve())
+        return str(real_path(self.folder / expand_user(module)))
 
 
 class _AnyTag(StrictLoader):
@@ -88,7 +88,7 @@ _AnyTag.add_multi_constructor("", lambda loader, suffix, node: None)
 
 def _yaml_sources(path: Path, readers: tuple[Path, ...] = ()) -> list[_Source]:
     """A YAML and those that it names as ``_BASE_``, the deepest first."""
-    if path.resolve() in readers:
+    if real_path(path) in readers:
         raise InputError(f"{path}: names itself as {BASE_KEY}, perhaps by way of another file")
     wanted = "a config in YAML"
     top = parse_yaml(read_text(path, wanted), str(path), wanted, _AnyTag)
@@ -103,10 +103,10 @@ def _yaml_sources(path: Path, readers: tuple[Path, ...] = ()) -> list[_Source]:
     for base in bases if isinstance(bases, list) else [bases]:
         if str(base).startswith(("https://", "http://")):
             continue  # fvcore's business; it has no file of the user's beside it
-        file = path.parent / Path(str(base)).expanduser()
+        file = path.parent / expand_user(str(base))
         if not file.is_file():
             raise MissingFileError(f"{path}: {BASE_KEY}: there is no file {file}")
-        sources += _yaml_sources(file, (*readers, path.resolve()))
+        sources += _yaml_sources(file, (*readers, real_path(path)))
     entries = {}
     for name in (IMPORTS, *REFERENCES, *EARLIER):
         node, _, entry = name.partition(".")

@@ -24,6 +24,7 @@ from wend.datasets.declared import (
 )
 from wend.datasets.store import find_store
 from wend.errors import InputError, some
+from wend.files import expand_user, real_path
 from wend.formats.cub import SPLITS
 from wend.images.sizes import SizeReader
 from wend.registry import Registry
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 def datasets_root() -> Path:
     """Folder of the data sets: the environment's ``DETECTRON2_DATASETS``, else ``datasets``."""
-    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
+    return expand_user(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 
 
 def _built_in() -> dict[str, Recipe]:
@@ -138,7 +139,7 @@ class DataSets:
         others: Callable[[str], DataSet | None] | None = None,
     ) -> None:
         self._others = others
-        self.root = Path(root).expanduser() if root else datasets_root()
+        self.root = expand_user(root) if root else datasets_root()
         self._folders = declaration_folders(self.root, folders)
         self._given: dict[str, list[Path]] = {}  # names of declarations that were named by path
         self._loaded: dict[str, DataSet] = {}
@@ -147,8 +148,8 @@ class DataSets:
         declared, others = find_declarations(self._folders)
         for name, given in self._given.items():
             paths = declared.setdefault(name, [])
-            known = {path.resolve() for path in paths}
-            paths += [path for path in given if path.resolve() not in known]
+            known = {real_path(path) for path in paths}
+            paths += [path for path in given if real_path(path) not in known]
         return declared, others
 
     def names(self) -> list[str]:

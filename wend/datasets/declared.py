@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from wend.errors import InputError, shown, some
-from wend.files import read_text
+from wend.files import expand_user, read_text, real_path
 from wend.formats.coco_images import load_coco_images
 from wend.formats.cub import image_folder, load_cub
 from wend.formats.folder import load_folder
@@ -242,7 +242,7 @@ def _read_values(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 def lasting_name(name: str) -> str:
     """A data set's name; the path of a declaration as it is known from every folder."""
-    return str(Path(name).expanduser().resolve()) if name.endswith(SUFFIXES) else name
+    return str(real_path(expand_user(name))) if name.endswith(SUFFIXES) else name
 
 
 def read_declaration(path: str | Path) -> Declaration:
@@ -312,8 +312,8 @@ def declaration_folders(root: Path, more: Sequence[str | Path] = ()) -> list[Pat
     They are those of ``WEND_DATASETS``, ``more``, the root, and ``./datasets``.
     """
     folders = [part for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
-    paths = [*(Path(part).expanduser() for part in (*folders, *more)), root, Path("datasets")]
-    return list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
+    paths = [*(expand_user(part) for part in (*folders, *more)), root, Path("datasets")]
+    return list({real_path(path): path for path in reversed(paths)}.values())[::-1]
 
 
 def _declared_name(path: Path) -> str | None:

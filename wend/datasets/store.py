@@ -25,7 +25,7 @@ import numpy as np
 
 from wend.datasets.fingerprints import changes, fingerprint
 from wend.errors import InputError, MissingFileError, some
-from wend.files import read_json
+from wend.files import expand_user, read_json
 from wend.structures.box_table import BoxTable
 from wend.structures.columns import TextColumn
 from wend.structures.data_set import DataSet
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 def stores_folder(datasets_root: str | Path) -> Path:
     """The folder of stores: the environment's ``WEND_STORES``, else ``<datasets_root>/.wend``."""
     chosen = os.environ.get("WEND_STORES")
-    return Path(chosen).expanduser() if chosen else Path(datasets_root) / ".wend"
+    return expand_user(chosen) if chosen else Path(datasets_root) / ".wend"
 
 
 def read_info(folder: str | Path) -> dict[str, Any]:

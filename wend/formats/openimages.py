@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from wend.errors import BadImageError, InputError, MissingFileError, some
+from wend.files import real_path
 from wend.formats.masks import read_mask
 from wend.formats.wsoleval import BOXES, IDS, LABELS, SIZES, read_lists, read_names
 from wend.images.paths import check_relative, require_folder
@@ -152,7 +153,7 @@ def load_mask_lists(lists: str | Path, masks: str | Path) -> DataSet:
         first = [each.objects[0] if each.objects else None for each in files]
         sizes = np.array(list(map_in_threads(_mask_size, first, "sizes of masks", "mask")))
     return DataSet(
-        name="/".join(folder.resolve().parts[-2:]),
+        name="/".join(real_path(folder).parts[-2:]),
         image_ids=names,
         file_names=names,
         keys=[image_key(name) for name in names],

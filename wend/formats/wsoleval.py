@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
-from wend.files import MAX_NUMBER, open_bytes, read_lines, read_utf8
+from wend.files import MAX_NUMBER, open_bytes, read_lines, read_utf8, real_path
 from wend.images.paths import SUFFIXES, check_relative
 from wend.numerals import check_digits
 from wend.structures.box_table import BoxTable
@@ -258,7 +258,7 @@ def load_wsoleval(folder: str | Path) -> DataSet:
         raise MissingFileError(f"{absent}: there is no such file; expected a wsolevaluation list")
     files = [folder / file for file in (IDS, LABELS, SIZES, BOXES)]
     return DataSet(
-        name="/".join(folder.resolve().parts[-2:]),
+        name="/".join(real_path(folder).parts[-2:]),
         image_ids=names,
         file_names=names,
         keys=[image_key(name) for name in names],

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from wend.errors import InputError, MissingFileError, shown
-from wend.files import is_unicode
+from wend.files import expand_user, is_unicode
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 MAX_NAME, MAX_PATH = 255, 4096  # characters of a file's name and of a path, on all systems
@@ -52,7 +52,7 @@ def resolve_path(value: str | Path, base: Path | None, root: Path | None) -> Pat
         raise InputError(f"{shown(str(value))}: no path, with a name of {longest} characters")
     written = str(value).replace("\\", "/")
     start = base if written.startswith(("./", "../")) or written in (".", "..") else root
-    return Path(start or "", Path(value).expanduser())
+    return Path(start or "", expand_user(value))
 
 
 def require_folder(folder: str | Path, expected: str) -> Path:
