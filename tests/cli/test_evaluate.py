@@ -333,8 +333,13 @@ def test_the_documented_metrics_work(files):
         f"{files}/my_metrics.py:{name}" for name in ("loc70", "boxes_until_right", "small_found")
     ]
     with METRICS.temporary():
-        out = evaluate(files, "--metrics", *names, "--max-boxes", "1", "3")
-    entry = json.loads((out / "metrics.json").read_text())["original"]
+        more = ("--protocol", "original", "wsoleval-v2", "--max-boxes", "1", "3")
+        out = evaluate(files, "--metrics", *names, *more)
+    entries = json.loads((out / "metrics.json").read_text())
+    for entry in entries.values():  # the same under a protocol with several thresholds
+        for at_k in entry["multi"].values():
+            assert at_k["small_found"] == at_k["gt_known_loc_multi"]
+    entry = entries["original"]
     assert entry["loc70"] == 25
     assert entry["boxes_until_right"] == (1 + 3 + 1 + 0) / 4
     # each image's truth is 100 x 100 of 400 x 400

@@ -317,6 +317,16 @@ def test_multi_box_metrics_at_any_k_with_the_boxes_they_looked_at():
         accuracy(scores, "gt_known_loc_multi", 0)
 
 
+def test_hits_under_several_thresholds_ask_which():
+    records = [ImageRecord("a", "a.jpg", 10, 10, class_id=0, gt_boxes=[[0, 0, 10, 10]])]
+    data_set = DataSet.from_records(records)
+    table = detection_table(data_set, {"a": ([[0, 0, 10, 6]], [1.0])})
+    scores = score(data_set, table, get_protocol("wsoleval-v2"))
+    with pytest.raises(InputError, match=r"several thresholds; say which .* or take localized"):
+        hits(scores)
+    assert [hits(scores, threshold=t).tolist() for t in (0.5, 0.7)] == [[True], [False]]
+
+
 def test_hits_are_the_booleans_whose_mean_is_the_metric():
     scores = hand_scored()
     assert hits(scores).tolist() == [False, True, False, False]

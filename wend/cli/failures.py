@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import os
 import sys
 from collections.abc import Callable
 
@@ -14,8 +13,8 @@ def exit_status(action: Callable[[], int]) -> int:
     """What the action returns; 2 where it cannot go on, and one line says why.
 
     That is so where the user's input is wrong, and where the system refuses a file: no rights, a
-    full disk, a name that is too long, a file in the place of a folder. 1
-    where nobody reads the output any more, as in ``wend evaluate ... | head``.
+    full disk, a name that is too long, a file in the place of a folder. 1 where nobody reads the
+    output any more, as in ``wend evaluate ... | head``.
     """
     try:
         status = action()

@@ -289,12 +289,16 @@ def hits(
         threshold: one of the protocol's thresholds; needed if it has several.
 
     Raises:
-        InputError: ``classes`` without class predictions.
+        InputError: ``classes`` without class predictions, or a protocol with several thresholds and
+            none of them is named; :func:`localized` takes all of them.
     """
     protocol = per_image.protocol
     if threshold is None:
         if len(protocol.thresholds) > 1:
-            raise ValueError(f"protocol {protocol.name} has several thresholds: say which")
+            raise InputError(
+                f"hits: protocol {protocol.name} has several thresholds; say which "
+                f"(threshold=...), or take localized(), the share of them at which images are hits"
+            )
         threshold = protocol.thresholds[0]
     strict = protocol.strictness(classified=classes is not None)
     rank = per_image.hit_rank[protocol.criteria.index((threshold, strict))]
