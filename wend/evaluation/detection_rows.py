@@ -198,8 +198,9 @@ def _refuse_outside(
     if not beyond.any():
         return beyond
     first = int(np.argmax(beyond))
+    taken = "" if frame is None else f" (taken from {frame.name} to original pixels)"
     message = (
-        f"{rows.at(first)}: box {rows.boxes[first].tolist()} reaches out of its image of "
+        f"{rows.at(first)}: box {rows.boxes[first].tolist()}{taken} reaches out of its image of "
         f"{sizes[index[first]].tolist()} pixels, as do {int(beyond.sum())} of {len(beyond)}"
     )
     if outside == "error":
