@@ -2,8 +2,9 @@
 
 One set of checks for truth, pseudo boxes and detections. :func:`other_reading` asks whether the
 numbers of a whole file are something else: fractions or per cent of the image, pixels of a resized
-copy, corners written as width and height, centres for corners, x and y exchanged. :func:`outside` finds single boxes
-that leave their image, and :func:`why_outside` says what may be wrong with those of a truth.
+copy, corners written as width and height, centres for corners, x and y exchanged. :func:`outside`
+finds single boxes that leave their image, and :func:`why_outside` says what may be wrong with those
+of a truth.
 
 A whole file is judged by evidence that chance does not give:
 
