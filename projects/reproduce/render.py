@@ -16,12 +16,13 @@ from tabulate import tabulate
 from wend.files import atomic_write, read_json
 
 PROTOCOLS = ("psol-crop224", "original")  # the paper's, and the one without a crop
-METRICS = {
+METRICS = {  # multi-box ones at WEND.MAX_BOXES, or at the K behind "@"
     "top1_loc": "Top-1",
     "top5_loc": "Top-5",
     "top5_loc_multi": "Top-5 multi",
     "gt_known_loc": "GT-known",
     "gt_known_loc_multi": "GT-known multi",
+    "gt_known_loc_multi@all": "GT-known multi, K all",
 }
 
 
@@ -56,13 +57,24 @@ def collect(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
         metrics = read_json(run.folder / "inference" / run.test_set / "metrics.json", "metrics")
         for protocol in PROTOCOLS:
             for name in METRICS:
-                if name in metrics.get(protocol, {}):
-                    values = found.setdefault(protocol, {}).setdefault(name, [])
-                    values.append(metrics[protocol][name])
+                value = _value(metrics.get(protocol, {}), name)
+                if value is not None:
+                    found.setdefault(protocol, {}).setdefault(name, []).append(value)
     return {
         protocol: {name: Spread(tuple(values)) for name, values in by_name.items()}
         for protocol, by_name in found.items()
     }
+
+
+def _value(numbers: Mapping, name: str) -> float | None:
+    """A metric of a protocol's object in ``metrics.json``; None where it has none."""
+    metric, _, k = name.partition("@")
+    return (numbers.get("multi", {}).get(k, {}) if k else numbers).get(metric)
+
+
+def _of_paper(row: Row, name: str) -> float | None:
+    """The published figure; the paper states no K, so that it stands beside every K."""
+    return row.paper.get(name.partition("@")[0])
 
 
 def markdown(plan: Mapping[Row, Sequence[Run]], title: str) -> str:
@@ -77,7 +89,7 @@ def markdown(plan: Mapping[Row, Sequence[Run]], title: str) -> str:
         ] or ["gt_known_loc", "gt_known_loc_multi"]
         header = ["", "backbone", "seeds"]
         header += [f"{METRICS[name]} ({protocol})" for protocol in PROTOCOLS for name in shown]
-        header += [f"paper: {METRICS[name]}" for name in shown]
+        header += [f"paper: {METRICS[name]}" for name in shown if "@" not in name]
         body = [_line(row, found, shown) for row, found in rows.items()]
         parts += [f"**{data}**", tabulate(body, header, tablefmt="github", disable_numparse=True)]
     return "\n\n".join(parts) + "\n"
@@ -88,7 +100,9 @@ def _line(row: Row, found: Mapping[str, Mapping[str, Spread]], shown: Sequence[s
     line = [row.label, row.backbone, str(len(first.values)) if first else "not run"]
     for protocol in PROTOCOLS:
         line += [str(found.get(protocol, {}).get(name, "-")) for name in shown]
-    return line + [f"{row.paper[name]:.2f}" if name in row.paper else "-" for name in shown]
+    return line + [
+        f"{row.paper[name]:.2f}" if name in row.paper else "-" for name in shown if "@" not in name
+    ]
 
 
 CSV_HEADER = (
@@ -110,7 +124,7 @@ def as_csv(plan: Mapping[Row, Sequence[Run]]) -> str:
             writer.writerow([*lead, "", "", 0, "", "", "", "", ""])
         for protocol, by_name in found.items():
             for name, spread in by_name.items():
-                paper = row.paper.get(name) if protocol == PROTOCOLS[0] else None
+                paper = _of_paper(row, name) if protocol == PROTOCOLS[0] else None
                 writer.writerow(
                     [
                         *(*lead, protocol, name, len(spread.values), f"{spread.mean:.4f}"),

@@ -181,12 +181,14 @@ def test_metrics_of_any_form_are_compared(files, capsys):
     (files / "mine.py").write_text(
         "from wend.evaluation.metrics import register_metric\n\n"
         "@register_metric('Overlap', unit='IoU', digits=3)\n"
-        "def overlap(per_image):\n    return per_image.best_iou\n"
+        "def overlap(per_image):\n    return per_image.best_iou\n\n"
+        "@register_metric('Lack', unit='IoU', digits=3, scale=-1.0)\n"
+        "def lack(per_image):\n    return per_image.best_iou\n"
     )
-    own = f"{files / 'mine.py'}:overlap"
+    own = [f"{files / 'mine.py'}:{name}" for name in ("overlap", "lack")]
     with METRICS.temporary():
         compare(files, "--protocol", "original", "--max-boxes", "1", "--output", files / "out",
-                "--metrics", own, "corloc", "ar1")  # fmt: skip
+                "--metrics", *own, "corloc", "ar1")  # fmt: skip
     rows = {row["metric"]: row for row in read(files / "out/comparison.csv")}
     assert rows["CorLoc"] == {**rows["GT-known Loc"], "metric": "CorLoc"}
     # A: twelve boxes right and one of IoU 0.4; B: six right. A mean has no hits to test
@@ -194,6 +196,8 @@ def test_metrics_of_any_form_are_compared(files, capsys):
     assert (overlap["A"], overlap["B"], overlap["A - B"]) == ("0.620", "0.300", "0.320")
     assert float(overlap["low"]) < 0.32 < float(overlap["high"])
     assert (overlap["p McNemar"], overlap["only A"]) == ("", "")
+    lack = rows["Lack (IoU)"]  # by a negative scale low and high change places
+    assert (lack["low"], lack["high"]) == (f"-{overlap['high']}", f"-{overlap['low']}")
     recall = rows["AR@1"]  # no average over images: nothing to resample
     assert (recall["A"], recall["B"], recall["low"]) == ("60.00", "30.00", "")
 

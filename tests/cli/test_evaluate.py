@@ -182,6 +182,8 @@ def test_baseline_is_that_of_the_fixed_boxes_given(files):
     # the second box, 120 x 120, holds the truth, 100 x 100: IoU 0.69
     assert entry["baseline"]["gt_known_loc_multi@2"] == 100
     assert entry["baseline"]["gt_known_loc_multi@1"] == 0
+    # how many there are is said: a larger K has no more
+    assert entry["inputs"]["baseline_boxes"]["name"] == "the 2 given in fixed.json"
 
 
 def test_baseline_never_looks_at_the_images_that_are_scored(files, capsys):
@@ -503,7 +505,8 @@ def test_pairs_of_class_and_box_are_asked_for(files, capsys):
     evaluate(files, detections="pairs.json", expect=2)
     assert "category_id has 3 values" in capsys.readouterr().err
     more = ("--protocol", "original", "--box-classes")
-    out = evaluate(files, *more, "use", "--export", "parquet", detections="pairs.json")
+    exports = ("--export", "parquet", "coco", "--ap")
+    out = evaluate(files, *more, "use", *exports, detections="pairs.json")
     (entry,) = json.loads((out / "metrics.json").read_text()).values()
     assert [entry[name] for name in ("top1_loc", "top5_loc", "gt_known_loc")] == [25, 50, 50]
     assert entry["counts"]["images_without_true_class"] == 1  # image 3
@@ -511,9 +514,17 @@ def test_pairs_of_class_and_box_are_asked_for(files, capsys):
     again = evaluate(files, *more, "use", output="again", detections="out/detections.parquet")
     (other,) = json.loads((again / "metrics.json").read_text()).values()
     assert other["multi"] == entry["multi"]
-    out = evaluate(files, *more, "ignore", detections="pairs.json")
-    (entry,) = json.loads((out / "metrics.json").read_text()).values()
-    assert entry["gt_known_loc"] == 25
+    pair = files / "pair"  # the exported truth and detections belong together
+    pair.mkdir()
+    (out / "ground_truth.json").rename(pair / "truth.json")
+    (out / "detections.json").rename(pair / "d.json")
+    (again,) = json.loads((evaluate(pair, *more, "use") / "metrics.json").read_text()).values()
+    assert again["multi"] == entry["multi"]
+    assert again["top5_loc"] == entry["top5_loc"]
+    out = evaluate(files, *more, "ignore", "--ap", detections="pairs.json")
+    (ignored,) = json.loads((out / "metrics.json").read_text()).values()
+    assert ignored["gt_known_loc"] == 25
+    assert ignored["coco"] == entry["coco"]  # AP is class-agnostic
     classes = ("--class-predictions", files / "c.json")
     evaluate(files, *more, "use", *classes, detections="pairs.json", expect=2)
     assert "there are class predictions, too" in capsys.readouterr().err

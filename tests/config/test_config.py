@@ -413,9 +413,14 @@ def test_a_value_that_only_python_reads(tmp_path, value, message):
         assert message in str(error.value)
 
 
-def test_an_entry_that_is_overridden_twice(tmp_path):
-    with pytest.raises(InputError, match=r"config entry WEND\.ETA is given twice, 1\.0 and 2\.0;"):
-        merge_config(config(), "", ["WEND.ETA", "1.0", "WEND.CROP", "8", "WEND.ETA", "2.0"], "")
+def test_of_an_entry_that_is_overridden_twice_the_last_holds_as_in_detectron2(caplog):
+    cfg = config()
+    merge_config(cfg, "", ["WEND.ETA", "1.0", "WEND.CROP", "8", "WEND.ETA", "2.0"], "")
+    assert cfg.WEND.ETA == 2.0
+    assert "WEND.ETA is given twice, 1.0 and then 2.0; the last one holds" in caplog.text
+    caplog.clear()
+    merge_config(config(), "", ["WEND.ETA", "1.0", "WEND.ETA", "1.0"], "")
+    assert not caplog.text
 
 
 def test_a_flag_behind_the_overrides():

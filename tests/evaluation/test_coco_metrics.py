@@ -78,6 +78,20 @@ def test_only_the_hundred_best_boxes_of_an_image_count():
     assert (result["ar1"], result["ar10"]) == (0, 100)
 
 
+def test_classes_of_boxes_change_nothing():
+    records = [
+        ImageRecord(i, f"c/{i}.jpg", 1000, 1000, class_id=i, gt_boxes=[T, FAR]) for i in range(3)
+    ]
+    data_set = DataSet.from_records(records)
+    boxes, values = [[T, FAR], [FAR, [0, 0, 62, 10]], [T]], [[0.9, 0.8], [0.7, 0.3], [0.6]]
+    without = BoxTable.from_lists(boxes, values)
+    with_classes = BoxTable.from_lists(boxes, values, class_ids=[[0, 1], [2, 1], [0]])
+    expected = coco_metrics(data_set, without)
+    # of six true boxes four are met, and one at three of ten thresholds
+    assert expected["ar100"] == pytest.approx(100 * 4.3 / 6)
+    assert coco_metrics(data_set, with_classes) == expected
+
+
 def test_no_boxes_at_all_are_zero():
     assert set(scores([T], [], []).values()) == {0.0}
 

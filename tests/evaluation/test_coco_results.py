@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 from wend.errors import InputError, MissingFileError
 from wend.evaluation.coco_results import detections_to_coco, read_detections
 from wend.files import write_json
-from wend.formats.coco import records_to_coco
+from wend.formats.coco import TRUTH, load_coco, records_to_coco, to_coco
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -129,3 +130,19 @@ def test_cut_file_is_named(tmp_path):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"nothing\.json: there is no such file"):
         read_detections(tmp_path / "nothing.json", DATA_SET)
+
+
+@pytest.mark.parametrize("categories", [(7, 9), ()])
+def test_truth_with_classes_is_read_as_it_was_written(tmp_path, categories):
+    data_set = replace(DATA_SET, category_ids=categories, class_ids=np.array([1, 0, 1]))
+    coco = to_coco(data_set, data_set.truth, TRUTH, with_classes=True)
+    ids = categories or (0, 1)
+    assert [category["id"] for category in coco["categories"]] == list(ids)
+    owners = data_set.truth.owner.tolist()
+    written = [annotation["category_id"] for annotation in coco["annotations"]]
+    assert written == [ids[(1, 0, 1)[owner]] for owner in owners]
+    write_json(tmp_path / "truth.json", coco)
+    read = load_coco(tmp_path / "truth.json")
+    kept = [i for i in range(3) if i in owners or not categories]  # an image's boxes tell its class
+    assert [read.class_ids[i] for i in kept] == [(1, 0, 1)[i] for i in kept]
+    assert read.category_ids == categories

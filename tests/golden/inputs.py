@@ -258,7 +258,7 @@ def write_photos(root: Path) -> None:
         root / "truth.txt",
         [
             *(
-                f"images/{name},{1 + i},{2 + i},{30.5 + i},{41.25 + i}"
+                f"images/{name},{1 + i},{2 + i},{20.5 + i},{41.25 + i}"
                 for i, name in enumerate(names)
             ),
             "wrens/wren_2.jpg,0,0,100,100",

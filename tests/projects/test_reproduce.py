@@ -268,6 +268,25 @@ def test_table_has_mean_sd_and_the_papers_figure(tmp_path):
     assert lines[3] == "CUB,SCR,ResNet50,CUB/scr_R50.yaml,,,0,,,,,"
 
 
+def test_multi_box_figures_of_all_boxes_stand_beside_those_of_five(tmp_path):
+    rows = [row(paper={"gt_known_loc_multi": 98.0})]
+    plan_ = planned(rows, tmp_path, seeds=(0,))
+    (run,) = plan_[rows[0]]
+    finish(run, {})
+    at_k = {"5": {"gt_known_loc_multi": 90.0}, "all": {"gt_known_loc_multi": 99.0}}
+    metrics = {"psol-crop224": {"gt_known_loc_multi": 90.0, "multi": at_k}}
+    (run.folder / "inference" / run.test_set / "metrics.json").write_text(json.dumps(metrics))
+    header, _, line = render.markdown(plan_, "Table").strip().splitlines()[-3:]
+    cells = [[cell.strip() for cell in text.strip("|").split("|")] for text in (header, line)]
+    shown = dict(zip(*cells, strict=True))
+    assert shown["GT-known multi (psol-crop224)"] == "90.00"
+    assert shown["GT-known multi, K all (psol-crop224)"] == "99.00"
+    assert [name for name in shown if name.startswith("paper")] == ["paper: GT-known multi"]
+    differences = {line.split(",")[5]: line.split(",")[10] for line in render.as_csv(plan_).split()}
+    assert differences["gt_known_loc_multi"] == "-8.0000"
+    assert differences["gt_known_loc_multi@all"] == "1.0000"
+
+
 def test_one_seed_has_no_spread():
     assert str(render.Spread((50.0,))) == "50.00"
     assert render.Spread((50.0,)).sd is None

@@ -13,7 +13,7 @@ from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
-PROTOCOLS = ["original", "psol-crop224"]
+PROTOCOLS = ["original", "wsoleval-v2"]  # of which one alone has MaxBoxAcc 0.5
 
 
 def runs(share, seeds):
@@ -52,6 +52,9 @@ def test_points_are_the_means_and_differences_of_the_table(tmp_path, monkeypatch
             if number.protocol == protocol and number.column.metric.unit == "%"
         ]
         assert sorted(points) == pytest.approx(sorted(means))
+        titles = [text.get_text() for text in left.get_yticklabels()]  # no row without a point
+        assert len(titles) * len(names) == len(means)
+        assert ("MaxBoxAcc 0.5" in titles) == (protocol == "wsoleval-v2")
         points = [line.get_xdata()[0] for line in right.lines if line.get_marker() in MARKERS]
         mine = [
             pair

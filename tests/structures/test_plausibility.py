@@ -33,6 +33,16 @@ def as_corners(boxes):
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
 
 
+def moved(boxes, sides):
+    """Boxes moved by so many of their own sides: 0.5 where x, y are written as their centre."""
+    return boxes + np.tile(sides * (boxes[:, 2:] - boxes[:, :2]), 2)
+
+
+def corners_as_centre(boxes):
+    """Boxes whose corners x0, y0, x1, y1 are read as centre, width and height."""
+    return np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+
+
 @pytest.mark.parametrize(
     ("kind", "spoil", "said"),
     [
@@ -42,6 +52,9 @@ def as_corners(boxes):
         ("copy", lambda boxes, sizes: in_copy(boxes, sizes, 256), "a 256 copy"),
         ("corners", lambda boxes, sizes: as_corners(boxes), "corners x1, y1 that were written"),
         ("exchanged", lambda boxes, sizes: boxes[:, [1, 0, 3, 2]], "of the images swapped"),
+        ("centre", lambda boxes, sizes: moved(boxes, 0.5), "centres cx, cy that were written"),
+        ("corner", lambda boxes, sizes: moved(boxes, -0.5), "upper left corners x, y that were"),
+        ("corners_for_centre", lambda boxes, sizes: corners_as_centre(boxes), "corners x0, y0, x1"),
     ],
 )
 @pytest.mark.parametrize("seed", range(3))
@@ -104,10 +117,28 @@ def test_a_file_partly_of_fractions_and_boxes_without_area():
     boxes[:60] = in_copy(boxes, sizes, 1)[:60]
     reading = read(boxes, sizes)
     assert (reading.kind, int(reading.is_so.sum())) == ("fractions", 60)
+    np.testing.assert_allclose(reading.boxes, natural(100, (500, 375))[0])
     nothing = np.zeros((400, 4))
     both = read(np.concatenate([boxes, nothing]), np.tile([[500, 375]], (500, 1)))
     assert (both.kind, int(both.is_so.sum())) == ("fractions", 60)
     assert len(both.boxes) == 500
+
+
+@pytest.mark.parametrize("number", [5, 10, 100])
+def test_a_small_part_of_fractions_is_named_where_it_differs(number):
+    boxes, sizes = natural(500, (500, 375))
+    mixed = boxes.copy()
+    mixed[:number] = in_copy(boxes, sizes, 1)[:number]
+    reading = read(mixed, sizes)
+    assert (reading.kind, reading.certain, int(reading.is_so.sum())) == ("fractions", True, number)
+    np.testing.assert_allclose(reading.boxes, boxes)
+
+
+@pytest.mark.parametrize("tiny", [[0, 0, 1, 1], [0, 0, 0.5, 0.5]])
+def test_boxes_of_a_pixel_that_are_always_the_same_are_no_fractions(tiny):
+    boxes, sizes = natural(500, (500, 375))
+    boxes[:50] = tiny  # how a method of masks says that it saw nothing
+    assert read(boxes, sizes) is None
 
 
 def test_images_of_unknown_size_tell_nothing_and_no_box_is_no_pattern():
@@ -134,6 +165,8 @@ def test_outside_by_more_than_the_tolerance():
     [
         ([210, 30, 290, 170], (200, 300), "width and height of the images swapped"),
         ([60, 50, 160, 130], (120, 90), "corners x1, y1 that were written"),
+        ([60, 45, 120, 80], (100, 75), "centres cx, cy that were written"),
+        ([-20, -10, 40, 50], (120, 90), "upper left corners x, y that were written"),
         ([300, 200, 400, 300], (224, 224), "224 x 224 pixels: are the sizes of a resized copy"),
         ([300, 200, 700, 700], (400, 300), "of another copy of the images"),
     ],

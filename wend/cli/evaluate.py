@@ -62,7 +62,7 @@ from wend.evaluation.score_files import (
 from wend.evaluation.scoring import ProtocolScores, drop_low_scores, parse_k, score_all
 from wend.evaluation.tables import score_table
 from wend.files import atomic_write, read_json, write_json
-from wend.formats.coco import records_to_coco
+from wend.formats.coco import TRUTH, to_coco
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.frame import ORIGINAL
@@ -317,7 +317,9 @@ def _export(
     written = []
     if "coco" in kinds:
         written += [folder / "ground_truth.json", folder / "detections.json"]
-        write_json(written[0], records_to_coco(data_set))
+        with_classes = detections.class_ids is not None
+        truth = to_coco(data_set, data_set.truth, TRUTH, with_classes=with_classes)
+        write_json(written[0], truth)
         write_detections(written[1], data_set, detections)
     for kind in ("csv", "parquet"):
         if kind in kinds:

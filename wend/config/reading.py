@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import tokenize
 from ast import literal_eval
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from wend.user_code import load_module
 from wend.yaml_files import StrictLoader, parse_yaml
 
 IMPORTS = "WEND.IMPORTS"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -169,10 +171,10 @@ def _check_overrides(opts: Sequence[str]) -> None:
     for key, value in zip(opts[::2], opts[1::2], strict=False):
         if key.startswith("--"):
             raise InputError(f"{key}: flags come before the KEY VALUE overrides, not behind them")
-        if key in seen:
-            raise InputError(
-                f"command line: config entry {key} is given twice, {seen[key]} and {value}; give "
-                f"it once"
+        if seen.get(key, value) != value:
+            logger.warning(
+                "command line: config entry %s is given twice, %s and then %s; the last one holds",
+                *(key, seen[key], value),
             )
         seen[key] = value
         if key in EARLIER:

@@ -50,7 +50,7 @@ def _backend(name: str) -> Classes:
 
 
 def _numbered(data_set: DataSet, detections: BoxTable) -> tuple[DataSet, BoxTable]:
-    """The same data set and detections with image ids 1..I and at most 100 boxes each.
+    """The same data set and detections with image ids 1..I and at most 100 boxes each, no classes.
 
     Numbers are in the order of the ids, as COCOeval sorts images, because the order of images
     decides between boxes of equal score: the values are those of the exported files.
@@ -60,7 +60,8 @@ def _numbered(data_set: DataSet, detections: BoxTable) -> tuple[DataSet, BoxTabl
     with contextlib.suppress(TypeError):  # ids that cannot be compared keep their order
         order = sorted(order, key=lambda i: ids[i])
     numbered = replace(data_set.take(order), image_ids=range(1, len(order) + 1))
-    return numbered, detections.first(MAX_BOXES[-1]).take(order)
+    best = replace(detections.first(MAX_BOXES[-1]).take(order), class_ids=None)
+    return numbered, best
 
 
 def _coco_objects(

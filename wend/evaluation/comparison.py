@@ -205,13 +205,10 @@ def _pair(
         return PairNumber(a, b, seed_difference(a.values, b.values, level), None)
     classes = metric.averaged_classes(scores.per_image)
     test = paired_difference(values_a, values_b, classes, bounds=metric.bounds, level=level)
-    scale = metric.scale
-    test = replace(
-        test,
-        difference=scale * test.difference,
-        low=None if test.low is None else scale * test.low,
-        high=None if test.high is None else scale * test.high,
-    )
+    low, high = test.low, test.high
+    if low is not None and high is not None:  # a scale may be negative
+        low, high = sorted((metric.scale * low, metric.scale * high))
+    test = replace(test, difference=metric.scale * test.difference, low=low, high=high)
     hits = values_a.dtype == values_b.dtype == bool and len(values_a) == len(values_b) == 1
     return PairNumber(a, b, test, mcnemar(values_a[0], values_b[0]) if hits else None)
 

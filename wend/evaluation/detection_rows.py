@@ -198,8 +198,9 @@ def _refuse_outside(
     if not beyond.any():
         return beyond
     first = int(np.argmax(beyond))
+    taken = "" if frame is None else f" (taken from {frame.name} to original pixels)"
     message = (
-        f"{rows.at(first)}: box {rows.boxes[first].tolist()} reaches out of its image of "
+        f"{rows.at(first)}: box {rows.boxes[first].tolist()}{taken} reaches out of its image of "
         f"{sizes[index[first]].tolist()} pixels, as do {int(beyond.sum())} of {len(beyond)}"
     )
     if outside == "error":
@@ -241,7 +242,8 @@ def _look_at_best(table: BoxTable, data_set: DataSet, source: str, implausible: 
         frames = FRAME_NAMES[reading.kind]
         reading = replace(reading, advice=f"{reading.advice}, or name their frame: {frames}")
     truth = data_set.truth
-    rows = np.flatnonzero(truth.counts[best.owner])
+    is_other = (reading.boxes != best.boxes).any(1)  # a file may be of such boxes in part
+    rows = np.flatnonzero((truth.counts[best.owner] > 0) & is_other)
     certain = True
     if len(rows):
         true_boxes = truth.boxes[truth.offsets[best.owner[rows]]]

@@ -1,6 +1,7 @@
 """Records and detections as COCO's JSON, which pycocotools, FiftyOne and Detectron2 read.
 
-One category, ``{"id": 1, "name": "foreground"}``; boxes ``[x, y, w, h]`` in original pixels.
+One category, ``{"id": 1, "name": "foreground"}``, or the images' classes; boxes ``[x, y, w, h]`` in
+original pixels.
 """
 
 from __future__ import annotations
@@ -29,17 +30,29 @@ ClassNumber = Annotated[int, Meta(ge=0, lt=2**31)]
 TRUTH = {"description": "ground truth, written by WEND"}  # some pycocotools want an "info"
 
 
-def to_coco(data_set: DataSet, boxes: BoxTable, info: Mapping[str, object]) -> dict:
+def to_coco(
+    data_set: DataSet, boxes: BoxTable, info: Mapping[str, object], *, with_classes: bool = False
+) -> dict:
     """Images and their boxes as a COCO data set.
 
     Args:
         boxes: of the data set's images, in original pixels; with scores, if they have some.
         info: says what the boxes are.
+        with_classes: a box's category is its image's class, as the data set's own COCO file calls
+            it, or from 0; each image has one. Else all boxes are of the one category.
     """
+    categories = np.array([CATEGORY_ID])
+    of_image = np.full(len(data_set), CATEGORY_ID)
+    if with_classes:
+        categories = np.arange(1 + int(data_set.class_ids.max()))
+        if data_set.category_ids:
+            categories = np.array(data_set.category_ids)
+        of_image = categories[data_set.class_ids]
+    states_class = not (with_classes and data_set.category_ids)  # else the categories say it
     images = [
         {"id": image_id, "file_name": key, "width": width, "height": height}
-        # ours: an image's class, since all annotations are of the one category
-        | ({} if class_id < 0 else {"class_id": class_id})
+        # ours: an image's class, by which the file is read again
+        | ({"class_id": class_id} if states_class and class_id >= 0 else {})
         for image_id, key, (width, height), class_id in zip(
             data_set.image_ids,
             data_set.keys,
@@ -48,29 +61,31 @@ def to_coco(data_set: DataSet, boxes: BoxTable, info: Mapping[str, object]) -> d
             strict=True,
         )
     ]
-    columns = (boxes.owner, xyxy_to_xywh(boxes.boxes), boxes.areas())
+    columns = (boxes.owner, of_image[boxes.owner], xyxy_to_xywh(boxes.boxes), boxes.areas())
     annotations = [
         {
             "id": number,
             "image_id": data_set.image_ids[image],
-            "category_id": CATEGORY_ID,
+            "category_id": category,
             "bbox": xywh,
             "area": area,
             "iscrowd": 0,
         }
-        for number, (image, xywh, area) in enumerate(
+        for number, (image, category, xywh, area) in enumerate(
             zip(*(column.tolist() for column in columns), strict=True), 1
         )
     ]
     if boxes.scores is not None:
         for annotation, score in zip(annotations, boxes.scores.tolist(), strict=True):
             annotation["score"] = score
-    categories = [{"id": CATEGORY_ID, "name": CATEGORY_NAME}]
     return {
         "info": dict(info),
         "images": images,
         "annotations": annotations,
-        "categories": categories,
+        "categories": [
+            {"id": i, "name": str(i) if with_classes else CATEGORY_NAME}
+            for i in categories.tolist()
+        ],
     }
 
 

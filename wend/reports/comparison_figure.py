@@ -37,21 +37,25 @@ def draw_comparison(path: str | Path, comparison: Comparison, level: float = 0.9
     """
     methods = [number for number in comparison.methods if number.column.metric.unit == "%"]
     pairs = [pair for pair in comparison.pairs if pair.a.column.metric.unit == "%"]
-    protocols = list(dict.fromkeys(number.protocol for number in methods))
-    columns = list(dict.fromkeys(number.column for number in methods))
+    columns_of: dict[str, list[Column]] = {}  # a protocol's own, without copies
+    for number in methods:
+        columns = columns_of.setdefault(number.protocol, [])
+        if number.column not in columns:
+            columns.append(number.column)
     names = list(dict.fromkeys(number.method for number in methods))
     pair_names = list(dict.fromkeys((pair.a.method, pair.b.method) for pair in pairs))
-    lines = len(columns) * (max(len(names), len(pair_names)) + 0.8)
-    height = max(1.6, lines * LINE_HEIGHT) * len(protocols) + 1.2
+    line = (max(len(names), len(pair_names)) + 0.8) * LINE_HEIGHT
+    heights = [max(1.6, len(columns) * line) for columns in columns_of.values()]
     figure, grid = load_pyplot().subplots(
-        *(len(protocols), 2),
-        figsize=(9, height),
+        *(len(heights), 2),
+        figsize=(9, sum(heights) + 1.2),
+        height_ratios=heights,
         layout="constrained",
         sharex="col",
         sharey="row",
         squeeze=False,
     )
-    for (left, right), protocol in zip(grid, protocols, strict=True):
+    for (left, right), (protocol, columns) in zip(grid, columns_of.items(), strict=True):
         for axes in (left, right):
             axes.grid(axis="x", alpha=0.25, linewidth=0.6)
             axes.set_axisbelow(True)

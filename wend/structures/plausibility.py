@@ -2,21 +2,24 @@
 
 One set of checks for truth, pseudo boxes and detections. :func:`other_reading` asks whether the
 numbers of a whole file are something else: fractions or per cent of the image, pixels of a resized
-copy, corners written as width and height, x and y exchanged. :func:`outside` finds single boxes
-that leave their image, and :func:`why_outside` says what may be wrong with those of a truth.
+copy, corners written as width and height, centres for corners, x and y exchanged. :func:`outside`
+finds single boxes that leave their image, and :func:`why_outside` says what may be wrong with those
+of a truth.
 
 A whole file is judged by evidence that chance does not give:
 
 * A box that has an area and lies within the first pixel and a half of its image is no object.
-  Where at least half of the boxes are so, they are fractions.
+  Where at least half of the boxes are so, they are fractions; where fewer are, those are, if they
+  differ and lie about the middle of 0..1 (a list that was joined of two).
 * Objects of a data set lie about the middle of the images: the mean centre of ImageNet's 80,477
   true boxes is at (0.501, 0.514) of the image, with a standard deviation of (0.178, 0.157) per
   box, and CUB's at (0.497, 0.517). In a file of a smaller copy all boxes lie within a square at the
   upper left, and their mean centre is near the middle of the square and far from the image's. How
   far it must be depends on the number of images (:data:`DEVIATIONS`); from few images nothing is
   certain.
-* Corners written as width and height, or exchanged x and y, make many boxes reach far out of their
-  image, and read the other way all boxes lie inside, about the middle.
+* Corners written as width and height, exchanged x and y, centres for corners (DETR's ``cx, cy, w,
+  h``) and corners for centres make many boxes reach far out of their image, and read the other way
+  all boxes lie inside, about the middle.
 
 Shape letters: B = boxes of all images, I = images.
 """
@@ -54,6 +57,7 @@ FEW = 5  # images; less are no evidence
 ENOUGH = 50_000  # boxes, spread over all, in which a pattern of the whole file shows
 FAR = 0.05  # of a side: boxes that reach out farther are no rounding
 MANY_FAR = 0.1  # of the boxes
+PART = 0.01  # of the boxes; fewer fractions than that are single slips
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Reading:
     """What the numbers of a file may really be.
 
     Attributes:
-        kind: ``fractions``, ``copy``, ``corners`` or ``exchanged``.
+        kind: ``fractions``, ``copy``, or that of one of the :data:`ORDERS`.
         boxes: (B, 4) the same boxes in original pixels, were it so.
         is_so: (B,) the boxes that speak for it.
         meaning: the words for a message: what they do, and what they therefore are.
@@ -177,11 +181,15 @@ def _of_all(reading: Reading, known: np.ndarray, boxes: np.ndarray) -> Reading:
 def _fractions(boxes: np.ndarray, size: np.ndarray) -> Reading | None:
     low, high = 1 - FIRST_PIXEL, FIRST_PIXEL
     is_so = (boxes.min(1) >= low) & (boxes.max(1) <= high) & (size.min(1) > 4 * high)
-    if 2 * is_so.sum() < len(boxes):
+    number = int(is_so.sum())
+    if not number or number < PART * len(boxes):
+        return None
+    part = boxes[is_so]
+    if 2 * number < len(boxes) and not (_differ(part) and _central(part, np.ones((number, 2)))):
         return None
     return Reading(
         "fractions",
-        boxes * np.tile(size, 2),
+        np.where(is_so[:, None], boxes * np.tile(size, 2), boxes),
         is_so,
         "lie within 0..1, in the first pixel of their image, such as {first}: they look like "
         "fractions of the image, not like pixels",
@@ -224,6 +232,11 @@ def _central(boxes: np.ndarray, size: np.ndarray) -> bool:
     return bool((np.abs(centre - 0.5) <= OFF_MIDDLE).all())
 
 
+def _differ(boxes: np.ndarray) -> bool:
+    """Whether these are several boxes: one that is always the same is seen but once."""
+    return len(np.unique(boxes, axis=0)) >= FEW
+
+
 def _inside(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Which boxes (B,) lie in their images, but for a pixel and a hundredth of the side."""
     limits = np.tile(0.01 * size + TOLERANCE, 2)
@@ -231,40 +244,85 @@ def _inside(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
     return np.asarray(inside & (boxes[:, 2:] > boxes[:, :2]).all(1))
 
 
-def _corners_as_sizes(boxes: np.ndarray) -> np.ndarray:
-    """Boxes (B, 4) of ``x, y, width, height`` that are really ``x0, y0, x1, y1``."""
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+@dataclass(frozen=True)
+class Order:
+    """Another meaning of a box's four numbers, which is seen by boxes outside their image.
+
+    Attributes:
+        kind: a short name.
+        mended: makes ``x0, y0, x1, y1`` of boxes (B, 4) that were read in the wrong order.
+        is_so: the words for how the numbers are to be read.
+        meaning, advice: the words for what they therefore are, and what to do.
+    """
+
+    kind: str
+    mended: Callable[[np.ndarray], np.ndarray]
+    is_so: str
+    meaning: str
+    advice: str
 
 
-EXCHANGED = [1, 0, 3, 2]
-REACHING_OUT = ("exchanged", "corners")  # readings that are seen by boxes outside their image
-CORNERS = (
-    "they look like corners x1, y1 that were written where width and height are expected",
-    "write x, y, width, height, or name a format that has corners",
+def _moved(boxes: np.ndarray, sides: float) -> np.ndarray:
+    """Boxes (B, 4), moved by so many of their own sides."""
+    return boxes + np.tile(sides * (boxes[:, 2:] - boxes[:, :2]), 2)
+
+
+ORDERS = (
+    Order(
+        "exchanged",
+        lambda boxes: boxes[:, [1, 0, 3, 2]],
+        "x and y are exchanged",
+        "width and height of the images swapped, or x and y of the boxes?",
+        "correct the sizes, or the order of the numbers",
+    ),
+    Order(  # x, y, width, height that are really x0, y0, x1, y1
+        "corners",
+        lambda boxes: np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1),
+        "the last two are corners",
+        "they look like corners x1, y1 that were written where width and height are expected",
+        "write x, y, width, height, or name a format that has corners",
+    ),
+    Order(  # x, y, width, height that are really cx, cy, width, height
+        "centre",
+        lambda boxes: _moved(boxes, -0.5),
+        "the first two are centres",
+        "they look like centres cx, cy that were written where the corner x, y is expected",
+        "write cx - width / 2 and cy - height / 2",
+    ),
+    Order(  # cx, cy, width, height that are really x, y, width, height
+        "corner",
+        lambda boxes: _moved(boxes, 0.5),
+        "the first two are upper left corners",
+        "they look like upper left corners x, y that were written where the centre is expected",
+        "write x + width / 2 and y + height / 2",
+    ),
+    Order(  # cx, cy, width, height that are really x0, y0, x1, y1
+        "corners_for_centre",
+        lambda b: np.concatenate([(b[:, :2] + b[:, 2:]) / 2, b[:, 2:] - b[:, :2]], 1),
+        "they are corners",
+        "they look like corners x0, y0, x1, y1 that were written where centre, width and height "
+        "are expected",
+        "write the centre, the width and the height",
+    ),
 )
-SWAPPED = (
-    "width and height of the images swapped, or x and y of the boxes?",
-    "correct the sizes, or the order of the numbers",
-)
+REACHING_OUT = tuple(order.kind for order in ORDERS)
 
 
 def _reaching_out(boxes: np.ndarray, owner: np.ndarray, size: np.ndarray) -> Reading | None:
     far = (np.maximum(-boxes, boxes - np.tile(size, 2)) > FAR * np.tile(size, 2)).any(1)
     if far.sum() < MANY_FAR * len(far) or len(np.unique(owner[far])) < FEW:
         return None
-    for kind, mended, meaning, advice in (
-        ("exchanged", boxes[:, EXCHANGED], *SWAPPED),
-        ("corners", _corners_as_sizes(boxes), *CORNERS),
-    ):
+    for order in ORDERS:
+        mended = order.mended(boxes)
         if _inside(mended, size).mean() >= 0.99 and _central(mended, size):
-            read = {"exchanged": "x and y are exchanged", "corners": "the last two are corners"}
             return Reading(
-                kind,
+                order.kind,
                 mended,
                 outside(boxes, size),
                 f"reach out of their image, such as {{first}}, and all of them lie inside where "
-                f"{read[kind]}: {meaning}",
-                advice,
+                f"{order.is_so}: {order.meaning}",
+                order.advice,
+                certain=_differ(boxes / np.tile(size, 2)),
             )
     return None
 
@@ -273,10 +331,9 @@ def why_outside(boxes: np.ndarray, sizes: np.ndarray) -> str:
     """What may be wrong with boxes (B, 4) that reach out of their images, of sizes (B, 2)."""
     if len(boxes) < FEW:
         return "are they slips, or of another image? Correct them, or cut them at its border"
-    if _inside(boxes[:, EXCHANGED], sizes).all():
-        return f"{SWAPPED[0]} All of them lie inside where they are exchanged; {SWAPPED[1]}"
-    if _inside(_corners_as_sizes(boxes), sizes).all():
-        return f"{CORNERS[0]}; {CORNERS[1]}"
+    for order in ORDERS:
+        if _inside(order.mended(boxes), sizes).all():
+            return f"{order.meaning}. All of them lie inside where {order.is_so}; {order.advice}"
     width, height = sizes[0].tolist()
     if len(sizes) > 1 and (sizes == sizes[0]).all() and width == height:
         return (
