@@ -182,6 +182,8 @@ def test_baseline_is_that_of_the_fixed_boxes_given(files):
     # the second box, 120 x 120, holds the truth, 100 x 100: IoU 0.69
     assert entry["baseline"]["gt_known_loc_multi@2"] == 100
     assert entry["baseline"]["gt_known_loc_multi@1"] == 0
+    # how many there are is said: a larger K has no more
+    assert entry["inputs"]["baseline_boxes"]["name"] == "the 2 given in fixed.json"
 
 
 def test_baseline_never_looks_at_the_images_that_are_scored(files, capsys):

@@ -11,6 +11,7 @@ from wend.loading.first_epoch import FEW, PERIOD, FirstEpoch
 from wend.losses import LocalizationLoss, PositiveCounts
 
 GOOD, LOST = BoxCounts(1, boxes=1), BoxCounts(1, emptied=1, boxes=1, fractions=1)
+EMPTY = BoxCounts(1, without_box=1)  # of a negative, or of a mapper that leaves boxes out
 
 
 def first_epoch(steps=3, num_boxes=6, max_lost=0.5, **more):
@@ -63,12 +64,28 @@ def test_an_end_that_is_certain_comes_before_the_epoch_is_over():
     assert FEW < 120
     assert train(epoch, [[LOST] * 6] * steps)[0] == PERIOD
     # 20 images without a box say nothing of the others
-    epoch = first_epoch(steps=steps, num_boxes=10**5)
-    assert train(epoch, [[BoxCounts(1, without_box=1)]] * PERIOD) == (PERIOD, "")
+    epoch = first_epoch(steps=10**5, num_boxes=10**5)
+    assert train(epoch, [[EMPTY]] * PERIOD) == (PERIOD, "")
 
 
 def test_a_training_that_ends_before_the_epoch():
     assert train(first_epoch(), [[LOST]], last=1)[1].startswith("birds: none is left: 1 of 1 boxes")
+    # the share is of the boxes that it saw, where they are not too few to tell
+    epoch = first_epoch(steps=9, num_boxes=10**4)
+    error = train(epoch, [[LOST] * 60 + [GOOD] * 40], last=1)[1]
+    assert error.startswith("birds: 60 of 100 boxes to learn from were lost")
+    assert train(first_epoch(num_boxes=10**4), [[LOST] * 6 + [GOOD] * 4], last=1)[1] == ""
+
+
+def test_boxes_that_no_image_came_with():
+    message = "birds: none of 3 images came with a box, and the data sets have 6 to learn from"
+    steps, error = train(first_epoch(), [[EMPTY]] * 5)
+    assert (steps, error.startswith(message)) == (3, True)
+    # a training of one step sees a negative, and one without any box began elsewhere
+    assert train(first_epoch(), [[EMPTY]], last=1) == (1, "")
+    assert train(first_epoch(num_boxes=0), [[EMPTY]] * 3) == (3, "")
+    epoch = first_epoch(steps=10 * PERIOD, num_boxes=10 * FEW)  # 5 boxes in each step
+    assert train(epoch, [[EMPTY]] * 60)[0] == PERIOD
 
 
 def test_later_epochs_are_not_counted():

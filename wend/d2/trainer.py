@@ -120,7 +120,7 @@ Forward = Callable[[list[dict[str, Any]]], Any]
 def _guarded(model: nn.Module, forward: Forward, batch: list[dict[str, Any]]) -> Any:
     if not model.training:
         return forward(batch)
-    image_ids = [entry["image_id"] for entry in batch]
+    image_ids = [entry.get("image_id", entry.get("file_name")) for entry in batch]
     losses: dict[str, Tensor] = {}
     try:
         losses = forward(batch)

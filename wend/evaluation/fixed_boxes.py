@@ -84,7 +84,7 @@ class FixedBoxes:
         if not len(boxes):
             raise InputError(f"{source}: holds no box")
         _check_fractions(boxes)
-        return cls(f"given in {Path(source).name}", given=boxes)
+        return cls(f"the {len(boxes)} given in {Path(source).name}", given=boxes)
 
     def check_apart(self, scored: DataSet) -> None:
         """Raise InputError if an image on which the boxes are chosen is scored, by its key."""

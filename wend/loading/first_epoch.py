@@ -57,7 +57,7 @@ class FirstEpoch:
         self.output_dir, self.gather = output_dir, gather
         self.counts = BoxCounts()
         self._own = BoxCounts()
-        self._step = 0
+        self._step = self._taken = 0
 
     @property
     def is_over(self) -> bool:
@@ -80,7 +80,8 @@ class FirstEpoch:
         """
         if self.is_over:
             return
-        self._step = self.steps if last else self._step + 1
+        self._taken = self._step + 1
+        self._step = self.steps if last else self._taken
         if not self.is_over and self._step % PERIOD:
             return
         own = self._own
@@ -94,10 +95,19 @@ class FirstEpoch:
 
     def _check(self) -> None:
         lost, boxes = self.counts.lost, self.counts.boxes
+        due = self.num_boxes * self._taken / self.steps  # of so many steps
+        if not boxes and due >= min(FEW, self.num_boxes) > 0:
+            raise InputError(
+                f"{self.names}: none of {self.counts.images} images came with a box, and the data "
+                f"sets have {self.num_boxes} to learn from; a mapper or loader of your own leaves "
+                f"out all of them"
+            )
+        # all those of the epoch, whatever becomes of the others; a shorter training has no others
+        total = boxes if self.is_over and boxes >= FEW else max(boxes, self.num_boxes)
         seen = f"{lost} of {boxes} boxes to learn from"
         if 0 < lost == boxes and (self.is_over or boxes >= FEW):
             what = f"none is left: {seen} were lost on the way to the detector"
-        elif lost > self.max_lost * max(boxes, self.num_boxes):  # whatever becomes of the others
+        elif lost > self.max_lost * total:
             what = (
                 f"{seen} were lost on the way to the detector, and WEND.DATA.MAX_LOST_SHARE allows "
                 f"{100 * self.max_lost:g} %"
