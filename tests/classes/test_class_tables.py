@@ -207,6 +207,8 @@ def one_based(names):
             {"file": FILES, "classes": list(TOP), "scores": [np.arange(1, 6)] * 6},
             "the scores of every image are its ranks",
         ),
+        ({"file": FILES, "pred_scores": list(TOP)}, "whole numbers in every image, such as"),
+        ({"file": FILES, **wide("01234", TOP)}, "call the columns class1, class2"),
         (
             {"file": FILES, "index": list(TOP + 1), "label": list(np.array(FOLDERS)[TOP])},
             "contradict each other: .* 1-based",

@@ -124,6 +124,9 @@ def test_a_coco_json_of_other_sizes_or_with_an_image_twice_is_an_error(root):
     coco(file, [(17, "wren/a.png", 23, 10)])
     with pytest.raises(InputError, match=r"wren/a\.png is 23x10 there, but its file is 22x10"):
         load_folder(root, file)
+    coco(file, [(17, "wren/a.png", 10, 22)])
+    with pytest.raises(InputError, match=r"is 10x22 there, .* width and height swapped"):
+        load_folder(root, file)
     coco(file, [(17, "wren/a.png", 22, 10), (18, "images/wren/a.png", 22, 10)])
     with pytest.raises(InputError, match=r"2 entries of images are of wren/a\.png"):
         load_folder(root, file)

@@ -141,6 +141,7 @@ def test_a_wrong_line_of_yolo_is_named(tmp_path, line):
         ("labels/classes.txt", "wren\ngull\n"),
         ("data.yaml", "names: [wren, gull]\n"),
         ("data.yaml", "names:\n  0: wren\n  1: gull\n"),
+        ("data.yaml", "nc: 2\n"),
     ],
 )
 def test_a_class_that_yolos_names_lack_is_an_error(tmp_path, file, text):
@@ -150,6 +151,18 @@ def test_a_class_that_yolos_names_lack_is_an_error(tmp_path, file, text):
     yolo(labels, b="2 .5 .5 .5 .5\n")
     with pytest.raises(InputError, match=r"b\.txt: expected a class below 2, as .* has 2, got 2"):
         read_yolo(labels)
+
+
+def test_another_programs_data_yaml_names_no_classes_and_a_wrong_one_is_an_error(tmp_path):
+    labels = yolo(tmp_path / "labels", a="7 .5 .5 .5 .5\n")
+    (tmp_path / "data.yaml").write_text("format: folder\nimages: ./images\nannotations: ./labels\n")
+    assert read_yolo(labels).class_ids.tolist() == [7]
+    for text in ("names: wren\n", "nc: '8'\n", "nc: 0\n"):
+        (tmp_path / "data.yaml").write_text(text)
+        with pytest.raises(
+            InputError, match=r"data\.yaml: expected names: a list or mapping, or nc"
+        ):
+            read_yolo(labels)
 
 
 def test_yolo_as_pseudo_boxes_with_scores(tmp_path):
@@ -211,6 +224,7 @@ def test_open_images_without_and_with_groups(tmp_path, caplog):
         (("0.25,0.75", "nan,0.75"), "row 1: column XMin has no value"),
         (("0.25,0.75", "-inf,0.75"), "row 1: expected XMin"),
         (("0.25,0.75", "x,0.75"), "cannot be read as Open Images' CSV"),
+        (("IsOccluded", "XMin"), "expected each column once, got XMin twice"),
         (("YMax", "ymax"), r"has no column YMax; expected Open Images' ImageID"),
     ],
 )

@@ -126,6 +126,7 @@ def rank_classes(
         logger.info("%s: columns that are not read: %s", table.path, some(columns.others, 8))
     scores = _scores_of_all_classes(columns)
     if scores is not None:
+        _refuse_class_numbers(table, scores)
         ranked = [_best(row, top_k) for row in scores]
         rows = zip(table.places, images, ranked, strict=True)
         return len(scores[0]), list(rows)
@@ -243,6 +244,21 @@ def _listed(columns: _Columns) -> bool:
         if any(len(row) > 1 for row in _cells(columns, family)):
             return True
     return False
+
+
+def _refuse_class_numbers(table: Table, scores: Sequence[Sequence[float]]) -> None:
+    """Raise InputError if the scores of every image are different whole numbers, as classes are."""
+
+    def are_numbers_of_classes(row: Sequence[float]) -> bool:
+        return len({*row}) == len(row) and all(value >= 0 and value % 1 == 0 for value in row)
+
+    if len(scores) > 1 and len(scores[0]) > 2 and all(map(are_numbers_of_classes, scores)):
+        row = some((f"{value:g}" for value in scores[0]), 5)
+        raise InputError(
+            f"{table.path}: expected a score for each class, got different whole numbers in every "
+            f"image, such as {row}. If they are classes, best first, call the columns class1, "
+            f"class2, ..., or the list of them classes; ranks are no scores"
+        )
 
 
 def _best(scores: Sequence[float], top_k: int) -> Ranked:

@@ -117,6 +117,8 @@ def load_folder(
         (width, height), (w, h) = stated[wrong[0]], image_sizes[wrong[0]]
         reader = sizes or SizeReader()
         why = explain_size(files[wrong[0]], (width, height), reader.exif)
+        if not why and (stated[wrong] == image_sizes[wrong][:, ::-1]).all():
+            why = "width and height swapped? Correct the sizes, or take them out"
         raise InputError(
             f"{annotations}: image {paths[wrong[0]]} is {width}x{height} there, but its file is "
             f"{w}x{h}; {why or 'are the boxes of another copy?'}"

@@ -77,6 +77,8 @@ def read_openimages(path: str | Path, groups: str = "drop") -> OpenImagesBoxes:
                 f"{path}: has no column {', '.join(missing)}; expected Open Images' "
                 f"{', '.join((*COLUMNS, *OPTIONAL))}"
             )
+        if twice := [name for name in held if present.count(name) > 1]:
+            raise InputError(f"{path}: expected each column once, got {', '.join(twice)} twice")
         types = {n: pa.large_string() if n in COLUMNS[:2] else pa.float64() for n in held}
         options = csv.ConvertOptions(column_types=types, include_columns=held)
         table = csv.read_csv(path, convert_options=options)

@@ -122,17 +122,25 @@ def read_yolo(folder: str | Path) -> YoloBoxes:
 
 
 def _number_of_classes(folder: Path) -> tuple[Path | None, int]:
-    """The file that names the classes, and how many it names; None where there is none."""
+    """The file that names the classes, and how many; None where there is none.
+
+    A ``data.yaml`` without ``names`` and ``nc`` is another program's.
+    """
     if (path := folder / CLASSES).is_file():
         return path, sum(bool(line.strip()) for line in read_lines(path, "a class a line"))
     for parent in (folder, folder.parent, folder.parent.parent):
         for path in (parent / name for name in DATA):
             if path.is_file():
-                content = read_yaml(path, "YOLO's data set with names")
-                names = content.get("names") if isinstance(content, dict) else None
-                if not isinstance(names, list | dict) or not names:
+                content = read_yaml(path, "YOLO's data set")
+                content = content if isinstance(content, dict) else {}
+                names, number = content.get("names"), content.get("nc")
+                if isinstance(names, list | dict) and names:
+                    return path, len(names)
+                if names is None and type(number) is int and number > 0:
+                    return path, number
+                if names is not None or number is not None:
                     raise InputError(
-                        f"{path}: expected names: a list or mapping, got {shown(names)}"
+                        f"{path}: expected names: a list or mapping, or nc: their number, got "
+                        f"names {shown(names)} and nc {shown(number)}"
                     )
-                return path, len(names)
     return None, 0

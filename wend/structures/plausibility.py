@@ -272,7 +272,7 @@ ORDERS = (
         "exchanged",
         lambda boxes: boxes[:, [1, 0, 3, 2]],
         "x and y are exchanged",
-        "width and height of the images swapped, or x and y of the boxes?",
+        "width and height of the images swapped, or x and y of the boxes",
         "correct the sizes, or the order of the numbers",
     ),
     Order(  # x, y, width, height that are really x0, y0, x1, y1
@@ -333,7 +333,7 @@ def why_outside(boxes: np.ndarray, sizes: np.ndarray) -> str:
         return "are they slips, or of another image? Correct them, or cut them at its border"
     for order in ORDERS:
         if _inside(order.mended(boxes), sizes).all():
-            return f"{order.meaning}. All of them lie inside where {order.is_so}; {order.advice}"
+            return f"{order.meaning}: all of them lie inside where {order.is_so}; {order.advice}"
     width, height = sizes[0].tolist()
     if len(sizes) > 1 and (sizes == sizes[0]).all() and width == height:
         return (
