@@ -481,6 +481,19 @@ def test_an_inert_loss_is_said_once(ratio, times, own_registries, caplog):
     assert ("0.9 % of η · L_cls's" in caplog.text) == (times == 1)
 
 
+def test_gradients_of_half_precision_that_round_to_zero_are_measured():
+    def measured(dtype):  # 12,544 samples, as FCOS has of 256 images; gradients from 1e-10
+        z = torch.linspace(-2, 1, 12544).to(dtype).requires_grad_()
+        loss = LocalizationLoss("weighted_entropy")
+        loss.start_batch()
+        loss.unsupervised(z, supervised=z.float().exp().mean())
+        return loss.measured()
+
+    half, single = measured(torch.float16), measured(torch.float32)
+    assert half["unsup_to_cls"] == pytest.approx(single["unsup_to_cls"], rel=0.01)
+    assert half["unsup_touched"] == pytest.approx(single["unsup_touched"], abs=0.02)
+
+
 def test_no_loss_and_no_comparison_have_no_force():
     z = torch.zeros(3, requires_grad=True)
     for loss in (LocalizationLoss("none"), LocalizationLoss("entropy")):

@@ -33,6 +33,7 @@ NORMALIZERS = ("samples", "positives", "boxes")  # of average_over
 SAMPLES = ("all", "unassigned", "ignored")
 UNSUPERVISED_PREFIX = "loss_unsup"  # names of the terms of L_unsup begin so; all others are L_sup
 FORCE_EVERY = 20  # steps between two comparisons of L_unsup's gradient with L_cls's
+HALF_SCALE = 4096.0  # of the gradients that are compared: those of half precision would round to 0
 INERT = 0.01  # a smaller ratio of f · L_unsup's gradient to η · L_cls's moves nothing
 NO_LOSS = "none"  # L_unsup = 0, also for detectors that have no samples
 
@@ -393,10 +394,8 @@ class UnsupervisedForce:
             logits: the log-odds, which ``unsupervised`` is a function of.
             shared: the tensors that both are functions of.
         """
-        *ours, z = torch.autograd.grad(
-            unsupervised, [*shared, logits], retain_graph=True, allow_unused=True
-        )
-        theirs = torch.autograd.grad(supervised, shared, retain_graph=True, allow_unused=True)
+        *ours, z = _scaled_gradients(unsupervised, [*shared, logits])
+        theirs = _scaled_gradients(supervised, shared)
         self.unsupervised = self.unsupervised + _sum_of_absolutes(ours)
         self.supervised = self.supervised + _sum_of_absolutes(theirs)
         self.touched = self.touched + (0.0 if z is None else (z != 0).sum())
@@ -418,8 +417,13 @@ class UnsupervisedForce:
         }
 
 
-def _sum_of_absolutes(gradients: Iterable[Tensor | None]) -> Tensor | float:
-    return sum((each.abs().sum() for each in gradients if each is not None), 0.0)
+def _scaled_gradients(loss: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    scale = torch.full_like(loss, HALF_SCALE)
+    return torch.autograd.grad(loss, tensors, scale, retain_graph=True, allow_unused=True)
+
+
+def _sum_of_absolutes(scaled: Iterable[Tensor | None]) -> Tensor | float:
+    return sum((each.float().abs().sum() for each in scaled if each is not None), 0.0) / HALF_SCALE
 
 
 class LocalizationLoss:
