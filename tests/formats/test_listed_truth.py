@@ -223,7 +223,7 @@ def test_open_images_without_and_with_groups(tmp_path, caplog):
         (("0.25,0.75", ",0.75"), "row 1: column XMin has no value"),
         (("0.25,0.75", "nan,0.75"), "row 1: column XMin has no value"),
         (("0.25,0.75", "-inf,0.75"), "row 1: expected XMin"),
-        (("0.25,0.75", "x,0.75"), "cannot be read as Open Images' CSV"),
+        (("0.25,0.75", "x,0.75"), r"cannot be read as Open Images' CSV .*Row #2"),
         (("IsOccluded", "XMin"), "expected each column once, got XMin twice"),
         (("YMax", "ymax"), r"has no column YMax; expected Open Images' ImageID"),
     ],

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from pyarrow import csv, parquet
 
-from wend.errors import InputError, MissingFileError
+from wend.errors import ImplausibleError, InputError, MissingFileError
 from wend.pseudo_boxes import PseudoBoxes, attach_pseudo_boxes, box_source, read_boxes
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -87,6 +88,33 @@ def test_coco_boxes_are_fractions_of_the_stated_size_best_first(tmp_path):
     assert report.counts["other_shape"].examples == ("n01/a b.JPEG",)
 
 
+def test_exchanged_sizes_of_many_images_are_an_error_and_of_one_a_count(tmp_path):
+    images = [
+        {"id": i, "file_name": f"{i}.jpg", "width": 75 if i < 3 else 100, "height": 100}
+        for i in range(20)
+    ]
+    rows = [row(i, [5, 5, 50, 50]) for i in range(20)]
+    path = write(tmp_path / "m.json", {"images": images, "annotations": rows})
+    boxes = read_boxes({"source": "coco", "path": path})
+    real = [ImageRecord(i, f"{i}.jpg", 400 if i < 3 else 300, 300) for i in range(20)]
+    message = r"3 of 20 images .* exchanged, such as 75 x 100 .* '0\.jpg' \(400 x 300 .*exif: apply"
+    with pytest.raises(ImplausibleError, match=message):
+        attach_pseudo_boxes(DataSet.from_records(real), boxes)
+    _, report = attach_pseudo_boxes(DataSet.from_records(real), replace(boxes, implausible="count"))
+    assert report.number("other_shape") == 3
+    attach_pseudo_boxes(DataSet.from_records(real[2:]), boxes)  # one of 18
+
+
+def test_a_source_without_boxes_is_said_to_have_none(tmp_path):
+    rows = [row(7, [20, 10, 100, 50], iscrowd=1, score=1), row(7, [20, 10, 100, 50], score=0)]
+    path = write(tmp_path / "m.json", {"images": IMAGES, "annotations": rows})
+    boxes = read_boxes({"source": "coco", "path": path, "min_score": 0.5})
+    record = ImageRecord(1, "n01/a b.JPEG", 200, 100)
+    message = r"m\.json: holds no box that is not left out \(crowd: 1, below_min_score: 1\)"
+    with pytest.raises(InputError, match=message):
+        attach_pseudo_boxes(DataSet.from_records([record]), boxes)
+
+
 def test_coco_results_need_their_images_unless_ids_are_paths(tmp_path):
     results = write(tmp_path / "r.json", [row(7, [20, 10, 100, 50], score=0.5)])
     with pytest.raises(InputError, match=r"r\.json: its image_id are numbers; name the COCO JSON"):
@@ -107,6 +135,11 @@ def test_coco_of_several_categories_asks_for_one(tmp_path):
     with pytest.raises(InputError, match=r"2 categories \(1, 5\).*category_id: all"):
         read_boxes({"source": "coco", "path": path})
     assert len(read_boxes({"source": "coco", "path": path, "category_id": "all"})) == 2
+    for no_category in (9, "5"):
+        with pytest.raises(
+            InputError, match=rf"category_id {no_category!r}: no box .* are of 1, 5"
+        ):
+            read_boxes({"source": "coco", "path": path, "category_id": no_category})
     assert list(read_boxes({"source": "coco", "path": path, "category_id": 5}).keys) == [
         "n02/c.JPEG"
     ]
@@ -228,7 +261,7 @@ def test_csv_of_fractions_and_what_is_wrong_in_one(tmp_path):
         read_boxes({"source": "csv", "path": path, "frame": "fractions"})
     for text, said in (
         ("c/a.jpg,1,2,3,\n", "column 'y1' has no value in row 1"),
-        ("c/a.jpg,1,2,3,x\n", "cannot be read as CSV .*'x'"),
+        ("c/a.jpg,1,2,3,x\n", "cannot be read as CSV .*Row #2: .*'x'"),
         ("c/a.jpg,1,2,3\n", "cannot be read as CSV .*Expected 5 columns"),
         ("c/a.jpg,9,2,3,4\n", r"c/a\.jpg: box .* ends before it starts; are the last two width"),
         ("c/../../a.jpg,1,2,3,4\n", r"expected an image's path without '\.\.'"),

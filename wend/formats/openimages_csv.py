@@ -18,6 +18,7 @@ import numpy as np
 
 from wend.errors import InputError, MissingFileError
 from wend.files import open_bytes
+from wend.formats.csv_columns import read_columns
 from wend.structures.checks import as_boxes
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def read_openimages(path: str | Path, groups: str = "drop") -> OpenImagesBoxes:
             raise InputError(f"{path}: expected each column once, got {', '.join(twice)} twice")
         types = {n: pa.large_string() if n in COLUMNS[:2] else pa.float64() for n in held}
         options = csv.ConvertOptions(column_types=types, include_columns=held)
-        table = csv.read_csv(path, convert_options=options)
+        table = read_columns(path, options)
     except (pa.ArrowException, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: cannot be read as Open Images' CSV ({problem})") from error

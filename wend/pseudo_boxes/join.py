@@ -24,6 +24,8 @@ from wend.structures.plausibility import Finding, look_at_boxes, report
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5  # of the image: rounding of x + w by the writer, not a box outside
 WHOLE = 0.99  # of the image's area
+SAME_SHAPE = 0.05  # by which the logarithms of two proportions of sides may differ
+MOSTLY_EXCHANGED = 0.1  # of the images; fewer, or a single one, are slips
 VALIDATION = "ILSVRC2012_val_"  # how the file names of ImageNet's validation images begin
 
 
@@ -126,7 +128,29 @@ def _other_shape(stated: np.ndarray | None, image: np.ndarray, sizes: np.ndarray
         return image[:0]
     real = sizes[image]
     ratio = stated[:, 0] * real[:, 1] / (stated[:, 1] * real[:, 0])
-    return image[np.abs(np.log(ratio)) > 0.05]
+    return image[np.abs(np.log(ratio)) > SAME_SHAPE]
+
+
+def _exchanged_sizes(
+    stated: np.ndarray | None, image: np.ndarray, sizes: np.ndarray, names: Sequence[str]
+) -> tuple[Finding, ...]:
+    """The finding that the source states images' width as their height, which misplaces boxes."""
+    if stated is None or not len(image):
+        return ()
+    exchanged = np.isin(image, _other_shape(stated, image, sizes))
+    exchanged &= ~np.isin(image, _other_shape(stated[:, ::-1], image, sizes))
+    rows = np.flatnonzero(exchanged)
+    if len(rows) <= max(1, MOSTLY_EXCHANGED * len(image)):
+        return ()
+    (width, height), first = stated[rows[0]].tolist(), image[rows[0]]
+    real = " x ".join(f"{side:g}" for side in sizes[first].tolist())
+    message = (
+        f"the sizes that it states of {len(rows)} of {len(image)} images have width and height "
+        f"exchanged, such as {width:g} x {height:g} (width x height) of image {names[first]!r} "
+        f"({real} pixels); correct them, or, if its writer turned images by their EXIF "
+        f"orientation, declare the data set with exif: apply"
+    )
+    return (Finding("exchanged_sizes", len(rows), message),)
 
 
 def join_boxes(
@@ -184,6 +208,7 @@ def join_boxes(
     implausible_boxes = look_at_boxes(stated, sizes, image_keys, "boxes")
     if pseudo_boxes.frame == "pixel":
         implausible_boxes = tuple(map(_with_option, implausible_boxes))
+    implausible_boxes += _exchanged_sizes(stated_sizes, image[matched], sizes, image_keys)
     report(
         implausible_boxes, source, implausible or pseudo_boxes.implausible, logger if log else None
     )
@@ -201,6 +226,13 @@ def join_boxes(
     joined = AttachReport(
         source, len(image_keys), len(table.boxes), counts, per_image, implausible_boxes, stated
     )
+    if not len(source_keys):
+        numbers = {kind: count.number for kind, count in pseudo_boxes.counts.items()}
+        kinds = ", ".join(f"{kind}: {number}" for kind, number in numbers.items() if number)
+        raise InputError(
+            f"{source}: holds no box{f' that is not left out ({kinds})' if kinds else ''}; "
+            f"name the file that was meant, or other options"
+        )
     if not joined.matched:
         raise InputError(
             f"{source}: none of its {len(source_keys)} images ({some(source_keys[:2], 2)}) is one "

@@ -111,7 +111,13 @@ def _of_category(boxes: Boxes, category_id: int | str | None) -> np.ndarray:
     if category_id == "all":
         return np.ones(len(boxes.xywh), dtype=bool)
     if category_id is not None:
-        return np.array([category == category_id for category in boxes.category_ids], dtype=bool)
+        chosen = np.array([category == category_id for category in boxes.category_ids], dtype=bool)
+        if len(chosen) and not chosen.any():
+            raise InputError(
+                f"{boxes.file.path}: category_id {shown(category_id)}: no box is of that category; "
+                f"they are of {some(map(shown, dict.fromkeys(boxes.category_ids)))}"
+            )
+        return chosen
     categories = {
         category: None
         for category, is_crowd in zip(boxes.category_ids, boxes.crowd.tolist(), strict=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
+from wend.formats.csv_columns import read_columns
 from wend.formats.wsoleval import BOXES, read_list
 from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.registry import box_source
@@ -142,7 +143,7 @@ def read_csv(
         options = csv.ConvertOptions(
             column_types=types, include_columns=list(held.values()), strings_can_be_null=True
         )
-        table = csv.read_csv(path, convert_options=options)
+        table = read_columns(path, options)
     except (pa.ArrowException, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())[:300]
         raise InputError(
