@@ -120,8 +120,14 @@ def check_arguments(args: argparse.Namespace, cfg: CfgNode) -> None:
             "--eval-only: config entry MODEL.WEIGHTS is empty; name the checkpoint to evaluate, "
             "such as MODEL.WEIGHTS output/model_final.pth"
         )
-    if args.num_gpus < 1:
-        raise InputError(f"--num-gpus: expected at least 1, got {args.num_gpus}")
+    for flag, number in (("--num-gpus", args.num_gpus), ("--num-machines", args.num_machines)):
+        if number < 1:
+            raise InputError(f"{flag}: expected at least 1, got {number}")
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise InputError(
+            f"--machine-rank: expected one of the {args.num_machines} machines, from 0, got "
+            f"{args.machine_rank}"
+        )
 
 
 def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
@@ -256,6 +262,13 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
     _log_boxes(chosen, only_with_boxes)
     for data_set in chosen:
         _check_names(data_set, data.MAX_LOST_SHARE)
+    with_box = (data_set.training_boxes.with_boxes for data_set in chosen)
+    if not any(len(np.setdiff1d(*each)) for each in zip(with_box, leave_out, strict=True)):
+        names = ", ".join(data_set.name for data_set in chosen)
+        raise InputError(
+            f"config entry WEND.DATA.QUARANTINE: {data.QUARANTINE} lists every image of {names} "
+            f"that has a box to train on"
+        )
     images = Selection(chosen, with_boxes=only_with_boxes, leave_out=leave_out)
     if data.QUARANTINE:
         usable = len(Selection(chosen, with_boxes=only_with_boxes))

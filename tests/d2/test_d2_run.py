@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,9 @@ pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from engine_runs import DETECTORS, EVALUATION_FILES, REPOSITORY, d2_config, options, run
 from torch.multiprocessing import ProcessRaisedException
 
+from wend.cli.train import make_parser
 from wend.d2.run import run as run_processes
+from wend.d2.run import setup
 from wend.errors import InputError
 
 pytestmark = pytest.mark.detectron2
@@ -123,3 +126,21 @@ def test_an_error_of_the_users_in_a_process_is_told_without_its_traceback(monkey
     args = SimpleNamespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto")
     with pytest.raises(InputError, match=f"(?s)^{said}"):
         run_processes(args)
+
+
+@pytest.mark.parametrize(
+    ("flags", "batch", "reference", "message"),
+    [
+        (["--num-gpus", "2"], "7", "0", "SOLVER.IMS_PER_BATCH: expected a multiple of the 2 pro"),
+        (["--num-gpus", "2"], "3", "1", ""),  # Detectron2 makes it 6
+        (["--num-gpus", "2"], "6", "4", "SOLVER.IMS_PER_BATCH: expected a multiple of the 4 pro"),
+        (["--num-machines", "0"], "8", "0", "--num-machines: expected at least 1, got 0"),
+        (["--machine-rank", "1"], "8", "0", "--machine-rank: expected one of the 1 machines, from"),
+    ],
+)
+def test_a_batch_and_processes_that_do_not_fit(flags, batch, reference, message, tmp_path):
+    changes = {"SOLVER.IMS_PER_BATCH": batch, "SOLVER.REFERENCE_WORLD_SIZE": reference}
+    entries = options({**changes, "WEND.EPOCHS": "9", "OUTPUT_DIR": str(tmp_path / "out")})
+    args = make_parser().parse_args(["--config-file", str(DETECTORS["fcos"]), *flags, *entries])
+    with pytest.raises(InputError, match=message) if message else nullcontext():
+        setup(args)

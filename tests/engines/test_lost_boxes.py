@@ -93,6 +93,22 @@ def test_names_that_do_not_match_end_it_before_it_begins(declare, tmp_path):
         data_set(0, 1, 2, 3, 4, 5)
 
 
+@pytest.mark.parametrize("only_with_boxes", ["True", "False"])
+def test_a_quarantine_of_all_that_has_a_box_ends_it_before_it_begins(
+    declare, only_with_boxes, tmp_path
+):
+    listed = tmp_path / "listed.txt"
+    listed.write_text("0.png\n1.png\n")
+    changes = {
+        **declare([[20, 20, 40, 40]] * 2),
+        "WEND.DATA.QUARANTINE": str(listed),
+        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": only_with_boxes,
+    }
+    cfg = config("torchvision", changes=changes)
+    with pytest.raises(InputError, match=r"listed.txt lists every image of photos that has a box"):
+        resolve(cfg, DataSets())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("engine", "detector"), ALL)
 def test_a_training_of_each_detector_ends(engine, detector, declare, tmp_path, capsys):

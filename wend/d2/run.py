@@ -85,7 +85,18 @@ def setup(args: argparse.Namespace) -> Run:
     run = resolve(cfg, detectron2_data_sets(args.datasets_root), train=not args.eval_only)
     if not args.eval_only:
         check_precision(run.cfg)
+        check_batch(run.cfg, args.num_gpus * args.num_machines)
     return run
+
+
+def check_batch(cfg: CfgNode, processes: int) -> None:
+    """Raise InputError for a batch that so many processes cannot share equally.
+
+    With ``SOLVER.REFERENCE_WORLD_SIZE`` it is the batch of that many, which Detectron2 scales.
+    """
+    batch, processes = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE or processes
+    expected = f"a multiple of the {processes} processes that share it"
+    require("SOLVER.IMS_PER_BATCH", batch, expected, batch % processes == 0)
 
 
 def check_model(cfg: CfgNode) -> None:
