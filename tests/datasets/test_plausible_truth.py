@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +117,29 @@ def test_a_single_other_size_is_a_warning_and_more_are_an_error_with_the_cause(t
     copy = truth([[0, 0, 10, 10]], (224, 224), 4, tmp_path / "{}.jpg")
     with pytest.raises(InputError, match="of another copy of the images"):
         check_plausible(copy)
+
+
+@pytest.mark.parametrize(
+    ("turned", "exif", "expected"),
+    [(3, "ignore", ["turned"]), (2, "ignore", []), (20, "apply", []), (20, "ignore", ["turned"])],
+)
+def test_many_images_that_exif_would_turn_are_a_warning(tmp_path, turned, exif, expected):
+    for i in range(20):
+        picture(tmp_path / f"{i}.jpg", orientation=3 if i < turned else None)
+    good = truth(size=(30, 20), boxes=[[3, 2, 20, 15]], file=str(tmp_path / "{}.jpg"))
+    findings = look_at_truth(replace(good, exif=exif))
+    assert [finding.kind for finding in findings] == expected
+    assert not any(finding.certain for finding in findings)
+
+
+def test_a_box_outside_images_that_exif_would_turn_names_the_cause(tmp_path):
+    for i in range(20):
+        picture(tmp_path / f"{i}.jpg", orientation=6)
+    upright = truth(size=(30, 20), boxes=[[3, 2, 18, 28]], file=str(tmp_path / "{}.jpg"))
+    with pytest.raises(
+        InputError, match=r"reach out of their image.*20 of 20 images .*exif: apply"
+    ):
+        check_plausible(upright)
 
 
 def test_sizes_after_turning_by_exif_name_the_policy(tmp_path):

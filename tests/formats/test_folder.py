@@ -114,7 +114,7 @@ def test_truth_from_a_coco_json_brings_its_ids(root):
         [(17, 1, [1, 2, 3, 4]), (17, 1, [0, 0, 9, 9])],
     )
     gull, wren, other = load_folder(root, file)
-    assert (gull.image_id, wren.image_id, other.image_id) == (4, 17, "wren/ä b.jpg")
+    assert (gull.image_id, wren.image_id, other.image_id) == (4, 17, -1)
     assert wren.gt_boxes.tolist() == [[1, 2, 4, 6], [0, 0, 9, 9]]
     assert (gull.class_id, wren.class_id) == (0, 1)  # the folders', not the JSON's
 
@@ -130,6 +130,22 @@ def test_a_coco_json_of_other_sizes_or_with_an_image_twice_is_an_error(root):
     coco(file, [(17, "wren/a.png", 22, 10), (18, "images/wren/a.png", 22, 10)])
     with pytest.raises(InputError, match=r"2 entries of images are of wren/a\.png"):
         load_folder(root, file)
+
+
+def test_images_that_a_coco_json_of_numbers_lacks_have_numbers_below_all(root, caplog):
+    file = root.parent / "truth.json"
+    coco(file, [(17, "wren/a.png", 22, 10), (-4, "elsewhere.png", 5, 5)])
+    with caplog.at_level("INFO", logger="wend"):
+        data_set = load_folder(root, file, "none")
+    ids = dict(zip(data_set.keys, data_set.image_ids, strict=True))
+    assert ids.pop("wren/a.png") == 17
+    assert list(ids.values()) == [-5 - i for i in range(len(ids))]
+    assert f"have the ids -5 to {-4 - len(ids)}" in caplog.text
+    coco(file, [("x", "wren/a.png", 22, 10)])
+    data_set = load_folder(root, file, "none")
+    assert [k for k, i in zip(data_set.keys, data_set.image_ids, strict=True) if k != i] == [
+        "wren/a.png"
+    ]
 
 
 def test_what_we_write_as_coco_is_read_as_the_same_truth(root):

@@ -112,7 +112,7 @@ def check_truth(data_set: DataSet, implausible: str | None = None) -> list[Findi
     if without:
         raise InputError(
             f"{data_set.name}: {len(without)} of {len(data_set)} images have no true box "
-            f"({some(data_set.image_ids[i] for i in without)}); they can be neither right nor "
+            f"({some(data_set.keys[i] for i in without)}); they can be neither right nor "
             f"wrong. Take them out of the ground truth itself if they are not meant to count"
         )
     return check_plausible(data_set, implausible)

@@ -6,11 +6,12 @@ Shape letters: B = true boxes of all images.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 
-from wend.images.orientation import explain_size
-from wend.images.stated_sizes import compare_with_headers
+from wend.images.orientation import UPRIGHT, explain_size, read_orientations
+from wend.images.stated_sizes import compare_with_headers, spread
 from wend.structures.data_set import DataSet
 from wend.structures.plausibility import (
     REACHING_OUT,
@@ -62,7 +63,10 @@ def _where(data_set: DataSet) -> str:
 def look_at_truth(data_set: DataSet, *, headers: bool = True) -> list[Finding]:
     """What is implausible in a data set's true boxes and stated image sizes, certain first."""
     sizes = _other_sizes(data_set) if headers else None
-    findings = [sizes, _whole_truth(data_set), *_single_boxes(data_set)]
+    findings = [sizes, _whole_truth(data_set), *_single_boxes(data_set), _turned(data_set)]
+    if any(finding and finding.kind == "outside" for finding in findings):
+        # the probable cause of what is an error anyway
+        findings = [f and replace(f, certain=f.certain or f.kind == "turned") for f in findings]
     return sorted(filter(None, findings), key=lambda finding: not finding.certain)
 
 
@@ -88,6 +92,32 @@ def _other_sizes(data_set: DataSet) -> Finding | None:
         f"{width} x {height} (width x height), but its file has "
         f"{' x '.join(map(str, stored[0].tolist()))} pixels; {cause}",
         certain=number > max(1, MOSTLY_OTHER * other.looked_at),
+    )
+
+
+def _turned(data_set: DataSet) -> Finding | None:
+    """The finding that EXIF would turn many of the images, which the data set takes as stored.
+
+    Where sizes come from the files, nothing else tells that boxes are of the upright images.
+    """
+    if data_set.exif != "ignore":
+        return None
+    looked_at = spread(len(data_set))
+    names = [data_set.file_names[image] for image in looked_at.tolist()]
+    orientations = read_orientations(names)
+    turned = np.flatnonzero(orientations != UPRIGHT)
+    if len(turned) <= max(1, MOSTLY_OTHER * len(names)):
+        return None
+    first = int(turned[0])
+    return Finding(
+        "turned",
+        len(turned),
+        f"{len(turned)} of {len(names)} images whose files were looked at have an EXIF "
+        f"orientation, such as {data_set.image_ids[looked_at[first]]!r} ({orientations[first]}), "
+        f"and sizes and boxes are taken to be of the images as stored (exif: ignore); if the boxes "
+        f"were drawn on the upright images, as most labelling tools show them, declare the data "
+        f"set with exif: apply",
+        certain=False,
     )
 
 

@@ -50,6 +50,36 @@ def _of_images(listed: BoxTable, image: np.ndarray, num_images: int) -> BoxTable
     return BoxTable.from_rows(owner[here], listed.boxes[here], None, num_images)
 
 
+def _image_ids(
+    source: str | Path, ids: Sequence[ImageId], image: np.ndarray, paths: Sequence[str]
+) -> list[ImageId]:
+    """Ids (I) of the images: the listed ones, and for images that are not listed their path.
+
+    Where ids are numbers, these images get numbers below 0 and below all listed ones, which no
+    list or file of detections means.
+
+    Args:
+        ids: L listed ids.
+        image: (L,) index of each in the paths (I), or -1.
+    """
+    image_ids: list[ImageId] = list(paths)
+    for listed_id, index in zip(ids, image.tolist(), strict=True):
+        if index >= 0:
+            image_ids[index] = listed_id
+    numbers = [listed_id for listed_id in ids if isinstance(listed_id, int)]
+    unlisted = np.setdiff1d(np.arange(len(paths)), image).tolist()
+    if numbers and unlisted:
+        lowest = min(0, *numbers)
+        for number, index in enumerate(unlisted, 1):
+            image_ids[index] = lowest - number
+        logger.info(
+            "%s: lists %d of %d images; the others (%s) have the ids %d to %d",
+            *(source, len(paths) - len(unlisted), len(paths), some(paths[i] for i in unlisted)),
+            *(lowest - 1, lowest - len(unlisted)),
+        )
+    return image_ids
+
+
 def _say(source: str | Path, matched: int, images: int, surplus: int) -> None:
     logger.info(
         "%s: truth of %d images, none of %d; %d listed images are not there",
@@ -69,7 +99,7 @@ def load_folder(
     Args:
         images: the folder.
         annotations: the truth, as :func:`.read_listed_truth` takes it; a COCO JSON's ids become
-            ``image_id``. None: it is unknown.
+            ``image_id`` (-1, -2, ... of images that it lacks). None: it is unknown.
         classes: "folder": the sorted names of the first sub-folders are the classes; "none": no
             classes; "auto": "none" if all images lie in the folder itself, else "folder";
             "annotations": an image's class is that of its boxes, if they have only one.
@@ -98,9 +128,8 @@ def load_folder(
         require_different(annotations, listed.names, image, paths)
         here = np.flatnonzero(image >= 0)
         _say(annotations, len(here), len(paths), len(listed.names) - len(here))
-        if (ids := listed.image_ids) is not None:
-            for row in here.tolist():
-                image_ids[image[row]] = ids[row]
+        if listed.image_ids is not None:
+            image_ids = _image_ids(annotations, listed.image_ids, image, paths)
         stated[image[here]] = listed.sizes[here]
         if classes == "annotations":
             class_ids[image[here]] = listed.class_ids[here]

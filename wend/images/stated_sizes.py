@@ -35,6 +35,13 @@ class OtherSizes:
     stored: np.ndarray
 
 
+def spread(number: int, most: int = LOOKED_AT) -> np.ndarray:
+    """Indices of at most ``most`` of so many images, spread evenly over them."""
+    if number <= most:
+        return np.arange(number)
+    return np.linspace(0, number - 1, most).astype(np.int64)
+
+
 def compare_with_headers(
     file_names: Sequence[str], sizes: np.ndarray, exif: str, most: int = LOOKED_AT
 ) -> OtherSizes:
@@ -48,8 +55,7 @@ def compare_with_headers(
         most: headers that are read at most.
     """
     known = np.flatnonzero((sizes > 0).all(1))
-    if len(known) > most:
-        known = known[np.linspace(0, len(known) - 1, most).astype(np.int64)]
+    known = known[spread(len(known), most)]
     Image.init()  # loads the formats' plug-ins, which threads must not do side by side
     paths = [file_names[i] for i in known.tolist()]
     if not any(map(os.path.isfile, paths)):
