@@ -81,6 +81,17 @@ def test_every_image_needs_exactly_one_map(tmp_path):
         MapFolder(tmp_path, data_set)
 
 
+def test_maps_with_and_without_the_images_ending_are_two_of_one_image(tmp_path):
+    write(tmp_path, "a/x.jpg", "a/y", "b/a/x.png", "b/y.jpg")
+    data_set = images("a/x.jpg", "a/y.jpg")
+    assert MapFolder(tmp_path, data_set).others == 2  # of no image's whole name
+    write(tmp_path, "c/a/x")
+    with pytest.raises(
+        InputError, match=r"1 images have several maps, a/x.jpg has a/x.jpg.npy, c/a/x.npy"
+    ):
+        MapFolder(tmp_path, data_set)
+
+
 def test_a_name_that_means_several_images_is_an_error(tmp_path):
     write(tmp_path, "x")
     with pytest.raises(InputError, match=r"--score-maps .*several images"):

@@ -21,7 +21,7 @@ import numpy as np
 from wend.errors import InputError, MissingFileError, some
 from wend.structures.data_set import DataSet
 from wend.structures.frame import BoxFrame
-from wend.structures.names import clean_path, match_names
+from wend.structures.names import clean_path, match_names, without_ending
 
 SIDE = 224  # of the maps that are scored (evaluation.py:41)
 FRAME = BoxFrame(SIDE, SIDE)  # in which their boxes are
@@ -192,6 +192,16 @@ def _images_of(names: list[str], data_set: DataSet, source: str) -> np.ndarray:
             break
         more = match([names[row] for row in rows])
         index[rows] = np.where(taken[more], -1, more)
+    return _with_second_maps(index, names, listed)
+
+
+def _with_second_maps(index: np.ndarray, names: list[str], listed: list[str]) -> np.ndarray:
+    """The index (N,), with ``x.npy`` of an image ``x.jpg`` that has ``x.jpg.npy`` already."""
+    of_stem = {without_ending(listed[image]): image for image in index[index >= 0].tolist()}
+    for row in np.flatnonzero(index < 0).tolist():
+        parts = names[row].split("/")
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        index[row] = next((of_stem[end] for end in ends if end in of_stem), -1)
     return index
 
 

@@ -50,6 +50,11 @@ def tidy_path(path: str) -> str:
     return "/".join(parts)
 
 
+def without_ending(path: str) -> str:
+    """A path without the ending of an image file, if it has one."""
+    return re.sub(_ENDING, "", path)
+
+
 def match_names(names: Sequence[str], keys: Sequence[str], source: str) -> np.ndarray:
     """Index (N,) of the image that each name means, or -1.
 
