@@ -38,7 +38,8 @@ def check_plausible(
 
     Args:
         implausible: "error" (None, too), or "count" to warn of everything and go on.
-        headers: compare sizes with the headers of image files; False where they came from them.
+        headers: look at the headers of image files, for sizes and orientations; False where they
+            were read just now, or there are no files.
 
     Returns:
         What was found, for the record.
@@ -63,7 +64,8 @@ def _where(data_set: DataSet) -> str:
 def look_at_truth(data_set: DataSet, *, headers: bool = True) -> list[Finding]:
     """What is implausible in a data set's true boxes and stated image sizes, certain first."""
     sizes = _other_sizes(data_set) if headers else None
-    findings = [sizes, _whole_truth(data_set), *_single_boxes(data_set), _turned(data_set)]
+    turned = _turned(data_set) if headers else None
+    findings = [sizes, _whole_truth(data_set), *_single_boxes(data_set), turned]
     if any(finding and finding.kind == "outside" for finding in findings):
         # the probable cause of what is an error anyway
         findings = [f and replace(f, certain=f.certain or f.kind == "turned") for f in findings]
