@@ -190,6 +190,10 @@ def test_categories_are_those_of_the_truths_coco_file(tmp_path):
     path = written(tmp_path / "d.json", [(1, 0, 0, 5, 5, 0.5, 3)])
     with pytest.raises(InputError, match=r"expected as category_id a category of .*17, 18.*got 3"):
         load_detections(path, data_set, box_classes="use")
+    names = ("image_id", "x0", "y0", "x1", "y1", "score", "class_id")
+    path = written(tmp_path / "d.csv", rows, names)
+    with pytest.raises(InputError, match=r"boxes \(17, 18\) are ids of categories of truth.json"):
+        load_detections(path, data_set, box_classes="use")
 
 
 @pytest.mark.parametrize(

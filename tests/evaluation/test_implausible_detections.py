@@ -7,6 +7,7 @@ from wend.errors import InputError
 from wend.evaluation.detection_rows import DetectionRows, as_read, to_table
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+from wend.structures.frame import parse_box_frame
 from wend.structures.records import ImageRecord
 
 NUMBER = 40
@@ -50,6 +51,9 @@ CORNERS = np.concatenate([TRUE[:, :2], TRUE[:, :2] + TRUE[:, 2:]], 1)
         (copy(224), "they look like pixels of a 224 crop or copy"),
         (CORNERS, "they look like corners x1, y1"),
         (TRUE[:, [1, 0, 3, 2]], "x and y of the boxes"),
+        (TRUE + np.tile((TRUE[:, 2:] - TRUE[:, :2]) / 2, 2), "they look like centres cx, cy"),
+        (np.where(np.arange(NUMBER)[:, None] < 8, copy(1), TRUE), "8 of 40 best boxes"),
+        (copy(1)[::-1], "40 of 40 best boxes of the images lie within 0..1"),  # misses as fractions
     ],
 )
 def test_another_kind_of_numbers_is_refused_or_counted(boxes, said, caplog):
@@ -78,6 +82,23 @@ def test_another_kind_of_numbers_is_refused_or_counted(boxes, said, caplog):
 def test_a_bad_detector_is_scored(boxes):
     scored, counts = table(np.asarray(boxes, dtype=np.float64))
     assert (len(scored), counts["rows"]) == (NUMBER, 2 * NUMBER)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "named", "right"),
+    [
+        (TRUE, "fractions", "original"),
+        (TRUE, "squash224", "original"),
+        (copy(1), "crop224", "fractions"),
+    ],
+)
+def test_boxes_that_fit_the_truth_in_another_frame_than_the_named_are_refused(boxes, named, right):
+    frame = parse_box_frame(named)
+    with pytest.raises(InputError, match=f"d.json: .* give --box-frame {right}"):
+        table(boxes, frame=frame)
+    counted, _ = table(boxes, frame=frame, implausible="count")
+    assert len(counted.boxes) == 2 * NUMBER
+    table(copy(frame.resize) - frame.offset, frame=frame)
 
 
 def test_a_runs_own_detections_are_never_refused(caplog):

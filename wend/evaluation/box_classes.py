@@ -87,6 +87,12 @@ def _check_range(rows: DetectionRows, class_ids: np.ndarray, data_set: DataSet) 
             f"of {data_set.name} 0 to {number - 1}; are they counted from 1? Subtract 1"
         )
     strange = ~np.isin(predicted, true)
+    if len(strange) and strange.all() and set(predicted.tolist()) <= set(data_set.category_ids):
+        raise InputError(
+            f"{rows.source}: the classes of the boxes ({some(predicted.tolist())}) are ids of "
+            f"categories of {data_set.name}, whose classes are counted from 0 in the order of "
+            f"these ids; write the classes, or detections as COCO results with category_id"
+        )
     if strange.any():
         logger.warning(
             "%s: %d of %d boxes are of classes that no image of %s has (%s)",

@@ -23,7 +23,7 @@ from wend.structures.coded import CodedColumn
 from wend.structures.data_set import DataSet
 from wend.structures.frame import ORIGINAL, BoxFrame
 from wend.structures.names import clean_path, match_names
-from wend.structures.plausibility import FEW, named_box, other_reading, report
+from wend.structures.plausibility import FEW, Finding, named_box, other_reading, report
 from wend.structures.plausibility import outside as reach_out
 from wend.structures.records import ImageId
 
@@ -235,24 +235,59 @@ def _look_at_best(table: BoxTable, data_set: DataSet, source: str, implausible: 
     certain: a detector may be bad.
     """
     best = table.first(1)
+    finding = _in_another_frame(best, data_set) or _read_otherwise(best, data_set)
+    if finding is not None:
+        report([finding], source, implausible, logger)
+
+
+def _fit(boxes: np.ndarray, best: BoxTable, data_set: DataSet, rows: np.ndarray) -> float:
+    """Mean IoU of some of an image's best boxes (B, 4) with its first true box."""
+    truth = data_set.truth
+    return float(paired_iou(boxes[rows], truth.boxes[truth.offsets[best.owner[rows]]]).mean())
+
+
+def _fits_better(otherwise: float, as_read: float) -> bool:
+    return otherwise >= max(FITS, as_read + FITS_BETTER)
+
+
+def _in_another_frame(best: BoxTable, data_set: DataSet) -> Finding | None:
+    """The finding that the numbers fit the truth in another frame than the named one."""
+    rows = np.flatnonzero(data_set.truth.counts[best.owner] > 0)
+    if best.given is None or len(rows) < FEW:
+        return None
+    given, size = best.given.boxes, np.tile(data_set.sizes.astype(np.float64), 2)[best.owner]
+    as_read = _fit(best.boxes, best, data_set, rows)
+    for name, boxes in ((ORIGINAL, given), ("fractions", given * size)):
+        fit = _fit(boxes, best, data_set, rows)
+        if _fits_better(fit, as_read):
+            return Finding(
+                "frame",
+                len(given),
+                f"the best boxes of the images, such as {given[0].tolist()}, have a mean IoU of "
+                f"{fit:.2f} with the truth in the frame {name}, but of {as_read:.2f} in the frame "
+                f"{best.given.frame.name} that was named; give --box-frame {name}",
+            )
+    return None
+
+
+def _read_otherwise(best: BoxTable, data_set: DataSet) -> Finding | None:
+    """The finding that the numbers are no boxes in original pixels."""
     reading = other_reading(best.boxes, best.owner, data_set.sizes)
     if reading is None:
-        return
+        return None
     if reading.kind in FRAME_NAMES:
         frames = FRAME_NAMES[reading.kind]
         reading = replace(reading, advice=f"{reading.advice}, or name their frame: {frames}")
-    truth = data_set.truth
     is_other = (reading.boxes != best.boxes).any(1)  # a file may be of such boxes in part
-    rows = np.flatnonzero((truth.counts[best.owner] > 0) & is_other)
+    rows = np.flatnonzero((data_set.truth.counts[best.owner] > 0) & is_other)
     certain = True
-    if len(rows):
-        true_boxes = truth.boxes[truth.offsets[best.owner[rows]]]
-        as_pixels = float(paired_iou(best.boxes[rows], true_boxes).mean())
-        otherwise = float(paired_iou(reading.boxes[rows], true_boxes).mean())
-        certain = otherwise >= max(FITS, as_pixels + FITS_BETTER)
+    if len(rows) and not reading.whole:
+        otherwise, as_pixels = (
+            _fit(boxes, best, data_set, rows) for boxes in (reading.boxes, best.boxes)
+        )
+        certain = _fits_better(otherwise, as_pixels)
     describe = named_box(best, data_set.image_ids, data_set.sizes)
-    finding = reading.finding("best boxes of the images", describe, certain)
-    report([finding], source, implausible, logger)
+    return reading.finding("best boxes of the images", describe, certain)
 
 
 def _count_duplicates(table: BoxTable) -> int:

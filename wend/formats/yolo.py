@@ -133,6 +133,12 @@ def _number_of_classes(folder: Path) -> tuple[Path | None, int]:
             if path.is_file():
                 content = read_yaml(path, "YOLO's data set")
                 content = content if isinstance(content, dict) else {}
+                if "kpt_shape" in content:
+                    raise InputError(
+                        f"{path}: names keypoints (kpt_shape), so that a line of {folder} is a box "
+                        f"and its keypoints, which would be taken for a polygon; keep the first "
+                        f"five numbers of each line, in a folder without this file"
+                    )
                 names, number = content.get("names"), content.get("nc")
                 if isinstance(names, list | dict) and names:
                     return path, len(names)
