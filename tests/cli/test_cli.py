@@ -226,3 +226,12 @@ def test_output_that_nobody_reads_any_more_is_no_traceback():
     assert process.stderr.read() == b""
     assert process.wait() == 1
     process.stderr.close()
+
+
+def test_ctrl_c_ends_in_a_line(monkeypatch, capsys):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wend.cli.entries.run", interrupted)
+    assert cli.main(["entries"]) == 130
+    assert capsys.readouterr().err == "interrupted; every file is either whole or as it was\n"

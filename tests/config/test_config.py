@@ -273,6 +273,12 @@ def test_loss_is_built_from_the_node():
     assert plain.parameters == {"normalizer": "samples", "samples": "ignored"}
 
 
+def test_a_factor_on_no_loss_is_an_error():
+    for change in (("WEND.UNSUP_FACTOR", 8.0), ("WEND.UNSUP_FACTOR_SCHEDULE", "linear")):
+        with pytest.raises(InputError, match=r"WEND\.UNSUP_FACTOR: expected 1\.0, constant, where"):
+            check_config(config("WEND.LOSS", "none", *change))
+
+
 @pytest.mark.parametrize("name", ["focal", "", "Entropy"])
 def test_unknown_loss_or_schedule_is_an_error_that_lists_the_known(name):
     for entry, known in (("LOSS", "entropy, none, weighted"), ("ETA_SCHEDULE", "constant, cosine")):

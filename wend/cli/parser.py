@@ -45,7 +45,7 @@ def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``wend ...``; returns the exit status (2: the user's input is wrong)."""
+    """Run ``wend ...``; returns the exit status (2: the user's input is wrong, 130: Ctrl-C)."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ["train"]:
         from wend.cli.train import main as train_main
@@ -61,4 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_modules(getattr(args, "imports", ()))
         return args.run(args)
 
-    return exit_status(run)
+    try:
+        return exit_status(run)
+    except KeyboardInterrupt:
+        print("interrupted; every file is either whole or as it was", file=sys.stderr)
+        return 130  # as a shell says of SIGINT

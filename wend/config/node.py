@@ -177,6 +177,13 @@ def check_config(cfg: CfgNode) -> None:
             check_entries(f"WEND.{name}", wend[name], NODES.get(name))
     _check_sampling(cfg)
     localization_loss(cfg)
+    factor = wend.UNSUP_FACTOR_SCHEDULE != "constant" or wend.UNSUP_FACTOR != 1
+    require(
+        "WEND.UNSUP_FACTOR",
+        wend.UNSUP_FACTOR,
+        "1.0, constant, where WEND.LOSS is none: there is no L_unsup to multiply",
+        wend.LOSS != NO_LOSS or not factor,
+    )
     try:
         resize_and_crop(1, 1, wend.RESIZE, wend.CROP)
     except ValueError as error:
