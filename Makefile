@@ -1,5 +1,5 @@
 # make demo   toy data, a short training, a table and a picture (about 4 minutes on 2 cores)
-# make test   the whole test suite, in as many processes as there are cores
+# make test   the whole test suite, in a process for each core, four at most
 # make lint   ruff, import-linter (who may import whom), mypy
 
 PYTHON ?= python3
@@ -34,7 +34,7 @@ demo: env
 # other made training 12 times slower.
 test: export OMP_NUM_THREADS ?= 1
 test: env
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: env
 	$(BIN)/ruff check .
