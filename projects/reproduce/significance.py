@@ -20,6 +20,8 @@ from typing import NamedTuple
 import yaml
 from tabulate import tabulate
 
+from wend.evaluation.statistics import holm
+
 IMAGES = {"CUB": 5794, "ImageNet": 50000}  # test images of CUB-200-2011, validation images
 METRIC = "gt_known_loc"
 TABLES = Path(__file__).with_name("tables.yaml")
@@ -93,16 +95,6 @@ class Difference(NamedTuple):
     def p_value(self) -> float:
         """Two-sided, of the hypothesis "no difference"."""
         return math.erfc(abs(self.z) / math.sqrt(2))
-
-
-def holm(p_values: list[float]) -> list[float]:
-    """Holm's correction: the k-th smallest of m times m - k + 1, never falling, at most 1."""
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for k, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - k) * p_values[i]))
-        corrected[i] = largest
-    return corrected
 
 
 def differences(tables: dict) -> Iterator[Difference]:

@@ -139,12 +139,6 @@ def test_a_difference_stands_against_the_spread_of_its_images():
     assert round(row.z, 1) == 1.4
 
 
-def test_holms_correction_by_hand():
-    # sorted 0.01, 0.03, 0.04 times 3, 2, 1: 0.03, 0.06, 0.04 -> never falling
-    assert significance.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
-    assert significance.holm([0.9, 0.8]) == [1.0, 1.0]
-
-
 def test_the_page_on_the_paper_is_what_the_command_prints():
     page = (REPOSITORY / "docs" / "what_the_paper_shows.md").read_text(encoding="utf-8")
     assert page == significance.page(TABLES)
