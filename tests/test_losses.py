@@ -312,13 +312,13 @@ def test_the_gradient_of_a_form_is_right_against_finite_differences(form, weight
         p = x.sigmoid()
         above = (p >= 0.3).double()
         f, b = (1 - p) ** 2 / 4, 3 * p**2 / 4
-        one = {
+        for_both = {
             "entropy": above * f + (1 - above) * b,
             "swapped": above * b + (1 - above) * f,
             "confidence": torch.minimum(p, 1 - p) ** 2,
         }
-        if form in one:
-            return one[form], one[form]
+        if form in for_both:
+            return for_both[form], for_both[form]
         return (f, b) if form == "terms" else (above * f, (1 - above) * b)
 
     constant = [weight.detach() for weight in weights(z)]

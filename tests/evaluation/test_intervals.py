@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from simulated_classes import class_accuracies, class_sizes
 
 from wend.errors import InputError
 from wend.evaluation.intervals import (
@@ -177,29 +178,13 @@ def test_wrong_input_is_said(values, options, message):
 # --- coverage, by drawing test sets of which the truth is known
 
 
-def class_sizes(kind, n, rng):
-    """Images of each class: "equal", "unequal" (CUB has 11 to 30 of a class), or "few" classes."""
-    if kind == "few":
-        return np.array([n // 2, n // 4, n - n // 2 - n // 4])
-    classes = max(5, n // 29)
-    if kind == "equal":
-        return np.full(classes, n // classes)
-    share = rng.uniform(1, 4, classes)
-    return np.maximum(2, np.round(n * share / share.sum())).astype(int)
-
-
-def class_accuracies(kind, p, classes, rng):
+def accuracies_of(kind, p, classes, rng):
     """True accuracy of each class, p on average: the "same", or "varied" around it."""
-    if kind == "same":
-        return np.full(classes, p)
-    drawn = rng.beta(8 * p, 8 * (1 - p), classes)
-    for _ in range(100):
-        drawn = np.clip(drawn + p - drawn.mean(), 0, 1)
-    return drawn
+    return np.full(classes, p) if kind == "same" else class_accuracies(p, classes, rng)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sizes", ["equal", "unequal", "few"])
+@pytest.mark.parametrize("sizes", ["equal", "unequal", "three"])
 @pytest.mark.parametrize("accuracies", ["same", "varied"])
 @pytest.mark.parametrize("n", [50, 243, 5794])
 def test_class_means_are_covered(n, sizes, accuracies):
@@ -207,7 +192,7 @@ def test_class_means_are_covered(n, sizes, accuracies):
     rng = np.random.default_rng(0)
     for p in (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995):
         counts = class_sizes(sizes, n, rng)
-        truth = class_accuracies(accuracies, p, len(counts), rng)
+        truth = accuracies_of(accuracies, p, len(counts), rng)
         drawn = rng.binomial(counts, truth, (8000, len(counts)))
         low, high = score_interval(*effective_number(counts, drawn, drawn))
         covered = ((low <= truth.mean()) & (truth.mean() <= high)).mean()

@@ -9,16 +9,6 @@ from wend.errors import BadImageError, InputError, MissingFileError
 from wend.formats.coco_images import load_coco_images
 from wend.images.sizes import SizeReader
 
-NAMES = ["wren/\u00e4 b.jpg", "gull/a.png", "wren/a.png"]
-
-
-@pytest.fixture
-def root(tmp_path):
-    for number, name in enumerate(NAMES):
-        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (20 + number, 10)).save(tmp_path / "images" / name)
-    return tmp_path / "images"
-
 
 def write(root, images, boxes=(), categories=({"id": 1},)):
     """A truth.json of image rows, and of boxes as (image id, category id, bbox)."""

@@ -12,16 +12,6 @@ from wend.formats.coco_images import load_coco_images
 from wend.formats.folder import load_folder
 from wend.images.sizes import SizeReader
 
-NAMES = ["wren/ä b.jpg", "gull/a.png", "wren/a.png"]
-
-
-@pytest.fixture
-def root(tmp_path):
-    for number, name in enumerate(NAMES):
-        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (20 + number, 10)).save(tmp_path / "images" / name)
-    return tmp_path / "images"
-
 
 def coco(path, rows, boxes=(), categories=(1,)):
     images = [{"id": i, "file_name": name, "width": w, "height": h} for i, name, w, h in rows]

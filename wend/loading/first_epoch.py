@@ -106,20 +106,20 @@ class FirstEpoch:
         total = boxes if self.is_over and boxes >= FEW else max(boxes, self.num_boxes)
         seen = f"{lost} of {boxes} boxes to learn from"
         if 0 < lost == boxes and (self.is_over or boxes >= FEW):
-            what = f"none is left: {seen} were lost on the way to the detector"
+            problem = f"none is left: {seen} were lost on the way to the detector"
         elif lost > self.max_lost * total:
-            what = (
+            problem = (
                 f"{seen} were lost on the way to the detector, and WEND.DATA.MAX_LOST_SHARE allows "
                 f"{100 * self.max_lost:g} %"
             )
         else:
             return
         likely = max(LOST, key=lambda cause: getattr(self.counts, cause))
-        raise InputError(f"{self.names}: {what} ({self._causes()}); {LOST[likely][1]}")
+        raise InputError(f"{self.names}: {problem} ({self._causes()}); {LOST[likely][1]}")
 
     def _causes(self) -> str:
-        numbers = {what: getattr(self.counts, name) for name, (what, _) in LOST.items()}
-        return ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
+        numbers = {words: getattr(self.counts, name) for name, (words, _) in LOST.items()}
+        return ", ".join(f"{number} {words}" for words, number in numbers.items() if number)
 
     def _check_positives(self, positives: tuple[int, int, int] | None) -> None:
         if positives is not None and not positives[1]:
@@ -137,7 +137,7 @@ class FirstEpoch:
             "first epoch of %s: %d images, %d of them without a box; %d boxes to learn from, "
             "%d lost on the way to the detector%s%s",
             *(self.names, counts.images, counts.without_box, counts.boxes, counts.lost, lost),
-            "".join(f"; before, {number} {what}" for what, number in self.left_out.items()),
+            "".join(f"; before, {number} {words}" for words, number in self.left_out.items()),
         )
         if positives is not None:
             boxes, samples, without = positives

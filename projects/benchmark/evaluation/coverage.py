@@ -17,7 +17,9 @@ import numpy as np
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT)]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from simulated_classes import class_accuracies, class_sizes  # noqa: E402
 
 from wend.evaluation.intervals import effective_number, score_interval  # noqa: E402
 from wend.evaluation.statistics import paired_difference  # noqa: E402
@@ -47,25 +49,6 @@ def hits_over_images() -> list[list[str]]:
             low, high = ends["bootstrap"]
             rows.append([str(n), f"{p:g}", *cells, f"{chance[low == high].sum():.2f}"])
     return rows
-
-
-def class_sizes(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Images of each class: 29 of each, unequal as a test set's, or three classes alone."""
-    if kind == "three":
-        return np.array([n // 2, n // 4, n - n // 2 - n // 4])
-    classes = max(5, n // 29)
-    if kind == "equal":
-        return np.full(classes, n // classes)
-    share = rng.uniform(1, 4, classes)
-    return np.maximum(2, np.round(n * share / share.sum())).astype(int)
-
-
-def class_accuracies(p: float, classes: int, rng: np.random.Generator) -> np.ndarray:
-    """Accuracies of classes that vary around p."""
-    drawn = rng.beta(8 * p, 8 * (1 - p), classes)
-    for _ in range(100):
-        drawn = np.clip(drawn + p - drawn.mean(), 0, 1)
-    return drawn
 
 
 def means_over_classes(sets: int, draws: int) -> list[list[str]]:
