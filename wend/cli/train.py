@@ -72,11 +72,16 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run a training or an evaluation; returns the exit status (2: the user's input is wrong)."""
     args = make_parser(prog).parse_args(argv)
     setup_logging()
+    return exit_status(lambda: run(args))
 
-    def run() -> int:
-        engine = choose_engine(args.engine)
-        logger.info("engine: %s", engine)
-        importlib.import_module(ENGINES[engine]).run(args)
-        return 0
 
-    return exit_status(run)
+def run(args: argparse.Namespace) -> int:
+    """Train or evaluate as the arguments say; returns the exit status.
+
+    Raises:
+        InputError: the user's input is wrong.
+    """
+    engine = choose_engine(args.engine)
+    logger.info("engine: %s", engine)
+    importlib.import_module(ENGINES[engine]).run(args)
+    return 0
