@@ -64,6 +64,22 @@ def _strokes(
     ]
 
 
+def draw_detections(image: Image.Image, boxes: np.ndarray, scores: np.ndarray) -> None:
+    """Draw detections (N, 4), best first, with their scores (N,) into an RGB image of any size.
+
+    The best box is drawn last and twice as thick.
+    """
+    unit = max(1, round(max(image.size) / 400))
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(max(10, 6 * unit + 6))
+    for row in reversed(range(len(boxes))):
+        draw_boxes(image, boxes[row : row + 1], GREEN, width=unit * (3 if row == 0 else 1))
+        text = f"{scores[row]:.2f}"
+        x, y = boxes[row, :2].clip(0, np.maximum(np.array(image.size) - 8 * unit, 0))
+        area = draw.textbbox((x + 2 * unit, y + 2 * unit), text, font)
+        draw.rectangle((area[0] - 1, area[1] - 1, area[2] + 1, area[3] + 1), fill=(0, 0, 0))
+        draw.text((x + 2 * unit, y + 2 * unit), text, GREEN, font)
+
+
 def draw_record(
     record: ImageRecord,
     boxes: np.ndarray,
