@@ -28,7 +28,7 @@ def thumbnail(image: Image.Image) -> np.ndarray:
 
 def _normalized(thumbnails: np.ndarray) -> np.ndarray:
     """Rows (N, 256) of mean 0 and length 1; of flat ones all is 0."""
-    rows = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    rows = thumbnails.reshape(-1, SIDE * SIDE).astype(np.float32)
     rows -= rows.mean(1, keepdims=True)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     flat = length < _FLAT * SIDE
@@ -39,13 +39,13 @@ def _pairs(thumbnails: np.ndarray) -> np.ndarray:
     """Indices (P, 2), the smaller first, of thumbnails (N, 16, 16) that are nearly the same."""
     straight = _normalized(thumbnails)
     mirrored = _normalized(thumbnails[:, :, ::-1])
-    found = [np.zeros((0, 2), dtype=np.int64)]
+    blocks = [np.zeros((0, 2), dtype=np.int64)]
     for start in range(0, len(straight), _ROWS):
         rows = straight[start : start + _ROWS]
         near = np.maximum(rows @ straight.T, rows @ mirrored.T) > NEAR
         first, second = np.nonzero(near)
-        found.append(np.stack([first + start, second], 1))
-    pairs = np.concatenate(found)
+        blocks.append(np.stack([first + start, second], 1))
+    pairs = np.concatenate(blocks)
     return pairs[pairs[:, 0] < pairs[:, 1]]
 
 

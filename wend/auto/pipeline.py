@@ -23,9 +23,9 @@ from wend.auto.parts import hold_out
 from wend.auto.photos import look
 from wend.auto.standing import Standing, stand
 from wend.auto.steps import Step, Steps
-from wend.errors import InputError, some
+from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
-from wend.evaluation.evaluation import DETECTIONS_FILE
+from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
 from wend.files import sha256, write_json
 from wend.pseudo_boxes import join_boxes, read_boxes
 from wend.structures.box_table import BoxTable
@@ -158,9 +158,15 @@ class Auto:
         return self.folder / "datasets" / f"{name}.yaml"
 
     def _do(self, words: Sequence[str]) -> None:
-        """Run an ordinary command, and say which."""
+        """Run an ordinary command, and say which; tables of its evaluations stay in its files."""
         logger.info("$ wend %s", shlex.join(words))
-        self.command(words)
+        tables = logging.getLogger(Evaluation.__module__)
+        level = tables.level
+        tables.setLevel(logging.WARNING)
+        try:
+            self.command(words)
+        finally:
+            tables.setLevel(level)
 
     # --- pseudo boxes
 
@@ -253,7 +259,7 @@ class Auto:
         settings = {
             "engine": wishes.engine,
             "config": self.cfg.dump(),
-            "minutes": None if any(entry in own for entry in LENGTH) else wishes.minutes,
+            "minutes": None if own.keys() & set(LENGTH) else wishes.minutes,
             "weights": self._weights_digest(),
             "boxes": sha256(boxes),
             "tests": files,
@@ -263,7 +269,7 @@ class Auto:
             goes_on = resumes and (self.folder / "last_checkpoint").exists()
             if not goes_on:
                 self._clear_engine_files()
-            length = {} if settings["minutes"] is None else self._length(trained)
+            length = self._length(trained, own)
             self._do(
                 self._train_words(
                     {
@@ -294,8 +300,13 @@ class Auto:
             for path in self.folder.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def _length(self, trained: DataSet) -> dict[str, str]:
-        """The entries of the schedule; measured once, and recorded, so that a resumed run has it."""
+    def _length(self, trained: DataSet, own: dict[str, str]) -> dict[str, str]:
+        """The entries of the schedule; measured once and recorded, for a resumed run."""
+        if "WEND.EPOCHS" in own:
+            return {}
+        solver = self.cfg.SOLVER
+        if "SOLVER.MAX_ITER" in own:
+            return schedule.of_iterations(solver.MAX_ITER, solver.WARMUP_ITERS).entries()
         record = self.folder / "schedule.json"
         step = Step(
             "length of the training",

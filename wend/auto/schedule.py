@@ -49,5 +49,10 @@ def choose(seconds: float, minutes: float, images: int, batch: int, warmup: int)
     """
     most = max(LEAST_ITERATIONS, MOST_EPOCHS * math.ceil(images / batch))
     iterations = max(1, min(most, int(SHARE * 60 * minutes / seconds)))
+    return of_iterations(iterations, warmup)
+
+
+def of_iterations(iterations: int, warmup: int) -> Schedule:
+    """The schedule of so many iterations, at least 1."""
     period = math.ceil(iterations / EVALUATIONS)
     return Schedule(iterations, period, min(warmup, iterations // 5))

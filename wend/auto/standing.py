@@ -87,11 +87,11 @@ class Standing:
 def _row(data_set: DataSet, boxes: BoxTable) -> Row:
     per_image = score(data_set, boxes.scored(), get_protocol(PROTOCOL))
     first = boxes.first(K)
-    found = match(first, data_set.truth).sum() / len(data_set.truth.boxes)
+    hits = int(match(first, data_set.truth).sum())
     return Row(
         accuracy(per_image, "gt_known_loc"),
         accuracy(per_image, "gt_known_loc_multi", K),
-        100.0 * float(found),
+        100.0 * hits / len(data_set.truth.boxes),
     )
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from wend.auto.pipeline import AGREE, METHODS, Auto, Wishes
-from wend.cli.train import ENGINES, choose_engine
 from wend.errors import InputError
 from wend.files import expand_user
+from wend.inference.engines import ENGINES, choose_engine
 from wend.structures.records import EXIF
 
 BACKBONES = {"pretrained": "photos", "small": "photos_small"}  # -> config of the detector
 ENDINGS = {".json": "coco", ".csv": "csv", ".parquet": "parquet"}  # of a file -> its box source
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 LOGGERS = ("wend", "fvcore", "fvcore.common.checkpoint", "detectron2")
 
 
@@ -36,11 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "agree with most is taken",
     )
     boxes("--boxes", type=int, default=1, metavar="N", help="pseudo boxes per photo at most (1)")
+    boxes("--pseudo-boxes", metavar="PATH", help="boxes that you have, instead")
     boxes(
-        "--pseudo-boxes",
-        nargs="+",
-        metavar="WORD",
-        help="boxes that you have: a COCO JSON, CSV or Parquet, or SOURCE PATH as of boxes report",
+        "--source",
+        metavar="NAME",
+        help="the box source that reads them (default: coco, csv or parquet, as the file ends)",
     )
     parts = parser.add_argument_group("held-out photos").add_argument
     parts("--held-out", type=float, default=0.2, metavar="SHARE", help="share of photos (0.2)")
@@ -102,31 +103,32 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         exif=args.exif,
         method=args.method,
         boxes=args.boxes,
-        pseudo_boxes=_source(args.pseudo_boxes),
+        pseudo_boxes=_source(args.pseudo_boxes, args.source),
         truth=None if args.truth is None else expand_user(args.truth),
         held_out=args.held_out,
         seed=args.seed,
         minutes=args.minutes or 8.0,
         engine=choose_engine(args.engine),
-        config_file=args.config_file or BACKBONES[args.backbone],
+        config_file=args.config_file or str(CONFIGS / f"{BACKBONES[args.backbone]}.yaml"),
         opts=args.opts,
         weights=weights,
     )
 
 
-def _source(words: Sequence[str] | None) -> dict[str, Any] | None:
-    """The box source that the words of ``--pseudo-boxes`` mean."""
-    if words is None:
+def _source(path: str | None, name: str | None) -> dict[str, Any] | None:
+    """The box source that ``--pseudo-boxes`` and ``--source`` name."""
+    if path is None:
+        if name is not None:
+            raise InputError(f"--source {name}: is of --pseudo-boxes PATH, which is not given")
         return None
-    if len(words) == 1:
-        path = expand_user(words[0])
-        if path.suffix.lower() not in ENDINGS:
-            raise InputError(
-                f"--pseudo-boxes {path}: expected a file that ends in {', '.join(ENDINGS)}, or "
-                f"SOURCE PATH, such as c2am {path}"
-            )
-        return {"source": ENDINGS[path.suffix.lower()], "path": path.absolute()}
-    return {"source": words[0], "path": expand_user(words[1]).absolute()}
+    file = expand_user(path)
+    name = name or ENDINGS.get(file.suffix.lower())
+    if name is None:
+        raise InputError(
+            f"--pseudo-boxes {file}: expected a file that ends in {', '.join(ENDINGS)}, or "
+            f"--source, such as --source c2am"
+        )
+    return {"source": name, "path": file.absolute()}
 
 
 @contextmanager

@@ -110,7 +110,8 @@ def load_folder(
         paths: the images, below the folder; by default all that are there.
 
     Returns:
-        Images sorted by path, or in the order of ``paths``; ``image_id`` and ``key`` are the path below the folder.
+        Images sorted by path, or in the order of ``paths``; ``image_id`` and ``key`` are the path
+        below the folder.
 
     Raises:
         MissingFileError, InputError: no image, an unreadable one, a truth of other images, ...
