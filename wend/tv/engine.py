@@ -214,11 +214,11 @@ def evaluate(run: Run, model: nn.Module) -> dict[str, dict[str, dict[str, float]
                     problems.append(example.problem)
                     detections.add(example.image_id)
                     continue
-                boxes = output["boxes"].double().cpu()
-                whole = (boxes[:, 2:] > boxes[:, :2]).all(1)  # torchvision's FCOS has empty ones
-                boxes = example.frame.to_original(boxes[whole].numpy())
-                scores = output["scores"].cpu()[whole].numpy()
-                detections.add(example.image_id, boxes, scores)
+                boxes = example.frame.to_original(output["boxes"].double().cpu().numpy())
+                # torchvision's FCOS has empty ones, and so has padding
+                whole = (boxes[:, 2:] > boxes[:, :2]).all(1)
+                scores = output["scores"].cpu().numpy()
+                detections.add(example.image_id, boxes[whole], scores[whole])
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
         say_wrong(name, problems, len(detections))
         evaluated = test.evaluation.run(detections.table(), output_dir)
