@@ -8,6 +8,7 @@ import torch
 from engine_runs import DETECTORS, RESIZE, assert_refused, build, config, detections, run
 from PIL import Image
 
+import wend
 from wend.datasets.catalog import DataSets
 from wend.structures.records import ImageRecord
 
@@ -83,6 +84,10 @@ def test_a_run_says_its_view_and_keeps_boxes_in_the_images(engine, tmp_path, pho
         width, height = sizes[row["image_id"]]
         assert -1e-6 <= x < x + w <= width + 1e-4
         assert -1e-6 <= y < y + h <= height + 1e-4
+    detector = wend.load(tmp_path / "out")  # reads the same view from the checkpoint
+    paths, ids = data_set.file_names, data_set.image_ids
+    again = [d.to_coco(i) for i, d in zip(ids, detector(list(paths)), strict=True)]
+    assert [row for of_image in again for row in of_image] == rows
     caches = {path.name for path in (tmp_path / "caches").iterdir()}
     pad = "-pad" * (view == "pad")
     assert caches == {f"photos-{RESIZE}{pad}", f"photos_test-{RESIZE}{pad}"}

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 
 from wend.errors import BadImageError, InputError
 from wend.images.orientation import explain_size
 from wend.images.reading import fit, read_image, squash
 from wend.loading.box_counts import BoxCounts
 from wend.loading.image_cache import ImageCache
+from wend.structures.box_table import NO_BOXES
 from wend.structures.frame import Frame, Part
 from wend.structures.view import View
 
@@ -32,6 +34,7 @@ class Sample:
         image: (side, side, 3) uint8, RGB; the crop's side, in testing the view's ``test_side``.
         boxes: (P, 4) float32, xyxy in pixels of the crop, clipped to it (and off its padding).
         frame: the map from original pixels to the crop.
+        size: width and height of the image in original pixels.
         counts: what became of the boxes.
         problem: why the image could not be read and is black; empty where it could.
     """
@@ -39,6 +42,7 @@ class Sample:
     image: np.ndarray
     boxes: np.ndarray
     frame: Frame
+    size: tuple[int, int]
     counts: BoxCounts
     problem: str = ""
 
@@ -135,9 +139,12 @@ class CropMapper:
                 return cached[0]
         image = read_image(file_name, exif)
         _check_size(file_name, image.size, (width, height), exif)
+        return self._resize(image)
+
+    def _resize(self, image: Image.Image) -> np.ndarray:
         return (fit if self.view.pads else squash)(image, self.view.resize)
 
-    def _cut(self, square: np.ndarray, frame: Frame, part: Part) -> np.ndarray:
+    def _shown(self, square: np.ndarray, frame: Frame, part: Part) -> np.ndarray:
         """The crop (side, side, 3) of the resized square that a frame shows, before any flip.
 
         Args:
@@ -176,10 +183,21 @@ class CropMapper:
         except BadImageError as error:
             if not self.black_if_bad:
                 raise
-            pixels, problem = np.zeros((self.view.resize,) * 2 + (3,), np.uint8), str(error)
-        width, height = max(width, 1), max(height, 1)  # 0: the header was unreadable
+            side = self.view.resize
+            pixels, problem = np.zeros((side, side, 3), np.uint8), str(error)
+        return self._cut(pixels, (width, height), boxes, problem)
+
+    def of_image(self, image: Image.Image) -> Sample:
+        """Crop an RGB image that was read already, without boxes."""
+        return self._cut(self._resize(image), image.size, NO_BOXES)
+
+    def _cut(
+        self, pixels: np.ndarray, size: tuple[int, int], boxes: np.ndarray, problem: str = ""
+    ) -> Sample:
+        """The crop of an image resized to (resize, resize, 3), whose original size is ``size``."""
+        width, height = (max(side, 1) for side in size)  # 0: its header was unreadable
         frame = self.draw_frame(width, height)
-        pixels = self._cut(pixels, frame, self.view.part(width, height))
+        pixels = self._shown(pixels, frame, self.view.part(width, height))
         if frame.upside_down:
             pixels = pixels[::-1]
         in_frame = frame.to_frame(boxes)
@@ -189,6 +207,7 @@ class CropMapper:
             image=_flipped(pixels) if frame.flip else pixels.copy(),  # the caller's own
             boxes=clipped[kept].astype(np.float32),
             frame=frame,
+            size=size,
             counts=BoxCounts.of_image(boxes, in_frame, ~kept),
             problem=problem,
         )
