@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -66,7 +67,7 @@ def declare(
     listed = path.with_suffix(".json")
     nothing = BoxTable.empty(len(data_set))
     write_json(listed, to_coco(data_set, truth or nothing, {"description": "photos"}))
-    values = {
+    values: dict[str, Any] = {
         "name": path.stem,
         "format": "coco",
         "images": str(root),
@@ -75,9 +76,9 @@ def declare(
         "exif": data_set.exif,
     }
     if boxes is not None:
-        file = path.with_name(f"{path.stem}_boxes.json")
-        write_json(file, to_coco(data_set, boxes, {"description": "boxes to learn from"}))
-        values["pseudo_boxes"] = {"source": "coco", "path": f"./{file.name}"}
+        listed_boxes = path.with_name(f"{path.stem}_boxes.json")
+        write_json(listed_boxes, to_coco(data_set, boxes, {"description": "boxes to learn from"}))
+        values["pseudo_boxes"] = {"source": "coco", "path": f"./{listed_boxes.name}"}
     with atomic_write(path) as file:
         yaml.safe_dump(values, file, allow_unicode=True, sort_keys=False)
 

@@ -39,7 +39,7 @@ def _pairs(thumbnails: np.ndarray) -> np.ndarray:
     """Indices (P, 2), the smaller first, of thumbnails (N, 16, 16) that are nearly the same."""
     straight = _normalized(thumbnails)
     mirrored = _normalized(thumbnails[:, :, ::-1])
-    blocks = [np.zeros((0, 2), dtype=np.int64)]
+    blocks: list[np.ndarray] = [np.zeros((0, 2), dtype=np.int64)]
     for start in range(0, len(straight), _ROWS):
         rows = straight[start : start + _ROWS]
         near = np.maximum(rows @ straight.T, rows @ mirrored.T) > NEAR

@@ -141,7 +141,7 @@ class Photos:
         turned = sum(photo.orientation != UPRIGHT for photo in readable)
         folders = len({photo.path.rpartition("/")[0] for photo in self.photos})
         policy = "turned upright" if self.exif == "apply" else "taken as stored"
-        rows = [
+        rows: list[tuple[str, int | str, str]] = [
             ("photos", len(self.photos), f"in {folders} folder{'s' * (folders > 1)}"),
             ("unreadable, left out", len(bad), some(bad) if bad else ""),
             ("with an orientation in EXIF", turned, policy if turned else ""),

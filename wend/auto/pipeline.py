@@ -32,8 +32,10 @@ from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
 NETWORK = "timm:tf_efficientnet_lite0"
-_DDT = ("--method", "ddt", "--backbone", NETWORK, "--group", "all", "--sign", "border")
-_DDT = (*_DDT, "--upsampling", "bilinear")
+_DDT = (
+    *("--method", "ddt", "--backbone", NETWORK, "--group", "all"),
+    *("--sign", "border", "--upsampling", "bilinear"),
+)
 # a method of pseudo boxes -> arguments of `wend pseudo-boxes`, and whether it needs weights
 METHODS: dict[str, tuple[tuple[str, ...], bool]] = {
     "border": (("--method", "border"), False),
@@ -221,6 +223,11 @@ class Auto:
         boxes = read_boxes({"source": "coco", "path": self.folder / file})
         return join_boxes(data_set.keys, data_set.sizes, boxes, log=False)[0]
 
+    @property
+    def _weights(self) -> dict[str, str]:
+        """The config entry of the network's weights."""
+        return {"MODEL.WEIGHTS": self.wishes.weights} if self.wishes.weights else {}
+
     def _weights_digest(self) -> str:
         weights = self.wishes.weights
         return sha256(weights) if Path(weights).is_file() else weights
@@ -275,6 +282,7 @@ class Auto:
                     {
                         "DATASETS.TRAIN": self._names([TRAIN]),
                         "DATASETS.TEST": self._names(tests),
+                        **self._weights,
                         **length,
                         **own,
                         "OUTPUT_DIR": str(self.folder),
@@ -332,6 +340,7 @@ class Auto:
         self._do(
             self._train_words(
                 {
+                    **self._weights,
                     **own,
                     "DATASETS.TRAIN": self._names([TRAIN]),
                     "DATASETS.TEST": repr((str(probe / "photo.yaml"),)),

@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Step:
     """
 
     name: str
-    settings: Mapping[str, Any]
+    settings: dict[str, Any]
     outputs: Sequence[str]
     work: Callable[[bool], None]
     leftovers: Sequence[str] = ()
@@ -55,7 +55,7 @@ class Steps:
         InputError: the folder holds a run that is not of ``wend auto``, or one of other photos.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self._path = folder, folder / FILE
         self._steps: dict[str, dict[str, Any]] = {}
         about = json.loads(json.dumps(about))

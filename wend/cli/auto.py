@@ -94,9 +94,9 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         raise InputError(f"KEY VALUE: expected pairs, got {len(args.opts)} words: {args.opts}")
     if "OUTPUT_DIR" in args.opts[::2]:
         raise InputError("OUTPUT_DIR: wend auto writes to --output")
-    weights = args.weights
-    if weights is None:
-        weights = "pretrained" if args.backbone == "pretrained" else ""
+    weights = "pretrained" if args.backbone == "pretrained" else ""
+    if args.weights is not None:
+        weights = str(expand_user(args.weights).absolute())
     return Wishes(
         photos=expand_user(args.photos),
         output=expand_user(args.output),
