@@ -21,6 +21,7 @@ from wend.config.common import REFERENCES
 from wend.config.node import EARLIER, add_registered_nodes, check_config
 from wend.errors import InputError, MissingFileError, shown
 from wend.files import expand_user, read_text, real_path
+from wend.modeling.initial_weights import settle_pixels
 from wend.numerals import decimal_number
 from wend.user_code import load_module
 from wend.yaml_files import StrictLoader, parse_yaml
@@ -273,3 +274,4 @@ def merge_config(
     # its file was imported, and has registered it on the engine
     cfg.MODEL.META_ARCHITECTURE = cfg.MODEL.META_ARCHITECTURE.rpartition(":")[2]
     check_config(cfg)
+    settle_pixels(cfg)
