@@ -23,7 +23,12 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = StrictParser(
         prog=prog, description="Train or evaluate a WEND detector from a YAML config."
     )
-    parser.add_argument("--config-file", default="", metavar="FILE", help="path to config file")
+    parser.add_argument(
+        "--config-file",
+        default="",
+        metavar="FILE",
+        help="a YAML, or the name of one of WEND's, such as CUB/fcos_R50_we (wend config --list)",
+    )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
     )
@@ -57,7 +62,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 def choose_engine(name: str) -> str:
     """The engine to use, for "auto" Detectron2 where installed; InputError if it is missing."""
-    has_detectron2 = importlib.util.find_spec("detectron2") is not None
+    spec = importlib.util.find_spec("detectron2")
+    has_detectron2 = spec is not None and spec.origin is not None  # not a folder of that name
     if name == "auto":
         return "detectron2" if has_detectron2 else "torchvision"
     if name == "detectron2" and not has_detectron2:
@@ -74,6 +80,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     setup_logging()
 
     def run() -> int:
+        if args.config_file:
+            from wend.config.reading import config_path
+
+            args.config_file = str(config_path(args.config_file))
+            logger.info("config: %s", args.config_file)
         engine = choose_engine(args.engine)
         logger.info("engine: %s", engine)
         importlib.import_module(ENGINES[engine]).run(args)
