@@ -18,7 +18,16 @@ import wend
 # Names of modules that a user's own files may have, of the standard library and of packages
 SHADOWS = (
     *("logging", "random", "types", "json", "re", "signal", "socket", "struct", "tempfile"),
-    *("multiprocessing", "threading", "argparse", "importlib", "inspect", "calendar", "queue"),
+    *(
+        "multiprocessing",
+        "threading",
+        "argparse",
+        "importlib",
+        "inspect",
+        "calendar",
+        "queue",
+        "typing",
+    ),
     *("yaml", "numpy", "torch", "cv2", "tqdm", "fvcore", "boxes"),
 )
 TOY = ("--num-train", "64", "--num-test", "16")
