@@ -27,21 +27,20 @@ from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
 from wend.files import sha256, write_json
+from wend.modeling.initial_weights import network_of
+from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
-NETWORK = "timm:tf_efficientnet_lite0"
-_DDT = (
-    *("--method", "ddt", "--backbone", NETWORK, "--group", "all"),
-    *("--sign", "border", "--upsampling", "bilinear"),
-)
-# a method of pseudo boxes -> arguments of `wend pseudo-boxes`, and whether it needs weights
+_DDT = ("--method", "ddt", "--group", "all", "--sign", "border", "--upsampling", "bilinear")
+# a method of pseudo boxes -> arguments of `wend pseudo-boxes`, and whether it needs a network
 METHODS: dict[str, tuple[tuple[str, ...], bool]] = {
-    "border": (("--method", "border"), False),
     "ddt": (_DDT, True),
     "ddt-fine": ((*_DDT, "--layer", "blocks.4"), True),  # maps of twice the side
+    "border": (("--method", "border"), False),
 }
+FINE_OF = "timm:tf_efficientnet_lite"  # the networks that have ddt-fine's layer
 AGREE = "agree"  # the method that the others agree with
 TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
 ADVICE_FILE = "advice.json"
@@ -116,6 +115,9 @@ class Auto:
             InputError: names what is wrong.
         """
         wishes = self.wishes
+        if wishes.method in METHODS and METHODS[wishes.method][1] and not wishes.weights:
+            raise InputError(f"--method {wishes.method}: needs the weights of a network")
+        self._weights_digest()  # whether they are there, before anything is made
         self.folder = wishes.output.resolve()
         root = wishes.photos.resolve()
         photos = look(root, self.folder, self.folder / "photos.jsonl", wishes.exif)
@@ -179,12 +181,7 @@ class Auto:
             table, _ = join_boxes(data_set.keys, data_set.sizes, read_boxes(wishes.pseudo_boxes))
             logger.info("pseudo boxes: %d, of %s", len(table.boxes), wishes.pseudo_boxes["path"])
             return table
-        names = [wishes.method] if wishes.method != AGREE else list(METHODS)
-        if not wishes.weights:
-            without = [name for name in names if not METHODS[name][1]]
-            if not without:
-                raise InputError(f"--method {wishes.method}: needs the weights of a network")
-            names = without
+        names = [wishes.method] if wishes.method != AGREE else self._methods()
         tables = {name: self._boxes_of(name, data_set, digest) for name in names}
         agreed = agreement(tables)
         chosen = agreed.chosen
@@ -200,17 +197,26 @@ class Auto:
             logger.info("pseudo boxes: %d photos in which nothing was found have none", nothing)
         return table.keep(table.scores > 0)
 
+    def _methods(self) -> list[str]:
+        """The methods that the network and its weights allow."""
+        if not self.wishes.weights:
+            return [name for name, (_, needs_network) in METHODS.items() if not needs_network]
+        fine = network_of(self.cfg).startswith(FINE_OF)
+        return [name for name in METHODS if fine or name != "ddt-fine"]
+
     def _boxes_of(self, name: str, data_set: DataSet, digest: str) -> BoxTable:
-        arguments, needs_weights = METHODS[name]
+        arguments, needs_network = METHODS[name]
         words = [
             *("pseudo-boxes", *arguments, "--boxes", str(self.wishes.boxes)),
             *("--dataset", str(self._declaration("photos")), "--skip-unreadable"),
             *("--output", str(self.folder / "boxes" / name)),
         ]
-        settings = {"arguments": " ".join(arguments), "boxes": self.wishes.boxes, "photos": digest}
-        if needs_weights:
-            words += ["--weights", self.wishes.weights]
-            settings["weights"] = self._weights_digest()
+        settings: dict[str, Any] = {"arguments": " ".join(arguments), "photos": digest}
+        settings["boxes"] = self.wishes.boxes
+        if needs_network:
+            network = network_of(self.cfg)
+            words += ["--backbone", network, "--weights", self.wishes.weights]
+            settings |= {"network": network, "weights": self._weights_digest()}
         file = f"boxes/{name}/train/pseudo_boxes.json"
         step = Step(
             f"pseudo boxes, {name}",
@@ -229,8 +235,10 @@ class Auto:
         return {"MODEL.WEIGHTS": self.wishes.weights} if self.wishes.weights else {}
 
     def _weights_digest(self) -> str:
-        weights = self.wishes.weights
-        return sha256(weights) if Path(weights).is_file() else weights
+        if not self.wishes.weights:
+            return ""
+        network = network_of(self.cfg)
+        return sha256(find_weights(self.wishes.weights, network, "--weights").path)
 
     # --- the truth
 

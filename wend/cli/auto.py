@@ -7,7 +7,6 @@ import importlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from wend.auto.pipeline import AGREE, METHODS, Auto, Wishes
@@ -18,7 +17,6 @@ from wend.structures.records import EXIF
 
 BACKBONES = {"pretrained": "photos", "small": "photos_small"}  # -> config of the detector
 ENDINGS = {".json": "coco", ".csv": "csv", ".parquet": "parquet"}  # of a file -> its box source
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 LOGGERS = ("wend", "fvcore", "fvcore.common.checkpoint", "detectron2")
 
 
@@ -109,7 +107,7 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         seed=args.seed,
         minutes=args.minutes or 8.0,
         engine=choose_engine(args.engine),
-        config_file=args.config_file or str(CONFIGS / f"{BACKBONES[args.backbone]}.yaml"),
+        config_file=args.config_file or BACKBONES[args.backbone],
         opts=args.opts,
         weights=weights,
     )
