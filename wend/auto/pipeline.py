@@ -183,7 +183,7 @@ class Auto:
             return table
         names = [wishes.method] if wishes.method != AGREE else self._methods()
         tables = {name: self._boxes_of(name, data_set, digest) for name in names}
-        agreed = agreement(tables)
+        agreed = agreement(tables, data_set.sizes)
         chosen = agreed.chosen
         if len(tables) > 1:
             logger.info("agreement of the pseudo boxes:\n%s", agreed.table())
