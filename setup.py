@@ -4,5 +4,5 @@ from setuptools import find_packages, setup
 
 setup(
     packages=find_packages(include=["wend", "wend.*"]),
-    package_data={"wend": ["py.typed"]},
+    package_data={"wend": ["py.typed", "reports/page.html", "reports/page.css"]},
 )

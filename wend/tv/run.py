@@ -14,7 +14,7 @@ from wend.config import merge_config
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.files import atomic_write
-from wend.run import Run, check_arguments, resolve
+from wend.run import Run, check_arguments, resolve, write_machine
 from wend.tv.config import ONLY_DETECTRON2, check_supported, get_cfg
 from wend.tv.engine import Trainer, TVCheckpointer, evaluate
 from wend.tv.models import build_model
@@ -60,6 +60,7 @@ def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
 def _write_config(cfg: CfgNode) -> None:
     with atomic_write(Path(cfg.OUTPUT_DIR) / "config.yaml") as file:
         file.write(cfg.dump())
+    write_machine(cfg.OUTPUT_DIR, "torchvision", cfg.MODEL.DEVICE)
 
 
 def run(args: argparse.Namespace) -> None:
