@@ -25,6 +25,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from wend.classes.predictions import read_class_predictions
+from wend.config import view_of
 from wend.datasets.catalog import DataSets
 from wend.datasets.declared import lasting_name
 from wend.datasets.plausible_truth import check_plausible
@@ -39,8 +40,10 @@ from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
+from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.pseudo_boxes.report import KINDS
 from wend.structures.data_set import DataSet
+from wend.structures.records import EXIF
 
 # Detectron2's, which a config that counts in epochs has
 DEFAULT_MAX_ITER, DEFAULT_EVAL_PERIOD, DEFAULT_CHECKPOINT_PERIOD = 40000, 0, 5000
@@ -67,6 +70,12 @@ class TrainingData:
     def names(self) -> str:
         """The data sets, for messages."""
         return ", ".join(data_set.name for data_set in self.images.data_sets)
+
+    @property
+    def exif(self) -> str:
+        """Their policy on EXIF's orientation; the default where data sets have different ones."""
+        policies = {data_set.exif for data_set in self.images.data_sets}
+        return policies.pop() if len(policies) == 1 else EXIF[0]
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -166,18 +175,24 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
     _check_files(cfg)
     cfg = cfg.clone()
     cfg.defrost()
+    settle_pixels(cfg)
     cfg.DATASETS.TRAIN = tuple(map(lasting_name, cfg.DATASETS.TRAIN))
     cfg.DATASETS.TEST = tuple(map(lasting_name, cfg.DATASETS.TEST))
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
-        cfg.MODEL.DEVICE = "cpu"
-    choose_device(cfg.MODEL.DEVICE, "config entry MODEL.DEVICE")
+    settle_device(cfg)
     training = resolve_training(cfg, data_sets) if train else None
     tests = resolve_tests(cfg, data_sets, training)
     if training is not None:
         cfg = resolve_schedule(cfg, len(training.images))
     cfg.freeze()
     return Run(cfg, training, tests)
+
+
+def settle_device(cfg: CfgNode) -> None:
+    """Make ``MODEL.DEVICE`` the CPU where it is a GPU and there is none; InputError if unusable."""
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
+        cfg.MODEL.DEVICE = "cpu"
+    choose_device(cfg.MODEL.DEVICE, "config entry MODEL.DEVICE")
 
 
 def resolve_tests(
@@ -210,12 +225,13 @@ def resolve_tests(
             protocols=protocols,
             max_boxes=cfg.WEND.MAX_BOXES,
             class_predictions=read_class_predictions(path, data_set) if path else None,
+            view=view_of(cfg).name,
             classes_file=path,
             more_ks=[*(k for k in MORE_KS if k <= cfg.TEST.DETECTIONS_PER_IMAGE), None],
             metrics=metrics,
             **_apart(baseline, why_not, data_set),
         )
-        caches = open_caches(cfg.WEND.DATA.CACHE, [data_set], cfg.WEND.RESIZE, data_sets.root)
+        caches = _open_caches(cfg, [data_set], data_sets)
         tests[data_set.name] = TestData(evaluation, caches, wrong)
     return tests
 
@@ -257,7 +273,7 @@ def _apart(baseline: FixedBoxes | None, why_not: str, scored: DataSet) -> dict[s
 
 
 def _check_files(cfg: CfgNode) -> None:
-    weights = cfg.MODEL.WEIGHTS
+    weights = initial_weights(cfg)
     if weights and "://" not in weights and not Path(weights).is_file():
         raise MissingFileError(f"config entry MODEL.WEIGHTS: there is no file {weights}")
     if not cfg.DATASETS.TEST:
@@ -299,8 +315,16 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
             "%s lists %d images; %d of %d training images are left out",
             *(data.QUARANTINE, len(listed), usable - len(images), usable),
         )
-    caches = open_caches(data.CACHE, chosen, cfg.WEND.RESIZE, data_sets.root)
+    caches = _open_caches(cfg, chosen, data_sets)
     return TrainingData(images, caches, most_to_skip(cfg, len(images)))
+
+
+def _open_caches(
+    cfg: CfgNode, chosen: Sequence[DataSet], data_sets: DataSets
+) -> tuple[ImageCache, ...]:
+    """The caches of resized images that the config asks for."""
+    view = view_of(cfg)
+    return open_caches(cfg.WEND.DATA.CACHE, chosen, view.resize, data_sets.root, padded=view.pads)
 
 
 def most_to_skip(cfg: CfgNode, total: int) -> int:

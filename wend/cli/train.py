@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import logging
 from collections.abc import Sequence
 
 from wend.cli.failures import exit_status
 from wend.cli.options import add_datasets_root_option, add_import_option
 from wend.cli.strict_parser import StrictParser
-from wend.errors import InputError
+from wend.inference.engines import ENGINES, choose_engine
 from wend.logs import setup_logging
 
-ENGINES = {"detectron2": "wend.d2.run", "torchvision": "wend.tv.run"}
 logger = logging.getLogger("wend")
 
 
@@ -23,7 +21,12 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = StrictParser(
         prog=prog, description="Train or evaluate a WEND detector from a YAML config."
     )
-    parser.add_argument("--config-file", default="", metavar="FILE", help="path to config file")
+    parser.add_argument(
+        "--config-file",
+        default="",
+        metavar="FILE",
+        help="a YAML, or the name of one of WEND's, such as CUB/fcos_R50_we (wend config --list)",
+    )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
     )
@@ -55,25 +58,17 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def choose_engine(name: str) -> str:
-    """The engine to use, for "auto" Detectron2 where installed; InputError if it is missing."""
-    has_detectron2 = importlib.util.find_spec("detectron2") is not None
-    if name == "auto":
-        return "detectron2" if has_detectron2 else "torchvision"
-    if name == "detectron2" and not has_detectron2:
-        raise InputError(
-            "--engine detectron2: Detectron2 is not installed; see README for how, or use "
-            "--engine torchvision"
-        )
-    return name
-
-
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run a training or an evaluation; returns the exit status (2: the user's input is wrong)."""
     args = make_parser(prog).parse_args(argv)
     setup_logging()
 
     def run() -> int:
+        if args.config_file:
+            from wend.config.reading import config_path
+
+            args.config_file = str(config_path(args.config_file))
+            logger.info("config: %s", args.config_file)
         engine = choose_engine(args.engine)
         logger.info("engine: %s", engine)
         importlib.import_module(ENGINES[engine]).run(args)

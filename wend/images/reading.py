@@ -14,6 +14,7 @@ from PIL import Image
 
 from wend.errors import BadImageError, MissingImageError
 from wend.images.orientation import orientation_of, upright, upright_size
+from wend.structures.frame import fitted_part
 
 WIDE_FORMATS = ("PNG", "PPM")  # Pillow gives their 16 bits in mode I, which has 32
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF's tags
@@ -73,7 +74,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(levels.astype(np.uint8))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as RGB, as the module says; the same where it is.
+
+    Raises:
+        ValueError: its pixels have no known white. Decoders of damaged files raise anything.
+    """
     if image.mode == "RGB":  # convert() would copy it
         image.load()
         return image
@@ -99,9 +105,9 @@ def read_image(path: str | Path, exif: str = "ignore") -> Image.Image:
     try:
         with Image.open(path) as image:
             if exif == "ignore":
-                return _to_rgb(image)
+                return to_rgb(image)
             orientation = orientation_of(image)
-            return upright(_to_rgb(image), orientation)
+            return upright(to_rgb(image), orientation)
     except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
         raise _unreadable(path, error) from error
 
@@ -113,3 +119,18 @@ def squash(image: Image.Image, side: int) -> np.ndarray:
         (side, side, 3) uint8.
     """
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+
+
+def fit(image: Image.Image, side: int) -> np.ndarray:
+    """Scale to fit ``side``², the aspect kept, black around (:func:`fitted_part`); as ``squash``.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
+    part = fitted_part(*image.size, side)
+    square = np.zeros((side, side, 3), np.uint8)
+    inner = image.resize((part.width, part.height), Image.Resampling.BILINEAR)
+    rows = slice(part.top, part.top + part.height)
+    columns = slice(part.left, part.left + part.width)
+    square[rows, columns] = np.asarray(inner)
+    return square

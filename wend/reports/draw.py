@@ -48,6 +48,23 @@ def _pieces(role: Role, length: float, width: int) -> list[tuple[float, float]]:
     ]
 
 
+def draw_detections(image: Image.Image, boxes: np.ndarray, scores: np.ndarray) -> None:
+    """Draw detections (N, 4), best first, with their scores (N,) into an RGB image of any size.
+
+    The best box is drawn last, in thicker lines.
+    """
+    draw, unit = ImageDraw.Draw(image), max(1, round(max(image.size) / 500))
+    font = ImageFont.load_default(8 + 4 * unit)
+    corners = np.array(image.size) - (24 * unit, 12 * unit)
+    for row in reversed(range(len(boxes))):
+        draw_boxes(image, boxes[row : row + 1], OURS, width=2 * unit + 1 if row == 0 else unit)
+        corner = tuple(boxes[row, :2].clip(0, corners.clip(0)) + 2 * unit)
+        text = f"{scores[row]:.2f}"
+        left, top, right, bottom = draw.textbbox(corner, text, font)
+        draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=OURS.edge)
+        draw.text(corner, text, OURS.color, font)
+
+
 def draw_legend(
     image: Image.Image, roles: Sequence[tuple[Role, str]], left: float, middle: int
 ) -> float:
