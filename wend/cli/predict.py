@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pictures",
         default="16",
         metavar="N",
-        help="how many images to draw with their boxes: a number, all or none (default: 16)",
+        help="how many images to draw with their boxes: a number, all or none (default: 16); "
+        "without --min-score and --max-boxes the best box and those that score 0.5 are drawn",
     )
     add("--label", default="foreground", help="what boxes are called in label files")
     add("--min-score", type=float, metavar="S", help="leave out boxes that score less")
@@ -106,9 +107,9 @@ def number_of_pictures(text: str) -> int | None:
 def _run_video(args: argparse.Namespace, choices: Choices) -> int:
     if len(args.images) > 1:
         raise InputError("IMAGES: a video is predicted on alone; run once for each")
-    detector = _load(args)
-    source = args.webcam if args.images == [] else args.images[0]
+    source = args.images[0] if args.images else args.webcam
     output = Output(args.output, overwrite=args.overwrite)
+    detector = _load(args)
     _report(*predict_video(detector, source, output, choices), unit="frames")
     return 0
 
@@ -148,8 +149,8 @@ def run(args: argparse.Namespace) -> int:
         return _run_video(args, choices)
     photos = Photos.of_paths(args.images)
     _check_apart(args.output, args.images)
-    detector = _load(args)
     output = Output(args.output, overwrite=args.overwrite)
+    detector = _load(args)
     try:
         written, manifest = predict_photos(detector, photos, output, choices)
     except KeyboardInterrupt:

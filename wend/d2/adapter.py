@@ -11,8 +11,9 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from wend.config import localization_loss
-from wend.d2.frames import PredictsOnCrops
+from wend.d2.frames import PredictsOnCrops, own_crops
 from wend.errors import InputError
+from wend.loading.crop import CropMapper
 from wend.modeling.detectors import DETECTORS, Detector
 
 
@@ -20,6 +21,7 @@ class BatchedInputs(nn.Module):
     """Mixed in before a detector: takes Detectron2's config and containers, and returns them.
 
     Args:
+        own_crops: see :class:`wend.d2.frames.PredictsOnCrops`.
         arguments: keyword arguments of the detector.
 
     Attributes:
@@ -29,8 +31,9 @@ class BatchedInputs(nn.Module):
     arguments: ClassVar[Callable[..., dict[str, Any]]]
 
     @configurable
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *, own_crops: CropMapper | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.own_crops = own_crops
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -40,7 +43,11 @@ class BatchedInputs(nn.Module):
         channels = {name: shape.channels for name, shape in shapes.items()}
         strides = {name: shape.stride for name, shape in shapes.items()}
         arguments = cls.arguments(cfg, backbone, channels, strides, localization_loss(cfg))
-        return {**arguments, "size_divisibility": backbone.size_divisibility}
+        return {
+            **arguments,
+            "size_divisibility": backbone.size_divisibility,
+            "own_crops": own_crops(cfg),
+        }
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Losses in training, else detections.

@@ -2,7 +2,9 @@
 
 Detectron2's contract is that a model's boxes are in pixels of the input's ``height`` and ``width``,
 and its own way there only rescales. Inputs of :class:`wend.d2.mapper.WSOLDatasetMapper` are crops:
-they carry the original size as any input does, and the ``frame`` that leads back.
+they carry the original size as any input does, and the ``frame`` that leads back. Other inputs, of
+Detectron2's ``DefaultPredictor`` or its own mapper, are whole images at any size: a detector makes
+the crop that it was trained on of them itself, unless WEND.CROP_IN_MODEL is False.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
+from PIL import Image
 from torch import nn
 
-from wend.loading.crop import Sample
+from wend.loading.crop import CropMapper, Sample
 
 Batch = list[dict[str, Any]]
 
@@ -85,11 +89,40 @@ def boxes_and_scores(output: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return boxes.cpu().numpy(), instances.scores.cpu().numpy()
 
 
+def own_crops(cfg: CfgNode) -> CropMapper | None:
+    """What makes crops of whole images in a detector; None where WEND.CROP_IN_MODEL is False."""
+    if not cfg.WEND.CROP_IN_MODEL:
+        return None
+    return CropMapper(cfg.WEND.RESIZE, cfg.WEND.CROP, train=False)
+
+
+def _cropped(entry: dict[str, Any], crops: CropMapper) -> dict[str, Any]:
+    """An input as its crop, with the ``frame`` from its ``height`` and ``width``.
+
+    A crop that comes without a frame, of the crop's size, stays as it is.
+    """
+    image = entry["image"]
+    if "frame" in entry or tuple(image.shape[-2:]) == (crops.crop, crops.crop):
+        return entry
+    size = entry.get("width", image.shape[-1]), entry.get("height", image.shape[-2])
+    pixels = image.clamp(0, 255).round().byte() if image.is_floating_point() else image
+    whole = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()))
+    return {**entry, **model_input(crops.of_image(whole, size), "RGB")}  # its channels as they are
+
+
 class PredictsOnCrops(nn.Module):
-    """Mixed into a detector, before Detectron2's class: see :func:`predict`."""
+    """Mixed into a detector, before Detectron2's class: see :func:`predict`.
+
+    Attributes:
+        own_crops: :func:`own_crops` of its config; the detector sets it.
+    """
+
+    own_crops: CropMapper | None = None
 
     def forward(self, batched_inputs: Batch) -> Any:
         """Loss terms in training, else predictions in original pixels."""
         if self.training:
             return super().forward(batched_inputs)
+        if self.own_crops is not None:
+            batched_inputs = [_cropped(entry, self.own_crops) for entry in batched_inputs]
         return predict(super().forward, batched_inputs)

@@ -13,6 +13,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeGuard
 
 import numpy as np
 from PIL import Image
@@ -26,20 +27,20 @@ ImageInput = str | os.PathLike | np.ndarray | Image.Image
 Images = ImageInput | Iterable[ImageInput]
 VIDEO_ENDINGS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 EXPECTED = (
-    "a path, a folder, a pattern, a video, an array (height, width, 3) uint8 in RGB, a PIL image, or an "
-    "iterable of these"
+    "a path, a folder, a pattern, a video, an array (height, width, 3) uint8 in RGB, a PIL image, "
+    "or an iterable of these"
 )
 logger = logging.getLogger(__name__)
 
 
-def is_path(image: object) -> bool:
+def is_path(image: object) -> TypeGuard[str | os.PathLike[str]]:
     """Whether an image is given by its path."""
     return isinstance(image, str | os.PathLike)
 
 
-def is_video(path: object) -> bool:
+def is_video(path: object) -> TypeGuard[str | os.PathLike[str]]:
     """Whether it is a path whose ending is a video's."""
-    return is_path(path) and os.fspath(path).lower().endswith(VIDEO_ENDINGS)  # type: ignore[call-overload]
+    return is_path(path) and os.fspath(path).lower().endswith(VIDEO_ENDINGS)
 
 
 def image_files(path: str | os.PathLike) -> list[str]:
@@ -82,7 +83,7 @@ def is_single(images: Images) -> bool:
     """Whether it is one image: pixels, or the path of a file that is no video."""
     if not is_path(images):
         return isinstance(images, np.ndarray | Image.Image)
-    path = os.fspath(expand_user(images))  # type: ignore[arg-type]
+    path = os.fspath(expand_user(images))
     many = os.path.isdir(path) or is_video(path)
     return not many and (os.path.exists(path) or not glob.has_magic(path))
 
@@ -94,7 +95,7 @@ def each_image(images: Images) -> Iterator[ImageInput]:
         InputError: something is no image.
     """
     if is_path(images) or isinstance(images, np.ndarray | Image.Image):
-        yield from _images_of(images)  # type: ignore[arg-type]
+        yield from _images_of(images)
     elif isinstance(images, Iterable) and not isinstance(images, Mapping | bytes):
         for index, image in enumerate(images):
             if not (is_path(image) or isinstance(image, np.ndarray | Image.Image)):
@@ -110,8 +111,8 @@ def _images_of(image: ImageInput) -> Iterable[ImageInput]:
     if is_video(image):
         from wend.inference.video import read_frames
 
-        return read_frames(image)  # type: ignore[arg-type]
-    return image_files(image)  # type: ignore[arg-type]
+        return read_frames(image)
+    return image_files(image)
 
 
 def _unlike(value: object) -> str:
@@ -137,7 +138,7 @@ def read_rgb(image: ImageInput, exif: str, where: str = "image") -> Image.Image:
         InputError: an array of another shape or type.
     """
     if is_path(image):
-        return read_image(os.fspath(image), exif)  # type: ignore[arg-type]
+        return read_image(os.fspath(image), exif)
     if isinstance(image, Image.Image):
         try:
             return to_rgb(image)

@@ -34,6 +34,7 @@ MANIFEST = "predict.json"  # what a finished run says of itself
 UNFINISHED = ".unfinished"  # folder of a run that is not finished
 RECORD, PICTURES = "boxes.jsonl", "pictures"
 FORMAT = "wend predict 1"
+LIKELY, MOST_DRAWN = 0.5, 5  # score from which boxes are drawn beside the best, and how many
 logger = logging.getLogger(__name__)
 
 
@@ -113,10 +114,10 @@ class Photos:
 
 
 class Output:
-    """The folder of a run.
+    """The folder of a run; checked here, and made by :meth:`start`.
 
     Args:
-        folder: made if it is not there.
+        folder: need not be there.
         overwrite: what a finished run left there is removed at the end of this one.
 
     Attributes:
@@ -132,8 +133,8 @@ class Output:
         self.earlier: list[str] = []
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder}: is a file; expected a folder to write to")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        others = {path.name for path in self.folder.iterdir()} - {UNFINISHED}
+        there = self.folder.iterdir() if self.folder.exists() else ()
+        others = {path.name for path in there} - {UNFINISHED}
         if MANIFEST in others:
             self.earlier = [MANIFEST, *self._written_earlier()]
         foreign = sorted(others - set(self.earlier))
@@ -147,7 +148,10 @@ class Output:
                 f"{self.folder}: holds the boxes of an earlier run; name another folder (--output "
                 f"DIR), or replace them (--overwrite)"
             )
-        self.unfinished.mkdir(exist_ok=True)
+
+    def start(self) -> None:
+        """Make the folders; where the system does not let them be made, nothing was predicted."""
+        self.unfinished.mkdir(parents=True, exist_ok=True)
 
     def _written_earlier(self) -> list[str]:
         path = self.folder / MANIFEST
@@ -188,6 +192,7 @@ def predict_photos(
     Raises:
         BadImageError: an image cannot be read; what was predicted before stays for the next run.
     """
+    output.start()
     settings = settings_of(detector, choices) | {
         "images": len(photos.files),
         "image_files": photos.digest(),
@@ -221,7 +226,7 @@ def predict_photos(
         [predicted[index].xyxy for index in order], [predicted[index].scores for index in order]
     )
     write_labels(output.unfinished, choices, records, table)
-    draw_pictures(output.unfinished / PICTURES, choices.pictures, records, table)
+    draw_pictures(output.unfinished / PICTURES, choices, records, table)
     manifest = _counts(table) | {"unreadable": unreadable, "settings": settings}
     return output.finish(manifest), manifest
 
@@ -239,6 +244,7 @@ def predict_video(
     Returns:
         As of :func:`predict_photos`.
     """
+    output.start()
     _empty(output.unfinished)
     seen: list[Detections] = []
     with Video(source) as video, VideoWriter(output.unfinished, video) as drawn:
@@ -248,7 +254,7 @@ def predict_video(
         )
         try:
             for detections in bar:
-                drawn.add(np.asarray(detections.plot()))
+                drawn.add(np.asarray(boxes_to_draw(detections, choices).plot()))
                 seen.append(replace(detections, image=""))  # not the pixels of all frames
         except KeyboardInterrupt:
             if not video.is_camera or not seen:
@@ -332,24 +338,28 @@ def write_labels(
 
 
 def draw_pictures(
-    folder: Path, number: int | None, records: Sequence[ImageRecord], table: BoxTable
+    folder: Path, choices: Choices, records: Sequence[ImageRecord], table: BoxTable
 ) -> None:
-    """Draw images with their boxes as JPEG files of their names.
-
-    Args:
-        number: how many, spread evenly over the images; None for all.
-    """
-    from wend.reports.draw import draw_detections
-
-    number = len(records) if number is None else min(number, len(records))
-    picks = np.unique(np.linspace(0, len(records) - 1, number).round().astype(int)).tolist()
+    """Draw images, spread evenly over all, with :func:`boxes_to_draw` as JPEG files."""
+    every = len(records)
+    number = every if choices.pictures is None else min(choices.pictures, every)
+    picks = np.unique(np.linspace(0, every - 1, number).round().astype(int)).tolist()
     for index in tqdm(picks, "pictures", unit="image", leave=False, disable=None):
-        name = records[index].key
-        if not name.lower().endswith((".jpg", ".jpeg")):
-            name += ".jpg"
-        scores = table.scores_of(index)
-        image = Detections(
-            table[index], scores, records[index].file_name, (0, 0), exif=records[index].exif
-        ).plot()
-        with atomic_write(folder / name, "wb") as file:
+        record = records[index]
+        detections = Detections(
+            *(table[index], table.scores_of(index), record.file_name),
+            size=(record.width, record.height),
+            exif=record.exif,
+        )
+        ending = "" if record.key.lower().endswith((".jpg", ".jpeg")) else ".jpg"
+        with atomic_write(folder / f"{record.key}{ending}", "wb") as file:
+            image = boxes_to_draw(detections, choices).plot()
             image.save(file, format="JPEG", quality=90)
+
+
+def boxes_to_draw(detections: Detections, choices: Choices) -> Detections:
+    """All boxes where a score or a number of boxes is asked for; else the best, and likely ones."""
+    if choices.min_score is not None or choices.max_boxes is not None:
+        return detections
+    likely = max(1, int((detections.scores >= LIKELY).sum()))
+    return detections[: min(likely, MOST_DRAWN)]
