@@ -115,8 +115,6 @@ def _run_video(args: argparse.Namespace, choices: Choices) -> int:
 
 
 def _load(args: argparse.Namespace) -> Detector:
-    if len(args.opts) % 2:
-        raise InputError(f"--opts: expected KEY VALUE pairs, got {' '.join(args.opts)}")
     return load(
         args.detector,
         device=args.device,
@@ -135,6 +133,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if bool(args.images) == (args.webcam is not None):
         raise InputError("expected images (files, folders, patterns, or a video), or --webcam")
+    if len(args.opts) % 2:
+        raise InputError(f"--opts: expected KEY VALUE pairs, got {' '.join(args.opts)}")
     choices = Choices(
         formats=[] if args.format == "none" else args.format.split(","),
         pictures=number_of_pictures(args.pictures),

@@ -11,9 +11,8 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from wend.config import localization_loss
-from wend.d2.frames import PredictsOnCrops, own_crops
+from wend.d2.frames import OwnCrops, PredictsOnCrops
 from wend.errors import InputError
-from wend.loading.crop import CropMapper
 from wend.modeling.detectors import DETECTORS, Detector
 
 
@@ -31,7 +30,7 @@ class BatchedInputs(nn.Module):
     arguments: ClassVar[Callable[..., dict[str, Any]]]
 
     @configurable
-    def __init__(self, *, own_crops: CropMapper | None = None, **arguments: Any) -> None:
+    def __init__(self, *, own_crops: OwnCrops | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.own_crops = own_crops
 
@@ -46,7 +45,7 @@ class BatchedInputs(nn.Module):
         return {
             **arguments,
             "size_divisibility": backbone.size_divisibility,
-            "own_crops": own_crops(cfg),
+            "own_crops": OwnCrops.of_config(cfg),
         }
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:

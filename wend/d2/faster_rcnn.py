@@ -23,10 +23,9 @@ from torch import Tensor
 
 from wend.config import check_binary, localization_loss
 from wend.d2.features import chosen_features
-from wend.d2.frames import own_crops
+from wend.d2.frames import OwnCrops
 from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
-from wend.loading.crop import CropMapper
 from wend.losses import LocalizationLoss, image_indices
 
 
@@ -122,7 +121,7 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
         self,
         *,
         localization_loss: LocalizationLoss,
-        own_crops: CropMapper | None = None,
+        own_crops: OwnCrops | None = None,
         **rcnn: Any,
     ) -> None:
         super().__init__(**rcnn)
@@ -147,5 +146,5 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
         return {
             **super().from_config(cfg),
             "localization_loss": localization_loss(cfg),
-            "own_crops": own_crops(cfg),
+            "own_crops": OwnCrops.of_config(cfg),
         }

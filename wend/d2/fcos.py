@@ -24,10 +24,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from wend.config import check_binary, localization_loss
 from wend.d2.features import chosen_features
-from wend.d2.frames import own_crops
+from wend.d2.frames import OwnCrops
 from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
-from wend.loading.crop import CropMapper
 from wend.losses import LocalizationLoss
 
 
@@ -114,7 +113,7 @@ class BinaryFCOS(JointLoss, FCOS):
         self,
         *,
         localization_loss: LocalizationLoss,
-        own_crops: CropMapper | None = None,
+        own_crops: OwnCrops | None = None,
         **fcos: Any,
     ) -> None:
         super().__init__(**fcos)
@@ -132,7 +131,7 @@ class BinaryFCOS(JointLoss, FCOS):
         )
         return {
             "localization_loss": localization_loss(cfg),
-            "own_crops": own_crops(cfg),
+            "own_crops": OwnCrops.of_config(cfg),
             "backbone": backbone,
             "head": cls.build_head(cfg, shapes),
             "head_in_features": list(fcos.IN_FEATURES),

@@ -10,6 +10,7 @@ the crop that it was trained on of them itself, unless WEND.CROP_IN_MODEL is Fal
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 from torch import nn
 
+from wend.config import crop_arguments
 from wend.loading.crop import CropMapper, Sample
 
 Batch = list[dict[str, Any]]
@@ -31,8 +33,11 @@ def _as_crop(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_original_pixels(entry: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-    instances = output["instances"]
-    boxes = entry["frame"].to_original(instances.pred_boxes.tensor.double())
+    instances, frame = output["instances"], entry["frame"]
+    boxes = frame.to_original(instances.pred_boxes.tensor.double())
+    if frame.image is not None:  # boxes that lie in the padding are none
+        whole = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        instances, boxes = instances[whole], boxes[whole]
     fields = {**instances.get_fields(), "pred_boxes": Boxes(boxes)}
     return {
         **output,
@@ -89,40 +94,54 @@ def boxes_and_scores(output: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return boxes.cpu().numpy(), instances.scores.cpu().numpy()
 
 
-def own_crops(cfg: CfgNode) -> CropMapper | None:
-    """What makes crops of whole images in a detector; None where WEND.CROP_IN_MODEL is False."""
-    if not cfg.WEND.CROP_IN_MODEL:
-        return None
-    return CropMapper(cfg.WEND.RESIZE, cfg.WEND.CROP, train=False)
+@dataclass(frozen=True)
+class OwnCrops:
+    """Makes the crops that a detector is tested on of whole images.
 
-
-def _cropped(entry: dict[str, Any], crops: CropMapper) -> dict[str, Any]:
-    """An input as its crop, with the ``frame`` from its ``height`` and ``width``.
-
-    A crop that comes without a frame, of the crop's size, stays as it is.
+    Attributes:
+        mapper: makes crops of RGB images.
+        image_format: "RGB" or "BGR", the order of the inputs' channels.
     """
-    image = entry["image"]
-    if "frame" in entry or tuple(image.shape[-2:]) == (crops.crop, crops.crop):
-        return entry
-    size = entry.get("width", image.shape[-1]), entry.get("height", image.shape[-2])
-    pixels = image.clamp(0, 255).round().byte() if image.is_floating_point() else image
-    whole = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()))
-    return {**entry, **model_input(crops.of_image(whole, size), "RGB")}  # its channels as they are
+
+    mapper: CropMapper
+    image_format: str
+
+    @classmethod
+    def of_config(cls, cfg: CfgNode) -> OwnCrops | None:
+        """Those of a config's view; None where WEND.CROP_IN_MODEL is False."""
+        if not cfg.WEND.CROP_IN_MODEL:
+            return None
+        return cls(CropMapper(**crop_arguments(cfg), train=False), cfg.INPUT.FORMAT)
+
+    def __call__(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """An input as its crop, with the ``frame`` from its ``height`` and ``width``.
+
+        An input that has a frame, and one of the crop's size, stay as they are.
+        """
+        image = entry["image"]
+        if "frame" in entry or tuple(image.shape[-2:]) == (self.mapper.side, self.mapper.side):
+            return entry
+        size = entry.get("width", image.shape[-1]), entry.get("height", image.shape[-2])
+        pixels = image.clamp(0, 255).round().byte() if image.is_floating_point() else image
+        pixels = pixels.permute(1, 2, 0).cpu().numpy()
+        rgb = pixels if self.image_format == "RGB" else pixels[:, :, ::-1]
+        sample = self.mapper.of_image(Image.fromarray(np.ascontiguousarray(rgb)), size)
+        return {**entry, **model_input(sample, self.image_format)}
 
 
 class PredictsOnCrops(nn.Module):
     """Mixed into a detector, before Detectron2's class: see :func:`predict`.
 
     Attributes:
-        own_crops: :func:`own_crops` of its config; the detector sets it.
+        own_crops: of its config; the detector sets it.
     """
 
-    own_crops: CropMapper | None = None
+    own_crops: OwnCrops | None = None
 
     def forward(self, batched_inputs: Batch) -> Any:
         """Loss terms in training, else predictions in original pixels."""
         if self.training:
             return super().forward(batched_inputs)
         if self.own_crops is not None:
-            batched_inputs = [_cropped(entry, self.own_crops) for entry in batched_inputs]
+            batched_inputs = list(map(self.own_crops, batched_inputs))
         return predict(super().forward, batched_inputs)

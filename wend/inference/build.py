@@ -169,9 +169,7 @@ class TrainedDetector(Detector):
             overrides=overrides,
         )
         device = self.cfg.MODEL.DEVICE
-        return load(
-            folder, device=device, engine=self.engine, config=None, exif=None, overrides={}
-        )
+        return load(folder, device=device, engine=self.engine, config=None, exif=None, overrides={})
 
 
 def load(

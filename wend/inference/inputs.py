@@ -96,7 +96,9 @@ def each_image(images: Images) -> Iterator[ImageInput]:
     """
     if is_path(images) or isinstance(images, np.ndarray | Image.Image):
         yield from _images_of(images)
-    elif isinstance(images, Iterable) and not isinstance(images, Mapping | bytes):
+    elif _is_tensor(images) or isinstance(images, Mapping | bytes):
+        raise InputError(f"images: {_unlike(images)}")
+    elif isinstance(images, Iterable):
         for index, image in enumerate(images):
             if not (is_path(image) or isinstance(image, np.ndarray | Image.Image)):
                 raise InputError(f"images: image {index}: {_unlike(image)}")
@@ -115,13 +117,19 @@ def _images_of(image: ImageInput) -> Iterable[ImageInput]:
     return image_files(image)
 
 
+def _is_tensor(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch"
+
+
 def _unlike(value: object) -> str:
     kind = type(value)
-    hint = ""
-    if kind.__module__.partition(".")[0] == "torch":
-        hint = "; of a tensor (3, height, width) in 0..1 make (255 * tensor).byte().permute(1, 2, "
-        hint += "0).cpu().numpy()"
-    return f"expected {EXPECTED}; got {kind.__module__}.{kind.__name__} {shown(value, 80)}{hint}"
+    name = f"{kind.__module__}.{kind.__name__}".removeprefix("builtins.")
+    if _is_tensor(value):
+        return (
+            f"expected {EXPECTED}; got a {name}; of one of shape (3, height, width) in 0..1 make "
+            f"(255 * tensor).byte().permute(1, 2, 0).cpu().numpy()"
+        )
+    return f"expected {EXPECTED}; got {name} {shown(value, 80)}"
 
 
 def read_rgb(image: ImageInput, exif: str, where: str = "image") -> Image.Image:

@@ -244,10 +244,10 @@ def predict_video(
     Returns:
         As of :func:`predict_photos`.
     """
-    output.start()
-    _empty(output.unfinished)
     seen: list[Detections] = []
     with Video(source) as video, VideoWriter(output.unfinished, video) as drawn:
+        output.start()
+        _empty(output.unfinished)
         stream = detector(iter(video), **choices.arguments())
         bar = tqdm(
             stream, "predict", video.expected or None, unit="frame", leave=False, disable=None
