@@ -25,7 +25,7 @@ MAY_LOAD = {
             "wend.tv",
         ),
         *("wend.weight_files", "wend.cli.classify", "wend.cli.doctor", "wend.cli.entries"),
-        "wend.cli.report",
+        *("wend.cli.predict", "wend.cli.report"),
     ),
 }
 
