@@ -13,18 +13,10 @@ MAY_LOAD = {
     "pycocotools": ("wend.d2",),
     "torchvision": ("wend.d2", "wend.tv", "wend.modeling.backbones"),
     "torch": (
-        *("wend.classes", "wend.config", "wend.d2", "wend.devices"),
-        *(
-            "wend.inference",
-            "wend.loading",
-            "wend.localize",
-            "wend.losses",
-            "wend.modeling",
-            "wend.reports",
-            "wend.run",
-            "wend.tv",
-        ),
-        *("wend.weight_files", "wend.cli.classify", "wend.cli.doctor", "wend.cli.entries"),
+        *("wend.auto", "wend.classes", "wend.config", "wend.d2", "wend.devices"),
+        *("wend.inference", "wend.loading", "wend.localize", "wend.losses", "wend.modeling"),
+        *("wend.reports", "wend.run", "wend.tv", "wend.weight_files"),
+        *("wend.cli.auto", "wend.cli.classify", "wend.cli.doctor", "wend.cli.entries"),
         *("wend.cli.predict", "wend.cli.report"),
     ),
 }
