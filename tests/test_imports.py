@@ -24,7 +24,7 @@ MAY_LOAD = {
             "wend.run",
             "wend.tv",
         ),
-        *("wend.weight_files", "wend.cli.classify", "wend.cli.doctor", "wend.cli.entries"),
+        *("wend.weight_files", "wend.cli.classify", "wend.cli.doctor", "wend.cli.config"),
         "wend.cli.report",
     ),
 }
