@@ -37,6 +37,7 @@ from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
+from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.pseudo_boxes.report import KINDS
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
@@ -152,6 +153,7 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
     _check_files(cfg)
     cfg = cfg.clone()
     cfg.defrost()
+    settle_pixels(cfg)
     cfg.DATASETS.TRAIN = tuple(map(lasting_name, cfg.DATASETS.TRAIN))
     cfg.DATASETS.TEST = tuple(map(lasting_name, cfg.DATASETS.TEST))
     settle_device(cfg)
@@ -249,7 +251,7 @@ def _apart(baseline: FixedBoxes | None, why_not: str, scored: DataSet) -> dict[s
 
 
 def _check_files(cfg: CfgNode) -> None:
-    weights = cfg.MODEL.WEIGHTS
+    weights = initial_weights(cfg)
     if weights and "://" not in weights and not Path(weights).is_file():
         raise MissingFileError(f"config entry MODEL.WEIGHTS: there is no file {weights}")
     if not cfg.DATASETS.TEST:

@@ -50,7 +50,7 @@ FCOS = (
         "NORM",
         "GN",
         'Normalization in the towers: "GN" (channels a multiple of 32) or "".',
-        one_of("GN", ""),
+        Range("'GN' or ''", lambda x: x in ("GN", ""), {"enum": ["GN", ""]}),
     ),
     Entry("PRIOR_PROB", 0.01, "Foreground probability that the classifier starts at.", PROBABILITY),
     Entry(

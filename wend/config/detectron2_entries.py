@@ -107,7 +107,7 @@ ANCHORS = (
     ),
 )
 
-_THREE = {"minItems": 3, "maxItems": 3}
+_THREE_OR_NONE = {"oneOf": [{"maxItems": 0}, {"minItems": 3, "maxItems": 3}]}
 MODEL = (
     Entry(
         "META_ARCHITECTURE",
@@ -120,22 +120,28 @@ MODEL = (
         "WEIGHTS",
         "",
         "File of the weights to start from, or with --eval-only of the detector to evaluate; "
-        "empty: random ones.",
+        "pretrained: those that an installed package has for the backbone; empty: random ones.",
     ),
     Entry(
         "PIXEL_MEAN",
         [103.53, 116.28, 123.675],
-        "Mean of each channel, which is subtracted, in the order of INPUT.FORMAT, 0 .. 255.",
-        Range("a number for each of 3 channels", lambda x: len(x) == 3, _THREE),
+        "Mean of each channel, which is subtracted, in the order of INPUT.FORMAT, 0 .. 255; []: "
+        "that of the weights' package.",
+        Range(
+            "a number for each of 3 channels, or [] (the weights' own)",
+            lambda x: len(x) in (0, 3),
+            _THREE_OR_NONE,
+        ),
     ),
     Entry(
         "PIXEL_STD",
         [1.0, 1.0, 1.0],
-        "Standard deviation of each channel, which is divided by.",
+        "Standard deviation of each channel, which is divided by; []: that of the weights' "
+        "package.",
         Range(
-            "a number > 0 for each of 3 channels",
-            lambda x: len(x) == 3 and all(value > 0 for value in x),
-            {**_THREE, "items": {"type": "number", "exclusiveMinimum": 0}},
+            "a number > 0 for each of 3 channels, or [] (the weights' own)",
+            lambda x: len(x) in (0, 3) and all(value > 0 for value in x),
+            {**_THREE_OR_NONE, "items": {"type": "number", "exclusiveMinimum": 0}},
         ),
     ),
 )

@@ -30,6 +30,7 @@ from wend.errors import InputError, MissingFileError, shown
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.losses import LOSSES, NO_LOSS, LocalizationLoss
+from wend.modeling.initial_weights import settled
 from wend.registry import FunctionRegistry
 from wend.schedules import SCHEDULES, Scheduled
 from wend.structures.view import View
@@ -134,7 +135,8 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
 
     Padding has the mean colour of the detector's input, so that it is 0 once normalized.
     """
-    mean = cfg.MODEL.PIXEL_MEAN if cfg.INPUT.FORMAT == "RGB" else cfg.MODEL.PIXEL_MEAN[::-1]
+    mean = settled(cfg).MODEL.PIXEL_MEAN
+    mean = mean if cfg.INPUT.FORMAT == "RGB" else mean[::-1]
     return {
         "resize": cfg.WEND.RESIZE,
         "crop": cfg.WEND.CROP,

@@ -12,6 +12,7 @@ from fvcore.common.config import CfgNode
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.files import atomic_write
+from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, resolve
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     if args.eval_only:
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         checkpointer.require_all = True
-        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        checkpointer.resume_or_load(initial_weights(cfg), resume=args.resume)
         _write_config(cfg)
         results = evaluate(resolved, model)
     else:
