@@ -35,7 +35,7 @@ from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate
 from wend.errors import InputError
 from wend.logs import StdoutHandler
 from wend.modeling.initial_weights import initial_weights
-from wend.run import Run, check_arguments, resolve, value_of
+from wend.run import Run, check_arguments, resolve, value_of, write_machine
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -163,6 +163,8 @@ def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str,
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
     default_setup(cfg, args)
+    if comm.is_main_process():
+        write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
         return _evaluate(args, run)
     trainer = Trainer(cfg, run)
