@@ -16,7 +16,7 @@ MAY_LOAD = {
         *("wend.auto", "wend.classes", "wend.config", "wend.d2", "wend.devices"),
         *("wend.inference", "wend.loading", "wend.localize", "wend.losses", "wend.modeling"),
         *("wend.reports", "wend.run", "wend.tv", "wend.weight_files"),
-        *("wend.cli.auto", "wend.cli.classify", "wend.cli.doctor", "wend.cli.entries"),
+        *("wend.cli.auto", "wend.cli.classify", "wend.cli.doctor", "wend.cli.config"),
         *("wend.cli.predict", "wend.cli.report"),
     ),
 }

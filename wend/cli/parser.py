@@ -26,7 +26,8 @@ MODULES = {  # verb -> module with add_arguments and run, help
     "data": ("wend.cli.data", "import a data set, check it, cache its images"),
     "boxes": ("wend.cli.boxes", "pseudo boxes: coverage, shapes, accuracy; label files of boxes"),
     "classify": ("wend.cli.classify", "a classifier's classes of each image, as a file"),
-    "entries": ("wend.cli.entries", "the config entries: defaults, ranges and meanings"),
+    "config": ("wend.cli.config", "config entries: default, values, meaning, where it was set"),
+    "entries": ("wend.cli.config", "another name of config"),
     "pseudo-boxes": ("wend.cli.pseudo_boxes", "boxes from images alone, to train on"),
 }
 

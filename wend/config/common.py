@@ -101,7 +101,7 @@ COMMON = (
         50,
         "Length of the training in epochs, evaluated and saved after each; 0: SOLVER.MAX_ITER, "
         "TEST.EVAL_PERIOD and SOLVER.CHECKPOINT_PERIOD count in iterations, as in Detectron2.",
-        Range("a whole number >= 0", lambda x: x >= 0),
+        Range("a whole number >= 0", lambda x: x >= 0, {"minimum": 0}),
     ),
     Entry(
         "OPTIMIZER",
