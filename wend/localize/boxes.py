@@ -80,16 +80,12 @@ def boxes_of_map(
         return (FoundBox(whole[1], score(*whole)),)
     numbers = basins(values)
     parts = [largest_component(mask & (numbers == basin)) for basin in range(numbers.max() + 1)]
-    regions = [
-        (float(values[part[0]].sum()), index, *part)
-        for index, part in enumerate(parts)
-        if part is not None
-    ]
-    regions.sort(key=lambda region: (-region[0], region[1]))
-    largest, _, *first = regions[0]
-    certainty = score(*first)
+    regions = [(float(values[part[0]].sum()), *part) for part in parts if part is not None]
+    regions.sort(key=lambda region: -region[0])
+    largest, mask_of_first, first = regions[0]
+    certainty = score(mask_of_first, first)
     return tuple(
         FoundBox(box, certainty * share / largest)
-        for share, _, _, box in regions[:number]
+        for share, _, box in regions[:number]
         if share >= LEAST_SHARE * largest
     )

@@ -27,7 +27,7 @@ def basins(values: np.ndarray, depth: float = DEPTH) -> np.ndarray:
     """
     height, width = values.shape
     scale = SIDE / max(height, width)
-    small = values.astype(np.float64)
+    small: np.ndarray = values.astype(np.float64)
     if scale < 1:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
