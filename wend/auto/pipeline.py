@@ -27,6 +27,7 @@ from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
 from wend.files import sha256, write_json
+from wend.inference.advice import ADVICE_FILE
 from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
@@ -43,7 +44,6 @@ METHODS: dict[str, tuple[tuple[str, ...], bool]] = {
 FINE_OF = "timm:tf_efficientnet_lite"  # the networks that have ddt-fine's layer
 AGREE = "agree"  # the method that the others agree with
 TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
-ADVICE_FILE = "advice.json"
 STANDING_FILE = "standing.md"
 LENGTH = ("WEND.EPOCHS", "SOLVER.MAX_ITER")  # the user's own length of the training
 ENGINE_FILES = (
@@ -80,7 +80,7 @@ class Wishes:
     output: Path
     exif: str = "apply"
     method: str = AGREE
-    boxes: int = 1
+    boxes: int = 5
     pseudo_boxes: dict[str, Any] | None = None
     truth: Path | None = None
     held_out: float = 0.2
@@ -450,8 +450,6 @@ class Auto:
             *("--output", str(self.folder / folder), "--format", ",".join(wishes.formats)),
             *("--pictures", wishes.pictures, "--exif", wishes.exif, "--on-bad", "skip"),
         ]
-        if min_score is not None:
-            words += ["--min-score", repr(min_score)]
         work = lambda resumes: self._do(words)  # noqa: E731
         self.steps.run(Step("predictions", settings, [folder], work))
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how pseudo boxes are made; agree (default): each way, and the one that the others "
         "agree with most is taken",
     )
-    boxes("--boxes", type=int, default=1, metavar="N", help="pseudo boxes per photo at most (1)")
+    boxes("--boxes", type=int, default=5, metavar="N", help="pseudo boxes per photo at most (5)")
     boxes("--pseudo-boxes", metavar="PATH", help="boxes that you have, instead")
     boxes(
         "--source",
