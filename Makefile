@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 env: $(VENV)/.installed
 
 # Sees the system's packages, so that an installed torch or Detectron2 is used and not fetched again.
-$(VENV)/.installed: setup.py constraints.txt Makefile
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt Makefile
 	$(PYTHON) -m venv --system-site-packages $(VENV)
 	$(BIN)/python tools/installed_constraints.py constraints.txt > $(VENV)/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev]'

@@ -38,6 +38,7 @@ from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
 from wend.pseudo_boxes.report import KINDS
 from wend.structures.data_set import DataSet
+from wend.structures.records import EXIF
 
 # Detectron2's, which a config that counts in epochs has
 DEFAULT_MAX_ITER, DEFAULT_EVAL_PERIOD, DEFAULT_CHECKPOINT_PERIOD = 40000, 0, 5000
@@ -63,6 +64,12 @@ class TrainingData:
     def names(self) -> str:
         """The data sets, for messages."""
         return ", ".join(data_set.name for data_set in self.images.data_sets)
+
+    @property
+    def exif(self) -> str:
+        """Their policy on EXIF's orientation; the default where data sets have different ones."""
+        policies = {data_set.exif for data_set in self.images.data_sets}
+        return policies.pop() if len(policies) == 1 else EXIF[0]
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -146,16 +153,21 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
     cfg.defrost()
     cfg.DATASETS.TRAIN = tuple(map(lasting_name, cfg.DATASETS.TRAIN))
     cfg.DATASETS.TEST = tuple(map(lasting_name, cfg.DATASETS.TEST))
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
-        cfg.MODEL.DEVICE = "cpu"
-    choose_device(cfg.MODEL.DEVICE, "config entry MODEL.DEVICE")
+    settle_device(cfg)
     training = resolve_training(cfg, data_sets) if train else None
     tests = resolve_tests(cfg, data_sets, training)
     if training is not None:
         cfg = resolve_schedule(cfg, len(training.images))
     cfg.freeze()
     return Run(cfg, training, tests)
+
+
+def settle_device(cfg: CfgNode) -> None:
+    """Make ``MODEL.DEVICE`` the CPU where it is a GPU and there is none; InputError if unusable."""
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        logger.info("MODEL.DEVICE is %s but there is no GPU: using the CPU", cfg.MODEL.DEVICE)
+        cfg.MODEL.DEVICE = "cpu"
+    choose_device(cfg.MODEL.DEVICE, "config entry MODEL.DEVICE")
 
 
 def resolve_tests(

@@ -7,11 +7,12 @@ knows arrays and plain containers alone, and a safetensors file holds nothing bu
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,59 @@ WRAPPERS = (
     *("params", "weights", "blobs"),
     *("model_ema", "ema", "state_dict_ema", "ema_state_dict", "ema_model", "shadow"),
 )
+ORIGIN_KEY = "wend"  # beside the weights, how they came about; in safetensors of its metadata
 MAX_WRAPPERS = 4  # around one another; a file may hold itself
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a detector's weights came about: what it takes to build the detector again.
+
+    Attributes:
+        config: its config, the text of a YAML file.
+        engine: the engine that trained it.
+        exif: the policy on EXIF's orientation of the images that it was trained on.
+    """
+
+    config: str
+    engine: str
+    exif: str
+
+
+def stated_origin(origin: Origin | None) -> dict[str, dict[str, str]]:
+    """The entry of a checkpoint that states an origin; none where it is not known."""
+    return {} if origin is None else {ORIGIN_KEY: asdict(origin)}
+
+
+def read_origin(path: str | Path) -> Origin | None:
+    """The origin that a weight file states, read without its weights; None where it states none.
+
+    Raises:
+        InputError: a statement that is none of this version of WEND.
+    """
+    try:
+        if Path(path).suffix == ".safetensors":
+            with safetensors.safe_open(path, "pt") as file:
+                stated = json.loads((file.metadata() or {}).get(ORIGIN_KEY, "null"))
+        elif Path(path).suffix == ".pkl":
+            return None
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            stated = content.get(ORIGIN_KEY) if isinstance(content, dict) else None
+    except Exception:  # whoever reads the weights says why they cannot be read
+        return None
+    if stated is None:
+        return None
+    names = {field.name for field in fields(Origin)}
+    if not isinstance(stated, dict) or not names <= stated.keys():
+        raise InputError(
+            f"{path}: states its origin without {', '.join(sorted(names))}; was it written by "
+            f"another version of WEND?"
+        )
+    if not all(isinstance(stated[name], str) for name in names):
+        raise InputError(f"{path}: states an origin that is no text; expected {', '.join(names)}")
+    return Origin(**{name: stated[name] for name in names})
 
 
 def _latin1(text: str, encoding: str) -> bytes:

@@ -10,13 +10,16 @@ import pytest
 from wend import cli
 from wend.cli import doctor, train
 from wend.datasets.declared import FORMATS
+from wend.distribution import NAME
 from wend.errors import InputError
 from wend.evaluation.metrics import METRICS
 from wend.evaluation.protocols import PROTOCOLS
 from wend.pseudo_boxes import SOURCES
 
 
-def test_doctor_names_versions_engines_and_the_fix(capsys):
+def test_doctor_names_versions_engines_and_the_fix(capsys, monkeypatch):
+    requirements = {NAME: ["torch>=2.1"]}  # as of an installation, which a checkout may lack
+    monkeypatch.setattr(doctor.metadata, "requires", requirements.__getitem__)
     assert cli.main(["doctor"]) == 0
     shown = capsys.readouterr().out
     import torch
@@ -34,6 +37,7 @@ def test_doctor_reads_packages_from_the_metadata(capsys, monkeypatch):
         'timm>=1.0; extra == "classifier"',
         'timm>=1.0; extra == "dev"',
         'no-such-tool; extra == "dev"',
+        f'{NAME}[classifier]; extra == "dev"',  # an extra of our own: its packages are listed
     ]
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: texts)
     assert doctor.requirements() == {
@@ -55,7 +59,18 @@ def test_doctor_runs_from_a_checkout_that_is_not_installed(capsys, monkeypatch):
 
     monkeypatch.setattr(doctor.metadata, "requires", not_installed)
     assert cli.main(["doctor"]) == 0
-    assert "wend is not installed" in capsys.readouterr().out
+    assert "wend-wsol is not installed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("other", ["0.5.0", None])
+def test_doctor_says_when_the_other_package_called_wend_is_installed(capsys, monkeypatch, other):
+    versions = {"wend": other}
+    monkeypatch.setattr(doctor, "_version", lambda package: versions.get(package, "1.0"))
+    assert cli.main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    said = "another package, wend 0.5.0, is installed: it and wend-wsol have the same import name"
+    assert (said in shown) == (other is not None)
+    assert ("pip uninstall wend" in shown) == (other is not None)
 
 
 def test_doctor_lists_every_registry(capsys):

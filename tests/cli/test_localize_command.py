@@ -75,7 +75,7 @@ def read_both(folder, records):
 def expected_border(records):
     found = border_prior.localize([r.file_name for r in records])
     sizes = np.array([[r.width, r.height] * 2 for r in records])
-    return np.array([one.box for one in found]) * sizes
+    return np.array([box.box for (box,) in found]) * sizes
 
 
 @pytest.mark.parametrize("per_file", [512, 5])
@@ -95,6 +95,36 @@ def test_both_files_hold_the_priors_boxes_in_our_readers(
     assert "12 images: 12 boxes, of which 0 are the whole image" in caplog.text
     rows = json.loads((tmp_path / "out/test/pseudo_boxes.json").read_text())["annotations"]
     assert all(0 < row["score"] <= 1 for row in rows)
+
+
+@pytest.mark.parametrize("method", ["border", "ddt"])
+def test_several_boxes_per_image_begin_with_the_one_that_is_made_alone(
+    command, ddt, tmp_path, caplog, method
+):
+    make = command if method == "border" else ddt
+    make("--split", "one")
+    make("--split", "several", "--boxes", 3)
+    assert "pseudo_boxes: not written: C2AM's files hold one box per image" in caplog.text
+    one, several = (
+        {r.key: r.gt_boxes for r in load_coco(tmp_path / "out" / split / "pseudo_boxes.json")}
+        for split in ("one", "several")
+    )
+    counts = {len(boxes) for boxes in several.values()}
+    assert counts <= {1, 2, 3}
+    assert len(counts) > 1 or method == "ddt"  # random weights see one object at most
+    rows = json.loads((tmp_path / "out/several/pseudo_boxes.json").read_text())
+    best = {row["image_id"]: 1.0 for row in rows["annotations"]}
+    for row in rows["annotations"]:
+        assert 0 < row["score"] <= best[row["image_id"]]
+        best[row["image_id"]] = row["score"]
+    for key, (box,) in one.items():
+        assert (several[key] == box).all(1).any()  # first, or beside one of the same score
+    caplog.clear()
+    caplog.set_level(logging.INFO, "wend")
+    make("--split", "several", "--boxes", 3)
+    assert "is there already, made with the same settings" in caplog.text
+    with pytest.raises(InputError, match=r"made with other settings \(boxes: 3, now None\)"):
+        make("--split", "several")
 
 
 def test_the_share_of_right_boxes_is_what_our_metric_says(command, tmp_path, caplog):
@@ -131,15 +161,15 @@ def test_a_finished_output_is_left_and_another_ones_is_refused(command, tmp_path
 
 def test_an_interrupted_border_run_goes_on_after_its_last_image(command, tmp_path, monkeypatch):
     seen = []
-    find = border_prior.find_box
+    find = border_prior.find_boxes
 
-    def counted(pixels, config):
+    def counted(pixels, config, number):
         seen.append(1)
         if len(seen) == 6:
             raise KeyboardInterrupt
-        return find(pixels, config)
+        return find(pixels, config, number)
 
-    monkeypatch.setattr(border_prior, "find_box", counted)
+    monkeypatch.setattr(border_prior, "find_boxes", counted)
     with pytest.raises(KeyboardInterrupt):
         command()
     assert not (tmp_path / "out/train").exists()
@@ -259,6 +289,7 @@ def test_unreadable_images_end_the_run_or_are_left_out_and_named(command, tmp_pa
         ("ddt", [], "needs --backbone and --weights, a local file"),
         ("ddt", ["--backbone", "x", "--weights", "y", "--side", "32"], "--side is of --method bor"),
         ("ddt", ["--backbone", "torchvision:vgg16", "--weights", "no.pth"], "there is no such fil"),
+        ("border", ["--boxes", "0"], "--boxes: expected at least 1, got 0"),
         ("border", ["--num-workers", "-1"], "--num-workers: expected at least 0, got -1"),
     ],
 )
@@ -271,7 +302,8 @@ def test_changed_settings_start_an_interrupted_run_anew_and_say_so(tmp_path, cap
     from wend.localize.boxes import FoundBox
 
     first = Partial(tmp_path / "p", {"side": 128})
-    first.add({"a": FoundBox((0.0, 0.1, 0.5, 1.0), 0.25), "b": "cut off"})
+    boxes = (FoundBox((0.0, 0.1, 0.5, 1.0), 0.25), FoundBox((0.5, 0.1, 0.75, 1.0), 0.125))
+    first.add({"a": boxes, "b": "cut off"})
     first.save_group(name=np.array("x"))
     again = Partial(tmp_path / "p", {"side": 128})
     assert again.done == first.done

@@ -7,8 +7,8 @@ from PIL import Image
 
 from wend.errors import InputError
 from wend.formats.cub import load_cub
-from wend.localize.border_prior import BorderPriorConfig, find_box, localize, object_map
-from wend.localize.boxes import WHOLE_IMAGE, largest_component
+from wend.localize.border_prior import BorderPriorConfig, find_boxes, localize, object_map
+from wend.localize.boxes import LEAST_SHARE, WHOLE_IMAGE, boxes_of_map, largest_components
 from wend.structures.boxes import paired_iou
 
 
@@ -37,7 +37,7 @@ def test_an_obvious_object_is_boxed_wherever_it_lies(ground):
     overlaps = []
     for _ in range(40):
         image, true = scene(rng, ground)
-        located = find_box(image)
+        (located,) = find_boxes(image)
         overlaps.append(paired_iou(np.array([located.box]), true[None])[0])
         assert located.score > 0.5
     assert np.mean(overlaps) > 0.75
@@ -48,7 +48,7 @@ def test_texture_alone_tells_an_object_from_ground_of_the_same_mean_colour():
     rng = np.random.default_rng(1)
     image = np.full((120, 120, 3), 128, np.uint8)
     image[40:80, 30:90] = textured(rng, 40, 60, (128, 128, 128), 40)[..., :1]
-    box = np.array([find_box(image).box])
+    box = np.array([find_boxes(image)[0].box])
     assert paired_iou(box, np.array([[30, 40, 90, 80]]) / 120)[0] > 0.6
     blind = BorderPriorConfig(texture=0, lightness=0)
     assert object_map(image, blind).max() == 0
@@ -56,7 +56,7 @@ def test_texture_alone_tells_an_object_from_ground_of_the_same_mean_colour():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (700, 2), (3, 3), (200, 100)])
 def test_a_flat_image_of_any_size_gets_the_whole_image_and_no_score(size):
-    located = find_box(np.full((*size, 3), 77, np.uint8))
+    (located,) = find_boxes(np.full((*size, 3), 77, np.uint8))
     assert (located.box, located.score, located.whole_image) == (WHOLE_IMAGE, 0.0, True)
 
 
@@ -64,7 +64,7 @@ def test_any_noise_ends_in_a_box_inside_the_image():
     rng = np.random.default_rng(2)
     for _ in range(20):
         height, width = rng.integers(1, 60, 2)
-        located = find_box(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        (located,) = find_boxes(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
         x0, y0, x1, y1 = located.box
         assert 0 <= x0 < x1 <= 1
         assert 0 <= y0 < y1 <= 1
@@ -80,10 +80,44 @@ def test_the_largest_component_joins_diagonally_and_ends_behind_its_last_cell():
             [0, 0, 0, 1, 1],
         ]
     )
-    component, box = largest_component(mask)
+    (component, box), (second, _), (third, third_box) = largest_components(mask, 9)
     assert box == (3 / 5, 2 / 4, 5 / 5, 4 / 4)
     assert component.sum() == 3
-    assert largest_component(np.zeros((2, 2))) is None
+    assert (second.sum(), third.sum(), third_box) == (2, 1, (4 / 5, 0, 1, 1 / 4))
+    assert largest_components(mask)[0][1] == box
+    assert largest_components(np.zeros((2, 2))) == []
+
+
+def test_more_boxes_of_a_map_leave_the_first_as_it_is_and_score_by_their_share_of_the_map():
+    values = np.zeros((4, 9))
+    values[0:2, 0:2] = 1.0  # 4 cells of 1: the largest, sum 4
+    values[0:3, 4] = 3.0  # 3 cells, sum 9: capped
+    values[3, 7:9] = 1.0  # sum 2, half of the largest
+    values[0, 8] = 0.5  # sum 0.5, an eighth: below LEAST_SHARE
+    assert 1 / 8 < LEAST_SHARE <= 1 / 2
+
+    def made(number):
+        return boxes_of_map(values, values > 0, number, lambda component, box: component.sum() / 10)
+
+    assert [(b.box, b.score) for b in made(9)] == [
+        ((0, 0, 2 / 9, 2 / 4), 0.4),
+        ((4 / 9, 0, 5 / 9, 3 / 4), 0.4),
+        ((7 / 9, 3 / 4, 1, 1), 0.2),
+    ]
+    for number in (1, 2):
+        assert made(number) == made(9)[:number]
+
+
+def test_two_objects_get_a_box_each():
+    image = np.full((100, 200, 3), 90, np.uint8)
+    image[30:70, 30:70] = image[35:75, 110:160] = (200, 40, 40)
+    located = find_boxes(image, number=5)
+    assert len(located) == 2
+    boxes = np.array([box.box for box in located]) * (200, 100, 200, 100)
+    truth = np.array([[110, 35, 160, 75], [30, 30, 70, 70]])
+    assert paired_iou(boxes, truth).min() > 0.6
+    assert located[0].score > located[1].score > 0
+    assert find_boxes(image) == located[:1]
 
 
 def test_processes_give_the_same_boxes_in_order_and_errors_as_values(tmp_path):
@@ -109,7 +143,7 @@ def test_cubs_boxes_are_better_than_the_reference_ones_and_a_centre_box(shared, 
     boxes = list(localize([r.file_name for r in records]))
     sizes = np.array([[r.width, r.height] * 2 for r in records])
     true = np.array([r.gt_boxes[0] for r in records])
-    overlaps = paired_iou(np.array([located.box for located in boxes]) * sizes, true)
+    overlaps = paired_iou(np.array([located.box for (located,) in boxes]) * sizes, true)
     centre = paired_iou(np.array([0.175, 0.175, 0.825, 0.825]) * sizes, true)
     assert 100 * np.mean(overlaps > 0.5) >= floor
     assert np.mean(overlaps > 0.5) > np.mean(centre > 0.5) + 0.1

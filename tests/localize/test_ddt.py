@@ -6,7 +6,7 @@ import torch
 from localize_reference import slow_box, slow_projections
 from torch import nn
 
-from wend.localize.ddt import Moments, border_contrast, find_box, orient, project
+from wend.localize.ddt import Moments, border_contrast, find_boxes, orient, project
 
 
 def fast_projections(maps, sign, batch=3):
@@ -30,7 +30,7 @@ def test_random_descriptors_give_the_slow_ways_projections_and_boxes(sign, chann
         np.testing.assert_allclose(fast, slow, atol=1e-6 * np.abs(slow).max())
         for projection in fast:
             box, size = slow_box(projection)
-            mine = find_box(projection)
+            (mine,) = find_boxes(projection)
             ties = [b for b in [mine.box] if np.allclose(b, box)]
             area = np.prod(np.subtract(mine.box[2:], mine.box[:2]) * projection.shape[::-1])
             assert ties or area >= size - 1e-9  # another region, as large
@@ -74,17 +74,29 @@ def test_signs_of_a_hand_made_map():
 def test_boxes_lie_on_the_grid_or_between_cells():
     projection = np.full((4, 4), -1.0)
     projection[1:3, 1:4] = 1.0
-    assert find_box(projection).box == (0.25, 0.25, 1.0, 0.75)
-    assert find_box(projection).score == pytest.approx(6 / 16)
-    smooth = find_box(projection, "bilinear", 160)
+    assert find_boxes(projection)[0].box == (0.25, 0.25, 1.0, 0.75)
+    assert find_boxes(projection)[0].score == pytest.approx(6 / 16)
+    (smooth,) = find_boxes(projection, "bilinear", 160)
     # between cell centres 0.125 and 0.375 the value passes 0 in the middle: 0.25, within a pixel
     np.testing.assert_allclose(smooth.box, (0.25, 0.25, 1.0, 0.75), atol=1.01 / 160)
     projection[1, 1] = 3.0  # the zero moves out: (-1 -> 3) passes at a quarter, (x0 = 0.1875)
-    assert find_box(projection, "bilinear", 160).box[0] == pytest.approx(0.1875, abs=1.01 / 160)
+    assert find_boxes(projection, "bilinear", 160)[0].box[0] == pytest.approx(
+        0.1875, abs=1.01 / 160
+    )
+
+
+def test_several_boxes_score_by_their_share_of_the_whole_magnitude():
+    projection = np.full((4, 4), -1.0)
+    projection[0:2, 0:2] = 1.0
+    projection[3, 3] = 2.0
+    first, second = find_boxes(projection, number=3)
+    assert (first.box, first.score) == ((0, 0, 0.5, 0.5), 4 / 17)
+    assert (second.box, second.score) == ((0.75, 0.75, 1, 1), 2 / 17)
+    assert find_boxes(projection) == (first,)
 
 
 def test_nothing_positive_is_the_whole_image_and_says_so():
-    empty = find_box(np.zeros((3, 3)))
+    (empty,) = find_boxes(np.zeros((3, 3)))
     assert (empty.box, empty.score, empty.whole_image) == ((0.0, 0.0, 1.0, 1.0), 0.0, True)
-    covered = find_box(np.ones((3, 3)))
+    (covered,) = find_boxes(np.ones((3, 3)))
     assert (covered.box, covered.score, covered.whole_image) == ((0.0, 0.0, 1.0, 1.0), 1.0, False)

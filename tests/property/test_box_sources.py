@@ -160,7 +160,7 @@ def test_sources_of_fractions(kind, found):
 @cases(found=boxes_by_key())
 def test_boxes_that_wend_made_are_read_again(found):
     with scratch() as folder:
-        made = {key: FoundBox(boxes[0], 0.5) for key, (_, boxes) in found.items()}
+        made = {key: [FoundBox(boxes[0], 0.5)] for key, (_, boxes) in found.items()}
         for path in write_boxes(folder, "train", bare_records(found), made, {}):
             kind = "c2am" if path.is_dir() else "coco"
             check_all_came({"source": kind, "path": str(path)}, found, folder)

@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from wend import cli
 from wend.evaluation.per_image import score
 from wend.evaluation.protocols import get_protocol
 from wend.files import write_json
 from wend.formats.coco import records_to_coco
-from wend.reports.miss_pictures import BEST_COLOR, TRUTH_COLOR, draw_misses, worst_misses
+from wend.reports.miss_pictures import draw_misses, worst_misses
+from wend.reports.roles import OURS
+from wend.reports.roles import TRUTH as TRUE
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -57,7 +59,8 @@ def test_the_worst_of_each_kind_are_those_of_lowest_iou_then_of_highest_score(pe
 def colors(path):
     """Number of pixels of the truth's and the best box's colour below the legend."""
     pixels = np.asarray(Image.open(path).convert("RGB"))[68:]
-    return [int((pixels == color).all(-1).sum()) for color in (TRUTH_COLOR, BEST_COLOR)]
+    colors = [ImageColor.getrgb(role.color) for role in (TRUE, OURS)]
+    return [int((pixels == color).all(-1).sum()) for color in colors]
 
 
 def test_a_sheet_for_each_kind_shows_truth_and_best_box(tmp_path, per_image):
@@ -65,10 +68,10 @@ def test_a_sheet_for_each_kind_shows_truth_and_best_box(tmp_path, per_image):
     written = draw_misses(tmp_path / "out", per_image, 3, per_image.data_set, there)
     assert sorted(path.name for path in written) == sorted(f"misses_{k}.png" for k in EXPECTED)
     truth, best = colors(tmp_path / "out/misses_place.png")
-    # 240 pixels show 100: the truth's sides are 96 long, 3 wide; the other's 48 and 43, of which
-    # strokes of about 8 of 13 are seen
-    assert 0.9 * 4 * 96 * 3 < truth < 1.1 * 4 * 96 * 3
-    assert best == pytest.approx(2 * (48 + 43) * 3 * 8 / 13, rel=0.25)
+    # 240 pixels show 100: the truth's sides are 96 long, 3 wide, strokes are 2 of 3; the other's
+    # sides are 48 and 43
+    assert truth == pytest.approx(4 * 96 * 3 * 2 / 3, rel=0.25)
+    assert best == pytest.approx(2 * (48 + 43) * 3, rel=0.1)
     assert colors(tmp_path / "out/misses_none.png")[1] == 0
     sizes = [Image.open(path).size for path in written]
     assert len({*sizes}) == 1

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from wend.errors import MissingFileError
 from wend.evaluation.evaluation import append_to_curve
 from wend.reports.curve import draw_curve
-from wend.reports.draw import BLUE, GREEN, RED, draw_record, draw_sheet
+from wend.reports.draw import draw_boxes, draw_record, draw_sheet
+from wend.reports.roles import OURS, PSEUDO, ROLES, TRUTH
 from wend.structures.box_table import BoxTable
 from wend.structures.records import ImageRecord
 
@@ -34,26 +35,49 @@ def arrays(scene):
     return record, np.array(boxes), np.array(scores)
 
 
-def has(image, color, x, y, reach=1):
-    """Whether a pixel of about that colour is within reach of a point."""
-    image = np.asarray(image)
+def has(image, role, x, y, reach=1):
+    """Whether a pixel of about that role's colour is within reach of a point."""
+    image, color = np.asarray(image), ImageColor.getrgb(role.color)
     window = image[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].astype(int)
     return bool((np.abs(window - color).max(-1) < 60).any())
 
 
-def test_truth_is_red_pseudo_boxes_blue_and_ours_green(scene):
+def test_each_kind_of_box_has_its_colour(scene):
     image = np.asarray(draw_record(*arrays(scene), side=200))  # twice the original
     assert image.shape == (100, 200, 3)
-    assert has(image, RED, 20, 50)
-    assert has(image, BLUE, 100, 50)
-    assert has(image, GREEN, 120, 40)
-    assert not has(image, GREEN, 20, 50)
+    assert has(image, TRUTH, 20, 21)  # beside the corner, where a stroke begins
+    assert has(image, PSEUDO, 100, 11)
+    assert has(image, OURS, 120, 40)
+    assert not has(image, OURS, 20, 50)
 
 
 def test_further_boxes_are_drawn_only_if_they_score_enough(scene):
-    assert has(draw_record(*arrays(scene), side=200), GREEN, 10, 30)  # the second scores 0.6
-    assert not has(draw_record(*arrays(scene), side=200, min_score=0.7), GREEN, 10, 30)
-    assert not has(draw_record(*arrays(scene), side=200, max_boxes=1), GREEN, 10, 30)
+    assert has(draw_record(*arrays(scene), side=200), OURS, 10, 30)  # the second scores 0.6
+    assert not has(draw_record(*arrays(scene), side=200, min_score=0.7), OURS, 10, 30)
+    assert not has(draw_record(*arrays(scene), side=200, max_boxes=1), OURS, 10, 30)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=[role.title for role in ROLES])
+def test_strokes_begin_and_end_at_the_corners_and_leave_gaps_between(role):
+    image = Image.new("L", (140, 100), 128)
+    draw_boxes(image, np.array([[20, 20, 120, 80]]), role)
+    side = np.asarray(image)[20, 20:121]  # the middle of the upper side
+    ink = np.abs(side.astype(int) - ImageColor.getcolor(role.color, "L")) < 3
+    assert ink[0]
+    assert ink[-1]
+    starts = 1 + (np.diff(ink.astype(int)) == 1).sum()
+    # of 100 pixels: (100 - 12) / 18, (100 - 4.2) / 8.4, (100 - 15) / 27.6 periods, and the last
+    expected = {"truth": 5 + 1, "pseudo boxes": 11 + 1, "other boxes": 2 * 3 + 1}
+    assert starts == expected.get(role.title, 1)
+    assert ink.all() == (role is OURS)
+
+
+@pytest.mark.parametrize(
+    "box", [[5, 5, 5, 5], [-900, -900, 1e6, 1e6], [3, 4, 8, 9], [10, 90, 40, 0]]
+)
+def test_boxes_of_any_shape_can_be_drawn(box):
+    for role in ROLES:
+        draw_boxes(Image.new("RGB", (50, 40)), np.array([box], dtype=float), role)
 
 
 def test_sheet_holds_all_images_and_a_legend(scene, tmp_path):
@@ -61,9 +85,10 @@ def test_sheet_holds_all_images_and_a_legend(scene, tmp_path):
     detections = BoxTable.from_lists([boxes] * 5, [scores] * 5)
     shown = draw_sheet(tmp_path / "s.png", [record] * 5, detections, num_images=4, side=60)
     sheet = np.asarray(Image.open(tmp_path / "s.png"))
-    assert sheet.shape == (2 * 60 + 24, 2 * 60, 3)
+    assert sheet.shape[0] == 2 * 60 + 24
+    assert sheet.shape[1] >= 2 * 60  # wider where the legend is
     assert shown == [record.key] * 4
-    assert has(sheet, RED, 6, 24 + 15)  # the file is RGB, not OpenCV's BGR: the truth is red
+    assert has(sheet, TRUTH, 6, 24 + 6)  # the file is RGB, not OpenCV's BGR: the truth is reddish
 
 
 def test_curve_is_a_picture_whose_line_is_not_empty(tmp_path):

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from wend.classes.preprocessing import C2AM, CANONICAL, Preprocessing, c2am
+from wend.distribution import pip_install
 from wend.errors import InputError, some
 from wend.images.reading import read_image
 from wend.structures.records import ImageRecord
 from wend.weight_files import load_weights, read_weights, without_prefix
 
-_INSTALL = "pip install 'wend[classifier]'"
+_INSTALL = pip_install("classifier")
 
 
 @dataclass

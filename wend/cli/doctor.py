@@ -21,6 +21,7 @@ from wend import __version__
 from wend.cli.options import add_import_option
 from wend.cli.train import ENGINES
 from wend.datasets.catalog import datasets_root
+from wend.distribution import NAME
 from wend.errors import some
 
 LISTED = {  # heading -> module:name of a registry, or of a table by name
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the report; the exit status is 1 if no engine works."""
     engines, works = _engines()
-    sections = [_machine(), _packages(), *engines, *_names(), _data_sets()]
+    sections = [_machine(), _packages(), *_namesakes(), *engines, *_names(), _data_sets()]
     print("\n".join(sections))
     return 0 if works else 1
 
@@ -67,10 +68,11 @@ def requirements() -> dict[str, tuple[str, list[str]]]:
     """Package -> its versions, and the extras that need it, as the installed metadata says.
 
     The list of extras is empty for a package that is always needed; no package at all is known
-    where the project itself is not installed.
+    where the project itself is not installed. An extra that consists of others of our own is left
+    out: theirs are listed.
     """
     try:
-        texts = metadata.requires("wend") or []
+        texts = metadata.requires(NAME) or []
     except metadata.PackageNotFoundError:
         return {}
     packages: dict[str, tuple[str, list[str]]] = {}
@@ -78,6 +80,8 @@ def requirements() -> dict[str, tuple[str, list[str]]]:
         match = _REQUIREMENT.match(text)
         assert match is not None  # the metadata was made by an installer
         package, versions, extra = match.groups()
+        if package == NAME:
+            continue
         extras = packages.setdefault(package, (versions.strip(), []))[1]
         if extra is not None:
             extras.append(extra)
@@ -87,7 +91,7 @@ def requirements() -> dict[str, tuple[str, list[str]]]:
 def _packages() -> str:
     packages = requirements()
     if not packages:
-        return "packages: wend is not installed, so no metadata names them; pip install -e .\n"
+        return f"packages: {NAME} is not installed, so no metadata names them; pip install -e .\n"
     installed = {package: _version(package) for package in packages}
     rows = [
         [package, installed[package] or "-", versions, ", ".join(extras) or "always"]
@@ -96,6 +100,18 @@ def _packages() -> str:
     text = tabulate(rows, ["package", "version", "needed", "for"], disable_numparse=True)
     missing = [p for p, (_, extras) in packages.items() if not extras and installed[p] is None]
     return text + (f"\nmissing: pip install {' '.join(missing)}\n" if missing else "\n")
+
+
+def _namesakes() -> list[str]:
+    """What to do about the registry's other ``wend``, whose files replace ours, if it is here."""
+    version = _version("wend")
+    if version is None:
+        return []
+    return [
+        f"another package, wend {version}, is installed: it and {NAME} have the same import name, "
+        f"and the one that was installed last has replaced files of the other; pip uninstall "
+        f"wend, then pip install --force-reinstall --no-deps {NAME}\n"
+    ]
 
 
 def _engines() -> tuple[list[str], bool]:

@@ -12,6 +12,7 @@ import json
 import logging
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from wend.errors import InputError, some
 from wend.files import sha256
 from wend.images.sizes import SizeReader
 from wend.localize.border_prior import BorderPriorConfig
-from wend.localize.boxes import FoundBox
 from wend.localize.partial import Partial
 from wend.localize.writers import found_table, is_done, write_boxes
 from wend.structures.box_table import BoxTable
@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--output", required=True, metavar="DIR", help="gets <split>/pseudo_boxes and a COCO JSON")
     add("--split", default="train", help="folder in the output (default: train)")
+    add("--boxes", type=int, default=1, metavar="N", help="boxes per image at most (default: 1)")
     add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
     add("--skip-unreadable", action="store_true", help="leave out and count unreadable images")
     add_datasets_root_option(parser)
@@ -96,8 +97,10 @@ def run(args: argparse.Namespace) -> int:
     prepare = _prepare_ddt if args.method == "ddt" else _prepare_border
     settings, work = prepare(args, data_set)
     settings = {"method": args.method, **_source(args, data_set), **settings}
+    if args.boxes > 1:
+        settings["boxes"] = args.boxes
     settings = json.loads(json.dumps(settings))  # as they are read back
-    if is_done(args.output, args.split, data_set.keys, settings):
+    if is_done(args.output, args.split, data_set.keys, settings, args.boxes):
         logger.info("%s: is there already, made with the same settings", args.output)
         return 0
     partial = Partial(Path(args.output) / f"{args.split}.partial", settings)
@@ -118,6 +121,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if Path(args.split).name != args.split or args.split in ("", ".", ".."):
         raise InputError(f"--split: expected a folder's name such as train, got {args.split!r}")
     for name, value, low in (
+        ("--boxes", args.boxes, 1),
         ("--num-workers", args.num_workers, 0),
         ("--side", args.side or 128, 16),
         ("--input-size", args.input_size or 448, 1),
@@ -159,7 +163,7 @@ def _prepare_border(args: argparse.Namespace, data_set: DataSet) -> tuple:
     def work(partial: Partial) -> None:
         waiting = [i for i, key in enumerate(data_set.keys) if key not in partial.done]
         files = [data_set.file_names[i] for i in waiting]
-        results = localize(files, config, args.num_workers, data_set.exif)
+        results = localize(files, config, args.num_workers, data_set.exif, args.boxes)
         start = len(data_set) - len(waiting)
         with tqdm(
             total=len(data_set), initial=start, desc="border", unit="image", disable=None
@@ -197,6 +201,7 @@ def _prepare_ddt(args: argparse.Namespace, data_set: DataSet) -> tuple:
         args.num_workers,
         int(args.keep_gib * 2**30),
         args.skip_unreadable,
+        args.boxes,
     )
     settings = {
         **backbone.settings,
@@ -224,18 +229,19 @@ def _finish(
     """Write the boxes and log how many of each kind there are, and how many are right."""
     rows = {key: partial.done[key] for key in data_set.keys}
     errors = [message for message in rows.values() if isinstance(message, str)]
-    found_boxes = {key: row for key, row in rows.items() if isinstance(row, FoundBox)}
+    found_boxes = {key: row for key, row in rows.items() if not isinstance(row, str)}
     if not found_boxes:
         raise InputError(f"none of {len(rows)} images could be read ({some(errors, 1)})")
-    for path in write_boxes(args.output, args.split, data_set, found_boxes, settings):
+    for path in write_boxes(args.output, args.split, data_set, found_boxes, settings, args.boxes):
         logger.info("written: %s", path)
     partial.remove()
-    whole = sum(1 for row in found_boxes.values() if row.whole_image)
+    located = list(chain.from_iterable(found_boxes.values()))
+    whole = sum(box.whole_image for box in located)
     logger.info(
         "%d images: %d boxes, of which %d are the whole image because nothing was found; %d images "
         "could not be read",
         len(rows),
-        len(found_boxes),
+        len(located),
         whole,
         len(errors),
     )

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import logging
 from collections.abc import Sequence
 
 from wend.cli.failures import exit_status
 from wend.cli.options import add_datasets_root_option, add_import_option
 from wend.cli.strict_parser import StrictParser
-from wend.errors import InputError
+from wend.inference.engines import ENGINES, choose_engine
 from wend.logs import setup_logging
 
-ENGINES = {"detectron2": "wend.d2.run", "torchvision": "wend.tv.run"}
 logger = logging.getLogger("wend")
 
 
@@ -53,19 +51,6 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="overrides of config entries, at the end of the command",
     )
     return parser
-
-
-def choose_engine(name: str) -> str:
-    """The engine to use, for "auto" Detectron2 where installed; InputError if it is missing."""
-    has_detectron2 = importlib.util.find_spec("detectron2") is not None
-    if name == "auto":
-        return "detectron2" if has_detectron2 else "torchvision"
-    if name == "detectron2" and not has_detectron2:
-        raise InputError(
-            "--engine detectron2: Detectron2 is not installed; see README for how, or use "
-            "--engine torchvision"
-        )
-    return name
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

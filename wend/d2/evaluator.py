@@ -12,6 +12,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from wend.d2.catalog import detectron2_data_sets
+from wend.d2.frames import boxes_and_scores
 from wend.evaluation.collect import DetectionCollector, detection_table
 from wend.evaluation.evaluation import Evaluation
 from wend.loading.bad_images import say_wrong
@@ -79,10 +80,7 @@ class WSOLEvaluator(DatasetEvaluator):
                 self.detections.add(entry["image_id"])
                 self.problems.append(entry["problem"])
                 continue
-            instances = output["instances"]
-            boxes = output.get("boxes", instances.pred_boxes.tensor)
-            scores = instances.scores.cpu().numpy()
-            self.detections.add(entry["image_id"], boxes.cpu().numpy(), scores)
+            self.detections.add(entry["image_id"], *boxes_and_scores(output))
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather from all processes, score and write on the first; empty on the others."""

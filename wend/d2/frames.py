@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import torch
 from detectron2.structures import Boxes, Instances
 from torch import nn
+
+from wend.loading.crop import Sample
 
 Batch = list[dict[str, Any]]
 
@@ -49,6 +53,36 @@ def predict(forward: Callable[[Batch], Batch], batch: Batch) -> Batch:
         _in_original_pixels(entry, output) if "frame" in entry else output
         for entry, output in zip(batch, outputs, strict=True)
     ]
+
+
+def model_input(sample: Sample, image_format: str) -> dict[str, Any]:
+    """A sample as an input of Detectron2's models.
+
+    Args:
+        sample: the crop.
+        image_format: "RGB" or "BGR", the order of the channels.
+
+    Returns:
+        ``image`` (3, crop, crop) uint8, the original ``height`` and ``width``, and ``frame``.
+    """
+    pixels = sample.image if image_format == "RGB" else sample.image[:, :, ::-1]
+    width, height = sample.size
+    return {
+        "image": torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))),
+        "height": height,
+        "width": width,
+        "frame": sample.frame,
+    }
+
+
+def boxes_and_scores(output: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (P, 4) in original pixels and scores (P,) of any model's output for an input.
+
+    They are float64 to the last bit where the output has the ``boxes`` of :func:`predict`.
+    """
+    instances = output["instances"]
+    boxes = output.get("boxes", instances.pred_boxes.tensor)
+    return boxes.cpu().numpy(), instances.scores.cpu().numpy()
 
 
 class PredictsOnCrops(nn.Module):

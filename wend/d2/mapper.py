@@ -11,6 +11,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from wend.d2.features import number_of_classes
+from wend.d2.frames import model_input
 from wend.errors import InputError
 from wend.formats.coco_json import is_crowd
 from wend.loading.crop import CropMapper
@@ -99,15 +100,12 @@ class WSOLDatasetMapper:
             np.array(boxes, dtype=np.float64).reshape(-1, 4),
             dataset_dict.get("exif", EXIF[0]),
         )
-        pixels = sample.image if self.image_format == "RGB" else sample.image[:, :, ::-1]
-        height, width = pixels.shape[:2]
-        result["image"] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        result["frame"] = sample.frame
+        result |= model_input(sample, self.image_format)
         if sample.problem:
             result["problem"] = sample.problem
         if self.is_train:
             label = self._label(dataset_dict)
-            instances = Instances((height, width))
+            instances = Instances(sample.image.shape[:2])
             instances.gt_boxes = Boxes(torch.from_numpy(sample.boxes))
             instances.gt_classes = torch.full((len(sample.boxes),), label, dtype=torch.int64)
             result["instances"] = instances

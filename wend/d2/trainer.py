@@ -62,6 +62,7 @@ from wend.run import (
     value_of,
 )
 from wend.user_code import is_raised_by_own
+from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
@@ -268,6 +269,8 @@ class Trainer(DefaultTrainer):
         self._trainer = engine(model, self.loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = WENDCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        assert self.run.training is not None
+        self.checkpointer.origin = Origin(self.run.cfg.dump(), "detectron2", self.run.training.exif)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg

@@ -5,5 +5,5 @@ or turned by EXIF's orientation, as the data set's policy says (``orientation``)
 ``structures``, ``errors`` and ``files``; knows no data set by name and no format of truth.
 
 One more ending of image files is an entry of ``paths.SUFFIXES``; one more kind of pixels (bits,
-colours) is a case of ``reading._to_rgb``.
+colours) is a case of ``reading.to_rgb``.
 """

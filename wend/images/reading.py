@@ -73,7 +73,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(levels.astype(np.uint8))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as RGB, as the module says; the same where it is.
+
+    Raises:
+        ValueError: its pixels have no known white. Decoders of damaged files raise anything.
+    """
     if image.mode == "RGB":  # convert() would copy it
         image.load()
         return image
@@ -99,9 +104,9 @@ def read_image(path: str | Path, exif: str = "ignore") -> Image.Image:
     try:
         with Image.open(path) as image:
             if exif == "ignore":
-                return _to_rgb(image)
+                return to_rgb(image)
             orientation = orientation_of(image)
-            return upright(_to_rgb(image), orientation)
+            return upright(to_rgb(image), orientation)
     except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
         raise _unreadable(path, error) from error
 

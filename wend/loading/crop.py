@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 
 from wend.errors import BadImageError, InputError
 from wend.images.orientation import explain_size
 from wend.images.reading import read_image, squash
 from wend.loading.box_counts import BoxCounts
 from wend.loading.image_cache import ImageCache
+from wend.structures.box_table import NO_BOXES
 from wend.structures.boxes import clip_boxes
 from wend.structures.frame import Frame, resize_and_crop
 
@@ -32,6 +34,7 @@ class Sample:
         image: (crop, crop, 3) uint8, RGB.
         boxes: (P, 4) float32, xyxy in pixels of the crop, clipped to it.
         frame: the map from original pixels to the crop.
+        size: width and height of the image in original pixels.
         counts: what became of the boxes.
         problem: why the image could not be read and is black; empty where it could.
     """
@@ -39,6 +42,7 @@ class Sample:
     image: np.ndarray
     boxes: np.ndarray
     frame: Frame
+    size: tuple[int, int]
     counts: BoxCounts
     problem: str = ""
 
@@ -150,7 +154,17 @@ class CropMapper:
             if not self.black_if_bad:
                 raise
             pixels, problem = np.zeros((self.resize, self.resize, 3), np.uint8), str(error)
-        frame = self.draw_frame(max(width, 1), max(height, 1))  # 0: the header was unreadable
+        return self._cut(pixels, (width, height), boxes, problem)
+
+    def of_image(self, image: Image.Image) -> Sample:
+        """Crop an RGB image that was read already, without boxes."""
+        return self._cut(squash(image, self.resize), image.size, NO_BOXES)
+
+    def _cut(
+        self, pixels: np.ndarray, size: tuple[int, int], boxes: np.ndarray, problem: str = ""
+    ) -> Sample:
+        """The crop of an image squashed to (resize, resize, 3), whose original size is ``size``."""
+        frame = self.draw_frame(*(max(side, 1) for side in size))  # 0: its header was unreadable
         left, top = int(-frame.offset_x), int(-frame.offset_y)
         pixels = pixels[top : top + self.crop, left : left + self.crop]
         if frame.upside_down:
@@ -162,6 +176,7 @@ class CropMapper:
             image=_flipped(pixels) if frame.flip else pixels.copy(),  # the caller's own
             boxes=clipped[kept].astype(np.float32),
             frame=frame,
+            size=size,
             counts=BoxCounts.of_image(boxes, in_frame, ~kept),
             problem=problem,
         )

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from wend.classes.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from wend.distribution import pip_install
 from wend.errors import InputError, some
 from wend.weight_files import load_weights, read_weights
 
@@ -134,7 +135,7 @@ def _timm(name: str, weights: str | Path, layer: str | None, size: int | None) -
         import timm
     except ImportError as error:
         raise InputError(
-            f"--backbone timm:{name}: needs timm: pip install 'wend[classifier]'"
+            f"--backbone timm:{name}: needs timm: {pip_install('classifier')}"
         ) from error
     if not timm.is_model(name):
         raise _unknown(f"timm:{name}", timm.list_models(f"*{name.split('.')[0]}*"))

@@ -3,7 +3,7 @@
 No network and no weights. Photographs show their object whole and about the middle, so the border
 is background: a few typical colours and textures of it are found by k-means, and a pixel is the
 more object the further it is from all of them. That distance is smoothed, weighted by a Gaussian
-around the centre and thresholded at a multiple of its mean; the largest component's box is the
+around the centre and thresholded at a multiple of its mean; the largest components' boxes are the
 answer.
 
 Boundary priors are those of saliency before networks (Wei et al., "Geodesic saliency using
@@ -24,7 +24,7 @@ import numpy as np
 
 from wend.errors import InputError
 from wend.images.reading import read_image
-from wend.localize.boxes import NOTHING_FOUND, FoundBox, largest_component
+from wend.localize.boxes import Corners, FoundBox, boxes_of_map
 
 _SEED = 0  # of k-means, for each image anew: equal images get equal boxes, in any process
 _FLAT = 0.1  # in units of Lab: an image whose pixels all lie this near to its border shows nothing
@@ -107,31 +107,36 @@ def object_map(pixels: np.ndarray, config: BorderPriorConfig | None = None) -> n
     return distance**config.power * _centre_weight(height, width, config.centre)
 
 
-def find_box(pixels: np.ndarray, config: BorderPriorConfig | None = None) -> FoundBox:
-    """The object's box in an RGB uint8 image (H, W, 3) of any size.
+def find_boxes(
+    pixels: np.ndarray, config: BorderPriorConfig | None = None, number: int = 1
+) -> tuple[FoundBox, ...]:
+    """The objects' boxes in an RGB uint8 image (H, W, 3) of any size, at most ``number``.
 
-    The score is how much higher the map's mean is inside the box than outside, over their sum.
+    The first's score is how much higher the map's mean is inside the box than outside, over their
+    sum; the others' are as of :func:`wend.localize.boxes.boxes_of_map`.
     """
     config = config or BorderPriorConfig()
     height, width = pixels.shape[:2]
     scale = config.side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     values = object_map(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), config)
-    largest = largest_component(values > config.threshold * values.mean())
-    if largest is None:
-        return NOTHING_FOUND
-    box = largest[1]
-    inside = np.zeros(values.shape, dtype=bool)
-    x0, y0, x1, y1 = (round(v * n) for v, n in zip(box, (*size, *size), strict=True))
-    inside[y0:y1, x0:x1] = True
-    within = float(values[inside].mean())
-    beyond = float(values[~inside].mean()) if not inside.all() else 0.0
-    return FoundBox(box, max(0.0, (within - beyond) / (within + beyond)))
+
+    def contrast(component: np.ndarray, box: Corners) -> float:
+        inside = np.zeros(values.shape, dtype=bool)
+        x0, y0, x1, y1 = (round(v * n) for v, n in zip(box, (*size, *size), strict=True))
+        inside[y0:y1, x0:x1] = True
+        within = float(values[inside].mean())
+        beyond = float(values[~inside].mean()) if not inside.all() else 0.0
+        return max(0.0, (within - beyond) / (within + beyond))
+
+    return boxes_of_map(values, values > config.threshold * values.mean(), number, contrast)
 
 
-def _localize(config: BorderPriorConfig, exif: str, file_name: str) -> FoundBox | InputError:
+def _localize(
+    config: BorderPriorConfig, exif: str, number: int, file_name: str
+) -> tuple[FoundBox, ...] | InputError:
     try:
-        return find_box(np.asarray(read_image(file_name, exif)), config)
+        return find_boxes(np.asarray(read_image(file_name, exif)), config, number)
     except InputError as error:  # raised in a worker, its message would be a traceback
         return error
 
@@ -145,14 +150,16 @@ def localize(
     config: BorderPriorConfig | None = None,
     num_workers: int = 0,
     exif: str = "ignore",
-) -> Iterator[FoundBox | InputError]:
-    """The box of each image file in order, or the error that its reading ended in.
+    number: int = 1,
+) -> Iterator[tuple[FoundBox, ...] | InputError]:
+    """The boxes of each image file in order, or the error that its reading ended in.
 
     Args:
         num_workers: processes; 0: this one.
         exif: the data set's policy, see :data:`wend.structures.records.EXIF`.
+        number: boxes per image at most, at least 1.
     """
-    task = partial(_localize, config or BorderPriorConfig(), exif)
+    task = partial(_localize, config or BorderPriorConfig(), exif, number)
     if num_workers == 0 or len(file_names) < 2:
         yield from map(task, file_names)
         return

@@ -3,7 +3,8 @@
 Wei et al., "Unsupervised Object Discovery and Co-Localization by Deep Descriptor Transforming"
 (Pattern Recognition 2019), as PSOL takes it (tzzcl/PSOL ddecfce, generate_box_imagenet.py:81-145):
 the descriptors of all images of a class, less their mean, are projected on their first principal
-component; where the projection is positive is object, and the box is that of its largest component.
+component; where the projection is positive is object, and the box is that of its largest component
+(or several, of its largest components).
 
 Letters: N images, C channels, h·w cells of a map.
 
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wend.localize.boxes import NOTHING_FOUND, FoundBox, largest_component
+from wend.localize.boxes import FoundBox, boxes_of_map
 
 SIGNS = ("psol", "loading", "border")
 UPSAMPLINGS = ("nearest", "bilinear")
@@ -108,20 +109,24 @@ def orient(projections: np.ndarray, sign: str) -> np.ndarray:
     return projections
 
 
-def find_box(projection: np.ndarray, upsampling: str = "nearest", side: int = 448) -> FoundBox:
-    """The box of the largest positive component of a projection (h, w).
+def find_boxes(
+    projection: np.ndarray, upsampling: str = "nearest", side: int = 448, number: int = 1
+) -> tuple[FoundBox, ...]:
+    """The boxes of the largest positive components of a projection (h, w), at most ``number``.
 
     Args:
         upsampling: "nearest": sides lie on the map's grid, PSOL's; "bilinear": the projection is
             resized to ``side``² first, and sides lie between cells.
 
     Returns:
-        The score is the component's share of the map's whole magnitude.
+        The score is the component's share of the map's whole magnitude, at most the first's.
     """
     if upsampling == "bilinear":
         projection = cv2.resize(projection, (side, side), interpolation=cv2.INTER_LINEAR)
-    largest = largest_component(projection > 0)
-    if largest is None:
-        return NOTHING_FOUND
-    mask, box = largest
-    return FoundBox(box, float(projection[mask].sum() / np.abs(projection).sum()))
+    magnitude = np.abs(projection).sum()
+    return boxes_of_map(
+        projection,
+        projection > 0,
+        number,
+        lambda component, _: float(projection[component].sum() / magnitude),
+    )

@@ -24,9 +24,8 @@ from tqdm import tqdm
 from wend.errors import InputError
 from wend.images.reading import read_image
 from wend.localize.backbones import Backbone
-from wend.localize.boxes import FoundBox
-from wend.localize.ddt import Moments, border_contrast, find_box, orient, project
-from wend.localize.partial import Partial
+from wend.localize.ddt import Moments, border_contrast, find_boxes, orient, project
+from wend.localize.partial import Partial, Result
 from wend.structures.data_set import DataSet
 
 SAVE_EVERY = 50  # batches
@@ -44,6 +43,7 @@ class DdtOptions:
         num_workers: processes that read images; 0: this one.
         keep_bytes: a group of fewer bytes of descriptors goes through the network once.
         skip_unreadable: leave out images that cannot be read instead of ending the run.
+        number: boxes per image at most, at least 1.
     """
 
     sign: str = "psol"
@@ -52,6 +52,7 @@ class DdtOptions:
     num_workers: int = 2
     keep_bytes: int = 2 << 30
     skip_unreadable: bool = False
+    number: int = 1
 
 
 def group_images(data_set: DataSet, by_class: bool = True) -> dict[str, list[int]]:
@@ -188,14 +189,15 @@ class _Run:
     def _finish(self, group: _Group) -> None:
         """Turn a group's projections into boxes and note them."""
         group.projections += [self._project(group, maps) for maps in group.kept]
-        results: dict[str, FoundBox | str] = dict(group.errors)
+        results: dict[str, Result] = dict(group.errors)
         readable = [key for key in group.keys if key not in group.errors]
         if readable:
-            values = orient(np.concatenate(group.projections), self.options.sign)
+            options = self.options
+            values = orient(np.concatenate(group.projections), options.sign)
             self.groups += 1
             self.turned += border_contrast(values) > 0
             for key, value in zip(readable, values, strict=True):
-                results[key] = find_box(value, self.options.upsampling, self.side)
+                results[key] = find_boxes(value, options.upsampling, self.side, options.number)
         group.moments = group.axis = None
         group.kept, group.projections = [], []
         self.partial.add(results)

@@ -19,7 +19,8 @@ from wend.files import atomic_write
 from wend.localize.boxes import FoundBox
 from wend.partial import PartialFile
 
-FORMAT = "wend-pseudo-boxes-partial-1"
+FORMAT = "wend-pseudo-boxes-partial-2"
+Result = tuple[FoundBox, ...] | str
 logger = logging.getLogger(__name__)
 
 
@@ -27,18 +28,18 @@ class Partial:
     """The folder of an unfinished run; made, or continued where its settings are the same.
 
     Attributes:
-        done: key -> its box, or the message of the error that reading the image ended in.
+        done: key -> its boxes, or the message of the error that reading the image ended in.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self.folder = folder
         self._rows = PartialFile(folder / "found.jsonl", FORMAT, settings, _from_row)
         self._group, self._settings = folder / "group.npz", json.dumps(settings)
-        self.done: dict[str, FoundBox | str] = dict(self._rows.items)
+        self.done: dict[str, Result] = dict(self._rows.items)
         if self._rows.resumed:
             logger.info("%s: %d images are done", folder, len(self.done))
 
-    def add(self, results: dict[str, FoundBox | str]) -> None:
+    def add(self, results: dict[str, Result]) -> None:
         """Record images as done; if interrupted, the first of them."""
         self._rows.add({"key": key, **_to_row(result)} for key, result in results.items())
         self.done.update(results)
@@ -73,14 +74,14 @@ class Partial:
             self.folder.rmdir()
 
 
-def _to_row(result: FoundBox | str) -> dict[str, Any]:
+def _to_row(result: Result) -> dict[str, Any]:
     if isinstance(result, str):
         return {"error": result}
-    return {"box": list(result.box), "score": result.score, "whole_image": result.whole_image}
+    return {"boxes": [[*located.box, located.score, located.whole_image] for located in result]}
 
 
-def _from_row(row: dict[str, Any]) -> tuple[str, FoundBox | str]:
+def _from_row(row: dict[str, Any]) -> tuple[str, Result]:
     if "error" in row:
         return row["key"], row["error"]
-    x0, y0, x1, y1 = row["box"]
-    return row["key"], FoundBox((x0, y0, x1, y1), row["score"], row["whole_image"])
+    boxes = [FoundBox((x0, y0, x1, y1), *rest) for x0, y0, x1, y1, *rest in row["boxes"]]
+    return row["key"], tuple(boxes)

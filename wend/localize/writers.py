@@ -28,6 +28,7 @@ from wend.structures.records import image_key
 
 BOXES_PER_FILE = 512
 DESCRIPTION = "boxes found without box labels, written by WEND"
+FoundBoxes = Mapping[str, Sequence[FoundBox]]  # key -> an image's boxes
 logger = logging.getLogger(__name__)
 
 
@@ -37,24 +38,31 @@ def output_paths(output: str | Path, split: str) -> tuple[Path, Path]:
     return folder / "pseudo_boxes", folder / "pseudo_boxes.json"
 
 
-def found_table(data_set: DataSet, found_boxes: Mapping[str, FoundBox]) -> BoxTable:
+def found_table(data_set: DataSet, found_boxes: FoundBoxes) -> BoxTable:
     """Boxes by the images' keys as a table of a data set's images, in original pixels, scored."""
-    indices = [i for i, key in enumerate(data_set.keys) if key in found_boxes]
-    rows = [found_boxes[data_set.keys[i]] for i in indices]
+    counts = [len(found_boxes.get(key, ())) for key in data_set.keys]
+    rows = _in_order(data_set, found_boxes)
     fractions = np.array([row.box for row in rows], dtype=np.float64).reshape(-1, 4)
     scores = np.array([row.score for row in rows], dtype=np.float64)
-    images = np.array(indices, dtype=np.int64)
+    images = np.repeat(np.arange(len(data_set)), counts)
     boxes = fractions * np.tile(data_set.sizes, 2)[images]
     return BoxTable.from_rows(images, boxes, scores, len(data_set))
 
 
-def _to_coco(
-    data_set: DataSet, found_boxes: Mapping[str, FoundBox], settings: dict[str, Any]
-) -> dict:
+def _in_order(data_set: DataSet, found_boxes: FoundBoxes) -> list[FoundBox]:
+    """The boxes of all images one after the other; those of an image have falling scores."""
+    return [
+        located
+        for key in data_set.keys
+        for located in sorted(found_boxes.get(key, ()), key=lambda each: -each.score)
+    ]
+
+
+def _to_coco(data_set: DataSet, found_boxes: FoundBoxes, settings: dict[str, Any]) -> dict:
     """All images with their boxes and scores; ``"whole_image": true`` where nothing was found."""
     info = {"description": DESCRIPTION, "settings": settings}
     content = to_coco(data_set, found_table(data_set, found_boxes), info)
-    rows = (found_boxes[key] for key in data_set.keys if key in found_boxes)
+    rows = _in_order(data_set, found_boxes)
     for annotation, row in zip(content["annotations"], rows, strict=True):
         if row.whole_image:
             annotation["whole_image"] = True
@@ -65,39 +73,47 @@ def _c2am_path(split: str, key: str) -> str:
     return f"wend/{split}/{key}"
 
 
-def fits_c2am(keys: Sequence[str], split: str) -> bool:
-    """Whether folder and file name, all that C2AM's readers look at, tell the images apart."""
-    return len({image_key(_c2am_path(split, key)) for key in keys}) == len(keys)
+def unfit_for_c2am(keys: Sequence[str], split: str, boxes_per_image: int) -> str:
+    """Why C2AM's layout cannot hold the boxes; empty where it can.
+
+    Args:
+        boxes_per_image: that an image may have.
+    """
+    if boxes_per_image > 1:
+        return "C2AM's files hold one box per image"
+    if len({image_key(_c2am_path(split, key)) for key in keys}) < len(keys):
+        return (
+            f"C2AM's files name an image by its folder and file name, which some of the "
+            f"{len(keys)} images share"
+        )
+    return ""
 
 
 def write_boxes(
     output: str | Path,
     split: str,
     data_set: DataSet,
-    found_boxes: Mapping[str, FoundBox],
+    found_boxes: FoundBoxes,
     settings: dict[str, Any],
+    boxes_per_image: int = 1,
 ) -> list[Path]:
-    """Write both forms; C2AM's only where it can tell the images apart (:func:`fits_c2am`).
+    """Write both forms; C2AM's only where it can hold the boxes (:func:`unfit_for_c2am`).
 
     Args:
-        found_boxes: key -> box; an image without one is listed in the COCO JSON only.
+        found_boxes: key -> boxes; an image without one is listed in the COCO JSON only.
         settings: how the boxes were made, JSON values.
+        boxes_per_image: that an image may have.
 
     Returns:
         What was written.
     """
     folder, coco = output_paths(output, split)
     write_json(coco, _to_coco(data_set, found_boxes, settings))
-    if not fits_c2am(data_set.keys, split):
-        logger.warning(
-            "%s: not written: C2AM's files name an image by its folder and file name, which some "
-            "of the %d images share; use %s",
-            folder,
-            len(data_set),
-            coco,
-        )
+    unfit = unfit_for_c2am(data_set.keys, split, boxes_per_image)
+    if unfit:
+        logger.warning("%s: not written: %s; use %s", folder, unfit, coco)
         return [coco]
-    fractions = np.array([row.box for row in found_boxes.values()]).reshape(-1, 4)
+    fractions = np.array([row.box for (row,) in found_boxes.values()]).reshape(-1, 4)
     paths = [_c2am_path(split, key) for key in found_boxes]
     rows = list(zip(paths, xyxy_to_xywh(fractions).tolist(), strict=True))
     unfinished = folder.with_name(f".{folder.name}.unfinished")
@@ -112,7 +128,13 @@ def write_boxes(
     return [coco, folder]
 
 
-def is_done(output: str | Path, split: str, keys: Sequence[str], settings: dict[str, Any]) -> bool:
+def is_done(
+    output: str | Path,
+    split: str,
+    keys: Sequence[str],
+    settings: dict[str, Any],
+    boxes_per_image: int = 1,
+) -> bool:
     """Whether the output of the images of these keys is there already, from the same settings.
 
     Raises:
@@ -134,4 +156,4 @@ def is_done(output: str | Path, split: str, keys: Sequence[str], settings: dict[
             f"{coco}: is there already, made with other settings ({differences(old, settings)}); "
             f"{advice}"
         )
-    return folder.exists() or not fits_c2am(keys, split)
+    return folder.exists() or bool(unfit_for_c2am(keys, split, boxes_per_image))

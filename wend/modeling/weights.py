@@ -18,8 +18,10 @@ from wend.errors import InputError, MissingFileError
 from wend.files import atomic_write
 from wend.modeling.weight_names import match_names
 from wend.weight_files import (
+    Origin,
     WeightDifferences,
     read_checkpoint,
+    stated_origin,
     without_counters,
     without_prefix,
 )
@@ -82,9 +84,11 @@ class CheckedLoading(Checkpointer):
     Attributes:
         require_all: the file must be this very detector, see :func:`check_loaded`. Always so when
             training is resumed.
+        origin: how the weights came about, which checkpoints then say; None: they do not.
     """
 
     require_all = False
+    origin: Origin | None = None
     _path = ""
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
@@ -125,5 +129,6 @@ class CheckedLoading(Checkpointer):
         path = Path(self.save_dir) / f"{name}.pth"
         logger.info("saving checkpoint to %s", path)
         with atomic_write(path, "wb") as file:
-            torch.save({"model": self.model.state_dict(), **parts, **kwargs}, file)
+            content = {"model": self.model.state_dict(), **parts, **kwargs}
+            torch.save(content | stated_origin(self.origin), file)
         self.tag_last_checkpoint(path.name)

@@ -12,7 +12,8 @@ import numpy as np
 
 from wend.errors import BadImageError
 from wend.files import atomic_write
-from wend.reports.draw import BLUE, GREEN, RED, draw_record
+from wend.reports.draw import draw_record
+from wend.reports.roles import OTHER, PSEUDO, TRUTH
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_iou
 from wend.structures.data_set import DataSet
@@ -40,9 +41,11 @@ def write_page(
     Returns:
         Why images are not shown, which is also said in their places.
     """
-    colors = zip(("truth", *(name for name, _ in sources)), (RED, BLUE, GREEN), strict=False)
+    roles = zip(("truth", *(name for name, _ in sources)), (TRUTH, PSEUDO, OTHER), strict=False)
     legend = " ".join(
-        f'<b style="color:rgb{color}">{html.escape(name[-80:])}</b>' for name, color in colors
+        f'<b style="border-bottom:3px solid {role.color};background:#ddd">{html.escape(name[-80:])}'
+        "</b>"
+        for name, role in roles
     )
     not_shown: list[str] = []
     with atomic_write(path) as file:
@@ -66,7 +69,7 @@ def _figures(
     other = (others[0][1] if others else BoxTable.empty(len(data_set))).take(images)
     for row, record in enumerate(shown):
         try:
-            image = draw_record(record, other[row], other.scores_of(row), side=SIDE)
+            image = draw_record(record, other[row], other.scores_of(row), side=SIDE, role=OTHER)
         except BadImageError as error:
             not_shown.append(str(error))
             yield f"<figure><figcaption>{html.escape(str(error))}</figcaption></figure>\n"

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from wend.errors import BadImageError
-from wend.reports.draw import BLUE, GREEN, RED, draw_sheet
+from wend.reports.draw import draw_sheet
 from wend.reports.figures import COLORS, load_pyplot, save_figure
+from wend.reports.roles import OTHER, PSEUDO, TRUTH
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -64,8 +65,8 @@ def draw_samples(
     shown = data_set.take(picks).with_pseudo_boxes(first.take(picks))
     other = others[0][1] if others else BoxTable.empty(len(data_set))
     detections = other.take(picks)
-    colors = zip(sources, (BLUE, GREEN), strict=False)
-    legend = [("truth", RED), *((name[-40:], color) for (name, _), color in colors)]
+    roles = zip((PSEUDO, OTHER), sources, strict=False)
+    legend = [(TRUTH, TRUTH.title), *((role, name[-40:]) for role, (name, _) in roles)]
     try:
         draw_sheet(path, shown, detections, num_images=len(shown), legend=legend)
     except BadImageError as error:

@@ -1,10 +1,9 @@
-"""Boxes on images, in the colours of the paper's figures 5 and 6."""
+"""Boxes on images as pictures: each kind of box in the colour and the strokes of its role."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,56 +11,97 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wend.files import atomic_write
 from wend.images.reading import read_image
+from wend.reports.roles import OURS, PSEUDO, TRUTH, Role
 from wend.structures.box_table import BoxTable
 from wend.structures.records import ImageRecord
 
-RED, BLUE, GREEN = (220, 30, 30), (40, 90, 255), (30, 200, 60)  # RGB: truth, pseudo boxes, ours
-LEGEND = (("truth", RED), ("pseudo boxes", BLUE), ("ours (best box thick)", GREEN))
+LEGEND = tuple((role, role.title) for role in (TRUTH, PSEUDO, OURS))
+SWATCH = (30, 14)  # width and height in pixels of the box beside a role's name in a legend
+FONT_SIZE = 13
 
 
-def draw_boxes(
-    image: Image.Image, boxes: np.ndarray, color: tuple[int, int, int], width: int = 3
-) -> None:
+def draw_boxes(image: Image.Image, boxes: np.ndarray, role: Role, width: int = 3) -> None:
     """Draw boxes (N, 4), xyxy in the image's pixels, into an RGB image.
 
     Args:
-        width: width of the lines in pixels, odd; a box's sides are in their middles.
-    """
-    draw, half = ImageDraw.Draw(image), width // 2
-    outside = (image.width + width, image.height + width) * 2
-    for x0, y0, x1, y1 in np.round(boxes).clip(-width, outside).astype(int).tolist():
-        draw.rectangle((x0 - half, y0 - half, x1 + half, y1 + half), outline=color, width=width)
-
-
-def draw_outlined(
-    image: Image.Image, boxes: np.ndarray, color: tuple[int, int, int], *, dashed: bool = False
-) -> None:
-    """Draw boxes (N, 4) into an RGB image, edged in black so that they stand out anywhere.
-
-    Args:
-        dashed: with strokes and gaps, so that boxes differ in more than colour.
+        width: width of the lines in pixels, odd; a box's sides are in their middles. Its edge is a
+            pixel more on either side.
     """
     draw = ImageDraw.Draw(image)
-    for x0, y0, x1, y1 in boxes.round().clip(-9, 9 + max(image.size)).astype(int).tolist():
-        corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
-        for width, ink in ((5, (0, 0, 0)), (3, color)):
-            for start, end in pairwise(corners):
-                for stroke in _strokes(start, end) if dashed else [(start, end)]:
-                    draw.line(stroke, fill=ink, width=width)
+    outside = (image.width + width + 2, image.height + width + 2) * 2
+    for x0, y0, x1, y1 in np.round(boxes).clip(-width - 2, outside).astype(int).tolist():
+        across, down = (_pieces(role, length, width) for length in (x1 - x0, y1 - y0))
+        pieces = [(x0 + a, y, x0 + b, y) for y in (y0, y1) for a, b in across]
+        pieces += [(x, y0 + a, x, y0 + b) for x in (x0, x1) for a, b in down]
+        for ink, half in ((role.edge, width // 2 + 1), (role.color, width // 2)):
+            for left, top, right, bottom in np.round(pieces).astype(int).tolist():
+                corners = (left - half, top - half, right + half, bottom + half)
+                draw.rectangle(corners, fill=ink)
 
 
-def _strokes(
-    start: tuple[int, int], end: tuple[int, int], length: int = 8, gap: int = 5
-) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Strokes from start to end, along an axis."""
-    dx, dy = end[0] - start[0], end[1] - start[1]
-    total = abs(dx) + abs(dy)
-    step = (int(np.sign(dx)), int(np.sign(dy)))
-    ends = [(at, min(at + length, total)) for at in range(0, total + 1, length + gap)]
+def _pieces(role: Role, length: float, width: int) -> list[tuple[float, float]]:
+    """Starts and ends of a side's strokes, from which half the line's width leads on and back."""
+    half = width // 2
     return [
-        tuple((start[0] + step[0] * at, start[1] + step[1] * at) for at in pair)  # type: ignore[misc]
-        for pair in ends
+        (start + half * (start > 0), max(end - half * (end < length), start + half))
+        for start, end in role.pieces(length, width)
     ]
+
+
+def draw_detections(image: Image.Image, boxes: np.ndarray, scores: np.ndarray) -> None:
+    """Draw detections (N, 4), best first, with their scores (N,) into an RGB image of any size.
+
+    The best box is drawn last, in thicker lines.
+    """
+    draw, unit = ImageDraw.Draw(image), max(1, round(max(image.size) / 500))
+    font = ImageFont.load_default(8 + 4 * unit)
+    corners = np.array(image.size) - (24 * unit, 12 * unit)
+    for row in reversed(range(len(boxes))):
+        draw_boxes(image, boxes[row : row + 1], OURS, width=2 * unit + 1 if row == 0 else unit)
+        corner = tuple(boxes[row, :2].clip(0, corners.clip(0)) + 2 * unit)
+        text = f"{scores[row]:.2f}"
+        left, top, right, bottom = draw.textbbox(corner, text, font)
+        draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=OURS.edge)
+        draw.text(corner, text, OURS.color, font)
+
+
+def draw_legend(
+    image: Image.Image, roles: Sequence[tuple[Role, str]], left: float, middle: int
+) -> float:
+    """Draw a small box in each role's colour and strokes, and its name, in a row.
+
+    Args:
+        roles: with their names.
+        left, middle: where the row begins, and the height of its middle, in pixels.
+
+    Returns:
+        Where the row ends.
+    """
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(FONT_SIZE)
+    width, height = SWATCH
+    for role, name in roles:
+        top = middle - height // 2
+        draw_boxes(image, np.array([[left, top, left + width, top + height]]), role)
+        left += width + 8
+        draw.text((left, middle), name, "black", font, anchor="lm")
+        left += 18 + draw.textlength(name, font)
+    return left
+
+
+def legend_width(roles: Sequence[tuple[Role, str]]) -> int:
+    """Width in pixels of a legend's row."""
+    return math.ceil(draw_legend(Image.new("RGB", (1, 1)), roles, 0, 0))
+
+
+def scaled_image(record: ImageRecord, side: int) -> tuple[Image.Image, float]:
+    """An image whose longer side is ``side`` pixels, and its scale.
+
+    Raises:
+        BadImageError: it is not there, or cannot be read.
+    """
+    scale = side / max(record.width, record.height, 1)
+    size = (max(round(record.width * scale), 1), max(round(record.height * scale), 1))
+    return read_image(record.file_name, record.exif).resize(size), scale
 
 
 def draw_record(
@@ -72,8 +112,9 @@ def draw_record(
     side: int = 240,
     min_score: float = 0.5,
     max_boxes: int = 5,
+    role: Role = OURS,
 ) -> Image.Image:
-    """An image with its truth (red), pseudo boxes (blue) and detections (green).
+    """An image with its truth, pseudo boxes and detections.
 
     Args:
         boxes: detections (P, 4) in original pixels, best first.
@@ -81,18 +122,17 @@ def draw_record(
         side: longer side of the result in pixels.
         min_score: further boxes than the best are drawn, thinly, if they score at least this.
         max_boxes: and are among so many best boxes.
+        role: of the detections.
 
     Returns:
         An RGB image.
     """
-    scale = side / max(record.width, record.height)
-    size = (max(round(record.width * scale), 1), max(round(record.height * scale), 1))
-    image = read_image(record.file_name, record.exif).resize(size)
-    draw_boxes(image, record.gt_boxes * scale, RED)
-    draw_boxes(image, record.pseudo_boxes * scale, BLUE)
+    image, scale = scaled_image(record, side)
+    draw_boxes(image, record.gt_boxes * scale, TRUTH)
+    draw_boxes(image, record.pseudo_boxes * scale, PSEUDO)
     others = boxes[1:max_boxes][scores[1:max_boxes] >= min_score]
-    draw_boxes(image, others * scale, GREEN, width=1)
-    draw_boxes(image, boxes[:1] * scale, GREEN)
+    draw_boxes(image, others * scale, role, width=1)
+    draw_boxes(image, boxes[:1] * scale, role)
     return image
 
 
@@ -104,14 +144,14 @@ def draw_sheet(
     num_images: int = 16,
     side: int = 240,
     max_boxes: int = 5,
-    legend: Sequence[tuple[str, tuple[int, int, int]]] = LEGEND,
+    legend: Sequence[tuple[Role, str]] = LEGEND,
 ) -> list[str]:
     """Write one PNG with images spread evenly over the data set, and a legend.
 
     Args:
         records: images of the data set.
         detections: their detections, by the same index.
-        legend: the meaning of each colour.
+        legend: the roles of truth, pseudo boxes and, if there are any, detections, and their names.
 
     Returns:
         The files shown, row by row.
@@ -120,16 +160,18 @@ def draw_sheet(
     columns = math.ceil(math.sqrt(len(picks)))
     rows = math.ceil(len(picks) / columns)
     head = 24
-    sheet = Image.new("RGB", (columns * side, rows * side + head), "white")
+    width = max(columns * side, 6 + legend_width(legend))
+    sheet = Image.new("RGB", (width, rows * side + head), "white")
     for tile, pick in enumerate(picks):
         boxes, scores = detections[pick], detections.scores_of(pick)
-        image = draw_record(records[pick], boxes, scores, side=side, max_boxes=max_boxes)
+        image = draw_record(
+            *(records[pick], boxes, scores),
+            side=side,
+            max_boxes=max_boxes,
+            role=legend[-1][0],
+        )
         sheet.paste(image, (tile % columns * side, head + tile // columns * side))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    x = 6.0
-    for text, color in legend:
-        draw.text((x, head / 2), text, color, font, anchor="lm")
-        x += 12 + draw.textlength(text, font)
+    draw_legend(sheet, legend, 8, head // 2)
     with atomic_write(path, "wb") as file:
         sheet.save(file, format="PNG")
     return [records[pick].key for pick in picks]

@@ -12,21 +12,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from wend.files import atomic_write
+from wend.reports.roles import BLACK, BLUE, VERMILLION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#000000",
-    "#767676",
-)
+ORANGE, GREEN, PURPLE, SKY, GREY = "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#767676"
 COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 STROKES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

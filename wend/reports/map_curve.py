@@ -6,7 +6,8 @@ from pathlib import Path
 
 from wend.evaluation.map_scores import MapScores
 from wend.evaluation.pixel_precision import PixelCurve
-from wend.reports.figures import BLUE, COLORS, load_pyplot, save_figure
+from wend.reports.figures import COLORS, MARKERS, load_pyplot, save_figure
+from wend.reports.roles import BLUE
 
 STYLES = {"largest": "-", "any": "--"}  # of lines, by the contour that counts
 
@@ -22,6 +23,9 @@ def draw_map_curve(maps: MapScores, path: str | Path) -> None:
                 axes.plot(
                     *(sweep.options.thresholds, values, STYLES[choice]),
                     color=COLORS[number % len(COLORS)],
+                    marker=MARKERS[number % len(MARKERS)],
+                    markevery=0.1,
+                    markersize=5,
                     label=label,
                 )
             number += 1

@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw, ImageFont
 from wend.evaluation.analysis_report import ERROR_MEANINGS, miss_types
 from wend.evaluation.per_image import PerImage, box_scores
 from wend.files import atomic_write
-from wend.images.reading import read_image
-from wend.reports.draw import draw_outlined
+from wend.reports.draw import draw_boxes, draw_legend, scaled_image
+from wend.reports.roles import OURS, TRUTH
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 MISSES_FILE = "misses_{}.png"  # by kind
-TRUTH_COLOR, BEST_COLOR = (86, 180, 233), (230, 159, 0)  # sky blue, orange (Okabe and Ito 2008)
+LEGEND = ((TRUTH, TRUTH.title), (OURS, "best box"))
 SIDE, TEXT_HEIGHT, GAP = 240, 34, 8  # pixels of a tile's picture, of the words below it, around it
 FONT_SIZE, MOST_COLUMNS = 12, 6
 
@@ -74,14 +74,12 @@ def draw_misses(
 
 def _tile(per_image: PerImage, record: ImageRecord, index: int) -> Image.Image:
     """An image with its boxes, and below it the IoU, the score and the image's name."""
-    scale = SIDE / max(record.width, record.height)
-    size = (max(round(record.width * scale), 1), max(round(record.height * scale), 1))
-    picture = read_image(record.file_name, record.exif).resize(size)
+    picture, scale = scaled_image(record, SIDE)
     boxes = per_image.ranked[index]
-    draw_outlined(picture, record.gt_boxes * scale, TRUTH_COLOR)
-    draw_outlined(picture, boxes[:1] * scale, BEST_COLOR, dashed=True)
+    draw_boxes(picture, record.gt_boxes * scale, TRUTH)
+    draw_boxes(picture, boxes[:1] * scale, OURS)
     tile = Image.new("RGB", (SIDE + 2 * GAP, SIDE + TEXT_HEIGHT + 2 * GAP), "white")
-    tile.paste(picture, ((tile.width - size[0]) // 2, GAP + SIDE - size[1]))
+    tile.paste(picture, ((tile.width - picture.width) // 2, GAP + SIDE - picture.height))
     draw, font = ImageDraw.Draw(tile), ImageFont.load_default(FONT_SIZE)
     words = "no box"
     if len(boxes):
@@ -119,11 +117,7 @@ def _write_sheet(path: Path, title: str, meaning: str, tiles: Sequence[Image.Ima
     large, small = ImageFont.load_default(15), ImageFont.load_default(FONT_SIZE)
     draw.text((GAP, 6), title, "black", large)
     draw.text((GAP, 27), meaning, "black", small)
-    x = GAP
-    for text, color, dashed in (("truth", TRUTH_COLOR, False), ("best box", BEST_COLOR, True)):
-        draw_outlined(sheet, np.array([[x + 2, 49.0, x + 30, 61]]), color, dashed=dashed)
-        draw.text((x + 38, 48), text, "black", small)
-        x += 60 + int(draw.textlength(text, small))
+    draw_legend(sheet, LEGEND, GAP + 2, 56)
     for number, tile in enumerate(tiles):
         sheet.paste(tile, (number % columns * width, head + number // columns * height))
     with atomic_write(path, "wb") as file:

@@ -13,15 +13,14 @@ from wend.evaluation.numbers import iou_histogram, recall_curve
 from wend.evaluation.per_image import PerImage
 from wend.evaluation.scoring import ProtocolScores
 from wend.reports.figures import (
-    BLUE,
     GREY,
     SKY,
-    VERMILLION,
     label_all,
     legend_above,
     panels,
     save_figure,
 )
+from wend.reports.roles import BLACK, BLUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +56,7 @@ def draw_recall(path: str | Path, scores: Mapping[str, ProtocolScores]) -> None:
     for each, (name, result) in zip(axes, scores.items(), strict=True):
         sources = {"detections": (result.per_image, BLUE, "o", "-")}
         if result.fixed is not None:
-            sources["fixed boxes"] = (result.fixed, VERMILLION, "s", "--")
+            sources["fixed boxes"] = (result.fixed, BLACK, "s", "--")
         firsts = []
         for label, (per_image, *style) in sources.items():
             curve = _plot_recall(each, per_image, label, *style)
@@ -130,6 +129,6 @@ def _plot_histogram(axes: Axes, result: ProtocolScores) -> None:
             )
     if result.fixed is not None:
         fixed = 100 * iou_histogram(result.fixed)[0] / len(result.fixed)
-        axes.stairs(fixed, edges, color=VERMILLION, linewidth=1.4, label="a fixed box")
+        axes.stairs(fixed, edges, color=BLACK, linewidth=1.4, label="a fixed box")
     for threshold in thresholds:
-        axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label="threshold")
+        axes.axvline(threshold, color=BLACK, linestyle=":", linewidth=1, label="threshold")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from wend.config import add_wend_config
+from wend.config import add_wend_config, merge_config
 from wend.errors import InputError
 from wend.run import value_of
 from wend.tv.models import find_detector
@@ -111,3 +112,11 @@ def check_supported(cfg: CfgNode) -> None:
                 f"config entry {name}: the torchvision engine has only {value!r}, got {given!r}; "
                 f"set it so, or run with --engine detectron2"
             )
+
+
+def read_config(config_file: str, opts: Sequence[str], imports: Sequence[str] = ()) -> CfgNode:
+    """The engine's config with a YAML and ``KEY VALUE`` overrides; see :func:`merge_config`."""
+    cfg = get_cfg()
+    merge_config(cfg, config_file, opts, ONLY_DETECTRON2, imports)
+    check_supported(cfg)
+    return cfg

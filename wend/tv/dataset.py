@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
-from wend.loading.crop import CropMapper
+from wend.loading.crop import CropMapper, Sample
+from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection, shuffled
 from wend.run import TestData, TrainingData
 from wend.structures.frame import Frame
@@ -38,6 +39,11 @@ class Example:
     problem: str = ""
 
 
+def image_tensor(sample: Sample) -> Tensor:
+    """A sample's pixels (3, crop, crop) float32, RGB, 0..255."""
+    return torch.from_numpy(sample.image).permute(2, 0, 1).float()
+
+
 class CroppedImages(Dataset):
     """Images of data sets as examples.
 
@@ -58,7 +64,7 @@ class CroppedImages(Dataset):
         return Example(
             record.image_id,
             sample.frame,
-            torch.from_numpy(sample.image).permute(2, 0, 1).float(),
+            image_tensor(sample),
             torch.from_numpy(sample.boxes),
             sample.counts,
             sample.problem,
@@ -99,15 +105,18 @@ def build_train_loader(training: TrainingData, cfg: CfgNode, seed: int) -> Guard
     return GuardedLoader(loader, total=len(dataset), most=training.most_bad, names=training.names)
 
 
+def centre_crops(
+    cfg: CfgNode, caches: Sequence[ImageCache] = (), black_if_bad: bool = False
+) -> CropMapper:
+    """The crops that a config tests on; arguments as of :class:`CropMapper`."""
+    return CropMapper(
+        cfg.WEND.RESIZE, cfg.WEND.CROP, train=False, caches=caches, black_if_bad=black_if_bad
+    )
+
+
 def build_test_loader(test: TestData, cfg: CfgNode) -> GuardedLoader:
     """Batches of WEND.TEST_BATCH examples of one data set, each image once."""
-    mapper = CropMapper(
-        cfg.WEND.RESIZE,
-        cfg.WEND.CROP,
-        train=False,
-        caches=test.caches,
-        black_if_bad=test.count_bad_as_wrong,
-    )
+    mapper = centre_crops(cfg, test.caches, test.count_bad_as_wrong)
     dataset = CroppedImages(Selection([test.data_set], with_boxes=False), mapper)
     loader = DataLoader(
         GuardedImages(dataset, imports=cfg.WEND.IMPORTS),

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
+from fvcore.common.checkpoint import PeriodicCheckpointer
 from fvcore.common.config import CfgNode
 from fvcore.common.param_scheduler import (
     CompositeParamScheduler,
@@ -32,18 +32,16 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.modeling.weights import CheckedLoading
 from wend.run import Run, iterations_per_epoch
+from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
+from wend.tv.inference import predict
+from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
 LOG_PERIOD = 20  # iterations, as Detectron2
 KEPT_CHECKPOINTS = 2  # besides model_final.pth
 NORM_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
-
-
-class TVCheckpointer(CheckedLoading, Checkpointer):
-    """fvcore's checkpointer that knows others' names and refuses a wrong file."""
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -101,6 +99,7 @@ class Trainer:
         self.checkpointer = TVCheckpointer(
             model, cfg.OUTPUT_DIR, optimizer=self.optimizer, scheduler=self.scheduler
         )
+        self.checkpointer.origin = Origin(cfg.dump(), "torchvision", self.training.exif)
         self.start_iter = 0
         self.first_epoch = FirstEpoch(
             names=self.training.names,
@@ -196,7 +195,6 @@ class Trainer:
         return results
 
 
-@torch.inference_mode()
 def evaluate(run: Run, model: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
     """Score the detector on each test set and write ``OUTPUT_DIR/inference/<data set>``.
 
@@ -208,17 +206,14 @@ def evaluate(run: Run, model: nn.Module) -> dict[str, dict[str, dict[str, float]
     for name, test in run.tests.items():
         detections, problems = DetectionCollector(test.data_set), []
         for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=None):
-            outputs = model([example.image.to(cfg.MODEL.DEVICE) for example in batch])
-            for example, output in zip(batch, outputs, strict=True):
+            images, frames = zip(*((e.image, e.frame) for e in batch), strict=True)
+            predictions = predict(model, images, frames, cfg.MODEL.DEVICE)
+            for example, predicted in zip(batch, predictions, strict=True):
                 if example.problem:
                     problems.append(example.problem)
                     detections.add(example.image_id)
-                    continue
-                boxes = output["boxes"].double().cpu()
-                whole = (boxes[:, 2:] > boxes[:, :2]).all(1)  # torchvision's FCOS has empty ones
-                boxes = example.frame.to_original(boxes[whole].numpy())
-                scores = output["scores"].cpu()[whole].numpy()
-                detections.add(example.image_id, boxes, scores)
+                else:
+                    detections.add(example.image_id, *predicted)
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
         say_wrong(name, problems, len(detections))
         evaluated = test.evaluation.run(detections.table(), output_dir)

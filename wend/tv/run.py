@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from fvcore.common.config import CfgNode
 
-from wend.config import merge_config
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.files import atomic_write
 from wend.run import Run, check_arguments, resolve
-from wend.tv.config import ONLY_DETECTRON2, check_supported, get_cfg
-from wend.tv.engine import Trainer, TVCheckpointer, evaluate
+from wend.tv.checkpointer import TVCheckpointer
+from wend.tv.config import read_config
+from wend.tv.engine import Trainer, evaluate
 from wend.tv.models import build_model
 
 logger = logging.getLogger(__name__)
-
-
-def read_config(config_file: str, opts: Sequence[str], imports: Sequence[str] = ()) -> CfgNode:
-    """The engine's config with a YAML and ``KEY VALUE`` overrides; see :func:`merge_config`."""
-    cfg = get_cfg()
-    merge_config(cfg, config_file, opts, ONLY_DETECTRON2, imports)
-    check_supported(cfg)
-    return cfg
 
 
 def setup(args: argparse.Namespace) -> Run:

@@ -74,5 +74,7 @@ def test_network_with_other_strides_is_an_error():
 
 def test_without_timm_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(InputError, match=r"build_timm_backbone needs timm, .* pip install 'wend\["):
+    with pytest.raises(
+        InputError, match=r"build_timm_backbone needs timm, .* pip install 'wend-wsol\["
+    ):
         make_meta("timm", WEND__TIMM__MODEL="resnet18")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from wend.distribution import pip_install
 from wend.errors import InputError
 from wend.modeling.backbones.bodies import STRIDES
 from wend.modeling.backbones.body import Body
@@ -28,7 +29,7 @@ def _timm() -> ModuleType:
     except ImportError as error:
         raise InputError(
             "config entry MODEL.BACKBONE.NAME: build_timm_backbone needs timm, which is not "
-            "installed; pip install 'wend[classifier]' (or: pip install timm)"
+            f"installed; {pip_install('classifier')} (or: pip install timm)"
         ) from error
     return timm
 

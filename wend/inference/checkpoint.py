@@ -1,0 +1,83 @@
+"""Run folders and weight files: which weights, which config, and which engine made them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wend.errors import MissingFileError
+from wend.files import read_text
+from wend.weight_files import Origin, read_origin
+
+CONFIG_FILE, LAST_CHECKPOINT, FINAL = "config.yaml", "last_checkpoint", "model_final.pth"
+_OF_DETECTRON2 = "CUDNN_BENCHMARK"  # the config that its runs write has it, torchvision's not
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file of weights, and what it takes to build its detector.
+
+    Attributes:
+        weights: the file.
+        config: the text of its config, a YAML.
+        source: where that stands, for messages; a file from whose folder its ``_BASE_`` starts.
+        engine: the engine that made it; None where nothing says which.
+        exif: the policy of the images of its training; None where nothing says which.
+    """
+
+    weights: Path
+    config: str
+    source: Path
+    engine: str | None
+    exif: str | None
+
+
+def newest_weights(folder: Path) -> Path:
+    """The newest checkpoint of a run's folder.
+
+    Raises:
+        MissingFileError: there is none.
+    """
+    tag = folder / LAST_CHECKPOINT
+    if tag.is_file():
+        last = folder / read_text(tag, "the name of the run's last checkpoint").strip()
+        if last.is_file():
+            return last
+    files = sorted(folder.glob("model_*.pth"))
+    if (folder / FINAL) in files:
+        return folder / FINAL
+    if not files:
+        config = folder / CONFIG_FILE
+        why = (
+            "the run has saved none yet, or only evaluated one (MODEL.WEIGHTS of its config.yaml)"
+            if config.is_file()
+            else f"it is no run's OUTPUT_DIR, which has a {CONFIG_FILE}, too"
+        )
+        raise MissingFileError(f"{folder}: there is no checkpoint (model_*.pth); {why}")
+    return files[-1]
+
+
+def read_checkpoint(path: Path, config: str | Path | None = None) -> Checkpoint:
+    """The weights that a path names, with their config: given, in the file, or beside it.
+
+    Raises:
+        InputError: there are no weights, or no config.
+    """
+    weights = newest_weights(path) if path.is_dir() else path
+    origin: Origin | None = read_origin(weights)
+    engine, exif = (None, None) if origin is None else (origin.engine, origin.exif)
+    if config is not None:
+        source = Path(config)
+        text = read_text(source, "a config in YAML")
+    elif origin is not None:
+        return Checkpoint(weights, origin.config, weights, engine, exif)
+    else:
+        source = weights.parent / CONFIG_FILE
+        if not source.is_file():
+            raise MissingFileError(
+                f"{weights}: neither holds its config nor lies beside a {CONFIG_FILE}; name it: "
+                f"config='my_config.yaml', --config-file my_config.yaml"
+            )
+        text = read_text(source, "a config in YAML")
+        engine = "detectron2" if _OF_DETECTRON2 in text else "torchvision"
+    return Checkpoint(weights, text, source, engine, exif)

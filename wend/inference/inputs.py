@@ -1,0 +1,157 @@
+"""What users predict on -> images: paths, folders, patterns, pixels, and lists of them.
+
+A pattern is a path with ``*``, ``?`` or ``[...]``, ``**`` for folders within folders, where there
+is no file of that very name. Of folders, which are looked through with those within them, and of
+patterns the files count whose name ends as images' do; a file that is named itself is read whatever
+its name ends in.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from PIL import Image
+
+from wend.errors import BadImageError, InputError, MissingImageError, shown
+from wend.files import expand_user
+from wend.images.paths import SUFFIXES, find_images
+from wend.images.reading import read_image, to_rgb
+
+ImageInput = str | os.PathLike | np.ndarray | Image.Image
+Images = ImageInput | Iterable[ImageInput]
+EXPECTED = (
+    "a path, a folder, a pattern, an array (height, width, 3) uint8 in RGB, a PIL image, or an "
+    "iterable of these"
+)
+logger = logging.getLogger(__name__)
+
+
+def is_path(image: object) -> bool:
+    """Whether an image is given by its path."""
+    return isinstance(image, str | os.PathLike)
+
+
+def image_files(path: str | os.PathLike) -> list[str]:
+    """The image files that a path names: a file itself, those of a folder or of a pattern.
+
+    Returns:
+        Paths, sorted by folder and name.
+
+    Raises:
+        MissingImageError: there is no such file or folder, and nothing that a pattern matches.
+        InputError: a folder, or what a pattern matches, holds no image.
+    """
+    text = os.fspath(expand_user(os.fspath(path)))
+    if os.path.isdir(text):
+        names, others = find_images(text)
+        files = [os.path.join(text, name) for name in names]
+    elif os.path.exists(text) or not glob.has_magic(text):
+        if not os.path.exists(text):
+            raise MissingImageError(f"{text}: there is no such image file or folder")
+        return [text]
+    else:
+        matched = [name for name in sorted(glob.glob(text, recursive=True)) if os.path.isfile(name)]
+        if not matched:
+            raise MissingImageError(f"{text}: there is no file of this pattern")
+        ends = [os.path.splitext(name)[1].lower() for name in matched]
+        files = [name for name, end in zip(matched, ends, strict=True) if end in SUFFIXES]
+        others = Counter(end or "no ending" for end in ends if end not in SUFFIXES)
+    counts = ", ".join(f"{number} {ending}" for ending, number in sorted(others.items()))
+    if not files:
+        raise InputError(
+            f"{text}: there is no image (a file that ends in {', '.join(sorted(SUFFIXES))})"
+            + (f", but other files: {counts}" if counts else "")
+        )
+    if others:
+        logger.info("%s: %d images; passed over other files: %s", text, len(files), counts)
+    return files
+
+
+def is_single(images: Images) -> bool:
+    """Whether it is one image: pixels, or the path of a file."""
+    if is_path(images):
+        return not os.path.isdir(expand_user(images)) and image_files(images) == [  # type: ignore[arg-type]
+            os.fspath(expand_user(images))  # type: ignore[arg-type]
+        ]
+    return isinstance(images, np.ndarray | Image.Image)
+
+
+def each_image(images: Images) -> Iterator[ImageInput]:
+    """The images one after the other; paths of folders and patterns as those of their files.
+
+    Raises:
+        InputError: something is no image.
+    """
+    if is_path(images):
+        yield from image_files(images)  # type: ignore[arg-type]
+    elif isinstance(images, np.ndarray | Image.Image):
+        yield images
+    elif isinstance(images, Iterable) and not isinstance(images, dict | bytes):
+        for index, image in enumerate(images):
+            if is_path(image):
+                yield from image_files(image)  # type: ignore[arg-type]
+            elif isinstance(image, np.ndarray | Image.Image):
+                yield image
+            else:
+                raise InputError(f"images: image {index}: {_unlike(image)}")
+    else:
+        raise InputError(f"images: {_unlike(images)}")
+
+
+def _unlike(value: object) -> str:
+    kind = type(value)
+    hint = ""
+    if kind.__module__.partition(".")[0] == "torch":
+        hint = "; of a tensor (3, height, width) in 0..1 make (255 * tensor).byte().permute(1, 2, "
+        hint += "0).cpu().numpy()"
+    return f"expected {EXPECTED}; got {kind.__module__}.{kind.__name__} {shown(value, 80)}{hint}"
+
+
+def read_rgb(image: ImageInput, exif: str, where: str = "image") -> Image.Image:
+    """One image as RGB of Pillow's.
+
+    Args:
+        image: a file is read by the ``exif`` policy; pixels are taken as they stand. Arrays are
+            (height, width, 3) RGB, (height, width, 4) whose alpha is dropped, or grey of
+            (height, width) or (height, width, 1); PIL images of any mode become RGB as files do.
+        where: names pixels in messages.
+
+    Raises:
+        BadImageError: the file, or a PIL image's, cannot be read.
+        InputError: an array of another shape or type.
+    """
+    if is_path(image):
+        return read_image(os.fspath(image), exif)  # type: ignore[arg-type]
+    if isinstance(image, Image.Image):
+        try:
+            return to_rgb(image)
+        except Exception as error:  # what the decoder of its file raises
+            raise BadImageError(f"{where}: cannot be read as an image ({error})") from error
+    return Image.fromarray(_as_rgb(np.asarray(image), where))
+
+
+def _as_rgb(pixels: np.ndarray, where: str) -> np.ndarray:
+    expected = f"{where}: expected pixels (height, width, 3) uint8 in RGB, or grey, or with alpha"
+    shape = pixels.shape
+    if pixels.dtype != np.uint8:
+        hint = ""
+        if pixels.dtype.kind == "f":
+            hint = "; of numbers in 0..1 make (255 * image).round().astype('uint8')"
+        raise InputError(f"{expected}; got an array of {pixels.dtype} {shape}{hint}")
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or not pixels.size:
+        hint = ""
+        if pixels.ndim == 4:
+            hint = "; several images are a list of arrays"
+        elif pixels.ndim == 3 and shape[0] in (1, 3, 4) and pixels.size:
+            hint = "; of channels first make image.transpose(1, 2, 0)"
+        raise InputError(f"{expected}; got an array of shape {shape}{hint}")
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return np.ascontiguousarray(pixels[..., :3])

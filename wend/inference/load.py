@@ -1,0 +1,63 @@
+"""``wend.load``: a run folder or a file of weights -> a detector."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from wend.errors import InputError, MissingFileError
+from wend.files import expand_user
+from wend.inference.detector import Detector
+from wend.structures.records import EXIF
+
+CHECKPOINTS = "wend.inference.build"
+# ending -> module with load(path, device=, engine=, config=, exif=, overrides=) -> Detector
+LOADERS = {".pth": CHECKPOINTS, ".pt": CHECKPOINTS, ".safetensors": CHECKPOINTS}
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str | None = None,
+    engine: str = "auto",
+    config: str | Path | None = None,
+    exif: str | None = None,
+    **overrides: Any,
+) -> Detector:
+    """Load a trained detector; no data set needs to be there.
+
+    Args:
+        path: a run's OUTPUT_DIR (its newest checkpoint), or a file: ``.pth`` or ``.safetensors``.
+        device: such as ``cpu``, ``cuda:1``; by default the config's MODEL.DEVICE, or the CPU where
+            there is no GPU.
+        engine: ``detectron2`` or ``torchvision``; ``auto`` is the one that trained the detector.
+        config: its YAML, for a file that neither holds its config nor lies beside a
+            ``config.yaml``.
+        exif: how photos with an EXIF orientation are read: ``apply`` turns them upright, ``ignore``
+            takes them as stored; by default as those of the training, or as stored where the file
+            does not say.
+        overrides: config entries to change, such as
+            ``**{"TEST.DETECTIONS_PER_IMAGE": 20, "WEND.FCOS.NMS_THRESH_TEST": 0.5}``.
+
+    Raises:
+        InputError: names the file, entry or engine that is missing or wrong.
+    """
+    path = expand_user(path)
+    if exif is not None and exif not in EXIF:
+        raise InputError(f"exif: expected one of {', '.join(EXIF)}, got {exif!r}")
+    if not path.exists():
+        raise MissingFileError(
+            f"{path}: there is no such file or folder; expected a run's OUTPUT_DIR or a file "
+            f"({', '.join(LOADERS)})"
+        )
+    suffix = ".pth" if path.is_dir() else path.suffix.lower()
+    if suffix not in LOADERS:
+        raise InputError(
+            f"{path}: expected a run's OUTPUT_DIR or a file that ends in one of "
+            f"{', '.join(LOADERS)}, got {suffix or 'a name without ending'}"
+        )
+    loader = importlib.import_module(LOADERS[suffix])
+    return loader.load(
+        path, device=device, engine=engine, config=config, exif=exif, overrides=overrides
+    )

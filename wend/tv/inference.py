@@ -1,0 +1,88 @@
+"""A trained detector of torchvision's on crops: boxes in original pixels, as in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from wend.loading.crop import Sample
+from wend.run import settle_device
+from wend.structures.frame import Frame
+from wend.tv.checkpointer import TVCheckpointer
+from wend.tv.config import read_config
+from wend.tv.dataset import centre_crops, image_tensor
+from wend.tv.models import build_model
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module,
+    images: Sequence[Tensor],
+    frames: Sequence[Frame],
+    device: str | torch.device,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Predict on a batch of crops.
+
+    Args:
+        model: the detector in evaluation mode.
+        images: N crops (3, crop, crop) float32, RGB, 0..255.
+        frames: the way from each image's original pixels to its crop.
+        device: where the model is.
+
+    Returns:
+        For each image boxes (P, 4) float64, xyxy in original pixels, and their scores (P,) float32.
+    """
+    predictions = []
+    outputs = model([image.to(device) for image in images])
+    for frame, output in zip(frames, outputs, strict=True):
+        boxes = output["boxes"].double().cpu()
+        whole = (boxes[:, 2:] > boxes[:, :2]).all(1)  # torchvision's FCOS has empty ones
+        scores = output["scores"].cpu()[whole].numpy()
+        predictions.append((frame.to_original(boxes[whole].numpy()), scores))
+    return predictions
+
+
+class TrainedModel:
+    """A detector with its weights, in evaluation mode.
+
+    Args:
+        cfg: its config.
+        model: the detector.
+
+    Attributes:
+        mapper: makes its crops of images.
+    """
+
+    def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
+        self.cfg, self.model = cfg, model.eval()
+        self.mapper = centre_crops(cfg)
+
+    def predict(self, samples: Sequence[Sample]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Boxes (P, 4) float64, xyxy in original pixels, and scores (P,) of each sample."""
+        images = [image_tensor(sample) for sample in samples]
+        frames = [sample.frame for sample in samples]
+        return predict(self.model, images, frames, self.cfg.MODEL.DEVICE)
+
+
+def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
+    """Build the detector of a config and load its weights.
+
+    Args:
+        config_file: YAML.
+        opts: KEY, VALUE, KEY, VALUE, ...
+        weights: a checkpoint of this very detector.
+
+    Raises:
+        InputError: names what is wrong, or does not fit.
+    """
+    cfg = read_config(config_file, opts)
+    settle_device(cfg)
+    model = build_model(cfg)
+    checkpointer = TVCheckpointer(model)
+    checkpointer.require_all = True
+    checkpointer.load(weights)
+    return TrainedModel(cfg, model)
