@@ -22,6 +22,7 @@ PUBLIC = {  # name -> its module
     "Detections": "wend.inference.detections",
     "Detector": "wend.inference.detector",
     "InputError": "wend.errors",
+    "export": "wend.inference.export",
     "load": "wend.inference.load",
 }
 

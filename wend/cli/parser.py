@@ -18,6 +18,7 @@ from wend.user_code import load_modules
 MODULES = {  # verb -> module with add_arguments and run, help
     "doctor": ("wend.cli.doctor", "what is installed, what works, how to mend the rest"),
     "toy": ("wend.cli.toy", "generate the toy data set"),
+    "export": ("wend.cli.export", "a trained detector as ONNX, TorchScript or torch.export"),
     "report": ("wend.cli.report", "table, picture and curve of a finished run"),
     "evaluate": ("wend.cli.evaluate", "score detections from files, under any protocol"),
     "compare": ("wend.cli.compare", "test two sets of detections against each other"),

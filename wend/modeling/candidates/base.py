@@ -130,7 +130,8 @@ class ChosenBoxes(nn.Module):
 
     def forward(self, pixels: Tensor) -> Candidates:
         """Boxes (N, D, 4) and scores (N, D), best first, then zeros; see the detector's."""
-        return chosen(*self.detector(pixels), self.detector.choice, self.detector.size)
+        boxes, scores = self.detector(pixels)
+        return chosen(boxes, scores, self.detector.choice, self.detector.size)
 
 
 def chosen(boxes: Tensor, scores: Tensor, choice: Choice, size: tuple[int, int]) -> Candidates:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wend.modeling.candidates.base import CandidateDetector, Candidates, Constants
-from wend.modeling.layers.box_selection import best, clip_to, take
+from wend.modeling.layers.box_selection import best, best_first, clip_to, take
 
 
 class Level(NamedTuple):
@@ -66,8 +66,7 @@ class FCOSCandidates(CandidateDetector):
             all_scores.append(scores)
         boxes, scores = torch.cat(all_boxes, 1), torch.cat(all_scores, 1)
         if len(all_boxes) > 1:
-            scores, order = best(scores, scores.shape[1])
-            boxes = take(boxes, order)
+            scores, boxes = best_first(scores, boxes)
         return (clip_to(boxes, *self.size) if self.clip_candidates else boxes), scores
 
 

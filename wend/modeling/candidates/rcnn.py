@@ -16,6 +16,7 @@ from torch import Tensor
 from wend.modeling.candidates.base import CandidateDetector, Candidates
 from wend.modeling.layers.box_selection import (
     best,
+    best_first,
     clip_to,
     not_suppressed,
     packed,
@@ -110,8 +111,10 @@ class RCNNCandidates(CandidateDetector):
         scores = torch.where(whole, scores, 0.0)
         all_scores = scores.new_zeros(kept.numel()).index_put((places,), scores)
         all_boxes = decoded.new_zeros(kept.numel(), 4).index_put((places,), decoded)
-        chosen_scores, order = best(all_scores.unflatten(0, (-1, count)), count)
-        return take(all_boxes.unflatten(0, (-1, count)), order), chosen_scores
+        scores, boxes = best_first(
+            all_scores.unflatten(0, (-1, count)), all_boxes.unflatten(0, (-1, count))
+        )
+        return boxes, scores
 
     def proposals(self, levels: Sequence[ProposalLevel]) -> tuple[Tensor, Tensor, Tensor]:
         """Which of the places (N, P) hold a proposal, boxes (N, P, 4), log-odds (N, P)."""
@@ -131,9 +134,7 @@ class RCNNCandidates(CandidateDetector):
         kept, boxes = torch.cat(all_kept, 1), torch.cat(all_boxes, 1)
         logits = torch.cat(all_logits, 1)
         if len(all_kept) > 1:
-            ranked = torch.where(kept, logits, -torch.inf)
-            _, order = best(ranked, logits.shape[1])
-            kept, boxes, logits = take(kept, order), take(boxes, order), take(logits, order)
+            logits, boxes, kept = best_first(logits, boxes, kept)
         boxes, logits, kept = packed(kept, min(choice.most, logits.shape[1]), boxes, logits, kept)
         return kept, boxes, logits
 

@@ -1,4 +1,4 @@
-"""Choosing among predicted boxes, for whole batches: the best ones, and those that suppression keeps.
+"""Choosing among predicted boxes of a batch: the best ones, and those that suppression keeps.
 
 Nothing here depends on how many boxes an image has left: every result has the shape of its input,
 so that the functions run batched, and can be written to a file that other runtimes execute.
@@ -20,8 +20,14 @@ def take(rows: Tensor, index: Tensor) -> Tensor:
 
 
 def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` best of scores (N, R), or all if there are fewer, best first, and their index."""
+    """The ``count`` best of scores (N, R), or all that there are, best first, and their index."""
     return scores.topk(min(count, scores.shape[1]), dim=1)
+
+
+def best_first(scores: Tensor, *rows: Tensor) -> list[Tensor]:
+    """Scores (N, K) and rows (N, K, ...) in the order of the scores; equal ones keep theirs."""
+    scores, order = scores.sort(dim=1, descending=True, stable=True)
+    return [scores, *(take(row, order) for row in rows)]
 
 
 def clip_to(boxes: Tensor, height: int, width: int) -> Tensor:
@@ -45,7 +51,8 @@ def float32_threshold(threshold: float) -> float:
     one in double precision, which the libraries' own suppression makes, does.
     """
     rounded = np.float32(threshold)
-    return float(rounded if rounded <= threshold else np.nextafter(rounded, np.float32(-np.inf)))
+    above = float(rounded) > threshold
+    return float(np.nextafter(rounded, np.float32(-np.inf)) if above else rounded)
 
 
 def not_suppressed(
