@@ -65,7 +65,7 @@ def arguments_of(command: str, output_dir: str, *flags: str) -> list[str]:
 def test_there_is_a_file_and_a_command_for_each_door():
     assert {"my_loss.py", "ramp.yaml", "my_schedule.py", "my_fcos.py", "my_tv_fcos.py"} <= {*FILES}
     assert {"my_detector.py", "my_backbone.py", "my_source.py", "my_birds.yaml"} <= {*FILES}
-    assert "my_metric.py" in FILES
+    assert {"my_metric.py", "my_format.py"} <= {*FILES}
     assert all(command.startswith("wend ") for command in COMMANDS)
     for kind, text in BLOCKS:
         if kind == "yaml":
@@ -150,7 +150,13 @@ def training_keys(cfg: dict) -> list[str]:
 def test_documented_command(command, folder, capsys):
     with kept_logging():
         assert main(shlex.split(command)[1:]) == 0
-    assert re.search(r"coverage: 100\.00 % of the images", capsys.readouterr().out)
+    if "export" not in command:
+        assert re.search(r"coverage: 100\.00 % of the images", capsys.readouterr().out)
+        return
+    separator, written = ("/", "labels/lines") if "separator" in command else (";", "other_labels")
+    (lines,) = (folder / written).glob("**/boxes.txt")
+    first, *_ = lines.read_text().splitlines()
+    assert first == separator.join(["bird/0.jpg", "foreground", "4.0", "4.0", "40.0", "40.0"])
 
 
 def test_spawned_processes_know_the_users_loss(folder):

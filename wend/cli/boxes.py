@@ -1,4 +1,4 @@
-"""``wend boxes report``: how good a source's boxes are, without training on them."""
+"""``wend boxes``: how good a source's boxes are, and boxes as other tools' label files."""
 
 from __future__ import annotations
 
@@ -8,36 +8,33 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+from wend.cli import boxes_export
+from wend.cli.named_boxes import SOURCE_HELP, load_images, read_source
 from wend.cli.options import (
     add_datasets_root_option,
     add_implausible_option,
     add_import_option,
     known_data_sets,
 )
-from wend.datasets.catalog import DataSets
-from wend.datasets.ground_truth import load_source
 from wend.datasets.plausible_truth import look_at_truth
 from wend.errors import InputError
 from wend.evaluation.protocols import get_protocol
-from wend.files import atomic_write, expand_user, write_json
-from wend.pseudo_boxes import SOURCES, AttachReport, PseudoBoxes, join_boxes, read_boxes
+from wend.files import atomic_write, write_json
+from wend.pseudo_boxes import SOURCES, AttachReport, join_boxes
 from wend.reports.boxes_numbers import describe
 from wend.reports.boxes_text import report_text
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.plausibility import report as refuse
-from wend.yaml_files import parse_yaml
 
 logger = logging.getLogger(__name__)
-SOURCE_HELP = (
-    "SOURCE PATH [OPTION=VALUE ...], such as c2am c2am_boxes/train/pseudo_boxes; or the name of a "
-    "data set, whose own pseudo boxes are meant"
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``wend boxes``."""
     verbs = parser.add_subparsers(dest="boxes_verb", required=True, metavar="VERB")
+    export = verbs.add_parser("export", help="boxes as files of COCO, YOLO, VOC, CVAT, ...")
+    boxes_export.add_arguments(export)
     report = verbs.add_parser("report", help="coverage, shapes, agreement and accuracy of boxes")
     report.add_argument(
         "boxes",
@@ -78,54 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_import_option(report)
 
 
-def read_source(words: Sequence[str], data_sets: DataSets) -> PseudoBoxes:
-    """Read boxes named on the command line: ``SOURCE PATH [OPTION=VALUE ...]`` or a data set.
-
-    Raises:
-        InputError: the words are neither, or the source's own error.
-    """
-    if len(words) > 1:
-        spec = {"source": words[0], "path": expand_user(words[1]).absolute()}
-        for word in words[2:]:
-            key, equals, value = word.partition("=")
-            where = f"box source {words[0]!r}"
-            if not equals:
-                raise InputError(f"{where}: expected OPTION=VALUE, got {word!r}")
-            if key in spec:
-                raise InputError(f"{where}: {key} is given twice; give it once")
-            spec[key] = parse_yaml(value, f"{where}, {key}", "OPTION=VALUE")
-        return read_boxes(spec)
-    if words[0] in SOURCES or ":" in words[0]:
-        raise InputError(f"box source {words[0]!r}: expected its PATH behind it")
-    boxes = data_sets.boxes(words[0]) if is_name(words[0], data_sets) else None
-    if boxes is not None:
-        return boxes
-    data_set = load_images(words[0], data_sets)
-    table = data_set.pseudo_boxes
-    if not len(table.boxes):
-        raise InputError(
-            f"{words[0]}: has no pseudo boxes; name a data set with some, such as cub_train_c2am, "
-            f"or a source and its path, such as c2am PATH"
-        )
-    return PseudoBoxes.from_entries(
-        words[0], "pixel", data_set.keys, table.counts, table.boxes, table.scores
-    )
-
-
-def is_name(source: str, data_sets: DataSets) -> bool:
-    """Whether a data set is called so, or the source is the path of a declaration."""
-    return data_sets.own_name(source) in data_sets.names()
-
-
-def load_images(source: str, data_sets: DataSets) -> DataSet:
-    """The images of a data set, COCO JSON or folder, without the boxes of a data set's source."""
-    if is_name(source, data_sets):
-        return data_sets.images(source)
-    return load_source(source, data_sets)
-
-
 def run(args: argparse.Namespace) -> int:
-    """Run ``wend boxes report``; returns the exit status."""
+    """Run ``wend boxes export`` or ``wend boxes report``; returns the exit status."""
+    return boxes_export.run(args) if args.boxes_verb == "export" else _report(args)
+
+
+def _report(args: argparse.Namespace) -> int:
     name = args.dataset or (args.boxes[0] if len(args.boxes) == 1 else None)
     if name is None:
         raise InputError("wend boxes report: name the images that the boxes are of: --dataset NAME")

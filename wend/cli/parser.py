@@ -23,7 +23,7 @@ MODULES = {  # verb -> module with add_arguments and run, help
     "evaluate": ("wend.cli.evaluate", "score detections from files, under any protocol"),
     "compare": ("wend.cli.compare", "test two sets of detections against each other"),
     "data": ("wend.cli.data", "import a data set, check it, cache its images"),
-    "boxes": ("wend.cli.boxes", "report on pseudo boxes: coverage, shapes, agreement, accuracy"),
+    "boxes": ("wend.cli.boxes", "pseudo boxes: coverage, shapes, accuracy; label files of boxes"),
     "classify": ("wend.cli.classify", "a classifier's classes of each image, as a file"),
     "entries": ("wend.cli.entries", "the config entries: defaults, ranges and meanings"),
     "pseudo-boxes": ("wend.cli.pseudo_boxes", "boxes from images alone, to train on"),

@@ -18,6 +18,7 @@ from wend.images.threads import map_in_threads
 
 UPRIGHT = 1
 SIDEWAYS = (5, 6, 7, 8)  # of these the width is the stored height
+_FLIPPED_X, _FLIPPED_Y = (2, 3, 6, 7), (3, 4, 7, 8)  # the latter of SIDEWAYS once transposed
 _TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -68,6 +69,28 @@ def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 def upright(image: Image.Image, orientation: int) -> Image.Image:
     """The image turned upright: a new one, or the same where there is nothing to turn."""
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def turn_boxes(boxes: np.ndarray, sizes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+    """Boxes of images as stored, in the pixels of the images turned upright.
+
+    Args:
+        boxes: (B, 4) ``x0, y0, x1, y1``.
+        sizes: (B, 2) width and height of each box's image as stored.
+        orientations: (B,) EXIF's orientation, 1 to 8, of each box's image.
+
+    Returns:
+        (B, 4) float64.
+    """
+    sideways = np.isin(orientations, SIDEWAYS)[:, None]
+    turned = np.where(sideways, boxes[:, [1, 0, 3, 2]], boxes).astype(np.float64)
+    sizes = np.where(sideways, sizes[:, ::-1], sizes)
+    for axis, flipped in enumerate((_FLIPPED_X, _FLIPPED_Y)):
+        rows = np.isin(orientations, flipped)
+        near, far = turned[rows, axis], turned[rows, axis + 2]
+        turned[rows, axis] = sizes[rows, axis] - far
+        turned[rows, axis + 2] = sizes[rows, axis] - near
+    return turned
 
 
 def read_orientation(path: str | Path) -> int:

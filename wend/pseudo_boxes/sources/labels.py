@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from wend.errors import InputError
+from wend.errors import InputError, shown
 from wend.formats.openimages_csv import read_openimages
 from wend.formats.voc import load_voc
 from wend.formats.yolo import read_yolo
@@ -15,6 +16,8 @@ from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.pseudo_boxes.sources.tables import from_rows
+
+VOC_PIXELS = {"edges": (0, 0, 0, 0), "inclusive": (-1, -1, 0, 0)}  # what the corners are moved by
 
 
 @box_source("yolo")
@@ -35,15 +38,24 @@ def read_yolo_boxes(path: str | Path) -> PseudoBoxes:
 
 
 @box_source("voc")
-def read_voc_boxes(path: str | Path) -> PseudoBoxes:
+def read_voc_boxes(path: str | Path, pixels: str = "edges") -> PseudoBoxes:
     """Read a folder of VOC's XML files; see :mod:`wend.formats.voc`.
 
     Frame: pixels of the size that the XML states for the image, which may be of a resized copy; of
     the original image where no XML states one.
+
+    Args:
+        pixels: "edges": numbers are taken as they stand; "inclusive": they are pixels counted from
+            1 with the last one included, as VOC's own are, and reach from ``xmin - 1`` to ``xmax``.
     """
+    if pixels not in VOC_PIXELS:
+        raise InputError(
+            f"{path}: pixels must be one of {', '.join(VOC_PIXELS)}, got {shown(pixels)}"
+        )
     data_set = load_voc(path)
     keys = [path_key(name, f"{path}: {name}.xml") for name in data_set.file_names]
     table, sizes = data_set.truth, data_set.sizes.astype(np.float64)
+    table = replace(table, boxes=table.boxes + VOC_PIXELS[pixels])
     stated = sizes[:, 0] > 0
     if stated.any() and not stated.all():
         raise InputError(
