@@ -1,6 +1,7 @@
 """An exported file has the detector's boxes: run by another runtime, for any number of images."""
 
 import json
+import re
 import shutil
 import sys
 import zipfile
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from engine_runs import BUILDABLE, CROP, untrained
+from engine_runs import BUILDABLE, CROP, REPOSITORY, untrained
 from PIL import Image
 
 import wend
@@ -52,10 +53,31 @@ def checkpoint_of(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def scripted(checkpoint_of, tmp_path_factory):
+def exported_file(checkpoint_of, tmp_path_factory):
+    """Engine, detector, format and nms -> the file, alone in a folder."""
+    made = {}
+
+    def make(engine, name, file_format, nms=False):
+        case = engine, name, file_format, nms
+        if case not in made:
+            if file_format == "onnx":
+                pytest.importorskip("onnxruntime")
+                pytest.importorskip("onnxscript")
+            folder = tmp_path_factory.mktemp("exported") / "ein Verzeichnis"
+            path = folder / f"für alle{FORMATS[file_format].ending}"
+            checkpoint = checkpoint_of(engine, name)
+            assert wend.export(checkpoint, file_format, path, nms=nms) == path
+            assert [*folder.iterdir()] == [path]
+            made[case] = path
+        return made[case]
+
+    return make
+
+
+@pytest.fixture
+def scripted(exported_file):
     """A detector of torchvision's as TorchScript, which is written soonest."""
-    path = tmp_path_factory.mktemp("scripted") / "model.torchscript"
-    return wend.export(checkpoint_of("torchvision", "fcos"), "torchscript", path)
+    return exported_file("torchvision", "fcos", "torchscript")
 
 
 def photos(count=5):
@@ -83,20 +105,10 @@ def assert_same(one, other):
 
 @pytest.mark.parametrize(("engine", "name", "file_format", "nms"), CASES, indirect=["engine"])
 def test_a_file_has_the_detectors_boxes(
-    engine, name, file_format, nms, checkpoint_of, tmp_path, monkeypatch
+    engine, name, file_format, nms, checkpoint_of, exported_file
 ):
-    if file_format == "onnx":
-        pytest.importorskip("onnxruntime")
-        pytest.importorskip("onnxscript")
-    checkpoint = checkpoint_of(engine, name)
-    original = wend.load(checkpoint)
-    output = tmp_path / "ein Verzeichnis" / f"für alle{FORMATS[file_format].ending}"
-    assert wend.export(checkpoint, file_format, output, nms=nms) == output
-    assert [*output.parent.iterdir()] == [output]
-
-    alone = tmp_path / output.name  # with nothing beside it
-    shutil.move(output, alone)
-    exported = wend.load(alone)
+    exported = wend.load(exported_file(engine, name, file_format, nms))
+    original = wend.load(checkpoint_of(engine, name))
     assert exported.exif == "apply"
     assert exported.cfg.WEND.LOSS == yaml.safe_load(original.checkpoint.config)["WEND"]["LOSS"]
     expected = list(original(photos()))
@@ -300,3 +312,19 @@ def test_pixels_are_those_that_the_docs_say(scripted):
     assert boxes.shape[:1] == scores.shape[:1] == (3,)
     assert boxes.shape[2:] == (4,)
     assert boxes.dtype == scores.dtype == torch.float32
+
+
+def test_the_example_of_the_docs(checkpoint_of, exported_file, tmp_path, monkeypatch):
+    shutil.copy(exported_file("torchvision", "fcos", "onnx", True), tmp_path / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    photos(4)[3].save("photo.jpg")
+    text = (REPOSITORY / "docs/export.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(import json\n.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(example, names)  # noqa: S102
+    photo = Image.open("photo.jpg")
+    expected = wend.load(checkpoint_of("torchvision", "fcos"))(photo)
+    assert len(expected)
+    np.testing.assert_allclose(
+        names["boxes"], expected.xyxy, rtol=0, atol=LARGEST * max(photo.size)
+    )

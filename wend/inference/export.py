@@ -79,6 +79,8 @@ def export(
         detector=detector.cfg.MODEL.META_ARCHITECTURE,
         config=_config(detector),
         exif=detector.exif,
+        view=detector.cfg.WEND.VIEW,
+        resize=detector.cfg.WEND.RESIZE,
         side=candidates.size[0],
         chosen=nms,
         choice=candidates.choice,
@@ -104,7 +106,7 @@ def candidate_detector(detector: Detector) -> CandidateDetector:
         InputError: it is of a kind that has none.
     """
     model: Any = detector.model
-    side = model.mapper.crop
+    side = model.mapper.side
     engine = importlib.import_module(CANDIDATES[detector.engine])
     copied = copy.deepcopy(model.model).cpu().eval()
     return engine.candidate_detector(detector.cfg, copied, (side, side))
@@ -181,7 +183,7 @@ def largest_difference(
 def _say_difference(detector: Detector, exported: Detector, output: Path) -> None:
     """Log how far the file's boxes are from the detector's on images of coarse noise."""
     generator = np.random.default_rng(0)
-    side = detector.model.mapper.crop
+    side = detector.model.mapper.side
     noise = generator.integers(0, 256, (CHECKED_IMAGES, 6, 6, 3), dtype=np.uint8)
     images = [Image.fromarray(cells).resize((side, side)) for cells in noise]
     boxes, scores = largest_difference(detector, exported, images)

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from fvcore.common.config import CfgNode
 
+from wend.config import crop_arguments
 from wend.devices import choose_device
 from wend.errors import InputError
 from wend.inference.detector import Detector
@@ -36,7 +37,7 @@ class ExportedModel:
     def __init__(self, stated: Stated, run: Run) -> None:
         self.stated, self.run = stated, run
         self.cfg = CfgNode(yaml.safe_load(stated.config))
-        self.mapper = CropMapper(self.cfg.WEND.RESIZE, self.cfg.WEND.CROP, train=False)
+        self.mapper = CropMapper(**crop_arguments(self.cfg), train=False)
 
     def predict(self, samples: Sequence[Sample]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Boxes (P, 4) float64, xyxy in original pixels, and scores (P,) of each sample."""
@@ -48,8 +49,11 @@ class ExportedModel:
         predictions = []
         for sample, boxes, scores in zip(samples, all_boxes, all_scores, strict=True):
             real = scores > 0  # zeros fill the rest
-            in_crop = boxes[real].double().numpy()
-            predictions.append((sample.frame.to_original(in_crop), scores[real].numpy()))
+            in_image = sample.frame.to_original(boxes[real].double().numpy())
+            whole = (in_image[:, 2:] > in_image[:, :2]).all(1)
+            if not self.stated.choice.drop_empty and sample.frame.image is None:
+                whole[:] = True  # its detector has empty boxes, but none that lie in padding
+            predictions.append((in_image[whole], scores[real].numpy()[whole]))
         return predictions
 
 

@@ -24,7 +24,9 @@ class Stated(msgspec.Struct, frozen=True):
         engine, detector: which detector it is.
         config: the detector's config, YAML.
         exif: how photos of its training were turned.
-        side: height and width of the crops in pixels.
+        view: how photos become crops, see :class:`wend.structures.view.View`.
+        resize: side in pixels of the square that photos are resized to.
+        side: height and width in pixels of the crop of it, the centre, that the graph takes.
         chosen: whether the choice is made in the graph, so that its output are the final boxes.
         choice: among the candidates, see :class:`wend.modeling.candidates.base.Choice`.
     """
@@ -35,6 +37,8 @@ class Stated(msgspec.Struct, frozen=True):
     detector: str
     config: str
     exif: str
+    view: str
+    resize: int
     side: int
     chosen: bool
     choice: Choice
