@@ -13,8 +13,7 @@ The names of :data:`PUBLIC` are imported from their rooms when they are first as
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import importlib  # this alone: python -m wend has the working folder's files before all others
 
 __version__ = "0.1.0"
 
@@ -27,7 +26,7 @@ PUBLIC = {  # name -> its module
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in PUBLIC:
         raise AttributeError(f"module 'wend' has no attribute {name!r}")
     value = getattr(importlib.import_module(PUBLIC[name]), name)

@@ -68,3 +68,11 @@ def some(items: Iterable[object], limit: int = 3) -> str:
     more = len(texts) - limit
     first = (text if len(text) <= 300 else f"{text[:300]}..." for text in texts[:limit])
     return ", ".join(first) + (f" and {more} more" if more > 0 else "")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean ...?`` with the known name that is nearest; empty if none is near."""
+    import difflib  # only where something is wrong
+
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 
 import pytest
 
@@ -127,8 +128,12 @@ def test_report_on_no_run_says_what_was_expected(tmp_path, capsys):
 
 
 def test_engine_is_detectron2_where_it_is_and_torchvision_elsewhere(monkeypatch):
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: object())
+    installed = ModuleSpec("detectron2", None, origin="detectron2/__init__.py")
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: installed)
     assert train.choose_engine("auto") == "detectron2"
+    folder = ModuleSpec("detectron2", None)  # such as a clone in the working folder
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: folder)
+    assert train.choose_engine("auto") == "torchvision"
     monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
     assert train.choose_engine("auto") == "torchvision"
     assert train.choose_engine("torchvision") == "torchvision"

@@ -268,7 +268,8 @@ def load_baseline(
         InputError: the source holds an image that is scored, or no boxes.
     """
     path = Path(source)
-    content = read_json(path, "a ground truth or fixed boxes") if path.is_file() else None
+    is_file = source not in data_sets.names() and path.is_file()
+    content = read_json(path, "a ground truth or fixed boxes") if is_file else None
     if isinstance(content, list):
         return FixedBoxes.from_boxes(content, path)
     training = load_source(source, data_sets, implausible=implausible)

@@ -21,7 +21,12 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = StrictParser(
         prog=prog, description="Train or evaluate a WEND detector from a YAML config."
     )
-    parser.add_argument("--config-file", default="", metavar="FILE", help="path to config file")
+    parser.add_argument(
+        "--config-file",
+        default="",
+        metavar="FILE",
+        help="a YAML, or the name of one of WEND's, such as CUB/fcos_R50_we (wend config --list)",
+    )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
     )
@@ -59,6 +64,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     setup_logging()
 
     def run() -> int:
+        if args.config_file:
+            from wend.config.reading import config_path
+
+            args.config_file = str(config_path(args.config_file))
+            logger.info("config: %s", args.config_file)
         engine = choose_engine(args.engine)
         logger.info("engine: %s", engine)
         importlib.import_module(ENGINES[engine]).run(args)

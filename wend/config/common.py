@@ -173,6 +173,7 @@ config_entries(
     ),
 )
 
+IMPORTS = "WEND.IMPORTS"
 # Entries that may name the user's own code as module:name or ./file.py:name, once or in a list
 REFERENCES = (
     "MODEL.META_ARCHITECTURE",
