@@ -43,10 +43,21 @@ def images():
     return torch.stack([*crops, coarse[0].byte()])
 
 
-@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
-@pytest.mark.parametrize(("engine", "name"), BUILDABLE, indirect=["engine"])
-def test_the_choice_among_the_candidates_is_the_detectors(engine, name, changes):
-    cfg, model = untrained(engine, name, changes)
+# Nothing of SCR and Deformable DETR depends on these
+QUICK = {"few": {"fcos", "rcnn", "cln"}, "two levels": {"fcos", "rcnn"}, "many": {"scr", "detr"}}
+
+
+@pytest.mark.parametrize(
+    ("engine", "name", "setting"),
+    [
+        pytest.param(*case, setting, marks=[] if case[1] in QUICK[setting] else [pytest.mark.slow])
+        for case in BUILDABLE
+        for setting in CHANGES
+    ],
+    indirect=["engine"],
+)
+def test_the_choice_among_the_candidates_is_the_detectors(engine, name, setting):
+    cfg, model = untrained(engine, name, CHANGES[setting])
     pixels = images()
     own = detections(engine, model, [(image, torch.zeros(0, 4)) for image in pixels])
     with torch.no_grad():

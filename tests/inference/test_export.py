@@ -23,7 +23,6 @@ LARGEST = 1e-4  # of the crop's side for boxes, and of scores
 QUICK = {
     ("torchvision", "fcos", "onnx", True),
     ("torchvision", "fcos", "torchscript", False),
-    ("detectron2", "rcnn", "torchscript", True),
 }
 CASES = [
     pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow])

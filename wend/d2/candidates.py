@@ -32,7 +32,7 @@ def candidate_detector(cfg: CfgNode, model: nn.Module, size: tuple[int, int]) ->
     Raises:
         InputError: a detector of another kind, or one of several classes.
     """
-    backbone = model.backbone
+    backbone: Any = model.backbone
     padded = ImageList.from_tensors(
         [torch.empty(3, *size, device="meta")],
         backbone.size_divisibility,
@@ -82,10 +82,13 @@ def _check_classes(entry: str, classes: int) -> None:
 class D2FCOSCandidates(FCOSCandidates):
     """Detectron2's FCOS."""
 
-    def __init__(self, model: BinaryFCOS, padded: tuple[int, int], **shared: Any) -> None:
-        self_features = list(model.head_in_features)
+    backbone: nn.Module
+    head: nn.Module
+
+    def __init__(self, model: Any, padded: tuple[int, int], **shared: Any) -> None:
+        names = list(model.head_in_features)
         super().__init__(
-            anchors=_anchors(model, model.anchor_generator, self_features, padded),
+            anchors=_anchors(model, model.anchor_generator, names, padded),
             most_per_level=model.test_topk_candidates,
             clip_candidates=False,
             choice=Choice(
@@ -98,7 +101,7 @@ class D2FCOSCandidates(FCOSCandidates):
             padded=padded,
             **shared,
         )
-        self.backbone, self.head, self.names = model.backbone, model.head, self_features
+        self.backbone, self.head, self.names = model.backbone, model.head, names
 
     def levels(self, images: Tensor) -> list[Level]:
         """The head's output."""
@@ -115,9 +118,7 @@ def _flat(cells: Tensor) -> Tensor:
     return cells.flatten(2).transpose(1, 2)
 
 
-def _anchors(
-    model: nn.Module, generator: nn.Module, names: list[str], padded: tuple[int, int]
-) -> list[Tensor]:
+def _anchors(model: Any, generator: Any, names: list[str], padded: tuple[int, int]) -> list[Tensor]:
     """The anchors of each level (R, 4) of a batch of this size."""
     with torch.no_grad():
         features = model.backbone(torch.zeros(1, len(model.pixel_mean), *padded))
@@ -127,7 +128,12 @@ def _anchors(
 class D2RCNNCandidates(RCNNCandidates):
     """Detectron2's Faster R-CNN, and CLN."""
 
-    def __init__(self, model: BinaryRCNN, padded: tuple[int, int], **shared: Any) -> None:
+    # parts of Detectron2's, which has no types
+    backbone: nn.Module
+    rpn_head: nn.Module
+    heads: Any
+
+    def __init__(self, model: Any, padded: tuple[int, int], **shared: Any) -> None:
         rpn, heads = model.proposal_generator, model.roi_heads
         predictor = heads.box_predictor
         super().__init__(

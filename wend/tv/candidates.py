@@ -60,7 +60,7 @@ def candidate_detector(cfg: CfgNode, model: nn.Module, size: tuple[int, int]) ->
     )
 
 
-def _anchors(model: nn.Module, generator: nn.Module, size: tuple[int, int]) -> list[Tensor]:
+def _anchors(model: Any, generator: Any, size: tuple[int, int]) -> list[Tensor]:
     """The anchors of each level (R, 4) of a crop."""
     crop = torch.zeros(1, 3, *size)
     with torch.no_grad():
@@ -74,7 +74,10 @@ def _anchors(model: nn.Module, generator: nn.Module, size: tuple[int, int]) -> l
 class TVFCOSCandidates(FCOSCandidates):
     """Torchvision's FCOS."""
 
-    def __init__(self, model: BinaryFCOS, size: tuple[int, int], **shared: Any) -> None:
+    backbone: nn.Module
+    head: nn.Module
+
+    def __init__(self, model: Any, size: tuple[int, int], **shared: Any) -> None:
         choice = Choice(
             above=model.score_thresh,
             max_iou=model.nms_thresh,
@@ -110,7 +113,13 @@ class TVFCOSCandidates(FCOSCandidates):
 class TVRCNNCandidates(RCNNCandidates):
     """Torchvision's Faster R-CNN."""
 
-    def __init__(self, model: BinaryRCNN, size: tuple[int, int], **shared: Any) -> None:
+    # parts of torchvision's, which has no types
+    backbone: nn.Module
+    rpn_head: nn.Module
+    box_head: nn.Module
+    box_predictor: nn.Module
+
+    def __init__(self, model: Any, size: tuple[int, int], **shared: Any) -> None:
         heads, rpn = model.roi_heads, model.rpn
         super().__init__(
             proposal_choice=ProposalChoice(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from contextlib import redirect_stdout
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,26 +35,48 @@ def write(module: nn.Module, pixels: Tensor, stated: dict[str, str], path: Path)
     import onnx
 
     program = exported_program(module, pixels)
-    exporters = logging.getLogger("torch.onnx")
-    level = exporters.level
-    exporters.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(StringIO()):  # the exporter prints its steps
-            converted = torch.onnx.export(
-                program,
-                dynamo=True,
-                verbose=False,
-                input_names=[INPUT],
-                output_names=list(OUTPUTS),
-                opset_version=OPSET,
-            )
-    finally:
-        exporters.setLevel(level)
+    with _quiet():
+        converted = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            opset_version=OPSET,
+            custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
+        )
     assert converted is not None
     model = converted.model_proto
     onnx.helper.set_model_props(model, stated)
     with atomic_write(path, "wb") as file:
         file.write(model.SerializeToString())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's prints of its steps, and what its optimizer says of each node."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+
+
+def _stable_sort(self: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
+    """``torch.sort(stable=True)``, which the exporter does not know: of equals TopK, too, has the
+    first one first.
+    """
+    import onnxscript
+
+    op: Any = onnxscript.opset18
+    count = op.Gather(op.Shape(self), op.Constant(value_ints=[dim]), axis=0)
+    return op.TopK(self, count, axis=dim, largest=int(descending), sorted=1)
 
 
 def read(path: Path, device: str | None) -> tuple[dict[str, str], Run]:
