@@ -17,6 +17,7 @@ from wend.user_code import load_modules
 
 MODULES = {  # verb -> module with add_arguments and run, help
     "doctor": ("wend.cli.doctor", "what is installed, what works, how to mend the rest"),
+    "auto": ("wend.cli.auto", "from a folder of photos to a detector, boxes and a page"),
     "toy": ("wend.cli.toy", "generate the toy data set"),
     "export": ("wend.cli.export", "a trained detector as ONNX, TorchScript or torch.export"),
     "report": ("wend.cli.report", "table, picture and curve of a finished run"),
@@ -43,6 +44,21 @@ def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
             loaded.add_arguments(command)
             command.set_defaults(run=loaded.run)
     return parser
+
+
+def run_command(argv: Sequence[str]) -> int:
+    """Run the words of a command, as another command does; returns the exit status.
+
+    Raises:
+        InputError: the command's input is wrong.
+    """
+    if argv[0] == "train":
+        from wend.cli.train import make_parser, run
+
+        return run(make_parser("wend train").parse_args(argv[1:]))
+    args = _make_parser(argv[0]).parse_args(argv)
+    load_modules(getattr(args, "imports", ()))
+    return args.run(args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,6 +31,7 @@ from wend.errors import InputError, MissingFileError, shown
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.losses import LOSSES, NO_LOSS, LocalizationLoss
+from wend.modeling.initial_weights import settled
 from wend.registry import FunctionRegistry
 from wend.schedules import SCHEDULES, Scheduled
 from wend.structures.view import View
@@ -39,9 +40,12 @@ EARLIER = {  # entries of earlier versions: the value that is the default now, a
     "WEND.DETACH_WEIGHT": (False, "WEND.WE.WEIGHT_GRADIENT detach"),
 }
 FREEZE_AT = Range("0 (none) .. 5 (the whole backbone)", lambda x: 0 <= x <= 5)
-CHANNEL_MEANS = Range("a number for each of 3 channels", lambda x: len(x) == 3)
+CHANNEL_MEANS = Range(
+    "a number for each of 3 channels, or [] (the weights' own)", lambda x: len(x) in (0, 3)
+)
 CHANNEL_DEVIATIONS = Range(
-    "a number > 0 for each of 3 channels", lambda x: len(x) == 3 and all(value > 0 for value in x)
+    "a number > 0 for each of 3 channels, or [] (the weights' own)",
+    lambda x: len(x) in (0, 3) and all(value > 0 for value in x),
 )
 
 
@@ -135,7 +139,8 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
 
     Padding has the mean colour of the detector's input, so that it is 0 once normalized.
     """
-    mean = cfg.MODEL.PIXEL_MEAN if cfg.INPUT.FORMAT == "RGB" else cfg.MODEL.PIXEL_MEAN[::-1]
+    mean = settled(cfg).MODEL.PIXEL_MEAN
+    mean = mean if cfg.INPUT.FORMAT == "RGB" else mean[::-1]
     return {
         "resize": cfg.WEND.RESIZE,
         "crop": cfg.WEND.CROP,

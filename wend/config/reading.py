@@ -14,6 +14,7 @@ from wend.config.node import add_registered_nodes, check_config
 from wend.config.shipped import find_config, no_config
 from wend.config.sources import Source, command_line, yaml_sources
 from wend.errors import InputError, MissingFileError, did_you_mean
+from wend.modeling.initial_weights import settle_pixels
 from wend.user_code import load_module
 
 
@@ -124,3 +125,4 @@ def merge_config(
     # its file was imported, and has registered it on the engine
     cfg.MODEL.META_ARCHITECTURE = cfg.MODEL.META_ARCHITECTURE.rpartition(":")[2]
     check_config(cfg)
+    settle_pixels(cfg)

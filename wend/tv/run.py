@@ -12,7 +12,8 @@ from fvcore.common.config import CfgNode
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.files import atomic_write
-from wend.run import Run, check_arguments, resolve
+from wend.modeling.initial_weights import initial_weights
+from wend.run import Run, check_arguments, resolve, write_machine
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import read_config
 from wend.tv.engine import Trainer, evaluate
@@ -51,6 +52,7 @@ def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
 def _write_config(cfg: CfgNode) -> None:
     with atomic_write(Path(cfg.OUTPUT_DIR) / "config.yaml") as file:
         file.write(cfg.dump())
+    write_machine(cfg.OUTPUT_DIR, "torchvision", cfg.MODEL.DEVICE)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     if args.eval_only:
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         checkpointer.require_all = True
-        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        checkpointer.resume_or_load(initial_weights(cfg), resume=args.resume)
         _write_config(cfg)
         results = evaluate(resolved, model)
     else:
