@@ -2,9 +2,20 @@
 
 import pytest
 import torch
-from engine_runs import BUILDABLE, CROP, detections, random_crops, untrained
+from engine_runs import (
+    BUILDABLE,
+    CONFIGS,
+    CROP,
+    build,
+    detections,
+    file_config,
+    random_crops,
+    untrained,
+)
 
+from wend.errors import InputError
 from wend.modeling.candidates.base import ChosenBoxes
+from wend.modeling.detectors import SCR
 from wend.modeling.layers.box_selection import sides_longer_than
 
 CHANGES = {
@@ -83,3 +94,43 @@ def test_pixels_in_blue_green_red_are_turned(engine, name):
         boxes, _ = ChosenBoxes(candidate_detector(engine, cfg, model).eval())(pixels)
     for index, (own_boxes, _) in enumerate(own):
         torch.testing.assert_close(boxes[index, : len(own_boxes)], own_boxes, rtol=0, atol=2e-5)
+
+
+class ImageByImage(SCR):
+    def detections(self, predictions, frames):
+        return [(boxes[:1], scores) for boxes, scores in super().detections(predictions, frames)]
+
+
+def test_a_detector_that_has_no_function_of_a_batch_is_refused():
+    cfg, model = untrained("torchvision", "scr")
+    model.__class__ = type("Mine", (ImageByImage, type(model)), {})
+    with pytest.raises(InputError, match=r"detector Mine: cannot be exported.*best_boxes"):
+        candidate_detector("torchvision", cfg, model)
+
+
+@pytest.mark.parametrize("engine", ["detectron2"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [("fcos", "WEND.FCOS.NUM_CLASSES"), ("rcnn", "MODEL.ROI_HEADS.NUM_CLASSES")],
+)
+def test_several_classes_are_refused(engine, name, entry):
+    cfg, model = untrained(engine, name, {entry: "3", "WEND.LOSS": "none"})
+    with pytest.raises(InputError, match=rf"{entry}: a detector of 3 classes cannot be exported"):
+        candidate_detector(engine, cfg, model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["detectron2"], indirect=True)
+@pytest.mark.parametrize("file", ["fcos_R50_FPN_we.yaml", "faster_rcnn_R50_FPN_we.yaml"])
+def test_pyramids_whose_batches_are_padded(engine, file):
+    cfg = file_config(engine, CONFIGS / "CUB" / file, ["MODEL.DEVICE", "cpu"])
+    model = build(engine, cfg).eval()
+    pixels = images()
+    own = detections(engine, model, [(image, torch.zeros(0, 4)) for image in pixels])
+    with torch.no_grad():
+        boxes, scores = ChosenBoxes(candidate_detector(engine, cfg, model).eval())(pixels)
+    for index, (own_boxes, own_scores) in enumerate(own):
+        count = len(own_scores)
+        assert not scores[index, count:].any()
+        torch.testing.assert_close(scores[index, :count], own_scores, rtol=0, atol=1e-5)
+        torch.testing.assert_close(boxes[index, :count], own_boxes, rtol=0, atol=1e-3)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from engine_runs import BUILDABLE, CROP, REPOSITORY, untrained
+from engine_runs import BUILDABLE, CROP, ENGINES, REPOSITORY, untrained
 from PIL import Image
 
 import wend
@@ -113,6 +113,31 @@ def test_a_file_has_the_detectors_boxes(
     expected = list(original(photos()))
     for batch_size in (1, 2, 5):
         assert_same(list(exported(photos(), batch_size=batch_size)), expected)
+
+
+@pytest.mark.parametrize("view", ["squash", "pad"])
+def test_photos_become_crops_as_for_the_detector(view, tmp_path):
+    cfg, model = untrained("torchvision", "fcos", {"WEND.VIEW": view})
+    checkpoint = tmp_path / "model_final.pth"
+    origin = stated_origin(Origin(cfg.dump(), "torchvision", "ignore"))
+    torch.save({"model": model.state_dict(), **origin}, checkpoint)
+    path = wend.export(checkpoint, "torchscript")
+    assert path == tmp_path / "model_final.torchscript"
+    assert_same(list(wend.load(path)(photos())), list(wend.load(checkpoint)(photos())))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_regions_of_several_levels(engine, file_format, tmp_path):
+    levels = "('stage2', 'stage3')"
+    changes = {"MODEL.RPN.IN_FEATURES": levels, "MODEL.ROI_HEADS.IN_FEATURES": levels}
+    cfg, model = untrained(engine, "rcnn", changes)
+    checkpoint = tmp_path / "model_final.pth"
+    origin = stated_origin(Origin(cfg.dump(), engine, "ignore"))
+    torch.save({"model": model.state_dict(), **origin}, checkpoint)
+    path = wend.export(checkpoint, file_format, nms=True)
+    assert_same(list(wend.load(path)(photos())), list(wend.load(checkpoint)(photos())))
 
 
 def test_exporting_changes_no_detector(checkpoint_of, tmp_path):

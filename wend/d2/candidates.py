@@ -21,7 +21,7 @@ from wend.modeling.candidates.tensors import TensorCandidates
 from wend.modeling.detectors import Detector
 
 
-def candidate_detector(cfg: CfgNode, model: nn.Module, size: tuple[int, int]) -> CandidateDetector:
+def candidate_detector(cfg: CfgNode, model: Any, size: tuple[int, int]) -> CandidateDetector:
     """The model as a function of pixels; it shares the model's weights.
 
     Args:
@@ -32,7 +32,7 @@ def candidate_detector(cfg: CfgNode, model: nn.Module, size: tuple[int, int]) ->
     Raises:
         InputError: a detector of another kind, or one of several classes.
     """
-    backbone: Any = model.backbone
+    backbone = model.backbone
     padded = ImageList.from_tensors(
         [torch.empty(3, *size, device="meta")],
         backbone.size_divisibility,
@@ -41,8 +41,8 @@ def candidate_detector(cfg: CfgNode, model: nn.Module, size: tuple[int, int]) ->
     shared: dict[str, Any] = {
         "size": size,
         "padded": tuple(padded),
-        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-        "pixel_std": cfg.MODEL.PIXEL_STD,
+        "pixel_mean": model.pixel_mean.flatten().tolist(),
+        "pixel_std": model.pixel_std.flatten().tolist(),
         "bgr": cfg.INPUT.FORMAT == "BGR",
     }
     if isinstance(model, BinaryFCOS):

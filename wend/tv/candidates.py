@@ -34,17 +34,11 @@ def candidate_detector(cfg: CfgNode, model: nn.Module, size: tuple[int, int]) ->
     Raises:
         InputError: a detector of another kind.
     """
-    shared: dict[str, Any] = {
-        "size": size,
-        "padded": size,
-        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-        "pixel_std": cfg.MODEL.PIXEL_STD,
-        "bgr": False,
-    }
+    shared: dict[str, Any] = {"size": size, "padded": size, "bgr": False}
     if isinstance(model, BinaryFCOS):
-        return TVFCOSCandidates(model, **shared)
+        return TVFCOSCandidates(model, **shared, **_normalization(model))
     if isinstance(model, BinaryRCNN):
-        return TVRCNNCandidates(model, **shared)
+        return TVRCNNCandidates(model, **shared, **_normalization(model))
     if isinstance(model, Detector):
         choice = Choice(
             above=None,
@@ -53,11 +47,22 @@ def candidate_detector(cfg: CfgNode, model: nn.Module, size: tuple[int, int]) ->
             clip=False,
             drop_empty=True,
         )
-        return TensorCandidates(detector=model, choice=choice, **shared)
+        return TensorCandidates(
+            detector=model,
+            choice=choice,
+            pixel_mean=model.pixel_mean.flatten().tolist(),
+            pixel_std=model.pixel_std.flatten().tolist(),
+            **shared,
+        )
     raise InputError(
         f"detector {cfg.MODEL.META_ARCHITECTURE}: cannot be exported; BinaryFCOS, BinaryRCNN and "
         f"subclasses of wend.modeling.detectors.Detector can"
     )
+
+
+def _normalization(model: Any) -> dict[str, list[float]]:
+    """Of torchvision's transform, which its detectors begin with."""
+    return {"pixel_mean": model.transform.image_mean, "pixel_std": model.transform.image_std}
 
 
 def _anchors(model: Any, generator: Any, size: tuple[int, int]) -> list[Tensor]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from wend.errors import InputError
 from wend.modeling.candidates.base import CandidateDetector, Candidates
 from wend.modeling.detectors.base import Detector
 
@@ -14,12 +15,21 @@ class TensorCandidates(CandidateDetector):
     """A :class:`Detector`'s boxes, which nothing suppresses.
 
     Args:
-        detector: in evaluation mode, with :meth:`Detector.best_boxes`.
+        detector: in evaluation mode.
         arguments: of :class:`CandidateDetector`.
+
+    Raises:
+        InputError: the detector has :meth:`Detector.detections` instead of ``best_boxes``.
     """
 
     def __init__(self, *, detector: Detector, **arguments: Any) -> None:
         super().__init__(**arguments)
+        kind = type(detector)
+        if kind.best_boxes is Detector.best_boxes or kind.detections is not Detector.detections:
+            raise InputError(
+                f"detector {kind.__name__}: cannot be exported, since it chooses its boxes image "
+                f"by image, in detections; implement best_boxes, which does it for a batch"
+            )
         self.detector = detector
 
     def candidates(self, images: Tensor) -> Candidates:
