@@ -19,7 +19,7 @@ def ramp() -> torch.Tensor:
 
 
 def test_the_view_is_the_part_around_the_box_enlarged():
-    # original 20..40 x 5..10 is 10..20 x 10..20 of the input; twice that around its centre 15: 5..25
+    # original 20..40 x 5..10 is 10..20 x 10..20 of the input; twice that, around 15: 5..25
     view, frame = closer_view(ramp(), FRAME, np.array([20.0, 5, 40, 10]), 2.0)
     assert view.shape == (3, SIDE, SIDE)
     assert view.dtype == torch.uint8

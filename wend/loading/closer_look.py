@@ -39,10 +39,9 @@ def closer_view(
         it.
     """
     height, width = image.shape[-2:]
-    (left, right), (top, bottom) = (
-        _part(*ends, factor, side)
-        for ends, side in zip(frame.to_frame(box).reshape(2, 2).T, (width, height), strict=True)
-    )
+    x0, y0, x1, y1 = frame.to_frame(box)
+    left, right = _part(x0, x1, factor, width)
+    top, bottom = _part(y0, y1, factor, height)
     part = image[None, :, top:bottom, left:right].float()
     enlarged = interpolate(part, size=(height, width), mode="bilinear", align_corners=False)
     wider, higher = width / (right - left), height / (bottom - top)
