@@ -165,6 +165,8 @@ def test_wheel_generates_trains_evaluates_and_reports_outside_a_checkout(bin_fol
     # a config of the user's own starts from one of WEND's
     own = tmp_path / "own.yaml"
     own.write_text("_BASE_: configs/demo.yaml\nWEND: {EPOCHS: 1}\nSOLVER: {WARMUP_ITERS: 1}\n")
+    shown = run(command, "config", "WEND.ETA", "--config-file", own, cwd=tmp_path)
+    assert "set by   configs/demo.yaml: 0.125" in shown
     run(*train[:2], "--config-file", own, *train[4:], *data, "OUTPUT_DIR", "own", cwd=tmp_path)
     assert (tmp_path / "own" / detections).is_file()
 
