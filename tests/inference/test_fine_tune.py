@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 import wend
+from wend.cli.parser import main
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.weight_files import read_weights
@@ -48,3 +49,13 @@ def test_what_cannot_be_trained_on_is_named(finished, tmp_path):
     with pytest.raises(InputError, match=r"Non-existent key: WEND\.NOTHING"):
         detector.fine_tune("toy_train_c2am", output=tmp_path / "on", **{"WEND.NOTHING": 1})
     assert not (tmp_path / "on").exists()
+
+
+def test_the_command_trains_on(finished, tmp_path, capsys):
+    output = tmp_path / "on"
+    command = ["fine-tune", str(finished("torchvision")), "--output", str(output), "--train"]
+    entries = ["--opts", "WEND.EPOCHS", "1", "SOLVER.WARMUP_ITERS", "0"]
+    assert main([*command, "toy_test_c2am", *entries]) == 0
+    assert len(wend.load(output)(DataSets().get("toy_test").file_names[0])) > 0
+    assert main([*command, "toy_test_c2am", "--opts", "WEND.EPOCHS"]) == 2
+    assert "--opts: expected KEY VALUE pairs" in capsys.readouterr().err
