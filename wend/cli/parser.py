@@ -19,6 +19,7 @@ MODULES = {  # verb -> module with add_arguments and run, help
     "doctor": ("wend.cli.doctor", "what is installed, what works, how to mend the rest"),
     "auto": ("wend.cli.auto", "from a folder of photos to a detector, boxes and a page"),
     "toy": ("wend.cli.toy", "generate the toy data set"),
+    "fine-tune": ("wend.cli.fine_tune", "train a detector on, on another data set"),
     "predict": ("wend.cli.predict", "boxes of photos, a video or a camera, by a trained detector"),
     "export": ("wend.cli.export", "a trained detector as ONNX, TorchScript or torch.export"),
     "report": ("wend.cli.report", "table, picture and curve of a finished run"),
