@@ -115,9 +115,13 @@ def test_a_file_has_the_detectors_boxes(
         assert_same(list(exported(photos(), batch_size=batch_size)), expected)
 
 
-@pytest.mark.parametrize("view", ["squash", "pad"])
-def test_photos_become_crops_as_for_the_detector(view, tmp_path):
-    cfg, model = untrained("torchvision", "fcos", {"WEND.VIEW": view})
+@pytest.mark.parametrize(
+    "changes",
+    [{"WEND.VIEW": "squash"}, {"WEND.VIEW": "pad", "WEND.CLOSER_LOOK": "1.5"}],
+    ids=["squash", "pad and look closer"],
+)
+def test_photos_become_crops_as_for_the_detector(changes, tmp_path):
+    cfg, model = untrained("torchvision", "fcos", changes)
     checkpoint = tmp_path / "model_final.pth"
     origin = stated_origin(Origin(cfg.dump(), "torchvision", "ignore"))
     torch.save({"model": model.state_dict(), **origin}, checkpoint)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from fvcore.common.config import CfgNode
+from torch import Tensor
 
 from wend.config import crop_arguments
 from wend.devices import choose_device
@@ -18,8 +20,10 @@ from wend.inference.detector import Detector
 from wend.inference.exported_info import KEY, Stated, decoded
 from wend.inference.file_formats import FORMATS
 from wend.inference.file_formats.types import Run
+from wend.loading.closer_look import Prediction, look_closer
 from wend.loading.crop import CropMapper, Sample
 from wend.modeling.candidates.base import chosen
+from wend.structures.frame import Frame
 
 
 class ExportedModel:
@@ -39,19 +43,26 @@ class ExportedModel:
         self.cfg = CfgNode(yaml.safe_load(stated.config))
         self.mapper = CropMapper(**crop_arguments(self.cfg), train=False)
 
-    def predict(self, samples: Sequence[Sample]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
         """Boxes (P, 4) float64, xyxy in original pixels, and scores (P,) of each sample."""
-        pixels = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
-        all_boxes, all_scores = self.run(np.ascontiguousarray(pixels))
+        images = [
+            torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
+            for sample in samples
+        ]
+        frames = [sample.frame for sample in samples]
+        return look_closer(self._predict_once, images, frames, self.cfg.WEND.CLOSER_LOOK)
+
+    def _predict_once(self, images: Sequence[Tensor], frames: Sequence[Frame]) -> list[Prediction]:
+        all_boxes, all_scores = self.run(torch.stack([*images]).numpy())
         if not self.stated.chosen:
             side = self.stated.side
             all_boxes, all_scores = chosen(all_boxes, all_scores, self.stated.choice, (side, side))
         predictions = []
-        for sample, boxes, scores in zip(samples, all_boxes, all_scores, strict=True):
+        for frame, boxes, scores in zip(frames, all_boxes, all_scores, strict=True):
             real = scores > 0  # zeros fill the rest
-            in_image = sample.frame.to_original(boxes[real].double().numpy())
+            in_image = frame.to_original(boxes[real].double().numpy())
             whole = (in_image[:, 2:] > in_image[:, :2]).all(1)
-            if not self.stated.choice.drop_empty and sample.frame.image is None:
+            if not self.stated.choice.drop_empty and frame.image is None:
                 whole[:] = True  # its detector has empty boxes, but none that lie in padding
             predictions.append((in_image[whole], scores[real].numpy()[whole]))
         return predictions
