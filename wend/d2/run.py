@@ -58,13 +58,19 @@ CHOICES = {
 }
 
 
+def default_config() -> CfgNode:
+    """Detectron2's config with the ``WEND`` node."""
+    cfg = get_cfg()
+    add_wend_config(cfg)
+    return cfg
+
+
 def read_config(config_file: str, opts: Sequence[str], imports: Sequence[str] = ()) -> CfgNode:
     """Detectron2's config with the ``WEND`` node, a YAML and ``KEY VALUE`` overrides.
 
     See :func:`wend.config.merge_config`.
     """
-    cfg = get_cfg()
-    add_wend_config(cfg)
+    cfg = default_config()
     merge_config(cfg, config_file, opts, "Neither Detectron2 nor WEND has such an entry", imports)
     return cfg
 

@@ -15,11 +15,16 @@ from wend.files import atomic_write
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, resolve, write_machine
 from wend.tv.checkpointer import TVCheckpointer
-from wend.tv.config import read_config
+from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
 from wend.tv.models import build_model
 
 logger = logging.getLogger(__name__)
+
+
+def default_config() -> CfgNode:
+    """The engine's config with the ``WEND`` node."""
+    return get_cfg()
 
 
 def setup(args: argparse.Namespace) -> Run:
