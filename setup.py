@@ -6,5 +6,8 @@ setup(
     # the checkout's configs/ lies in the package once that is installed (wend.config.shipped)
     packages=[*find_packages(include=["wend", "wend.*"]), "wend.configs"],
     package_dir={"wend.configs": "configs"},
-    package_data={"wend": ["py.typed", "*.pyi"], "wend.configs": ["**/*.yaml"]},
+    package_data={
+        "wend": ["py.typed", "*.pyi", "reports/*.html", "reports/*.css"],
+        "wend.configs": ["**/*.yaml"],
+    },
 )

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
+import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ from wend.evaluation.evaluation import MORE_KS, Evaluation
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
+from wend.files import write_json
 from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache
@@ -45,6 +48,7 @@ from wend.structures.records import EXIF
 # Detectron2's, which a config that counts in epochs has
 DEFAULT_MAX_ITER, DEFAULT_EVAL_PERIOD, DEFAULT_CHECKPOINT_PERIOD = 40000, 0, 5000
 BOXES_TO_LEARN = {"pseudo_boxes": "the pseudo boxes", "gt_boxes": "the TRUE boxes (an upper bound)"}
+MACHINE_FILE = "machine.json"  # of OUTPUT_DIR
 logger = logging.getLogger(__name__)
 
 
@@ -115,6 +119,24 @@ class Run:
     cfg: CfgNode
     training: TrainingData | None
     tests: Mapping[str, TestData]
+
+
+def write_machine(output_dir: str | Path, engine: str, device: str) -> None:
+    """Write ``machine.json``: where a run runs, which no other of its files says.
+
+    Args:
+        engine: the engine's name.
+        device: the device that its model is on, as torch names it.
+    """
+    if device.startswith("cuda"):
+        device = f"{device}, {torch.cuda.get_device_name(torch.device(device))}"
+    machine = {
+        "engine": engine,
+        "device": device,
+        "processor": f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads",
+        "system": platform.platform(),
+    }
+    write_json(Path(output_dir) / MACHINE_FILE, machine, indent=1)
 
 
 def value_of(cfg: CfgNode, entry: str) -> Any:

@@ -25,6 +25,7 @@ from wend.cli.options import (
 from wend.cli.picture_options import (
     add_picture_arguments,
     check_picture_arguments,
+    draw_page,
     draw_pictures,
     locate_for_pictures,
 )
@@ -413,6 +414,7 @@ def run(args: argparse.Namespace) -> int:
         exported = replace(detections, boxes=detections.given_boxes, given=None)
     written += _export(args.export, Path(args.output), data_set, exported)
     written += draw_pictures(args, located, scores)
+    written += draw_page(args, located, scores, notes, inputs)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
     if args.analysis:
         text = analysis_text(scores)

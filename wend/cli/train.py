@@ -62,16 +62,21 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run a training or an evaluation; returns the exit status (2: the user's input is wrong)."""
     args = make_parser(prog).parse_args(argv)
     setup_logging()
+    return exit_status(lambda: run(args))
 
-    def run() -> int:
-        if args.config_file:
-            from wend.config.reading import config_path
 
-            args.config_file = str(config_path(args.config_file))
-            logger.info("config: %s", args.config_file)
-        engine = choose_engine(args.engine)
-        logger.info("engine: %s", engine)
-        importlib.import_module(ENGINES[engine]).run(args)
-        return 0
+def run(args: argparse.Namespace) -> int:
+    """Train or evaluate as the arguments say; returns the exit status.
 
-    return exit_status(run)
+    Raises:
+        InputError: the user's input is wrong.
+    """
+    if args.config_file:
+        from wend.config.reading import config_path
+
+        args.config_file = str(config_path(args.config_file))
+        logger.info("config: %s", args.config_file)
+    engine = choose_engine(args.engine)
+    logger.info("engine: %s", engine)
+    importlib.import_module(ENGINES[engine]).run(args)
+    return 0

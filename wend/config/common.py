@@ -1,5 +1,7 @@
 """The entries of the ``WEND`` node that every detector has; Greek letters are the paper's."""
 
+import math
+
 from wend.config.entries import (
     NOT_NEGATIVE,
     POSITIVE,
@@ -90,11 +92,25 @@ COMMON = (
     Entry("RESIZE", 256, "Side in pixels of the square that images are resized to, >= CROP."),
     Entry("CROP", 224, "Side in pixels of the random (training) or centre (testing) crop, >= 1."),
     Entry(
+        "CROP_IN_MODEL",
+        True,
+        "Detectron2's engine, in testing: an image that comes whole, as DefaultPredictor and "
+        "Detectron2's own mapper give it, is squashed and cropped by the detector itself. False: "
+        "it is predicted on as it comes, for detectors trained through a mapper that crops not.",
+    ),
+    Entry(
+        "CLOSER_LOOK",
+        0.0,
+        "f: the best box is predicted once more on the part of the input f times as wide and as "
+        "high around it, enlarged, and is the mean of both; 0 (the paper): no second look.",
+        Range("0, or > 1 and finite", lambda x: x == 0 or 1 < x < math.inf),
+    ),
+    Entry(
         "EPOCHS",
         50,
         "Length of the training in epochs, evaluated and saved after each; 0: SOLVER.MAX_ITER, "
         "TEST.EVAL_PERIOD and SOLVER.CHECKPOINT_PERIOD count in iterations, as in Detectron2.",
-        Range("a whole number >= 0", lambda x: x >= 0),
+        Range("a whole number >= 0", lambda x: x >= 0, {"minimum": 0}),
     ),
     Entry(
         "OPTIMIZER",

@@ -75,7 +75,7 @@ def merge_config(
     opts: Sequence[str],
     unknown_key: str,
     imports: Sequence[str] = (),
-) -> None:
+) -> list[Source]:
     """Read a YAML and then ``KEY VALUE`` overrides into a config, and check it.
 
     Before, the user's modules are imported: those of ``WEND.IMPORTS`` of each file, of ``imports``,
@@ -90,6 +90,9 @@ def merge_config(
         opts: KEY, VALUE, KEY, VALUE, ...
         unknown_key: the advice about a key that ``cfg`` does not have.
         imports: modules and files that ``--import`` names.
+
+    Returns:
+        What was read, in its order: the files of the ``_BASE_`` chain, and the command line.
 
     Raises:
         InputError: names the file or the override, and the key.
@@ -126,3 +129,4 @@ def merge_config(
     cfg.MODEL.META_ARCHITECTURE = cfg.MODEL.META_ARCHITECTURE.rpartition(":")[2]
     check_config(cfg)
     settle_pixels(cfg)
+    return sources

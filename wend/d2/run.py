@@ -35,7 +35,7 @@ from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate
 from wend.errors import InputError
 from wend.logs import StdoutHandler
 from wend.modeling.initial_weights import initial_weights
-from wend.run import Run, check_arguments, resolve, value_of
+from wend.run import Run, check_arguments, resolve, value_of, write_machine
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -58,13 +58,19 @@ CHOICES = {
 }
 
 
+def default_config() -> CfgNode:
+    """Detectron2's config with the ``WEND`` node."""
+    cfg = get_cfg()
+    add_wend_config(cfg)
+    return cfg
+
+
 def read_config(config_file: str, opts: Sequence[str], imports: Sequence[str] = ()) -> CfgNode:
     """Detectron2's config with the ``WEND`` node, a YAML and ``KEY VALUE`` overrides.
 
     See :func:`wend.config.merge_config`.
     """
-    cfg = get_cfg()
-    add_wend_config(cfg)
+    cfg = default_config()
     merge_config(cfg, config_file, opts, "Neither Detectron2 nor WEND has such an entry", imports)
     return cfg
 
@@ -157,6 +163,8 @@ def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str,
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
     default_setup(cfg, args)
+    if comm.is_main_process():
+        write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
         return _evaluate(args, run)
     trainer = Trainer(cfg, run)

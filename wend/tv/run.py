@@ -13,13 +13,18 @@ from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.files import atomic_write
 from wend.modeling.initial_weights import initial_weights
-from wend.run import Run, check_arguments, resolve
+from wend.run import Run, check_arguments, resolve, write_machine
 from wend.tv.checkpointer import TVCheckpointer
-from wend.tv.config import read_config
+from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
 from wend.tv.models import build_model
 
 logger = logging.getLogger(__name__)
+
+
+def default_config() -> CfgNode:
+    """The engine's config with the ``WEND`` node."""
+    return get_cfg()
 
 
 def setup(args: argparse.Namespace) -> Run:
@@ -52,6 +57,7 @@ def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
 def _write_config(cfg: CfgNode) -> None:
     with atomic_write(Path(cfg.OUTPUT_DIR) / "config.yaml") as file:
         file.write(cfg.dump())
+    write_machine(cfg.OUTPUT_DIR, "torchvision", cfg.MODEL.DEVICE)
 
 
 def run(args: argparse.Namespace) -> None:
