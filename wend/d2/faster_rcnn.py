@@ -75,6 +75,17 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         )
         return {**losses, **unsupervised}
 
+    def foreground_scores(self, predictions: tuple[Tensor, ...], objectness: Tensor) -> Tensor:
+        """The score (N,) of each proposal's box, as :meth:`predict_probs` has it.
+
+        Args:
+            predictions: see :meth:`losses`.
+            objectness: log-odds (N,) of the proposals, which a subclass may use.
+        """
+        scores = predictions[0]
+        probabilities = scores.sigmoid() if self.use_sigmoid_ce else scores.softmax(-1)
+        return probabilities[:, 0]
+
 
 @ROI_HEADS_REGISTRY.register()
 class BinaryROIHeads(StandardROIHeads):
