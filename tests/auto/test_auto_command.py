@@ -73,7 +73,7 @@ def test_a_folder_becomes_a_run_that_the_ordinary_commands_read(auto, photos, en
     assert {row["image_id"] for row in detections} <= {*held_out.keys}
     assert "fixed boxes" in (folder / "standing.md").read_text()
     assert not (folder / "probe").exists()
-    labels = json.loads(next((folder / "predictions/coco").glob("*.json")).read_text())
+    labels = json.loads((folder / "predictions/coco/annotations.json").read_text())
     assert {image["file_name"] for image in labels["images"]} == {*every.keys}
     assert len(list((folder / "predictions/pictures").rglob("*.jpg"))) == 2
     assert (folder / "report.html").read_text().startswith("<!")
@@ -156,7 +156,7 @@ def test_an_output_in_the_folder_of_the_photos_never_becomes_its_input(auto, pho
     assert auto(source=".") == 0
     assert Path("out/model_final.pth").stat().st_mtime_ns == before
     assert len(DataSets().get("out/datasets/photos.yaml")) == 12
-    labels = json.loads(next(Path("out/predictions/coco").glob("*.json")).read_text())
+    labels = json.loads(Path("out/predictions/coco/annotations.json").read_text())
     assert len(labels["images"]) == 12
 
 
@@ -171,7 +171,7 @@ def test_predict_takes_the_advised_score_unless_another_is_said(auto, photos, ca
         with kept_logging():
             words = ["predict", "out", str(photos), "--output", "boxes", "--pictures", "none"]
             assert main([*words, "--on-bad", "skip", "--overwrite", *more]) == 0
-        rows = json.loads(next(Path("boxes/coco").glob("*.json")).read_text())["annotations"]
+        rows = json.loads(Path("boxes/coco/annotations.json").read_text())["annotations"]
         return min(row["score"] for row in rows)
 
     every = least("--min-score", "none")

@@ -372,6 +372,7 @@ class Auto:
             len(trained),
             solver.IMS_PER_BATCH,
             solver.WARMUP_ITERS,
+            self.cfg.WEND.EPOCHS,
         )
         logger.info(
             "training: %d iterations of %.2f s, about %.1f minutes",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-MOST_EPOCHS = 60  # more only learn the mistakes of the boxes by heart
 LEAST_ITERATIONS = 150  # fewer learn nothing, however few photos there are
 EVALUATIONS = 5  # during the training
 SHARE = 0.85  # of the minutes that iterations get; the rest is for evaluations and files
@@ -37,7 +36,9 @@ class Schedule:
         }
 
 
-def choose(seconds: float, minutes: float, images: int, batch: int, warmup: int) -> Schedule:
+def choose(
+    seconds: float, minutes: float, images: int, batch: int, warmup: int, epochs: int
+) -> Schedule:
     """The schedule of a training.
 
     Args:
@@ -46,8 +47,9 @@ def choose(seconds: float, minutes: float, images: int, batch: int, warmup: int)
         images: photos that are trained on.
         batch: images per iteration.
         warmup: the config's; shortened where it is more than a fifth of the training.
+        epochs: the config's, at most; but for :data:`LEAST_ITERATIONS`.
     """
-    most = max(LEAST_ITERATIONS, MOST_EPOCHS * math.ceil(images / batch))
+    most = max(LEAST_ITERATIONS, epochs * math.ceil(images / batch))
     iterations = max(1, min(most, int(SHARE * 60 * minutes / seconds)))
     return of_iterations(iterations, warmup)
 
