@@ -34,7 +34,7 @@ from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate, without_effect
 from wend.errors import InputError
 from wend.logs import StdoutHandler
-from wend.run import Run, check_arguments, resolve, value_of
+from wend.run import Run, check_arguments, remove_logs, resolve, value_of
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -177,6 +177,8 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> None:
     """Run in ``--num-gpus`` processes (with gloo where there is no GPU)."""
     resolved = setup(args)
+    if not args.resume and not args.eval_only and args.machine_rank == 0:
+        remove_logs(resolved.cfg.OUTPUT_DIR)
     try:
         launch(
             _main,

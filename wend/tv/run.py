@@ -12,7 +12,7 @@ from fvcore.common.config import CfgNode
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.files import atomic_write
-from wend.run import Run, check_arguments, resolve
+from wend.run import Run, check_arguments, remove_logs, resolve
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import read_config
 from wend.tv.engine import Trainer, evaluate
@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> None:
     else:
         trainer = Trainer(resolved, model)
         trainer.resume_or_load(resume=args.resume)
+        if not args.resume:
+            remove_logs(cfg.OUTPUT_DIR)
         _write_config(cfg)
         results = trainer.train()
     verify_results(cfg, next(iter(results.values())))
