@@ -23,6 +23,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from wend.classes.predictions import read_class_predictions
+from wend.config import view_of
 from wend.datasets.catalog import DataSets
 from wend.datasets.declared import lasting_name
 from wend.datasets.plausible_truth import check_plausible
@@ -220,12 +221,13 @@ def resolve_tests(
             protocols=protocols,
             max_boxes=cfg.WEND.MAX_BOXES,
             class_predictions=read_class_predictions(path, data_set) if path else None,
+            view=view_of(cfg).name,
             classes_file=path,
             more_ks=[*(k for k in MORE_KS if k <= cfg.TEST.DETECTIONS_PER_IMAGE), None],
             metrics=metrics,
             **_apart(baseline, why_not, data_set),
         )
-        caches = open_caches(cfg.WEND.DATA.CACHE, [data_set], cfg.WEND.RESIZE, data_sets.root)
+        caches = _open_caches(cfg, [data_set], data_sets)
         tests[data_set.name] = TestData(evaluation, caches, wrong)
     return tests
 
@@ -309,8 +311,16 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
             "%s lists %d images; %d of %d training images are left out",
             *(data.QUARANTINE, len(listed), usable - len(images), usable),
         )
-    caches = open_caches(data.CACHE, chosen, cfg.WEND.RESIZE, data_sets.root)
+    caches = _open_caches(cfg, chosen, data_sets)
     return TrainingData(images, caches, most_to_skip(cfg, len(images)))
+
+
+def _open_caches(
+    cfg: CfgNode, chosen: Sequence[DataSet], data_sets: DataSets
+) -> tuple[ImageCache, ...]:
+    """The caches of resized images that the config asks for."""
+    view = view_of(cfg)
+    return open_caches(cfg.WEND.DATA.CACHE, chosen, view.resize, data_sets.root, padded=view.pads)
 
 
 def most_to_skip(cfg: CfgNode, total: int) -> int:

@@ -97,6 +97,7 @@ RANGES = [
     ("WEND.FCOS.TOPK_CANDIDATES_TEST", [0], [1]),
     ("WEND.FCOS.NMS_THRESH_TEST", [0.0, 1.001, NAN], [0.001, 1.0]),
     ("WEND.OPTIMIZER", ["sgd", "", "LBFGS"], ["SGD", "Adam", "AdamW"]),
+    ("WEND.VIEW", ["pads", "", "Crop"], ["crop", "squash", "pad"]),
     ("WEND.FCOS.REDUCE_DIM", [-1], [0, 256]),
     ("WEND.SCR.HIDDEN_DIM", [0], [1]),
     ("WEND.SCR.LOSS", ["mse", ""], ["l2", "l1", "smooth_l1"]),

@@ -80,7 +80,16 @@ def test_metrics_have_one_structure(output_dir):
         assert set(result) == {
             *("gt_known_loc", "gt_known_loc_multi", "max_boxes", "mean_boxes", "num_images"),
             *("max_box_acc_30", "max_box_acc_50", "max_box_acc_70", "mean_iou"),
-            *("missing", "protocol", "dataset", "versions", "num_excluded", "counts", "inputs"),
+            *(
+                "missing",
+                "view",
+                "protocol",
+                "dataset",
+                "versions",
+                "num_excluded",
+                "counts",
+                "inputs",
+            ),
             *("multi", "recall_at_k", "max_box_acc", "mean_top_iou", "mean_best_iou"),
             *("iou_histogram", "intervals", "interval_kinds", "level", "baseline"),
         }
@@ -99,7 +108,7 @@ def test_the_command_writes_the_same_bytes_from_the_detections_alone(output_dir,
         folder = output_dir / "inference" / name
         arguments = ["--ground-truth", name, "--detections", folder / "detections.json"]
         arguments += ["--baseline-boxes", "toy_train_c2am", "--max-boxes", 5, 1, 10, "all"]
-        arguments += ["--output", tmp_path / name]
+        arguments += ["--view", "crop56-of-64", "--output", tmp_path / name]
         assert wend(["evaluate", *map(str, arguments)]) == 0
         written = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
         assert set(written) == EVALUATION_FILES - {"detections.json"}

@@ -181,3 +181,72 @@ def test_the_paper_sizes_are_the_defaults():
     assert (frame.width, frame.height) == (224, 224)
     assert (frame.scale_x, frame.scale_y) == (0.5, 2.0)  # 256 / 512, 256 / 128
     assert (frame.offset_x, frame.offset_y) == (-16, -16)  # (256 - 224) / 2
+
+
+FILL = (9, 8, 7)
+
+
+@pytest.mark.parametrize("view", ["squash", "pad"])
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("flip", ["horizontal", "vertical"])
+def test_other_views_paint_the_rectangle_where_the_mapped_box_says(tmp_path, view, train, flip):
+    """White on black: 32x128 fits 64 with 0.5, so 8,16,24,80 is 24 + 4, 8, 24 + 12, 40."""
+    path = tmp_path / "a.png"
+    image = Image.new("RGB", (32, 128))
+    image.paste((255, 255, 255), (8, 16, 24, 80))
+    image.save(path)
+    mapper = CropMapper(64, 40, train=train, view=view, flip=flip, fill=FILL)
+    torch.manual_seed(1)
+    seen = set()
+    for _ in range(30):
+        sample = mapper(str(path), 32, 128, np.array([[8.0, 16, 24, 80]]))
+        assert sample.image.shape == ((40, 40, 3) if train else (64, 64, 3))
+        np.testing.assert_array_equal(sample.boxes, [bright(sample.image)])
+        seen.add(sample.frame)
+        if view == "pad":  # all around the image has the fill's colour, and nothing in it
+            x0, y0, x1, y1 = sample.frame.clip(np.array([0.0, 0, 64, 64])).astype(int)
+            padding = np.ones(sample.image.shape[:2], bool)
+            padding[y0:y1, x0:x1] = False
+            np.testing.assert_array_equal((sample.image == FILL).all(2), padding)
+            assert padding.any()
+    if train:
+        assert len(seen) > 5
+    else:
+        expected = [[28, 8, 36, 40]] if view == "pad" else [[16, 8, 48, 40]]
+        np.testing.assert_array_equal(sample.boxes, expected)
+
+
+def test_padded_pixels_are_pillows_scaled_to_fit(tmp_path):
+    path = noise(tmp_path / "a.png", 50, 31)
+    sample = CropMapper(40, 30, train=False, view="pad")(path, 50, 31, NO_BOXES)
+    inner = Image.open(path).resize((40, 25), Image.Resampling.BILINEAR)  # 31 * 0.8 = 24.8
+    np.testing.assert_array_equal(sample.image[7:32], np.asarray(inner))  # (40 - 25) // 2
+    assert not sample.image[:7].any()
+    assert not sample.image[32:].any()
+
+
+def test_boxes_are_cut_at_the_image_and_not_at_the_padding(tmp_path):
+    path = noise(tmp_path / "a.png", 40, 20)
+    boxes = np.array([[-5.0, -5, 45, 25], [0, 21, 40, 30], [0, 0, 10, 10]])
+    sample = CropMapper(40, 30, train=False, view="pad")(path, 40, 20, boxes)
+    np.testing.assert_array_equal(sample.boxes, [[0, 10, 40, 30], [0, 10, 10, 20]])
+    assert sample.counts == BoxCounts(images=1, boxes=3, cut=1)  # outside its image
+
+
+def test_a_random_crop_that_misses_a_narrow_image_loses_its_box(tmp_path):
+    """10x1000 is 3 pixels wide in the middle of 256: crops of 64 at 192 corners show it seldom."""
+    path = noise(tmp_path / "a.png", 10, 1000)
+    mapper = CropMapper(256, 64, train=True, view="pad", fill=FILL)
+    torch.manual_seed(0)
+    lost = set()
+    for _ in range(40):
+        sample = mapper(path, 10, 1000, np.array([[0.0, 0, 10, 1000]]))
+        lost.add(sample.counts.cut)
+        assert len(sample.boxes) + sample.counts.lost == 1
+        assert (sample.image == FILL).all() == bool(sample.counts.lost)
+    assert lost == {0, 1}
+
+
+def test_a_view_that_is_none_is_named():
+    with pytest.raises(ValueError, match="expected one of crop, squash, pad, got 'fit'"):
+        CropMapper(8, 4, train=True, view="fit")

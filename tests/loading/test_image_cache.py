@@ -14,7 +14,7 @@ from PIL import Image
 
 from wend.datasets.catalog import DataSets
 from wend.errors import BadImageError, InputError
-from wend.images.reading import read_image, squash
+from wend.images.reading import fit, read_image, squash
 from wend.loading import fill_cache, image_cache
 from wend.loading.crop import CropMapper
 from wend.loading.fill_cache import open_caches
@@ -60,7 +60,7 @@ def opened(tmp_path) -> ImageCache:
 
 def assert_like_files(cache, records):
     for record in records:
-        pixels, size = cache.squashed(record.file_name)
+        pixels, size = cache.resized(record.file_name)
         assert size == (record.width, record.height)
         np.testing.assert_array_equal(pixels, squash(read_image(record.file_name), SIDE))
 
@@ -90,7 +90,7 @@ def test_pixels_are_those_of_the_files_and_the_files_are_read_once(
     cache = pickle.loads(pickle.dumps(opened(tmp_path)))  # noqa: S301  (as to a spawned worker)
     assert cache.num_filled() == len(cache) == 6
     for record in records:
-        pixels, _ = cache.squashed(record.file_name)
+        pixels, _ = cache.resized(record.file_name)
         np.testing.assert_array_equal(pixels, expected[record.image_id])
         assert not pixels.flags.writeable
 
@@ -141,7 +141,7 @@ def test_a_changed_file_is_noticed_and_read_anew(tmp_path, records, caplog, chan
     assert_like_files(cache, records)
     assert (cache.stale, cache.fill) == (1, True)
     assert f"{path} has changed since" in caplog.text
-    assert (opened(tmp_path).squashed(path)[0] == 9).all()
+    assert (opened(tmp_path).resized(path)[0] == 9).all()
     Image.new("RGB", (30, 30)).save(path)
     with pytest.raises(BadImageError, match=r"is 30x30, expected 21x15 as recorded"):
         CropMapper(SIDE, 12, train=True, caches=[cache])(path, 21, 15, BOX)
@@ -153,7 +153,7 @@ def test_the_command_makes_stale_rows_again(tmp_path, records, caplog):
     caplog.set_level(logging.INFO, "wend")
     fill(tmp_path)
     assert "5 of 6 images are there, 1 are to be read, 1 of them since their" in caplog.text
-    assert (opened(tmp_path).squashed(records[1].file_name)[0] == 9).all()
+    assert (opened(tmp_path).resized(records[1].file_name)[0] == 9).all()
 
 
 def test_another_resize_has_its_own_cache_and_says_so(tmp_path, records, caplog):
@@ -162,8 +162,43 @@ def test_another_resize_has_its_own_cache_and_says_so(tmp_path, records, caplog)
     assert "no cache of birds for WEND.RESIZE 8 yet; there are: birds-16" in caplog.text
     assert (cache.resize, cache.num_filled()) == (8, 0)
     shutil.copytree(cache_folder(tmp_path / "caches", birds(), 16), tmp_path / "moved")
-    with pytest.raises(InputError, match=r"moved: holds images of 16², not 8²"):
+    with pytest.raises(InputError, match=r"moved: holds images squashed to 16x16, .* to 8x8;"):
         prepare(tmp_path / "moved", birds(), 8, "", fill=True)
+
+
+def test_a_padded_view_has_its_own_cache_and_refuses_another(tmp_path, records):
+    folder, root = str(tmp_path / "caches"), tmp_path / "data"
+    fill(tmp_path)
+    fill(tmp_path, padded=True)
+    squashed, padded = (open_caches(folder, [birds()], SIDE, root, padded=p)[0] for p in (0, 1))
+    assert [c.folder.name for c in (squashed, padded)] == ["birds-16", "birds-16-pad"]
+    assert padded.num_filled() == 6
+    for record in records:
+        pixels, size = padded.resized(record.file_name)
+        assert size == (record.width, record.height)
+        np.testing.assert_array_equal(pixels, fit(read_image(record.file_name), SIDE))
+    for cache, other in ((squashed, "pad"), (padded, "squash"), (padded, "crop")):
+        with pytest.raises(InputError, match=r"birds-16.*: holds images .* ask for"):
+            CropMapper(SIDE, 8, train=False, view=other, caches=[cache])
+    squashed.folder.rename(tmp_path / "caches" / "gone")
+    padded.folder.rename(squashed.folder)
+    with pytest.raises(InputError, match=r"birds-16: holds images fitted and padded to 16x16"):
+        open_caches(folder, [birds()], SIDE, root)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_padded_view_sees_the_same_pixels_from_its_cache(tmp_path, records, train):
+    fill(tmp_path, padded=True)
+    caches = open_caches(str(tmp_path / "caches"), [birds()], SIDE, tmp_path / "data", padded=True)
+    arguments = {"train": train, "view": "pad", "fill": (1, 2, 3)}
+    for record in records:
+        seen = []
+        for each in ((), caches):
+            torch.manual_seed(5)
+            mapper = CropMapper(SIDE, 12, caches=each, **arguments)
+            sample = mapper(record.file_name, record.width, record.height, BOX)
+            seen.append((sample.image.tobytes(), sample.boxes.tolist(), sample.frame))
+        assert seen[0] == seen[1]
 
 
 def test_an_interrupted_filling_goes_on_where_it_stopped(tmp_path, records, monkeypatch):
@@ -289,16 +324,16 @@ def test_a_bad_image_is_an_error_with_and_without_a_row(tmp_path, records):
     cache = opened(tmp_path)
     assert cache.num_filled() == 5
     with pytest.raises(BadImageError, match="cannot be read as an image"):
-        cache.squashed(path)
+        cache.resized(path)
     os.unlink(records[0].file_name)  # whose row is filled
     with pytest.raises(BadImageError, match="there is no such image file"):
-        cache.squashed(records[0].file_name)
+        cache.resized(records[0].file_name)
 
 
 def test_the_cache_serves_a_moved_data_set_and_no_unknown_image(tmp_path, records, monkeypatch):
     fill(tmp_path)
     cache = opened(tmp_path)
-    assert cache.squashed(str(tmp_path / "data" / "a" / "other.jpg")) is None
+    assert cache.resized(str(tmp_path / "data" / "a" / "other.jpg")) is None
     os.rename(tmp_path / "data", tmp_path / "elsewhere")
     moved = ImageCache(cache.folder, str(tmp_path / "elsewhere"), fill=False)
     assert moved.is_fresh(

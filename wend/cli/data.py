@@ -18,6 +18,7 @@ from wend.cli.options import (
 )
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, some
+from wend.structures.view import VIEWS, View
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,9 @@ def _add_cache_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="data set, or the YAML file that declares it")
     parser.add_argument("--resize", type=int, default=256, metavar="N", help="WEND.RESIZE (256)")
     parser.add_argument(
+        "--view", choices=VIEWS, default="crop", help="WEND.VIEW (crop, which shares with squash)"
+    )
+    parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder of caches, for WEND.DATA.CACHE"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: by the cores)")
@@ -77,7 +81,10 @@ def _cache(args: argparse.Namespace, data_sets: DataSets) -> int:
     if args.resize < 1:
         raise InputError(f"--resize: expected at least 1, got {args.resize}")
     data_set = data_sets.get(args.name, keep_unreadable=True)
-    bad = fill_cache(data_set, args.output, args.resize, data_sets.root, _workers(args))
+    padded = View(args.view, args.resize, args.resize).pads
+    bad = fill_cache(
+        data_set, args.output, args.resize, data_sets.root, _workers(args), padded=padded
+    )
     if bad:
         logger.warning("%s", some(bad))
     return int(bool(bad))

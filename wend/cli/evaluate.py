@@ -56,6 +56,7 @@ from wend.evaluation.score_files import (
     file_entry,
     recall_rows,
     truth_entry,
+    view_entry,
     with_threshold,
     write_scores,
 )
@@ -67,6 +68,7 @@ from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.frame import ORIGINAL
 from wend.structures.plausibility import Finding
+from wend.structures.view import describe_view
 
 logger = logging.getLogger(__name__)
 DEFAULT_PROTOCOLS = ("psol-crop224", "original")
@@ -202,6 +204,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also print and write analysis.md: hits by number and size of true boxes and by "
         "class, and how the best boxes miss",
+    )
+    parser.add_argument(
+        "--view",
+        default="",
+        metavar="NAME",
+        help="what of the images the detector saw, as a run's metrics.json names it "
+        "(crop224-of-256, squash256, pad256); is written beside the numbers",
     )
     add_picture_arguments(parser)
     parser.add_argument(
@@ -348,6 +357,8 @@ def _recall_note(scores: dict[str, ProtocolScores]) -> str:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the files; returns the exit status."""
     check_numbers(args)
+    if args.view:
+        describe_view(args.view)  # an unknown one is told before anything is read
     check_picture_arguments(args)
     settle_map_arguments(args)
     names = args.protocol or (MAP_PROTOCOLS if args.score_maps else DEFAULT_PROTOCOLS)
@@ -371,7 +382,9 @@ def run(args: argparse.Namespace) -> int:
     baseline = None
     if args.baseline_boxes:
         baseline = load_baseline(args.baseline_boxes, data_set, data_sets, args.implausible)
-    extra = {"coco": coco_numbers(data_set, detections, args.ap_backend)} if args.ap else {}
+    extra: dict = dict(view_entry(args.view))
+    if args.ap:
+        extra["coco"] = coco_numbers(data_set, detections, args.ap_backend)
     ap_notes = [_ap_note(extra["coco"])] if args.ap else []
     if maps is not None:
         extra["score_maps"] = maps.to_dict()
@@ -386,7 +399,7 @@ def run(args: argparse.Namespace) -> int:
         baseline=baseline,
     )
     fixed = baseline.name if baseline else "not computed (--baseline-boxes)"
-    notes = [*evaluation_notes(about, fixed), *ap_notes]
+    notes = [*evaluation_notes(about, fixed, args.view), *ap_notes]
     notes += [finding.message for finding in findings]
     inputs = _inputs(args, data_set, baseline, maps)
     written = write_scores(

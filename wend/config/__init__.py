@@ -13,7 +13,9 @@ from wend.config.node import (
     check_binary,
     check_carries_loss,
     check_config,
+    crop_arguments,
     localization_loss,
+    view_of,
 )
 from wend.config.reading import merge_config
 
@@ -26,7 +28,9 @@ __all__ = [
     "check_carries_loss",
     "check_config",
     "config_entries",
+    "crop_arguments",
     "localization_loss",
     "merge_config",
     "one_of",
+    "view_of",
 ]

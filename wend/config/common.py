@@ -12,6 +12,7 @@ from wend.config.entries import (
     one_of,
 )
 from wend.losses import FORMS, NORMALIZERS, SAMPLES, WEIGHT_GRADIENTS
+from wend.structures.view import VIEWS
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 
@@ -78,7 +79,15 @@ COMMON = (
         "τ2 of eq. (3): samples with p < τ2 look like background, (0, 1).",
         PROBABILITY,
     ),
-    Entry("RESIZE", 256, "Side in pixels of the square that images are squashed to, >= CROP."),
+    Entry(
+        "VIEW",
+        "crop",
+        'What of an image is tested on: "crop" (the paper: squashed to RESIZE², the centre CROP²), '
+        '"squash" (all of that square) or "pad" (all of the image, its aspect kept, padded to '
+        "RESIZE² with MODEL.PIXEL_MEAN). Training is on random CROP² of the square.",
+        one_of(*VIEWS),
+    ),
+    Entry("RESIZE", 256, "Side in pixels of the square that images are resized to, >= CROP."),
     Entry("CROP", 224, "Side in pixels of the random (training) or centre (testing) crop, >= 1."),
     Entry(
         "EPOCHS",

@@ -50,7 +50,7 @@ DATA = (
     Entry(
         "CACHE",
         "",
-        "Folder of images squashed to RESIZE², filled at first use or by `wend data cache`; "
+        "Folder of images resized to RESIZE², filled at first use or by `wend data cache`; "
         "empty: none.",
         Range(
             "a folder, or a path where one can be made",

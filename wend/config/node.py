@@ -34,7 +34,7 @@ from wend.event_sinks import EVENT_SINKS
 from wend.losses import LOSSES, NO_LOSS, LocalizationLoss
 from wend.registry import FunctionRegistry
 from wend.schedules import SCHEDULES, Scheduled
-from wend.structures.frame import resize_and_crop
+from wend.structures.view import View
 
 EARLIER = {  # entries of earlier versions: the value that is the default now, and the others'
     "WEND.DETACH_WEIGHT": (False, "WEND.WE.WEIGHT_GRADIENT detach"),
@@ -126,6 +126,26 @@ def _parameters(
     return {key: entries[key.upper()] for key in keywords if key.upper() in entries}
 
 
+def view_of(cfg: CfgNode) -> View:
+    """``WEND.VIEW``, ``WEND.RESIZE`` and ``WEND.CROP``; ValueError where they do not fit."""
+    return View(cfg.WEND.VIEW, cfg.WEND.RESIZE, cfg.WEND.CROP)
+
+
+def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """Keyword arguments of :class:`wend.loading.crop.CropMapper` that a config sets.
+
+    Padding has the mean colour of the detector's input, so that it is 0 once normalized.
+    """
+    mean = cfg.MODEL.PIXEL_MEAN if cfg.INPUT.FORMAT == "RGB" else cfg.MODEL.PIXEL_MEAN[::-1]
+    return {
+        "resize": cfg.WEND.RESIZE,
+        "crop": cfg.WEND.CROP,
+        "view": cfg.WEND.VIEW,
+        "fill": [min(max(round(channel), 0), 255) for channel in mean],
+        "flip": cfg.INPUT.RANDOM_FLIP,
+    }
+
+
 def check_binary(entry: str, num_classes: int, loss: LocalizationLoss) -> None:
     """Raise InputError unless the loss can be used with so many foreground classes."""
     if num_classes != 1 and not loss.is_none:
@@ -186,7 +206,7 @@ def check_config(cfg: CfgNode) -> None:
         wend.LOSS != NO_LOSS or not factor,
     )
     try:
-        resize_and_crop(1, 1, wend.RESIZE, wend.CROP)
+        view_of(cfg)
     except ValueError as error:
         raise InputError(f"config entries WEND.RESIZE and WEND.CROP: {error}") from None
     for name, value, allowed in (

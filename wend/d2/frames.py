@@ -27,8 +27,11 @@ def _as_crop(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_original_pixels(entry: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-    instances = output["instances"]
-    boxes = entry["frame"].to_original(instances.pred_boxes.tensor.double())
+    instances, frame = output["instances"], entry["frame"]
+    boxes = frame.to_original(instances.pred_boxes.tensor.double())
+    if frame.image is not None:  # boxes that lie in the padding are none
+        whole = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        instances, boxes = instances[whole], boxes[whole]
     fields = {**instances.get_fields(), "pred_boxes": Boxes(boxes)}
     return {
         **output,

@@ -10,6 +10,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.structures import Boxes, BoxMode, Instances
 
+from wend.config import crop_arguments
 from wend.d2.features import number_of_classes
 from wend.d2.frames import model_input
 from wend.errors import InputError
@@ -22,18 +23,19 @@ from wend.structures.records import EXIF
 class WSOLDatasetMapper:
     """Squash to ``resize``², crop to ``crop``² (random with flip to train, central to test).
 
-    Detectron2's own mapper keeps the aspect and always turns by EXIF; here the dict's ``exif`` says
-    whether (as the data set does). Output dicts have ``image`` (3, crop, crop) uint8, the original
-    ``height`` and ``width``, ``frame`` (the way from the crop to original pixels), ``problem`` if
-    the image could not be read and is black, and, in training, ``instances`` and
-    ``box_counts``, a :class:`wend.loading.box_counts.BoxCounts`.
+    Other views than the paper's: :class:`wend.structures.view.View`. Detectron2's own mapper keeps
+    the aspect and always turns by EXIF; here the dict's ``exif`` says whether (as the data set
+    does). Output dicts have ``image`` (3, side, side) uint8, the original ``height`` and ``width``,
+    ``frame`` (the way from the crop to original pixels), ``problem`` if the image could not be read
+    and is black, and, in training, ``instances`` and ``box_counts``, a
+    :class:`wend.loading.box_counts.BoxCounts`.
 
     Args:
         is_train: random crop and flip, and ``instances``.
         resize, crop: sides in pixels.
         image_format: "RGB" or "BGR", the order of ``image``'s channels.
         num_classes: 1 makes ``gt_classes`` 0, more make them the image's class.
-        flip, caches, black_if_bad: see :class:`wend.loading.crop.CropMapper`.
+        flip, caches, black_if_bad, view, fill: see :class:`wend.loading.crop.CropMapper`.
     """
 
     @configurable
@@ -48,6 +50,8 @@ class WSOLDatasetMapper:
         flip: str = "horizontal",
         caches: Sequence[ImageCache] = (),
         black_if_bad: bool = False,
+        view: str = "crop",
+        fill: Sequence[int] = (0, 0, 0),
     ) -> None:
         if image_format not in ("RGB", "BGR"):
             raise InputError(
@@ -57,19 +61,24 @@ class WSOLDatasetMapper:
         self.image_format = image_format
         self.num_classes = num_classes
         self.crop_mapper = CropMapper(
-            resize, crop, train=is_train, flip=flip, caches=caches, black_if_bad=black_if_bad
+            resize,
+            crop,
+            train=is_train,
+            flip=flip,
+            caches=caches,
+            black_if_bad=black_if_bad,
+            view=view,
+            fill=fill,
         )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """``WEND.RESIZE``, ``WEND.CROP``, ``INPUT.FORMAT`` and ``INPUT.RANDOM_FLIP``."""
+        """:func:`wend.config.crop_arguments` and ``INPUT.FORMAT``."""
         return {
             "is_train": is_train,
-            "resize": cfg.WEND.RESIZE,
-            "crop": cfg.WEND.CROP,
             "image_format": cfg.INPUT.FORMAT,
             "num_classes": number_of_classes(cfg),
-            "flip": cfg.INPUT.RANDOM_FLIP,
+            **crop_arguments(cfg),
         }
 
     def _label(self, dataset_dict: dict[str, Any]) -> int:

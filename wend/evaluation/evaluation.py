@@ -25,6 +25,7 @@ from wend.evaluation.score_files import (
     evaluation_notes,
     file_entry,
     truth_entry,
+    view_entry,
     with_threshold,
     write_scores,
 )
@@ -59,6 +60,8 @@ class Evaluation:
         level: the confidence of the intervals; None for no intervals.
         baseline: content-blind boxes to score beside the detections.
         why_no_baseline: the reason where there are none.
+        view: what of the images the detector saw, :attr:`wend.structures.view.View.name`; empty
+            where it is not known.
 
     Raises:
         InputError: some images have a true box and some have none, ids are neither numbers nor
@@ -75,6 +78,7 @@ class Evaluation:
     level: float | None = LEVEL
     baseline: FixedBoxes | None = None
     why_no_baseline: str = "not computed (no training data set is named)"
+    view: str = ""
 
     def __post_init__(self) -> None:
         data_set = self.data_set
@@ -151,12 +155,12 @@ class Evaluation:
         scores = self._score(scored, self._ks, self.level, self.baseline)
         fixed = self.why_no_baseline if self.baseline is None else self.baseline.name
         about = detections_notes(self.data_set.name, counts)
-        notes = evaluation_notes(about, fixed)
+        notes = evaluation_notes(about, fixed, self.view)
         if output_dir is not None:
             path = Path(output_dir) / DETECTIONS_FILE
             write_json(path, detections_to_coco(self.data_set, detections))
-            inputs = self._inputs(path)
-            write_scores(output_dir, scores, counts=counts, inputs=inputs, notes=notes)
+            inputs, extra = self._inputs(path), view_entry(self.view)
+            write_scores(output_dir, scores, counts=counts, inputs=inputs, notes=notes, extra=extra)
         logger.info("%s:\n%s", self.data_set.name, score_table(scores, notes))
         return scores
 

@@ -27,6 +27,7 @@ from wend.files import atomic_write, sha256, write_json
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.frame import ORIGINAL
+from wend.structures.view import describe_view
 
 METRICS_FILE = "metrics.json"
 PER_IMAGE_FILE = "per_image.parquet"
@@ -126,14 +127,21 @@ def detections_notes(dataset: str, counts: Mapping) -> list[str]:
     return notes
 
 
-def evaluation_notes(scored: Sequence[str], fixed: str) -> list[str]:
+def view_entry(view: str) -> dict[str, str]:
+    """The view in ``metrics.json``; nothing where it is not known."""
+    return {"view": view} if view else {}
+
+
+def evaluation_notes(scored: Sequence[str], fixed: str, view: str = "") -> list[str]:
     """Lines below the tables: what was scored, and what the columns are.
 
     Args:
         scored: lines on the boxes, such as :func:`detections_notes`.
         fixed: where the fixed boxes come from, or why there are none.
+        view: what of the images the detector saw, by the view's name; empty where not known.
     """
-    return [*scored, f"fixed boxes: K boxes that never look at the image, {fixed}"]
+    saw = [f"the detector saw {describe_view(view)}"] if view else []
+    return [*scored, *saw, f"fixed boxes: K boxes that never look at the image, {fixed}"]
 
 
 def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, object]:

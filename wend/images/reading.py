@@ -14,6 +14,7 @@ from PIL import Image
 
 from wend.errors import BadImageError, MissingImageError
 from wend.images.orientation import orientation_of, upright, upright_size
+from wend.structures.frame import fitted_part
 
 WIDE_FORMATS = ("PNG", "PPM")  # Pillow gives their 16 bits in mode I, which has 32
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF's tags
@@ -118,3 +119,18 @@ def squash(image: Image.Image, side: int) -> np.ndarray:
         (side, side, 3) uint8.
     """
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+
+
+def fit(image: Image.Image, side: int) -> np.ndarray:
+    """Scale to fit ``side``², the aspect kept, black around (:func:`fitted_part`); as ``squash``.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
+    part = fitted_part(*image.size, side)
+    square = np.zeros((side, side, 3), np.uint8)
+    inner = image.resize((part.width, part.height), Image.Resampling.BILINEAR)
+    rows = slice(part.top, part.top + part.height)
+    columns = slice(part.left, part.left + part.width)
+    square[rows, columns] = np.asarray(inner)
+    return square

@@ -1,7 +1,7 @@
-"""An image file to a detector's input: the paper's crop (appendix A), for every engine alike.
+"""An image file to a detector's input: the paper's crop (appendix A), or another view.
 
-Resize to ``resize``² without keeping the aspect; to train a random ``crop``² with a random
-horizontal flip, to test the centre ``crop``².
+For every engine alike. Resize to ``resize``²; to train a random ``crop``² with a random horizontal
+flip, to test what :class:`wend.structures.view.View` says.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from PIL import Image
 
 from wend.errors import BadImageError, InputError
 from wend.images.orientation import explain_size
-from wend.images.reading import read_image, squash
+from wend.images.reading import fit, read_image, squash
 from wend.loading.box_counts import BoxCounts
 from wend.loading.image_cache import ImageCache
 from wend.structures.box_table import NO_BOXES
-from wend.structures.boxes import clip_boxes
-from wend.structures.frame import Frame, resize_and_crop
+from wend.structures.frame import Frame, Part
+from wend.structures.view import View
 
 FLIPS = ("horizontal", "vertical", "none")
 MIN_SIDE = 1.0  # pixels of the crop; a box with a shorter side there is lost to it
@@ -31,8 +31,8 @@ class Sample:
     """One image as a detector sees it.
 
     Attributes:
-        image: (crop, crop, 3) uint8, RGB.
-        boxes: (P, 4) float32, xyxy in pixels of the crop, clipped to it.
+        image: (side, side, 3) uint8, RGB; the crop's side, in testing the view's ``test_side``.
+        boxes: (P, 4) float32, xyxy in pixels of the crop, clipped to it (and off its padding).
         frame: the map from original pixels to the crop.
         size: width and height of the image in original pixels.
         counts: what became of the boxes.
@@ -75,11 +75,17 @@ class CropMapper:
         resize: side in pixels of the square that images are squashed to (paper: 256).
         crop: side of the square cut out (paper: 224), at most ``resize``.
         train: random crop and flip, drawn from torch's generator (seeded in loader workers);
-            otherwise the centre crop.
+            otherwise what the view is tested on.
         flip: of the random ones every second is mirrored: "horizontal" (paper), "vertical" or
             "none", as Detectron2's INPUT.RANDOM_FLIP.
-        caches: of images squashed to ``resize``²; an image in none of them is read from its file.
+        caches: of images resized as the view does; an image in none of them is read from its file.
         black_if_bad: an image that cannot be read is black and says why, instead of an error.
+        view: "crop" (the paper's), "squash" or "pad", see :class:`wend.structures.view.View`.
+        fill: the colour (R, G, B) of padding, 0..255.
+
+    Raises:
+        ValueError: the crop does not fit, or there is no such view.
+        InputError: a cache holds images that were resized otherwise.
     """
 
     def __init__(
@@ -91,46 +97,70 @@ class CropMapper:
         flip: str = "horizontal",
         caches: Sequence[ImageCache] = (),
         black_if_bad: bool = False,
+        view: str = "crop",
+        fill: Sequence[int] = (0, 0, 0),
     ) -> None:
-        resize_and_crop(1, 1, resize, crop)  # checks the two
+        self.view = View(view, resize, crop)
         if flip not in FLIPS:
             raise InputError(
                 f"config entry INPUT.RANDOM_FLIP: expected one of {', '.join(FLIPS)}, got {flip!r}"
             )
         self.flip = flip
-        self.resize = resize
-        self.crop = crop
+        self.side = crop if train else self.view.test_side
         self.train = train
         self.caches = caches
+        for cache in caches:
+            cache.check_view(resize, self.view.pads)
         self.black_if_bad = black_if_bad
+        self.fill = np.array(fill, np.uint8)
 
     def draw_frame(self, width: int, height: int) -> Frame:
         """A frame for an image of this size: random in training, central in testing."""
         if not self.train:
-            return resize_and_crop(width, height, self.resize, self.crop)
-        left, top = torch.randint(0, self.resize - self.crop + 1, (2,)).tolist()
+            return self.view.test_frame(width, height)
+        left, top = torch.randint(0, self.view.resize - self.side + 1, (2,)).tolist()
         mirrored = self.flip != "none" and bool(torch.rand(()) < 0.5)
-        return resize_and_crop(
+        return self.view.frame(
             width,
             height,
-            self.resize,
-            self.crop,
-            left=left,
-            top=top,
+            self.side,
+            left,
+            top,
             flip=mirrored and self.flip == "horizontal",
             upside_down=mirrored and self.flip == "vertical",
         )
 
-    def _squashed(self, file_name: str, width: int, height: int, exif: str) -> np.ndarray:
+    def _resized(self, file_name: str, width: int, height: int, exif: str) -> np.ndarray:
         """The image (resize, resize, 3) uint8, from a cache or its file; checks its size."""
         for cache in self.caches:
-            cached = cache.squashed(file_name) if cache.exif == exif else None
+            cached = cache.resized(file_name) if cache.exif == exif else None
             if cached is not None:
                 _check_size(file_name, cached[1], (width, height), exif)
                 return cached[0]
         image = read_image(file_name, exif)
         _check_size(file_name, image.size, (width, height), exif)
-        return squash(image, self.resize)
+        return self._resize(image)
+
+    def _resize(self, image: Image.Image) -> np.ndarray:
+        return (fit if self.view.pads else squash)(image, self.view.resize)
+
+    def _shown(self, square: np.ndarray, frame: Frame, part: Part) -> np.ndarray:
+        """The crop (side, side, 3) of the resized square that a frame shows, before any flip.
+
+        Args:
+            square: (resize, resize, 3); unchanged.
+            part: where the image lies in it.
+        """
+        left, top = int(part.left - frame.offset_x), int(part.top - frame.offset_y)
+        pixels = square[top : top + self.side, left : left + self.side]
+        if not self.view.pads:
+            return pixels
+        rows = slice(max(part.top - top, 0), max(part.top - top + part.height, 0))
+        columns = slice(max(part.left - left, 0), max(part.left - left + part.width, 0))
+        padded = np.empty_like(pixels)
+        padded[:] = self.fill
+        padded[rows, columns] = pixels[rows, columns]
+        return padded
 
     def __call__(
         self, file_name: str, width: int, height: int, boxes: np.ndarray, exif: str = "ignore"
@@ -149,28 +179,29 @@ class CropMapper:
         """
         problem = ""
         try:
-            pixels = self._squashed(file_name, width, height, exif)
+            pixels = self._resized(file_name, width, height, exif)
         except BadImageError as error:
             if not self.black_if_bad:
                 raise
-            pixels, problem = np.zeros((self.resize, self.resize, 3), np.uint8), str(error)
+            side = self.view.resize
+            pixels, problem = np.zeros((side, side, 3), np.uint8), str(error)
         return self._cut(pixels, (width, height), boxes, problem)
 
     def of_image(self, image: Image.Image) -> Sample:
         """Crop an RGB image that was read already, without boxes."""
-        return self._cut(squash(image, self.resize), image.size, NO_BOXES)
+        return self._cut(self._resize(image), image.size, NO_BOXES)
 
     def _cut(
         self, pixels: np.ndarray, size: tuple[int, int], boxes: np.ndarray, problem: str = ""
     ) -> Sample:
-        """The crop of an image squashed to (resize, resize, 3), whose original size is ``size``."""
-        frame = self.draw_frame(*(max(side, 1) for side in size))  # 0: its header was unreadable
-        left, top = int(-frame.offset_x), int(-frame.offset_y)
-        pixels = pixels[top : top + self.crop, left : left + self.crop]
+        """The crop of an image resized to (resize, resize, 3), whose original size is ``size``."""
+        width, height = (max(side, 1) for side in size)  # 0: its header was unreadable
+        frame = self.draw_frame(width, height)
+        pixels = self._shown(pixels, frame, self.view.part(width, height))
         if frame.upside_down:
             pixels = pixels[::-1]
         in_frame = frame.to_frame(boxes)
-        clipped = clip_boxes(in_frame, self.crop, self.crop)
+        clipped = frame.clip(in_frame)
         kept = (clipped[:, 2:] - clipped[:, :2] >= MIN_SIDE).all(1)
         return Sample(
             image=_flipped(pixels) if frame.flip else pixels.copy(),  # the caller's own

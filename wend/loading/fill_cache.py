@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_caches(
-    folder: str, data_sets: Sequence[DataSet], resize: int, root: Path
+    folder: str, data_sets: Sequence[DataSet], resize: int, root: Path, *, padded: bool = False
 ) -> tuple[ImageCache, ...]:
     """The caches of data sets, made where there is none; none at all if ``folder`` is empty.
 
@@ -25,35 +25,43 @@ def open_caches(
         folder: ``WEND.DATA.CACHE``.
         resize: side in pixels, ``WEND.RESIZE``.
         root: folder of the data sets, below which images are found again if it moves.
+        padded: for a view that pads (:attr:`wend.structures.view.View.pads`).
 
     Raises:
         InputError: a cache that is not whole, a disk that is too small.
     """
     if not folder:
         return ()
-    return tuple(_open(folder, data_set, resize, str(root)) for data_set in data_sets)
+    return tuple(_open(folder, data_set, resize, str(root), padded) for data_set in data_sets)
 
 
-def _open(folder: str, data_set: DataSet, resize: int, root: str) -> ImageCache:
-    path = cache_folder(folder, data_set, resize)
+def _open(folder: str, data_set: DataSet, resize: int, root: str, padded: bool) -> ImageCache:
+    path = cache_folder(folder, data_set, resize, padded=padded)
     others = sorted(p.name for p in path.parent.glob("*") if p.name.startswith(f"{data_set.name}-"))
     if not path.is_dir() and others:
         logger.warning(
-            "%s: no cache of %s for WEND.RESIZE %d yet; there are: %s",
-            *(folder, data_set.name, resize, some(others)),
+            "%s: no cache of %s for WEND.RESIZE %d%s yet; there are: %s",
+            *(folder, data_set.name, resize, " and WEND.VIEW pad" * padded, some(others)),
         )
     if (path / "index.npy").is_file():
         cache = ImageCache(path, root, fill=True)
+        cache.check_view(resize, padded)
         step = max(1, len(data_set) // LOOKED_UP)
         looked_up = (data_set.file_names[i] for i in range(0, len(data_set), step))
         if all(cache.row(file_name) is not None for file_name in looked_up):
             logger.info("%s: %d of %d rows are filled", path, cache.num_filled(), len(cache))
             return cache
-    return prepare(path, data_set, resize, root, fill=True)
+    return prepare(path, data_set, resize, root, fill=True, padded=padded)
 
 
 def fill_cache(
-    data_set: DataSet, folder: str, resize: int, root: Path, workers: int | None = None
+    data_set: DataSet,
+    folder: str,
+    resize: int,
+    root: Path,
+    workers: int | None = None,
+    *,
+    padded: bool = False,
 ) -> list[str]:
     """Fill a data set's cache; goes on where an earlier filling stopped, remakes stale rows.
 
@@ -63,6 +71,7 @@ def fill_cache(
         resize: side in pixels.
         root: folder of the data sets.
         workers: threads; by default more than there are cores.
+        padded: see :func:`open_caches`.
 
     Returns:
         A message for each image that cannot be read; its row stays empty.
@@ -70,8 +79,8 @@ def fill_cache(
     Raises:
         InputError: the disk is full: what is filled by then stays and counts.
     """
-    path = cache_folder(folder, data_set, resize)
-    cache = prepare(path, data_set, resize, str(root), fill=False)
+    path = cache_folder(folder, data_set, resize, padded=padded)
+    cache = prepare(path, data_set, resize, str(root), fill=False, padded=padded)
     files = list(data_set.file_names)
     filled_before = cache.num_filled()
     todo = [file for file in files if not cache.is_fresh(cache.row_of(file), file)]

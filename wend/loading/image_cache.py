@@ -1,14 +1,16 @@
-"""Images squashed to RESIZE², each decoded once: a memory-mapped file that processes share.
+"""Images resized to RESIZE², each decoded once: a memory-mapped file that processes share.
 
 A cache is a folder ``<data set>-<RESIZE>`` with
 
-- ``pixels.bin``: (rows, RESIZE, RESIZE, 3) uint8 RGB, exactly what reading the image file gives;
+- ``pixels.bin``: (rows, RESIZE, RESIZE, 3) uint8 RGB, exactly what reading the image file gives:
+  squashed, or (``-pad`` in the folder's name) fitted with black around;
 - ``state.bin``: (rows, 5) int64: the image file's bytes and time of change (ns), its width and
   height, and 1 + the CRC-32 of the row's pixels; 0 as long as the row is empty. Written after the
   pixels, so an interrupted filling goes on where it stopped;
 - ``index.npy``: (2, rows) uint64: hashes of the image files' names below the data sets' folder,
   sorted, and the row of each;
-- ``cache.json``: format, RESIZE, the policy on EXIF, and the libraries that decoded.
+- ``cache.json``: format, RESIZE, whether padded, the policy on EXIF, and the libraries that
+  decoded.
 
 A row whose image file has another size or time of change is stale and made again.
 """
@@ -30,7 +32,7 @@ from PIL import Image, features
 
 from wend.errors import InputError
 from wend.files import atomic_write, read_json, write_json
-from wend.images.reading import read_image, squash
+from wend.images.reading import fit, read_image, squash
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
 
@@ -62,6 +64,7 @@ class ImageCache:
         if not isinstance(self.info, dict) or self.info.get("format") != FORMAT:
             raise InputError(f"{folder}: is no cache of this version of WEND; remove the folder")
         self.resize = self.info["resize"]
+        self.padded = self.info.get("padded", False)
         self.exif = self.info.get("exif", EXIF[0])
         try:
             self._hashes, self._rows = np.asarray(np.load(folder / "index.npy", mmap_mode="r"))
@@ -122,7 +125,19 @@ class ImageCache:
             )
         return False
 
-    def squashed(self, file_name: str) -> tuple[np.ndarray, tuple[int, int]] | None:
+    def check_view(self, resize: int, padded: bool) -> None:
+        """Raise InputError unless its images are of this size, padded or squashed as asked."""
+        if (self.resize, self.padded) != (resize, padded):
+            here, asked = (
+                f"images {'fitted and padded' if pad else 'squashed'} to {side}x{side}"
+                for side, pad in ((self.resize, self.padded), (resize, padded))
+            )
+            raise InputError(
+                f"{self.folder}: holds {here}, and WEND.VIEW and WEND.RESIZE ask for {asked}; "
+                f"remove the folder, or name another (WEND.DATA.CACHE)"
+            )
+
+    def resized(self, file_name: str) -> tuple[np.ndarray, tuple[int, int]] | None:
         """The image (RESIZE, RESIZE, 3) uint8 and its original width and height.
 
         None for an image that the cache has no row for; an empty or stale row is made.
@@ -164,7 +179,7 @@ class ImageCache:
         except OSError:  # which read_image tells
             size = time = -1
         image = read_image(file_name, self.exif)
-        pixels = squash(image, self.resize)
+        pixels = (fit if self.padded else squash)(image, self.resize)
         return pixels, [size, time, *image.size, _checksum(pixels)]
 
     def _open(self) -> tuple[int, int]:
@@ -226,10 +241,12 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def cache_folder(folder: str | Path, data_set: DataSet, resize: int) -> Path:
+def cache_folder(
+    folder: str | Path, data_set: DataSet, resize: int, *, padded: bool = False
+) -> Path:
     """The folder of a data set's cache in a folder of caches."""
     turned = "" if data_set.exif == "ignore" else "-upright"
-    return Path(folder) / f"{data_set.name}-{resize}{turned}"
+    return Path(folder) / f"{data_set.name}-{resize}{'-pad' * padded}{turned}"
 
 
 def _check_space(folder: Path, rows: int, filled: int, resize: int) -> None:
@@ -248,20 +265,24 @@ def _check_space(folder: Path, rows: int, filled: int, resize: int) -> None:
         )
 
 
-def prepare(folder: Path, data_set: DataSet, resize: int, root: str, *, fill: bool) -> ImageCache:
+def prepare(
+    folder: Path, data_set: DataSet, resize: int, root: str, *, fill: bool, padded: bool = False
+) -> ImageCache:
     """Open a data set's cache; made if there is none, with further rows for images not in it.
 
     Args:
         folder: of :func:`cache_folder`.
         resize: side in pixels.
         root: folder of the data sets.
+        fill: write the rows that are made.
+        padded: fitted with black around (:func:`wend.images.reading.fit`), not squashed.
 
     Raises:
         InputError: the disk has not enough room, or what lies there is no whole cache.
     """
     try:
         with _only_one(folder):
-            return _prepare(folder, data_set, resize, root, fill)
+            return _prepare(folder, data_set, resize, root, fill, padded)
     except OSError as error:
         if isinstance(error, InputError):
             raise
@@ -270,12 +291,13 @@ def prepare(folder: Path, data_set: DataSet, resize: int, root: str, *, fill: bo
         ) from error
 
 
-def _prepare(folder: Path, data_set: DataSet, resize: int, root: str, fill: bool) -> ImageCache:
+def _prepare(
+    folder: Path, data_set: DataSet, resize: int, root: str, fill: bool, padded: bool
+) -> ImageCache:
     index, filled = np.zeros((2, 0), np.uint64), 0
     if (folder / "index.npy").is_file():
         cache = ImageCache(folder, root, fill=fill)
-        if cache.resize != resize:
-            raise InputError(f"{folder}: holds images of {cache.resize}², not {resize}²")
+        cache.check_view(resize, padded)
         if cache.exif != data_set.exif:
             raise InputError(f"{folder}: was made with exif: {cache.exif}; remove the folder")
         if cache.info["libraries"] != _libraries():
@@ -300,6 +322,7 @@ def _prepare(folder: Path, data_set: DataSet, resize: int, root: str, fill: bool
         info = {
             "format": FORMAT,
             "resize": resize,
+            "padded": padded,
             "exif": data_set.exif,
             "libraries": _libraries(),
         }

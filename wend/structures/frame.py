@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wend.errors import InputError
-from wend.structures.boxes import Array, array_namespace
+from wend.structures.boxes import Array, array_namespace, clip_boxes
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Frame:
         offset_x, offset_y: frame position of the original's top left corner, before a flip.
         flip: mirrored left to right.
         upside_down: mirrored top to bottom.
+        image: the image's width and height, where there may be padding around it
+            (:func:`fit_and_crop`): boxes are then cut at the image's border, too.
     """
 
     width: float
@@ -36,6 +38,7 @@ class Frame:
     offset_y: float
     flip: bool = False
     upside_down: bool = False
+    image: tuple[float, float] | None = None
 
     def to_frame(self, boxes: Array) -> Array:
         """Boxes (N, 4) in original pixels to frame pixels, not clipped."""
@@ -49,8 +52,26 @@ class Frame:
             y0, y1 = self.height - y1, self.height - y0
         return array_namespace(boxes).stack([x0, y0, x1, y1], -1)
 
+    def clip(self, boxes: Array) -> Array:
+        """Boxes (N, 4) in frame pixels, cut at the frame's border and at the image's in it."""
+        if self.image is None:
+            return clip_boxes(boxes, self.width, self.height)
+        x0, y0, x1, y1 = self._window()
+        cut = [boxes[..., i].clip(*((x0, x1), (y0, y1))[i % 2]) for i in range(4)]
+        return array_namespace(boxes).stack(cut, -1)
+
+    def _window(self) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1 of the image's part of a padded frame; whole pixels."""
+        assert self.image is not None
+        corners = self.to_frame(np.array([0.0, 0.0, *self.image]))
+        x0, y0, x1, y1 = clip_boxes(np.round(corners), self.width, self.height).tolist()
+        return x0, y0, x1, y1
+
     def to_original(self, boxes: Array) -> Array:
-        """Boxes (N, 4) in frame pixels to original pixels: the inverse of :meth:`to_frame`."""
+        """Boxes (N, 4) in frame pixels to original pixels: the inverse of :meth:`to_frame`.
+
+        Of a padded frame they are cut at the image's border; a box in the padding gets no area.
+        """
         x0, y0, x1, y1 = (boxes[..., i] for i in range(4))
         if self.flip:
             x0, x1 = self.width - x1, self.width - x0
@@ -58,7 +79,8 @@ class Frame:
             y0, y1 = self.height - y1, self.height - y0
         xs = [(x - self.offset_x) / self.scale_x for x in (x0, x1)]
         ys = [(y - self.offset_y) / self.scale_y for y in (y0, y1)]
-        return array_namespace(boxes).stack([xs[0], ys[0], xs[1], ys[1]], -1)
+        original = array_namespace(boxes).stack([xs[0], ys[0], xs[1], ys[1]], -1)
+        return original if self.image is None else clip_boxes(original, *self.image)
 
 
 def resize_and_crop(
@@ -85,6 +107,12 @@ def resize_and_crop(
     Raises:
         ValueError: the crop does not lie inside the resized image.
     """
+    left, top = _corner(resize, crop, left, top)
+    return Frame(crop, crop, resize / width, resize / height, -left, -top, flip, upside_down)
+
+
+def _corner(resize: int, crop: int, left: int | None, top: int | None) -> tuple[int, int]:
+    """The crop's corner, the centre's where none is given; ValueError where it does not fit."""
     centre = round((resize - crop) / 2)
     left = centre if left is None else left
     top = centre if top is None else top
@@ -95,7 +123,62 @@ def resize_and_crop(
             f"a crop of {crop}x{crop} at ({left}, {top}) does not lie inside the resized image of "
             f"{resize}x{resize}; expected corners in 0..{resize - crop}"
         )
-    return Frame(crop, crop, resize / width, resize / height, -left, -top, flip, upside_down)
+    return left, top
+
+
+class Part(NamedTuple):
+    """Where an image lies in the square that it was resized to, in whole pixels of the square."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def fitted_part(width: int, height: int, side: int) -> Part:
+    """An image scaled to fit a square, its aspect kept, in the square's middle.
+
+    The longer side fills the square; the shorter is rounded to whole pixels, at least one. Of an
+    odd number of pixels around it, the one more is behind it.
+
+    Args:
+        width, height: of the image, at least 1.
+        side: of the square.
+    """
+    longer = max(width, height)
+    inner = [max(1, round(length * side / longer)) for length in (width, height)]
+    return Part(*((side - length) // 2 for length in inner), *inner)
+
+
+def fit_and_crop(
+    width: int,
+    height: int,
+    resize: int = 256,
+    crop: int = 224,
+    *,
+    left: int | None = None,
+    top: int | None = None,
+    flip: bool = False,
+    upside_down: bool = False,
+) -> Frame:
+    """Fit the image into ``resize``² and pad it (:func:`fitted_part`), then cut ``crop``² out.
+
+    Args, Raises:
+        see :func:`resize_and_crop`; width and height are numbers.
+    """
+    left, top = _corner(resize, crop, left, top)
+    part = fitted_part(width, height, resize)
+    return Frame(
+        crop,
+        crop,
+        part.width / width,
+        part.height / height,
+        part.left - left,
+        part.top - top,
+        flip,
+        upside_down,
+        (width, height),
+    )
 
 
 class BoxFrame(NamedTuple):

@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from wend.config import crop_arguments
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.crop import CropMapper, Sample
@@ -25,7 +26,7 @@ class Example:
     """One image as torchvision's detectors take it.
 
     Attributes:
-        image: (3, crop, crop) float32, RGB, 0..255.
+        image: (3, side, side) float32, RGB, 0..255.
         boxes: (P, 4) float32, xyxy in the crop.
         counts: what became of the boxes to learn from.
         problem: why the image could not be read and is black; empty where it could.
@@ -86,13 +87,7 @@ class EndlessSampler(Sampler):
 
 def build_train_loader(training: TrainingData, cfg: CfgNode, seed: int) -> GuardedLoader:
     """Batches of SOLVER.IMS_PER_BATCH examples, without end."""
-    mapper = CropMapper(
-        cfg.WEND.RESIZE,
-        cfg.WEND.CROP,
-        train=True,
-        flip=cfg.INPUT.RANDOM_FLIP,
-        caches=training.caches,
-    )
+    mapper = CropMapper(**crop_arguments(cfg), train=True, caches=training.caches)
     dataset = CroppedImages(training.images, mapper)
     loader = DataLoader(
         GuardedImages(dataset, training.most_bad, cfg.WEND.IMPORTS),
@@ -105,18 +100,16 @@ def build_train_loader(training: TrainingData, cfg: CfgNode, seed: int) -> Guard
     return GuardedLoader(loader, total=len(dataset), most=training.most_bad, names=training.names)
 
 
-def centre_crops(
+def crops_to_test(
     cfg: CfgNode, caches: Sequence[ImageCache] = (), black_if_bad: bool = False
 ) -> CropMapper:
     """The crops that a config tests on; arguments as of :class:`CropMapper`."""
-    return CropMapper(
-        cfg.WEND.RESIZE, cfg.WEND.CROP, train=False, caches=caches, black_if_bad=black_if_bad
-    )
+    return CropMapper(**crop_arguments(cfg), train=False, caches=caches, black_if_bad=black_if_bad)
 
 
 def build_test_loader(test: TestData, cfg: CfgNode) -> GuardedLoader:
     """Batches of WEND.TEST_BATCH examples of one data set, each image once."""
-    mapper = centre_crops(cfg, test.caches, test.count_bad_as_wrong)
+    mapper = crops_to_test(cfg, test.caches, test.count_bad_as_wrong)
     dataset = CroppedImages(Selection([test.data_set], with_boxes=False), mapper)
     loader = DataLoader(
         GuardedImages(dataset, imports=cfg.WEND.IMPORTS),

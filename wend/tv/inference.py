@@ -14,7 +14,7 @@ from wend.run import settle_device
 from wend.structures.frame import Frame
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import read_config
-from wend.tv.dataset import centre_crops, image_tensor
+from wend.tv.dataset import crops_to_test, image_tensor
 from wend.tv.models import build_model
 
 
@@ -39,10 +39,10 @@ def predict(
     predictions = []
     outputs = model([image.to(device) for image in images])
     for frame, output in zip(frames, outputs, strict=True):
-        boxes = output["boxes"].double().cpu()
-        whole = (boxes[:, 2:] > boxes[:, :2]).all(1)  # torchvision's FCOS has empty ones
-        scores = output["scores"].cpu()[whole].numpy()
-        predictions.append((frame.to_original(boxes[whole].numpy()), scores))
+        boxes = frame.to_original(output["boxes"].double().cpu().numpy())
+        # torchvision's FCOS has empty ones, and so has padding
+        whole = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        predictions.append((boxes[whole], output["scores"].cpu().numpy()[whole]))
     return predictions
 
 
@@ -59,7 +59,7 @@ class TrainedModel:
 
     def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
         self.cfg, self.model = cfg, model.eval()
-        self.mapper = centre_crops(cfg)
+        self.mapper = crops_to_test(cfg)
 
     def predict(self, samples: Sequence[Sample]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Boxes (P, 4) float64, xyxy in original pixels, and scores (P,) of each sample."""

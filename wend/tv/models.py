@@ -21,7 +21,7 @@ from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign
 
-from wend.config import check_carries_loss, localization_loss
+from wend.config import check_carries_loss, localization_loss, view_of
 from wend.errors import InputError
 from wend.losses import LocalizationLoss, image_indices
 from wend.modeling.detectors import DETECTORS, Detector
@@ -56,8 +56,8 @@ def _transform_arguments(cfg: CfgNode) -> dict[str, Any]:
     return {
         "image_mean": cfg.MODEL.PIXEL_MEAN,
         "image_std": cfg.MODEL.PIXEL_STD,
-        "min_size": cfg.WEND.CROP,
-        "max_size": cfg.WEND.CROP,
+        "min_size": view_of(cfg).test_side,  # of images in testing, which so stay as they are
+        "max_size": view_of(cfg).test_side,
         "size_divisible": 1,
         "_skip_resize": True,
     }

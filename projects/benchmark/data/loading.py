@@ -205,7 +205,7 @@ def main() -> None:
         cache = prepare(Path(folder) / "c", distinct, RESIZE, str(args.root), fill=True)
         start = time.perf_counter()
         for r in distinct:
-            cache.squashed(r.file_name)
+            cache.resized(r.file_name)
         print(f"cache filled in one process: {time.perf_counter() - start:.1f} s")
         print(f"{versions()}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
         print(f"{len(records)} images a round ({len(distinct)} distinct), {WORKERS} workers\n")
