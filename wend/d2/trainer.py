@@ -278,6 +278,7 @@ class Trainer(DefaultTrainer):
 
     run: Run | None = None
     mapper: Mapper | None = None
+    in_full = True  # whether an evaluation logs the whole table, or a line for each protocol
 
     def __init__(self, cfg: CfgNode, run: Run | None = None, mapper: Mapper | None = None) -> None:
         # Not DefaultTrainer.__init__: it gives DDP a device, which DDP refuses for a CPU model.
@@ -340,6 +341,7 @@ class Trainer(DefaultTrainer):
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
         assert self.run is not None
         share_buffers(self.model)
+        self.in_full = self.iter + 1 >= self.max_iter
         results = self.test(self.cfg, self.model)
         self._last_eval_results = results
         if comm.is_main_process():
@@ -428,7 +430,7 @@ class Trainer(DefaultTrainer):
     @on_class_or_instance
     def build_evaluator(self, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """The WSOL metrics."""
-        return evaluator_of(_test_data(self.run, cfg, dataset_name), cfg)
+        return evaluator_of(_test_data(self.run, cfg, dataset_name), cfg, in_full=self.in_full)
 
     @on_class_or_instance
     def test(
@@ -485,9 +487,10 @@ def evaluate(run: Run, model: nn.Module) -> OrderedDict[str, Any]:
     return _scored(model, tests)
 
 
-def evaluator_of(test: TestData, cfg: CfgNode) -> WSOLEvaluator:
+def evaluator_of(test: TestData, cfg: CfgNode, *, in_full: bool = True) -> WSOLEvaluator:
     """The WSOL metrics of a test set, written to ``OUTPUT_DIR/inference/<data set>``."""
-    return WSOLEvaluator(evaluation=test.evaluation, output_dir=output_folder(cfg, test))
+    folder = output_folder(cfg, test)
+    return WSOLEvaluator(evaluation=test.evaluation, output_dir=folder, in_full=in_full)
 
 
 def _test_data(run: Run | None, cfg: CfgNode, name: str) -> TestData:

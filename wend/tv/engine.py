@@ -198,7 +198,8 @@ class Trainer:
 
     def _evaluate(self, iteration: int) -> dict[str, dict[str, dict[str, float]]]:
         cfg = self.cfg
-        results = evaluate(self.run, self.model)
+        at_the_end = iteration >= cfg.SOLVER.MAX_ITER
+        results = evaluate(self.run, self.model, in_full=at_the_end)
         epoch = iteration / cfg.TEST.EVAL_PERIOD if cfg.WEND.EPOCHS else 0
         for name, metrics in results.items():
             append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)
@@ -212,7 +213,7 @@ def _numbers(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float
 
     So Detectron2 calls them, too.
     """
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name, protocols in results.items():
         prefix = f"{name}/" if len(results) > 1 else ""
         for protocol, metrics in protocols.items():
@@ -220,8 +221,13 @@ def _numbers(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float
     return numbers
 
 
-def evaluate(run: Run, model: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
+def evaluate(
+    run: Run, model: nn.Module, *, in_full: bool = True
+) -> dict[str, dict[str, dict[str, float]]]:
     """Score the detector on each test set and write ``OUTPUT_DIR/inference/<data set>``.
+
+    Args:
+        in_full: whether the whole table is logged, or a line for each protocol.
 
     Returns:
         Data set -> protocol -> metric -> per cent.
@@ -241,6 +247,6 @@ def evaluate(run: Run, model: nn.Module) -> dict[str, dict[str, dict[str, float]
                     detections.add(example.image_id, *predicted)
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
         say_wrong(name, problems, len(detections))
-        evaluated = test.evaluation.run(detections.table(), output_dir)
+        evaluated = test.evaluation.run(detections.table(), output_dir, in_full=in_full)
         results[name] = {p: result.scalars() for p, result in evaluated.items()}
     return results
