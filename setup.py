@@ -3,6 +3,11 @@
 from setuptools import find_packages, setup
 
 setup(
-    packages=find_packages(include=["wend", "wend.*"]),
-    package_data={"wend": ["py.typed", "*.pyi"]},
+    # the checkout's configs/ lies in the package once that is installed (wend.config.shipped)
+    packages=[*find_packages(include=["wend", "wend.*"]), "wend.configs"],
+    package_dir={"wend.configs": "configs"},
+    package_data={
+        "wend": ["py.typed", "*.pyi", "reports/*.html", "reports/*.css"],
+        "wend.configs": ["**/*.yaml"],
+    },
 )

@@ -13,19 +13,11 @@ MAY_LOAD = {
     "pycocotools": ("wend.d2",),
     "torchvision": ("wend.d2", "wend.tv", "wend.modeling.backbones"),
     "torch": (
-        *("wend.classes", "wend.config", "wend.d2", "wend.devices"),
-        *(
-            "wend.inference",
-            "wend.loading",
-            "wend.localize",
-            "wend.losses",
-            "wend.modeling",
-            "wend.reports",
-            "wend.run",
-            "wend.tv",
-        ),
-        *("wend.weight_files", "wend.cli.classify", "wend.cli.doctor", "wend.cli.entries"),
-        "wend.cli.report",
+        *("wend.auto", "wend.classes", "wend.config", "wend.d2", "wend.devices"),
+        *("wend.inference", "wend.loading", "wend.localize", "wend.losses", "wend.modeling"),
+        *("wend.reports", "wend.run", "wend.tv", "wend.weight_files"),
+        *("wend.cli.auto", "wend.cli.classify", "wend.cli.doctor", "wend.cli.config"),
+        *("wend.cli.predict", "wend.cli.report"),
     ),
 }
 

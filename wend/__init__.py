@@ -13,23 +13,36 @@ The names of :data:`PUBLIC` are imported from their rooms when they are first as
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import importlib  # this alone: python -m wend has the working folder's files before all others
 
 __version__ = "0.1.0"
 
-PUBLIC = {  # name -> its module
-    "Detections": "wend.inference.detections",
-    "Detector": "wend.inference.detector",
-    "InputError": "wend.errors",
-    "load": "wend.inference.load",
+PUBLIC = {  # name -> its module and its name there
+    "BoxTable": "wend.structures.box_table:BoxTable",
+    "DataSet": "wend.structures.data_set:DataSet",
+    "DataSets": "wend.datasets.catalog:DataSets",
+    "Detections": "wend.inference.detections:Detections",
+    "Detector": "wend.inference.detector:Detector",
+    "ImageRecord": "wend.structures.records:ImageRecord",
+    "InputError": "wend.errors:InputError",
+    "WSOLMetric": "wend.evaluation.wsol_metric:WSOLMetric",
+    "compare_methods": "wend.evaluation.comparison:compare_methods",
+    "draw_boxes": "wend.reports.draw:draw_boxes",
+    "draw_detections": "wend.reports.draw:draw_detections",
+    "evaluate": "wend.evaluation.arrays:wsol_scores",
+    "load": "wend.inference.load:load",
+    "load_detections": "wend.evaluation.detections:load_detections",
+    "read_boxes": "wend.pseudo_boxes:read_boxes",
+    "register_records": "wend.datasets.catalog:register_records",
+    "write_labels": "wend.label_files:write",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in PUBLIC:
         raise AttributeError(f"module 'wend' has no attribute {name!r}")
-    value = getattr(importlib.import_module(PUBLIC[name]), name)
+    module, _, attribute = PUBLIC[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value
     return value
 

@@ -68,3 +68,16 @@ def some(items: Iterable[object], limit: int = 3) -> str:
     more = len(texts) - limit
     first = (text if len(text) <= 300 else f"{text[:300]}..." for text in texts[:limit])
     return ", ".join(first) + (f" and {more} more" if more > 0 else "")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that looks most like another, or None."""
+    import difflib  # only where something is wrong
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean ...?`` with the known name that is nearest; empty if none is near."""
+    near = nearest(name, known)
+    return f" Did you mean {near!r}?" if near is not None else ""

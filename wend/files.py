@@ -25,7 +25,7 @@ _STARTS = {  # how files begin that are no UTF-8 -> what to do
 MAX_NUMBER = 1e100  # areas and sums of what is smaller are finite, too
 
 
-def expand_user(path: str | Path) -> Path:
+def expand_user(path: str | os.PathLike[str]) -> Path:
     """The path with a leading ``~`` as the user's folder; as it is where there is no such user."""
     return Path(os.path.expanduser(path))
 

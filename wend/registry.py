@@ -13,14 +13,13 @@ and is asked for by that name, or without any registration as ``module:name`` or
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from wend.errors import InputError, shown
+from wend.errors import InputError, did_you_mean, shown
 from wend.user_code import load_module, own_errors
 
 T = TypeVar("T")
@@ -88,11 +87,9 @@ class Registry(Generic[T]):
             return self._things[name]
         module_name, colon, attribute = name.rpartition(":")
         if not colon:
-            near = difflib.get_close_matches(name, self._things, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise InputError(
-                f"unknown {self.kind} {name!r}.{hint} Known: {', '.join(self.names())}, or your "
-                f"own as module:name or ./file.py:name"
+                f"unknown {self.kind} {name!r}.{did_you_mean(name, self._things)} Known: "
+                f"{', '.join(self.names())}, or your own as module:name or ./file.py:name"
             )
         try:
             module = load_module(module_name, base)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
+import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,10 +36,12 @@ from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.event_sinks import require_packages
+from wend.files import write_json
 from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
+from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.pseudo_boxes.report import KINDS
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
@@ -47,6 +51,7 @@ DEFAULT_MAX_ITER, DEFAULT_EVAL_PERIOD, DEFAULT_CHECKPOINT_PERIOD = 40000, 0, 500
 # What a training adds lines to: its folder would else hold those of two runs
 LOGS = ("metrics.json", CURVE_FILE, "log.txt", "log.txt.rank*", "events.out.tfevents.*")
 BOXES_TO_LEARN = {"pseudo_boxes": "the pseudo boxes", "gt_boxes": "the TRUE boxes (an upper bound)"}
+MACHINE_FILE = "machine.json"  # of OUTPUT_DIR
 logger = logging.getLogger(__name__)
 
 
@@ -119,6 +124,24 @@ class Run:
     tests: Mapping[str, TestData]
 
 
+def write_machine(output_dir: str | Path, engine: str, device: str) -> None:
+    """Write ``machine.json``: where a run runs, which no other of its files says.
+
+    Args:
+        engine: the engine's name.
+        device: the device that its model is on, as torch names it.
+    """
+    if device.startswith("cuda"):
+        device = f"{device}, {torch.cuda.get_device_name(torch.device(device))}"
+    machine = {
+        "engine": engine,
+        "device": device,
+        "processor": f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads",
+        "system": platform.platform(),
+    }
+    write_json(Path(output_dir) / MACHINE_FILE, machine, indent=1)
+
+
 def value_of(cfg: CfgNode, entry: str) -> Any:
     """The value of a config entry by its whole name, such as ``MODEL.BACKBONE.NAME``."""
     return reduce(getitem, entry.split("."), cfg)
@@ -157,6 +180,7 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
         require_packages(cfg.WEND.LOGGERS)
     cfg = cfg.clone()
     cfg.defrost()
+    settle_pixels(cfg)
     cfg.DATASETS.TRAIN = tuple(map(lasting_name, cfg.DATASETS.TRAIN))
     cfg.DATASETS.TEST = tuple(map(lasting_name, cfg.DATASETS.TEST))
     settle_device(cfg)
@@ -269,7 +293,7 @@ def _apart(baseline: FixedBoxes | None, why_not: str, scored: DataSet) -> dict[s
 
 
 def _check_files(cfg: CfgNode) -> None:
-    weights = cfg.MODEL.WEIGHTS
+    weights = initial_weights(cfg)
     if weights and "://" not in weights and not Path(weights).is_file():
         raise MissingFileError(f"config entry MODEL.WEIGHTS: there is no file {weights}")
     if not cfg.DATASETS.TEST:

@@ -256,15 +256,16 @@ def test_samples_are_of_each_kind_and_the_page_needs_no_other_file(tmp_path, cap
     coco_set(tmp_path, boxes, truth=[[30, 20, 60, 50]] * 10)
     out = tmp_path / "out"
     assert report(tmp_path, capsys, "mine", "--output", str(out), "--images", "2")[0] == 0
-    page = (out / "samples.html").read_text()
-    sections = {part.partition("<")[0]: part for part in page.split("<h2>")[1:]}
-    shown = {title: re.findall(r"(\d)\.png, 120 x 90", part) for title, part in sections.items()}
-    assert shown["smallest first box"][0] == "7"
-    assert shown["largest first box"][0] == "8"
-    assert shown["boxes that reach out of their image"] == ["9"]
-    assert shown["least overlap with the truth"][0] == "7"
-    assert len(shown["drawn by chance"]) == 2
-    assert "most boxes" not in shown  # none has several
+    page = (out / "report.html").read_text()
+    sections = {part.partition("<")[0]: part for part in page.split("<h3>")[1:]}
+    shown = {t: re.findall(r"<span>(?:p/)?(\d)\.png</span>", part) for t, part in sections.items()}
+    assert shown["Smallest first box"][0] == "7"
+    assert shown["Largest first box"][0] == "8"
+    assert shown["Boxes that reach out of their image"] == ["9"]
+    assert shown["Least overlap with the truth"][0] == "7"
+    assert len(shown["Drawn by chance"]) == 2
+    assert "Most boxes" not in shown  # none has several
+    assert "mine has a box for 100.0 % of the images; the first box is right in" in page
     assert page.count('src="data:image/jpeg;base64,') == sum(map(len, shown.values()))
     assert "src=" not in page.replace('src="data:', "")
 
@@ -275,4 +276,4 @@ def test_an_image_that_cannot_be_read_is_said_on_the_page(tmp_path, capsys):
     (tmp_path / "p/3.png").write_bytes(content[:60])
     status, printed, _ = report(tmp_path, capsys, "mine", "--output", str(tmp_path / "o"))
     assert status == 0, printed
-    assert "3.png: cannot be read as an image" in (tmp_path / "o/samples.html").read_text()
+    assert "3.png: cannot be read as an image" in (tmp_path / "o/report.html").read_text()

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 
 import pytest
 
@@ -111,24 +112,18 @@ def test_bad_toy_settings_end_in_a_message_not_a_traceback(tmp_path, capsys):
     assert not (tmp_path / "toy").exists()
 
 
-def test_entries_of_a_node_are_asked_for_as_a_config_names_it(capsys):
-    assert cli.main(["entries", "FCOS"]) == 0
-    shown = capsys.readouterr().out
-    assert "WEND.FCOS.NUM_CLASSES" in shown
-    assert cli.main(["entries", "WEND.FCOS"]) == 0
-    assert capsys.readouterr().out == shown
-    assert cli.main(["entries", "WEND.LOSS"]) == 2
-    assert "there is no node WEND.LOSS; there are: " in capsys.readouterr().err
-
-
 def test_report_on_no_run_says_what_was_expected(tmp_path, capsys):
     assert cli.main(["report", str(tmp_path)]) == 2
     assert "OUTPUT_DIR of a training" in capsys.readouterr().err
 
 
 def test_engine_is_detectron2_where_it_is_and_torchvision_elsewhere(monkeypatch):
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: object())
+    installed = ModuleSpec("detectron2", None, origin="detectron2/__init__.py")
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: installed)
     assert train.choose_engine("auto") == "detectron2"
+    folder = ModuleSpec("detectron2", None)  # such as a clone in the working folder
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: folder)
+    assert train.choose_engine("auto") == "torchvision"
     monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
     assert train.choose_engine("auto") == "torchvision"
     assert train.choose_engine("torchvision") == "torchvision"
@@ -247,6 +242,6 @@ def test_ctrl_c_ends_in_a_line(monkeypatch, capsys):
     def interrupted(args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("wend.cli.entries.run", interrupted)
-    assert cli.main(["entries"]) == 130
+    monkeypatch.setattr("wend.cli.config.run", interrupted)
+    assert cli.main(["config"]) == 130
     assert capsys.readouterr().err == "interrupted; every file is either whole or as it was\n"

@@ -7,6 +7,7 @@ import pytest
 from fvcore.common.config import CfgNode
 
 from wend.config import check_config, localization_loss, merge_config
+from wend.config.shipped import config_names
 from wend.errors import InputError, MissingFileError
 from wend.schedules import Scheduled
 from wend.tv.config import get_cfg
@@ -162,8 +163,8 @@ RANGES = [
     ("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", [0], [1]),
     ("MODEL.ROI_BOX_HEAD.FC_DIM", [0], [1]),
     ("MODEL.RESNETS.DEPTH", [0, 51], [18, 34, 50, 101, 152]),
-    ("MODEL.PIXEL_MEAN", [[], [1.0]], [[0.0, -1.0, 300.0]]),
-    ("MODEL.PIXEL_STD", [[], [1.0], [1.0, 0.0, 1.0], [1.0, NAN, 1.0]], [[0.001, 1.0, 300.0]]),
+    ("MODEL.PIXEL_MEAN", [[1.0], [1.0] * 4], [[0.0, -1.0, 300.0], []]),
+    ("MODEL.PIXEL_STD", [[1.0], [1.0, 0.0, 1.0], [1.0, NAN, 1.0]], [[0.001, 1.0, 300.0], []]),
     ("MODEL.BACKBONE.FREEZE_AT", [-1, 6], [0, 5]),
     ("SOLVER.BASE_LR", [0.0, -0.1, NAN], [1e-9]),
     ("SOLVER.IMS_PER_BATCH", [0], [1]),
@@ -194,7 +195,7 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
     elsewhere |= {"WEND.UNSUP_FACTOR_SCHEDULE", "WEND.LOGGERS"}
     # true or false, or what only a built backbone can tell
     without_range = {
-        *("WEND.CLN.NORMALIZE_FEATURES", "WEND.FCOS.IN_FEATURES"),
+        *("WEND.CLN.NORMALIZE_FEATURES", "WEND.CROP_IN_MODEL", "WEND.FCOS.IN_FEATURES"),
         *("WEND.SCR.IN_FEATURE", "WEND.TIMM.MODEL", "WEND.METRICS"),
     }
 
@@ -336,8 +337,83 @@ def test_an_entry_of_earlier_versions_is_taken_at_its_default_and_else_says_what
 
 
 def test_missing_config_file_is_named(tmp_path):
-    with pytest.raises(MissingFileError, match=r"^--config-file: there is no file .*none\.yaml$"):
+    with pytest.raises(
+        MissingFileError, match=r"^--config-file: there is no file .*none\.yaml, nor "
+    ):
         merge_config(config(), str(tmp_path / "none.yaml"), [], "")
+
+
+def test_a_config_of_wends_is_named_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "CUB/fcos_R50_we" in config_names()
+    for name in ("CUB/fcos_R50_we", "configs/CUB/fcos_R50_we.yaml", "./configs/CUB/fcos_R50_we"):
+        cfg = config()
+        merge_config(cfg, name, [], "")
+        assert (cfg.WEND.ETA, cfg.WEND.EPOCHS, cfg.SOLVER.BASE_LR) == (0.125, 50, 0.004)
+    (tmp_path / "CUB").mkdir()
+    (tmp_path / "CUB/fcos_R50_we").write_text("WEND: {ETA: 0.75}\n")  # a real file goes first
+    merge_config(cfg := config(), "CUB/fcos_R50_we", [], "")
+    assert cfg.WEND.ETA == 0.75
+
+
+def test_a_folder_of_a_configs_name_is_no_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    merge_config(cfg := config(), "demo", [], "")
+    assert cfg.WEND.RESIZE == 64
+
+
+def test_a_yaml_starts_from_a_config_of_wends_unless_a_file_of_that_name_lies_beside_it(tmp_path):
+    text = "_BASE_: [configs/demo.yaml, CUB/Base-CUB]\nWEND: {CROP: 48}\n"
+    wend = merge(tmp_path, text).WEND
+    assert (wend.RESIZE, wend.CROP, wend.EPOCHS, wend.LOSS) == (256, 48, 50, "none")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/demo.yaml").write_text("WEND: {ETA: 0.75}\n")
+    assert merge(tmp_path, text).WEND.ETA == 0.75
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("demmo", "'demo'"),
+        ("fcos_R50_lean.yaml", "'CUB/fcos_R50_lean'"),
+        ("CUB/cln", "'CUB/cln_R50'"),
+    ],
+)
+def test_the_nearest_config_is_named(tmp_path, name, near):
+    with pytest.raises(MissingFileError, match=rf"^--config-file: .* Did you mean {near}"):
+        merge_config(config(), name, [], "")
+    with pytest.raises(MissingFileError, match=rf"run\.yaml: _BASE_: .* Did you mean {near}"):
+        merge(tmp_path, f"_BASE_: {name}\n")
+
+
+def test_the_file_of_a_chain_that_has_the_wrong_entry_is_named(tmp_path):
+    (tmp_path / "base.yaml").write_text("WEND: {EPOCHS: 1.5}\n")
+    with pytest.raises(InputError, match=r"base\.yaml: .*EPOCHS"):
+        merge(tmp_path, "_BASE_: base.yaml\nWEND: {EPOCHS: 2}\n")
+    (tmp_path / "base.yaml").write_text("WEND: {ETA:}\n")
+    with pytest.raises(InputError, match=r"base\.yaml: config entry WEND\.ETA: has no value"):
+        merge(tmp_path, "_BASE_: base.yaml\nWEND: {EPOCHS: 2}\n")
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_config_of_another_version_of_detectron2s_is_refused(tmp_path, version):
+    with pytest.raises(InputError, match=rf"run\.yaml: config entry VERSION: .*got {version}"):
+        merge(tmp_path, f"VERSION: {version}\n")
+
+
+def test_a_tag_runs_no_code(tmp_path):
+    text = f"SEED: !!python/object/apply:os.mkdir ['{tmp_path / 'made'}']\n"
+    with pytest.raises(InputError, match=r"run\.yaml, line 1: cannot be read as YAML: .*tag"):
+        merge(tmp_path, text)
+    assert not (tmp_path / "made").exists()
+
+
+def test_an_unknown_entrys_nearest_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"WEND\.GAMA.* Did you mean 'WEND\.GAMMA'\?"):
+        merge(tmp_path, "WEND: {GAMA: 2.0}\n")
+    with pytest.raises(InputError, match=r"FCOS\.NORMS.* Did you mean 'WEND\.FCOS\.NORM'\?"):
+        merge(tmp_path, None, "WEND.FCOS.NORMS", "GN")
 
 
 def test_missing_base_is_named_with_the_file_that_asks_for_it(tmp_path):

@@ -38,6 +38,9 @@ def test_config_builds_the_detector_that_it_names(engine, path):
     assert model.localization_loss.name == cfg.WEND.LOSS
     backbone = list(model.backbone.parameters())
     trained = [p for p in backbone if p.requires_grad]
+    if path.name == "photos.yaml":  # the early stages, for minutes on a CPU
+        assert 0 < len(trained) < len(backbone)
+        return
     frozen = "table6" in path.parts  # "whose pre-trained backbone is freezed"
     assert len(trained) == (0 if frozen else len(backbone))
 

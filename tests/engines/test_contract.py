@@ -2,14 +2,17 @@
 
 import csv
 import json
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 from engine_runs import CONFIG_FILES, CONFIGS, EVALUATION_FILES, TWO_TESTS, run
+from PIL import ImageColor
 
 from wend.cli.parser import main as wend
 from wend.datasets.catalog import DataSets
+from wend.reports.roles import OURS, TRUTH
 
 TEST_SET = "toy_test"
 
@@ -173,8 +176,9 @@ def _read_png(path):
     return image[:, :, ::-1].astype(int)
 
 
-def _share_on_border(picture, box, color):
-    """Share of a box's border (x0, y0, x1, y1) that has the colour, give or take a pixel."""
+def _share_on_border(picture, box, role):
+    """Share of a box's border (x0, y0, x1, y1) that has the role's colour, give or take a pixel."""
+    color = ImageColor.getrgb(role.color)
     near = np.abs(picture - color).max(2) <= 30
     near = cv2.dilate(near.astype(np.uint8), np.ones((3, 3))) > 0
     x0, y0, x1, y1 = (round(float(value)) for value in box)
@@ -205,7 +209,7 @@ def test_report_writes_a_table_and_pictures_with_boxes_in_their_places(
     assert "pseudo boxes of the test images (toy_test) |" not in table
     pictures = ("boxes", "recall", "iou_histogram")
     drawn_of = [f"{kind}_{name}.png" for kind in pictures for name in ("toy_test", "toy_test_c2am")]
-    for name in ("report.md", "curve.png", *drawn_of):
+    for name in ("report.md", "report.html", "curve.png", *drawn_of):
         assert f"written: {output_dir / name}" in printed
 
     # 5 images in 3 columns and 2 rows of 240 pixels, below a legend of 24
@@ -213,7 +217,7 @@ def test_report_writes_a_table_and_pictures_with_boxes_in_their_places(
     assert picture.shape == (2 * 240 + 24, 3 * 240, 3)
     records = DataSets().get("toy_test")
     rows = json.loads((output_dir / "inference" / "toy_test" / "detections.json").read_text())
-    green = []
+    ours = []
     for place, pick in enumerate((0, 3, 6, 8, 11)):  # evenly spread over 12 (5.5 rounds to 6)
         record = records[pick]
         top, left = 24 + place // 3 * 240, place % 3 * 240
@@ -223,11 +227,11 @@ def test_report_writes_a_table_and_pictures_with_boxes_in_their_places(
         assert (tile[drawn.shape[0] :] == 255).all()  # the rest is paper
         assert (tile[:, drawn.shape[1] :] == 255).all()
         for box in record.gt_boxes:
-            assert _share_on_border(drawn, box * scale, (220, 30, 30)) > 0.5
+            assert _share_on_border(drawn, box * scale, TRUTH) > 0.5  # of strokes and gaps 2 to 1
         x, y, w, h = next(row["bbox"] for row in rows if row["image_id"] == record.image_id)
         best = np.array([x, y, x + w, y + h]) * scale
-        green.append(_share_on_border(drawn, best, (30, 200, 60)))
-    assert min(green) > 0.9  # our best box is drawn last
+        ours.append(_share_on_border(drawn, best, OURS))
+    assert min(ours) > 0.9  # our best box is drawn last
 
     curve = _read_png(output_dir / "curve.png")
     assert curve.shape == (480, 720, 3)  # 6 x 4 inches at 120 dots an inch
@@ -242,13 +246,56 @@ def test_report_names_the_file_that_is_not_there(tmp_path, capsys):
     )
 
 
-def test_report_on_a_run_without_detections_names_the_file(finished, tmp_path, capsys):
-    config = (finished("torchvision", "fcos") / "config.yaml").read_text()
-    (tmp_path / "config.yaml").write_text(config)
-    assert wend(["report", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert f"{tmp_path / 'inference' / 'toy_test' / 'detections.json'}: there is no such" in error
-    assert not (tmp_path / "report.md").exists()
+def test_report_on_a_run_that_was_ended_early_says_what_is_missing(
+    finished, toy_root, tmp_path, capsys
+):
+    run_folder = finished("torchvision", "fcos")
+    (tmp_path / "config.yaml").write_text((run_folder / "config.yaml").read_text())
+    log = (run_folder / "metrics.json").read_text()
+    (tmp_path / "metrics.json").write_text(log + '{"iteration": 5, "total')
+    assert wend(["report", str(tmp_path), "--datasets-root", str(toy_root.parent)]) == 0
+    printed = capsys.readouterr().out
+    file = tmp_path / "inference" / "toy_test" / "detections.json"
+    assert f"boxes on toy_test: there is no {file} (no evaluation has ended yet)" in printed
+    page = (tmp_path / "report.html").read_text()
+    assert "It has not been evaluated yet: the log ends at iteration 6 of 6." in page
+    assert "the last line of metrics.json: it is cut off" in page
+    assert "Pseudo boxes" in page
+    assert "not recorded" in page  # by a run of an earlier version: no machine.json, no versions
+
+
+def test_report_of_a_run_whose_data_set_has_gone_shows_what_it_wrote(finished, tmp_path, capsys):
+    run_folder = finished("torchvision", "fcos")
+    page_file = tmp_path / "page.html"
+    words = ["report", str(run_folder), "--datasets-root", str(tmp_path / "gone")]
+    assert wend([*words, "--output", str(page_file)]) == 0
+    assert "not in the report: images, truth and galleries of toy_test" in capsys.readouterr().out
+    page = page_file.read_text()
+    stored = json.loads((run_folder / "inference/toy_test/metrics.json").read_text())
+    value = stored["psol-crop224"]["gt_known_loc"]
+    assert f"The best box was right in {value:.1f} % of 12 images of toy_test" in page
+    assert page.count("as its evaluation wrote it") == 2
+    assert "<img" not in page
+
+
+def test_report_of_two_runs_is_one_page_and_writes_no_other_file(
+    finished, toy_root, tmp_path, monkeypatch, capsys
+):
+    run_folder = finished("torchvision", "fcos")
+    shutil.copytree(run_folder, tmp_path / "other ü")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "other ü").iterdir()}
+    monkeypatch.chdir(tmp_path)
+    both = ["report", str(run_folder), "other ü", "--datasets-root", str(toy_root.parent)]
+    assert wend(both) == 0
+    assert "written: report.html" in capsys.readouterr().out
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "other ü").iterdir()}
+    assert after == before
+    page = (tmp_path / "report.html").read_text()
+    assert "Asked: 2 runs beside each other: run, other ü." in page
+    assert page.count("A row for each image, a column for each run: run, other ü.") == 4
+    assert "The configs do not differ." in page
+    assert wend(["report", "other ü", "other ü"]) == 2
+    assert "is named twice; name each run once" in capsys.readouterr().err
 
 
 def test_report_works_on_an_evaluation(engine, finished, tmp_path):

@@ -10,6 +10,7 @@ from wend.errors import MissingFileError
 from wend.evaluation.evaluation import append_to_curve
 from wend.reports.curve import draw_curve
 from wend.reports.draw import draw_boxes, draw_record, draw_sheet
+from wend.reports.likely_boxes import distinct_boxes, likely_score
 from wend.reports.roles import OURS, PSEUDO, ROLES, TRUTH
 from wend.structures.box_table import BoxTable
 from wend.structures.records import ImageRecord
@@ -117,6 +118,18 @@ def test_a_sheet_draws_the_boxes_that_score_as_likely_ones_do(scene, tmp_path):
     assert has(sheet, OURS, 10, 30)
     assert has(sheet, OURS, 120, 40)
     assert not has(sheet, OURS, 5, 2, reach=0)  # the third's edge
+
+
+def test_boxes_that_overlap_a_better_one_are_not_distinct():
+    boxes = [[0, 0, 10, 10], [1, 0, 11, 10], [2, 0, 21, 10], [30, 0, 40, 10], [30, 0, 40, 9]]
+    # the second leaves to the first; the third overlaps the first by 80 of 210, more than a tenth
+    table = BoxTable.from_lists([boxes, [], boxes[:1]], [[0.9, 0.8, 0.7, 0.6, 0.5], [], [0.3]])
+    distinct = distinct_boxes(table)
+    assert distinct.counts.tolist() == [2, 0, 1]
+    assert distinct[0].tolist() == [boxes[0], boxes[3]]
+    assert distinct.scores.tolist() == [0.9, 0.6, 0.3]
+    assert likely_score(distinct) == 0  # of one further box nothing can be said
+    assert likely_score(BoxTable.empty(2)) == 0
 
 
 def test_curve_is_a_picture_whose_line_is_not_empty(tmp_path):

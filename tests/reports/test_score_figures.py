@@ -11,7 +11,7 @@ from wend.evaluation.numbers import recall_curve
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.scoring import score_all
 from wend.reports import figures, score_figures
-from wend.reports.score_figures import draw_iou_histogram, draw_recall
+from wend.reports.score_figures import iou_figure, recall_figure
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -37,16 +37,16 @@ def scored(names, most_boxes=12, with_fixed=True):
 
 
 @pytest.fixture
-def shown(monkeypatch):
-    """Figures that were drawn, not closed."""
+def shown():
+    """Keeps figures, drawn, until the test's end."""
     kept = []
 
-    def keep(figure, path):
-        figure.savefig(path)
+    def show(figure):
+        figure.canvas.draw()
         kept.append(figure)
+        return figure
 
-    monkeypatch.setattr(score_figures, "save_figure", keep)
-    yield kept
+    yield show
     for figure in kept:
         figures.load_pyplot().close(figure)
 
@@ -65,10 +65,9 @@ def check_nothing_overlaps(figure):
 
 
 @pytest.mark.parametrize("names", [NAMES[:1], NAMES[:2], NAMES])
-def test_recall_is_the_curve_of_each_protocol_and_of_the_fixed_boxes(tmp_path, shown, names):
+def test_recall_is_the_curve_of_each_protocol_and_of_the_fixed_boxes(shown, names):
     scores = scored(names)
-    draw_recall(tmp_path / "recall.png", scores)
-    (figure,) = shown
+    figure = shown(recall_figure(scores))
     for axes, (name, result) in zip(figure.axes, scores.items(), strict=True):
         detections, fixed = axes.lines
         assert axes.get_title().startswith(f"{name}\n")
@@ -82,12 +81,9 @@ def test_recall_is_the_curve_of_each_protocol_and_of_the_fixed_boxes(tmp_path, s
 
 
 @pytest.mark.parametrize("names", [NAMES[:1], NAMES[2:3], NAMES])
-def test_bars_are_shares_of_images_and_those_right_of_the_threshold_are_hits(
-    tmp_path, shown, names
-):
+def test_bars_are_shares_of_images_and_those_right_of_the_threshold_are_hits(shown, names):
     scores = scored(names)
-    draw_iou_histogram(tmp_path / "iou.png", scores)
-    (figure,) = shown
+    figure = shown(iou_figure(scores))
     for axes, (name, result) in zip(figure.axes, scores.items(), strict=True):
         bars = [bar for group in axes.containers for bar in group]
         assert sum(bar.get_height() for bar in bars) == pytest.approx(100)
@@ -98,12 +94,11 @@ def test_bars_are_shares_of_images_and_those_right_of_the_threshold_are_hits(
     check_nothing_overlaps(figure)
 
 
-def test_one_box_per_image_without_fixed_boxes_can_be_drawn(tmp_path, shown):
+def test_one_box_per_image_without_fixed_boxes_can_be_drawn(shown):
     scores = scored(NAMES[:1], most_boxes=1, with_fixed=False)
-    draw_recall(tmp_path / "recall.png", scores)
-    draw_iou_histogram(tmp_path / "iou.png", scores)
-    assert len(shown[0].axes[0].lines) == 1
-    for figure in shown:
+    recall = shown(recall_figure(scores))
+    assert len(recall.axes[0].lines) == 1
+    for figure in (recall, shown(iou_figure(scores))):
         check_nothing_overlaps(figure)
 
 

@@ -22,6 +22,8 @@ from wend.classes.preprocessing import C2AM, CANONICAL, Preprocessing, c2am
 from wend.distribution import pip_install
 from wend.errors import InputError, some
 from wend.images.reading import read_image
+from wend.pretrained import find_weights
+from wend.pretrained.efficientnet_names import as_timm
 from wend.structures.records import ImageRecord
 from wend.weight_files import load_weights, read_weights, without_prefix
 
@@ -37,12 +39,14 @@ class Classifier:
         preprocessing: makes its input.
         num_classes: the weight file's.
         versions: of the packages that built it.
+        weights: the file of its weights.
     """
 
     model: nn.Module
     preprocessing: Preprocessing
     num_classes: int
     versions: dict[str, str]
+    weights: Path
 
 
 def _count_classes(path: str | Path, weights: Mapping[str, Tensor], layer: str, model: str) -> int:
@@ -58,7 +62,7 @@ def _count_classes(path: str | Path, weights: Mapping[str, Tensor], layer: str, 
 
 
 def _efficientnet(
-    name: str, weights_path: str | Path, preprocessing: str, resize: int | None, crop: int | None
+    name: str, file: Path, preprocessing: str, resize: int | None, crop: int | None
 ) -> Classifier:
     try:
         from efficientnet_pytorch import VALID_MODELS, EfficientNet
@@ -71,12 +75,12 @@ def _efficientnet(
     else:  # 32 pixels more than the crop, as the TensorFlow original: 600 / 0.949 = 632
         side = crop or EfficientNet.get_image_size(name)
         pixels = Preprocessing(CANONICAL, resize or side + 32, side, True, "bicubic")
-    weights = read_weights(weights_path)
-    num_classes = _count_classes(weights_path, weights, "_fc", name)
+    weights = read_weights(file)
+    num_classes = _count_classes(file, weights, "_fc", name)
     model = EfficientNet.from_name(name, num_classes=num_classes, image_size=pixels.crop)
-    load_weights(weights_path, weights, name, model)
+    load_weights(file, weights, name, model)
     package = "efficientnet_pytorch"
-    return Classifier(model.eval(), pixels, num_classes, {package: version(package)})
+    return Classifier(model.eval(), pixels, num_classes, {package: version(package)}, file)
 
 
 def _timm_preprocessing(
@@ -101,7 +105,7 @@ def _timm_preprocessing(
 
 
 def _timm(
-    name: str, weights_path: str | Path, preprocessing: str, resize: int | None, crop: int | None
+    name: str, file: Path, preprocessing: str, resize: int | None, crop: int | None
 ) -> Classifier:
     try:
         import timm
@@ -124,13 +128,13 @@ def _timm(
             f"--model timm:{name}: takes only {own.crop}x{own.crop} pixels, the preprocessing "
             f"{pixels.name} gives {pixels.crop}x{pixels.crop}; use --preprocessing canonical"
         )
-    weights = read_weights(weights_path)
+    weights = as_timm(read_weights(file), model.state_dict())
     layer = model.pretrained_cfg["classifier"]
     layer = layer if isinstance(layer, str) else layer[0]
-    num_classes = _count_classes(weights_path, weights, layer, f"timm:{name}")
+    num_classes = _count_classes(file, weights, layer, f"timm:{name}")
     model.reset_classifier(num_classes)
-    load_weights(weights_path, weights, f"timm:{name}", model)
-    return Classifier(model.eval(), pixels, num_classes, {"timm": timm.__version__})
+    load_weights(file, weights, f"timm:{name}", model)
+    return Classifier(model.eval(), pixels, num_classes, {"timm": timm.__version__}, file)
 
 
 def build_classifier(
@@ -144,7 +148,7 @@ def build_classifier(
 
     Args:
         name: "efficientnet-b7" (or another of that package), or "timm:<name>".
-        weights: a local checkpoint.
+        weights: a local checkpoint, or "pretrained": what an installed package ships for the model.
         preprocessing: "c2am-685-600" or "canonical".
         resize, crop: other sizes than that preprocessing's.
 
@@ -154,7 +158,10 @@ def build_classifier(
     if preprocessing not in (C2AM, CANONICAL):
         raise InputError(f"--preprocessing: expected {C2AM} or {CANONICAL}, got {preprocessing!r}")
     build: Callable[..., Classifier] = _timm if name.startswith("timm:") else _efficientnet
-    return build(name.removeprefix("timm:"), weights, preprocessing, resize, crop)
+    file = find_weights(weights, name, "--weights")
+    classifier = build(name.removeprefix("timm:"), file.path, preprocessing, resize, crop)
+    classifier.preprocessing = classifier.preprocessing.of_package(file.package)
+    return classifier
 
 
 class _Images(Dataset):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from wend.errors import InputError
+from wend.pretrained import WeightPackage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -52,6 +53,16 @@ class Preprocessing:
             )
         if self.interpolation not in _FILTERS:
             raise InputError(f"preprocessing: no interpolation {self.interpolation!r} here")
+
+    def of_package(self, package: WeightPackage | None) -> Preprocessing:
+        """The same, normalized as the weights of a package were; None: as it is."""
+        if package is None:
+            return self
+        mean, std = (
+            tuple(value / 255 for value in values)
+            for values in (package.pixel_mean, package.pixel_std)
+        )
+        return replace(self, mean=mean, std=std)
 
     def settings(self) -> dict[str, Any]:
         """The fields as JSON values."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 from wend.cli import boxes_export
@@ -26,8 +24,6 @@ from wend.reports.boxes_text import report_text
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.plausibility import report as refuse
-
-logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     report.add_argument(
         "--output",
         metavar="DIR",
-        help="folder for report.md, report.json, histograms.png, samples.png and samples.html",
+        help="folder for the page report.html, report.md, report.json, histograms.png, samples.png",
     )
     report.add_argument(
         "--images", type=int, default=16, metavar="N", help="sample pictures, of each kind (16)"
@@ -112,7 +108,8 @@ def _report(args: argparse.Namespace) -> int:
     print(f"\n{text}\n")  # the verb's answer
     if args.output:
         stated = [(name, _stated(*pair)) for name, pair in zip(names, joined, strict=True)]
-        for path in _write(Path(args.output), text, numbers, data_set, stated, args.images):
+        folder = Path(args.output)
+        for path in _write(folder, text, numbers, data_set, stated, reports, wrong, args.images):
             print(f"written: {path}")
     for where, of_source in findings.items():  # refused after all that helps to see why
         refuse(of_source, where, args.implausible, None)
@@ -130,13 +127,17 @@ def _write(
     numbers: dict,
     data_set: DataSet,
     sources: Sequence[tuple[str, BoxTable]],
+    reports: Sequence[AttachReport],
+    wrong: Sequence[str],
     num_images: int,
 ) -> list[Path]:
-    from wend.reports.boxes_page import write_page
+    from wend.reports.boxes_page import boxes_page
     from wend.reports.boxes_pictures import draw_histograms, draw_samples
     from wend.reports.boxes_samples import choose_samples
+    from wend.reports.page import PAGE_FILE, check_replaceable, write_page
 
     folder.mkdir(parents=True, exist_ok=True)
+    check_replaceable(folder / PAGE_FILE)
     with atomic_write(folder / "report.md") as file:
         file.write(text + "\n")
     write_json(folder / "report.json", numbers, indent=1)
@@ -145,8 +146,5 @@ def _write(
     if draw_samples(folder / "samples.png", data_set, sources, num_images):
         written.append(folder / "samples.png")
     samples = choose_samples(data_set, sources[0][1], num_images)
-    if any(Path(data_set.file_names[i]).is_file() for i in chain(*samples.values())):
-        for problem in write_page(folder / "samples.html", data_set, sources, samples):
-            logger.warning("%s", problem)
-        written.append(folder / "samples.html")
-    return written
+    page = boxes_page(data_set, sources, reports, numbers, samples, wrong)
+    return [*written, write_page(folder / PAGE_FILE, page)]

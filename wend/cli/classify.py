@@ -44,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dataset", required=True, metavar="NAME", help="name of the data set")
     add("--output", required=True, metavar="FILE", help="new JSON file of class predictions")
     add("--model", metavar="MODEL", help="efficientnet-b7, or timm:<name>")
-    add("--weights", metavar="FILE", help="the model's local checkpoint")
+    add(
+        "--weights",
+        metavar="FILE",
+        help="the model's local checkpoint, or pretrained: what an installed package ships for it",
+    )
     add(
         "--preprocessing",
         choices=[C2AM, CANONICAL],
@@ -159,9 +163,11 @@ def _classify(args: argparse.Namespace, data_set: DataSet, names: list[str]) -> 
     )
     count = classifier.num_classes
     if args.top_k > count:
-        raise InputError(f"--top-k: {args.weights} knows {count} classes, fewer than {args.top_k}")
+        raise InputError(
+            f"--top-k: {classifier.weights} knows {count} classes, fewer than {args.top_k}"
+        )
     _check_names(args.class_names, names, count)
-    check_class_list(args.weights, count, names, data_set)
+    check_class_list(str(classifier.weights), count, names, data_set)
     settings = _settings(args, classifier, data_set)
     if _is_done(args.output, settings, data_set):
         return
@@ -220,8 +226,8 @@ def _settings(
         "dataset": args.dataset,
         **turned,
         "model": args.model,
-        "weights": Path(args.weights).name,
-        "weights_sha256": sha256(args.weights),
+        "weights": classifier.weights.name,
+        "weights_sha256": sha256(classifier.weights),
         "preprocessing": classifier.preprocessing.settings(),
         "ten_crop": args.ten_crop,
         "top_k": args.top_k,

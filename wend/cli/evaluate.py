@@ -25,6 +25,7 @@ from wend.cli.options import (
 from wend.cli.picture_options import (
     add_picture_arguments,
     check_picture_arguments,
+    draw_page,
     draw_pictures,
     locate_for_pictures,
 )
@@ -268,7 +269,8 @@ def load_baseline(
         InputError: the source holds an image that is scored, or no boxes.
     """
     path = Path(source)
-    content = read_json(path, "a ground truth or fixed boxes") if path.is_file() else None
+    is_file = source not in data_sets.names() and path.is_file()
+    content = read_json(path, "a ground truth or fixed boxes") if is_file else None
     if isinstance(content, list):
         return FixedBoxes.from_boxes(content, path)
     training = load_source(source, data_sets, implausible=implausible)
@@ -412,6 +414,7 @@ def run(args: argparse.Namespace) -> int:
         exported = replace(detections, boxes=detections.given_boxes, given=None)
     written += _export(args.export, Path(args.output), data_set, exported)
     written += draw_pictures(args, located, scores)
+    written += draw_page(args, located, scores, notes, inputs)
     sys.stdout.write(f"\n{score_table(scores, [*notes, _recall_note(scores)])}\n\n")
     if args.analysis:
         text = analysis_text(scores)

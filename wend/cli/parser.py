@@ -17,14 +17,17 @@ from wend.user_code import load_modules
 
 MODULES = {  # verb -> module with add_arguments and run, help
     "doctor": ("wend.cli.doctor", "what is installed, what works, how to mend the rest"),
+    "auto": ("wend.cli.auto", "from a folder of photos to a detector, boxes and a page"),
     "toy": ("wend.cli.toy", "generate the toy data set"),
+    "predict": ("wend.cli.predict", "boxes of photos, a video or a camera, by a trained detector"),
     "report": ("wend.cli.report", "table, picture and curve of a finished run"),
     "evaluate": ("wend.cli.evaluate", "score detections from files, under any protocol"),
     "compare": ("wend.cli.compare", "test two sets of detections against each other"),
     "data": ("wend.cli.data", "import a data set, check it, cache its images"),
     "boxes": ("wend.cli.boxes", "pseudo boxes: coverage, shapes, accuracy; label files of boxes"),
     "classify": ("wend.cli.classify", "a classifier's classes of each image, as a file"),
-    "entries": ("wend.cli.entries", "the config entries: defaults, ranges and meanings"),
+    "config": ("wend.cli.config", "config entries: default, values, meaning, where it was set"),
+    "entries": ("wend.cli.config", "another name of config"),
     "pseudo-boxes": ("wend.cli.pseudo_boxes", "boxes from images alone, to train on"),
 }
 
@@ -42,6 +45,21 @@ def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
             loaded.add_arguments(command)
             command.set_defaults(run=loaded.run)
     return parser
+
+
+def run_command(argv: Sequence[str]) -> int:
+    """Run the words of a command, as another command does; returns the exit status.
+
+    Raises:
+        InputError: the command's input is wrong.
+    """
+    if argv[0] == "train":
+        from wend.cli.train import make_parser, run
+
+        return run(make_parser("wend train").parse_args(argv[1:]))
+    args = _make_parser(argv[0]).parse_args(argv)
+    load_modules(getattr(args, "imports", ()))
+    return args.run(args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

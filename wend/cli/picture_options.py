@@ -1,11 +1,13 @@
-"""The pictures of ``wend evaluate``: ``--plots``, and ``--images`` with ``--image-root``."""
+"""The pictures of ``wend evaluate``: ``--page``, ``--plots``, ``--images`` and ``--image-root``."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from wend.formats.listed_files import locate_images
 from wend.images.sizes import missing_files
 from wend.structures.data_set import DataSet
 
+PAGE_IMAGES = 6  # of each kind, where --images does not say
 logger = logging.getLogger(__name__)
 
 
@@ -28,6 +31,12 @@ class Located:
 
 def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    parser.add_argument(
+        "--page",
+        action="store_true",
+        help="also write report.html: the numbers, figures and, where the images are there, the "
+        "best and the worst of them on one page for a browser",
+    )
     parser.add_argument(
         "--plots",
         action="store_true",
@@ -44,8 +53,8 @@ def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image-root",
         metavar="DIR",
-        help="folder of the images for --images, where the ground truth does not say where they "
-        "lie",
+        help="folder of the images for --images and --page, where the ground truth does not say "
+        "where they lie",
     )
 
 
@@ -53,19 +62,30 @@ def check_picture_arguments(args: argparse.Namespace) -> None:
     """Raise InputError for options that do not go together."""
     if args.images < 0:
         raise InputError(f"--images must be >= 0, got {args.images}")
-    if args.image_root and not args.images:
-        raise InputError("--image-root is the folder of the images of --images N, which is missing")
+    if args.image_root and not (args.images or args.page):
+        raise InputError(
+            "--image-root is the folder of the images of --images N or --page, which are missing"
+        )
 
 
 def locate_for_pictures(args: argparse.Namespace, data_set: DataSet) -> Located | None:
-    """The image files, where ``--images`` asks for some; looked for before all is scored.
+    """The image files, where ``--images`` or ``--page`` asks for some; before all is scored.
+
+    A page looks for those alone that it shows.
 
     Raises:
-        MissingImageError: none is there.
+        MissingImageError: none is there, and ``--images`` asks for some.
+        InputError: something else lies where the page is to be written.
     """
-    if not args.images:
+    if args.page:
+        from wend.reports.page import PAGE_FILE, check_replaceable
+
+        check_replaceable(Path(args.output) / PAGE_FILE)
+    if not args.images and not args.page:
         return None
     located = locate_images(data_set, args.image_root)
+    if not args.images:
+        return Located(located, np.ones(len(located), dtype=bool))
     absent = missing_files(located.file_names, "images")
     files = some(located.file_names[i] for i in absent)
     if len(absent) == len(located):
@@ -92,9 +112,33 @@ def draw_pictures(
         from wend.reports.score_figures import draw_score_figures
 
         written += draw_score_figures(args.output, scores)
-    if located is not None:
+    if args.images and located is not None:
         from wend.reports.miss_pictures import draw_misses
 
         first = next(iter(scores.values())).per_image
         written += draw_misses(args.output, first, args.images, located.data_set, located.there)
     return written
+
+
+def draw_page(
+    args: argparse.Namespace,
+    located: Located | None,
+    scores: dict[str, ProtocolScores],
+    notes: Sequence[str],
+    inputs: Mapping[str, Any],
+) -> list[Path]:
+    """Write the page that ``--page`` asks for; returns its file."""
+    if not args.page:
+        return []
+    from wend.reports.evaluation_page import evaluation_page
+    from wend.reports.page import PAGE_FILE, write_page
+
+    page = evaluation_page(
+        Path(args.detections or args.score_maps).name,
+        scores,
+        located=None if located is None else located.data_set,
+        number=args.images or PAGE_IMAGES,
+        notes=notes,
+        inputs=inputs,
+    )
+    return [write_page(Path(args.output) / PAGE_FILE, page)]

@@ -27,7 +27,6 @@ from wend.cli.options import (
     known_data_sets,
 )
 from wend.errors import InputError, some
-from wend.files import sha256
 from wend.images.sizes import SizeReader
 from wend.localize.border_prior import BorderPriorConfig
 from wend.localize.partial import Partial
@@ -65,7 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     border.add_argument("--side", type=int, metavar="N", help="working size (default: 128)")
     ddt = parser.add_argument_group("ddt").add_argument
     ddt("--backbone", metavar="MODEL", help="timm:<name> or torchvision:<name>")
-    ddt("--weights", metavar="FILE", help="the backbone's local checkpoint")
+    ddt(
+        "--weights",
+        metavar="FILE",
+        help="the backbone's local checkpoint, or pretrained: what an installed package ships",
+    )
     ddt("--layer", metavar="MODULE", help="its descriptors (default: the last feature map)")
     ddt("--input-size", type=int, metavar="N", help="squash images to NxN (default: 448)")
     ddt(
@@ -115,7 +118,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         if given:
             raise InputError(f"--method border uses no network; leave out {', '.join(given)}")
     elif not (args.backbone and args.weights):
-        raise InputError("--method ddt: needs --backbone and --weights, a local file")
+        raise InputError("--method ddt: needs --backbone and --weights, a local file or pretrained")
     elif args.side is not None:
         raise InputError("--side is of --method border; DDT has --input-size")
     if Path(args.split).name != args.split or args.split in ("", ".", ".."):
@@ -205,8 +208,6 @@ def _prepare_ddt(args: argparse.Namespace, data_set: DataSet) -> tuple:
     )
     settings = {
         **backbone.settings,
-        "weights": Path(args.weights).name,
-        "weights_sha256": sha256(args.weights),
         "group": args.group,
         "sign": args.sign,
         "upsampling": args.upsampling,

@@ -71,7 +71,10 @@ class StrictParser(argparse.ArgumentParser):
 
     Attributes:
         given: destinations of the flags that came so far.
+        intermixed: whether flags may stand between the words that are no flags.
     """
+
+    intermixed = False
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **arguments})
@@ -86,4 +89,10 @@ class StrictParser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse anew: nothing is given yet."""
         self.given = set()
+        if self.intermixed:
+            self.intermixed = False  # it parses twice by this method
+            try:
+                return self.parse_known_intermixed_args(args, namespace)
+            finally:
+                self.intermixed = True
         return super().parse_known_args(args, namespace)

@@ -21,7 +21,12 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = StrictParser(
         prog=prog, description="Train or evaluate a WEND detector from a YAML config."
     )
-    parser.add_argument("--config-file", default="", metavar="FILE", help="path to config file")
+    parser.add_argument(
+        "--config-file",
+        default="",
+        metavar="FILE",
+        help="a YAML, or the name of one of WEND's, such as CUB/fcos_R50_we (wend config --list)",
+    )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
     )
@@ -57,11 +62,21 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run a training or an evaluation; returns the exit status (2: the user's input is wrong)."""
     args = make_parser(prog).parse_args(argv)
     setup_logging()
+    return exit_status(lambda: run(args))
 
-    def run() -> int:
-        engine = choose_engine(args.engine)
-        logger.info("engine: %s", engine)
-        importlib.import_module(ENGINES[engine]).run(args)
-        return 0
 
-    return exit_status(run)
+def run(args: argparse.Namespace) -> int:
+    """Train or evaluate as the arguments say; returns the exit status.
+
+    Raises:
+        InputError: the user's input is wrong.
+    """
+    if args.config_file:
+        from wend.config.reading import config_path
+
+        args.config_file = str(config_path(args.config_file))
+        logger.info("config: %s", args.config_file)
+    engine = choose_engine(args.engine)
+    logger.info("engine: %s", engine)
+    importlib.import_module(ENGINES[engine]).run(args)
+    return 0

@@ -90,11 +90,18 @@ COMMON = (
     Entry("RESIZE", 256, "Side in pixels of the square that images are resized to, >= CROP."),
     Entry("CROP", 224, "Side in pixels of the random (training) or centre (testing) crop, >= 1."),
     Entry(
+        "CROP_IN_MODEL",
+        True,
+        "Detectron2's engine, in testing: an image that comes whole, as DefaultPredictor and "
+        "Detectron2's own mapper give it, is squashed and cropped by the detector itself. False: "
+        "it is predicted on as it comes, for detectors trained through a mapper that crops not.",
+    ),
+    Entry(
         "EPOCHS",
         50,
         "Length of the training in epochs, evaluated and saved after each; 0: SOLVER.MAX_ITER, "
         "TEST.EVAL_PERIOD and SOLVER.CHECKPOINT_PERIOD count in iterations, as in Detectron2.",
-        Range("a whole number >= 0", lambda x: x >= 0),
+        Range("a whole number >= 0", lambda x: x >= 0, {"minimum": 0}),
     ),
     Entry(
         "OPTIMIZER",
@@ -181,6 +188,7 @@ config_entries(
     ),
 )
 
+IMPORTS = "WEND.IMPORTS"
 # Entries that may name the user's own code as module:name or ./file.py:name, once or in a list
 REFERENCES = (
     "MODEL.META_ARCHITECTURE",

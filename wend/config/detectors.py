@@ -4,20 +4,19 @@ Anchors, proposals and samples of Faster R-CNN and CLN are set by Detectron2's o
 """
 
 from wend.config.entries import (
+    BELOW_1,
     NAMES,
     NOT_NEGATIVE,
     POSITIVE,
     PROBABILITY,
     SHARE,
+    UP_TO_1,
     Entry,
     Range,
     at_least,
     config_entries,
     one_of,
 )
-
-UP_TO_1 = Range("in (0, 1]", lambda x: 0 < x <= 1)
-BELOW_1 = Range("in [0, 1)", lambda x: 0 <= x < 1)
 
 FCOS = (
     Entry("IN_FEATURES", ("res5",), "Feature maps that the head works on, finest first."),
@@ -51,7 +50,7 @@ FCOS = (
         "NORM",
         "GN",
         'Normalization in the towers: "GN" (channels a multiple of 32) or "".',
-        Range("'GN' or ''", lambda x: x in ("GN", "")),
+        Range("'GN' or ''", lambda x: x in ("GN", ""), {"enum": ["GN", ""]}),
     ),
     Entry("PRIOR_PROB", 0.01, "Foreground probability that the classifier starts at.", PROBABILITY),
     Entry(
@@ -145,7 +144,11 @@ DETR = (
         "HIDDEN_DIM",
         256,
         "Width of the transformer, a multiple of 32 (GroupNorm of the levels) and of NUM_HEADS.",
-        Range("a multiple of 32, >= 32", lambda x: x >= 32 and x % 32 == 0),
+        Range(
+            "a multiple of 32, >= 32",
+            lambda x: x >= 32 and x % 32 == 0,
+            {"minimum": 32, "multipleOf": 32},
+        ),
     ),
     Entry("NUM_HEADS", 8, "Attention heads.", at_least(1)),
     Entry("NUM_POINTS", 4, "Points that a head samples of each level.", at_least(1)),
@@ -180,6 +183,7 @@ SMALL_CNN = (
         Range(
             "a whole number >= 1 per stage",
             lambda x: len(x) > 0 and all(type(width) is int and width >= 1 for width in x),
+            {"minItems": 1, "items": {"type": "integer", "minimum": 1}},
         ),
     ),
 )
@@ -192,82 +196,6 @@ TIMM = (
         "weights are the file MODEL.WEIGHTS.",
     ),
 )
-
-# Detectron2's entries of sampled detectors: MODEL.<node>.<name>; defaults are its own.
-SAMPLING = (
-    Entry(
-        "POSITIVE_FRACTION",
-        0.5,
-        "Largest share of positive samples; 1:1 is 0.5, 1:4 is 0.2 (table 12).",
-        UP_TO_1,
-    ),
-    Entry("BATCH_SIZE_PER_IMAGE", 256, "Samples per image.", at_least(1)),
-    Entry(
-        "IOU_THRESHOLDS",
-        (0.3, 0.7),
-        "IoU below which a sample is background and from which it is foreground.",
-        Range(
-            "increasing numbers in (0, 1)",
-            lambda x: len(x) > 0 and sorted(x) == list(x) and 0 < x[0] and x[-1] < 1,
-        ),
-    ),
-)
-
-PROPOSALS = (
-    *(
-        Entry(f"{when}_NMS_TOPK_{phase}", default, "Proposals kept.", at_least(1))
-        for when, phase, default in (
-            ("PRE", "TRAIN", 12000),
-            ("PRE", "TEST", 6000),
-            ("POST", "TRAIN", 2000),
-            ("POST", "TEST", 1000),
-        )
-    ),
-    Entry("NMS_THRESH", 0.7, "IoU over which the lower-scoring proposal is suppressed.", UP_TO_1),
-)
-
-BOXES = (
-    Entry("SCORE_THRESH_TEST", 0.05, "Boxes that score less are not predicted.", BELOW_1),
-    Entry("NMS_THRESH_TEST", 0.5, "IoU over which the lower-scoring box is suppressed.", UP_TO_1),
-)
-
-BOX_HEAD = (
-    Entry("POOLER_RESOLUTION", 14, "Cells of a pooled proposal's side.", at_least(1)),
-    Entry("FC_DIM", 1024, "Outputs of the fully connected layers.", at_least(1)),
-)
-
-ANCHOR_NUMBERS = Range(
-    "lists of numbers > 0, none of them empty",
-    lambda x: (
-        len(x) > 0
-        and all(
-            len(item) > 0 and min(item) > 0 if isinstance(item, (list, tuple)) else item > 0
-            for item in x
-        )
-    ),
-)
-ANCHORS = (
-    Entry(
-        "SIZES",
-        [[32, 64, 128, 256, 512]],
-        "Sides in pixels, a list per feature map.",
-        ANCHOR_NUMBERS,
-    ),
-    Entry(
-        "ASPECT_RATIOS",
-        [[0.5, 1.0, 2.0]],
-        "Height / width, likewise.",
-        ANCHOR_NUMBERS,
-    ),
-)
-
-# MODEL.<node>: the tables that it is checked against
-DETECTRON2_NODES = {
-    "ANCHOR_GENERATOR": ANCHORS,
-    "RPN": (*SAMPLING, *PROPOSALS),
-    "ROI_HEADS": (*SAMPLING, *BOXES),
-    "ROI_BOX_HEAD": BOX_HEAD,
-}
 
 for _node, _entries in (
     ("FCOS", FCOS),

@@ -8,7 +8,7 @@ outside the package, writes a table and no check.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,10 +25,12 @@ class Range:
     Attributes:
         text: the range in words, for the error.
         holds: whether a value is in the range.
+        schema: the same as keywords of a JSON schema, as far as those can say it.
     """
 
     text: str
     holds: Callable[[Any], bool] = field(compare=False)
+    schema: Mapping[str, Any] = field(compare=False, default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,21 +82,29 @@ def config_entries(node: str, entries: Sequence[Entry]) -> None:
     NODES.register(node)(table)
 
 
-POSITIVE = Range("finite and > 0", lambda x: 0 < x < math.inf)
-NOT_NEGATIVE = Range("finite and >= 0", lambda x: 0 <= x < math.inf)
-SHARE = Range("in [0, 1]", lambda x: 0 <= x <= 1)
-PROBABILITY = Range("in (0, 1)", lambda x: 0 < x < 1)
-NAMES = Range("at least one name, all distinct", lambda x: len(x) > 0 and len(set(x)) == len(x))
+POSITIVE = Range("finite and > 0", lambda x: 0 < x < math.inf, {"exclusiveMinimum": 0})
+NOT_NEGATIVE = Range("finite and >= 0", lambda x: 0 <= x < math.inf, {"minimum": 0})
+SHARE = Range("in [0, 1]", lambda x: 0 <= x <= 1, {"minimum": 0, "maximum": 1})
+PROBABILITY = Range(
+    "in (0, 1)", lambda x: 0 < x < 1, {"exclusiveMinimum": 0, "exclusiveMaximum": 1}
+)
+UP_TO_1 = Range("in (0, 1]", lambda x: 0 < x <= 1, {"exclusiveMinimum": 0, "maximum": 1})
+BELOW_1 = Range("in [0, 1)", lambda x: 0 <= x < 1, {"minimum": 0, "exclusiveMaximum": 1})
+NAMES = Range(
+    "at least one name, all distinct",
+    lambda x: len(x) > 0 and len(set(x)) == len(x),
+    {"minItems": 1, "uniqueItems": True},
+)
 
 
 def at_least(least: int) -> Range:
     """Numbers from ``least``."""
-    return Range(f">= {least}", lambda x: x >= least)
+    return Range(f">= {least}", lambda x: x >= least, {"minimum": least})
 
 
 def one_of(*values: Any) -> Range:
     """Values that equal one of these."""
-    return Range(f"one of {values}", lambda x: x in values)
+    return Range(f"one of {values}", lambda x: x in values, {"enum": list(values)})
 
 
 def add_entries(node: CfgNode, entries: Sequence[Entry]) -> None:
@@ -113,11 +123,12 @@ def check_entries(prefix: str, node: CfgNode, entries: Sequence[Entry]) -> None:
     """Raise InputError, which names the entry, unless each is in its range.
 
     Args:
-        prefix: the node's name in the config, such as "WEND.FCOS".
+        prefix: the node's name in the config, such as "WEND.FCOS"; empty for the config itself.
         node: the node.
         entries: its table.
     """
     for entry in entries:
         if entry.range is not None:
             value = node[entry.name]
-            require(f"{prefix}.{entry.name}", value, entry.range.text, entry.range.holds(value))
+            name = f"{prefix}.{entry.name}" if prefix else entry.name
+            require(name, value, entry.range.text, entry.range.holds(value))

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from wend.config import data, detectors  # noqa: F401  (they register their nodes)
 from wend.config.common import COMMON
-from wend.config.data import DATA  # noqa: F401  (registers its node)
-from wend.config.detectors import DETECTRON2_NODES
+from wend.config.detectron2_entries import DETECTRON2_NODES
 from wend.config.entries import (
     NODES,
-    POSITIVE,
-    Range,
+    Table,
     add_entries,
-    at_least,
     check_entries,
-    one_of,
     require,
 )
 from wend.errors import InputError, MissingFileError, shown
@@ -32,6 +31,7 @@ from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.event_sinks import EVENT_SINKS
 from wend.losses import LOSSES, NO_LOSS, LocalizationLoss
+from wend.modeling.initial_weights import settled
 from wend.registry import FunctionRegistry
 from wend.schedules import SCHEDULES, Scheduled
 from wend.structures.view import View
@@ -39,11 +39,11 @@ from wend.structures.view import View
 EARLIER = {  # entries of earlier versions: the value that is the default now, and the others'
     "WEND.DETACH_WEIGHT": (False, "WEND.WE.WEIGHT_GRADIENT detach"),
 }
-FREEZE_AT = Range("0 (none) .. 5 (the whole backbone)", lambda x: 0 <= x <= 5)
-CHANNEL_MEANS = Range("a number for each of 3 channels", lambda x: len(x) == 3)
-CHANNEL_DEVIATIONS = Range(
-    "a number > 0 for each of 3 channels", lambda x: len(x) == 3 and all(value > 0 for value in x)
-)
+
+
+def wend_tables() -> dict[str, Table]:
+    """The tables of ``WEND`` and of its nodes, the user's registered ones too, by name."""
+    return {"WEND": COMMON, **{f"WEND.{name}": NODES.get(name) for name in NODES}}
 
 
 def add_wend_config(cfg: CfgNode) -> None:
@@ -136,7 +136,8 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
 
     Padding has the mean colour of the detector's input, so that it is 0 once normalized.
     """
-    mean = cfg.MODEL.PIXEL_MEAN if cfg.INPUT.FORMAT == "RGB" else cfg.MODEL.PIXEL_MEAN[::-1]
+    mean = settled(cfg).MODEL.PIXEL_MEAN
+    mean = mean if cfg.INPUT.FORMAT == "RGB" else mean[::-1]
     return {
         "resize": cfg.WEND.RESIZE,
         "crop": cfg.WEND.CROP,
@@ -186,7 +187,7 @@ def check_config(cfg: CfgNode) -> None:
     Raises:
         InputError: names the entry, the value that was expected and the one that came.
     """
-    wend, solver = cfg.WEND, cfg.SOLVER
+    wend = cfg.WEND
     _check_sizes_of_numbers(cfg)
     for name in ("TRAIN", "TEST"):
         names = cfg.DATASETS[name]
@@ -196,7 +197,7 @@ def check_config(cfg: CfgNode) -> None:
     for name in NODES:
         if name in wend:  # it may have been registered after the config was made
             check_entries(f"WEND.{name}", wend[name], NODES.get(name))
-    _check_sampling(cfg)
+    _check_detectron2s(cfg)
     localization_loss(cfg)
     factor = wend.UNSUP_FACTOR_SCHEDULE != "constant" or wend.UNSUP_FACTOR != 1
     require(
@@ -209,16 +210,6 @@ def check_config(cfg: CfgNode) -> None:
         view_of(cfg)
     except ValueError as error:
         raise InputError(f"config entries WEND.RESIZE and WEND.CROP: {error}") from None
-    for name, value, allowed in (
-        ("SOLVER.BASE_LR", solver.BASE_LR, POSITIVE),
-        ("SOLVER.IMS_PER_BATCH", solver.IMS_PER_BATCH, at_least(1)),
-        ("SOLVER.WARMUP_ITERS", solver.WARMUP_ITERS, at_least(0)),
-        ("MODEL.BACKBONE.FREEZE_AT", cfg.MODEL.BACKBONE.FREEZE_AT, FREEZE_AT),
-        ("MODEL.RESNETS.DEPTH", cfg.MODEL.RESNETS.DEPTH, one_of(18, 34, 50, 101, 152)),
-        ("MODEL.PIXEL_MEAN", cfg.MODEL.PIXEL_MEAN, CHANNEL_MEANS),
-        ("MODEL.PIXEL_STD", cfg.MODEL.PIXEL_STD, CHANNEL_DEVIATIONS),
-    ):
-        require(name, value, allowed.text, allowed.holds(value))
     _check_protocols(wend.PROTOCOLS)
     try:
         choose_metrics(wend.METRICS)
@@ -242,10 +233,10 @@ def check_config(cfg: CfgNode) -> None:
         )
 
 
-def _check_sampling(cfg: CfgNode) -> None:
-    """Raise InputError for entries of the RPN or the R-CNN that leave no samples or no boxes."""
+def _check_detectron2s(cfg: CfgNode) -> None:
+    """Raise InputError for entries of Detectron2's that are out of range or leave no samples."""
     for name, entries in DETECTRON2_NODES.items():
-        check_entries(f"MODEL.{name}", cfg.MODEL[name], entries)
+        check_entries(name, reduce(getitem, name.split(".") if name else (), cfg), entries)
     for name, labels in (("RPN", (0, -1, 1)), ("ROI_HEADS", (0, 1))):
         node = cfg.MODEL[name]
         labels = node.get("IOU_LABELS", labels)  # the torchvision engine's cannot be changed

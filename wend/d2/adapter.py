@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from wend.config import localization_loss
-from wend.d2.frames import PredictsOnCrops
+from wend.d2.frames import OwnCrops, PredictsOnCrops
 from wend.errors import InputError
 from wend.modeling.detectors import DETECTORS, Detector
 
@@ -20,6 +20,7 @@ class BatchedInputs(nn.Module):
     """Mixed in before a detector: takes Detectron2's config and containers, and returns them.
 
     Args:
+        own_crops: see :class:`wend.d2.frames.PredictsOnCrops`.
         arguments: keyword arguments of the detector.
 
     Attributes:
@@ -29,8 +30,9 @@ class BatchedInputs(nn.Module):
     arguments: ClassVar[Callable[..., dict[str, Any]]]
 
     @configurable
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *, own_crops: OwnCrops | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.own_crops = own_crops
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -40,7 +42,11 @@ class BatchedInputs(nn.Module):
         channels = {name: shape.channels for name, shape in shapes.items()}
         strides = {name: shape.stride for name, shape in shapes.items()}
         arguments = cls.arguments(cfg, backbone, channels, strides, localization_loss(cfg))
-        return {**arguments, "size_divisibility": backbone.size_divisibility}
+        return {
+            **arguments,
+            "size_divisibility": backbone.size_divisibility,
+            "own_crops": OwnCrops.of_config(cfg),
+        }
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Losses in training, else detections.

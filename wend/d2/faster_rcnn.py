@@ -23,6 +23,7 @@ from torch import Tensor
 
 from wend.config import check_binary, localization_loss
 from wend.d2.features import chosen_features
+from wend.d2.frames import OwnCrops
 from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
 from wend.losses import LocalizationLoss, image_indices
@@ -109,14 +110,22 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
 
     Args:
         localization_loss: L_unsup and η of eq. (4); its ROI heads use the same.
+        own_crops: see :class:`wend.d2.frames.PredictsOnCrops`.
         rcnn: arguments of Detectron2's ``GeneralizedRCNN``.
     """
 
     classes_entry = "MODEL.ROI_HEADS.NUM_CLASSES"
 
     @configurable
-    def __init__(self, *, localization_loss: LocalizationLoss, **rcnn: Any) -> None:
+    def __init__(
+        self,
+        *,
+        localization_loss: LocalizationLoss,
+        own_crops: OwnCrops | None = None,
+        **rcnn: Any,
+    ) -> None:
         super().__init__(**rcnn)
+        self.own_crops = own_crops
         if isinstance(self.roi_heads, BinaryROIHeads):
             self.roi_heads.box_predictor.localization_loss = localization_loss
         elif not localization_loss.is_none:
@@ -134,4 +143,8 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
         for entry in ("RPN", "ROI_HEADS"):
             names = cfg.MODEL[entry].IN_FEATURES
             chosen_features(cfg, f"MODEL.{entry}.IN_FEATURES", names, shapes)
-        return {**super().from_config(cfg), "localization_loss": localization_loss(cfg)}
+        return {
+            **super().from_config(cfg),
+            "localization_loss": localization_loss(cfg),
+            "own_crops": OwnCrops.of_config(cfg),
+        }

@@ -24,6 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from wend.config import check_binary, localization_loss
 from wend.d2.features import chosen_features
+from wend.d2.frames import OwnCrops
 from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
@@ -97,6 +98,7 @@ class BinaryFCOS(JointLoss, FCOS):
 
     Args:
         localization_loss: L_unsup and η of eq. (4).
+        own_crops: see :class:`wend.d2.frames.PredictsOnCrops`.
         fcos: arguments of Detectron2's ``FCOS``.
     """
 
@@ -107,8 +109,15 @@ class BinaryFCOS(JointLoss, FCOS):
     _match_anchors: ClassVar[Callable[..., Tensor]]
 
     @configurable
-    def __init__(self, *, localization_loss: LocalizationLoss, **fcos: Any) -> None:
+    def __init__(
+        self,
+        *,
+        localization_loss: LocalizationLoss,
+        own_crops: OwnCrops | None = None,
+        **fcos: Any,
+    ) -> None:
         super().__init__(**fcos)
+        self.own_crops = own_crops
         check_binary("WEND.FCOS.NUM_CLASSES", self.num_classes, localization_loss)
         self.localization_loss = localization_loss
 
@@ -122,6 +131,7 @@ class BinaryFCOS(JointLoss, FCOS):
         )
         return {
             "localization_loss": localization_loss(cfg),
+            "own_crops": OwnCrops.of_config(cfg),
             "backbone": backbone,
             "head": cls.build_head(cfg, shapes),
             "head_in_features": list(fcos.IN_FEATURES),

@@ -2,20 +2,26 @@
 
 Detectron2's contract is that a model's boxes are in pixels of the input's ``height`` and ``width``,
 and its own way there only rescales. Inputs of :class:`wend.d2.mapper.WSOLDatasetMapper` are crops:
-they carry the original size as any input does, and the ``frame`` that leads back.
+they carry the original size as any input does, and the ``frame`` that leads back. Other inputs, of
+Detectron2's ``DefaultPredictor`` or its own mapper, are whole images at any size: a detector makes
+the crop that it was trained on of them itself, unless WEND.CROP_IN_MODEL is False.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
+from PIL import Image
 from torch import nn
 
-from wend.loading.crop import Sample
+from wend.config import crop_arguments
+from wend.loading.crop import CropMapper, Sample
 
 Batch = list[dict[str, Any]]
 
@@ -88,11 +94,54 @@ def boxes_and_scores(output: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return boxes.cpu().numpy(), instances.scores.cpu().numpy()
 
 
+@dataclass(frozen=True)
+class OwnCrops:
+    """Makes the crops that a detector is tested on of whole images.
+
+    Attributes:
+        mapper: makes crops of RGB images.
+        image_format: "RGB" or "BGR", the order of the inputs' channels.
+    """
+
+    mapper: CropMapper
+    image_format: str
+
+    @classmethod
+    def of_config(cls, cfg: CfgNode) -> OwnCrops | None:
+        """Those of a config's view; None where WEND.CROP_IN_MODEL is False."""
+        if not cfg.WEND.CROP_IN_MODEL:
+            return None
+        return cls(CropMapper(**crop_arguments(cfg), train=False), cfg.INPUT.FORMAT)
+
+    def __call__(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """An input as its crop, with the ``frame`` from its ``height`` and ``width``.
+
+        An input that has a frame, and one of the crop's size, stay as they are.
+        """
+        image = entry["image"]
+        if "frame" in entry or tuple(image.shape[-2:]) == (self.mapper.side, self.mapper.side):
+            return entry
+        size = entry.get("width", image.shape[-1]), entry.get("height", image.shape[-2])
+        pixels = image.clamp(0, 255).round().byte() if image.is_floating_point() else image
+        pixels = pixels.permute(1, 2, 0).cpu().numpy()
+        rgb = pixels if self.image_format == "RGB" else pixels[:, :, ::-1]
+        sample = self.mapper.of_image(Image.fromarray(np.ascontiguousarray(rgb)), size)
+        return {**entry, **model_input(sample, self.image_format)}
+
+
 class PredictsOnCrops(nn.Module):
-    """Mixed into a detector, before Detectron2's class: see :func:`predict`."""
+    """Mixed into a detector, before Detectron2's class: see :func:`predict`.
+
+    Attributes:
+        own_crops: of its config; the detector sets it.
+    """
+
+    own_crops: OwnCrops | None = None
 
     def forward(self, batched_inputs: Batch) -> Any:
         """Loss terms in training, else predictions in original pixels."""
         if self.training:
             return super().forward(batched_inputs)
+        if self.own_crops is not None:
+            batched_inputs = list(map(self.own_crops, batched_inputs))
         return predict(super().forward, batched_inputs)

@@ -34,7 +34,8 @@ from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate, without_effect
 from wend.errors import InputError
 from wend.logs import StdoutHandler
-from wend.run import Run, check_arguments, remove_logs, resolve, value_of
+from wend.modeling.initial_weights import initial_weights
+from wend.run import Run, check_arguments, remove_logs, resolve, value_of, write_machine
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -57,13 +58,19 @@ CHOICES = {
 }
 
 
+def default_config() -> CfgNode:
+    """Detectron2's config with the ``WEND`` node."""
+    cfg = get_cfg()
+    add_wend_config(cfg)
+    return cfg
+
+
 def read_config(config_file: str, opts: Sequence[str], imports: Sequence[str] = ()) -> CfgNode:
     """Detectron2's config with the ``WEND`` node, a YAML and ``KEY VALUE`` overrides.
 
     See :func:`wend.config.merge_config`.
     """
-    cfg = get_cfg()
-    add_wend_config(cfg)
+    cfg = default_config()
     merge_config(cfg, config_file, opts, "Neither Detectron2 nor WEND has such an entry", imports)
     return cfg
 
@@ -156,6 +163,8 @@ def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str,
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
     default_setup(cfg, args)
+    if comm.is_main_process():
+        write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
         return _evaluate(args, run)
     trainer = Trainer(cfg, run)
@@ -167,7 +176,7 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     model = Trainer.build_model(run.cfg)
     checkpointer = WENDCheckpointer(model, save_dir=run.cfg.OUTPUT_DIR)
     checkpointer.require_all = True
-    checkpointer.resume_or_load(run.cfg.MODEL.WEIGHTS, resume=args.resume)
+    checkpointer.resume_or_load(initial_weights(run.cfg), resume=args.resume)
     results = evaluate(run, model)
     if comm.is_main_process():
         verify_results(run.cfg, results)

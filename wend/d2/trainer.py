@@ -46,6 +46,7 @@ from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
 from wend.loading.selection import Selection, shuffled
 from wend.losses import ForceLog, count_positives, tell_progress
+from wend.modeling.initial_weights import initial_weights, settled
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -317,6 +318,12 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
 
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Detectron2's, with ``MODEL.WEIGHTS pretrained``."""
+        self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
+        if resume and self.checkpointer.has_checkpoint():
+            self.start_iter = self.iter + 1  # that of the checkpoint is done
+
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Detectron2's hooks; the last two checkpoints are kept, evaluations go to a curve."""
         cfg = self.cfg
@@ -394,7 +401,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """Detectron2's; a detector that is not WEND's predicts in original pixels, too."""
-        model = super().build_model(cfg)
+        model = super().build_model(settled(cfg))
         if not isinstance(model, PredictsOnCrops):
             model.forward = partial(_predicting, model, model.forward)
         return model

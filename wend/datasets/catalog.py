@@ -6,7 +6,6 @@ A :class:`DataSets` looks names up; ``wend.d2.catalog`` hands the same names on 
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +22,7 @@ from wend.datasets.declared import (
     read_declaration,
 )
 from wend.datasets.store import find_store
-from wend.errors import InputError, some
+from wend.errors import InputError, did_you_mean, some
 from wend.files import expand_user, real_path
 from wend.formats.cub import SPLITS
 from wend.images.sizes import SizeReader
@@ -196,11 +195,10 @@ class DataSets:
         if foreign is not None:
             return _Registered(name, lambda: foreign, foreign.train_on, tuple)
         known = sorted({*BUILT_IN, *REGISTERED, *declared})
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         unread = f" (No declarations, since not YAML with a key 'format': {some(others)})"
         raise InputError(
-            f"unknown data set {name!r}.{hint} Known: {', '.join(known)}{unread if others else ''}"
+            f"unknown data set {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}"
+            f"{unread if others else ''}"
         )
 
     def get(

@@ -6,7 +6,6 @@ A file is one mapping; ``docs/datasets.md`` lists the keys. Relative paths are b
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from wend.errors import InputError, shown, some
+from wend.errors import InputError, did_you_mean, shown, some
 from wend.files import expand_user, read_text, real_path
 from wend.formats.coco_images import load_coco_images
 from wend.formats.cub import image_folder, load_cub
@@ -203,11 +202,6 @@ class Declaration(Recipe):
             raise type(error)(f"{self.path}: {error}") from error
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
 def _read_node(path: Path, loader: type[yaml.SafeLoader] = StrictLoader) -> yaml.Node | None:
     text = read_text(path, "a declaration of a data set")
     try:
@@ -261,14 +255,14 @@ def read_declaration(path: str | Path) -> Declaration:
 
     format_name = values.get("format")
     if not isinstance(format_name, str) or format_name not in FORMATS:
-        hint = _nearest(shown(format_name).strip("'"), list(FORMATS))
+        hint = did_you_mean(shown(format_name).strip("'"), list(FORMATS))
         problem = f"expected one of {', '.join(FORMATS)}, got {shown(format_name)}.{hint}"
         raise wrong("format", problem)
     form = FORMATS[format_name]
     known = (*COMMON, *form.required, *form.optional)
     for key in values:
         if key not in known:
-            hint = _nearest(key[:100], known)
+            hint = did_you_mean(key[:100], known)
             raise wrong(key, f"unknown for format {format_name}; known: {', '.join(known)}.{hint}")
     for key in form.required:
         if key not in values:

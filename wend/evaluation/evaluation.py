@@ -107,6 +107,10 @@ class Evaluation:
         """Numbers by protocol name at every K, without intervals, as curves need them."""
         return self._score(detections, self._ks, baseline=self.baseline)
 
+    def score_in_full(self, detections: BoxTable) -> dict[str, ProtocolScores]:
+        """Numbers by protocol name at every K, with intervals and fixed boxes, as in files."""
+        return self._score(detections, self._ks, self.level, self.baseline)
+
     @property
     def _ks(self) -> list[int | None]:
         return list(dict.fromkeys([self.max_boxes, *self.more_ks]))
@@ -157,7 +161,7 @@ class Evaluation:
             return self._write_unscored(detections, output_dir)
         scored, counts = as_read(self.data_set, detections, DETECTIONS_FILE)
         counts = with_threshold(counts, scored, None)
-        scores = self._score(scored, self._ks, self.level, self.baseline)
+        scores = self.score_in_full(scored)
         fixed = self.why_no_baseline if self.baseline is None else self.baseline.name
         about = detections_notes(self.data_set.name, counts)
         notes = evaluation_notes(about, fixed, self.view)

@@ -6,6 +6,7 @@ An image's key is its path below the folder.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,8 +94,9 @@ def load_folder(
     classes: str = "auto",
     groups: str = "drop",
     sizes: SizeReader | None = None,
+    paths: Sequence[str] | None = None,
 ) -> DataSet:
-    """Read all images below a folder.
+    """Read the images below a folder.
 
     Args:
         images: the folder.
@@ -105,15 +107,19 @@ def load_folder(
             "annotations": an image's class is that of its boxes, if they have only one.
         groups: of Open Images' CSV: "drop" or "keep" boxes around groups of objects.
         sizes: reads the images' headers.
+        paths: the images, below the folder; by default all that are there.
 
     Returns:
-        Images sorted by path; ``image_id`` and ``key`` are the path below the folder.
+        Images sorted by path, or in the order of ``paths``; ``image_id`` and ``key`` are the path
+        below the folder.
 
     Raises:
         MissingFileError, InputError: no image, an unreadable one, a truth of other images, ...
     """
     root = require_folder(images, "images")
-    paths, others = find_images(root)
+    others: Counter[str] = Counter()
+    if paths is None:
+        paths, others = find_images(root)
     if not paths:
         raise MissingFileError(f"{root}: holds no image (other files: {dict(others) or 'none'})")
     if others:
@@ -157,7 +163,7 @@ def load_folder(
         name=root.name,
         image_ids=image_ids,
         file_names=files,
-        keys=paths,
+        keys=list(paths),
         sizes=image_sizes,
         class_ids=class_ids,
         truth=truth,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from wend.config.reading import IMPORTS
 from wend.devices import choose_device
 from wend.errors import InputError
 from wend.inference.checkpoint import CONFIG_FILE, Checkpoint, read_checkpoint
-from wend.inference.detector import Detector
+from wend.inference.detector import Detector, Model
 from wend.inference.engines import PREDICTORS, choose_engine
+from wend.inference.fine_tune import as_options, fine_tune
 from wend.structures.records import EXIF
 
 # What only training and evaluation need, and what stands for it where a detector just predicts
@@ -114,13 +116,61 @@ def _remove(values: dict[str, Any], entry: str, *, keep: bool = False) -> None:
         values.pop(name, None)
 
 
-def as_options(entries: Mapping[str, Any]) -> list[str]:
-    """Config entries and values as KEY, VALUE, KEY, VALUE, ..., texts of the command line."""
-    return [
-        text
-        for key, value in entries.items()
-        for text in (key, value if isinstance(value, str) else repr(value))
-    ]
+class TrainedDetector(Detector):
+    """A detector of a checkpoint, which can be trained on.
+
+    Args:
+        model, exif, engine: see :class:`Detector`.
+        checkpoint: the file that its weights are of.
+    """
+
+    checkpoint: Checkpoint
+
+    def __init__(self, model: Model, exif: str, checkpoint: Checkpoint, engine: str) -> None:
+        super().__init__(model, exif, checkpoint=checkpoint, engine=engine)
+
+    def fine_tune(
+        self,
+        train: str | Sequence[str],
+        test: str | Sequence[str] | None = None,
+        *,
+        output: str | os.PathLike[str],
+        datasets_root: str | None = None,
+        resume: bool = False,
+        imports: Sequence[str] = (),
+        **overrides: Any,
+    ) -> TrainedDetector:
+        """Train on from these weights, as ``wend train`` does with this detector's config.
+
+        The result is an ordinary run's folder; this detector stays as it is. Of the config, what
+        belongs to the earlier data (class predictions, quarantine, cache, the length in iterations)
+        is left out.
+
+        Args:
+            train: data sets to train on, by name or as the YAML files that declare them.
+            test: data sets to evaluate on; by default those of ``train``.
+            output: the folder of the run.
+            datasets_root: as ``--datasets-root``.
+            resume: go on with a run that was interrupted.
+            imports: modules of yours, as ``--import``.
+            overrides: config entries to change, such as
+                ``**{"WEND.EPOCHS": 5, "SOLVER.BASE_LR": 0.001}``.
+
+        Returns:
+            The detector of the run.
+
+        Raises:
+            InputError: names what is wrong.
+        """
+        folder = fine_tune(
+            *(self.checkpoint, self.cfg, self.engine, train, test, output),
+            datasets_root=datasets_root,
+            resume=resume,
+            imports=imports,
+            overrides=overrides,
+        )
+        device = self.cfg.MODEL.DEVICE
+        return load(folder, device=device, engine=self.engine, config=None, exif=None, overrides={})
 
 
 def load(
@@ -131,7 +181,7 @@ def load(
     config: str | Path | None,
     exif: str | None,
     overrides: Mapping[str, Any],
-) -> Detector:
+) -> TrainedDetector:
     """The detector of a run folder or a weight file; see :func:`wend.inference.load.load`."""
     checkpoint = read_checkpoint(path, config)
     chosen = engine_of(checkpoint, engine)
@@ -142,4 +192,4 @@ def load(
     with config_file(checkpoint) as file:
         model = predictor.load(file, as_options(entries), str(checkpoint.weights))
     policy = exif or checkpoint.exif or EXIF[0]
-    return Detector(model, policy, checkpoint=checkpoint, engine=chosen)
+    return TrainedDetector(model, policy, checkpoint, chosen)

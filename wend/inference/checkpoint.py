@@ -10,7 +10,7 @@ from wend.files import read_text
 from wend.weight_files import Origin, read_origin
 
 CONFIG_FILE, LAST_CHECKPOINT, FINAL = "config.yaml", "last_checkpoint", "model_final.pth"
-_OF_DETECTRON2 = "CUDNN_BENCHMARK"  # the config that its runs write has it, torchvision's not
+_OF_ALL, _OF_DETECTRON2 = "VERSION:", "CUDNN_BENCHMARK:"  # entries of the configs that runs write
 
 
 @dataclass(frozen=True)
@@ -79,5 +79,13 @@ def read_checkpoint(path: Path, config: str | Path | None = None) -> Checkpoint:
                 f"config='my_config.yaml', --config-file my_config.yaml"
             )
         text = read_text(source, "a config in YAML")
-        engine = "detectron2" if _OF_DETECTRON2 in text else "torchvision"
-    return Checkpoint(weights, text, source, engine, exif)
+    return Checkpoint(weights, text, source, engine or _engine_that_wrote(text), exif)
+
+
+def _engine_that_wrote(config: str) -> str | None:
+    """The engine whose run wrote a config; None for a YAML of the user's own."""
+    lines = config.splitlines()
+    if not any(line.startswith(_OF_ALL) for line in lines):
+        return None
+    theirs = any(line.startswith(_OF_DETECTRON2) for line in lines)
+    return "detectron2" if theirs else "torchvision"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,14 @@ from PIL import Image
 
 from wend.errors import InputError
 from wend.formats.coco import CATEGORY_ID, CATEGORY_NAME
-from wend.inference.inputs import ImageInput, read_rgb
+from wend.inference.inputs import ImageInput, is_path, read_rgb
 from wend.structures.boxes import xyxy_to_xywh
 
 if TYPE_CHECKING:
     import supervision
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Detections:
     """Boxes of one image, best first.
 
@@ -37,13 +38,18 @@ class Detections:
 
     xyxy: np.ndarray
     scores: np.ndarray
-    image: ImageInput = field(repr=False)
+    image: ImageInput
     size: tuple[int, int]
     index: int = 0
     exif: str = "ignore"
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def __repr__(self) -> str:
+        best = f", best {self.scores[0]:.3f}" if len(self) else ""
+        name = f", {os.fspath(self.image)}" if is_path(self.image) else ""
+        return f"<wend.Detections: {len(self)} boxes{best}{name}, {self.size[0]}x{self.size[1]}>"
 
     def __getitem__(self, rows: int | slice | np.ndarray | list) -> Detections:
         if isinstance(rows, int | np.integer):
@@ -85,8 +91,7 @@ class Detections:
             image_id: by default the name of the image's file, or the position of pixels.
         """
         if image_id is None:
-            is_file = isinstance(self.image, str | Path)
-            image_id = Path(self.image).name if is_file else self.index  # type: ignore[arg-type]
+            image_id = Path(self.image).name if is_path(self.image) else self.index
         boxes = xyxy_to_xywh(self.xyxy).tolist()
         return [
             {"image_id": image_id, "category_id": CATEGORY_ID, "bbox": box, "score": score}

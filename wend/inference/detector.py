@@ -15,7 +15,15 @@ from PIL import Image
 
 from wend.errors import BadImageError, InputError, some
 from wend.inference.detections import Detections
-from wend.inference.inputs import ImageInput, Images, each_image, is_path, is_single, read_rgb
+from wend.inference.inputs import (
+    ImageInput,
+    Images,
+    each_image,
+    is_path,
+    is_single,
+    is_video,
+    read_rgb,
+)
 from wend.loading.crop import CropMapper, Sample
 
 if TYPE_CHECKING:
@@ -118,8 +126,8 @@ class Detector:
 
         Args:
             images: one image (the path of a file, an array, a PIL image), or many: a folder, a
-                pattern such as ``photos/*.jpg``, a list or any iterable of these, mixed. What
-                arrays may be: :func:`wend.inference.inputs.read_rgb`.
+                pattern such as ``photos/*.jpg``, a video, a list or any iterable of these, mixed.
+                What arrays may be: :func:`wend.inference.inputs.read_rgb`.
             batch_size: images at a time; by default the config's WEND.TEST_BATCH.
             max_boxes: at most so many boxes of each image, the best; by default all, which are at
                 most the config's TEST.DETECTIONS_PER_IMAGE.
@@ -145,7 +153,7 @@ class Detector:
         if is_single(images):
             return next(self._predict(each_image(images), 1, max_boxes, min_score, "raise"))
         each = each_image(images)
-        if is_path(images):  # what is not there is said now, not at the first step
+        if is_path(images) and not is_video(images):  # what is not there is said now
             each = iter(list(each))
         return self._predict(each, size, max_boxes, min_score, on_bad)
 

@@ -12,7 +12,8 @@ PREDICTORS = {"detectron2": "wend.d2.inference", "torchvision": "wend.tv.inferen
 
 def choose_engine(name: str) -> str:
     """The engine to use, for "auto" Detectron2 where installed; InputError if it is missing."""
-    has_detectron2 = importlib.util.find_spec("detectron2") is not None
+    spec = importlib.util.find_spec("detectron2")
+    has_detectron2 = spec is not None and spec.origin is not None  # not a folder of that name
     if name == "auto":
         return "detectron2" if has_detectron2 else "torchvision"
     if name == "detectron2" and not has_detectron2:

@@ -1,4 +1,4 @@
-"""What users predict on -> images: paths, folders, patterns, pixels, and lists of them.
+"""What users predict on -> images: paths, folders, patterns, videos, pixels, and lists of them.
 
 A pattern is a path with ``*``, ``?`` or ``[...]``, ``**`` for folders within folders, where there
 is no file of that very name. Of folders, which are looked through with those within them, and of
@@ -12,7 +12,8 @@ import glob
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeGuard
 
 import numpy as np
 from PIL import Image
@@ -24,16 +25,22 @@ from wend.images.reading import read_image, to_rgb
 
 ImageInput = str | os.PathLike | np.ndarray | Image.Image
 Images = ImageInput | Iterable[ImageInput]
+VIDEO_ENDINGS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 EXPECTED = (
-    "a path, a folder, a pattern, an array (height, width, 3) uint8 in RGB, a PIL image, or an "
-    "iterable of these"
+    "a path, a folder, a pattern, a video, an array (height, width, 3) uint8 in RGB, a PIL image, "
+    "or an iterable of these"
 )
 logger = logging.getLogger(__name__)
 
 
-def is_path(image: object) -> bool:
+def is_path(image: object) -> TypeGuard[str | os.PathLike[str]]:
     """Whether an image is given by its path."""
     return isinstance(image, str | os.PathLike)
+
+
+def is_video(path: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether it is a path whose ending is a video's."""
+    return is_path(path) and os.fspath(path).lower().endswith(VIDEO_ENDINGS)
 
 
 def image_files(path: str | os.PathLike) -> list[str]:
@@ -73,43 +80,56 @@ def image_files(path: str | os.PathLike) -> list[str]:
 
 
 def is_single(images: Images) -> bool:
-    """Whether it is one image: pixels, or the path of a file."""
-    if is_path(images):
-        return not os.path.isdir(expand_user(images)) and image_files(images) == [  # type: ignore[arg-type]
-            os.fspath(expand_user(images))  # type: ignore[arg-type]
-        ]
-    return isinstance(images, np.ndarray | Image.Image)
+    """Whether it is one image: pixels, or the path of a file that is no video."""
+    if not is_path(images):
+        return isinstance(images, np.ndarray | Image.Image)
+    path = os.fspath(expand_user(images))
+    many = os.path.isdir(path) or is_video(path)
+    return not many and (os.path.exists(path) or not glob.has_magic(path))
 
 
 def each_image(images: Images) -> Iterator[ImageInput]:
-    """The images one after the other; paths of folders and patterns as those of their files.
+    """The images one after the other: of folders, patterns and videos each of theirs.
 
     Raises:
         InputError: something is no image.
     """
-    if is_path(images):
-        yield from image_files(images)  # type: ignore[arg-type]
-    elif isinstance(images, np.ndarray | Image.Image):
-        yield images
-    elif isinstance(images, Iterable) and not isinstance(images, dict | bytes):
+    if is_path(images) or isinstance(images, np.ndarray | Image.Image):
+        yield from _images_of(images)
+    elif _is_tensor(images) or isinstance(images, Mapping | bytes):
+        raise InputError(f"images: {_unlike(images)}")
+    elif isinstance(images, Iterable):
         for index, image in enumerate(images):
-            if is_path(image):
-                yield from image_files(image)  # type: ignore[arg-type]
-            elif isinstance(image, np.ndarray | Image.Image):
-                yield image
-            else:
+            if not (is_path(image) or isinstance(image, np.ndarray | Image.Image)):
                 raise InputError(f"images: image {index}: {_unlike(image)}")
+            yield from _images_of(image)
     else:
         raise InputError(f"images: {_unlike(images)}")
 
 
+def _images_of(image: ImageInput) -> Iterable[ImageInput]:
+    if not is_path(image):
+        return [image]
+    if is_video(image):
+        from wend.inference.video import read_frames
+
+        return read_frames(image)
+    return image_files(image)
+
+
+def _is_tensor(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch"
+
+
 def _unlike(value: object) -> str:
     kind = type(value)
-    hint = ""
-    if kind.__module__.partition(".")[0] == "torch":
-        hint = "; of a tensor (3, height, width) in 0..1 make (255 * tensor).byte().permute(1, 2, "
-        hint += "0).cpu().numpy()"
-    return f"expected {EXPECTED}; got {kind.__module__}.{kind.__name__} {shown(value, 80)}{hint}"
+    name = f"{kind.__module__}.{kind.__name__}".removeprefix("builtins.")
+    if _is_tensor(value):
+        return (
+            f"expected {EXPECTED}; got a {name}; of one of shape (3, height, width) in 0..1 make "
+            f"(255 * tensor).byte().permute(1, 2, 0).cpu().numpy()"
+        )
+    return f"expected {EXPECTED}; got {name} {shown(value, 80)}"
 
 
 def read_rgb(image: ImageInput, exif: str, where: str = "image") -> Image.Image:
@@ -126,7 +146,7 @@ def read_rgb(image: ImageInput, exif: str, where: str = "image") -> Image.Image:
         InputError: an array of another shape or type.
     """
     if is_path(image):
-        return read_image(os.fspath(image), exif)  # type: ignore[arg-type]
+        return read_image(os.fspath(image), exif)
     if isinstance(image, Image.Image):
         try:
             return to_rgb(image)

@@ -187,9 +187,13 @@ class CropMapper:
             pixels, problem = np.zeros((side, side, 3), np.uint8), str(error)
         return self._cut(pixels, (width, height), boxes, problem)
 
-    def of_image(self, image: Image.Image) -> Sample:
-        """Crop an RGB image that was read already, without boxes."""
-        return self._cut(self._resize(image), image.size, NO_BOXES)
+    def of_image(self, image: Image.Image, size: tuple[int, int] | None = None) -> Sample:
+        """Crop an RGB image that was read already, without boxes.
+
+        Args:
+            size: its original width and height, where it was resized since.
+        """
+        return self._cut(self._resize(image), size or image.size, NO_BOXES)
 
     def _cut(
         self, pixels: np.ndarray, size: tuple[int, int], boxes: np.ndarray, problem: str = ""

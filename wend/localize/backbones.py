@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from wend.classes.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from wend.distribution import pip_install
 from wend.errors import InputError, some
+from wend.files import sha256
+from wend.pretrained import WeightFile, find_weights
+from wend.pretrained.efficientnet_names import as_timm
 from wend.weight_files import load_weights, read_weights
 
 INPUT_SIZE = 448  # PSOL's (generate_box_imagenet.py, --input_size)
@@ -130,7 +133,7 @@ def _unknown(name: str, near: list[str]) -> InputError:
     return InputError(f"--backbone {name}: no such model; near: {some(near, 5) or 'none'}")
 
 
-def _timm(name: str, weights: str | Path, layer: str | None, size: int | None) -> Backbone:
+def _timm(name: str, weights: WeightFile, layer: str | None, size: int | None) -> Backbone:
     try:
         import timm
     except ImportError as error:
@@ -144,13 +147,15 @@ def _timm(name: str, weights: str | Path, layer: str | None, size: int | None) -
     config = timm.data.resolve_model_data_config(model)
     own = config["input_size"][1] if model.pretrained_cfg.get("fixed_input_size") else None
     side = _input_size(f"timm:{name}", size, own)
-    load_weights(weights, read_weights(weights), f"timm:{name}", model, HEADS)
+    state = as_timm(read_weights(weights.path), model.state_dict())
+    load_weights(weights.path, state, f"timm:{name}", model, HEADS)
     pixels = _squash(side, config["mean"], config["std"])
     trunk = _LayerOutput(model, layer) if layer else _TimmFeatures(model)
-    return Backbone(trunk.eval(), pixels, {"layer": layer or "last", "timm": version("timm")})
+    settings = {"layer": layer or "last", "timm": version("timm")}
+    return Backbone(trunk.eval(), pixels, settings)
 
 
-def _torchvision(name: str, weights: str | Path, layer: str | None, size: int | None) -> Backbone:
+def _torchvision(name: str, weights: WeightFile, layer: str | None, size: int | None) -> Backbone:
     models = importlib.import_module("torchvision.models")  # slow, and only needed here
     known = models.list_models(module=models)
     if name not in known:
@@ -158,14 +163,15 @@ def _torchvision(name: str, weights: str | Path, layer: str | None, size: int | 
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     model = models.get_model(name, weights=None, **options)
     side = _input_size(f"torchvision:{name}", size, getattr(model, "image_size", None))
-    load_weights(weights, read_weights(weights), f"torchvision:{name}", model, HEADS)
+    load_weights(weights.path, read_weights(weights.path), f"torchvision:{name}", model, HEADS)
     chosen = layer or next((name for name in LAYERS if hasattr(model, name)), None)
     if chosen is None:
         names = [child for child, _ in model.named_children()]
         raise InputError(f"--backbone torchvision:{name}: give a --layer of {some(names, 12)}")
     pixels = _squash(side, IMAGENET_MEAN, IMAGENET_STD)
     trunk = _LayerOutput(model, chosen).eval()
-    return Backbone(trunk, pixels, {"layer": chosen, "torchvision": version("torchvision")})
+    settings = {"layer": chosen, "torchvision": version("torchvision")}
+    return Backbone(trunk, pixels, settings)
 
 
 def _input_size(name: str, wanted: int | None, own: int | None) -> int:
@@ -187,7 +193,8 @@ def build_backbone(
 
     Args:
         name: "timm:<model>" or "torchvision:<model>".
-        weights: a local checkpoint; the classifier's weights may be there, differ or be missing.
+        weights: a local checkpoint, whose weights of the classifier may be there, differ or be
+            missing; or "pretrained", what an installed package ships for the network.
         layer: the module whose output are the descriptors, as ``layer3`` or ``features.29``; the
             last feature map if left out.
         input_size: side in pixels that images are squashed to; 448, or what the model insists on.
@@ -202,9 +209,16 @@ def build_backbone(
             f"--backbone {name}: expected timm:<model> or torchvision:<model>, such as "
             f"torchvision:vgg16 or timm:resnet50"
         )
-    backbone = build(model, weights, layer, input_size)
+    file = find_weights(weights, name, "--weights")
+    backbone = build(model, file, layer, input_size)
+    backbone.preprocessing = backbone.preprocessing.of_package(file.package)
     _try_input(name, backbone)
-    backbone.settings |= {"backbone": name, "preprocessing": backbone.preprocessing.settings()}
+    backbone.settings |= {
+        "backbone": name,
+        "preprocessing": backbone.preprocessing.settings(),
+        "weights": file.path.name,
+        "weights_sha256": sha256(file.path),
+    }
     return backbone
 
 

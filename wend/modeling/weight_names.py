@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from wend.modeling.efficientnet_names import efficientnet_pytorch_to_timm
+from wend.pretrained.efficientnet_names import efficientnet_pytorch_to_timm
 from wend.weight_files import prefixes, without_counters
 
 logger = logging.getLogger(__name__)

@@ -40,6 +40,15 @@ def shape_numbers(boxes: BoxTable, sizes: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def shape_histograms(boxes: BoxTable, sizes: np.ndarray) -> dict[str, dict[str, list]]:
+    """Histograms of :func:`shape_numbers`: title -> ``edges`` and ``numbers``."""
+    shapes = shape_numbers(boxes, sizes)
+    return {
+        "area / image": _histogram(shapes["area / image"], SHARES),
+        "width / height": _histogram(shapes["width / height"], ASPECTS),
+    }
+
+
 def agreement(a: BoxTable, b: BoxTable) -> dict[str, np.ndarray]:
     """IoU of two sources' first boxes, and of their nearest, on images where both have boxes."""
     both = np.flatnonzero((a.counts > 0) & (b.counts > 0))
@@ -151,10 +160,7 @@ def describe(
         "counts": report.to_dict(),
         "coverage": 100.0 * report.matched / len(data_set),
         "shapes": {name: _quantiles(values) for name, values in shapes.items()},
-        "histograms": {
-            "area / image": _histogram(shapes["area / image"], SHARES),
-            "width / height": _histogram(shapes["width / height"], ASPECTS),
-        },
+        "histograms": shape_histograms(boxes, data_set.sizes),
         "exif": exif_numbers(data_set),
         "baselines": baseline_scores(boxes, data_set, protocols),
         "truth": scores,

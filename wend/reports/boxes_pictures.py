@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wend.errors import BadImageError
 from wend.reports.draw import draw_sheet
-from wend.reports.figures import COLORS, load_pyplot, save_figure
+from wend.reports.figures import COLORS, load_pyplot, panels, save_figure
 from wend.reports.roles import OTHER, PSEUDO, TRUTH
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +30,24 @@ def draw_histograms(path: str | Path, histograms: Mapping[str, Mapping[str, list
         histograms: title -> ``edges`` (n + 1,) and ``numbers`` (n,).
     """
     size = (3.2 * len(histograms), 2.8)
-    figure, panels = load_pyplot().subplots(1, len(histograms), figsize=size, layout="constrained")
-    for axes, (title, values) in zip(np.atleast_1d(panels), histograms.items(), strict=True):
-        axes.stairs(values["numbers"], values["edges"], fill=True, alpha=0.7, color=COLORS[0])
-        axes.set(xlabel=title, ylabel="number")
-        if title == "width / height":
-            axes.set_xscale("log", base=2)
+    figure, grid = load_pyplot().subplots(1, len(histograms), figsize=size, layout="constrained")
+    for axes, (title, values) in zip(np.atleast_1d(grid), histograms.items(), strict=True):
+        _plot_histogram(axes, title, values)
     save_figure(figure, path)
+
+
+def histogram_figure(title: str, values: Mapping[str, list]) -> Figure:
+    """One histogram, for a page; arguments as of :func:`draw_histograms`."""
+    figure, (axes,) = panels(1)
+    _plot_histogram(axes, title, values)
+    return figure
+
+
+def _plot_histogram(axes: Axes, title: str, values: Mapping[str, list]) -> None:
+    axes.stairs(values["numbers"], values["edges"], fill=True, color=COLORS[0])
+    axes.set(xlabel=title, ylabel="number")
+    if title == "width / height":
+        axes.set_xscale("log", base=2)
 
 
 def draw_samples(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from wend.evaluation.tables import format_table
 from wend.pseudo_boxes import AttachReport
@@ -24,22 +24,17 @@ def report_text(
         wrong: what is implausible, a sentence each.
     """
     parts = [f"probably wrong: {sentence}" for sentence in wrong]
-    parts.append(reports[0].text([_exif_row(numbers["exif"])]))
+    parts.append(reports[0].text([exif_row(numbers["exif"])]))
     parts.append(f"coverage: {numbers['coverage']:.2f} % of the images")
-    header = ["boxes", "number", "mean", *(f"{q} %" for q in QUANTILES)]
-    rows = [
-        [title, str(row["number"])]
-        + [f"{value:.3f}" for key, value in row.items() if key != "number"]
-        for title, row in numbers["shapes"].items()
-    ]
-    parts.append(format_table(header, rows))
-    truth = _truth_rows(names[0], numbers["truth"])
+    parts.append(format_table(*shape_rows(numbers)))
     for name, report in zip(names[1:], reports[1:], strict=True):
-        parts += [report.text(), _agreement(names[0], name, numbers["other"])]
-        truth += _truth_rows(name, numbers["other"]["truth"])
-    for protocol, baselines in numbers["baselines"].items():
-        for name, scores in baselines.items():
-            truth += _truth_rows(name, {protocol: scores})
+        other = numbers["other"]
+        note = (
+            f"images with boxes of only {names[0]}: {other['only_first']}, of only {name}: "
+            f"{other['only_other']}"
+        )
+        parts += [report.text(), format_table(*agreement_rows(other), [note])]
+    truth = truth_rows(names, numbers)
     if truth:
         header = ["boxes", "protocol", "images", "GT-known Loc (%)", "any box (%)", "mean IoU"]
         notes = [
@@ -53,7 +48,30 @@ def report_text(
     return "\n\n".join(parts)
 
 
-def _exif_row(exif: Mapping) -> tuple[str, str, str]:
+def shape_rows(numbers: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the boxes' shapes."""
+    header = ["boxes", "number", "mean", *(f"{q} %" for q in QUANTILES)]
+    rows = [
+        [title, str(row["number"])]
+        + [f"{value:.3f}" for key, value in row.items() if key != "number"]
+        for title, row in numbers["shapes"].items()
+    ]
+    return header, rows
+
+
+def truth_rows(names: Sequence[str], numbers: Mapping) -> list[list[str]]:
+    """Rows of the sources' GT-known Loc, and of boxes that never look at the image."""
+    rows = _truth_rows(names[0], numbers["truth"])
+    for name in names[1:]:
+        rows += _truth_rows(name, numbers["other"]["truth"])
+    for protocol, baselines in numbers["baselines"].items():
+        for name, scores in baselines.items():
+            rows += _truth_rows(name, {protocol: scores})
+    return rows
+
+
+def exif_row(exif: Mapping) -> tuple[str, str, str]:
+    """The row of images that EXIF would turn."""
     kinds = ", ".join(f"{value}: {number}" for value, number in exif["orientations"].items())
     seen = f"of {exif['looked_at']} looked at; exif: {exif['policy']}"
     if not exif["looked_at"]:
@@ -79,15 +97,12 @@ def _truth_rows(name: str, scores: Mapping[str, Mapping]) -> list[list[str]]:
     ]
 
 
-def _agreement(first: str, second: str, other: Mapping) -> str:
-    rows: Iterable = (
+def agreement_rows(other: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of how far two sources agree."""
+    header = ["IoU of", "images", "IoU > 0.5 (%)", "mean", *(f"{q} %" for q in QUANTILES)]
+    rows = [
         [title, str(row["number"]), f"{row['share_above_half']:.2f}", f"{row['mean']:.3f}"]
         + [f"{row[f'p{q}']:.3f}" for q in QUANTILES]
         for title, row in other["agreement"].items()
-    )
-    header = ["IoU of", "images", "IoU > 0.5 (%)", "mean", *(f"{q} %" for q in QUANTILES)]
-    note = (
-        f"images with boxes of only {first}: {other['only_first']}, of only {second}: "
-        f"{other['only_other']}"
-    )
-    return format_table(header, list(rows), [note])
+    ]
+    return header, rows

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wend.evaluation.score_split import split_score
 from wend.files import atomic_write
 from wend.images.reading import read_image
+from wend.reports.likely_boxes import distinct_boxes, likely_score
 from wend.reports.roles import OURS, PSEUDO, TRUTH, Role
 from wend.structures.box_table import BoxTable
 from wend.structures.records import ImageRecord
@@ -144,9 +144,10 @@ def _spread(indices: np.ndarray, number: int) -> np.ndarray:
     return indices[rows]
 
 
-def _choose_images(records: Sequence[ImageRecord], number: int) -> np.ndarray:
+def _choose_images(
+    records: Sequence[ImageRecord], looked_at: np.ndarray, number: int
+) -> np.ndarray:
     """Indices of images to draw, sorted; half of them with several true boxes, if they can be."""
-    looked_at = _spread(np.arange(len(records)), LOOKED_AT * number)
     counts = np.array([len(records[i].gt_boxes) for i in looked_at.tolist()], dtype=np.int64)
     several = _spread(looked_at[counts > 1], number // 2)
     others = looked_at[counts <= 1]
@@ -168,7 +169,8 @@ def draw_sheet(
     """Write one PNG with images spread over the data set, and a legend.
 
     Half of the images have several true boxes, where there are so many. Of an image's detections
-    the best is drawn, and those that score as likely boxes do (:func:`.split_score`).
+    the best is drawn, and the distinct ones that score as likely objects do
+    (:mod:`wend.reports.likely_boxes`).
 
     Args:
         records: images of the data set.
@@ -178,9 +180,10 @@ def draw_sheet(
     Returns:
         The files shown, row by row.
     """
-    picks = _choose_images(records, num_images)
-    scores = detections.scores
-    min_score = 0.0 if scores is None else split_score(scores)
+    looked_at = _spread(np.arange(len(records)), LOOKED_AT * num_images)
+    picks = _choose_images(records, looked_at, num_images)
+    min_score = likely_score(distinct_boxes(detections.take(looked_at).first(max_boxes)))
+    shown = distinct_boxes(detections.take(picks))
     columns = math.ceil(math.sqrt(len(picks)))
     rows = math.ceil(len(picks) / columns)
     head = 24
@@ -188,7 +191,7 @@ def draw_sheet(
     sheet = Image.new("RGB", (width, rows * side + head), "white")
     for tile, pick in enumerate(picks):
         image = draw_record(
-            *(records[pick], detections[pick], detections.scores_of(pick)),
+            *(records[pick], shown[tile], shown.scores_of(tile)),
             side=side,
             min_score=min_score,
             max_boxes=max_boxes,

@@ -6,6 +6,8 @@ stroke and marker as well, so that a figure can be printed in grey.
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +45,12 @@ def line_style(number: int) -> dict[str, Any]:
         "marker": MARKERS[number % len(MARKERS)],
         "markersize": 5,
     }
+
+
+def label_text(text: str) -> str:
+    """A name of the user's as Matplotlib shows it: no formula, not hidden, only what is text."""
+    text = text.encode("utf-8", "replace").decode().replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def panels(number: int, most_columns: int = 3) -> tuple[Figure, list[Axes]]:
@@ -89,6 +97,7 @@ def legend_above(figure: Figure, title: str | None = None) -> None:
         loc="outside upper center",
         ncols=columns,
         fontsize="small",
+        frameon=False,
         title=title,
         title_fontsize="small",
     )
@@ -99,3 +108,24 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     with atomic_write(path, "wb") as file:
         figure.savefig(file, dpi=120, format="png")
     load_pyplot().close(figure)
+
+
+def svg_text(figure: Figure, name: str) -> str:
+    """A figure as an ``<svg>`` element of a page, in the page's font, and close it.
+
+    Args:
+        name: letters and digits, another for each figure of a page: its ids begin so.
+    """
+    import matplotlib
+
+    written = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "wend"}):
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(written, format="svg", transparent=True, metadata=nothing)
+    load_pyplot().close(figure)
+    text = written.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
+    text = re.sub(r"""(font: [^"]*?px) [^;"]*""", r"\1 var(--font)", text)
+    return re.sub(r"""( id="|url\(#|href="#)""", rf"\1{name}-", text)

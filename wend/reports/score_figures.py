@@ -24,6 +24,7 @@ from wend.reports.roles import BLACK, BLUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 RECALL_FIGURE = "recall"
 IOU_FIGURE = "iou_histogram"
@@ -41,13 +42,13 @@ def draw_score_figures(
     """
     ending = f"_{of}.png" if of else ".png"
     paths = [Path(folder) / f"{name}{ending}" for name in (RECALL_FIGURE, IOU_FIGURE)]
-    draw_recall(paths[0], scores)
-    draw_iou_histogram(paths[1], scores)
+    save_figure(recall_figure(scores), paths[0])
+    save_figure(iou_figure(scores), paths[1])
     return paths
 
 
-def draw_recall(path: str | Path, scores: Mapping[str, ProtocolScores]) -> None:
-    """Plot GT-known Loc of the K best boxes over K, with that of K fixed boxes: a panel a protocol.
+def recall_figure(scores: Mapping[str, ProtocolScores]) -> Figure:
+    """GT-known Loc of the K best boxes over K, with that of K fixed boxes: a panel a protocol.
 
     K goes as far as any image has boxes, at most 100; the fixed boxes', as the largest K asked for.
     """
@@ -69,7 +70,7 @@ def draw_recall(path: str | Path, scores: Mapping[str, ProtocolScores]) -> None:
     axes[0].minorticks_off()
     label_all(figure, "K, boxes per image, best first", "images with a right box among K (%)")
     legend_above(figure)
-    save_figure(figure, path)
+    return figure
 
 
 def _plot_recall(
@@ -88,8 +89,8 @@ def _plot_recall(
     return curve
 
 
-def draw_iou_histogram(path: str | Path, scores: Mapping[str, ProtocolScores]) -> None:
-    """Plot how good the best boxes are: a panel a protocol, bars right of its threshold are hits.
+def iou_figure(scores: Mapping[str, ProtocolScores]) -> Figure:
+    """How good the best boxes are: a panel a protocol, bars right of its threshold are hits.
 
     An image without boxes is in the first bar. The fixed boxes' first is drawn as an outline.
     """
@@ -103,7 +104,7 @@ def draw_iou_histogram(path: str | Path, scores: Mapping[str, ProtocolScores]) -
     axes[0].set_xlim(0, 1)
     label_all(figure, "IoU of the best-scoring box with the truth", "images (%)")
     legend_above(figure)
-    save_figure(figure, path)
+    return figure
 
 
 def _plot_histogram(axes: Axes, result: ProtocolScores) -> None:

@@ -27,6 +27,7 @@ from wend.event_sinks import OpenSinks
 from wend.loading.bad_images import say_wrong
 from wend.loading.first_epoch import FirstEpoch
 from wend.losses import ForceLog, count_positives, tell_progress
+from wend.modeling.initial_weights import initial_weights
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -117,7 +118,7 @@ class Trainer:
     def resume_or_load(self, *, resume: bool) -> None:
         """Continue from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS."""
         resumes = resume and self.checkpointer.has_checkpoint()
-        extra = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
         if resumes:
             self.start_iter = extra["iteration"] + 1
 

@@ -12,13 +12,19 @@ from fvcore.common.config import CfgNode
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.files import atomic_write
-from wend.run import Run, check_arguments, remove_logs, resolve
+from wend.modeling.initial_weights import initial_weights
+from wend.run import Run, check_arguments, remove_logs, resolve, write_machine
 from wend.tv.checkpointer import TVCheckpointer
-from wend.tv.config import read_config
+from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
 from wend.tv.models import build_model
 
 logger = logging.getLogger(__name__)
+
+
+def default_config() -> CfgNode:
+    """The engine's config with the ``WEND`` node."""
+    return get_cfg()
 
 
 def setup(args: argparse.Namespace) -> Run:
@@ -51,6 +57,7 @@ def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
 def _write_config(cfg: CfgNode) -> None:
     with atomic_write(Path(cfg.OUTPUT_DIR) / "config.yaml") as file:
         file.write(cfg.dump())
+    write_machine(cfg.OUTPUT_DIR, "torchvision", cfg.MODEL.DEVICE)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     if args.eval_only:
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         checkpointer.require_all = True
-        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        checkpointer.resume_or_load(initial_weights(cfg), resume=args.resume)
         _write_config(cfg)
         results = evaluate(resolved, model)
     else:

@@ -10,8 +10,8 @@ from torch import nn
 from torchvision import models
 
 from wend.errors import InputError
-from wend.modeling.efficientnet_names import efficientnet_pytorch_to_timm
 from wend.modeling.weights import CheckedLoading
+from wend.pretrained.efficientnet_names import efficientnet_pytorch_to_timm
 
 
 class FileCheckpointer(CheckedLoading, Checkpointer):

@@ -36,7 +36,7 @@ def test_the_same_seed_gives_the_same_weights_losses_gradients_and_detections(na
     crops[1] = (crops[1][0][:, :48, :40], crops[1][1].clamp(max=40))
     results = []
     for engine in ENGINES:
-        model = build(engine, config(engine, name))
+        model = build(engine, config(engine, name, {"WEND.CROP_IN_MODEL": "False"}))
         initial = {name: value.clone() for name, value in model.state_dict().items()}
         terms = losses(engine, model, crops)
         sum(terms.values()).backward()

@@ -9,8 +9,10 @@ have the same names and shapes and compute something else.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TypeVar
 
+T = TypeVar("T")
 _TOP = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -35,6 +37,22 @@ _INVERTED = {
     "_bn2": "bn3",
     **_SQUEEZE,
 }
+
+
+def as_timm(weights: Mapping[str, T], wanted: Collection[str]) -> dict[str, T]:
+    """Weights of efficientnet_pytorch's under the names of one of timm's networks.
+
+    Args:
+        weights: a file's.
+        wanted: the network's names.
+
+    Returns:
+        The weights; of another file as they are.
+    """
+    rename = efficientnet_pytorch_to_timm(wanted)
+    renamed = {rename(name): weight for name, weight in weights.items()}
+    better = len(renamed.keys() & set(wanted)) > len(weights.keys() & set(wanted))
+    return renamed if better else dict(weights)
 
 
 def efficientnet_pytorch_to_timm(wanted: Iterable[str]) -> Callable[[str], str]:

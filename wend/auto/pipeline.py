@@ -1,0 +1,428 @@
+"""The steps of ``wend auto``, in order; each is an ordinary command, or arithmetic on its files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from fvcore.common.config import CfgNode
+
+from wend.auto import schedule
+from wend.auto.agreement import agreement
+from wend.auto.declared import as_data_set, declare, read_truth, with_truth
+from wend.auto.matching import IOU, best_threshold
+from wend.auto.parts import hold_out
+from wend.auto.photos import look
+from wend.auto.standing import Standing, stand
+from wend.auto.steps import Step, Steps
+from wend.errors import InputError
+from wend.evaluation.coco_results import read_detections
+from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
+from wend.files import sha256, write_json
+from wend.modeling.initial_weights import network_of
+from wend.pretrained import find_weights
+from wend.pseudo_boxes import join_boxes, read_boxes
+from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+
+_DDT = ("--method", "ddt", "--group", "all", "--sign", "border", "--upsampling", "bilinear")
+# a method of pseudo boxes -> arguments of `wend pseudo-boxes`, and whether it needs a network
+METHODS: dict[str, tuple[tuple[str, ...], bool]] = {
+    "ddt": (_DDT, True),
+    "ddt-fine": ((*_DDT, "--layer", "blocks.4"), True),  # maps of twice the side
+    "border": (("--method", "border"), False),
+}
+FINE_OF = "timm:tf_efficientnet_lite"  # the networks that have ddt-fine's layer
+AGREE = "agree"  # the method that the others agree with
+TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
+ADVICE_FILE = "advice.json"
+STANDING_FILE = "standing.md"
+LENGTH = ("WEND.EPOCHS", "SOLVER.MAX_ITER")  # the user's own length of the training
+ENGINE_FILES = (
+    *("config.yaml", "log.txt*", "metrics.json", "curve.csv", "inference", "last_checkpoint"),
+    *("model_*.pth", "events.out.tfevents*"),
+)
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the user asked for.
+
+    Attributes:
+        photos: the folder of the photos.
+        output: the output folder.
+        exif: "apply" or "ignore": photos turned by EXIF, or taken as stored.
+        method: a key of :data:`METHODS`, or :data:`AGREE`.
+        boxes: pseudo boxes per image at most.
+        pseudo_boxes: a box source to take instead, as :func:`wend.pseudo_boxes.read_boxes` does.
+        truth: folder or file of true boxes, for evaluation only.
+        held_out: share of the photos that is held out, [0, 1).
+        seed: of the choice of these.
+        minutes: that the training may take.
+        engine: "detectron2" or "torchvision".
+        config_file: of the detector.
+        opts: KEY VALUE ... that change its entries.
+        weights: the network's: "pretrained", or a file; empty for none.
+        formats: of the label files.
+    """
+
+    photos: Path
+    output: Path
+    exif: str = "apply"
+    method: str = AGREE
+    boxes: int = 1
+    pseudo_boxes: dict[str, Any] | None = None
+    truth: Path | None = None
+    held_out: float = 0.2
+    seed: int = 0
+    minutes: float = 8.0
+    engine: str = "torchvision"
+    config_file: str = "photos"
+    opts: Sequence[str] = ()
+    weights: str = "pretrained"
+    formats: Sequence[str] = ("coco",)
+
+
+@dataclass
+class Auto:
+    """A run of ``wend auto``.
+
+    Args:
+        wishes: what the user asked for.
+        command: runs the arguments of an ordinary ``wend`` command.
+        cfg: the config that the config file and the entries of ``wishes`` make.
+    """
+
+    wishes: Wishes
+    command: Callable[[Sequence[str]], None]
+    cfg: CfgNode
+    folder: Path = field(init=False)
+    steps: Steps = field(init=False)
+
+    def run(self) -> None:
+        """Do all steps that are not done yet.
+
+        Raises:
+            InputError: names what is wrong.
+        """
+        wishes = self.wishes
+        if wishes.method in METHODS and METHODS[wishes.method][1] and not wishes.weights:
+            raise InputError(f"--method {wishes.method}: needs the weights of a network")
+        self._weights_digest()  # whether they are there, before anything is made
+        self.folder = wishes.output.resolve()
+        root = wishes.photos.resolve()
+        photos = look(root, self.folder, self.folder / "photos.jsonl", wishes.exif)
+        self.steps = Steps(self.folder, {"photos": str(root)})
+        held_out = hold_out(photos.groups, wishes.held_out, wishes.seed)
+        logger.info("%s:\n%s", root, photos.table(held_out))
+        data_set = as_data_set(photos)
+        self._declare("photos", root, data_set)
+        pseudo = self._pseudo_boxes(data_set, photos.digest)
+        truth = None if wishes.truth is None else read_truth(photos, data_set, wishes.truth)
+        self._declare("photos", root, data_set, boxes=pseudo, truth=truth)
+        with_box = pseudo.counts > 0
+        if not with_box[~held_out].any():
+            raise InputError(
+                f"{wishes.photos}: no photo of the {int((~held_out).sum())} for training has a "
+                f"pseudo box"
+            )
+        training = np.flatnonzero(with_box & ~held_out)
+        tested = np.flatnonzero(with_box & held_out)
+        trained = data_set.take(training).with_pseudo_boxes(pseudo.take(training))
+        self._declare(TRAIN, root, trained, boxes=trained.pseudo_boxes)
+        tests = {}
+        if len(tested):
+            tests[HELD_OUT] = with_truth(data_set.take(tested), pseudo.take(tested))
+            self._declare(HELD_OUT, root, tests[HELD_OUT], truth=tests[HELD_OUT].truth)
+        else:
+            logger.warning(
+                "%d photos of %d kinds are too few to hold some out: nothing can be said about how "
+                "good the detector is, and no score threshold is advised",
+                len(data_set),
+                len(np.unique(photos.groups)),
+            )
+        if truth is not None:
+            tests |= self._truth_test(root, data_set, truth, pseudo, held_out)
+        self._train(trained, list(tests) or ["photos"])
+        self._say_standing(trained, tests, pseudo, data_set)
+
+    def _declare(self, name: str, root: Path, data_set: DataSet, **tables: BoxTable | None) -> None:
+        declare(self._declaration(name), root, data_set, **tables)
+
+    def _declaration(self, name: str) -> Path:
+        return self.folder / "datasets" / f"{name}.yaml"
+
+    def _do(self, words: Sequence[str]) -> None:
+        """Run an ordinary command, and say which; tables of its evaluations stay in its files."""
+        logger.info("$ wend %s", shlex.join(words))
+        tables = logging.getLogger(Evaluation.__module__)
+        level = tables.level
+        tables.setLevel(logging.WARNING)
+        try:
+            self.command(words)
+        finally:
+            tables.setLevel(level)
+
+    # --- pseudo boxes
+
+    def _pseudo_boxes(self, data_set: DataSet, digest: str) -> BoxTable:
+        """The boxes to learn from, of all photos; those where nothing was found are left out."""
+        wishes = self.wishes
+        if wishes.pseudo_boxes is not None:
+            table, _ = join_boxes(data_set.keys, data_set.sizes, read_boxes(wishes.pseudo_boxes))
+            logger.info("pseudo boxes: %d, of %s", len(table.boxes), wishes.pseudo_boxes["path"])
+            return table
+        names = [wishes.method] if wishes.method != AGREE else self._methods()
+        tables = {name: self._boxes_of(name, data_set, digest) for name in names}
+        agreed = agreement(tables)
+        chosen = agreed.chosen
+        if len(tables) > 1:
+            logger.info("agreement of the pseudo boxes:\n%s", agreed.table())
+            logger.info("pseudo boxes: %s, which the others agree with most", chosen)
+        else:
+            logger.info("pseudo boxes: %s, with nothing to compare it with", chosen)
+        table = tables[chosen]
+        assert table.scores is not None
+        nothing = int((table.scores <= 0).sum())
+        if nothing:
+            logger.info("pseudo boxes: %d photos in which nothing was found have none", nothing)
+        return table.keep(table.scores > 0)
+
+    def _methods(self) -> list[str]:
+        """The methods that the network and its weights allow."""
+        if not self.wishes.weights:
+            return [name for name, (_, needs_network) in METHODS.items() if not needs_network]
+        fine = network_of(self.cfg).startswith(FINE_OF)
+        return [name for name in METHODS if fine or name != "ddt-fine"]
+
+    def _boxes_of(self, name: str, data_set: DataSet, digest: str) -> BoxTable:
+        arguments, needs_network = METHODS[name]
+        words = [
+            *("pseudo-boxes", *arguments, "--boxes", str(self.wishes.boxes)),
+            *("--dataset", str(self._declaration("photos")), "--skip-unreadable"),
+            *("--output", str(self.folder / "boxes" / name)),
+        ]
+        settings: dict[str, Any] = {"arguments": " ".join(arguments), "photos": digest}
+        settings["boxes"] = self.wishes.boxes
+        if needs_network:
+            network = network_of(self.cfg)
+            words += ["--backbone", network, "--weights", self.wishes.weights]
+            settings |= {"network": network, "weights": self._weights_digest()}
+        file = f"boxes/{name}/train/pseudo_boxes.json"
+        step = Step(
+            f"pseudo boxes, {name}",
+            settings,
+            [file],
+            lambda resumes: self._do(words),
+            leftovers=[f"boxes/{name}"],
+        )
+        self.steps.run(step)
+        boxes = read_boxes({"source": "coco", "path": self.folder / file})
+        return join_boxes(data_set.keys, data_set.sizes, boxes, log=False)[0]
+
+    @property
+    def _weights(self) -> dict[str, str]:
+        """The config entry of the network's weights."""
+        return {"MODEL.WEIGHTS": self.wishes.weights} if self.wishes.weights else {}
+
+    def _weights_digest(self) -> str:
+        if not self.wishes.weights:
+            return ""
+        network = network_of(self.cfg)
+        return sha256(find_weights(self.wishes.weights, network, "--weights").path)
+
+    # --- the truth
+
+    def _truth_test(
+        self,
+        root: Path,
+        data_set: DataSet,
+        truth: BoxTable,
+        pseudo: BoxTable,
+        held_out: np.ndarray,
+    ) -> dict[str, DataSet]:
+        known = np.flatnonzero((truth.counts > 0) & held_out)
+        missing = int(held_out.sum()) - len(known)
+        if missing:
+            logger.warning(
+                "%s: %d of %d held-out photos have no true box; the others are evaluated on",
+                *(self.wishes.truth, missing, int(held_out.sum())),
+            )
+        if not len(known):
+            return {}
+        test = with_truth(data_set.take(known), truth.take(known))
+        test = test.with_pseudo_boxes(pseudo.take(known))
+        self._declare(TRUTH, root, test, truth=test.truth, boxes=test.pseudo_boxes)
+        return {TRUTH: test}
+
+    # --- training
+
+    def _train(self, trained: DataSet, tests: Sequence[str]) -> None:
+        wishes = self.wishes
+        own = dict(zip(wishes.opts[::2], wishes.opts[1::2], strict=True))
+        files = {name: sha256(self._declaration(name).with_suffix(".json")) for name in tests}
+        boxes = self._declaration(TRAIN).with_name(f"{TRAIN}_boxes.json")
+        settings = {
+            "engine": wishes.engine,
+            "config": self.cfg.dump(),
+            "minutes": None if own.keys() & set(LENGTH) else wishes.minutes,
+            "weights": self._weights_digest(),
+            "boxes": sha256(boxes),
+            "tests": files,
+        }
+
+        def work(resumes: bool) -> None:
+            goes_on = resumes and (self.folder / "last_checkpoint").exists()
+            if not goes_on:
+                self._clear_engine_files()
+            length = self._length(trained, own)
+            self._do(
+                self._train_words(
+                    {
+                        "DATASETS.TRAIN": self._names([TRAIN]),
+                        "DATASETS.TEST": self._names(tests),
+                        **self._weights,
+                        **length,
+                        **own,
+                        "OUTPUT_DIR": str(self.folder),
+                    },
+                    "--resume" if goes_on else "",
+                )
+            )
+
+        outputs = ["config.yaml", "model_final.pth", *(f"inference/{name}" for name in tests)]
+        self.steps.run(Step("training", settings, outputs, work, leftovers=ENGINE_FILES))
+
+    def _names(self, names: Sequence[str]) -> str:
+        return repr(tuple(str(self._declaration(name)) for name in names))
+
+    def _train_words(self, entries: dict[str, str], flag: str = "") -> list[str]:
+        words = ["train", "--engine", self.wishes.engine, "--config-file", self.wishes.config_file]
+        words += [flag] if flag else []
+        return words + [text for pair in entries.items() for text in pair]
+
+    def _clear_engine_files(self) -> None:
+        """Remove what a training left that ended before its first checkpoint."""
+        for pattern in ENGINE_FILES:
+            for path in self.folder.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _length(self, trained: DataSet, own: dict[str, str]) -> dict[str, str]:
+        """The entries of the schedule; measured once and recorded, for a resumed run."""
+        if "WEND.EPOCHS" in own:
+            return {}
+        solver = self.cfg.SOLVER
+        if "SOLVER.MAX_ITER" in own:
+            return schedule.of_iterations(solver.MAX_ITER, solver.WARMUP_ITERS).entries()
+        record = self.folder / "schedule.json"
+        step = Step(
+            "length of the training",
+            {
+                "engine": self.wishes.engine,
+                "config": self.cfg.dump(),
+                "minutes": self.wishes.minutes,
+                "photos": len(trained),
+            },
+            [record.name],
+            lambda resumes: write_json(record, self._measure(trained), indent=1),
+        )
+        self.steps.run(step)
+        return json.loads(record.read_text(encoding="utf-8"))
+
+    def _measure(self, trained: DataSet) -> dict[str, str]:
+        """Measure an iteration, and choose the schedule by it."""
+        probe = self.folder / "probe"
+        shutil.rmtree(probe, ignore_errors=True)
+        photo = trained.take([0])
+        declare(probe / "photo.yaml", self.wishes.photos.resolve(), photo)
+        own = dict(zip(self.wishes.opts[::2], self.wishes.opts[1::2], strict=True))
+        self._do(
+            self._train_words(
+                {
+                    **self._weights,
+                    **own,
+                    "DATASETS.TRAIN": self._names([TRAIN]),
+                    "DATASETS.TEST": repr((str(probe / "photo.yaml"),)),
+                    **schedule.Schedule(schedule.PROBE, schedule.PROBE, 0).entries(),
+                    "OUTPUT_DIR": str(probe),
+                }
+            )
+        )
+        lines = (probe / "metrics.json").read_text(encoding="utf-8").splitlines()
+        times = [row["time"] for row in map(json.loads, lines) if "time" in row]
+        shutil.rmtree(probe)
+        solver = self.cfg.SOLVER
+        chosen = schedule.choose(
+            median(times),
+            self.wishes.minutes,
+            len(trained),
+            solver.IMS_PER_BATCH,
+            solver.WARMUP_ITERS,
+        )
+        logger.info(
+            "training: %d iterations of %.2f s, about %.1f minutes",
+            chosen.iterations,
+            median(times),
+            chosen.iterations * median(times) / 60,
+        )
+        return chosen.entries()
+
+    # --- what came out
+
+    def _detections(self, test: DataSet, name: str) -> BoxTable:
+        return read_detections(self.folder / "inference" / name / DETECTIONS_FILE, test)
+
+    def _say_standing(
+        self, trained: DataSet, tests: dict[str, DataSet], pseudo: BoxTable, data_set: DataSet
+    ) -> None:
+        text = []
+        for name, test in tests.items():
+            standing = self._standing(name, test, trained)
+            lines = [f"{name} ({standing.images} photos)", standing.table(), ""]
+            text.append("\n".join([*lines, *standing.sentences()]))
+        if HELD_OUT in tests:
+            text.append(self._advise(tests[HELD_OUT]))
+        path = self.folder / STANDING_FILE
+        path.write_text("\n\n".join(text) + "\n", encoding="utf-8")
+        for part in text:
+            logger.info("%s", part)
+
+    def _standing(self, name: str, test: DataSet, trained: DataSet) -> Standing:
+        pseudo = test.pseudo_boxes if name == TRUTH else None
+        return stand(test, self._detections(test, name), trained, pseudo)
+
+    def _advise(self, test: DataSet) -> str:
+        """Write the advised score threshold, and say it."""
+        chosen = best_threshold(self._detections(test, HELD_OUT), test.truth)
+        path = self.folder / ADVICE_FILE
+        if chosen is None:
+            path.unlink(missing_ok=True)
+            return (
+                f"No box of the detector has IoU {IOU:g} with a held-out pseudo box: no score "
+                f"threshold is advised, and more minutes or better pseudo boxes are needed"
+            )
+        write_json(
+            path,
+            {
+                "min_score": chosen.min_score,
+                "f1": chosen.f1,
+                "boxes_per_image": chosen.boxes_per_image,
+                "images": len(test),
+                "how": f"largest F1 with the pseudo boxes of held-out photos at IoU {IOU:g}",
+            },
+            indent=1,
+        )
+        return (
+            f"Advised score threshold: {chosen.min_score:.3f} ({path.name}), the largest F1 "
+            f"({chosen.f1:.2f}) with the pseudo boxes of {len(test)} held-out photos at IoU "
+            f"{IOU:g}; it leaves {chosen.boxes_per_image:.1f} boxes per photo"
+        )

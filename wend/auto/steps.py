@@ -1,0 +1,119 @@
+"""The record of a folder's finished steps, by which the same command goes on where it stopped.
+
+``steps.json`` names for each step the settings that it was made with, among them digests of what it
+read. A step whose settings are the same and whose files are there is not done again. One that was
+interrupted goes on; one whose settings have changed is done anew, and the log says which.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wend.errors import InputError
+from wend.files import read_json, write_json
+from wend.partial import differences
+
+FORMAT = "wend-auto-1"
+FILE = "steps.json"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A piece of work with files as its result.
+
+    Attributes:
+        name: such as "train".
+        settings: all that the files depend on, JSON values.
+        outputs: the files and folders that are there once it is done, below the output folder.
+        leftovers: what it leaves besides, as patterns, which goes away before it is done anew.
+        work: does it; takes whether an interrupted work with the same settings lies there.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    outputs: Sequence[str]
+    work: Callable[[bool], None]
+    leftovers: Sequence[str] = ()
+
+
+class Steps:
+    """The steps of an output folder.
+
+    Args:
+        folder: the output folder; made if it is not there.
+        about: what all steps are of, such as the photos' folder; JSON values.
+
+    Raises:
+        InputError: the folder holds a run that is not of ``wend auto``, or one of other photos.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+        self.folder, self._path = folder, folder / FILE
+        self._steps: dict[str, dict[str, Any]] = {}
+        about = json.loads(json.dumps(about))
+        if self._path.exists():
+            record = read_json(self._path, "the record of wend auto")
+            if not isinstance(record, dict) or record.get("format") != FORMAT:
+                raise InputError(f"{self._path}: is no record of this version; name another folder")
+            if record["about"] != about:
+                raise InputError(
+                    f"--output {folder}: was made of something else "
+                    f"({differences(record['about'], about)}); name another folder, or remove it"
+                )
+            self._steps = record["steps"]
+        elif (folder / "config.yaml").exists():
+            raise InputError(
+                f"--output {folder}: holds a run that wend auto has not made; name another folder"
+            )
+        self._about = about
+        self._write()
+
+    def _write(self) -> None:
+        content = {"format": FORMAT, "about": self._about, "steps": self._steps}
+        write_json(self._path, content, indent=1)
+
+    def run(self, step: Step) -> bool:
+        """Do a step unless it is done; returns whether it was done now."""
+        settings = json.loads(json.dumps(step.settings))
+        old = self._steps.get(step.name)
+        same = old is not None and old["settings"] == settings
+        whole = all((self.folder / path).exists() for path in step.outputs)
+        if old is not None and same and old["done"] and whole:
+            logger.info("%s: is done already", step.name)
+            return False
+        if old is not None and not same:
+            logger.warning("%s: %s; done anew", step.name, differences(old["settings"], settings))
+        elif old is not None and old["done"]:
+            logger.warning("%s: some of its files are gone; done anew", step.name)
+        elif old is not None:
+            logger.info("%s: goes on where it was interrupted", step.name)
+        resumes = old is not None and same and not old["done"]
+        if not resumes:
+            self._clear(step)
+        self._steps[step.name] = {"settings": settings, "done": False}
+        self._write()
+        start = time.monotonic()
+        step.work(resumes)
+        seconds = round(time.monotonic() - start, 1)
+        self._steps[step.name] = {"settings": settings, "done": True, "seconds": seconds}
+        self._write()
+        return True
+
+    def _clear(self, step: Step) -> None:
+        """Remove what the step left when it was done with other settings."""
+        paths = [self.folder / path for path in step.outputs]
+        for pattern in step.leftovers:
+            paths += self.folder.glob(pattern)
+        for path in paths:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,155 @@
+"""``wend auto``: from a folder of photos to a detector, boxes and a page in one command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from wend.auto.pipeline import AGREE, METHODS, Auto, Wishes
+from wend.errors import InputError
+from wend.files import expand_user
+from wend.inference.engines import ENGINES, choose_engine
+from wend.structures.records import EXIF
+
+BACKBONES = {"pretrained": "photos", "small": "photos_small"}  # -> config of the detector
+ENDINGS = {".json": "coco", ".csv": "csv", ".parquet": "parquet"}  # of a file -> its box source
+LOGGERS = ("wend", "fvcore", "fvcore.common.checkpoint", "detectron2")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``wend auto``."""
+    add = parser.add_argument
+    add("photos", help="folder of the photos, all below it")
+    add("--output", required=True, metavar="DIR", help="a run folder, with all that is made")
+    add("--exif", choices=EXIF[::-1], default="apply", help="turn photos by EXIF (default), or not")
+    boxes = parser.add_argument_group("pseudo boxes").add_argument
+    boxes(
+        "--method",
+        choices=(AGREE, *METHODS),
+        default=AGREE,
+        help="how pseudo boxes are made; agree (default): each way, and the one that the others "
+        "agree with most is taken",
+    )
+    boxes("--boxes", type=int, default=1, metavar="N", help="pseudo boxes per photo at most (1)")
+    boxes("--pseudo-boxes", metavar="PATH", help="boxes that you have, instead")
+    boxes(
+        "--source",
+        metavar="NAME",
+        help="the box source that reads them (default: coco, csv or parquet, as the file ends)",
+    )
+    parts = parser.add_argument_group("held-out photos").add_argument
+    parts("--held-out", type=float, default=0.2, metavar="SHARE", help="share of photos (0.2)")
+    parts("--seed", type=int, default=0, metavar="N", help="of their choice (0)")
+    parts("--truth", metavar="PATH", help="true boxes (VOC, YOLO, COCO, CSV), to evaluate only")
+    train = parser.add_argument_group("detector").add_argument
+    train("--minutes", type=float, metavar="M", help="that the training may take (8)")
+    train("--engine", default="auto", choices=["auto", *ENGINES], help="as of wend train")
+    train(
+        "--backbone",
+        choices=list(BACKBONES),
+        default="pretrained",
+        help="the network with pretrained weights (default), or a small one from scratch",
+    )
+    train("--weights", metavar="FILE", help="its weights; by default those of a package")
+    train("--config-file", metavar="FILE", help="a config instead of those of the backbones")
+    opts = add(
+        "opts",
+        nargs="+",  # so that words after options are taken, which argparse does not with "*"
+        default=[],
+        metavar="KEY VALUE",
+        help="overrides of config entries, at the end of the command",
+    )
+    opts.required = False
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what is not done yet; returns the exit status.
+
+    Raises:
+        InputError: the user's input is wrong.
+    """
+    wishes = _wishes(args)
+    engine = importlib.import_module(ENGINES[wishes.engine])
+    cfg = engine.read_config(wishes.config_file, list(wishes.opts))
+    Auto(wishes, run_command, cfg).run()
+    return 0
+
+
+def _wishes(args: argparse.Namespace) -> Wishes:
+    for name, value, good, expected in (
+        ("--boxes", args.boxes, args.boxes >= 1, "at least 1"),
+        ("--held-out", args.held_out, 0 <= args.held_out < 1, "a share from 0 to below 1"),
+        ("--seed", args.seed, args.seed >= 0, "at least 0"),
+        ("--minutes", args.minutes, args.minutes is None or args.minutes > 0, "more than 0"),
+    ):
+        if not good:
+            raise InputError(f"{name}: expected {expected}, got {value}")
+    if len(args.opts) % 2:
+        raise InputError(f"KEY VALUE: expected pairs, got {len(args.opts)} words: {args.opts}")
+    if "OUTPUT_DIR" in args.opts[::2]:
+        raise InputError("OUTPUT_DIR: wend auto writes to --output")
+    weights = "pretrained" if args.backbone == "pretrained" else ""
+    if args.weights is not None:
+        weights = str(expand_user(args.weights).absolute())
+    return Wishes(
+        photos=expand_user(args.photos),
+        output=expand_user(args.output),
+        exif=args.exif,
+        method=args.method,
+        boxes=args.boxes,
+        pseudo_boxes=_source(args.pseudo_boxes, args.source),
+        truth=None if args.truth is None else expand_user(args.truth),
+        held_out=args.held_out,
+        seed=args.seed,
+        minutes=args.minutes or 8.0,
+        engine=choose_engine(args.engine),
+        config_file=args.config_file or BACKBONES[args.backbone],
+        opts=args.opts,
+        weights=weights,
+    )
+
+
+def _source(path: str | None, name: str | None) -> dict[str, Any] | None:
+    """The box source that ``--pseudo-boxes`` and ``--source`` name."""
+    if path is None:
+        if name is not None:
+            raise InputError(f"--source {name}: is of --pseudo-boxes PATH, which is not given")
+        return None
+    file = expand_user(path)
+    name = name or ENDINGS.get(file.suffix.lower())
+    if name is None:
+        raise InputError(
+            f"--pseudo-boxes {file}: expected a file that ends in {', '.join(ENDINGS)}, or "
+            f"--source, such as --source c2am"
+        )
+    return {"source": name, "path": file.absolute()}
+
+
+@contextmanager
+def _kept_logging() -> Iterator[None]:
+    """Take back what a command does to the loggers, whose lines would else come twice."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+            logger.handlers[:] = handlers
+            logger.propagate = propagate
+            logger.setLevel(level)
+
+
+def run_command(words: Sequence[str]) -> None:
+    """Run an ordinary command in this process.
+
+    Raises:
+        InputError: as the command does.
+    """
+    from wend.cli import parser
+
+    with _kept_logging():
+        parser.run_command(words)

@@ -1,0 +1,180 @@
+"""``wend predict``: boxes of photos, a video or a camera, with no truth needed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from wend.cli.options import add_import_option
+from wend.errors import InputError
+from wend.inference.detector import Detector
+from wend.inference.engines import PREDICTORS
+from wend.inference.inputs import is_video
+from wend.inference.load import load
+from wend.inference.run import Choices, Output, Photos, predict_photos, predict_video
+from wend.label_files import WRITERS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``wend predict``."""
+    add = parser.add_argument
+    add("detector", metavar="RUN", help="OUTPUT_DIR of a run, or a file: .pth, .safetensors")
+    add(
+        "images",
+        nargs="*",
+        metavar="IMAGES",
+        help="image files, folders (with those within them) and patterns such as '*.png'; or one "
+        "video",
+    )
+    add(
+        "--webcam",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="N",
+        help="instead of images: the camera of this number (0), until Ctrl-C",
+    )
+    add("--output", default="predictions", metavar="DIR", help="folder (default: predictions)")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace what an earlier wend predict wrote to the folder",
+    )
+    add(
+        "--format",
+        default="coco",
+        metavar="NAME[,NAME...]",
+        help=f"label files to write: {', '.join(WRITERS.names())}, or your own as ./file.py:name; "
+        f"none for none (default: coco; docs/predict.md)",
+    )
+    add(
+        "--pictures",
+        default="16",
+        metavar="N",
+        help="how many images to draw with their boxes: a number, all or none (default: 16); "
+        "without --min-score and --max-boxes the best box and those that score 0.5 are drawn",
+    )
+    add("--label", default="foreground", help="what boxes are called in label files")
+    add("--min-score", type=float, metavar="S", help="leave out boxes that score less")
+    add("--max-boxes", type=int, metavar="K", help="at most so many boxes per image, the best")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images at a time (default: the run's WEND.TEST_BATCH)",
+    )
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the run's)")
+    add(
+        "--engine",
+        default="auto",
+        choices=["auto", *PREDICTORS],
+        help="auto (default): the one that trained the detector",
+    )
+    add("--config-file", metavar="FILE", help="YAML, for weights without their config")
+    add(
+        "--exif",
+        choices=["ignore", "apply"],
+        help="photos with an EXIF orientation: as stored, or turned upright (default: as in the "
+        "training)",
+    )
+    add(
+        "--on-bad",
+        default="raise",
+        choices=["raise", "skip"],
+        help="an image that cannot be read: an error (default), or leave it out and say so",
+    )
+    add_import_option(parser)
+    add(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="config entries to change, at the end of the command",
+    )
+
+
+def number_of_pictures(text: str) -> int | None:
+    """The number that ``--pictures`` means; None for all."""
+    if text in ("all", "none"):
+        return None if text == "all" else 0
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise InputError(f"--pictures: expected a number, all or none, got {text!r}")
+
+
+def _run_video(args: argparse.Namespace, choices: Choices) -> int:
+    if len(args.images) > 1:
+        raise InputError("IMAGES: a video is predicted on alone; run once for each")
+    source = args.images[0] if args.images else args.webcam
+    output = Output(args.output, overwrite=args.overwrite)
+    detector = _load(args)
+    _report(*predict_video(detector, source, output, choices), unit="frames")
+    return 0
+
+
+def _load(args: argparse.Namespace) -> Detector:
+    return load(
+        args.detector,
+        device=args.device,
+        engine=args.engine,
+        config=args.config_file,
+        exif=args.exif,
+        **dict(zip(args.opts[::2], args.opts[1::2], strict=True)),
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict and write; returns the exit status.
+
+    Raises:
+        InputError: names the argument, file or image that is wrong.
+    """
+    if bool(args.images) == (args.webcam is not None):
+        raise InputError("expected images (files, folders, patterns, or a video), or --webcam")
+    if len(args.opts) % 2:
+        raise InputError(f"--opts: expected KEY VALUE pairs, got {' '.join(args.opts)}")
+    choices = Choices(
+        formats=[] if args.format == "none" else args.format.split(","),
+        pictures=number_of_pictures(args.pictures),
+        label=args.label,
+        max_boxes=args.max_boxes,
+        min_score=args.min_score,
+        batch_size=args.batch_size,
+        skip_bad=args.on_bad == "skip",
+    )
+    choices.check()
+    if args.webcam is not None or any(map(is_video, args.images)):
+        return _run_video(args, choices)
+    photos = Photos.of_paths(args.images)
+    _check_apart(args.output, args.images)
+    output = Output(args.output, overwrite=args.overwrite)
+    detector = _load(args)
+    try:
+        written, manifest = predict_photos(detector, photos, output, choices)
+    except KeyboardInterrupt:
+        print("the same command goes on where it stopped", file=sys.stderr)
+        raise
+    _report(written, manifest)
+    return 0
+
+
+def _check_apart(output: str, images: list[str]) -> None:
+    """Raise InputError for an output inside a folder of images: it would be predicted on, too."""
+    whole = Path(output).resolve()
+    for folder in (Path(path).resolve() for path in images if Path(path).is_dir()):
+        if whole == folder or folder in whole.parents:
+            raise InputError(f"--output {output}: lies in the folder of the images, {folder}")
+
+
+def _report(written: list[Path], manifest: dict[str, Any], unit: str = "images") -> None:
+    print(
+        f"\n{manifest['boxes']} boxes in {manifest['images']} {unit}; "
+        f"{manifest['images_without_box']} {unit} have none"
+    )
+    if manifest["unreadable"]:
+        print(f"{len(manifest['unreadable'])} images could not be read and are left out:")
+        print("\n".join(manifest["unreadable"]))
+    for path in written:
+        print(f"written: {path}")

@@ -1,0 +1,108 @@
+"""Training on from a checkpoint: the ordinary training, with its config and its weights."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fvcore.common.config import BASE_KEY, CfgNode
+
+from wend.errors import InputError
+from wend.inference.checkpoint import CONFIG_FILE, Checkpoint
+from wend.inference.engines import ENGINES
+from wend.run import DEFAULT_CHECKPOINT_PERIOD, DEFAULT_EVAL_PERIOD, DEFAULT_MAX_ITER
+
+# What belongs to the data that the detector was trained on
+OF_EARLIER_DATA = {
+    "WEND.CLASS_PREDICTIONS": "",
+    "WEND.DATA.QUARANTINE": "",
+    "WEND.DATA.CACHE": "",
+    "TEST.EXPECTED_RESULTS": [],
+}
+SCHEDULE = {  # follows from WEND.EPOCHS and the number of images
+    "SOLVER.MAX_ITER": DEFAULT_MAX_ITER,
+    "TEST.EVAL_PERIOD": DEFAULT_EVAL_PERIOD,
+    "SOLVER.CHECKPOINT_PERIOD": DEFAULT_CHECKPOINT_PERIOD,
+}
+
+
+def as_options(entries: Mapping[str, Any]) -> list[str]:
+    """Config entries and values as KEY, VALUE, KEY, VALUE, ..., texts of the command line."""
+    return [
+        text
+        for key, value in entries.items()
+        for text in (key, value if isinstance(value, str) else repr(value))
+    ]
+
+
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(map(str, names))
+
+
+def fine_tune(
+    checkpoint: Checkpoint,
+    cfg: CfgNode,
+    engine: str,
+    train: str | Sequence[str],
+    test: str | Sequence[str] | None,
+    output: str | os.PathLike[str],
+    *,
+    datasets_root: str | None = None,
+    resume: bool = False,
+    imports: Sequence[str] = (),
+    overrides: Mapping[str, Any],
+) -> Path:
+    """Train a checkpoint's detector on; arguments as of :meth:`.build.TrainedDetector.fine_tune`.
+
+    Args:
+        checkpoint: its weights are where the training begins, its config is what it follows.
+        cfg: the same config, read.
+        engine: that made it.
+
+    Returns:
+        The run's folder.
+    """
+    folder = Path(output)
+    if folder.resolve() == checkpoint.weights.parent.resolve():
+        raise InputError(
+            f"{folder}: holds the weights that the training begins with; name another output"
+        )
+    data = {
+        "MODEL.WEIGHTS": str(checkpoint.weights),
+        "DATASETS.TRAIN": _names(train),
+        "DATASETS.TEST": _names(train if test is None else test),
+        "OUTPUT_DIR": str(folder),
+        "MODEL.DEVICE": cfg.MODEL.DEVICE,
+    }
+    epochs = overrides.get("WEND.EPOCHS", cfg.WEND.EPOCHS)
+    schedule = SCHEDULE if str(epochs) != "0" else {}
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary, CONFIG_FILE)
+        file.write_text(checkpoint.config, encoding="utf-8")
+        if BASE_KEY in yaml.safe_load(checkpoint.config):
+            file = checkpoint.source
+        args = argparse.Namespace(
+            config_file=str(file),
+            opts=as_options({**OF_EARLIER_DATA, **schedule, **data, **overrides}),
+            imports=list(imports),
+            resume=resume,
+            eval_only=False,
+            num_gpus=1,
+            num_machines=1,
+            machine_rank=0,
+            dist_url="auto",
+            engine=engine,
+            datasets_root=datasets_root,
+        )
+        try:
+            importlib.import_module(ENGINES[engine]).run(args)
+        except InputError as error:
+            message = str(error).replace(str(file), f"{checkpoint.source} (its config)")
+            raise type(error)(message) from error
+    return folder

@@ -1,0 +1,150 @@
+"""A config's initial weights: their file, and what pixels they expect.
+
+``MODEL.PIXEL_MEAN`` and ``PIXEL_STD`` are the weights' own where the config leaves them empty. What
+the weights themselves state (a package's, a checkpoint of ours) the config cannot contradict; of
+other files the network's usual ones are taken, timm's for its networks, else ImageNet's.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fvcore.common.config import CfgNode
+
+from wend.errors import InputError
+from wend.pretrained import PRETRAINED, find_weights
+from wend.pretrained.packages import Channels, package_of
+from wend.weight_files import read_origin
+
+IMAGENET_MEAN: Channels = (123.675, 116.28, 103.53)  # R, G, B, of 0..255
+IMAGENET_STD: Channels = (58.395, 57.12, 57.375)
+ENTRIES = ("PIXEL_MEAN", "PIXEL_STD")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What an input was normalized with, R, G, B, for pixels of 0..255, and who says so."""
+
+    mean: Channels
+    std: Channels
+    source: str
+
+
+def network_of(cfg: CfgNode) -> str:
+    """The name of the backbone's network, such as "timm:tf_efficientnet_lite0".
+
+    ``torchvision:<name>`` for torchvision's, with or without a pyramid, the name of
+    ``MODEL.BACKBONE.NAME`` for others.
+    """
+    name = cfg.MODEL.BACKBONE.NAME
+    match = re.fullmatch(r"build_(?:retinanet_)?(\w+?)(?:_fpn(?:_p6p7)?)?_backbone", name)
+    body = match[1] if match else name
+    if body == "timm":
+        return f"timm:{cfg.WEND.TIMM.MODEL}"
+    if body == "resnet":
+        return f"torchvision:resnet{cfg.MODEL.RESNETS.DEPTH}"
+    known = ("densenet161", "vgg16", "googlenet", "inception_v3")
+    return f"torchvision:{body}" if body in known else body
+
+
+def initial_weights(cfg: CfgNode) -> str:
+    """The path of the file ``MODEL.WEIGHTS``, "pretrained" resolved; empty where there is none.
+
+    Raises:
+        InputError: no installed package ships the backbone's weights.
+    """
+    weights = cfg.MODEL.WEIGHTS
+    if weights != PRETRAINED:
+        return weights
+    return str(find_weights(weights, network_of(cfg), "config entry MODEL.WEIGHTS").path)
+
+
+def settle_pixels(cfg: CfgNode) -> None:
+    """Fill ``MODEL.PIXEL_MEAN`` and ``PIXEL_STD`` where they are empty.
+
+    Their channels are in the order of ``INPUT.FORMAT``.
+
+    Raises:
+        InputError: they are given and contradict what the weights themselves state; names both.
+    """
+    stated = _stated(cfg)
+    if stated is None and all(len(cfg.MODEL[entry]) for entry in ENTRIES):
+        return
+    pixels = stated or _usual(network_of(cfg))
+    for entry, own in zip(ENTRIES, (pixels.mean, pixels.std), strict=True):
+        ordered = list(own if cfg.INPUT.FORMAT == "RGB" else own[::-1])
+        given = list(cfg.MODEL[entry])
+        if not given:
+            cfg.MODEL[entry] = ordered
+        elif stated is not None and not np.allclose(given, ordered, rtol=0, atol=1e-3):
+            raise InputError(
+                f"config entry MODEL.{entry}: {given} contradicts {ordered} of {stated.source} "
+                f"(MODEL.WEIGHTS, in the order of INPUT.FORMAT {cfg.INPUT.FORMAT}); leave it out, "
+                f"or set it to []"
+            )
+
+
+def settled(cfg: CfgNode) -> CfgNode:
+    """The config, or a copy of it with :func:`settle_pixels` where an entry is empty.
+
+    For configs that others read, without :func:`wend.config.merge_config`.
+    """
+    if all(len(cfg.MODEL[entry]) for entry in ENTRIES):
+        return cfg
+    copy = cfg.clone()
+    copy.defrost()
+    settle_pixels(copy)
+    copy.freeze()
+    return copy
+
+
+def _stated(cfg: CfgNode) -> Pixels | None:
+    """What the weights themselves say; None where they say nothing."""
+    weights = cfg.MODEL.WEIGHTS
+    if weights == PRETRAINED:
+        package = package_of(network_of(cfg))
+        if package is None:
+            return None
+        source = f"the package {package.distribution}"
+        return Pixels(package.pixel_mean, package.pixel_std, source)
+    if not weights or not Path(weights).is_file() or (origin := read_origin(weights)) is None:
+        return None
+    theirs = CfgNode.load_cfg(origin.config)
+    order = slice(None) if theirs.INPUT.FORMAT == "RGB" else slice(None, None, -1)
+    mean, std = (_three(theirs.MODEL[entry][order]) for entry in ENTRIES)
+    return Pixels(mean, std, f"the detector in {weights}")
+
+
+def _timms(name: str) -> Any:
+    """What timm says of a network's weights; None where it is not known, as building it tells."""
+    try:
+        from timm.models import get_pretrained_cfg
+    except ImportError:
+        return None
+    return get_pretrained_cfg(name) if name else None
+
+
+def _three(values: Sequence[float]) -> Channels:
+    red, green, blue = values
+    return red, green, blue
+
+
+def _usual(network: str) -> Pixels:
+    """What a network's weights usually expect."""
+    package, _, name = network.partition(":")
+    if package == "timm":
+        theirs = _timms(name)
+        if theirs is not None:
+            mean, std = (
+                _three([round(255 * value, 4) for value in values])
+                for values in (theirs.mean, theirs.std)
+            )
+            return Pixels(mean, std, f"timm's {name}")
+    return Pixels(IMAGENET_MEAN, IMAGENET_STD, "ImageNet")
