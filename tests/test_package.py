@@ -15,6 +15,11 @@ from engine_runs import REPOSITORY
 
 import wend
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # of pytest
+
 # Names of modules that a user's own files may have, of the standard library and of packages
 SHADOWS = (
     *("logging", "random", "types", "json", "re", "signal", "socket", "struct", "tempfile"),
@@ -65,6 +70,15 @@ def test_a_users_file_still_finds_its_neighbours_with_python_m(tmp_path):
     )
     assert done.stdout.startswith("42\n")
     assert "unknown data set 'no_such_set'" in done.stderr
+
+
+def test_the_lowest_versions_are_those_that_the_package_allows():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    allowed = [*project["dependencies"], *extras["classifier"]]
+    listed = (REPOSITORY / "constraints-lowest.txt").read_text("utf-8").splitlines()
+    lowest = {line for line in listed if not line.startswith("#")}
+    assert {each.replace(">=", "==") for each in allowed} == lowest
 
 
 def test_the_citation_has_the_packages_version():
