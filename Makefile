@@ -1,6 +1,7 @@
 # make demo   toy data, a short training, a table and a picture (about 4 minutes on 2 cores)
 # make test   the whole test suite, in a process for each core, four at most
 # make lint   ruff, import-linter (who may import whom), mypy
+# make site   the documentation as a web site in output/site
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,10 +9,10 @@ DEMO ?= output/demo
 BIN := $(VENV)/bin
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Wheels of PyTorch without CUDA: 0.9 GB instead of 5.3 where there is no GPU. Empty: the registry's
+# Where wheels of PyTorch without CUDA's libraries are, for machines without a GPU; empty: none
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test lint env
+.PHONY: demo test lint site env
 env: $(VENV)/.installed-dev
 
 # Sees the system's packages, so that an installed torch or Detectron2 is used and not fetched again.
@@ -49,3 +50,7 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m mypy
+
+site: env
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[site]'
+	$(BIN)/mkdocs build --strict --quiet

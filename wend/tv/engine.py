@@ -239,7 +239,7 @@ def evaluate(
         detections, problems = DetectionCollector(test.data_set), []
         for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=None):
             images, frames = zip(*((e.image, e.frame) for e in batch), strict=True)
-            predictions = predict(model, images, frames, cfg.MODEL.DEVICE)
+            predictions = predict(model, images, frames, cfg)
             for example, predicted in zip(batch, predictions, strict=True):
                 if example.problem:
                     problems.append(example.problem)
