@@ -17,7 +17,7 @@ MAY_LOAD = {
         *("wend.inference", "wend.loading", "wend.localize", "wend.losses", "wend.modeling"),
         *("wend.reports", "wend.run", "wend.tv", "wend.weight_files"),
         *("wend.cli.auto", "wend.cli.classify", "wend.cli.doctor", "wend.cli.config"),
-        *("wend.cli.predict", "wend.cli.report"),
+        *("wend.cli.fine_tune", "wend.cli.predict", "wend.cli.report"),
     ),
 }
 

@@ -20,7 +20,7 @@ from wend.label_files import WRITERS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``wend predict``."""
     add = parser.add_argument
-    add("detector", metavar="RUN", help="OUTPUT_DIR of a run, or a file: .pth, .safetensors")
+    add("detector", metavar="RUN", help="OUTPUT_DIR of a run, checkpoint, or exported file")
     add(
         "images",
         nargs="*",
