@@ -1,13 +1,14 @@
 # make demo   toy data, a short training, a table and a picture (about 4 minutes on 2 cores)
 # make test   the whole test suite, in a process for each core, four at most
 # make lint   ruff, import-linter (who may import whom), mypy
+# make site   the documentation as a web site in output/site
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= output/demo
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint env
+.PHONY: demo test lint site env
 env: $(VENV)/.installed
 
 # Sees the system's packages, so that an installed torch or Detectron2 is used and not fetched again.
@@ -41,3 +42,7 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m mypy
+
+site: env
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[site]'
+	$(BIN)/mkdocs build --strict --quiet

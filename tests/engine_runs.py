@@ -25,6 +25,12 @@ DETECTORS = {
     "scr": CONFIGS / "CUB" / "scr_R50.yaml",
     "detr": CONFIGS / "CUB" / "deformable_detr_R50_we.yaml",
 }
+# Torchvision's engine has no CLN
+BUILDABLE = [(e, d) for e in ENGINES for d in DETECTORS if (e, d) != ("torchvision", "cln")]
+ONE_ANCHOR = {  # per location, as CLN has
+    "MODEL.ANCHOR_GENERATOR.SIZES": "[[32]]",
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": "[[1.0]]",
+}
 EVALUATION_FILES = {
     *("detections.json", "metrics.json", "per_image.parquet"),
     *("results.md", "results.csv", "results.tex", "recall_curve.csv"),
@@ -155,6 +161,21 @@ def build(engine: str, cfg) -> torch.nn.Module:
         from wend.tv.models import build_model
     torch.manual_seed(0)
     return build_model(cfg).train()
+
+
+def untrained(engine: str, name: str, changes: Mapping[str, str] | None = None) -> tuple:
+    """A config and its detector, in evaluation; its head's weights are drawn wider than they start,
+    so that scores and boxes differ.
+    """
+    cfg = config(engine, name, {**(changes or {}), **(ONE_ANCHOR if name == "cln" else {})})
+    model = build(engine, cfg)
+    generator = torch.Generator().manual_seed(1)
+    words = ("cls", "class", "bbox", "ctr", "logits", "fc2", "deltas", "iou")
+    for parameter_name, parameter in model.named_parameters():
+        if any(word in parameter_name for word in words):
+            spread = 0.3 if "bias" in parameter_name else 0.05
+            parameter.data += spread * torch.randn(parameter.shape, generator=generator)
+    return cfg, model.eval()
 
 
 def optimizer(engine: str, cfg, model: torch.nn.Module) -> torch.optim.Optimizer:

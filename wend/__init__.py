@@ -30,6 +30,7 @@ PUBLIC = {  # name -> its module and its name there
     "draw_boxes": "wend.reports.draw:draw_boxes",
     "draw_detections": "wend.reports.draw:draw_detections",
     "evaluate": "wend.evaluation.arrays:wsol_scores",
+    "export": "wend.inference.export:export",
     "load": "wend.inference.load:load",
     "load_detections": "wend.evaluation.detections:load_detections",
     "read_boxes": "wend.pseudo_boxes:read_boxes",

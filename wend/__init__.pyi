@@ -7,6 +7,7 @@ from wend.evaluation.detections import load_detections as load_detections
 from wend.evaluation.wsol_metric import WSOLMetric as WSOLMetric
 from wend.inference.detections import Detections as Detections
 from wend.inference.detector import Detector as Detector
+from wend.inference.export import export as export
 from wend.inference.load import load as load
 from wend.label_files import write as write_labels  # noqa: F401
 from wend.pseudo_boxes import read_boxes as read_boxes

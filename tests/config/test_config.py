@@ -73,6 +73,7 @@ RANGES = [
     ("WEND.TAU2", [0.0, 1.0, -0.5, NAN], [0.001, 0.3]),
     ("WEND.UNSUP_FACTOR", [-0.001, NAN, INF], [0.0, 392.0]),
     ("WEND.UNSUP_FACTOR_END", [-0.001, NAN, INF], [0.0, 392.0]),
+    ("WEND.CLOSER_LOOK", [-0.5, 0.999, 1.0, NAN, INF], [0.0, 1.001, 3.0]),
     ("WEND.STEP_AT", [-0.001, 1.001, NAN], [0.0, 1.0]),
     ("WEND.WE.NORMALIZER", ["images", ""], ["samples", "positives", "boxes"]),
     ("WEND.WE.SAMPLES", ["positives"], ["all", "unassigned", "ignored"]),

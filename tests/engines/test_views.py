@@ -96,3 +96,41 @@ def test_a_run_says_its_view_and_keeps_boxes_in_the_images(engine, tmp_path, pho
 def test_an_unknown_view_is_named(engine, tmp_path, capsys):
     message = "config entry WEND.VIEW: expected one of ('crop', 'squash', 'pad'), got 'letterbox'"
     assert_refused(engine, "WEND.VIEW letterbox", message, tmp_path / "out", capsys)
+
+
+def test_a_closer_look_moves_best_boxes_and_predicting_looks_as_evaluation_does(
+    engine, tmp_path, photos
+):
+    """Half way to the best box of the enlarged part, on both engines; the others stay."""
+    changes = {
+        **LOW,
+        "WEND.VIEW": "squash",
+        "WEND.EPOCHS": "1",
+        "SOLVER.IMS_PER_BATCH": "3",
+        "SOLVER.WARMUP_ITERS": "0",
+        "WEND.PROTOCOLS": "('original',)",
+        "DATASETS.TRAIN": "('photos',)",
+        "DATASETS.TEST": "('photos_test',)",
+    }
+    assert run(engine, tmp_path / "out", changes=changes) == 0
+    weights = str(tmp_path / "out" / "model_final.pth")
+    boxes = {}
+    for factor in ("0.0", "1.5"):
+        again = {**changes, "WEND.CLOSER_LOOK": factor, "MODEL.WEIGHTS": weights}
+        out = tmp_path / factor
+        assert run(engine, out, "--eval-only", changes=again) == 0
+        rows = json.loads((out / "inference" / "photos_test" / "detections.json").read_text())
+        boxes[factor] = {}
+        for row in rows:
+            boxes[factor].setdefault(row["image_id"], []).append(row["bbox"])
+    assert boxes["0.0"].keys() == boxes["1.5"].keys() == set(range(6))
+    for image_id, once in boxes["0.0"].items():
+        assert once[0] != boxes["1.5"][image_id][0]
+        assert once[1:] == boxes["1.5"][image_id][1:]
+    data_set = DataSets().get("photos_test")
+    detector = wend.load(tmp_path / "out", engine=engine, device="cpu", **{"WEND.CLOSER_LOOK": 1.5})
+    predictions = detector(list(data_set.file_names), batch_size=1)
+    for image_id, prediction in zip(data_set.image_ids, predictions, strict=True):
+        x0, y0, x1, y1 = prediction.xyxy.T
+        xywh = np.stack([x0, y0, x1 - x0, y1 - y0], 1)
+        np.testing.assert_allclose(xywh, boxes["1.5"][image_id], rtol=0, atol=1e-9)

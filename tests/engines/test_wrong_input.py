@@ -56,7 +56,8 @@ WRONG_FOR = {
         "DATALOADER.SAMPLER_TRAIN Mine": "config entry DATALOADER.SAMPLER_TRAIN: expected one of",
     },
     "torchvision": {
-        "MODEL.BACKBONE.NAME build_resnet_fpn_backbone": "others need --engine detectron2",
+        "MODEL.BACKBONE.NAME build_vitdet_backbone": "others need --engine detectron2",
+        "MODEL.FPN.FUSE_TYPE avg": "the torchvision engine has only 'sum', got 'avg'",
         "MODEL.META_ARCHITECTURE BinaryYOLO": "MODEL.META_ARCHITECTURE: unknown detector",
         "WEND.FCOS.NUM_CLASSES 200": "or run with --engine detectron2",
     },

@@ -1,5 +1,8 @@
 """wend.reports.miss_pictures: the worst of each kind are drawn, with their boxes."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
@@ -111,3 +114,31 @@ def test_the_command_draws_them_and_says_which_images_are_absent(tmp_path, recor
     ):
         assert cli.main([*plain, *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_plain_evaluation_imports_neither_templates_nor_matplotlib(tmp_path, records):
+    """And --page writes a page whether the images are there or not."""
+    listed = [
+        ImageRecord(r.image_id, f"c/{r.image_id}.png", 100, 80, gt_boxes=[TRUTH]) for r in records
+    ]
+    write_json(tmp_path / "truth.json", records_to_coco(listed))
+    box = {"image_id": 0, "category_id": 1, "bbox": [20, 20, 40, 40], "score": 0.5}
+    write_json(tmp_path / "d <b>.json", [box])
+    words = ["evaluate", "--ground-truth", "truth.json", "--detections", "d <b>.json"]
+    code = (
+        "import sys; from wend.cli.parser import main\n"
+        f"status = main({[*words, '--output', 'plain']!r})\n"
+        "print(status, [m for m in ('jinja2', 'matplotlib', 'torch') if m in sys.modules])"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+    assert not (tmp_path / "plain/report.html").exists()
+    words[2], words[4] = (str(tmp_path / words[i]) for i in (2, 4))
+    for root, images in ((["--image-root", str(tmp_path / "images")], True), ([], False)):
+        assert cli.main([*words, *root, "--page", "--output", str(tmp_path / "out")]) == 0
+        page = (tmp_path / "out/report.html").read_text()
+        assert ("<img" in page) == images
+        assert ("images: none of those that were looked for is there" in page) != images
+        assert "Evaluation of d &lt;b&gt;.json" in page
+        assert "right in 14.3 % of 7 images" in page

@@ -42,6 +42,7 @@ from wend.reports.page import (
     write_page,
 )
 from wend.reports.roles import OURS, PSEUDO, ROLES, TRUTH
+from wend.reports.run_folder import read_advice
 from wend.reports.words import verdict
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
@@ -318,6 +319,22 @@ def test_a_damaged_curve_is_named(tmp_path):
     (tmp_path / "c.csv").write_text("iteration,epoch,dataset,protocol,metric,value\n1,1,d,p,m,x\n")
     with pytest.raises(InputError, match=r"c\.csv, line 2: expected columns"):
         read_curve(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[1]", "an object, got"), ('{"min_score": "x"}', "expected a number min_score, got 'x'")],
+)
+def test_damaged_advice_is_named(tmp_path, text, said):
+    (tmp_path / "advice.json").write_text(text)
+    with pytest.raises(InputError, match=rf"advice\.json: .*{said}"):
+        read_advice(tmp_path / "advice.json")
+
+
+def test_advice_is_a_score(tmp_path):
+    assert read_advice(tmp_path / "advice.json") == {}
+    (tmp_path / "advice.json").write_text('{"min_score": 0.25, "how": "h"}')
+    assert read_advice(tmp_path / "advice.json")["min_score"] == 0.25
 
 
 # --- in a browser

@@ -6,7 +6,7 @@ from wend.errors import InputError
 from wend.tv.models import build_model
 
 UNSUPPORTED = {
-    "MODEL.BACKBONE.NAME": ("fcos", "build_resnet_fpn_backbone"),
+    "MODEL.BACKBONE.NAME": ("fcos", "build_vitdet_backbone"),
     "MODEL.META_ARCHITECTURE": ("fcos", "GeneralizedRCNN"),
 }
 
@@ -26,7 +26,7 @@ def test_unknown_feature_map_is_an_error_that_lists_the_known():
     with pytest.raises(InputError) as error:
         build_model(tv_config("fcos", {"WEND.FCOS.IN_FEATURES": "('res5',)"}))
     assert "expected feature maps of equal width among {'stage1': 32" in str(error.value)
-    assert "need --engine detectron2" in str(error.value)
+    assert "a pyramid makes maps of one width" in str(error.value)
 
 
 def test_rpn_and_roi_heads_share_their_feature_maps():
@@ -60,7 +60,7 @@ def test_detectors_take_the_backbones_under_detectron2s_names(detector, name):
     changes |= {"MODEL.BACKBONE.NAME": f"build_{name}_backbone", "WEND.TIMM.MODEL": "test_resnet"}
     with torch.device("meta"):
         model = build_model(tv_config(detector, {**changes, "MODEL.DEVICE": "meta"}))
-    assert (model.backbone.out_channels, model.backbone.strides) == (WIDTHS[name], [32])
+    assert (model.backbone.out_channels, model.backbone.chosen_strides) == (WIDTHS[name], [32])
     if name == "timm":  # small enough to run
         model = build("torchvision", tv_config(detector, changes))
         total = sum(losses("torchvision", model, random_crops(3, (1, 2, 1))).values())

@@ -21,6 +21,7 @@ MODULES = {  # verb -> module with add_arguments and run, help
     "toy": ("wend.cli.toy", "generate the toy data set"),
     "fine-tune": ("wend.cli.fine_tune", "train a detector on, on another data set"),
     "predict": ("wend.cli.predict", "boxes of photos, a video or a camera, by a trained detector"),
+    "export": ("wend.cli.export", "a trained detector as ONNX, TorchScript or torch.export"),
     "report": ("wend.cli.report", "table, picture and curve of a finished run"),
     "evaluate": ("wend.cli.evaluate", "score detections from files, under any protocol"),
     "compare": ("wend.cli.compare", "test two sets of detections against each other"),

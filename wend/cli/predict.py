@@ -12,7 +12,7 @@ from wend.errors import InputError
 from wend.inference.detector import Detector
 from wend.inference.engines import PREDICTORS
 from wend.inference.inputs import is_video
-from wend.inference.load import LOADERS, load
+from wend.inference.load import load
 from wend.inference.run import Choices, Output, Photos, predict_photos, predict_video
 from wend.label_files import WRITERS
 
@@ -20,7 +20,7 @@ from wend.label_files import WRITERS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``wend predict``."""
     add = parser.add_argument
-    add("detector", metavar="RUN", help=f"OUTPUT_DIR of a run, or a file: {', '.join(LOADERS)}")
+    add("detector", metavar="RUN", help="OUTPUT_DIR of a run, checkpoint, or exported file")
     add(
         "images",
         nargs="*",

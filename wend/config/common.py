@@ -1,5 +1,7 @@
 """The entries of the ``WEND`` node that every detector has; Greek letters are the paper's."""
 
+import math
+
 from wend.config.entries import (
     NOT_NEGATIVE,
     POSITIVE,
@@ -95,6 +97,13 @@ COMMON = (
         "Detectron2's engine, in testing: an image that comes whole, as DefaultPredictor and "
         "Detectron2's own mapper give it, is squashed and cropped by the detector itself. False: "
         "it is predicted on as it comes, for detectors trained through a mapper that crops not.",
+    ),
+    Entry(
+        "CLOSER_LOOK",
+        0.0,
+        "f: the best box is predicted once more on the part of the input f times as wide and as "
+        "high around it, enlarged, and is the mean of both; 0 (the paper): no second look.",
+        Range("0, or > 1 and finite", lambda x: x == 0 or 1 < x < math.inf),
     ),
     Entry(
         "EPOCHS",

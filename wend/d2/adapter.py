@@ -20,7 +20,7 @@ class BatchedInputs(nn.Module):
     """Mixed in before a detector: takes Detectron2's config and containers, and returns them.
 
     Args:
-        own_crops: see :class:`wend.d2.frames.PredictsOnCrops`.
+        own_crops, closer_look: see :class:`wend.d2.frames.PredictsOnCrops`.
         arguments: keyword arguments of the detector.
 
     Attributes:
@@ -30,9 +30,12 @@ class BatchedInputs(nn.Module):
     arguments: ClassVar[Callable[..., dict[str, Any]]]
 
     @configurable
-    def __init__(self, *, own_crops: OwnCrops | None = None, **arguments: Any) -> None:
+    def __init__(
+        self, *, own_crops: OwnCrops | None = None, closer_look: float = 0.0, **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
         self.own_crops = own_crops
+        self.closer_look = closer_look
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -46,6 +49,7 @@ class BatchedInputs(nn.Module):
             **arguments,
             "size_divisibility": backbone.size_divisibility,
             "own_crops": OwnCrops.of_config(cfg),
+            "closer_look": cfg.WEND.CLOSER_LOOK,
         }
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:

@@ -11,7 +11,6 @@ Shape letters: N = images, C = channels, H, W = pixels.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -19,9 +18,9 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from torch import Tensor
 
-from wend.errors import InputError
 from wend.modeling.backbones.body import Body
 from wend.modeling.backbones.build import BODIES, build_body
+from wend.modeling.backbones.feature_maps import check_pyramid_maps
 
 
 class BodyBackbone(Backbone):
@@ -55,13 +54,7 @@ def build_fpn(bottom_up: Backbone, cfg: CfgNode, *, p6p7: bool) -> FPN:
         InputError: the maps are not the backbone's, or leave out a stride between them.
     """
     names, shapes = list(cfg.MODEL.FPN.IN_FEATURES), bottom_up.output_shape()
-    strides = [shapes[name].stride for name in names if name in shapes]
-    contiguous = all(coarse == 2 * fine for fine, coarse in pairwise(strides))
-    if not names or len(strides) < len(names) or not contiguous:
-        raise InputError(
-            f"config entry MODEL.FPN.IN_FEATURES: expected neighbouring feature maps, finest "
-            f"first, of {cfg.MODEL.BACKBONE.NAME}, {', '.join(shapes)}; got {names}"
-        )
+    check_pyramid_maps(cfg, {name: shape.stride for name, shape in shapes.items()})
     coarsest, width = shapes[names[-1]], cfg.MODEL.FPN.OUT_CHANNELS
     if p6p7:
         top_block = LastLevelP6P7(coarsest.channels, width, in_feature=names[-1])

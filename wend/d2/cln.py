@@ -101,12 +101,15 @@ class CLNOutputLayers(BinaryOutputLayers):
         Args:
             proposals: instances with ``objectness_logits``, log-odds of the RPN's centreness.
         """
-        sizes = [len(p) for p in proposals]
-        cls = torch.cat(super().predict_probs(predictions[:2], proposals))[:, 0]
-        rpn = cat([p.objectness_logits for p in proposals]).sigmoid()
-        located = (rpn * predictions[2].sigmoid()) ** (1 - self.cls_exponent)
-        scores = cls**self.cls_exponent * located
-        return torch.stack([scores, 1 - scores], 1).split(sizes)
+        objectness = cat([p.objectness_logits for p in proposals])
+        scores = self.foreground_scores(predictions, objectness)
+        return torch.stack([scores, 1 - scores], 1).split([len(p) for p in proposals])
+
+    def foreground_scores(self, predictions: Predictions, objectness: Tensor) -> Tensor:
+        """Final scores (N,) of the proposals: line 291."""
+        cls = super().foreground_scores(predictions, objectness)
+        located = (objectness.sigmoid() * predictions[2].sigmoid()) ** (1 - self.cls_exponent)
+        return cls**self.cls_exponent * located
 
 
 @ROI_HEADS_REGISTRY.register()

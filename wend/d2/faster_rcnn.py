@@ -75,6 +75,17 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         )
         return {**losses, **unsupervised}
 
+    def foreground_scores(self, predictions: tuple[Tensor, ...], objectness: Tensor) -> Tensor:
+        """The score (N,) of each proposal's box, as :meth:`predict_probs` has it.
+
+        Args:
+            predictions: see :meth:`losses`.
+            objectness: log-odds (N,) of the proposals, which a subclass may use.
+        """
+        scores = predictions[0]
+        probabilities = scores.sigmoid() if self.use_sigmoid_ce else scores.softmax(-1)
+        return probabilities[:, 0]
+
 
 @ROI_HEADS_REGISTRY.register()
 class BinaryROIHeads(StandardROIHeads):
@@ -110,7 +121,7 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
 
     Args:
         localization_loss: L_unsup and η of eq. (4); its ROI heads use the same.
-        own_crops: see :class:`wend.d2.frames.PredictsOnCrops`.
+        own_crops, closer_look: see :class:`wend.d2.frames.PredictsOnCrops`.
         rcnn: arguments of Detectron2's ``GeneralizedRCNN``.
     """
 
@@ -122,10 +133,12 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
         *,
         localization_loss: LocalizationLoss,
         own_crops: OwnCrops | None = None,
+        closer_look: float = 0.0,
         **rcnn: Any,
     ) -> None:
         super().__init__(**rcnn)
         self.own_crops = own_crops
+        self.closer_look = closer_look
         if isinstance(self.roi_heads, BinaryROIHeads):
             self.roi_heads.box_predictor.localization_loss = localization_loss
         elif not localization_loss.is_none:
@@ -147,4 +160,5 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
             **super().from_config(cfg),
             "localization_loss": localization_loss(cfg),
             "own_crops": OwnCrops.of_config(cfg),
+            "closer_look": cfg.WEND.CLOSER_LOOK,
         }

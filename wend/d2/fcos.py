@@ -98,7 +98,7 @@ class BinaryFCOS(JointLoss, FCOS):
 
     Args:
         localization_loss: L_unsup and η of eq. (4).
-        own_crops: see :class:`wend.d2.frames.PredictsOnCrops`.
+        own_crops, closer_look: see :class:`wend.d2.frames.PredictsOnCrops`.
         fcos: arguments of Detectron2's ``FCOS``.
     """
 
@@ -114,10 +114,12 @@ class BinaryFCOS(JointLoss, FCOS):
         *,
         localization_loss: LocalizationLoss,
         own_crops: OwnCrops | None = None,
+        closer_look: float = 0.0,
         **fcos: Any,
     ) -> None:
         super().__init__(**fcos)
         self.own_crops = own_crops
+        self.closer_look = closer_look
         check_binary("WEND.FCOS.NUM_CLASSES", self.num_classes, localization_loss)
         self.localization_loss = localization_loss
 
@@ -132,6 +134,7 @@ class BinaryFCOS(JointLoss, FCOS):
         return {
             "localization_loss": localization_loss(cfg),
             "own_crops": OwnCrops.of_config(cfg),
+            "closer_look": cfg.WEND.CLOSER_LOOK,
             "backbone": backbone,
             "head": cls.build_head(cfg, shapes),
             "head_in_features": list(fcos.IN_FEATURES),

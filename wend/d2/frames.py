@@ -21,6 +21,7 @@ from PIL import Image
 from torch import nn
 
 from wend.config import crop_arguments
+from wend.loading.closer_look import average_best, closer_view
 from wend.loading.crop import CropMapper, Sample
 
 Batch = list[dict[str, Any]]
@@ -46,22 +47,50 @@ def _in_original_pixels(entry: dict[str, Any], output: dict[str, Any]) -> dict[s
     }
 
 
-def predict(forward: Callable[[Batch], Batch], batch: Batch) -> Batch:
+def predict(forward: Callable[[Batch], Batch], batch: Batch, closer_look: float = 0.0) -> Batch:
     """Predict on a batch, in original pixels.
 
     Args:
         forward: the ``forward`` of a detector in evaluation mode.
         batch: inputs of any mapper; those without ``frame`` are no crops and stay as they are.
+        closer_look: ``WEND.CLOSER_LOOK``, for crops.
 
     Returns:
         For each input ``instances``, as of any detector of Detectron2; of a crop also ``boxes``,
         (N, 4) float64, which ``instances`` hold in float32.
     """
+    outputs = _predict_once(forward, batch)
+    seen = [
+        (entry, output)
+        for entry, output in zip(batch, outputs, strict=True)
+        if closer_look and "frame" in entry and len(output["instances"])
+    ]
+    if seen:
+        close = _predict_once(forward, [_closer(*pair, closer_look) for pair in seen])
+        for (_, output), other in zip(seen, close, strict=True):
+            _average_best(output, other)
+    return outputs
+
+
+def _predict_once(forward: Callable[[Batch], Batch], batch: Batch) -> Batch:
     outputs = forward([_as_crop(entry) if "frame" in entry else entry for entry in batch])
     return [
         _in_original_pixels(entry, output) if "frame" in entry else output
         for entry, output in zip(batch, outputs, strict=True)
     ]
+
+
+def _closer(entry: dict[str, Any], output: dict[str, Any], factor: float) -> dict[str, Any]:
+    """The input of the closer look at an output's best box."""
+    boxes, scores = boxes_and_scores(output)
+    image, frame = closer_view(entry["image"], entry["frame"], boxes[scores.argmax()], factor)
+    return {**entry, "image": image, "frame": frame}
+
+
+def _average_best(output: dict[str, Any], close: dict[str, Any]) -> None:
+    boxes = average_best(boxes_and_scores(output), boxes_and_scores(close))
+    output["boxes"] = torch.from_numpy(boxes).to(output["boxes"].device)
+    output["instances"].pred_boxes = Boxes(output["boxes"])
 
 
 def model_input(sample: Sample, image_format: str) -> dict[str, Any]:
@@ -133,10 +162,11 @@ class PredictsOnCrops(nn.Module):
     """Mixed into a detector, before Detectron2's class: see :func:`predict`.
 
     Attributes:
-        own_crops: of its config; the detector sets it.
+        own_crops, closer_look: of its config (``WEND.CLOSER_LOOK``); the detector sets them.
     """
 
     own_crops: OwnCrops | None = None
+    closer_look: float = 0.0
 
     def forward(self, batched_inputs: Batch) -> Any:
         """Loss terms in training, else predictions in original pixels."""
@@ -144,4 +174,4 @@ class PredictsOnCrops(nn.Module):
             return super().forward(batched_inputs)
         if self.own_crops is not None:
             batched_inputs = list(map(self.own_crops, batched_inputs))
-        return predict(super().forward, batched_inputs)
+        return predict(super().forward, batched_inputs, self.closer_look)

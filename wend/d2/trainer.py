@@ -140,8 +140,10 @@ def _guarded(model: nn.Module, forward: Forward, batch: list[dict[str, Any]]) ->
     return losses
 
 
-def _predicting(model: nn.Module, forward: Forward, batch: list[dict[str, Any]]) -> Any:
-    return forward(batch) if model.training else predict(forward, batch)
+def _predicting(
+    model: nn.Module, forward: Forward, closer_look: float, batch: list[dict[str, Any]]
+) -> Any:
+    return forward(batch) if model.training else predict(forward, batch, closer_look)
 
 
 def guard_losses(model: nn.Module) -> None:
@@ -360,7 +362,7 @@ class Trainer(DefaultTrainer):
         """Detectron2's; a detector that is not WEND's predicts in original pixels, too."""
         model = super().build_model(settled(cfg))
         if not isinstance(model, PredictsOnCrops):
-            model.forward = partial(_predicting, model, model.forward)
+            model.forward = partial(_predicting, model, model.forward, cfg.WEND.CLOSER_LOOK)
         return model
 
     @classmethod

@@ -7,6 +7,8 @@ import importlib.util
 from wend.errors import InputError
 
 ENGINES = {"detectron2": "wend.d2.run", "torchvision": "wend.tv.run"}  # modules that train
+# modules that take a detector apart
+CANDIDATES = {"detectron2": "wend.d2.candidates", "torchvision": "wend.tv.candidates"}
 PREDICTORS = {"detectron2": "wend.d2.inference", "torchvision": "wend.tv.inference"}
 
 

@@ -9,11 +9,15 @@ from typing import Any
 from wend.errors import InputError, MissingFileError
 from wend.files import expand_user
 from wend.inference.detector import Detector
+from wend.inference.file_formats import FORMATS
 from wend.structures.records import EXIF
 
-CHECKPOINTS = "wend.inference.build"
+CHECKPOINTS, EXPORTED = "wend.inference.build", "wend.inference.exported"
 # ending -> module with load(path, device=, engine=, config=, exif=, overrides=) -> Detector
-LOADERS = {".pth": CHECKPOINTS, ".pt": CHECKPOINTS, ".safetensors": CHECKPOINTS}
+LOADERS = {
+    **dict.fromkeys((".pth", ".pt", ".safetensors"), CHECKPOINTS),
+    **dict.fromkeys((file_format.ending for file_format in FORMATS.values()), EXPORTED),
+}
 
 
 def load(
@@ -28,7 +32,8 @@ def load(
     """Load a trained detector; no data set needs to be there.
 
     Args:
-        path: a run's OUTPUT_DIR (its newest checkpoint), or a file: ``.pth`` or ``.safetensors``.
+        path: a run's OUTPUT_DIR (its newest checkpoint), or a file: ``.pth``,
+            ``.safetensors``, or ``.onnx``, ``.torchscript`` or ``.pt2`` of ``wend export``.
         device: such as ``cpu``, ``cuda:1``; by default the config's MODEL.DEVICE, or the CPU where
             there is no GPU.
         engine: ``detectron2`` or ``torchvision``; ``auto`` is the one that trained the detector.

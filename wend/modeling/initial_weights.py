@@ -8,7 +8,6 @@ other files the network's usual ones are taken, timm's for its networks, else Im
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 
 from wend.errors import InputError
+from wend.modeling.backbone_names import parse_backbone_name
 from wend.pretrained import PRETRAINED, find_weights
 from wend.pretrained.packages import Channels, package_of
 from wend.weight_files import read_origin
@@ -43,9 +43,7 @@ def network_of(cfg: CfgNode) -> str:
     ``torchvision:<name>`` for torchvision's, with or without a pyramid, the name of
     ``MODEL.BACKBONE.NAME`` for others.
     """
-    name = cfg.MODEL.BACKBONE.NAME
-    match = re.fullmatch(r"build_(?:retinanet_)?(\w+?)(?:_fpn(?:_p6p7)?)?_backbone", name)
-    body = match[1] if match else name
+    body = parse_backbone_name(cfg.MODEL.BACKBONE.NAME).body
     if body == "timm":
         return f"timm:{cfg.WEND.TIMM.MODEL}"
     if body == "resnet":

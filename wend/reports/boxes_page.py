@@ -81,7 +81,7 @@ def _came(name: str, numbers: Mapping[str, Any]) -> str:
         return f"{covered}; the first box is right in {right:.1f} % of {truth['images']} images."
     best = max(others, key=lambda title: others[title]["gt_known_loc"])
     value = others[best]["gt_known_loc"]
-    kind = "better than" if right > value else "NOT better than"
+    kind = "more than" if right > value else "NOT more than"
     return (
         f"{covered}; the first box is right in {right:.1f} % of {truth['images']} images: {kind} "
         f"boxes that never look at the image ({best}, {value:.1f} %)."

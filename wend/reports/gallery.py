@@ -119,18 +119,15 @@ def most_uncertain(detections: BoxTable, threshold: float | None) -> Choice | No
     order = order[doubt[order] < MOST_DOUBT]
     if not len(order):
         return None
+    advised = "" if threshold is None else f"near the advised {score_text(threshold)}"
     words = {
-        i: f"second place scores {score_text(rival[i])}"
-        if gap[i] <= near[i]
-        else f"near the advised {threshold:.3g}"
+        i: advised if near[i] < gap[i] else f"second place scores {score_text(rival[i])}"
         for i in order[: 100 * TRIES].tolist()
     }
-    of_threshold = (
-        f", or the best score is near the advised threshold {threshold:.3g}" if threshold else ""
-    )
     return Choice(
         "Most uncertain",
-        f"Two boxes at different places (IoU <= {APART:g}) score nearly alike{of_threshold}.",
+        f"Two boxes at different places (IoU <= {APART:g}) score nearly alike"
+        f"{f', or the best score is {advised}' if advised else ''}.",
         order,
         words,
     )

@@ -266,5 +266,5 @@ def check_replaceable(path: Path) -> None:
         if head.strip() and f'name="generator" content="{GENERATOR} '.encode() not in head:
             raise InputError(
                 f"{path}: is no page of this program, and is not overwritten; move it, or name "
-                f"another file by --output"
+                f"another place by --output"
             )

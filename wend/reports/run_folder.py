@@ -16,12 +16,12 @@ from fvcore.common.config import CfgNode
 
 from wend.config import add_wend_config
 from wend.datasets.catalog import DataSets
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, MissingFileError, shown
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.evaluation import CURVE_FILE, DETECTIONS_FILE, Evaluation
 from wend.evaluation.score_files import METRICS_FILE
 from wend.evaluation.scoring import ProtocolScores
-from wend.files import read_json
+from wend.files import is_number, read_json
 from wend.reports.curve import LOSSES_FILE, Line, Losses, read_curve, read_losses
 from wend.run import MACHINE_FILE, resolve_tests
 from wend.structures.box_table import BoxTable
@@ -31,6 +31,7 @@ from wend.yaml_files import read_yaml
 
 logger = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
+ADVICE_FILE = "advice.json"  # of `wend auto`: the score from which boxes are worth showing
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,7 @@ class RunFolder:
         curves: (data set, protocol, metric) -> values over epochs.
         stored: data set -> the ``metrics.json`` that its evaluation wrote.
         machine: what the run wrote about where it ran; empty for one of an earlier version.
+        advice: what the run advises; ``min_score``, and ``how`` it was chosen; empty without any.
         missing: what is not there, a sentence each.
     """
 
@@ -81,7 +83,13 @@ class RunFolder:
     curves: Mapping[tuple[str, str, str], Line]
     stored: Mapping[str, dict[str, Any]]
     machine: Mapping[str, Any]
+    advice: Mapping[str, Any]
     missing: Sequence[str]
+
+    @property
+    def threshold(self) -> float | None:
+        """The advised score; None where none is."""
+        return self.advice.get("min_score")
 
     @property
     def versions(self) -> dict[str, str]:
@@ -138,16 +146,39 @@ def read_run(output_dir: str | Path, data_sets: DataSets, name: str = "") -> Run
     if (path / CURVE_FILE).is_file():
         curves = read_curve(path / CURVE_FILE)
     stored = {
-        file.parent.name: read_json(file, "the numbers of an evaluation")
+        file.parent.name: _record(file, "the numbers of an evaluation")
         for file in sorted((path / "inference").glob(f"*/{METRICS_FILE}"))
     }
-    machine = {}
-    if (path / MACHINE_FILE).is_file():
-        machine = read_json(path / MACHINE_FILE, "what a run says of its machine")
     return RunFolder(
-        *(path, name or path.resolve().name, cfg, tests, training, losses, curves, stored, machine),
-        list(dict.fromkeys(missing)),
+        *(path, name or path.resolve().name, cfg, tests, training, losses, curves, stored),
+        machine=_record(path / MACHINE_FILE, "what a run says of its machine"),
+        advice=read_advice(path / ADVICE_FILE),
+        missing=list(dict.fromkeys(missing)),
     )
+
+
+def _record(path: Path, expected: str) -> dict[str, Any]:
+    """An object of a JSON file; empty where there is no file."""
+    if not path.is_file():
+        return {}
+    content = read_json(path, expected)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected {expected}, an object, got {shown(content)}")
+    return content
+
+
+def read_advice(path: Path) -> dict[str, Any]:
+    """What a run advises; empty where there is no such file.
+
+    Raises:
+        InputError: no object with a number ``min_score``.
+    """
+    advice = _record(path, "a score threshold, min_score")
+    if advice and not is_number(advice.get("min_score")):
+        raise InputError(
+            f"{path}: expected a number min_score, got {shown(advice.get('min_score'))}"
+        )
+    return advice
 
 
 def _tests(

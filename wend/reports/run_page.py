@@ -46,7 +46,7 @@ from wend.reports.page_parts import (
 )
 from wend.reports.roles import OURS, PSEUDO, TRUTH
 from wend.reports.run_folder import RunFolder, Tested, pseudo_scores
-from wend.reports.words import GT_KNOWN, how, rate, verdict
+from wend.reports.words import GT_KNOWN, how, rate, score_text, verdict
 from wend.structures.boxes import paired_iou
 from wend.structures.data_set import DataSet
 
@@ -224,7 +224,7 @@ def _sections(run: RunFolder, number: int) -> Iterator[Section]:
             table = score_part(test.scores, test.pseudo, notes, caption)
             title = f"Numbers on {name}" if several else "Numbers"
             yield Section(title, [table, score_figures(test.scores)])
-        galleries += _galleries(test, number, f", {name}" if several else "")
+        galleries += _galleries(test, run, number, f", {name}" if several else "")
     for name in run.stored:
         if name not in run.tests:
             yield Section(f"Numbers on {name}", [*_stored_table(run, name)])
@@ -255,7 +255,7 @@ def _stored_table(run: RunFolder, name: str) -> Iterator[Table | Words]:
     yield plain_table(header, filled, f"{name}, as its evaluation wrote it.", notes)
 
 
-def _galleries(test: Tested, number: int, of: str) -> Iterator[Gallery | Words]:
+def _galleries(test: Tested, run: RunFolder, number: int, of: str) -> Iterator[Gallery | Words]:
     data_set, detections = test.data_set, test.detections
     if detections is None:
         yield Words(["No boxes of the detector yet."])
@@ -265,10 +265,18 @@ def _galleries(test: Tested, number: int, of: str) -> Iterator[Gallery | Words]:
     shown = Shown(
         data_set,
         [(OURS, detections)],
-        None,
+        run.threshold,
         test.evaluation.max_boxes,
         per_image,
     )
+    if run.threshold is not None:
+        chosen = run.advice.get("how", "")
+        yield Words(
+            [
+                f"Shown are boxes that score at least {score_text(run.threshold)}, as the run "
+                f"advises{f' ({chosen})' if chosen else ''}."
+            ]
+        )
     if per_image is None:
         yield Words(
             [
@@ -276,7 +284,7 @@ def _galleries(test: Tested, number: int, of: str) -> Iterator[Gallery | Words]:
                 "only of what can be seen without truth."
             ]
         )
-    choices = detector_choices(detections, data_set.pseudo_boxes, per_image, None, number)
+    choices = detector_choices(detections, data_set.pseudo_boxes, per_image, run.threshold, number)
     made = [
         replace(gallery, title=f"{gallery.title}{of}")
         for choice in choices
@@ -311,7 +319,12 @@ def _sections_of_several(runs: Sequence[RunFolder], number: int) -> Iterator[Sec
             }
             recalls.append(recall_of_several(f"Recall at K boxes, {name}, {protocol}", results))
     yield Section("Numbers", [*parts, *([Figures(recalls)] if recalls else [])])
-    galleries = [g for name, tests in shared.items() for g in _side_by_side(name, tests, number)]
+    advised = {run.name: run.threshold for run in runs}
+    galleries = [
+        gallery
+        for name, tests in shared.items()
+        for gallery in _side_by_side(name, tests, advised, number)
+    ]
     if galleries:
         yield Section("The same images", galleries)
 
@@ -373,7 +386,9 @@ def _interval(values: Mapping[str, Any]) -> str:
     return f"{text(ends[0])} {DASH} {text(ends[1])}" if ends else DASH
 
 
-def _side_by_side(name: str, tests: Mapping[str, Tested], number: int) -> Iterator[Gallery]:
+def _side_by_side(
+    name: str, tests: Mapping[str, Tested], advised: Mapping[str, float | None], number: int
+) -> Iterator[Gallery]:
     """The same images with each run's boxes: those that the runs disagree on, and some others."""
     first, *others = tests.values()
     for test in others:
@@ -383,7 +398,8 @@ def _side_by_side(name: str, tests: Mapping[str, Tested], number: int) -> Iterat
     same = all(np.array_equal(each.images, firsts[0].images) for each in firsts)
     shown = {
         label: Shown(
-            test.data_set, [(OURS, test.detections)], None, test.evaluation.max_boxes, per_image
+            *(test.data_set, [(OURS, test.detections)], advised[label]),
+            *(test.evaluation.max_boxes, per_image),
         )
         for (label, test), per_image in zip(tests.items(), firsts, strict=True)
         if test.detections is not None

@@ -23,7 +23,8 @@ from wend.reports.score_figures import draw_score_figures
 
 logger = logging.getLogger(__name__)
 TABLE_FILE = "report.md"
-NOTHING = "no image has a true box: nothing to score"
+NO_TRUTH = "no image has a true box: nothing to score"
+NO_NUMBERS = "there is nothing to score yet, or here; what is missing is said above"
 
 
 def summarize_run(
@@ -59,7 +60,7 @@ def summarize_run(
     check_replaceable(page)
     run = _read(output_dir, data_sets)
     rows = _rows(run)
-    text = labelled_table(rows) if rows else NOTHING
+    text = _table([run], rows)
     with atomic_write(output_dir / TABLE_FILE) as file:
         file.write(text + "\n")
     written = [output_dir / TABLE_FILE]
@@ -86,7 +87,7 @@ def summarize_runs(
     names = names_apart([Path(output_dir) for output_dir in output_dirs])
     runs = [_read(Path(o), data_sets, n) for o, n in zip(output_dirs, names, strict=True)]
     rows = {f"{run.name}: {label}": scores for run in runs for label, scores in _rows(run).items()}
-    text = labelled_table(rows) if rows else NOTHING
+    text = _table(runs, rows)
     return text, [write_page(page, run_page(runs, defaults=defaults))]
 
 
@@ -112,6 +113,12 @@ def _read(output_dir: Path, data_sets: DataSets, name: str = "") -> RunFolder:
     for text in run.missing:
         logger.warning("%s: not in the report: %s", output_dir, text)
     return run
+
+
+def _table(runs: Sequence[RunFolder], rows: dict[str, dict[str, ProtocolScores]]) -> str:
+    if rows:
+        return labelled_table(rows)
+    return NO_NUMBERS if any(run.missing for run in runs) else NO_TRUTH
 
 
 def _rows(run: RunFolder) -> dict[str, dict[str, ProtocolScores]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wend.config import localization_loss
 from wend.modeling.detectors import Detector
-from wend.tv.backbones import BodyBackbone, build_named_body
+from wend.tv.backbones import build_backbone
 
 
 class ImagesAndTargets(nn.Module):
@@ -28,10 +28,9 @@ class ImagesAndTargets(nn.Module):
     foreground_label = 0
 
     def __init__(self, cfg: CfgNode) -> None:
-        body = build_named_body(cfg)
+        backbone = build_backbone(cfg)
         loss = localization_loss(cfg)
-        backbone = BodyBackbone(body)
-        super().__init__(**self.arguments(cfg, backbone, body.channels, body.strides, loss))
+        super().__init__(**self.arguments(cfg, backbone, backbone.channels, backbone.strides, loss))
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """Losses in training, else for each image a dict of boxes, scores and labels.

@@ -20,6 +20,7 @@ ONLY_DETECTRON2 = (
 # What the engine does with every detector; each has further ones in its ``fixed``.
 FIXED = {
     "INPUT.FORMAT": "RGB",
+    "MODEL.FPN.FUSE_TYPE": "sum",
     "MODEL.RESNETS.STRIDE_IN_1X1": False,
     "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
 }
@@ -33,6 +34,7 @@ _DEFAULTS: dict[str, Any] = {
         "PIXEL_MEAN": [103.530, 116.280, 123.675],
         "PIXEL_STD": [1.0, 1.0, 1.0],
         "BACKBONE": {"NAME": "build_resnet_backbone", "FREEZE_AT": 2},
+        "FPN": {"IN_FEATURES": [], "OUT_CHANNELS": 256, "NORM": "", "FUSE_TYPE": "sum"},
         "RESNETS": {
             "DEPTH": 50,
             "NORM": "FrozenBN",

@@ -208,7 +208,7 @@ def evaluate(run: Run, model: nn.Module) -> dict[str, dict[str, dict[str, float]
         detections, problems = DetectionCollector(test.data_set), []
         for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=None):
             images, frames = zip(*((e.image, e.frame) for e in batch), strict=True)
-            predictions = predict(model, images, frames, cfg.MODEL.DEVICE)
+            predictions = predict(model, images, frames, cfg)
             for example, predicted in zip(batch, predictions, strict=True):
                 if example.problem:
                     problems.append(example.problem)

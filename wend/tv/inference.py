@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from wend.loading.closer_look import Prediction, look_closer
 from wend.loading.crop import Sample
 from wend.run import settle_device
 from wend.structures.frame import Frame
@@ -20,22 +21,26 @@ from wend.tv.models import build_model
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module,
-    images: Sequence[Tensor],
-    frames: Sequence[Frame],
-    device: str | torch.device,
-) -> list[tuple[np.ndarray, np.ndarray]]:
+    model: nn.Module, images: Sequence[Tensor], frames: Sequence[Frame], cfg: CfgNode
+) -> list[Prediction]:
     """Predict on a batch of crops.
 
     Args:
         model: the detector in evaluation mode.
         images: N crops (3, crop, crop) float32, RGB, 0..255.
         frames: the way from each image's original pixels to its crop.
-        device: where the model is.
+        cfg: says where the model is, and whether it looks closer.
 
     Returns:
         For each image boxes (P, 4) float64, xyxy in original pixels, and their scores (P,) float32.
     """
+    look = partial(_predict_once, model, cfg.MODEL.DEVICE)
+    return look_closer(look, images, frames, cfg.WEND.CLOSER_LOOK)
+
+
+def _predict_once(
+    model: nn.Module, device: str, images: Sequence[Tensor], frames: Sequence[Frame]
+) -> list[Prediction]:
     predictions = []
     outputs = model([image.to(device) for image in images])
     for frame, output in zip(frames, outputs, strict=True):
@@ -61,11 +66,11 @@ class TrainedModel:
         self.cfg, self.model = cfg, model.eval()
         self.mapper = crops_to_test(cfg)
 
-    def predict(self, samples: Sequence[Sample]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
         """Boxes (P, 4) float64, xyxy in original pixels, and scores (P,) of each sample."""
         images = [image_tensor(sample) for sample in samples]
         frames = [sample.frame for sample in samples]
-        return predict(self.model, images, frames, self.cfg.MODEL.DEVICE)
+        return predict(self.model, images, frames, self.cfg)
 
 
 def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:

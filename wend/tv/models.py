@@ -8,7 +8,7 @@ Shape letters: N = images, R = locations or proposals of all N images.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign
 
@@ -61,6 +62,36 @@ def _transform_arguments(cfg: CfgNode) -> dict[str, Any]:
         "size_divisible": 1,
         "_skip_resize": True,
     }
+
+
+class StrideAnchors(AnchorGenerator):
+    """Torchvision's anchors, a map's stride apart, as Detectron2's.
+
+    Torchvision takes image side // cells for the stride: 56 of a map of stride 64 that has 4 cells
+    for 224 pixels.
+
+    Args:
+        sizes: of each map, sides of its anchors.
+        aspect_ratios: of each map.
+        strides: of each map.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[tuple[int, ...], ...],
+        aspect_ratios: tuple[tuple[float, ...], ...],
+        strides: Sequence[int],
+    ) -> None:
+        super().__init__(sizes, aspect_ratios)
+        self.strides = list(strides)
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """The anchors (R, 4) of each image."""
+        dtype, device = feature_maps[0].dtype, feature_maps[0].device
+        strides = [[torch.tensor(stride, device=device)] * 2 for stride in self.strides]
+        self.set_cell_anchors(dtype, device)
+        anchors = self.grid_anchors([[*each.shape[-2:]] for each in feature_maps], strides)
+        return [torch.cat(anchors) for _ in image_list.image_sizes]
 
 
 class BinaryFCOSHead(FCOSHead):
@@ -120,9 +151,10 @@ class BinaryFCOS(JointLoss, FCOS):
         super().__init__(
             backbone,
             num_classes=1,
-            anchor_generator=AnchorGenerator(
-                sizes=tuple((stride,) for stride in backbone.strides),
-                aspect_ratios=((1.0,),) * len(backbone.strides),
+            anchor_generator=StrideAnchors(
+                sizes=tuple((stride,) for stride in backbone.chosen_strides),
+                aspect_ratios=((1.0,),) * len(backbone.names),
+                strides=backbone.chosen_strides,
             ),
             head=BinaryFCOSHead(backbone.out_channels, fcos, loss),
             center_sampling_radius=fcos.CENTER_SAMPLING_RADIUS,
@@ -196,10 +228,11 @@ class BinaryRCNN(JointLoss, FasterRCNN):
 
     def __init__(self, cfg: CfgNode) -> None:
         rpn, roi, head = cfg.MODEL.RPN, cfg.MODEL.ROI_HEADS, cfg.MODEL.ROI_BOX_HEAD
-        if list(rpn.IN_FEATURES) != list(roi.IN_FEATURES):
+        if not roi.IN_FEATURES or not set(roi.IN_FEATURES) <= set(rpn.IN_FEATURES):
             raise InputError(
                 f"config entries MODEL.RPN.IN_FEATURES and MODEL.ROI_HEADS.IN_FEATURES: the "
-                f"torchvision engine needs the same, got {rpn.IN_FEATURES} and {roi.IN_FEATURES}"
+                f"torchvision engine needs those of the R-CNN among those of the RPN, got "
+                f"{rpn.IN_FEATURES} and {roi.IN_FEATURES}"
             )
         backbone = build_feature_backbone(cfg, rpn.IN_FEATURES)
         levels = len(backbone.names)
@@ -210,15 +243,15 @@ class BinaryRCNN(JointLoss, FasterRCNN):
         width = backbone.out_channels * head.POOLER_RESOLUTION**2
         boxes = {
             "box_roi_pool": MultiScaleRoIAlign(
-                backbone.names, head.POOLER_RESOLUTION, head.POOLER_SAMPLING_RATIO
+                list(roi.IN_FEATURES), head.POOLER_RESOLUTION, head.POOLER_SAMPLING_RATIO
             ),
             "box_head": TwoMLPHead(width, head.FC_DIM),
             "box_predictor": FastRCNNPredictor(head.FC_DIM, num_classes=2),
         }
         super().__init__(
             backbone,
-            rpn_anchor_generator=AnchorGenerator(
-                tuple(map(tuple, sizes)), tuple(map(tuple, ratios))
+            rpn_anchor_generator=StrideAnchors(
+                tuple(map(tuple, sizes)), tuple(map(tuple, ratios)), backbone.chosen_strides
             ),
             rpn_pre_nms_top_n_train=rpn.PRE_NMS_TOPK_TRAIN,
             rpn_pre_nms_top_n_test=rpn.PRE_NMS_TOPK_TEST,

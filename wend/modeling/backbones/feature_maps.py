@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from fvcore.common.config import CfgNode
 
@@ -36,4 +37,24 @@ def check_feature_maps(
             f"{crop} pixels (WEND.CROP) {', '.join(large)} would be smaller (stride "
             f"{', '.join(map(str, large.values()))}); leave them out, or set WEND.CROP to "
             f"{max(large.values())} or more"
+        )
+
+
+def check_pyramid_maps(cfg: CfgNode, strides: Mapping[str, int]) -> None:
+    """Refuse ``MODEL.FPN.IN_FEATURES`` that are no neighbouring feature maps, finest first.
+
+    Args:
+        cfg: MODEL.FPN and MODEL.BACKBONE.NAME.
+        strides: pixels per cell of each of the backbone's maps by name.
+
+    Raises:
+        InputError: the backbone lacks one, or they leave out a stride between them.
+    """
+    names = list(cfg.MODEL.FPN.IN_FEATURES)
+    chosen = [strides[name] for name in names if name in strides]
+    contiguous = all(coarse == 2 * fine for fine, coarse in pairwise(chosen))
+    if not names or len(chosen) < len(names) or not contiguous:
+        raise InputError(
+            f"config entry MODEL.FPN.IN_FEATURES: expected neighbouring feature maps, finest "
+            f"first, of {cfg.MODEL.BACKBONE.NAME}, {', '.join(strides)}; got {names}"
         )

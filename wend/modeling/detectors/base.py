@@ -22,7 +22,7 @@ class Detector(nn.Module):
     """A detector with one foreground class.
 
     A subclass implements :meth:`own_arguments` (config to head), :meth:`predict`, :meth:`losses`
-    and :meth:`detections`.
+    and :meth:`best_boxes`, or :meth:`detections` where its images have different numbers of boxes.
 
     Args:
         backbone: maps images (N, 3, H, W) to feature maps by name.
@@ -153,6 +153,20 @@ class Detector(nn.Module):
         """
         raise NotImplementedError
 
+    def of_batch(self, images: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+        """:meth:`best_boxes` of normalized images, all of one size, in their pixels.
+
+        Args:
+            images: (N, 3, H, W).
+            size: height and width of the images, which zeros below and to the right pad to H, W.
+        """
+        padding = padding_mask(images[:1], [size])
+        if padding is not None:
+            padding = padding.expand(images.shape[0], -1, -1)
+        features = self.backbone(images)
+        predictions = self.predict([features[name] for name in self.in_features], padding)
+        return self.best_boxes(predictions, [size])
+
     def detections(self, predictions: Any, frames: Sequence[Size]) -> list[tuple[Tensor, Tensor]]:
         """Boxes (P, 4), xyxy in pixels of its frame, and scores (P,) of each image, best first.
 
@@ -160,10 +174,24 @@ class Detector(nn.Module):
             predictions: the result of :meth:`predict`.
             frames: size of each image's frame.
         """
+        return list(zip(*self.best_boxes(predictions, frames), strict=True))
+
+    def best_boxes(self, predictions: Any, frames: Sequence[Size]) -> tuple[Tensor, Tensor]:
+        """Boxes (N, P, 4), xyxy in pixels of their frame, and scores (N, P), best first.
+
+        Args:
+            predictions: the result of :meth:`predict`.
+            frames: size of each image's frame, or one for all.
+        """
         raise NotImplementedError
 
 
 DETECTORS: Registry[type[Detector]] = Registry("detector")
+
+
+def frame_sides(frames: Sequence[Size], like: Tensor) -> Tensor:
+    """Heights and widths of frames -> widths and heights (N, 2) on the device of ``like``."""
+    return like.new_tensor([(width, height) for height, width in frames]).reshape(-1, 2)
 
 
 def padding_mask(batch: Tensor, sizes: Sequence[Size]) -> Tensor | None:

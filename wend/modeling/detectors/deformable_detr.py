@@ -16,8 +16,9 @@ from torch import Tensor
 
 from wend.errors import InputError
 from wend.modeling.backbones.feature_maps import check_feature_maps
-from wend.modeling.detectors.base import DETECTORS, Detector, Size
+from wend.modeling.detectors.base import DETECTORS, Detector, Size, frame_sides
 from wend.modeling.layers.box_matching import centre_to_corners, corners_to_centre
+from wend.modeling.layers.box_selection import take
 from wend.modeling.layers.deformable_transformer import DeformableDETRHead
 from wend.modeling.layers.detr_losses import DETRLosses
 
@@ -122,21 +123,16 @@ class DeformableDETR(Detector):
             losses.update({f"{name}_{layer}": term for name, term in terms.items()})
         return losses
 
-    def detections(
+    def best_boxes(
         self, predictions: tuple[Tensor, Tensor], frames: Sequence[Size]
-    ) -> list[tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor, Tensor]:
         """The best boxes of the last decoder layer."""
         logits, boxes = (layers[-1] for layers in predictions)
         logits, order = logits.float().sort(dim=1, descending=True, stable=True)
         kept = order[:, : self.max_detections_per_image]
         scores = logits[:, : kept.shape[1]].sigmoid()
-        corners = centre_to_corners(boxes.float()).clamp(0, 1)
-        return [
-            (fractions[best] * fractions.new_tensor((width, height, width, height)), score)
-            for fractions, best, score, (height, width) in zip(
-                corners, kept, scores, frames, strict=True
-            )
-        ]
+        corners = take(centre_to_corners(boxes.float()).clamp(0, 1), kept)
+        return corners * frame_sides(frames, corners).repeat(1, 2)[:, None], scores
 
 
 def _check(cfg: CfgNode, stride: int) -> None:

@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from wend.errors import InputError
 from wend.modeling.backbones.feature_maps import check_feature_maps
-from wend.modeling.detectors.base import DETECTORS, Detector, Size
+from wend.modeling.detectors.base import DETECTORS, Detector, Size, frame_sides
 
 SMOOTH_L1_BETA = 0.1  # of the crop; with PyTorch's 1 smooth L1 of fractions would be L2, halved
 
@@ -82,12 +82,10 @@ class SCR(Detector):
         self.localization_loss.count_positives(matched, [*map(len, boxes)])
         return {"loss_box_reg": self.loss_weight * scr_loss(predictions, targets, self.loss)}
 
-    def detections(
-        self, predictions: Tensor, frames: Sequence[Size]
-    ) -> list[tuple[Tensor, Tensor]]:
-        """One box (1, 4) and its score (1,) for each image."""
-        boxes = scr_boxes(predictions, frames)
-        return [(box[None], box.new_ones(1)) for box in boxes]
+    def best_boxes(self, predictions: Tensor, frames: Sequence[Size]) -> tuple[Tensor, Tensor]:
+        """One box (N, 1, 4) and its score 1 (N, 1) for each image."""
+        boxes = scr_boxes(predictions, frames)[:, None]
+        return boxes, boxes.new_ones(boxes.shape[:2])
 
 
 class SCRHead(nn.Module):
@@ -110,11 +108,6 @@ class SCRHead(nn.Module):
         return self.fc2(self.fc1(pooled).relu()).float().sigmoid()
 
 
-def _sides(sizes: Sequence[Size], like: Tensor) -> Tensor:
-    """Heights and widths of N crops -> widths and heights (N, 2) on the device of ``like``."""
-    return like.new_tensor([(width, height) for height, width in sizes]).reshape(-1, 2)
-
-
 def scr_targets(boxes: Sequence[Tensor], sizes: Sequence[Size]) -> Tensor:
     """The head's targets: the largest pseudo box of each image.
 
@@ -129,11 +122,11 @@ def scr_targets(boxes: Sequence[Tensor], sizes: Sequence[Size]) -> Tensor:
         x, y, w, h in fractions of the crop (N, 4); NaN for an image without a box that has an area.
     """
     padded = F.pad(pad_sequence(list(boxes), batch_first=True), (0, 0, 0, 1))  # (N, P + 1, 4)
-    sides = padded[..., 2:] - padded[..., :2]
-    largest = sides.prod(2).argmax(1)[:, None, None].expand(-1, -1, 4)
-    chosen = torch.cat([padded[..., :2], sides], 2).gather(1, largest)[:, 0]
+    extents = padded[..., 2:] - padded[..., :2]
+    largest = extents.prod(2).argmax(1)[:, None, None].expand(-1, -1, 4)
+    chosen = torch.cat([padded[..., :2], extents], 2).gather(1, largest)[:, 0]
     has_box = chosen[:, 2:].prod(1, keepdim=True) > 0
-    return torch.where(has_box, chosen / _sides(sizes, chosen).repeat(1, 2), float("nan"))
+    return torch.where(has_box, chosen / frame_sides(sizes, chosen).repeat(1, 2), float("nan"))
 
 
 def scr_loss(predicted: Tensor, targets: Tensor, kind: str = "l2") -> Tensor:
@@ -172,11 +165,11 @@ def scr_boxes(predicted: Tensor, sizes: Sequence[Size]) -> Tensor:
 
     Args:
         predicted: (N, 4) in [0, 1].
-        sizes: height and width of each crop.
+        sizes: height and width of each crop, or of all.
 
     Returns:
         (N, 4), xyxy.
     """
-    size = _sides(sizes, predicted)
+    size = frame_sides(sizes, predicted)
     corner = predicted[:, :2] * size
     return torch.cat([corner, corner + predicted[:, 2:] * size], 1)

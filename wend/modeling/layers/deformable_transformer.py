@@ -220,8 +220,8 @@ class DeformableTransformer(nn.Module):
         query, state = self.query_embed.weight.chunk(2, dim=-1)
         log_odds = self.reference_points(query)
         points = log_odds.to(dtype).sigmoid()[None, :, None] * valid_ratios[:, None]
-        query = query.expand(len(cells), -1, -1)
-        state = state.expand(len(cells), -1, -1)
+        query = query.expand(cells.shape[0], -1, -1)
+        state = state.expand(cells.shape[0], -1, -1)
         states = []
         for layer in self.decoder:
             state = layer(state, query, points, cells, shapes, padding)

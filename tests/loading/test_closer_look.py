@@ -1,0 +1,71 @@
+"""The closer look at an image's best box, by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from wend.loading.closer_look import average_best, closer_view, look_closer
+from wend.structures.frame import resize_and_crop
+
+SIDE = 40
+FRAME = resize_and_crop(80, 20, SIDE, SIDE)  # half as wide, twice as high
+
+
+def ramp() -> torch.Tensor:
+    """(3, 40, 40): the red value is the column, the green one the row."""
+    line = torch.arange(SIDE, dtype=torch.uint8)
+    columns = line.expand(SIDE, SIDE)
+    return torch.stack([columns, columns.T, torch.zeros_like(columns)])
+
+
+def test_the_view_is_the_part_around_the_box_enlarged():
+    # original 20..40 x 5..10 is 10..20 x 10..20 of the input; twice that, around 15: 5..25
+    view, frame = closer_view(ramp(), FRAME, np.array([20.0, 5, 40, 10]), 2.0)
+    assert view.shape == (3, SIDE, SIDE)
+    assert view.dtype == torch.uint8
+    # an enlargement by 2: cells 0, 1, 2, ... lie at 5 + 0.25 - 0.5, + 0.75 - 0.5, ...
+    expected = (5 + (torch.arange(SIDE) + 0.5) / 2 - 0.5).clamp(5, 24).round()
+    assert torch.equal(view[0, 7].float(), expected)
+    assert torch.equal(view[1, :, 7].float(), expected)
+    # the box is 5..15 of the part's 20 pixels, so 10..30 of the view's 40
+    np.testing.assert_allclose(frame.to_frame(np.array([20.0, 5, 40, 10])), [10, 10, 30, 30])
+    np.testing.assert_allclose(
+        frame.to_original(np.array([0.0, 0, SIDE, SIDE])), [10, 2.5, 50, 12.5]
+    )
+
+
+def test_the_part_ends_at_the_inputs_border_and_is_not_smaller_than_a_share_of_it():
+    whole = np.array([0.0, 0, 80, 20])
+    view, frame = closer_view(ramp(), FRAME, whole, 1.5)
+    assert torch.equal(view, ramp())
+    np.testing.assert_array_equal(frame.to_frame(whole), [0, 0, SIDE, SIDE])
+    tiny = np.array([40.0, 10, 42, 10.5])  # 20..21 x 20..21 of the input: 0.3 of 40 around 20.5
+    _, frame = closer_view(ramp(), FRAME, tiny, 1.5)
+    np.testing.assert_allclose(frame.to_original(np.array([0.0, 0, SIDE, SIDE])), [28, 7, 54, 13.5])
+    outside = np.array([200.0, 50, 201, 51])  # a detector may predict it
+    assert closer_view(ramp(), FRAME, outside, 1.5)[0].shape == (3, SIDE, SIDE)
+
+
+def test_only_the_best_box_moves_to_the_mean_of_both_looks():
+    far = np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]]), np.array([0.2, 0.9])
+    close = np.array([[22.0, 24, 38, 30], [0, 0, 1, 1]]), np.array([0.3, 0.1])
+    np.testing.assert_array_equal(average_best(far, close), [[0, 0, 10, 10], [21, 22, 39, 35]])
+    assert far[0][1, 0] == 20  # the first look's own are not changed
+    nothing = np.zeros((0, 4)), np.zeros(0)
+    np.testing.assert_array_equal(average_best(far, nothing), far[0])
+
+
+@pytest.mark.parametrize("factor", [0.0, 2.0])
+def test_images_without_a_box_are_looked_at_once(factor):
+    looks = []
+
+    def predict(images, frames):
+        looks.append(len(images))
+        first = [(np.array([[20.0, 5, 40, 10]]), np.ones(1)), (np.zeros((0, 4)), np.zeros(0))]
+        return first if len(looks) == 1 else [(np.array([[24.0, 5, 40, 10]]), np.ones(1))]
+
+    (boxes, scores), (none, _) = look_closer(predict, [ramp()] * 2, [FRAME] * 2, factor)
+    assert looks == ([2, 1] if factor else [2])
+    np.testing.assert_array_equal(boxes, [[22.0 if factor else 20.0, 5, 40, 10]])
+    assert len(none) == 0
+    assert scores.tolist() == [1]

@@ -1,0 +1,204 @@
+"""Detectron2's detectors as functions from a batch of crops to candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import ImageList
+from torch import Tensor, nn
+
+from wend.d2.faster_rcnn import BinaryRCNN, BinaryROIHeads
+from wend.d2.fcos import BinaryFCOS
+from wend.errors import InputError
+from wend.modeling.candidates.base import CandidateDetector, Choice, Constants
+from wend.modeling.candidates.fcos import FCOSCandidates, Level
+from wend.modeling.candidates.rcnn import ProposalChoice, ProposalLevel, RCNNCandidates, pooled
+from wend.modeling.candidates.tensors import TensorCandidates
+from wend.modeling.detectors import Detector
+
+
+def candidate_detector(cfg: CfgNode, model: Any, size: tuple[int, int]) -> CandidateDetector:
+    """The model as a function of pixels; it shares the model's weights.
+
+    Args:
+        cfg: the model's config.
+        model: as Detectron2's ``build_model`` makes it, in evaluation mode, on the CPU.
+        size: height and width of the crops.
+
+    Raises:
+        InputError: a detector of another kind, or one of several classes.
+    """
+    backbone = model.backbone
+    padded = ImageList.from_tensors(
+        [torch.empty(3, *size, device="meta")],
+        backbone.size_divisibility,
+        padding_constraints=backbone.padding_constraints,
+    ).tensor.shape[-2:]
+    shared: dict[str, Any] = {
+        "size": size,
+        "padded": tuple(padded),
+        "pixel_mean": model.pixel_mean.flatten().tolist(),
+        "pixel_std": model.pixel_std.flatten().tolist(),
+        "bgr": cfg.INPUT.FORMAT == "BGR",
+    }
+    if isinstance(model, BinaryFCOS):
+        _check_classes("WEND.FCOS.NUM_CLASSES", model.num_classes)
+        return D2FCOSCandidates(model, **shared)
+    if isinstance(model, BinaryRCNN):
+        if not isinstance(model.roi_heads, BinaryROIHeads):
+            raise InputError(
+                f"config entry MODEL.ROI_HEADS.NAME: {type(model.roi_heads).__name__} cannot be "
+                f"exported; BinaryROIHeads and CLNROIHeads can"
+            )
+        _check_classes("MODEL.ROI_HEADS.NUM_CLASSES", model.roi_heads.num_classes)
+        return D2RCNNCandidates(model, **shared)
+    if isinstance(model, Detector):
+        choice = Choice(
+            above=None,
+            max_iou=None,
+            most=cfg.TEST.DETECTIONS_PER_IMAGE,
+            clip=False,
+            drop_empty=False,
+        )
+        return TensorCandidates(detector=model, choice=choice, **shared)
+    raise InputError(
+        f"detector {cfg.MODEL.META_ARCHITECTURE}: cannot be exported; BinaryFCOS, BinaryRCNN, CLN "
+        f"and subclasses of wend.modeling.detectors.Detector can"
+    )
+
+
+def _check_classes(entry: str, classes: int) -> None:
+    if classes != 1:
+        raise InputError(
+            f"config entry {entry}: a detector of {classes} classes cannot be exported, only one "
+            f"with one foreground class"
+        )
+
+
+class D2FCOSCandidates(FCOSCandidates):
+    """Detectron2's FCOS."""
+
+    backbone: nn.Module
+    head: nn.Module
+
+    def __init__(self, model: Any, padded: tuple[int, int], **shared: Any) -> None:
+        names = list(model.head_in_features)
+        super().__init__(
+            anchors=_anchors(model, model.anchor_generator, names, padded),
+            most_per_level=model.test_topk_candidates,
+            clip_candidates=False,
+            choice=Choice(
+                above=model.test_score_thresh,
+                max_iou=model.test_nms_thresh,
+                most=model.max_detections_per_image,
+                clip=True,
+                drop_empty=True,
+            ),
+            padded=padded,
+            **shared,
+        )
+        self.backbone, self.head, self.names = model.backbone, model.head, names
+
+    def levels(self, images: Tensor) -> list[Level]:
+        """The head's output."""
+        features = self.backbone(images)
+        outputs = self.head([features[name] for name in self.names])
+        return [
+            Level(_flat(logits)[..., 0], _flat(distances), _flat(centreness)[..., 0])
+            for logits, distances, centreness in zip(*outputs, strict=True)
+        ]
+
+
+def _flat(cells: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, H·W, C)."""
+    return cells.flatten(2).transpose(1, 2)
+
+
+def _anchors(model: Any, generator: Any, names: list[str], padded: tuple[int, int]) -> list[Tensor]:
+    """The anchors of each level (R, 4) of a batch of this size."""
+    with torch.no_grad():
+        features = model.backbone(torch.zeros(1, len(model.pixel_mean), *padded))
+    return [boxes.tensor for boxes in generator([features[name] for name in names])]
+
+
+class D2RCNNCandidates(RCNNCandidates):
+    """Detectron2's Faster R-CNN, and CLN."""
+
+    # parts of Detectron2's, which has no types
+    backbone: nn.Module
+    rpn_head: nn.Module
+    heads: Any
+
+    def __init__(self, model: Any, padded: tuple[int, int], **shared: Any) -> None:
+        rpn, heads = model.proposal_generator, model.roi_heads
+        predictor = heads.box_predictor
+        super().__init__(
+            proposal_choice=ProposalChoice(
+                most_per_level=rpn.pre_nms_topk[False],
+                min_side=rpn.min_box_size,
+                strictly=True,
+                max_iou=rpn.nms_thresh,
+                most=rpn.post_nms_topk[False],
+            ),
+            choice=Choice(
+                above=predictor.test_score_thresh,
+                max_iou=predictor.test_nms_thresh,
+                most=predictor.test_topk_per_image,
+                clip=True,
+                drop_empty=True,
+            ),
+            padded=padded,
+            **shared,
+        )
+        self.backbone, self.rpn_head, self.heads = model.backbone, rpn.rpn_head, heads
+        self.names, self.rpn_coder = list(rpn.in_features), rpn.box2box_transform
+        self.anchors = Constants(_anchors(model, rpn.anchor_generator, self.names, padded))
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """The backbone's maps."""
+        return self.backbone(images)
+
+    def proposal_levels(self, features: dict[str, Tensor]) -> list[ProposalLevel]:
+        """The region proposal network's output."""
+        levels = []
+        outputs = self.rpn_head([features[name] for name in self.names])
+        for logits, deltas, anchors in zip(*outputs, self.anchors, strict=True):
+            deltas = deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
+            boxes = self.rpn_coder.apply_deltas(
+                deltas.flatten(0, 1), anchors.expand(deltas.shape[0], -1, -1).flatten(0, 1)
+            )
+            logits = logits.permute(0, 2, 3, 1).flatten(1)
+            levels.append(ProposalLevel(logits, boxes.view(deltas.shape)))
+        return levels
+
+    def head(
+        self, features: dict[str, Tensor], regions: Tensor, objectness: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Detectron2's box head on regions."""
+        pooler = self.heads.box_pooler
+        crops = pooled(
+            [features[name] for name in self.heads.box_in_features],
+            list(pooler.level_poolers),
+            regions,
+            _level_of(pooler),
+        )
+        predictor = self.heads.box_predictor
+        predictions = predictor(self.heads.box_head(crops))
+        boxes = predictor.box2box_transform.apply_deltas(predictions[1], regions[:, 1:])
+        return boxes, predictor.foreground_scores(predictions, objectness)
+
+
+def _level_of(pooler: ROIPooler) -> Callable[[Tensor], Tensor]:
+    """Detectron2's ``assign_boxes_to_levels`` of one tensor of boxes (B, 4)."""
+
+    def level_of(boxes: Tensor) -> Tensor:
+        sides = boxes[:, 2:] - boxes[:, :2]
+        size = (sides[:, 0] * sides[:, 1]).sqrt() / pooler.canonical_box_size
+        level = torch.floor(pooler.canonical_level + torch.log2(size + 1e-8))
+        return level.clamp(min=pooler.min_level, max=pooler.max_level).long() - pooler.min_level
+
+    return level_of

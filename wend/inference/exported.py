@@ -1,0 +1,110 @@
+"""An exported file as a detector: runs its graph, and makes the choice that is not in it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from fvcore.common.config import CfgNode
+from torch import Tensor
+
+from wend.config import crop_arguments
+from wend.devices import choose_device
+from wend.errors import InputError
+from wend.inference.detector import Detector
+from wend.inference.exported_info import KEY, Stated, decoded
+from wend.inference.file_formats import FORMATS
+from wend.inference.file_formats.types import Run
+from wend.loading.closer_look import Prediction, look_closer
+from wend.loading.crop import CropMapper, Sample
+from wend.modeling.candidates.base import chosen
+from wend.structures.frame import Frame
+
+
+class ExportedModel:
+    """What :class:`wend.inference.detector.Detector` runs, of an exported file.
+
+    Args:
+        stated: what the file says about itself.
+        run: its graph.
+
+    Attributes:
+        cfg: the config of the detector that it was exported from.
+        mapper: makes its crops of images.
+    """
+
+    def __init__(self, stated: Stated, run: Run) -> None:
+        self.stated, self.run = stated, run
+        self.cfg = CfgNode(yaml.safe_load(stated.config))
+        self.mapper = CropMapper(**crop_arguments(self.cfg), train=False)
+
+    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """Boxes (P, 4) float64, xyxy in original pixels, and scores (P,) of each sample."""
+        images = [
+            torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
+            for sample in samples
+        ]
+        frames = [sample.frame for sample in samples]
+        return look_closer(self._predict_once, images, frames, self.cfg.WEND.CLOSER_LOOK)
+
+    def _predict_once(self, images: Sequence[Tensor], frames: Sequence[Frame]) -> list[Prediction]:
+        all_boxes, all_scores = self.run(torch.stack([*images]).numpy())
+        if not self.stated.chosen:
+            side = self.stated.side
+            all_boxes, all_scores = chosen(all_boxes, all_scores, self.stated.choice, (side, side))
+        predictions = []
+        for frame, boxes, scores in zip(frames, all_boxes, all_scores, strict=True):
+            real = scores > 0  # zeros fill the rest
+            in_image = frame.to_original(boxes[real].double().numpy())
+            whole = (in_image[:, 2:] > in_image[:, :2]).all(1)
+            if not self.stated.choice.drop_empty and frame.image is None:
+                whole[:] = True  # its detector has empty boxes, but none that lie in padding
+            predictions.append((in_image[whole], scores[real].numpy()[whole]))
+        return predictions
+
+
+def load(
+    path: Path,
+    *,
+    device: str | None,
+    engine: str,
+    config: str | Path | None,
+    exif: str | None,
+    overrides: Mapping[str, Any],
+) -> Detector:
+    """The detector of an exported file; see :func:`wend.inference.load.load`.
+
+    Raises:
+        InputError: the file is damaged or not `wend export`'s, or something is asked for that was
+            decided when it was written.
+    """
+    for name, wanted in (("engine", engine != "auto"), ("config", config), *overrides.items()):
+        if wanted:
+            raise InputError(
+                f"{path}: {name} was decided when the file was exported; leave it out, or export "
+                f"the detector again"
+            )
+    formats = {file_format.ending: file_format for file_format in FORMATS.values()}
+    reader = importlib.import_module(formats[path.suffix.lower()].module)
+    if device is not None:
+        device = str(choose_device(device, "device"))
+    metadata, run = reader.read(path, device)
+    if not metadata.get(KEY):
+        raise InputError(
+            f"{path}: says nothing about its detector; expected a file that `wend export` wrote"
+        )
+    stated = decoded(metadata[KEY], path)
+    try:
+        model = ExportedModel(stated, run)
+    except (AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{path}: its config is not as `wend export` writes it ({error}); export the detector "
+            f"again"
+        ) from error
+    model.cfg.MODEL.DEVICE = device or "cpu"
+    return Detector(model, exif or stated.exif, engine=path.suffix.lower().removeprefix("."))

@@ -1,0 +1,197 @@
+"""Torchvision's detectors as functions from a batch of crops to candidates."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import roi_align
+from torchvision.ops.poolers import _setup_scales
+
+from wend.errors import InputError
+from wend.modeling.candidates.base import CandidateDetector, Choice, Constants
+from wend.modeling.candidates.fcos import FCOSCandidates, Level
+from wend.modeling.candidates.rcnn import ProposalChoice, ProposalLevel, RCNNCandidates, pooled
+from wend.modeling.candidates.tensors import TensorCandidates
+from wend.modeling.detectors import Detector
+from wend.tv.models import BinaryFCOS, BinaryRCNN
+
+SMALLEST_PROPOSAL, SMALLEST_BOX = 1e-3, 1e-2  # pixels, in torchvision's rpn.py and roi_heads.py
+
+
+def candidate_detector(cfg: CfgNode, model: nn.Module, size: tuple[int, int]) -> CandidateDetector:
+    """The model as a function of pixels; it shares the model's weights.
+
+    Args:
+        cfg: the model's config.
+        model: as :func:`wend.tv.models.build_model` makes it, in evaluation mode, on the CPU.
+        size: height and width of the crops.
+
+    Raises:
+        InputError: a detector of another kind.
+    """
+    shared: dict[str, Any] = {"size": size, "padded": size, "bgr": False}
+    if isinstance(model, BinaryFCOS):
+        return TVFCOSCandidates(model, **shared, **_normalization(model))
+    if isinstance(model, BinaryRCNN):
+        return TVRCNNCandidates(model, **shared, **_normalization(model))
+    if isinstance(model, Detector):
+        choice = Choice(
+            above=None,
+            max_iou=None,
+            most=cfg.TEST.DETECTIONS_PER_IMAGE,
+            clip=False,
+            drop_empty=True,
+        )
+        return TensorCandidates(
+            detector=model,
+            choice=choice,
+            pixel_mean=model.pixel_mean.flatten().tolist(),
+            pixel_std=model.pixel_std.flatten().tolist(),
+            **shared,
+        )
+    raise InputError(
+        f"detector {cfg.MODEL.META_ARCHITECTURE}: cannot be exported; BinaryFCOS, BinaryRCNN and "
+        f"subclasses of wend.modeling.detectors.Detector can"
+    )
+
+
+def _normalization(model: Any) -> dict[str, list[float]]:
+    """Of torchvision's transform, which its detectors begin with."""
+    return {"pixel_mean": model.transform.image_mean, "pixel_std": model.transform.image_std}
+
+
+def _anchors(model: Any, generator: Any, size: tuple[int, int]) -> list[Tensor]:
+    """The anchors of each level (R, 4) of a crop."""
+    crop = torch.zeros(1, 3, *size)
+    with torch.no_grad():
+        features = list(model.backbone(crop).values())
+        (anchors,) = generator(ImageList(crop, [size]), features)
+    per_cell = generator.num_anchors_per_location()
+    counts = [f.shape[-2] * f.shape[-1] * n for f, n in zip(features, per_cell, strict=True)]
+    return list(anchors.split(counts))
+
+
+class TVFCOSCandidates(FCOSCandidates):
+    """Torchvision's FCOS."""
+
+    backbone: nn.Module
+    head: nn.Module
+
+    def __init__(self, model: Any, size: tuple[int, int], **shared: Any) -> None:
+        choice = Choice(
+            above=model.score_thresh,
+            max_iou=model.nms_thresh,
+            most=model.detections_per_img,
+            clip=True,
+            drop_empty=True,
+        )
+        super().__init__(
+            anchors=_anchors(model, model.anchor_generator, size),
+            most_per_level=model.topk_candidates,
+            clip_candidates=True,
+            choice=choice,
+            size=size,
+            **shared,
+        )
+        self.backbone, self.head = model.backbone, model.head
+
+    def levels(self, images: Tensor) -> list[Level]:
+        """The head's output."""
+        features = list(self.backbone(images).values())
+        output = self.head(features)
+        counts = [feature.shape[-2] * feature.shape[-1] for feature in features]
+        parts = (
+            output[name].split(counts, 1)
+            for name in ("cls_logits", "bbox_regression", "bbox_ctrness")
+        )
+        return [
+            Level(logits[..., 0], distances, centreness[..., 0])
+            for logits, distances, centreness in zip(*parts, strict=True)
+        ]
+
+
+class TVRCNNCandidates(RCNNCandidates):
+    """Torchvision's Faster R-CNN."""
+
+    # parts of torchvision's, which has no types
+    backbone: nn.Module
+    rpn_head: nn.Module
+    box_head: nn.Module
+    box_predictor: nn.Module
+
+    def __init__(self, model: Any, size: tuple[int, int], **shared: Any) -> None:
+        heads, rpn = model.roi_heads, model.rpn
+        super().__init__(
+            proposal_choice=ProposalChoice(
+                most_per_level=rpn.pre_nms_top_n(),
+                min_side=rpn.min_size,
+                strictly=False,
+                max_iou=rpn.nms_thresh,
+                most=rpn.post_nms_top_n(),
+            ),
+            min_side=SMALLEST_BOX,
+            choice=Choice(
+                above=heads.score_thresh,
+                max_iou=heads.nms_thresh,
+                most=heads.detections_per_img,
+                clip=True,
+                drop_empty=True,
+            ),
+            size=size,
+            **shared,
+        )
+        self.backbone, self.rpn_head, self.box_head = model.backbone, rpn.head, heads.box_head
+        self.box_predictor, self.box_coder = heads.box_predictor, heads.box_coder
+        self.rpn_coder = rpn.box_coder
+        self.anchors = Constants(_anchors(model, rpn.anchor_generator, size))
+        pool = heads.box_roi_pool
+        with torch.no_grad():  # its scales are set when it is first called
+            self.scales, self.level_of = _setup_scales(
+                list(model.backbone(torch.zeros(1, 3, *size)).values()),
+                [size],
+                pool.canonical_scale,
+                pool.canonical_level,
+            )
+        self.poolers = [
+            partial(
+                roi_align,
+                output_size=pool.output_size,
+                spatial_scale=scale,
+                sampling_ratio=pool.sampling_ratio,
+            )
+            for scale in self.scales
+        ]
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """The backbone's maps."""
+        return self.backbone(images)
+
+    def proposal_levels(self, features: dict[str, Tensor]) -> list[ProposalLevel]:
+        """The region proposal network's output."""
+        levels = []
+        maps = zip(*self.rpn_head(list(features.values())), self.anchors, strict=True)
+        for logits, deltas, anchors in maps:
+            # (N, A, H, W) -> (N, H·W·A), (N, A·4, H, W) -> (N, H·W·A, 4)
+            logits = logits.permute(0, 2, 3, 1).flatten(1)
+            deltas = deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
+            boxes = self.rpn_coder.decode_single(
+                deltas.flatten(0, 1), anchors.expand(deltas.shape[0], -1, -1).flatten(0, 1)
+            )
+            levels.append(ProposalLevel(logits, boxes.view(deltas.shape)))
+        return levels
+
+    def head(
+        self, features: dict[str, Tensor], regions: Tensor, objectness: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Torchvision's box head on regions."""
+        crops = pooled(
+            list(features.values()), self.poolers, regions, lambda boxes: self.level_of([boxes])
+        )
+        logits, deltas = self.box_predictor(self.box_head(crops))
+        boxes = self.box_coder.decode_single(deltas, regions[:, 1:])
+        return boxes[:, 4:], logits.softmax(-1)[:, 1]
