@@ -25,7 +25,6 @@ from wend.evaluation.score_files import (
     evaluation_notes,
     file_entry,
     truth_entry,
-    view_entry,
     with_threshold,
     write_scores,
 )
@@ -163,8 +162,10 @@ class Evaluation:
         if output_dir is not None:
             path = Path(output_dir) / DETECTIONS_FILE
             write_json(path, detections_to_coco(self.data_set, detections))
-            inputs, extra = self._inputs(path), view_entry(self.view)
-            write_scores(output_dir, scores, counts=counts, inputs=inputs, notes=notes, extra=extra)
+            inputs = self._inputs(path)
+            write_scores(
+                output_dir, scores, counts=counts, inputs=inputs, notes=notes, view=self.view
+            )
         logger.info("%s:\n%s", self.data_set.name, score_table(scores, notes))
         return scores
 

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
@@ -57,22 +58,34 @@ class Detector:
         model: predicts on crops.
         exif: how files with an EXIF orientation are read: "ignore" or "apply".
         checkpoint: the file that its weights are of; None where they are of an exported file.
+        exported: that file.
         engine: the engine that runs it.
 
     Attributes:
-        model, exif, checkpoint, engine: as above.
+        model, exif, checkpoint, exported, engine: as above.
     """
 
     def __init__(
-        self, model: Model, exif: str, *, checkpoint: Checkpoint | None = None, engine: str = ""
+        self,
+        model: Model,
+        exif: str,
+        *,
+        checkpoint: Checkpoint | None = None,
+        exported: Path | None = None,
+        engine: str = "",
     ) -> None:
         self.model, self.exif = model, exif
-        self.checkpoint, self.engine = checkpoint, engine
+        self.checkpoint, self.exported, self.engine = checkpoint, exported, engine
 
     def __repr__(self) -> str:
         name = self.cfg.MODEL.META_ARCHITECTURE
-        source = "" if self.checkpoint is None else f" of {self.checkpoint.weights}"
+        source = "" if self.file is None else f" of {self.file}"
         return f"<wend.Detector {name}{source}, {self.engine}, {self.cfg.MODEL.DEVICE}>"
+
+    @property
+    def file(self) -> Path | None:
+        """The file that its weights are of: a checkpoint, or an exported file."""
+        return self.exported if self.checkpoint is None else self.checkpoint.weights
 
     @property
     def cfg(self) -> CfgNode:
