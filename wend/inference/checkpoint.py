@@ -8,7 +8,7 @@ from pathlib import Path
 from wend.errors import MissingFileError
 from wend.files import read_text
 from wend.modeling.weights import last_checkpoint
-from wend.weight_files import Origin, read_origin
+from wend.weight_files import Origin, read_origin, read_weights
 
 CONFIG_FILE, FINAL = "config.yaml", "model_final.pth"
 _OF_ALL, _OF_DETECTRON2 = "VERSION:", "CUDNN_BENCHMARK:"  # entries of the configs that runs write
@@ -73,6 +73,7 @@ def read_checkpoint(path: Path, config: str | Path | None = None) -> Checkpoint:
     else:
         source = weights.parent / CONFIG_FILE
         if not source.is_file():
+            read_weights(weights)  # a file that is no weights at all is another error
             raise MissingFileError(
                 f"{weights}: neither holds its config nor lies beside a {CONFIG_FILE}; name it: "
                 f"config='my_config.yaml', --config-file my_config.yaml"
