@@ -397,6 +397,23 @@ def test_the_file_of_a_chain_that_has_the_wrong_entry_is_named(tmp_path):
         merge(tmp_path, "_BASE_: base.yaml\nWEND: {EPOCHS: 2}\n")
 
 
+def test_iterations_that_follow_from_a_files_own_epochs_are_left_to_the_epochs(tmp_path, caplog):
+    """As in the config.yaml of a run; otherwise they stay, and contradict the epochs or not."""
+    text = (
+        "WEND: {EPOCHS: %s}\nSOLVER: {MAX_ITER: 12, CHECKPOINT_PERIOD: 3}\nTEST: {EVAL_PERIOD: 3}\n"
+    )
+    with caplog.at_level("INFO"):
+        cfg = merge(tmp_path, text % 4, "WEND.EPOCHS", "9")
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD) == (
+        *(40000, 5000),
+        0,
+    )
+    assert "run.yaml: SOLVER.MAX_ITER 12 follows from WEND.EPOCHS" in caplog.text
+    for epochs in (3, 0):
+        cfg = merge(tmp_path, text % epochs)
+        assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD) == (12, 3)
+
+
 @pytest.mark.parametrize("version", [1, 3])
 def test_a_config_of_another_version_of_detectron2s_is_refused(tmp_path, version):
     with pytest.raises(InputError, match=rf"run\.yaml: config entry VERSION: .*got {version}"):

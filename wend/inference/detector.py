@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,14 +14,13 @@ import numpy as np
 from PIL import Image
 
 from wend.errors import BadImageError, InputError, some
+from wend.files import is_number
 from wend.inference.detections import Detections
 from wend.inference.inputs import (
     ImageInput,
     Images,
     each_image,
-    is_path,
     is_single,
-    is_video,
     read_rgb,
 )
 from wend.loading.crop import CropMapper, Sample
@@ -159,16 +157,15 @@ class Detector:
         _check_whole("batch_size", size)
         if max_boxes is not None:
             _check_whole("max_boxes", max_boxes)
-        if min_score is not None and not math.isfinite(min_score):
-            raise InputError(f"min_score: expected a finite number, got {min_score}")
+        if isinstance(min_score, np.floating | np.integer):
+            min_score = float(min_score)
+        if min_score is not None and not is_number(min_score):
+            raise InputError(f"min_score: expected a finite number, got {min_score!r}")
         if isinstance(on_bad, str) and on_bad not in ("raise", "skip"):
             raise InputError(f"on_bad: expected raise, skip or a function, got {on_bad!r}")
         if is_single(images):
             return next(self._predict(each_image(images), 1, max_boxes, min_score, "raise"))
-        each = each_image(images)
-        if is_path(images) and not is_video(images):  # what is not there is said now
-            each = iter(list(each))
-        return self._predict(each, size, max_boxes, min_score, on_bad)
+        return self._predict(each_image(images), size, max_boxes, min_score, on_bad)
 
     def _predict(
         self,
