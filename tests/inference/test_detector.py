@@ -126,6 +126,8 @@ NO_IMAGES = {
     "nothing": (_array(0, 9, 3), r"got an array of shape \(0, 9, 3\)"),
     "a number": (5, "expected a path, a folder.*got int 5"),
     "None": (None, "expected a path, a folder"),
+    "bytes": (b"a.jpg", "expected a path, a folder.*got bytes"),
+    "no path": ("", "expected the path of an image or a folder, got ''"),
     "a mapping": ({"a": 1}, "expected a path, a folder"),
     "numbers": ([3], "image 0: expected a path"),
     "a tensor": (torch.zeros(3, 4, 4), "expected a path.*got a torch.Tensor.*permute"),
@@ -150,8 +152,9 @@ def test_empty_folders_and_wrong_arguments_are_named(detector, images, tmp_path)
     for name, value in [("batch_size", 0), ("max_boxes", 0), ("max_boxes", 1.5)]:
         with pytest.raises(InputError, match=f"{name}: expected a whole number >= 1"):
             detector(images, **{name: value})
-    with pytest.raises(InputError, match="min_score: expected a finite number"):
-        detector(images, min_score=float("nan"))
+    for value in (float("nan"), "0.5", True):
+        with pytest.raises(InputError, match="min_score: expected a finite number"):
+            detector(images, min_score=value)
     with pytest.raises(InputError, match="on_bad: expected raise, skip"):
         detector(images, on_bad="ignore")
 
@@ -244,6 +247,10 @@ def test_wrong_paths_and_engines_are_named(trained, tmp_path, monkeypatch):
     (tmp_path / "x.txt").write_text("")
     with pytest.raises(InputError, match=r"ends in one of \.pth.*got \.txt"):
         wend.load(tmp_path / "x.txt")
+    (tmp_path / "x.pth").write_text("")
+    with pytest.raises(InputError, match=r"x\.pth: cannot be read as a weight file"):
+        wend.load(tmp_path / "x.pth")
+    (tmp_path / "x.pth").unlink()
     with pytest.raises(InputError, match="it is no run's OUTPUT_DIR"):
         wend.load(tmp_path)
     with pytest.raises(InputError, match="was made by the engine torchvision, which alone"):

@@ -144,6 +144,17 @@ def test_regions_of_several_levels(engine, file_format, tmp_path):
     assert_same(list(wend.load(path)(photos())), list(wend.load(checkpoint)(photos())))
 
 
+def test_predicting_with_a_file_from_the_command_line(scripted, tmp_path):
+    path = tmp_path / "model.torchscript"
+    photos(1)[0].save(tmp_path / "a.png")
+    output = tmp_path / "predictions"
+    arguments = ["predict", str(path), str(tmp_path / "a.png"), "--output", str(output)]
+    shutil.copy(scripted, path)
+    assert main([*arguments, "--pictures", "none"]) == 0
+    settings = json.loads((output / "predict.json").read_text())["settings"]
+    assert settings["weights"] == str(path)
+
+
 def test_exporting_changes_no_detector(checkpoint_of, tmp_path):
     detector = wend.load(checkpoint_of("torchvision", "fcos"))
     before = {name: tensor.clone() for name, tensor in detector.model.model.state_dict().items()}
@@ -163,7 +174,7 @@ def test_exporting_changes_no_detector(checkpoint_of, tmp_path):
 
 def test_the_detectors_interface(scripted):
     detector = wend.load(scripted)
-    assert "BinaryFCOS" in repr(detector)
+    assert f"BinaryFCOS of {scripted}" in repr(detector)
     few = detector(photos(1)[0], max_boxes=2, min_score=0.01)
     assert len(few) == 2
     assert few.xyxy.dtype == np.float64

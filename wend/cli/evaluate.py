@@ -57,7 +57,6 @@ from wend.evaluation.score_files import (
     file_entry,
     recall_rows,
     truth_entry,
-    view_entry,
     with_threshold,
     write_scores,
 )
@@ -384,9 +383,7 @@ def run(args: argparse.Namespace) -> int:
     baseline = None
     if args.baseline_boxes:
         baseline = load_baseline(args.baseline_boxes, data_set, data_sets, args.implausible)
-    extra: dict = dict(view_entry(args.view))
-    if args.ap:
-        extra["coco"] = coco_numbers(data_set, detections, args.ap_backend)
+    extra = {"coco": coco_numbers(data_set, detections, args.ap_backend)} if args.ap else {}
     ap_notes = [_ap_note(extra["coco"])] if args.ap else []
     if maps is not None:
         extra["score_maps"] = maps.to_dict()
@@ -405,7 +402,13 @@ def run(args: argparse.Namespace) -> int:
     notes += [finding.message for finding in findings]
     inputs = _inputs(args, data_set, baseline, maps)
     written = write_scores(
-        args.output, scores, counts=counts, inputs=inputs, notes=notes, extra=extra
+        args.output,
+        scores,
+        counts=counts,
+        inputs=inputs,
+        notes=notes,
+        extra=extra,
+        view=args.view,
     )
     if maps is not None:
         written += write_map_files(args.output, maps)

@@ -127,11 +127,6 @@ def detections_notes(dataset: str, counts: Mapping) -> list[str]:
     return notes
 
 
-def view_entry(view: str) -> dict[str, str]:
-    """The view in ``metrics.json``; nothing where it is not known."""
-    return {"view": view} if view else {}
-
-
 def evaluation_notes(scored: Sequence[str], fixed: str, view: str = "") -> list[str]:
     """Lines below the tables: what was scored, and what the columns are.
 
@@ -224,6 +219,7 @@ def write_scores(
     inputs: Mapping[str, object] | None = None,
     notes: Sequence[str] = (),
     extra: Mapping[str, object] | None = None,
+    view: str = "",
 ) -> list[Path]:
     """Write all files of an evaluation.
 
@@ -233,6 +229,7 @@ def write_scores(
         inputs: names and hashes of the files read.
         notes: lines below the tables.
         extra: more entries of each protocol's object in ``metrics.json``.
+        view: what of the images the detector saw, by the view's name; empty where not known.
 
     Returns:
         The files written.
@@ -243,6 +240,7 @@ def write_scores(
         name: {
             **result.to_dict(),
             "dataset": result.per_image.data_set.name,
+            **({"view": view} if view else {}),
             "versions": versions(),
             "counts": dict(counts or {}),
             "inputs": dict(inputs or {}),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from wend.errors import MissingFileError
 from wend.files import read_text
-from wend.weight_files import Origin, read_origin
+from wend.modeling.weights import last_checkpoint
+from wend.weight_files import Origin, read_origin, read_weights
 
-CONFIG_FILE, LAST_CHECKPOINT, FINAL = "config.yaml", "last_checkpoint", "model_final.pth"
+CONFIG_FILE, FINAL = "config.yaml", "model_final.pth"
 _OF_ALL, _OF_DETECTRON2 = "VERSION:", "CUDNN_BENCHMARK:"  # entries of the configs that runs write
 
 
@@ -38,11 +39,9 @@ def newest_weights(folder: Path) -> Path:
     Raises:
         MissingFileError: there is none.
     """
-    tag = folder / LAST_CHECKPOINT
-    if tag.is_file():
-        last = folder / read_text(tag, "the name of the run's last checkpoint").strip()
-        if last.is_file():
-            return last
+    last = last_checkpoint(folder)
+    if last is not None and last.is_file():
+        return last
     files = sorted(folder.glob("model_*.pth"))
     if (folder / FINAL) in files:
         return folder / FINAL
@@ -74,6 +73,7 @@ def read_checkpoint(path: Path, config: str | Path | None = None) -> Checkpoint:
     else:
         source = weights.parent / CONFIG_FILE
         if not source.is_file():
+            read_weights(weights)  # a file that is no weights at all is another error
             raise MissingFileError(
                 f"{weights}: neither holds its config nor lies beside a {CONFIG_FILE}; name it: "
                 f"config='my_config.yaml', --config-file my_config.yaml"

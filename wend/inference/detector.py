@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 from PIL import Image
 
 from wend.errors import BadImageError, InputError, some
+from wend.files import is_number
 from wend.inference.detections import Detections
 from wend.inference.inputs import (
     ImageInput,
     Images,
     each_image,
-    is_path,
     is_single,
-    is_video,
     read_rgb,
 )
 from wend.loading.crop import CropMapper, Sample
@@ -59,22 +58,34 @@ class Detector:
         model: predicts on crops.
         exif: how files with an EXIF orientation are read: "ignore" or "apply".
         checkpoint: the file that its weights are of; None where they are of an exported file.
+        exported: that file.
         engine: the engine that runs it.
 
     Attributes:
-        model, exif, checkpoint, engine: as above.
+        model, exif, checkpoint, exported, engine: as above.
     """
 
     def __init__(
-        self, model: Model, exif: str, *, checkpoint: Checkpoint | None = None, engine: str = ""
+        self,
+        model: Model,
+        exif: str,
+        *,
+        checkpoint: Checkpoint | None = None,
+        exported: Path | None = None,
+        engine: str = "",
     ) -> None:
         self.model, self.exif = model, exif
-        self.checkpoint, self.engine = checkpoint, engine
+        self.checkpoint, self.exported, self.engine = checkpoint, exported, engine
 
     def __repr__(self) -> str:
         name = self.cfg.MODEL.META_ARCHITECTURE
-        source = "" if self.checkpoint is None else f" of {self.checkpoint.weights}"
+        source = "" if self.file is None else f" of {self.file}"
         return f"<wend.Detector {name}{source}, {self.engine}, {self.cfg.MODEL.DEVICE}>"
+
+    @property
+    def file(self) -> Path | None:
+        """The file that its weights are of: a checkpoint, or an exported file."""
+        return self.exported if self.checkpoint is None else self.checkpoint.weights
 
     @property
     def cfg(self) -> CfgNode:
@@ -146,16 +157,15 @@ class Detector:
         _check_whole("batch_size", size)
         if max_boxes is not None:
             _check_whole("max_boxes", max_boxes)
-        if min_score is not None and not math.isfinite(min_score):
-            raise InputError(f"min_score: expected a finite number, got {min_score}")
+        if isinstance(min_score, np.floating | np.integer):
+            min_score = float(min_score)
+        if min_score is not None and not is_number(min_score):
+            raise InputError(f"min_score: expected a finite number, got {min_score!r}")
         if isinstance(on_bad, str) and on_bad not in ("raise", "skip"):
             raise InputError(f"on_bad: expected raise, skip or a function, got {on_bad!r}")
         if is_single(images):
             return next(self._predict(each_image(images), 1, max_boxes, min_score, "raise"))
-        each = each_image(images)
-        if is_path(images) and not is_video(images):  # what is not there is said now
-            each = iter(list(each))
-        return self._predict(each, size, max_boxes, min_score, on_bad)
+        return self._predict(each_image(images), size, max_boxes, min_score, on_bad)
 
     def _predict(
         self,

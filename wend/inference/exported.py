@@ -107,4 +107,5 @@ def load(
             f"again"
         ) from error
     model.cfg.MODEL.DEVICE = device or "cpu"
-    return Detector(model, exif or stated.exif, engine=path.suffix.lower().removeprefix("."))
+    engine = path.suffix.lower().removeprefix(".")
+    return Detector(model, exif or stated.exif, exported=path, engine=engine)

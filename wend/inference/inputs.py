@@ -9,6 +9,7 @@ its name ends in.
 from __future__ import annotations
 
 import glob
+import io
 import logging
 import os
 from collections import Counter
@@ -53,6 +54,8 @@ def image_files(path: str | os.PathLike) -> list[str]:
         MissingImageError: there is no such file or folder, and nothing that a pattern matches.
         InputError: a folder, or what a pattern matches, holds no image.
     """
+    if not os.fspath(path) or "\0" in os.fspath(path):
+        raise InputError(f"expected the path of an image or a folder, got {os.fspath(path)!r}")
     text = os.fspath(expand_user(os.fspath(path)))
     if os.path.isdir(text):
         names, others = find_images(text)
@@ -92,19 +95,22 @@ def each_image(images: Images) -> Iterator[ImageInput]:
     """The images one after the other: of folders, patterns and videos each of theirs.
 
     Raises:
-        InputError: something is no image.
+        InputError: it is nothing of which images come; as the iteration goes on, something in it is
+            no image.
     """
     if is_path(images) or isinstance(images, np.ndarray | Image.Image):
-        yield from _images_of(images)
-    elif _is_tensor(images) or isinstance(images, Mapping | bytes):
+        return iter(_images_of(images))
+    no_images = isinstance(images, Mapping | bytes | bytearray | io.IOBase) or _is_tensor(images)
+    if no_images or not isinstance(images, Iterable):
         raise InputError(f"images: {_unlike(images)}")
-    elif isinstance(images, Iterable):
-        for index, image in enumerate(images):
-            if not (is_path(image) or isinstance(image, np.ndarray | Image.Image)):
-                raise InputError(f"images: image {index}: {_unlike(image)}")
-            yield from _images_of(image)
-    else:
-        raise InputError(f"images: {_unlike(images)}")
+    return _each_of(images)
+
+
+def _each_of(images: Iterable[ImageInput]) -> Iterator[ImageInput]:
+    for index, image in enumerate(images):
+        if not (is_path(image) or isinstance(image, np.ndarray | Image.Image)):
+            raise InputError(f"images: image {index}: {_unlike(image)}")
+        yield from _images_of(image)
 
 
 def _images_of(image: ImageInput) -> Iterable[ImageInput]:

@@ -287,7 +287,7 @@ def _counts(table: BoxTable) -> dict[str, Any]:
 
 def settings_of(detector: Detector, choices: Choices) -> dict[str, Any]:
     """What the boxes of an image depend on."""
-    weights = "" if detector.checkpoint is None else os.path.realpath(detector.checkpoint.weights)
+    weights = "" if detector.file is None else os.path.realpath(detector.file)
     config = hashlib.sha256(detector.cfg.dump().encode()).hexdigest()
     return {
         "weights": weights,
