@@ -8,20 +8,28 @@ VENV ?= .venv
 DEMO ?= output/demo
 BIN := $(VENV)/bin
 
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Where wheels of PyTorch without CUDA's libraries are, for machines without a GPU; empty: none
+CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
+
 .PHONY: demo test lint site env
-env: $(VENV)/.installed
+env: $(VENV)/.installed-dev
 
 # Sees the system's packages, so that an installed torch or Detectron2 is used and not fetched again.
 $(VENV)/.installed: pyproject.toml setup.py constraints.txt Makefile
 	$(PYTHON) -m venv --system-site-packages $(VENV)
+	$(BIN)/python tools/cpu_torch.py constraints.txt $(CPU_WHEELS)
 	$(BIN)/python tools/installed_constraints.py constraints.txt > $(VENV)/constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev]'
+	$(PIP) -c $(VENV)/constraints.txt -e .
 	touch $@
 
-demo: env
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) -c $(VENV)/constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed
 	$(BIN)/wend toy $(DEMO)/data/toy
-	$(BIN)/python projects/WEND/train_net.py --config-file configs/demo.yaml \
-		--datasets-root $(DEMO)/data OUTPUT_DIR $(DEMO)
+	$(BIN)/wend train --config-file configs/demo.yaml --datasets-root $(DEMO)/data OUTPUT_DIR $(DEMO)
 	$(BIN)/wend report $(DEMO) --datasets-root $(DEMO)/data
 	@echo
 	@echo "Try next:"

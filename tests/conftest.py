@@ -55,6 +55,7 @@ def own_registries(monkeypatch):
     from wend.config.entries import NODES
     from wend.datasets.catalog import REGISTERED
     from wend.evaluation.metrics import METRICS
+    from wend.event_sinks import EVENT_SINKS
     from wend.label_files import WRITERS
     from wend.losses import LOSSES
     from wend.modeling.backbones.build import BODIES
@@ -64,8 +65,8 @@ def own_registries(monkeypatch):
     from wend.tv import META_ARCH_REGISTRY
 
     with ExitStack() as stack:
-        ours = (LOSSES, SCHEDULES, NODES, SOURCES, BODIES, DETECTORS, METRICS, WRITERS, REGISTERED)
-        for registry in (*ours, META_ARCH_REGISTRY):
+        ours = (LOSSES, SCHEDULES, NODES, SOURCES, BODIES, DETECTORS, METRICS, WRITERS, EVENT_SINKS)
+        for registry in (*ours, REGISTERED, META_ARCH_REGISTRY):
             stack.enter_context(registry.temporary())
         if HAS_DETECTRON2:
             import detectron2.modeling as theirs

@@ -65,7 +65,7 @@ def arguments_of(command: str, output_dir: str, *flags: str) -> list[str]:
 def test_there_is_a_file_and_a_command_for_each_door():
     assert {"my_loss.py", "ramp.yaml", "my_schedule.py", "my_fcos.py", "my_tv_fcos.py"} <= {*FILES}
     assert {"my_detector.py", "my_backbone.py", "my_source.py", "my_birds.yaml"} <= {*FILES}
-    assert {"my_metric.py", "my_format.py"} <= {*FILES}
+    assert {"my_metric.py", "my_format.py", "my_sink.py"} <= {*FILES}
     assert all(command.startswith("wend ") for command in COMMANDS)
     for kind, text in BLOCKS:
         if kind == "yaml":
@@ -113,11 +113,27 @@ def test_documented_training(command, engine, folder, monkeypatch):
         assert linear.in_features == 32 * 3 * 3
     if "patches" in command:
         assert of_kind(nn.Conv2d, engine, folder / "out/config.yaml")[0].kernel_size == (8, 8)
+    if "my_sink" in command:
+        check_own_sink(folder / "out", last, with_tensorboard="tensorboard" in command)
     if "my_metric" in command:
         scores = json.loads((folder / "out/inference/toy_test/metrics.json").read_text())
         assert 0 <= scores["original"]["loc70"] <= 100
     if "my_birds" in command:
         assert "bird/7.jpg" in str(training_keys(cfg))
+
+
+def check_own_sink(output_dir: Path, last: dict[str, float], *, with_tensorboard: bool) -> None:
+    """The sink has the losses of metrics.json and the last evaluation's metrics of curve.csv."""
+    lines = [json.loads(line) for line in (output_dir / "numbers.jsonl").read_text().splitlines()]
+    numbers = {name: value for line in lines for name, value in line.items()}
+    losses = {name for name in last if "loss" in name}
+    assert "total_loss" in losses
+    assert {name: numbers[name] for name in losses} == {name: last[name] for name in losses}
+    rows = (output_dir / "curve.csv").read_text().splitlines()
+    (value,) = {row.split(",")[-1] for row in rows if ",original,gt_known_loc," in row}
+    assert numbers["original/gt_known_loc"] == pytest.approx(float(value), abs=1e-6)
+    if with_tensorboard:
+        assert list(output_dir.glob("events.out.tfevents.*"))
 
 
 def logged(output_dir: Path) -> dict[str, float]:

@@ -31,10 +31,11 @@ from wend.datasets.declared import lasting_name
 from wend.datasets.plausible_truth import check_plausible
 from wend.devices import choose_device
 from wend.errors import BadImageError, InputError, MissingFileError, some
-from wend.evaluation.evaluation import MORE_KS, Evaluation
+from wend.evaluation.evaluation import CURVE_FILE, MORE_KS, Evaluation
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
+from wend.event_sinks import require_packages
 from wend.files import write_json
 from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
 from wend.loading.fill_cache import open_caches
@@ -47,6 +48,8 @@ from wend.structures.records import EXIF
 
 # Detectron2's, which a config that counts in epochs has
 DEFAULT_MAX_ITER, DEFAULT_EVAL_PERIOD, DEFAULT_CHECKPOINT_PERIOD = 40000, 0, 5000
+# What a training adds lines to: its folder would else hold those of two runs
+LOGS = ("metrics.json", CURVE_FILE, "log.txt", "log.txt.rank*", "events.out.tfevents.*")
 BOXES_TO_LEARN = {"pseudo_boxes": "the pseudo boxes", "gt_boxes": "the TRUE boxes (an upper bound)"}
 MACHINE_FILE = "machine.json"  # of OUTPUT_DIR
 logger = logging.getLogger(__name__)
@@ -173,6 +176,8 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
         InputError: names the config entry, data set or file that is wrong.
     """
     _check_files(cfg)
+    if train:
+        require_packages(cfg.WEND.LOGGERS)
     cfg = cfg.clone()
     cfg.defrost()
     settle_pixels(cfg)
@@ -185,6 +190,21 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
         cfg = resolve_schedule(cfg, len(training.images))
     cfg.freeze()
     return Run(cfg, training, tests)
+
+
+def remove_logs(output_dir: str | Path) -> None:
+    """Remove what a training adds to, of an earlier training in the same folder, and say so.
+
+    A run that is resumed keeps it. Checkpoints and results are replaced as the run comes to them.
+    """
+    removed = [path for pattern in LOGS for path in Path(output_dir).glob(pattern)]
+    for path in removed:
+        path.unlink()
+    if removed:
+        logger.info(
+            "%s holds an earlier run: its %s are removed (--resume goes on with a run)",
+            *(output_dir, some(sorted(path.name for path in removed))),
+        )
 
 
 def settle_device(cfg: CfgNode) -> None:

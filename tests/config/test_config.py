@@ -193,7 +193,7 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
     tested = {name for name, _, _ in RANGES}
     elsewhere = {"WEND.RESIZE", "WEND.CROP", "WEND.CLASS_PREDICTIONS"}
     elsewhere |= {"WEND.LOSS", "WEND.ETA_SCHEDULE", "WEND.IMPORTS"}
-    elsewhere |= {"WEND.UNSUP_FACTOR_SCHEDULE"}
+    elsewhere |= {"WEND.UNSUP_FACTOR_SCHEDULE", "WEND.LOGGERS"}
     # true or false, or what only a built backbone can tell
     without_range = {
         *("WEND.CLN.NORMALIZE_FEATURES", "WEND.CROP_IN_MODEL", "WEND.FCOS.IN_FEATURES"),
@@ -395,6 +395,23 @@ def test_the_file_of_a_chain_that_has_the_wrong_entry_is_named(tmp_path):
     (tmp_path / "base.yaml").write_text("WEND: {ETA:}\n")
     with pytest.raises(InputError, match=r"base\.yaml: config entry WEND\.ETA: has no value"):
         merge(tmp_path, "_BASE_: base.yaml\nWEND: {EPOCHS: 2}\n")
+
+
+def test_iterations_that_follow_from_a_files_own_epochs_are_left_to_the_epochs(tmp_path, caplog):
+    """As in the config.yaml of a run; otherwise they stay, and contradict the epochs or not."""
+    text = (
+        "WEND: {EPOCHS: %s}\nSOLVER: {MAX_ITER: 12, CHECKPOINT_PERIOD: 3}\nTEST: {EVAL_PERIOD: 3}\n"
+    )
+    with caplog.at_level("INFO"):
+        cfg = merge(tmp_path, text % 4, "WEND.EPOCHS", "9")
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD) == (
+        *(40000, 5000),
+        0,
+    )
+    assert "run.yaml: SOLVER.MAX_ITER 12 follows from WEND.EPOCHS" in caplog.text
+    for epochs in (3, 0):
+        cfg = merge(tmp_path, text % epochs)
+        assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD) == (12, 3)
 
 
 @pytest.mark.parametrize("version", [1, 3])

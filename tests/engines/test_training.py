@@ -15,10 +15,13 @@ from engine_runs import (
     build,
     config,
     file_config,
+    kept_logging,
     optimizer,
     run,
 )
 from torch import nn
+
+from wend.cli.train import main
 
 TERMS = {
     "detectron2": {"loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr", "loss_unsup"},
@@ -230,6 +233,21 @@ def test_resuming_a_finished_training_repeats_its_evaluation_and_trains_no_more(
     assert (_files(own_run), _curve(own_run)) == expected
     after = _checkpoint(own_run)["model"]
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_config_that_a_run_wrote_goes_on_with_more_epochs_and_evaluates(engine, own_run):
+    """Its iterations follow from its epochs, which another number or batch may replace."""
+    command = ["--config-file", str(own_run / "config.yaml"), "--engine", engine, "--resume"]
+    folder = ["OUTPUT_DIR", str(own_run)]  # a copy of the run
+    expected, before = _files(own_run), _checkpoint(own_run)["iteration"]
+    shutil.rmtree(own_run / "inference")
+    with kept_logging():
+        assert main([*command, "--eval-only", *folder]) == 0
+    assert _files(own_run) == expected
+    with kept_logging():
+        assert main([*command, *folder, "WEND.EPOCHS", "3"]) == 0
+    assert (before, _checkpoint(own_run)["iteration"]) == (5, 8)
+    assert {row["epoch"] for row in _curve(own_run)} == {"1", "2", "3"}
 
 
 # ---- checkpoints that do not fit ----

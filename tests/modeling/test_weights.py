@@ -466,6 +466,17 @@ def test_saved_checkpoint_is_resumed(tmp_path):
     assert extra["iteration"] == 1
 
 
+@pytest.mark.parametrize("name", ["../b/model_0000001.pth", "/model_0000001.pth", "..", ".", ""])
+def test_the_last_checkpoint_is_a_file_of_its_folder(tmp_path, name):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    torch.save({"model": seeded(Detector, 0).state_dict()}, tmp_path / "b/model_0000001.pth")
+    (tmp_path / "a/last_checkpoint").write_text(name)
+    checkpointer = FileCheckpointer(seeded(Detector, 99), save_dir=str(tmp_path / "a"))
+    with pytest.raises(InputError, match=r"a/last_checkpoint: expected the name of a checkpoint"):
+        checkpointer.resume_or_load("", resume=True)
+
+
 def test_resumed_checkpoint_must_be_this_very_detector_but_initial_weights_need_not(tmp_path):
     """The same file without its head: refused when it is resumed, enough to start from."""
     trunk = seeded(Trunk, 0)

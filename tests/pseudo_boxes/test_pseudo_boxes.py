@@ -291,6 +291,14 @@ def test_report_counts_matched_missing_and_surplus(tmp_path, write_c2am, caplog)
         assert line.removeprefix(title).split(maxsplit=1) == [number, first]
 
 
+def test_a_join_that_has_nothing_to_tell_is_a_line(caplog):
+    source = PseudoBoxes.from_dict({"c/a": [0, 0, 1, 0.5]}, "fraction", source="/boxes")
+    with caplog.at_level(logging.INFO, logger="wend"):
+        attach([record("c/a")], source)
+    (said,) = (r.message for r in caplog.records if r.name == "wend.pseudo_boxes.join")
+    assert said == "/boxes: boxes of all 1 images, 1.00 per image; none left out or changed"
+
+
 def test_source_that_matches_no_image_is_an_error_with_an_example_of_each():
     source = PseudoBoxes.from_dict({"n01440764/x.JPEG": [0, 0, 1, 1]}, "fraction", source="/boxes")
     with pytest.raises(

@@ -1,5 +1,7 @@
 """wend.reports.draw and wend.reports.curve: what a person looks at."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
@@ -8,6 +10,7 @@ from wend.errors import MissingFileError
 from wend.evaluation.evaluation import append_to_curve
 from wend.reports.curve import draw_curve
 from wend.reports.draw import draw_boxes, draw_record, draw_sheet
+from wend.reports.likely_boxes import distinct_boxes, likely_score
 from wend.reports.roles import OURS, PSEUDO, ROLES, TRUTH
 from wend.structures.box_table import BoxTable
 from wend.structures.records import ImageRecord
@@ -89,6 +92,44 @@ def test_sheet_holds_all_images_and_a_legend(scene, tmp_path):
     assert sheet.shape[1] >= 2 * 60  # wider where the legend is
     assert shown == [record.key] * 4
     assert has(sheet, TRUTH, 6, 24 + 6)  # the file is RGB, not OpenCV's BGR: the truth is reddish
+
+
+def test_half_of_a_sheets_images_have_several_objects(scene, tmp_path):
+    record, *_ = scene
+    one = [[10, 10, 30, 40]]
+    records = [
+        replace(record, image_id=i, key=str(i), gt_boxes=one * (2 if i in (3, 4, 90) else 1))
+        for i in range(100)
+    ]
+    path = tmp_path / "s.png"
+    shown = draw_sheet(path, records, BoxTable.empty(100), num_images=4, side=20)
+    assert len({"3", "90"} & {*shown}) == 2  # the first and the last of those with two
+    assert len(set(shown)) == 4
+    assert shown == sorted(shown, key=int)
+    assert len(draw_sheet(path, records[3:5], BoxTable.empty(2), num_images=9, side=20)) == 2
+
+
+def test_a_sheet_draws_the_boxes_that_score_as_likely_ones_do(scene, tmp_path):
+    """The second box scores 0.4, far over the rest and under any usual threshold."""
+    record, boxes, _ = scene
+    detections = BoxTable.from_lists([boxes] * 4, [[0.45, 0.4, 0.1]] * 4)
+    draw_sheet(tmp_path / "s.png", [record] * 4, detections, num_images=1, side=200)
+    sheet = Image.open(tmp_path / "s.png").crop((0, 24, 200, 124))
+    assert has(sheet, OURS, 10, 30)
+    assert has(sheet, OURS, 120, 40)
+    assert not has(sheet, OURS, 5, 2, reach=0)  # the third's edge
+
+
+def test_boxes_that_overlap_a_better_one_are_not_distinct():
+    boxes = [[0, 0, 10, 10], [1, 0, 11, 10], [2, 0, 21, 10], [30, 0, 40, 10], [30, 0, 40, 9]]
+    # the second leaves to the first; the third overlaps the first by 80 of 210, more than a tenth
+    table = BoxTable.from_lists([boxes, [], boxes[:1]], [[0.9, 0.8, 0.7, 0.6, 0.5], [], [0.3]])
+    distinct = distinct_boxes(table)
+    assert distinct.counts.tolist() == [2, 0, 1]
+    assert distinct[0].tolist() == [boxes[0], boxes[3]]
+    assert distinct.scores.tolist() == [0.9, 0.6, 0.3]
+    assert likely_score(distinct) == 0  # of one further box nothing can be said
+    assert likely_score(BoxTable.empty(2)) == 0
 
 
 def test_curve_is_a_picture_whose_line_is_not_empty(tmp_path):

@@ -29,8 +29,10 @@ LISTED = {  # heading -> module:name of a registry, or of a table by name
     "losses (WEND.LOSS)": "wend.losses:LOSSES",
     "schedules (WEND.ETA_SCHEDULE)": "wend.schedules:SCHEDULES",
     "metrics (WEND.METRICS)": "wend.evaluation.metrics:METRICS",
+    "event sinks (WEND.LOGGERS)": "wend.event_sinks:EVENT_SINKS",
     "protocols (WEND.PROTOCOLS)": "wend.evaluation.protocols:PROTOCOLS",
     "box sources": "wend.pseudo_boxes:SOURCES",
+    "label formats": "wend.label_files:WRITERS",
     "formats of data sets": "wend.datasets.declared:FORMATS",
 }
 _REQUIREMENT = re.compile(r"""([\w.-]+)\s*([^;]*)(?:;.*\bextra == ['"]([\w.-]+)['"])?""")

@@ -141,6 +141,14 @@ COMMON = (
         "module:name or ./file.py:name.",
     ),
     Entry(
+        "LOGGERS",
+        (),
+        'Event sinks, where the numbers of a training go besides metrics.json: "tensorboard" '
+        '(Detectron2 writes it in any case), "wandb", "mlflow", or your own by name, as '
+        "module:name or ./file.py:name.",
+        Range("distinct names", lambda x: len(set(map(repr, x))) == len(x)),
+    ),
+    Entry(
         "TEST_BATCH",
         1,
         "Images per batch in evaluation. With 1 the files do not depend on the number of processes "
@@ -197,4 +205,5 @@ REFERENCES = (
     "WEND.ETA_SCHEDULE",
     "WEND.UNSUP_FACTOR_SCHEDULE",
     "WEND.METRICS",
+    "WEND.LOGGERS",
 )

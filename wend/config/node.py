@@ -29,6 +29,7 @@ from wend.config.entries import (
 from wend.errors import InputError, MissingFileError, shown
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
+from wend.event_sinks import EVENT_SINKS
 from wend.losses import LOSSES, NO_LOSS, LocalizationLoss
 from wend.modeling.initial_weights import settled
 from wend.registry import FunctionRegistry
@@ -214,6 +215,11 @@ def check_config(cfg: CfgNode) -> None:
         choose_metrics(wend.METRICS)
     except InputError as error:
         raise InputError(f"config entry WEND.METRICS: {error}") from None
+    for name in wend.LOGGERS:
+        try:
+            EVENT_SINKS.get(name)
+        except InputError as error:
+            raise InputError(f"config entry WEND.LOGGERS: {error}") from None
     most = cfg.TEST.DETECTIONS_PER_IMAGE
     require(
         "WEND.MAX_BOXES",

@@ -24,6 +24,8 @@ from wend.files import expand_user, read_text, real_path
 from wend.numerals import decimal_number
 from wend.yaml_files import parse_yaml
 
+# in iterations, of Detectron2
+SCHEDULE = ("SOLVER.MAX_ITER", "TEST.EVAL_PERIOD", "SOLVER.CHECKPOINT_PERIOD")
 logger = logging.getLogger(__name__)
 
 
@@ -119,7 +121,27 @@ def yaml_sources(path: Path, readers: tuple[Path, ...] = ()) -> list[YamlSource]
             _check_literal(value, f"{path}: config entry {entry}")
     for name in EARLIER:
         _check_earlier(name, entries.pop(name, None), str(path))
+    for name in _derived_schedule(entries):
+        logger.info("%s: %s %s follows from WEND.EPOCHS", path, name, entries.pop(name))
+        node, _, entry = name.partition(".")
+        del tree[node][entry]
     return [*sources, YamlSource(str(path), path.parent, entries, tree)]
+
+
+def _derived_schedule(entries: Mapping[str, Any]) -> tuple[str, ...]:
+    """The entries of a schedule in iterations that follow from the epochs of the same file.
+
+    A run writes both into its ``config.yaml``, whose epochs alone count where it is read again:
+    with other epochs or data the iterations are others.
+    """
+    epochs = entries.get("WEND.EPOCHS")
+    total, *periods = (entries.get(name) for name in SCHEDULE)
+    is_derived = (
+        type(epochs) is int
+        and epochs > 0
+        and all(type(period) is int and period * epochs == total for period in periods)
+    )
+    return SCHEDULE if is_derived else ()
 
 
 def _leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -44,12 +44,20 @@ class WSOLEvaluator(DatasetEvaluator):
     Args:
         evaluation: data set, protocols, K and class predictions.
         output_dir: folder of the files; None writes none.
+        in_full: whether the whole table is logged, or a line for each protocol.
     """
 
     @configurable
-    def __init__(self, *, evaluation: Evaluation, output_dir: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        evaluation: Evaluation,
+        output_dir: str | Path | None = None,
+        in_full: bool = True,
+    ) -> None:
         self.evaluation = evaluation
         self.output_dir = output_dir
+        self.in_full = in_full
         self.reset()
 
     @classmethod
@@ -90,5 +98,5 @@ class WSOLEvaluator(DatasetEvaluator):
         rows, problems = (list(chain.from_iterable(each)) for each in zip(*gathered, strict=True))
         detections = detection_table(self.evaluation.data_set, rows)
         say_wrong(self.evaluation.data_set.name, problems, len(rows))
-        results = self.evaluation.run(detections, self.output_dir)
+        results = self.evaluation.run(detections, self.output_dir, in_full=self.in_full)
         return OrderedDict((name, result.scalars()) for name, result in results.items())

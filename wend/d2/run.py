@@ -35,7 +35,7 @@ from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate
 from wend.errors import InputError
 from wend.logs import StdoutHandler
 from wend.modeling.initial_weights import initial_weights
-from wend.run import Run, check_arguments, resolve, value_of, write_machine
+from wend.run import Run, check_arguments, remove_logs, resolve, value_of, write_machine
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -186,6 +186,8 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> None:
     """Run in ``--num-gpus`` processes (with gloo where there is no GPU)."""
     resolved = setup(args)
+    if not args.resume and not args.eval_only and args.machine_rank == 0:
+        remove_logs(resolved.cfg.OUTPUT_DIR)
     try:
         launch(
             _main,

@@ -40,6 +40,7 @@ from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.errors import InputError
 from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
+from wend.event_sinks import OpenSinks
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
@@ -66,6 +67,7 @@ from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
+SINK_PERIOD = 20  # iterations, and the window of the median, as of Detectron2's writers
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
 
 
@@ -106,6 +108,44 @@ class CountedLoader:
 def _counts_of(entry: dict[str, Any]) -> BoxCounts:
     number = len(entry.get("instances", ()))
     return entry.get("box_counts") or BoxCounts(1, without_box=int(not number), boxes=number)
+
+
+class EventSinksHook(hooks.HookBase):
+    """Hands the storage's numbers to the sinks of ``WEND.LOGGERS``, as Detectron2's writers do.
+
+    TensorBoard is not among them: Detectron2's own writer does the same.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self._cfg = cfg
+        self._names = [name for name in cfg.WEND.LOGGERS if name != "tensorboard"]
+        self._last_write = -1
+
+    def before_train(self) -> None:
+        """Open the sinks."""
+        resumed = self.trainer.start_iter > 0
+        self._sinks = OpenSinks(self._names, self._cfg.OUTPUT_DIR, self._cfg, resumed=resumed)
+
+    def after_step(self) -> None:
+        """Hand on what came since the last time."""
+        done = self.trainer.iter + 1
+        if done % SINK_PERIOD == 0 or done == self.trainer.max_iter:
+            self._write()
+
+    def after_train(self) -> None:
+        """Hand on the rest, such as the last evaluation's, and close the sinks."""
+        self._write()
+        self._sinks.close()
+
+    def _write(self) -> None:
+        by_step: dict[int, dict[str, float]] = {}
+        latest = self.trainer.storage.latest_with_smoothing_hint(SINK_PERIOD)
+        for name, (value, step) in latest.items():
+            if step > self._last_write:
+                by_step.setdefault(step, {})[name] = value
+        for step, values in sorted(by_step.items()):
+            self._sinks.add(values, step)
+            self._last_write = step
 
 
 class _NoTraceback(logging.Filter):
@@ -241,6 +281,7 @@ class Trainer(DefaultTrainer):
 
     run: Run | None = None
     mapper: Mapper | None = None
+    in_full = True  # whether an evaluation logs the whole table, or a line for each protocol
 
     def __init__(self, cfg: CfgNode, run: Run | None = None, mapper: Mapper | None = None) -> None:
         # Not DefaultTrainer.__init__: it gives DDP a device, which DDP refuses for a CPU model.
@@ -294,7 +335,8 @@ class Trainer(DefaultTrainer):
             ),
             hooks.EvalHook: hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.test_for_curve),
         }
-        return [mine.get(type(hook), hook) for hook in super().build_hooks()]
+        ours = [mine.get(type(hook), hook) for hook in super().build_hooks()]
+        return [*ours, EventSinksHook(cfg)] if comm.is_main_process() else ours
 
     def run_step(self) -> None:
         """Detectron2's, after the losses were told how far the training is."""
@@ -308,6 +350,7 @@ class Trainer(DefaultTrainer):
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
         assert self.run is not None
         share_buffers(self.model)
+        self.in_full = self.iter + 1 >= self.max_iter
         results = self.test(self.cfg, self.model)
         self._last_eval_results = results
         if comm.is_main_process():
@@ -396,7 +439,7 @@ class Trainer(DefaultTrainer):
     @on_class_or_instance
     def build_evaluator(self, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """The WSOL metrics."""
-        return evaluator_of(_test_data(self.run, cfg, dataset_name), cfg)
+        return evaluator_of(_test_data(self.run, cfg, dataset_name), cfg, in_full=self.in_full)
 
     @on_class_or_instance
     def test(
@@ -453,9 +496,10 @@ def evaluate(run: Run, model: nn.Module) -> OrderedDict[str, Any]:
     return _scored(model, tests)
 
 
-def evaluator_of(test: TestData, cfg: CfgNode) -> WSOLEvaluator:
+def evaluator_of(test: TestData, cfg: CfgNode, *, in_full: bool = True) -> WSOLEvaluator:
     """The WSOL metrics of a test set, written to ``OUTPUT_DIR/inference/<data set>``."""
-    return WSOLEvaluator(evaluation=test.evaluation, output_dir=output_folder(cfg, test))
+    folder = output_folder(cfg, test)
+    return WSOLEvaluator(evaluation=test.evaluation, output_dir=folder, in_full=in_full)
 
 
 def _test_data(run: Run | None, cfg: CfgNode, name: str) -> TestData:

@@ -99,8 +99,8 @@ class Evaluation:
         return len(self.data_set.truth.boxes) > 0
 
     def score(self, detections: BoxTable) -> dict[str, ProtocolScores]:
-        """Numbers by protocol name at the first K alone, without intervals and baseline."""
-        return self._score(detections, [self.max_boxes])
+        """Numbers by protocol name at the first K alone, without intervals, beside fixed boxes."""
+        return self._score(detections, [self.max_boxes], baseline=self.baseline)
 
     def score_beside_fixed_boxes(self, detections: BoxTable) -> dict[str, ProtocolScores]:
         """Numbers by protocol name at every K, without intervals, as curves need them."""
@@ -133,9 +133,13 @@ class Evaluation:
         )
 
     def run(
-        self, detections: BoxTable, output_dir: str | Path | None = None
+        self,
+        detections: BoxTable,
+        output_dir: str | Path | None = None,
+        *,
+        in_full: bool = True,
     ) -> dict[str, ProtocolScores]:
-        """Score, print the table and, with ``output_dir``, write what ``wend evaluate`` writes.
+        """Score, log the table and, with ``output_dir``, write what ``wend evaluate`` writes.
 
         It also writes ``detections.json``, COCO results in original pixels, in the data set's
         order. The numbers are those of its content, so that they follow from the file alone.
@@ -143,6 +147,7 @@ class Evaluation:
         Args:
             detections: detections of the data set's images, by the same index.
             output_dir: folder of the files; None to write none.
+            in_full: False to log a line for each protocol instead of the table.
 
         Returns:
             Numbers by protocol name; empty if no image has a true box.
@@ -166,7 +171,12 @@ class Evaluation:
             write_scores(
                 output_dir, scores, counts=counts, inputs=inputs, notes=notes, view=self.view
             )
-        logger.info("%s:\n%s", self.data_set.name, score_table(scores, notes))
+        if in_full:
+            logger.info("%s:\n%s", self.data_set.name, score_table(scores, notes))
+        else:
+            for protocol, result in scores.items():
+                numbers = "  ".join(f"{n}: {value:.2f}" for n, value in result.scalars().items())
+                logger.info("%s, %s: %s", self.data_set.name, protocol, numbers)
         return scores
 
     def _write_unscored(

@@ -33,6 +33,7 @@ UNUSED = {
     "WEND.UNSUP_FACTOR_SCHEDULE": "constant",
     "WEND.PROTOCOLS": ("original",),
     "WEND.METRICS": (),
+    "WEND.LOGGERS": (),
     "WEND.CLASS_PREDICTIONS": "",
     "WEND.DATA.QUARANTINE": "",
     "WEND.DATA.CACHE": "",

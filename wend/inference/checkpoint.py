@@ -7,9 +7,10 @@ from pathlib import Path
 
 from wend.errors import MissingFileError
 from wend.files import read_text
+from wend.modeling.weights import last_checkpoint
 from wend.weight_files import Origin, read_origin, read_weights
 
-CONFIG_FILE, LAST_CHECKPOINT, FINAL = "config.yaml", "last_checkpoint", "model_final.pth"
+CONFIG_FILE, FINAL = "config.yaml", "model_final.pth"
 _OF_ALL, _OF_DETECTRON2 = "VERSION:", "CUDNN_BENCHMARK:"  # entries of the configs that runs write
 
 
@@ -38,11 +39,9 @@ def newest_weights(folder: Path) -> Path:
     Raises:
         MissingFileError: there is none.
     """
-    tag = folder / LAST_CHECKPOINT
-    if tag.is_file():
-        last = folder / read_text(tag, "the name of the run's last checkpoint").strip()
-        if last.is_file():
-            return last
+    last = last_checkpoint(folder)
+    if last is not None and last.is_file():
+        return last
     files = sorted(folder.glob("model_*.pth"))
     if (folder / FINAL) in files:
         return folder / FINAL

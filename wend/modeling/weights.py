@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
 
-from wend.errors import InputError, MissingFileError
-from wend.files import atomic_write
+from wend.errors import InputError, MissingFileError, shown
+from wend.files import atomic_write, read_text
 from wend.modeling.weight_names import match_names
 from wend.weight_files import (
     Origin,
@@ -26,11 +26,30 @@ from wend.weight_files import (
     without_prefix,
 )
 
+LAST_CHECKPOINT = "last_checkpoint"
 logger = logging.getLogger(__name__)
 
 
 def _is_backbone(name: str) -> bool:
     return name.startswith("backbone.") and ".fpn" not in name and ".top_block" not in name
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that a run's ``last_checkpoint`` names; None where there is no such note.
+
+    Raises:
+        InputError: it names no file of the folder: another's weights would be taken for the run's.
+    """
+    note = folder / LAST_CHECKPOINT
+    if not note.is_file():
+        return None
+    name = read_text(note, "the name of the run's last checkpoint").strip()
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise InputError(
+            f"{note}: expected the name of a checkpoint beside it, such as model_final.pth, got "
+            f"{shown(name)}; correct it, or remove it to have no last checkpoint"
+        )
+    return folder / name
 
 
 def check_loaded(
@@ -96,6 +115,11 @@ class CheckedLoading(Checkpointer):
         resumes = resume and self.has_checkpoint()
         self.require_all = self.require_all or resumes
         return super().resume_or_load(path, resume=resume)
+
+    def get_checkpoint_file(self) -> str:
+        """The path of the last checkpoint, in its folder; empty where there is none."""
+        path = last_checkpoint(Path(self.save_dir))
+        return "" if path is None else str(path)
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Loads as fvcore's; a missing or unreadable file is an InputError that names it."""

@@ -163,7 +163,7 @@ def join_boxes(
     implausible: str | None = None,
     log: bool = True,
 ) -> tuple[BoxTable, AttachReport]:
-    """Give images their pseudo boxes, in original pixels; log the table of counts.
+    """Give images their pseudo boxes, in original pixels; log what was counted.
 
     Args:
         keys: I different keys, see ``ImageRecord.key``.
@@ -240,7 +240,7 @@ def join_boxes(
             f"of another data set or split?"
         )
     if log:
-        logger.info("%s", joined)
+        logger.info("%s", joined.brief())
     _refuse(joined, strict, allow_contamination)
     return table, joined
 

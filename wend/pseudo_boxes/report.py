@@ -97,6 +97,15 @@ class AttachReport:
         """Kinds of :data:`LEFT_OUT` that occurred, and how often."""
         return {kind: self.number(kind) for kind in LEFT_OUT if self.number(kind)}
 
+    def brief(self) -> str:
+        """A line, where there is nothing that the table of counts would tell beside it."""
+        if any(self.number(kind) for kind in (*KINDS, *CHOSEN)):
+            return self.text()
+        return (
+            f"{self.source}: boxes of all {self.num_images} images, "
+            f"{self.num_boxes / max(self.num_images, 1):.2f} per image; none left out or changed"
+        )
+
     def rows(self) -> list[tuple[str, str, str]]:
         """The table's rows: kind of finding, number and the first keys."""
         rows = [("images matched", str(self.matched), f"of {self.num_images}")]

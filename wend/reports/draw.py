@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wend.files import atomic_write
 from wend.images.reading import read_image
+from wend.reports.likely_boxes import distinct_boxes, likely_score
 from wend.reports.roles import OURS, PSEUDO, TRUTH, Role
 from wend.structures.box_table import BoxTable
 from wend.structures.records import ImageRecord
@@ -18,6 +19,7 @@ from wend.structures.records import ImageRecord
 LEGEND = tuple((role, role.title) for role in (TRUTH, PSEUDO, OURS))
 SWATCH = (30, 14)  # width and height in pixels of the box beside a role's name in a legend
 FONT_SIZE = 13
+LOOKED_AT = 50  # images for each that is drawn, among which are some with several objects
 
 
 def draw_boxes(image: Image.Image, boxes: np.ndarray, role: Role, width: int = 3) -> None:
@@ -136,6 +138,24 @@ def draw_record(
     return image
 
 
+def _spread(indices: np.ndarray, number: int) -> np.ndarray:
+    """So many of some indices (n,), evenly spread; all of them where there are no more."""
+    rows = np.linspace(0, len(indices) - 1, min(number, len(indices))).round().astype(int)
+    return indices[rows]
+
+
+def _choose_images(
+    records: Sequence[ImageRecord], looked_at: np.ndarray, number: int
+) -> np.ndarray:
+    """Indices of images to draw, sorted; half of them with several true boxes, if they can be."""
+    counts = np.array([len(records[i].gt_boxes) for i in looked_at.tolist()], dtype=np.int64)
+    several = _spread(looked_at[counts > 1], number // 2)
+    others = looked_at[counts <= 1]
+    if len(others) < number - len(several):
+        others = np.setdiff1d(looked_at, several)
+    return np.sort(np.concatenate([several, _spread(others, number - len(several))]))
+
+
 def draw_sheet(
     path: str | Path,
     records: Sequence[ImageRecord],
@@ -146,7 +166,11 @@ def draw_sheet(
     max_boxes: int = 5,
     legend: Sequence[tuple[Role, str]] = LEGEND,
 ) -> list[str]:
-    """Write one PNG with images spread evenly over the data set, and a legend.
+    """Write one PNG with images spread over the data set, and a legend.
+
+    Half of the images have several true boxes, where there are so many. Of an image's detections
+    the best is drawn, and the distinct ones that score as likely objects do
+    (:mod:`wend.reports.likely_boxes`).
 
     Args:
         records: images of the data set.
@@ -156,17 +180,20 @@ def draw_sheet(
     Returns:
         The files shown, row by row.
     """
-    picks = np.linspace(0, len(records) - 1, min(num_images, len(records))).round().astype(int)
+    looked_at = _spread(np.arange(len(records)), LOOKED_AT * num_images)
+    picks = _choose_images(records, looked_at, num_images)
+    min_score = likely_score(distinct_boxes(detections.take(looked_at).first(max_boxes)))
+    shown = distinct_boxes(detections.take(picks))
     columns = math.ceil(math.sqrt(len(picks)))
     rows = math.ceil(len(picks) / columns)
     head = 24
     width = max(columns * side, 6 + legend_width(legend))
     sheet = Image.new("RGB", (width, rows * side + head), "white")
     for tile, pick in enumerate(picks):
-        boxes, scores = detections[pick], detections.scores_of(pick)
         image = draw_record(
-            *(records[pick], boxes, scores),
+            *(records[pick], shown[tile], shown.scores_of(tile)),
             side=side,
+            min_score=min_score,
             max_boxes=max_boxes,
             role=legend[-1][0],
         )

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
+from wend.event_sinks import OpenSinks
 from wend.loading.bad_images import say_wrong
 from wend.loading.first_epoch import FirstEpoch
 from wend.losses import ForceLog, count_positives, tell_progress
@@ -151,6 +152,15 @@ class Trainer:
 
     def train(self) -> dict[str, dict[str, dict[str, float]]]:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
+        cfg = self.cfg
+        resumed = self.start_iter > 0
+        self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, resumed=resumed)
+        try:
+            return self._train()
+        finally:
+            self.sinks.close()
+
+    def _train(self) -> dict[str, dict[str, dict[str, float]]]:
         cfg, max_iter = self.cfg, self.cfg.SOLVER.MAX_ITER
         saver = PeriodicCheckpointer(
             self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter, KEPT_CHECKPOINTS
@@ -183,21 +193,42 @@ class Trainer:
             "eta: %s  iter: %d  %s  time: %.3f  lr: %.4g", eta, iteration, losses, seconds, rate
         )
         with open(Path(self.cfg.OUTPUT_DIR) / "metrics.json", "a", encoding="utf-8") as file:
-            line = {"iteration": iteration, "lr": rate, "time": seconds, **values}
-            file.write(json.dumps(line) + "\n")
+            numbers = {"lr": rate, "time": seconds, **values}
+            file.write(json.dumps({"iteration": iteration, **numbers}) + "\n")
+        self.sinks.add(numbers, iteration)
 
     def _evaluate(self, iteration: int) -> dict[str, dict[str, dict[str, float]]]:
         cfg = self.cfg
-        results = evaluate(self.run, self.model)
+        at_the_end = iteration >= cfg.SOLVER.MAX_ITER
+        results = evaluate(self.run, self.model, in_full=at_the_end)
         epoch = iteration / cfg.TEST.EVAL_PERIOD if cfg.WEND.EPOCHS else 0
         for name, metrics in results.items():
             append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)
+        self.sinks.add(_numbers(results), iteration)
         self.model.train()
         return results
 
 
-def evaluate(run: Run, model: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
+def _numbers(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+    """Metrics as ``protocol/metric``, of several data sets as ``data set/protocol/metric``.
+
+    So Detectron2 calls them, too.
+    """
+    numbers: dict[str, float] = {}
+    for name, protocols in results.items():
+        prefix = f"{name}/" if len(results) > 1 else ""
+        for protocol, metrics in protocols.items():
+            numbers |= {f"{prefix}{protocol}/{metric}": v for metric, v in metrics.items()}
+    return numbers
+
+
+def evaluate(
+    run: Run, model: nn.Module, *, in_full: bool = True
+) -> dict[str, dict[str, dict[str, float]]]:
     """Score the detector on each test set and write ``OUTPUT_DIR/inference/<data set>``.
+
+    Args:
+        in_full: whether the whole table is logged, or a line for each protocol.
 
     Returns:
         Data set -> protocol -> metric -> per cent.
@@ -217,6 +248,6 @@ def evaluate(run: Run, model: nn.Module) -> dict[str, dict[str, dict[str, float]
                     detections.add(example.image_id, *predicted)
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
         say_wrong(name, problems, len(detections))
-        evaluated = test.evaluation.run(detections.table(), output_dir)
+        evaluated = test.evaluation.run(detections.table(), output_dir, in_full=in_full)
         results[name] = {p: result.scalars() for p, result in evaluated.items()}
     return results

@@ -13,7 +13,7 @@ from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.files import atomic_write
 from wend.modeling.initial_weights import initial_weights
-from wend.run import Run, check_arguments, resolve, write_machine
+from wend.run import Run, check_arguments, remove_logs, resolve, write_machine
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> None:
     else:
         trainer = Trainer(resolved, model)
         trainer.resume_or_load(resume=args.resume)
+        if not args.resume:
+            remove_logs(cfg.OUTPUT_DIR)
         _write_config(cfg)
         results = trainer.train()
     verify_results(cfg, next(iter(results.values())))

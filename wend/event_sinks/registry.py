@@ -1,0 +1,65 @@
+"""Event sinks by name, and what a sink is."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from wend.errors import InputError
+from wend.registry import Registry
+
+
+@dataclass(frozen=True)
+class RunToLog:
+    """What a sink is opened for.
+
+    Attributes:
+        output_dir: the run's folder; its name is the run's.
+        config: the value of each config entry by its whole name, ``SOLVER.BASE_LR``.
+        resumed: whether the training goes on where an earlier one in this folder ended.
+    """
+
+    output_dir: Path
+    config: Mapping[str, Any]
+    resumed: bool
+
+    @property
+    def name(self) -> str:
+        """What the run is called where there are several."""
+        return self.output_dir.absolute().name
+
+
+class EventSink(Protocol):
+    """Takes a training's numbers; the class, or a function that makes one, takes the run."""
+
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Numbers by name, of an iteration (from 0)."""
+
+    def close(self) -> None:
+        """The training has ended, or was interrupted."""
+
+
+EVENT_SINKS: Registry[Callable[[RunToLog], EventSink]] = Registry("event sink")
+event_sink = EVENT_SINKS.register
+
+
+def _is_installed(package: str) -> bool:
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None  # a folder without code has no origin
+
+
+def require_packages(names: Iterable[str]) -> None:
+    """Raise InputError unless what the sinks of these names need is installed.
+
+    A sink's class names its module as ``package``; nothing is imported.
+    """
+    for name in names:
+        package = getattr(EVENT_SINKS.get(name), "package", None)
+        if package is not None and not _is_installed(package):
+            raise InputError(
+                f"config entry WEND.LOGGERS: {name!r} needs the package {package}, which is not "
+                f"installed: pip install {package}"
+            )
