@@ -175,7 +175,7 @@ def test_pickled_arrays_are_read_as_detectron2s_files_hold_them(tmp_path, protoc
 
 def test_arrays_that_numpy_1_pickled_are_read(tmp_path):
     content = pickle.dumps({"a": np.arange(3.0)}, 2)
-    assert b"numpy._core" in content
+    assert b"numpy._core" in content or np.__version__.startswith("1.")
     (tmp_path / "f.pkl").write_bytes(content.replace(b"numpy._core", b"numpy.core"))
     assert_weights(read_weights(tmp_path / "f.pkl"), {"a": torch.arange(3.0).double()})
 

@@ -278,6 +278,18 @@ def test_report_of_a_run_whose_data_set_has_gone_shows_what_it_wrote(finished, t
     assert "<img" not in page
 
 
+def test_a_page_never_calls_pseudo_boxes_the_truth(finished, toy_root, tmp_path):
+    shutil.copytree(finished("torchvision", "fcos"), tmp_path / "run")
+    said = dict.fromkeys(("toy_test", "toy_test_c2am"), "held-out pseudo boxes")
+    (tmp_path / "run/reference.json").write_text(json.dumps(said))
+    assert wend(["report", str(tmp_path / "run"), "--datasets-root", str(toy_root.parent)]) == 0
+    page = (tmp_path / "run/report.html").read_text()
+    assert "On toy_test the best box agrees with held-out pseudo boxes in " in page
+    assert "how often boxes are right is not known" in page
+    assert page.count("Scored against held-out pseudo boxes, not against the truth.") == 2
+    assert "the best box is right" not in page
+
+
 def test_report_of_two_runs_is_one_page_and_writes_no_other_file(
     finished, toy_root, tmp_path, monkeypatch, capsys
 ):
@@ -292,6 +304,7 @@ def test_report_of_two_runs_is_one_page_and_writes_no_other_file(
     assert after == before
     page = (tmp_path / "report.html").read_text()
     assert "Asked: 2 runs beside each other: run, other ü." in page
+    assert "On toy_test the best box is right: run " in page
     assert page.count("A row for each image, a column for each run: run, other ü.") == 4
     assert "The configs do not differ." in page
     assert wend(["report", "other ü", "other ü"]) == 2

@@ -31,6 +31,7 @@ from wend.inference.advice import ADVICE_FILE
 from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
+from wend.reports.run_folder import REFERENCE_FILE
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -393,6 +394,9 @@ class Auto:
             standing = self._standing(name, test, trained)
             lines = [f"{name} ({standing.images} photos)", standing.table(), ""]
             text.append("\n".join([*lines, *standing.sentences()]))
+        if HELD_OUT in tests:  # the page says that they are no truth
+            reference = {HELD_OUT: "the pseudo boxes of held-out photos"}
+            write_json(self.folder / REFERENCE_FILE, reference, indent=1)
         path = self.folder / STANDING_FILE
         path.write_text("\n\n".join(text) + "\n", encoding="utf-8")
         for part in text:

@@ -31,6 +31,7 @@ from wend.yaml_files import read_yaml
 
 logger = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
+REFERENCE_FILE = "reference.json"  # data set -> what its true boxes are, where they are no truth
 ADVICE_FILE = "advice.json"  # of `wend auto`: the score from which boxes are worth showing
 
 
@@ -71,6 +72,8 @@ class RunFolder:
         stored: data set -> the ``metrics.json`` that its evaluation wrote.
         machine: what the run wrote about where it ran; empty for one of an earlier version.
         advice: what the run advises; ``min_score``, and ``how`` it was chosen; empty without any.
+        reference: data set -> what its boxes to score against are, where they are not the truth
+            but, say, pseudo boxes that were held out.
         missing: what is not there, a sentence each.
     """
 
@@ -84,6 +87,7 @@ class RunFolder:
     stored: Mapping[str, dict[str, Any]]
     machine: Mapping[str, Any]
     advice: Mapping[str, Any]
+    reference: Mapping[str, str]
     missing: Sequence[str]
 
     @property
@@ -153,6 +157,7 @@ def read_run(output_dir: str | Path, data_sets: DataSets, name: str = "") -> Run
         *(path, name or path.resolve().name, cfg, tests, training, losses, curves, stored),
         machine=_record(path / MACHINE_FILE, "what a run says of its machine"),
         advice=read_advice(path / ADVICE_FILE),
+        reference=_record(path / REFERENCE_FILE, "what the boxes to score against are"),
         missing=list(dict.fromkeys(missing)),
     )
 

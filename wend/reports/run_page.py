@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from fvcore.common.config import CfgNode
 
+from wend.config import view_of
 from wend.errors import InputError
 from wend.evaluation.metrics import METRICS
 from wend.evaluation.protocols import get_protocol
@@ -49,6 +50,7 @@ from wend.reports.run_folder import RunFolder, Tested, pseudo_scores
 from wend.reports.words import GT_KNOWN, how, rate, score_text, verdict
 from wend.structures.boxes import paired_iou
 from wend.structures.data_set import DataSet
+from wend.structures.view import describe_view
 
 CURVE_METRIC = "gt_known_loc"
 MOST_COUNTED = 20  # boxes of an image, and more
@@ -66,7 +68,9 @@ def run_page(
         defaults: the entries' defaults, to say what differs; None to say nothing.
         number: images of each gallery.
     """
-    roles = [(role, role.title) for role in (TRUTH, PSEUDO, OURS)]
+    references = [words for run in runs for words in run.reference.values()]
+    truth = " or ".join(dict.fromkeys([TRUTH.title, *references])) if references else TRUTH.title
+    roles = [(TRUTH, truth), (PSEUDO, PSEUDO.title), (OURS, OURS.title)]
     if len(runs) > 1:
         asked, came, fine = _several(runs)
         title, sections = f"{len(runs)} runs", [*_sections_of_several(runs, number)]
@@ -96,14 +100,8 @@ def _detector(cfg: CfgNode) -> str:
 
 
 def _view(cfg: CfgNode) -> str:
-    """How images become what the detector sees."""
-    resize, crop = cfg.WEND.RESIZE, cfg.WEND.CROP
-    view = str(cfg.WEND.get("VIEW", "crop"))
-    return {
-        "crop": f"view crop: squashed to {resize} x {resize}, its centre {crop} x {crop}",
-        "squash": f"view squash: squashed to {resize} x {resize}",
-        "pad": f"view pad: scaled to fit {resize} x {resize}, padded",
-    }.get(view, f"view {view}")
+    """What of the images the detector is tested on."""
+    return f"the detector saw {describe_view(view_of(cfg).name)}"
 
 
 def _length(cfg: CfgNode) -> str:
@@ -125,14 +123,18 @@ def _asked(run: RunFolder) -> str:
 def _how(runs: Sequence[RunFolder]) -> str:
     """How the first numbers were made; empty where there are none."""
     for run in runs:
-        for test in run.tests.values():
+        for name, test in run.tests.items():
             for result in test.scores.values():
-                return f"{how(result)} {_view(run.cfg).capitalize()}."
+                return f"{how(result, run.reference.get(name, ''))} T{_view(run.cfg)[1:]}."
     return ""
 
 
 def _came(run: RunFolder) -> str:
-    said = [_of_test(name, test) for name, test in run.tests.items() if test.detections is not None]
+    said = [
+        _of_test(name, test, run.reference.get(name, ""))
+        for name, test in run.tests.items()
+        if test.detections is not None
+    ]
     said += _of_stored(run)
     if said:
         return " ".join(said)
@@ -145,9 +147,9 @@ def _came(run: RunFolder) -> str:
     )
 
 
-def _of_test(name: str, test: Tested) -> str:
+def _of_test(name: str, test: Tested, reference: str) -> str:
     if test.scores:
-        return verdict(next(iter(test.scores.values())), name, test.pseudo)
+        return verdict(next(iter(test.scores.values())), name, test.pseudo, reference)
     detections, pseudo = test.detections, test.data_set.pseudo_boxes
     assert detections is not None
     said = (
@@ -196,9 +198,15 @@ def _several(runs: Sequence[RunFolder]) -> tuple[str, str, str]:
     rates = "; ".join(f"{label} {rate(result)}" for label, result in scores.items())
     return (
         asked,
-        f"The best box is right on {name}: {rates}.",
+        f"On {name} the best box {_right(runs, name)}: {rates}.",
         f"{_how(runs)} Whether one run is better than another says wend compare.",
     )
+
+
+def _right(runs: Sequence[RunFolder], name: str) -> str:
+    """What a hit on a data set means, in words."""
+    words = next((run.reference[name] for run in runs if name in run.reference), "")
+    return f"agrees with {words}" if words else "is right"
 
 
 def _shared(runs: Sequence[RunFolder]) -> dict[str, dict[str, Tested]]:
@@ -220,6 +228,8 @@ def _sections(run: RunFolder, number: int) -> Iterator[Section]:
     for name, test in run.tests.items():
         if test.scores:
             caption = f"{name}: {len(test.data_set)} images; per cent; {_view(run.cfg)}."
+            if name in run.reference:
+                caption += f" Scored against {run.reference[name]}, not against the truth."
             notes = [f"fixed boxes: K boxes that never look at the image, {_fixed(test)}"]
             table = score_part(test.scores, test.pseudo, notes, caption)
             title = f"Numbers on {name}" if several else "Numbers"
@@ -334,6 +344,7 @@ def _table_of_several(runs: Sequence[RunFolder]) -> Table:
 
     Of data sets that cannot be read here, those that the run's own evaluation wrote.
     """
+    reference = {name: words for run in runs for name, words in run.reference.items()}
     rows_of: dict[tuple[str, str], list[tuple[str, dict[str, Any]]]] = {}
     for run in runs:
         scored = {
@@ -348,7 +359,8 @@ def _table_of_several(runs: Sequence[RunFolder]) -> Table:
     rows: list[list[str]] = []
     groups: dict[int, str] = {}
     for (name, protocol), of_set in rows_of.items():
-        groups[len(rows)] = f"{name}, {_described(protocol)}"
+        against = f", scored against {reference[name]}, no truth" if name in reference else ""
+        groups[len(rows)] = f"{name}, {_described(protocol)}{against}"
         for label, values in of_set:
             row = [label]
             for metric in shown:

@@ -22,29 +22,41 @@ def rate(result: ProtocolScores) -> str:
     return text
 
 
-def how(result: ProtocolScores) -> str:
+def how(result: ProtocolScores, reference: str = "") -> str:
     """What the numbers of a sentence are: metric, test, protocol, intervals."""
+    truth, right = reference or "the truth", "Agrees" if reference else "Right"
     protocol, level = result.protocol, 100 * (result.level or LEVEL)
     compared = f"{'>' if protocol.strictness(classified=False) else '>='}"
     thresholds = " / ".join(f"{t:g}" for t in protocol.thresholds)
     average = "mean over classes" if protocol.average == "class" else "mean over images"
     return (
-        f"Right: IoU {compared} {thresholds} with the truth (GT-known Loc, protocol "
+        f"{right}: IoU {compared} {thresholds} with {truth} (GT-known Loc, protocol "
         f"{protocol.name}, {average}). In brackets: {level:g} % intervals. Better and worse: the "
         f"{level:g} % interval of the difference on the same images excludes zero."
+        + (
+            f" There is no truth: {reference} may be wrong themselves, so how often boxes are "
+            f"right is not known."
+            if reference
+            else ""
+        )
     )
 
 
 def verdict(
-    result: ProtocolScores, name: str, pseudo: Mapping[str, ProtocolScores] | None = None
+    result: ProtocolScores,
+    name: str,
+    pseudo: Mapping[str, ProtocolScores] | None = None,
+    reference: str = "",
 ) -> str:
     """The headline of detections, beside fixed boxes and the pseudo boxes of the same images.
 
     Args:
         name: of the data set.
         pseudo: protocol -> numbers of the pseudo boxes; empty where there are none.
+        reference: what the boxes to score against are, where they are not the truth.
     """
-    said = [f"On {name} the best box is right in {rate(result)}"]
+    right = f"agrees with {reference}" if reference else "is right"
+    said = [f"On {name} the best box {right} in {rate(result)}"]
     if result.fixed is None:
         said.append("there are no fixed boxes to compare it with")
     else:
