@@ -9,8 +9,6 @@ DEMO ?= output/demo
 BIN := $(VENV)/bin
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Where wheels of PyTorch without CUDA's libraries are, for machines without a GPU; empty: none
-CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: demo test lint site env
 env: $(VENV)/.installed-dev
@@ -18,7 +16,6 @@ env: $(VENV)/.installed-dev
 # Sees the system's packages, so that an installed torch or Detectron2 is used and not fetched again.
 $(VENV)/.installed: pyproject.toml setup.py constraints.txt Makefile
 	$(PYTHON) -m venv --system-site-packages $(VENV)
-	$(BIN)/python tools/cpu_torch.py constraints.txt $(CPU_WHEELS)
 	$(BIN)/python tools/installed_constraints.py constraints.txt > $(VENV)/constraints.txt
 	$(PIP) -c $(VENV)/constraints.txt -e .
 	touch $@
@@ -52,5 +49,5 @@ lint: env
 	$(BIN)/python -m mypy
 
 site: env
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[site]'
+	$(PIP) -c $(VENV)/constraints.txt -e '.[site]'
 	$(BIN)/mkdocs build --strict --quiet

@@ -60,7 +60,7 @@ def candidate_detector(cfg: CfgNode, model: nn.Module, size: tuple[int, int]) ->
     )
 
 
-def _normalization(model: Any) -> dict[str, list[float]]:
+def _normalization(model: Any) -> dict[str, Any]:
     """Of torchvision's transform, which its detectors begin with."""
     return {"pixel_mean": model.transform.image_mean, "pixel_std": model.transform.image_std}
 
