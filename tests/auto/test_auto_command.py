@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from engine_runs import kept_logging
 
 from wend.cli.parser import main
@@ -225,6 +226,8 @@ def test_boxes_of_the_user_are_taken_as_they_are(auto, photos, capsys):
         (["--boxes", "0"], "--boxes: expected at least 1, got 0"),
         (["--minutes", "0"], "--minutes: expected more than 0, got 0.0"),
         (["--method", "ddt"], "--method ddt: needs the weights of a network"),
+        (["--format", "coco,nix"], "nix"),
+        (["--pictures", "-3"], "--pictures: expected a number, all or none"),
         (["OUTPUT_DIR", "x"], "OUTPUT_DIR: wend auto writes to --output"),
         (["SOLVER.BASE_LR"], "KEY VALUE: expected pairs"),
         (["SOLVER.BASE_RATE", "1"], "SOLVER.BASE_RATE"),
@@ -234,3 +237,25 @@ def test_wrong_arguments_are_named_before_anything_is_made(auto, capsys, flags, 
     assert auto(*flags, entries={}) == 2
     assert message in capsys.readouterr().err
     assert not (Path("out") / "boxes").exists()
+
+
+def test_truth_that_is_not_there_is_named_before_boxes_are_made(auto, capsys):
+    assert auto("--truth", "nowhere") == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert not Path("out/boxes").exists()
+
+
+def test_few_photos_shorten_the_warm_up_of_so_many_epochs(auto):
+    entries = {**TINY, "WEND.EPOCHS": "1"}
+    del entries["SOLVER.MAX_ITER"]
+    assert auto(entries=entries) == 0  # 3 iterations, fewer than the config's warm-up
+    assert yaml.safe_load(Path("out/config.yaml").read_text())["SOLVER"]["WARMUP_ITERS"] == 0
+    assert not Path("out/schedule.json").exists()  # nothing was measured
+
+
+def test_what_stands_in_files_is_not_printed(auto, engine, capsys):
+    assert auto(engine=engine) == 0
+    printed = capsys.readouterr().out
+    assert "$ wend train" in printed
+    for noise in ("Full config", "Environment info", "copypaste", "Start inference", "Model:"):
+        assert noise not in printed

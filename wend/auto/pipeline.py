@@ -32,6 +32,7 @@ from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
 from wend.reports.run_folder import REFERENCE_FILE
+from wend.run import iterations_per_epoch
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -51,7 +52,21 @@ ENGINE_FILES = (
     *("config.yaml", "log.txt*", "metrics.json", "curve.csv", "inference", "last_checkpoint"),
     *("model_*.pth", "events.out.tfevents*"),
 )
+# loggers of which only warnings are printed: what they say stands in inference/, config.yaml and
+# machine.json
+SILENT = (
+    Evaluation.__module__,
+    "wend.d2.trainer",
+    "detectron2",
+    "detectron2.engine.defaults",
+    "detectron2.evaluation.evaluator",
+    "detectron2.evaluation.testing",
+)
 logger = logging.getLogger(__name__)
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +144,8 @@ class Auto:
         logger.info("%s:\n%s", root, photos.table(held_out))
         data_set = as_data_set(photos)
         self._declare("photos", root, data_set)
-        pseudo = self._pseudo_boxes(data_set, photos.digest)
         truth = None if wishes.truth is None else read_truth(photos, data_set, wishes.truth)
+        pseudo = self._pseudo_boxes(data_set, photos.digest)
         self._declare("photos", root, data_set, boxes=pseudo, truth=truth)
         with_box = pseudo.counts > 0
         if not with_box[~held_out].any():
@@ -168,15 +183,16 @@ class Auto:
         return self.folder / "datasets" / f"{name}.yaml"
 
     def _do(self, words: Sequence[str]) -> None:
-        """Run an ordinary command, and say which; tables of its evaluations stay in its files."""
+        """Run an ordinary command, and say which; what stands in its files is not printed."""
         logger.info("$ wend %s", shlex.join(words))
-        tables = logging.getLogger(Evaluation.__module__)
-        level = tables.level
-        tables.setLevel(logging.WARNING)
+        silent = [logging.getLogger(name) for name in SILENT]
+        for each in silent:
+            each.addFilter(_is_warning)
         try:
             self.command(words)
         finally:
-            tables.setLevel(level)
+            for each in silent:
+                each.removeFilter(_is_warning)
 
     # --- pseudo boxes
 
@@ -193,7 +209,7 @@ class Auto:
         chosen = agreed.chosen
         if len(tables) > 1:
             logger.info("agreement of the pseudo boxes:\n%s", agreed.table())
-            logger.info("pseudo boxes: %s, which the others agree with most", chosen)
+            logger.info("pseudo boxes: %s, %s", chosen, agreed.reason)
         else:
             logger.info("pseudo boxes: %s, with nothing to compare it with", chosen)
         table = tables[chosen]
@@ -324,9 +340,11 @@ class Auto:
 
     def _length(self, trained: DataSet, own: dict[str, str]) -> dict[str, str]:
         """The entries of the schedule; measured once and recorded, for a resumed run."""
-        if "WEND.EPOCHS" in own:
-            return {}
         solver = self.cfg.SOLVER
+        if "WEND.EPOCHS" in own and self.cfg.WEND.EPOCHS > 0:
+            iterations = self.cfg.WEND.EPOCHS * iterations_per_epoch(self.cfg, len(trained))
+            warmup = schedule.of_iterations(iterations, solver.WARMUP_ITERS).warmup
+            return {"SOLVER.WARMUP_ITERS": str(warmup)}
         if "SOLVER.MAX_ITER" in own:
             return schedule.of_iterations(solver.MAX_ITER, solver.WARMUP_ITERS).entries()
         record = self.folder / "schedule.json"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from wend.auto.pipeline import AGREE, METHODS, Auto, Wishes
+from wend.cli.predict import label_formats, number_of_pictures
 from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.engines import ENGINES, choose_engine
@@ -99,6 +100,8 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         raise InputError(f"KEY VALUE: expected pairs, got {len(args.opts)} words: {args.opts}")
     if "OUTPUT_DIR" in args.opts[::2]:
         raise InputError("OUTPUT_DIR: wend auto writes to --output")
+    label_formats(args.format)  # a wrong name ends here, and not after the training
+    number_of_pictures(args.pictures)
     weights = "pretrained" if args.backbone == "pretrained" else ""
     if args.weights is not None:
         weights = str(expand_user(args.weights).absolute())

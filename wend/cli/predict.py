@@ -106,6 +106,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def label_formats(text: str) -> list[str]:
+    """The label formats that ``--format`` names.
+
+    Raises:
+        InputError: there is no such format.
+    """
+    names = [] if text == "none" else text.split(",")
+    for name in names:
+        WRITERS.get(name)
+    return names
+
+
 def number_of_pictures(text: str) -> int | None:
     """The number that ``--pictures`` means; None for all."""
     if text in ("all", "none"):
@@ -168,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
     if len(args.opts) % 2:
         raise InputError(f"--opts: expected KEY VALUE pairs, got {' '.join(args.opts)}")
     choices = Choices(
-        formats=[] if args.format == "none" else args.format.split(","),
+        formats=label_formats(args.format),
         pictures=number_of_pictures(args.pictures),
         label=args.label,
         max_boxes=args.max_boxes,
