@@ -27,11 +27,21 @@ from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
 from wend.files import sha256, write_json
-from wend.inference.advice import ADVICE_FILE
 from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
-from wend.reports.run_folder import REFERENCE_FILE
+from wend.run_files import (
+    ADVICE_FILE,
+    CONFIG_FILE,
+    EVALUATIONS,
+    FINAL_WEIGHTS,
+    LAST_CHECKPOINT,
+    LOGS,
+    LOSSES_FILE,
+    REFERENCE_FILE,
+    WEIGHTS,
+    evaluation_folder,
+)
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -47,10 +57,7 @@ AGREE = "agree"  # the method that the others agree with
 TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
 STANDING_FILE = "standing.md"
 LENGTH = ("WEND.EPOCHS", "SOLVER.MAX_ITER")  # the user's own length of the training
-ENGINE_FILES = (
-    *("config.yaml", "log.txt*", "metrics.json", "curve.csv", "inference", "last_checkpoint"),
-    *("model_*.pth", "events.out.tfevents*"),
-)
+ENGINE_FILES = (CONFIG_FILE, *LOGS, EVALUATIONS, LAST_CHECKPOINT, WEIGHTS)
 logger = logging.getLogger(__name__)
 
 
@@ -287,7 +294,7 @@ class Auto:
         }
 
         def work(resumes: bool) -> None:
-            goes_on = resumes and (self.folder / "last_checkpoint").exists()
+            goes_on = resumes and (self.folder / LAST_CHECKPOINT).exists()
             if not goes_on:
                 self._clear_engine_files()
             length = self._length(trained, own)
@@ -305,7 +312,7 @@ class Auto:
                 )
             )
 
-        outputs = ["config.yaml", "model_final.pth", *(f"inference/{name}" for name in tests)]
+        outputs = [CONFIG_FILE, FINAL_WEIGHTS, *(f"{EVALUATIONS}/{name}" for name in tests)]
         self.steps.run(Step("training", settings, outputs, work, leftovers=ENGINE_FILES))
 
     def _names(self, names: Sequence[str]) -> str:
@@ -363,7 +370,7 @@ class Auto:
                 }
             )
         )
-        lines = (probe / "metrics.json").read_text(encoding="utf-8").splitlines()
+        lines = (probe / LOSSES_FILE).read_text(encoding="utf-8").splitlines()
         times = [row["time"] for row in map(json.loads, lines) if "time" in row]
         shutil.rmtree(probe)
         solver = self.cfg.SOLVER
@@ -386,7 +393,7 @@ class Auto:
     # --- what came out
 
     def _detections(self, test: DataSet, name: str) -> BoxTable:
-        return read_detections(self.folder / "inference" / name / DETECTIONS_FILE, test)
+        return read_detections(evaluation_folder(self.folder, name) / DETECTIONS_FILE, test)
 
     def _say_standing(self, trained: DataSet, tests: dict[str, DataSet]) -> None:
         text = []
@@ -443,7 +450,7 @@ class Auto:
         """Write the boxes of all photos, those above the advised score."""
         wishes, folder = self.wishes, "predictions"
         settings = {
-            "weights": sha256(self.folder / "model_final.pth"),
+            "weights": sha256(self.folder / FINAL_WEIGHTS),
             "photos": photos.digest,
             "exif": wishes.exif,
             "min_score": min_score,
@@ -460,7 +467,7 @@ class Auto:
 
     def _report(self, tests: Sequence[str]) -> None:
         """Write the page."""
-        files = [f"inference/{name}/{DETECTIONS_FILE}" for name in tests]
+        files = [f"{EVALUATIONS}/{name}/{DETECTIONS_FILE}" for name in tests]
         settings = {"files": [sha256(self.folder / file) for file in files]}
         words = ["report", str(self.folder)]
         work = lambda resumes: self._do(words)  # noqa: E731

@@ -18,13 +18,15 @@ from wend.cli.options import (
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, some
 from wend.evaluation.detections import load_detections
+from wend.evaluation.evaluation import DETECTIONS_FILE
 from wend.files import expand_user
 from wend.label_files import FOREGROUND, WRITERS, write_all
 from wend.pseudo_boxes import join_boxes
+from wend.run_files import evaluation_folder
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
-DETECTIONS = (".json", ".csv", ".parquet", ".pq")
+ENDINGS = (".json", ".csv", ".parquet", ".pq")
 
 
 def add_label_file_options(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--boxes",
         nargs="+",
         metavar="SOURCE",
-        help=f"other boxes: detections of a run (a file that ends in {', '.join(DETECTIONS)}, or "
+        help=f"other boxes: detections of a run (a file that ends in {', '.join(ENDINGS)}, or "
         f"the run's folder), or {SOURCE_HELP}",
     )
     which.add_argument("--truth", action="store_true", help="write the true boxes")
@@ -134,8 +136,8 @@ def _read_table(args: argparse.Namespace, data_set: DataSet, data_sets: DataSets
     if args.boxes and len(args.boxes) == 1:
         path = expand_user(args.boxes[0])
         if path.is_dir():
-            path = path / "inference" / data_set.name / "detections.json"
-        if path.suffix.lower() in DETECTIONS:
+            path = evaluation_folder(path, data_set.name) / DETECTIONS_FILE
+        if path.suffix.lower() in ENDINGS:
             return load_detections(path, data_set, implausible=args.implausible)[0]
     source = read_source(args.boxes or [args.dataset], data_sets)
     return join_boxes(data_set.keys, data_set.frame_sizes, source, implausible=args.implausible)[0]

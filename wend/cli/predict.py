@@ -11,7 +11,6 @@ from typing import Any
 from wend.cli.options import add_import_option
 from wend.errors import InputError
 from wend.files import expand_user
-from wend.inference.advice import ADVICE_FILE, ADVISED, read_advice
 from wend.inference.detector import Detector
 from wend.inference.engines import PREDICTORS
 from wend.inference.inputs import is_video
@@ -19,7 +18,9 @@ from wend.inference.load import load
 from wend.inference.run import Choices, Output, Photos, predict_photos, predict_video
 from wend.label_files import WRITERS
 from wend.numerals import decimal_number
+from wend.run_files import ADVICE_FILE, read_advice
 
+ADVISED = "advised"
 logger = logging.getLogger(__name__)
 
 
@@ -126,7 +127,8 @@ def _min_score(text: str | None, run: str) -> float | None:
             raise InputError(
                 f"--min-score: expected a number, {ADVISED} or none, got {text!r}"
             ) from None
-    advised = read_advice(expand_user(run))
+    path = expand_user(run)
+    advised = read_advice(path if path.is_dir() else path.parent).get("min_score")
     if advised is not None:
         logger.info("boxes that score less than the advised %.3f are left out", advised)
     elif text == ADVISED:

@@ -18,10 +18,11 @@ from wend.config.common import REFERENCES
 from wend.config.reading import IMPORTS
 from wend.devices import choose_device
 from wend.errors import InputError
-from wend.inference.checkpoint import CONFIG_FILE, Checkpoint, read_checkpoint
+from wend.inference.checkpoint import Checkpoint, read_checkpoint
 from wend.inference.detector import Detector, Model
 from wend.inference.engines import PREDICTORS, choose_engine
 from wend.inference.fine_tune import as_options, fine_tune
+from wend.run_files import CONFIG_FILE
 from wend.structures.records import EXIF
 
 # What only training and evaluation need, and what stands for it where a detector just predicts

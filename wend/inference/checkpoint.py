@@ -8,9 +8,9 @@ from pathlib import Path
 from wend.errors import MissingFileError
 from wend.files import read_text
 from wend.modeling.weights import last_checkpoint
+from wend.run_files import CONFIG_FILE, FINAL_WEIGHTS, WEIGHTS
 from wend.weight_files import Origin, read_origin, read_weights
 
-CONFIG_FILE, FINAL = "config.yaml", "model_final.pth"
 _OF_ALL, _OF_DETECTRON2 = "VERSION:", "CUDNN_BENCHMARK:"  # entries of the configs that runs write
 
 
@@ -42,9 +42,9 @@ def newest_weights(folder: Path) -> Path:
     last = last_checkpoint(folder)
     if last is not None and last.is_file():
         return last
-    files = sorted(folder.glob("model_*.pth"))
-    if (folder / FINAL) in files:
-        return folder / FINAL
+    files = sorted(folder.glob(WEIGHTS))
+    if (folder / FINAL_WEIGHTS) in files:
+        return folder / FINAL_WEIGHTS
     if not files:
         config = folder / CONFIG_FILE
         why = (
@@ -52,7 +52,7 @@ def newest_weights(folder: Path) -> Path:
             if config.is_file()
             else f"it is no run's OUTPUT_DIR, which has a {CONFIG_FILE}, too"
         )
-        raise MissingFileError(f"{folder}: there is no checkpoint (model_*.pth); {why}")
+        raise MissingFileError(f"{folder}: there is no checkpoint ({WEIGHTS}); {why}")
     return files[-1]
 
 

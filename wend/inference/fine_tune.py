@@ -14,9 +14,10 @@ import yaml
 from fvcore.common.config import BASE_KEY, CfgNode
 
 from wend.errors import InputError
-from wend.inference.checkpoint import CONFIG_FILE, Checkpoint
+from wend.inference.checkpoint import Checkpoint
 from wend.inference.engines import ENGINES
 from wend.run import DEFAULT_CHECKPOINT_PERIOD, DEFAULT_EVAL_PERIOD, DEFAULT_MAX_ITER
+from wend.run_files import CONFIG_FILE
 
 # What belongs to the data that the detector was trained on
 OF_EARLIER_DATA = {

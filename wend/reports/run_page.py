@@ -48,6 +48,7 @@ from wend.reports.page_parts import (
 from wend.reports.roles import OURS, PSEUDO, TRUTH
 from wend.reports.run_folder import RunFolder, Tested, pseudo_scores
 from wend.reports.words import GT_KNOWN, how, rate, score_text, verdict
+from wend.run_files import evaluation_folder
 from wend.structures.boxes import paired_iou
 from wend.structures.data_set import DataSet
 from wend.structures.view import describe_view
@@ -251,7 +252,7 @@ def _stored_table(run: RunFolder, name: str) -> Iterator[Table | Words]:
     """The table that an evaluation wrote, where its data set cannot be read any more."""
     from csv import reader
 
-    folder = run.path / "inference" / name
+    folder = evaluation_folder(run.path, name)
     files = {kind: folder / name for name, kind in TABLE_FILES.items()}
     table, markdown = files["csv"], files["github"]
     if not table.is_file():
