@@ -6,7 +6,7 @@ import json
 import logging
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -78,7 +78,7 @@ class Wishes:
         minutes: that the training may take.
         engine: "detectron2" or "torchvision".
         config_file: of the detector.
-        opts: KEY VALUE ... that change its entries.
+        overrides: entries of it that are changed -> their values.
         weights: the network's: "pretrained", or a file; empty for none.
         formats: of the label files.
         pictures: how many photos are drawn with their boxes: a number, "all" or "none".
@@ -96,7 +96,7 @@ class Wishes:
     minutes: float = 8.0
     engine: str = "torchvision"
     config_file: str = "photos"
-    opts: Sequence[str] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
     weights: str = "pretrained"
     formats: Sequence[str] = ("coco",)
     pictures: str = "16"
@@ -281,7 +281,7 @@ class Auto:
 
     def _train(self, trained: DataSet, tests: Sequence[str]) -> None:
         wishes = self.wishes
-        own = dict(zip(wishes.opts[::2], wishes.opts[1::2], strict=True))
+        own = self.wishes.overrides
         files = {name: sha256(self._declaration(name).with_suffix(".json")) for name in tests}
         boxes = self._declaration(TRAIN).with_name(f"{TRAIN}_boxes.json")
         settings = {
@@ -297,7 +297,7 @@ class Auto:
             goes_on = resumes and (self.folder / LAST_CHECKPOINT).exists()
             if not goes_on:
                 self._clear_engine_files()
-            length = self._length(trained, own)
+            length = self._length(trained)
             self._do(
                 self._train_words(
                     {
@@ -329,8 +329,9 @@ class Auto:
             for path in self.folder.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def _length(self, trained: DataSet, own: dict[str, str]) -> dict[str, str]:
+    def _length(self, trained: DataSet) -> dict[str, str]:
         """The entries of the schedule; measured once and recorded, for a resumed run."""
+        own = self.wishes.overrides
         if "WEND.EPOCHS" in own:
             return {}
         solver = self.cfg.SOLVER
@@ -357,12 +358,11 @@ class Auto:
         shutil.rmtree(probe, ignore_errors=True)
         photo = trained.take([0])
         declare(probe / "photo.yaml", self.wishes.photos.resolve(), photo)
-        own = dict(zip(self.wishes.opts[::2], self.wishes.opts[1::2], strict=True))
         self._do(
             self._train_words(
                 {
                     **self._weights,
-                    **own,
+                    **self.wishes.overrides,
                     "DATASETS.TRAIN": self._names([TRAIN]),
                     "DATASETS.TEST": repr((str(probe / "photo.yaml"),)),
                     **schedule.Schedule(schedule.PROBE, schedule.PROBE, 0).entries(),

@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wend.cli.options import add_import_option
+from wend.cli.options import (
+    add_checkpoint_options,
+    add_device_option,
+    add_opts_option,
+    key_values,
+)
 from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.detector import Detector
-from wend.inference.engines import PREDICTORS
 from wend.inference.inputs import is_video
 from wend.inference.load import load
 from wend.inference.run import Choices, Output, Photos, predict_photos, predict_video
@@ -77,14 +82,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images at a time (default: the run's WEND.TEST_BATCH)",
     )
-    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the run's)")
-    add(
-        "--engine",
-        default="auto",
-        choices=["auto", *PREDICTORS],
-        help="auto (default): the one that trained the detector",
-    )
-    add("--config-file", metavar="FILE", help="YAML, for weights without their config")
     add(
         "--exif",
         choices=["ignore", "apply"],
@@ -97,14 +94,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["raise", "skip"],
         help="an image that cannot be read: an error (default), or leave it out and say so",
     )
-    add_import_option(parser)
-    add(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="config entries to change, at the end of the command",
-    )
+    add_device_option(parser)
+    add_checkpoint_options(parser)
+    add_opts_option(parser)
 
 
 def number_of_pictures(text: str) -> int | None:
@@ -138,24 +130,24 @@ def _min_score(text: str | None, run: str) -> float | None:
     return advised
 
 
-def _run_video(args: argparse.Namespace, choices: Choices) -> int:
+def _run_video(args: argparse.Namespace, choices: Choices, overrides: Mapping[str, str]) -> int:
     if len(args.images) > 1:
         raise InputError("IMAGES: a video is predicted on alone; run once for each")
     source = args.images[0] if args.images else args.webcam
     output = Output(args.output, overwrite=args.overwrite)
-    detector = _load(args)
+    detector = _load(args, overrides)
     _report(*predict_video(detector, source, output, choices), unit="frames")
     return 0
 
 
-def _load(args: argparse.Namespace) -> Detector:
+def _load(args: argparse.Namespace, overrides: Mapping[str, str]) -> Detector:
     return load(
         args.detector,
         device=args.device,
         engine=args.engine,
         config=args.config_file,
         exif=args.exif,
-        **dict(zip(args.opts[::2], args.opts[1::2], strict=True)),
+        **overrides,
     )
 
 
@@ -167,8 +159,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if bool(args.images) == (args.webcam is not None):
         raise InputError("expected images (files, folders, patterns, or a video), or --webcam")
-    if len(args.opts) % 2:
-        raise InputError(f"--opts: expected KEY VALUE pairs, got {' '.join(args.opts)}")
+    overrides = key_values(args.opts, "--opts")
     choices = Choices(
         formats=[] if args.format == "none" else args.format.split(","),
         pictures=number_of_pictures(args.pictures),
@@ -180,11 +171,11 @@ def run(args: argparse.Namespace) -> int:
     )
     choices.check()
     if args.webcam is not None or any(map(is_video, args.images)):
-        return _run_video(args, choices)
+        return _run_video(args, choices, overrides)
     photos = Photos.of_paths(args.images)
     _check_apart(args.output, args.images)
     output = Output(args.output, overwrite=args.overwrite)
-    detector = _load(args)
+    detector = _load(args, overrides)
     try:
         written, manifest = predict_photos(detector, photos, output, choices)
     except KeyboardInterrupt:

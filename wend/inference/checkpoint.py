@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from wend.errors import MissingFileError
+import yaml
+from fvcore.common.config import BASE_KEY
+
+from wend.errors import InputError, MissingFileError
 from wend.files import read_text
 from wend.modeling.weights import last_checkpoint
 from wend.run_files import CONFIG_FILE, FINAL_WEIGHTS, WEIGHTS
@@ -31,6 +38,37 @@ class Checkpoint:
     source: Path
     engine: str | None
     exif: str | None
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """The config's nested mappings, fresh ones.
+
+        Raises:
+            InputError: it is something else.
+        """
+        values = yaml.safe_load(self.config)
+        if not isinstance(values, dict):
+            raise InputError(f"{self.source}: expected a mapping of config entries")
+        return values
+
+    @contextmanager
+    def config_file(self, entries: Mapping[str, Any]) -> Iterator[str]:
+        """Entries as a file for as long as it is read; errors name the config's source instead.
+
+        Args:
+            entries: the config's own, changed; one with a ``_BASE_`` is read where it stands.
+        """
+        if BASE_KEY in entries:
+            yield str(self.source)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, CONFIG_FILE)
+            file.write_text(yaml.safe_dump(entries), encoding="utf-8")
+            try:
+                yield str(file)
+            except InputError as error:
+                message = str(error).replace(str(file), f"{self.source} (its config)")
+                raise type(error)(message) from error
 
 
 def newest_weights(folder: Path) -> Path:

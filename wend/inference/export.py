@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 
 from wend import __version__
@@ -20,7 +19,7 @@ from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.build import UNUSED
 from wend.inference.detector import Detector
-from wend.inference.engines import CANDIDATES
+from wend.inference.engines import engine_module
 from wend.inference.exported_info import KEY, VERSION, Stated
 from wend.inference.file_formats import FORMATS
 from wend.inference.load import load
@@ -107,7 +106,7 @@ def candidate_detector(detector: Detector) -> CandidateDetector:
     """
     model: Any = detector.model
     side = model.mapper.side
-    engine = importlib.import_module(CANDIDATES[detector.engine])
+    engine = engine_module(detector.engine, "candidates")
     copied = copy.deepcopy(model.model).cpu().eval()
     return engine.candidate_detector(detector.cfg, copied, (side, side))
 
@@ -137,7 +136,7 @@ def _config(detector: Detector) -> str:
     assert detector.checkpoint is not None
     cfg = detector.cfg.clone()
     cfg.defrost()
-    trained_with = yaml.safe_load(detector.checkpoint.config)
+    trained_with = detector.checkpoint.entries
     for entry in UNUSED:
         value: Any = trained_with
         node: Any = cfg

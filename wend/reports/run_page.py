@@ -52,6 +52,7 @@ from wend.run_files import evaluation_folder
 from wend.structures.boxes import paired_iou
 from wend.structures.data_set import DataSet
 from wend.structures.view import describe_view
+from wend.yaml_files import leaves
 
 CURVE_METRIC = "gt_known_loc"
 MOST_COUNTED = 20  # boxes of an image, and more
@@ -100,9 +101,9 @@ def _detector(cfg: CfgNode) -> str:
     return f"{cfg.MODEL.META_ARCHITECTURE} on {backbone} with {loss} (η {cfg.WEND.ETA:g})"
 
 
-def _view(cfg: CfgNode) -> str:
+def _saw(cfg: CfgNode) -> str:
     """What of the images the detector is tested on."""
-    return f"the detector saw {describe_view(view_of(cfg).name)}"
+    return f"detector saw {describe_view(view_of(cfg).name)}"
 
 
 def _length(cfg: CfgNode) -> str:
@@ -126,7 +127,7 @@ def _how(runs: Sequence[RunFolder]) -> str:
     for run in runs:
         for name, test in run.tests.items():
             for result in test.scores.values():
-                return f"{how(result, run.reference.get(name, ''))} T{_view(run.cfg)[1:]}."
+                return f"{how(result, run.reference.get(name, ''))} The {_saw(run.cfg)}."
     return ""
 
 
@@ -228,7 +229,7 @@ def _sections(run: RunFolder, number: int) -> Iterator[Section]:
     galleries: list[Any] = []
     for name, test in run.tests.items():
         if test.scores:
-            caption = f"{name}: {len(test.data_set)} images; per cent; {_view(run.cfg)}."
+            caption = f"{name}: {len(test.data_set)} images; per cent; the {_saw(run.cfg)}."
             if name in run.reference:
                 caption += f" Scored against {run.reference[name]}, not against the truth."
             notes = [f"fixed boxes: K boxes that never look at the image, {_fixed(test)}"]
@@ -552,7 +553,7 @@ def histogram_figures(data_set: DataSet) -> Iterator[Figure]:
 
 
 def _config(runs: Sequence[RunFolder], defaults: CfgNode | None) -> Iterator[Any]:
-    flat = [dict(_leaves(run.cfg)) for run in runs]
+    flat = [dict(leaves(run.cfg)) for run in runs]
     if len(runs) > 1:
         names = sorted(set(chain.from_iterable(flat)))
         rows = [
@@ -567,7 +568,7 @@ def _config(runs: Sequence[RunFolder], defaults: CfgNode | None) -> Iterator[Any
             else Words(["The configs do not differ."])
         )
     elif defaults is not None:
-        usual = dict(_leaves(defaults))
+        usual = dict(leaves(defaults))
         rows = [
             [name, _value(value), _value(usual[name])]
             for name, value in flat[0].items()
@@ -592,14 +593,6 @@ def _machine(run: RunFolder) -> list[str]:
         versions or "not recorded",
         DASH if seconds is None else f"{seconds:.3f}",
     ]
-
-
-def _leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _value(value: Any) -> str:
