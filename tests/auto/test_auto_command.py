@@ -11,6 +11,7 @@ from engine_runs import kept_logging
 from wend.cli.parser import main
 from wend.datasets.catalog import DataSets
 
+ENGINES = ["torchvision", pytest.param("detectron2", marks=pytest.mark.slow)]
 TINY = {
     "WEND.SMALL_CNN.CHANNELS": "(16, 16, 32)",
     "WEND.RESIZE": "64",

@@ -159,16 +159,16 @@ def _versions() -> dict[str, str]:
 
 
 def largest_difference(
-    one: Detector, other: Detector, images: Sequence[Image.Image]
+    first: Detector, second: Detector, images: Sequence[Image.Image]
 ) -> tuple[float, float]:
     """By how much boxes (in pixels of the images) and scores differ; infinity if their numbers do.
 
     Args:
-        one, other: two forms of a detector.
+        first, second: two forms of a detector.
         images: RGB.
     """
-    samples = [one.model.mapper.of_image(image) for image in images]
-    pairs = zip(one.model.predict(samples), other.model.predict(samples), strict=True)
+    samples = [first.model.mapper.of_image(image) for image in images]
+    pairs = zip(first.model.predict(samples), second.model.predict(samples), strict=True)
     box_difference = score_difference = 0.0
     for (boxes, scores), (other_boxes, other_scores) in pairs:
         if len(scores) != len(other_scores):

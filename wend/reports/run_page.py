@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -16,6 +17,7 @@ from wend.evaluation.metrics import METRICS
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.score_files import TABLE_FILES
 from wend.files import read_lines
+from wend.reports.boxes_numbers import shape_histograms
 from wend.reports.boxes_pictures import histogram_figure
 from wend.reports.curve import TOTAL_LOSS, Line, line_figure
 from wend.reports.gallery import (
@@ -251,15 +253,13 @@ def _fixed(test: Tested) -> str:
 
 def _stored_table(run: RunFolder, name: str) -> Iterator[Table | Words]:
     """The table that an evaluation wrote, where its data set cannot be read any more."""
-    from csv import reader
-
     folder = evaluation_folder(run.path, name)
     files = {kind: folder / name for name, kind in TABLE_FILES.items()}
     table, markdown = files["csv"], files["github"]
     if not table.is_file():
         yield Words([f"The evaluation's table {table} is not there."])
         return
-    header, *rows = reader(read_lines(table, "the table of an evaluation"))
+    header, *rows = csv.reader(read_lines(table, "the table of an evaluation"))
     notes = []
     if markdown.is_file():
         notes = [n[2:] for n in read_lines(markdown, "the notes of an evaluation") if n[:2] == "- "]
@@ -267,7 +267,7 @@ def _stored_table(run: RunFolder, name: str) -> Iterator[Table | Words]:
     yield plain_table(header, filled, f"{name}, as its evaluation wrote it.", notes)
 
 
-def _galleries(test: Tested, run: RunFolder, number: int, of: str) -> Iterator[Gallery | Words]:
+def _galleries(test: Tested, run: RunFolder, number: int, suffix: str) -> Iterator[Gallery | Words]:
     data_set, detections = test.data_set, test.detections
     if detections is None:
         yield Words(["No boxes of the detector yet."])
@@ -298,7 +298,7 @@ def _galleries(test: Tested, run: RunFolder, number: int, of: str) -> Iterator[G
         )
     choices = detector_choices(detections, data_set.pseudo_boxes, per_image, run.threshold, number)
     made = [
-        replace(gallery, title=f"{gallery.title}{of}")
+        replace(gallery, title=f"{gallery.title}{suffix}")
         for choice in choices
         if (gallery := shown.gallery(choice, number)) is not None
     ]
@@ -486,8 +486,8 @@ def _training(runs: Sequence[RunFolder]) -> Iterator[Any]:
                     x = next(iter(lines.values())).x
                     baseline["a fixed box"] = Line(x, np.full(len(x), value))
         if lines:
-            of = "epoch" if all(run.cfg.WEND.EPOCHS for run in runs) else "iteration"
-            names = (of, "images that are right (%)")
+            unit = "epoch" if all(run.cfg.WEND.EPOCHS for run in runs) else "iteration"
+            names = (unit, "images that are right (%)")
             drawn = line_figure(lines, *names, baseline=baseline, per_cent=True)
             ends = "; ".join(f"{n} ends at {line.y[-1]:.1f} %" for n, line in lines.items())
             figures.append(
@@ -544,8 +544,6 @@ def _pseudo_boxes(runs: Sequence[RunFolder]) -> Iterator[Any]:
 
 def histogram_figures(data_set: DataSet) -> Iterator[Figure]:
     """Shapes of a data set's pseudo boxes, and how many an image has."""
-    from wend.reports.boxes_numbers import shape_histograms
-
     histograms = shape_histograms(data_set.pseudo_boxes, data_set.frame_sizes)
     for title, values in histograms.items():
         name = f"{title}, {data_set.name}"
