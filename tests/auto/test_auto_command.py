@@ -191,7 +191,7 @@ def test_boxes_of_the_user_are_taken_as_they_are(auto, photos):
     train = DataSets().get("out/datasets/photos_train.yaml")
     for key, (box,) in zip(train.keys, train.pseudo_boxes, strict=True):
         left = keys.index(key)
-        assert box.tolist() == [left, 10, left + 30, 30]
+        np.testing.assert_allclose(box, [left, 10, left + 30, 30])
 
 
 @pytest.mark.parametrize(
@@ -199,6 +199,8 @@ def test_boxes_of_the_user_are_taken_as_they_are(auto, photos):
     [
         (["--held-out", "1"], "--held-out: expected a share from 0 to below 1, got 1.0"),
         (["--boxes", "0"], "--boxes: expected at least 1, got 0"),
+        (["--format", "coco,cocoo"], "unknown label format 'cocoo'"),
+        (["--pictures", "some"], "--pictures: expected a number, all or none, got 'some'"),
         (["--minutes", "0"], "--minutes: expected more than 0, got 0.0"),
         (["--method", "ddt"], "--method ddt: needs the weights of a network"),
         (["OUTPUT_DIR", "x"], "OUTPUT_DIR: wend auto writes to --output"),

@@ -459,7 +459,12 @@ class Auto:
         }
         words = [
             *("predict", str(self.folder), *photos.shallowest(self.folder)),
-            *("--output", str(self.folder / folder), "--format", ",".join(wishes.formats)),
+            *(
+                "--output",
+                str(self.folder / folder),
+                "--format",
+                ",".join(wishes.formats) or "none",
+            ),
             *("--pictures", wishes.pictures, "--exif", wishes.exif, "--on-bad", "skip"),
         ]
         work = lambda resumes: self._do(words)  # noqa: E731

@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from wend.auto.pipeline import AGREE, METHODS, Auto, Wishes
+from wend.cli.label_file_options import (
+    add_prediction_options,
+    number_of_pictures,
+    prediction_formats,
+)
 from wend.cli.options import add_engine_option, key_values
 from wend.errors import InputError
 from wend.files import expand_user
@@ -57,13 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     train("--weights", metavar="FILE", help="its weights; by default those of a package")
     train("--config-file", metavar="FILE", help="a config instead of those of the backbones")
-    add(
-        "--format",
-        default="coco",
-        metavar="NAME[,NAME...]",
-        help="label files of all photos' boxes, as of wend predict (default: coco)",
-    )
-    add("--pictures", default="16", metavar="N", help="photos to draw: a number, all or none (16)")
+    add_prediction_options(parser)
     opts = add(
         "opts",
         nargs="+",  # so that words after options are taken, which argparse does not with "*"
@@ -98,6 +97,7 @@ def _wishes(args: argparse.Namespace) -> Wishes:
     overrides = key_values(args.opts, "overrides of config entries")
     if "OUTPUT_DIR" in overrides:
         raise InputError("OUTPUT_DIR: wend auto writes to --output")
+    number_of_pictures(args.pictures)  # a wrong one is told before anything is made
     weights = "pretrained" if args.backbone == "pretrained" else ""
     if args.weights is not None:
         weights = str(expand_user(args.weights).absolute())
@@ -116,7 +116,7 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         config_file=args.config_file or BACKBONES[args.backbone],
         overrides=overrides,
         weights=weights,
-        formats=args.format.split(","),
+        formats=prediction_formats(args.format),
         pictures=args.pictures,
     )
 

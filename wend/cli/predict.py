@@ -9,6 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wend.cli.label_file_options import (
+    add_prediction_options,
+    number_of_pictures,
+    prediction_formats,
+)
 from wend.cli.options import (
     add_checkpoint_options,
     add_device_option,
@@ -21,7 +26,6 @@ from wend.inference.detector import Detector
 from wend.inference.inputs import is_video
 from wend.inference.load import load
 from wend.inference.run import Choices, Output, Photos, predict_photos, predict_video
-from wend.label_files import WRITERS
 from wend.numerals import decimal_number
 from wend.run_files import ADVICE_FILE, read_advice
 
@@ -54,20 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace what an earlier wend predict wrote to the folder",
     )
-    add(
-        "--format",
-        default="coco",
-        metavar="NAME[,NAME...]",
-        help=f"label files to write: {', '.join(WRITERS.names())}, or your own as ./file.py:name; "
-        f"none for none (default: coco; docs/predict.md)",
-    )
-    add(
-        "--pictures",
-        default="16",
-        metavar="N",
-        help="how many images to draw with their boxes: a number, all or none (default: 16); "
-        "without --min-score and --max-boxes the best box and those that score 0.5 are drawn",
-    )
+    add_prediction_options(parser)
     add("--label", default="foreground", help="what boxes are called in label files")
     add(
         "--min-score",
@@ -97,15 +88,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_option(parser)
     add_checkpoint_options(parser)
     add_opts_option(parser)
-
-
-def number_of_pictures(text: str) -> int | None:
-    """The number that ``--pictures`` means; None for all."""
-    if text in ("all", "none"):
-        return None if text == "all" else 0
-    if text.isascii() and text.isdigit():
-        return int(text)
-    raise InputError(f"--pictures: expected a number, all or none, got {text!r}")
 
 
 def _min_score(text: str | None, run: str) -> float | None:
@@ -161,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("expected images (files, folders, patterns, or a video), or --webcam")
     overrides = key_values(args.opts, "--opts")
     choices = Choices(
-        formats=[] if args.format == "none" else args.format.split(","),
+        formats=prediction_formats(args.format),
         pictures=number_of_pictures(args.pictures),
         label=args.label,
         max_boxes=args.max_boxes,
@@ -169,7 +151,6 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         skip_bad=args.on_bad == "skip",
     )
-    choices.check()
     if args.webcam is not None or any(map(is_video, args.images)):
         return _run_video(args, choices, overrides)
     photos = Photos.of_paths(args.images)

@@ -24,7 +24,7 @@ from wend.inference.detections import Detections
 from wend.inference.detector import Detector
 from wend.inference.inputs import image_files
 from wend.inference.video import Video, VideoWriter
-from wend.label_files import FOREGROUND, WRITERS, write_all
+from wend.label_files import FOREGROUND, write_all
 from wend.partial import PartialFile
 from wend.reports.likely_boxes import number_shown
 from wend.structures.box_table import BoxTable
@@ -57,11 +57,6 @@ class Choices:
     min_score: float | None = None
     batch_size: int | None = None
     skip_bad: bool = False
-
-    def check(self) -> None:
-        """Raise InputError for formats that do not exist; before anything is read."""
-        for name in self.formats:
-            WRITERS.get(name)
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of :meth:`Detector.__call__`."""
