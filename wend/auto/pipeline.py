@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 from fvcore.common.config import CfgNode
 
 from wend.auto import schedule
@@ -381,6 +382,7 @@ class Auto:
             solver.IMS_PER_BATCH,
             solver.WARMUP_ITERS,
             self.cfg.WEND.EPOCHS,
+            gpu=self.cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
         )
         logger.info(
             "training: %d iterations of %.2f s, about %.1f minutes",
