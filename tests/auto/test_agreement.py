@@ -1,27 +1,44 @@
 """The method that the others agree with, by hand."""
 
 import numpy as np
+import pytest
 
 from wend.auto.agreement import agreement
 from wend.structures.box_table import BoxTable
 
-A, HALF_A, FAR = [0, 0, 10, 10], [0, 0, 10, 5], [50, 50, 60, 60]
+LEFT, RIGHT = [0, 0, 10, 20], [10, 0, 20, 20]
+HALF_LEFT = [0, 0, 10, 10]
+SIZES = np.array([[20, 20], [20, 20]])
 
 
-def test_the_mean_iou_with_the_others_decides():
+def test_agreement_is_mean_iou_and_what_of_it_is_beyond_other_images():
     tables = {
-        "first": BoxTable.from_lists([[A], [A]]),
-        "second": BoxTable.from_lists([[HALF_A, A], [A]]),  # only best boxes count
-        "third": BoxTable.from_lists([[FAR], []]),  # one image to compare
+        "first": BoxTable.from_lists([[LEFT], [RIGHT]]),
+        "second": BoxTable.from_lists([[HALF_LEFT, RIGHT], [RIGHT]]),  # only best boxes count
+        "third": BoxTable.from_lists([[LEFT], [LEFT]]),  # the same on every image
+        "fourth": BoxTable.from_lists([[], [RIGHT]]),
     }
-    agreed = agreement(tables)
-    expected = [[1, 0.75, 0], [0.75, 1, 0], [0, 0, 1]]
-    np.testing.assert_allclose(agreed.iou, expected)
-    np.testing.assert_allclose(agreed.with_others, [0.375, 0.375, 0])
-    assert agreed.chosen == "first"
+    agreed = agreement(tables, SIZES)
+    # first and second: same (0.5 + 1) / 2; of the other image 0 and 0
+    # first and third: same (1 + 0) / 2; chance (1 + 0) / 2
+    # second and third: same (0.5 + 0) / 2; chance (0.5 + 0) / 2
+    np.testing.assert_allclose(
+        agreed.iou[:3, :3], [[1, 0.75, 0.5], [0.75, 1, 0.25], [0.5, 0.25, 1]]
+    )
+    np.testing.assert_allclose(agreed.beyond[:3, :3], [[1, 0.75, 0], [0.75, 1, 0], [0, 0, 1]])
+    assert agreed.iou[3].tolist() == [1, 1, 0, 1]  # one image to compare, no chance
+    np.testing.assert_allclose(agreed.with_others, np.array([1.75, 1.75, 0, 2]) / 3)
+    assert agreed.chosen == "fourth"
     assert "0.750" in agreed.table()
 
 
+def test_boxes_are_compared_as_fractions_where_images_differ_in_size():
+    boxes = BoxTable.from_lists([[[0, 0, 10, 10]], [[0, 0, 100, 100]]])
+    same = agreement({"a": boxes, "b": boxes}, np.array([[20, 20], [200, 200]]))
+    assert same.iou[0, 1] == 1
+    assert same.beyond[0, 1] == pytest.approx(0)  # every image has the same box
+
+
 def test_one_method_is_chosen_alone():
-    agreed = agreement({"only": BoxTable.from_lists([[A]])})
+    agreed = agreement({"only": BoxTable.from_lists([[LEFT]])}, SIZES[:1])
     assert (agreed.chosen, agreed.with_others.tolist()) == ("only", [0.0])

@@ -56,7 +56,7 @@ def record():
 
 
 def test_a_folder_becomes_a_run_that_the_ordinary_commands_read(auto, photos, engine, capsys):
-    assert auto(engine=engine) == 0
+    assert auto("--format", "coco,yolo", "--pictures", 2, engine=engine) == 0
     folder = Path("out")
     data_sets = DataSets()
     train = data_sets.get(str(folder / "datasets/photos_train.yaml"))
@@ -73,6 +73,10 @@ def test_a_folder_becomes_a_run_that_the_ordinary_commands_read(auto, photos, en
     assert {row["image_id"] for row in detections} <= {*held_out.keys}
     assert "fixed boxes" in (folder / "standing.md").read_text()
     assert not (folder / "probe").exists()
+    labels = json.loads((folder / "predictions/coco/annotations.json").read_text())
+    assert {image["file_name"] for image in labels["images"]} == {*every.keys}
+    assert len(list((folder / "predictions/pictures").rglob("*.jpg"))) == 2
+    assert (folder / "report.html").read_text().startswith("<!")
     capsys.readouterr()
     with kept_logging():
         words = ["train", "--engine", engine, "--config-file", "out/config.yaml", "--eval-only"]
@@ -142,6 +146,46 @@ def test_one_photo_is_trained_on_and_what_cannot_be_said_is_said(auto, photos, c
     assert "too few to hold some out" in capsys.readouterr().out
     assert not Path("out/advice.json").exists()
     assert Path("out/model_final.pth").exists()
+
+
+def test_an_output_in_the_folder_of_the_photos_never_becomes_its_input(auto, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    assert auto(source=".") == 0
+    assert list(Path("out/predictions/pictures").rglob("*.jpg"))
+    before = Path("out/model_final.pth").stat().st_mtime_ns
+    assert auto(source=".") == 0
+    assert Path("out/model_final.pth").stat().st_mtime_ns == before
+    assert len(DataSets().get("out/datasets/photos.yaml")) == 12
+    labels = json.loads(Path("out/predictions/coco/annotations.json").read_text())
+    assert len(labels["images"]) == 12
+
+
+def test_predict_takes_the_advised_score_unless_another_is_said(auto, photos, capsys):
+    assert auto() == 0
+    detections = json.loads(Path("out/inference/photos_held_out/detections.json").read_text())
+    scores = sorted(row["score"] for row in detections)
+    advised = scores[len(scores) // 2]
+    Path("out/advice.json").write_text(json.dumps({"min_score": advised}))
+
+    def least(*more):
+        with kept_logging():
+            words = ["predict", "out", str(photos), "--output", "boxes", "--pictures", "none"]
+            assert main([*words, "--on-bad", "skip", "--overwrite", *more]) == 0
+        rows = json.loads(Path("boxes/coco/annotations.json").read_text())["annotations"]
+        return min(row["score"] for row in rows)
+
+    every = least("--min-score", "none")
+    assert every < advised <= least()
+    assert least("--min-score", "advised") == least()
+    assert least("--min-score", str(every)) == every
+    Path("out/advice.json").unlink()
+    assert least() == every
+    with kept_logging():
+        words = ["predict", "out", str(photos), "--output", "other", "--min-score"]
+        assert main([*words, "advised"]) == 2
+        assert "out advises none; wend auto writes advice.json" in capsys.readouterr().err
+        assert main([*words, "much"]) == 2
+    assert "expected a number, advised or none, got 'much'" in capsys.readouterr().err
 
 
 def test_truth_is_for_evaluation_only_and_pseudo_boxes_stand_beside(auto, photos, capsys):

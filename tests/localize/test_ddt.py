@@ -93,6 +93,11 @@ def test_several_boxes_score_by_their_share_of_the_whole_magnitude():
     assert (first.box, first.score) == ((0, 0, 0.5, 0.5), 4 / 17)
     assert (second.box, second.score) == ((0.75, 0.75, 1, 1), 2 / 17)
     assert find_boxes(projection) == (first,)
+    touching = np.array([[3.0, 1.0, 3.0], [3.0, 1.0, 3.0], [-1.0, -1.0, -1.0]])
+    left, right = find_boxes(touching, number=2)
+    assert (left.box, right.box) == ((0, 0, 2 / 3, 2 / 3), (2 / 3, 0, 1, 2 / 3))
+    assert right.score == pytest.approx(left.score * 6 / 8)
+    assert find_boxes(touching)[0].box == (0, 0, 1, 2 / 3)
 
 
 def test_nothing_positive_is_the_whole_image_and_says_so():

@@ -1,7 +1,11 @@
 """How far methods agree on their boxes, and the method that the others agree with most.
 
 No truth is needed: methods that look at an image in different ways and err in different ways agree
-where they are right. How often that picks the right one: ``docs/own_photos.md``.
+where they are right. Boxes agree by chance, too, since objects tend to lie in the middle: what
+counts is the agreement beyond that of one method's box with the other's box *of another image*, as
+in Cohen's kappa. How often that picks the right method: ``docs/own_photos.md``.
+
+Shape letters: M = methods, I = images.
 """
 
 from __future__ import annotations
@@ -15,24 +19,28 @@ from tabulate import tabulate
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import paired_iou
 
+SHIFTS = 32  # other images, at most, that chance is measured on
+
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean IoU of the best boxes of M methods on the images where both have one.
+    """The agreement of the best boxes of M methods on the images where both have one.
 
     Attributes:
         names: M methods.
         iou: (M, M) mean IoU, 1 on the diagonal.
+        beyond: (M, M) what of it is beyond chance, (IoU - chance) / (1 - chance), at most 1.
     """
 
     names: tuple[str, ...]
     iou: np.ndarray
+    beyond: np.ndarray
 
     @property
     def with_others(self) -> np.ndarray:
-        """Mean (M,) of each method's agreement with the others; 0 where there are none."""
+        """Mean (M,) of each method's agreement beyond chance; 0 where there are no others."""
         others = len(self.names) - 1
-        return (self.iou.sum(1) - 1) / max(others, 1)
+        return (self.beyond.sum(1) - 1) / max(others, 1)
 
     @property
     def chosen(self) -> str:
@@ -45,21 +53,38 @@ class Agreement:
             [name, *(f"{value:.3f}" for value in row), f"{mean:.3f}"]
             for name, row, mean in zip(self.names, self.iou, self.with_others, strict=True)
         ]
-        return tabulate(rows, ["mean IoU with", *self.names, "the others"], disable_numparse=True)
+        head = ["mean IoU with", *self.names, "beyond chance, with the others"]
+        return tabulate(rows, head, disable_numparse=True)
 
 
-def agreement(tables: Mapping[str, BoxTable]) -> Agreement:
-    """The agreement of methods' best boxes, given as tables of the same images."""
+def agreement(tables: Mapping[str, BoxTable], sizes: np.ndarray) -> Agreement:
+    """The agreement of methods' best boxes.
+
+    Args:
+        tables: of the same images, in original pixels.
+        sizes: (I, 2) width and height of the images.
+    """
     names = tuple(tables)
-    iou = np.eye(len(names))
+    iou, beyond = np.eye(len(names)), np.eye(len(names))
     for i, first in enumerate(names):
         for j, second in enumerate(names[:i]):
-            iou[i, j] = iou[j, i] = _mean_iou(tables[first], tables[second])
-    return Agreement(names, iou)
+            pair = _best_fractions(tables[first], tables[second], sizes)
+            iou[i, j], beyond[i, j] = iou[j, i], beyond[j, i] = _agreement(*pair)
+    return Agreement(names, iou, beyond)
 
 
-def _mean_iou(a: BoxTable, b: BoxTable) -> float:
+def _best_fractions(a: BoxTable, b: BoxTable, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both methods' best boxes (n, 4) in fractions of the images where both have one."""
     both = np.flatnonzero((a.counts > 0) & (b.counts > 0))
-    if not len(both):
-        return 0.0
-    return float(paired_iou(a.boxes[a.offsets[both]], b.boxes[b.offsets[both]]).mean())
+    sides = np.tile(sizes[both], 2)
+    return a.boxes[a.offsets[both]] / sides, b.boxes[b.offsets[both]] / sides
+
+
+def _agreement(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Mean IoU of paired boxes (n, 4), and what of it is beyond chance; 0 where there are none."""
+    if not len(a):
+        return 0.0, 0.0
+    same = float(paired_iou(a, b).mean())
+    shifts = np.unique(np.linspace(1, len(a) - 1, SHIFTS).astype(int)) if len(a) > 1 else ()
+    chance = float(np.mean([paired_iou(a, np.roll(b, s, 0)).mean() for s in shifts] or [0.0]))
+    return same, (same - chance) / (1 - chance) if chance < 1 else 0.0

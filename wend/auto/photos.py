@@ -123,6 +123,23 @@ class Photos:
         lines = (f"{photo.path}\t{photo.file_digest}\n" for photo in self.readable)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
+    def shallowest(self, output: Path) -> list[str]:
+        """The fewest files and folders that hold the photos, and not the output folder.
+
+        The folder of the photos where the output does not lie in it.
+        """
+        if not output.resolve().is_relative_to(self.root):
+            return [str(self.root)]
+        within = output.resolve().relative_to(self.root).parts
+        chosen: dict[str, None] = {}
+        for photo in self.readable:
+            parts = photo.path.split("/")
+            shared = 0
+            while parts[shared] == within[shared]:
+                shared += 1
+            chosen[str(self.root.joinpath(*parts[: shared + 1]))] = None
+        return list(chosen)
+
     def table(self, held_out: np.ndarray) -> str:
         """What was seen, for people.
 

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 from fvcore.common.config import CfgNode
 
 from wend.auto import schedule
@@ -20,13 +21,14 @@ from wend.auto.agreement import agreement
 from wend.auto.declared import as_data_set, declare, read_truth, with_truth
 from wend.auto.matching import IOU, best_threshold
 from wend.auto.parts import hold_out
-from wend.auto.photos import look
+from wend.auto.photos import Photos, look
 from wend.auto.standing import Standing, stand
 from wend.auto.steps import Step, Steps
 from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
 from wend.files import sha256, write_json
+from wend.inference.advice import ADVICE_FILE
 from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
@@ -44,7 +46,6 @@ METHODS: dict[str, tuple[tuple[str, ...], bool]] = {
 FINE_OF = "timm:tf_efficientnet_lite"  # the networks that have ddt-fine's layer
 AGREE = "agree"  # the method that the others agree with
 TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
-ADVICE_FILE = "advice.json"
 STANDING_FILE = "standing.md"
 LENGTH = ("WEND.EPOCHS", "SOLVER.MAX_ITER")  # the user's own length of the training
 ENGINE_FILES = (
@@ -74,13 +75,14 @@ class Wishes:
         opts: KEY VALUE ... that change its entries.
         weights: the network's: "pretrained", or a file; empty for none.
         formats: of the label files.
+        pictures: how many photos are drawn with their boxes: a number, "all" or "none".
     """
 
     photos: Path
     output: Path
     exif: str = "apply"
     method: str = AGREE
-    boxes: int = 1
+    boxes: int = 5
     pseudo_boxes: dict[str, Any] | None = None
     truth: Path | None = None
     held_out: float = 0.2
@@ -91,6 +93,7 @@ class Wishes:
     opts: Sequence[str] = ()
     weights: str = "pretrained"
     formats: Sequence[str] = ("coco",)
+    pictures: str = "16"
 
 
 @dataclass
@@ -154,7 +157,10 @@ class Auto:
         if truth is not None:
             tests |= self._truth_test(root, data_set, truth, pseudo, held_out)
         self._train(trained, list(tests) or ["photos"])
-        self._say_standing(trained, tests, pseudo, data_set)
+        min_score = self._advise(tests.get(HELD_OUT))
+        self._predict(photos, min_score)
+        self._say_standing(trained, tests)
+        self._report(list(tests))
 
     def _declare(self, name: str, root: Path, data_set: DataSet, **tables: BoxTable | None) -> None:
         declare(self._declaration(name), root, data_set, **tables)
@@ -184,7 +190,7 @@ class Auto:
             return table
         names = [wishes.method] if wishes.method != AGREE else self._methods()
         tables = {name: self._boxes_of(name, data_set, digest) for name in names}
-        agreed = agreement(tables)
+        agreed = agreement(tables, data_set.sizes)
         chosen = agreed.chosen
         if len(tables) > 1:
             logger.info("agreement of the pseudo boxes:\n%s", agreed.table())
@@ -368,6 +374,8 @@ class Auto:
             len(trained),
             solver.IMS_PER_BATCH,
             solver.WARMUP_ITERS,
+            self.cfg.WEND.EPOCHS,
+            gpu=self.cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
         )
         logger.info(
             "training: %d iterations of %.2f s, about %.1f minutes",
@@ -382,9 +390,7 @@ class Auto:
     def _detections(self, test: DataSet, name: str) -> BoxTable:
         return read_detections(self.folder / "inference" / name / DETECTIONS_FILE, test)
 
-    def _say_standing(
-        self, trained: DataSet, tests: dict[str, DataSet], pseudo: BoxTable, data_set: DataSet
-    ) -> None:
+    def _say_standing(self, trained: DataSet, tests: dict[str, DataSet]) -> None:
         text = []
         for name, test in tests.items():
             standing = self._standing(name, test, trained)
@@ -393,7 +399,6 @@ class Auto:
         if HELD_OUT in tests:  # the page says that they are no truth
             reference = {HELD_OUT: "the pseudo boxes of held-out photos"}
             write_json(self.folder / REFERENCE_FILE, reference, indent=1)
-            text.append(self._advise(tests[HELD_OUT]))
         path = self.folder / STANDING_FILE
         path.write_text("\n\n".join(text) + "\n", encoding="utf-8")
         for part in text:
@@ -403,16 +408,21 @@ class Auto:
         pseudo = test.pseudo_boxes if name == TRUTH else None
         return stand(test, self._detections(test, name), trained, pseudo)
 
-    def _advise(self, test: DataSet) -> str:
-        """Write the advised score threshold, and say it."""
-        chosen = best_threshold(self._detections(test, HELD_OUT), test.truth)
+    def _advise(self, test: DataSet | None) -> float | None:
+        """Write the advised score threshold, and say it; None where none can be advised."""
         path = self.folder / ADVICE_FILE
-        if chosen is None:
+        chosen = None
+        if test is not None:
+            chosen = best_threshold(self._detections(test, HELD_OUT), test.truth)
+            if chosen is None:
+                logger.warning(
+                    "no box of the detector has IoU %g with a held-out pseudo box: no score "
+                    "threshold is advised; it needs more minutes, or better pseudo boxes",
+                    IOU,
+                )
+        if test is None or chosen is None:
             path.unlink(missing_ok=True)
-            return (
-                f"No box of the detector has IoU {IOU:g} with a held-out pseudo box: no score "
-                f"threshold is advised, and more minutes or better pseudo boxes are needed"
-            )
+            return None
         write_json(
             path,
             {
@@ -424,8 +434,36 @@ class Auto:
             },
             indent=1,
         )
-        return (
-            f"Advised score threshold: {chosen.min_score:.3f} ({path.name}), the largest F1 "
-            f"({chosen.f1:.2f}) with the pseudo boxes of {len(test)} held-out photos at IoU "
-            f"{IOU:g}; it leaves {chosen.boxes_per_image:.1f} boxes per photo"
+        logger.info(
+            "advised score threshold: %.3f, the largest F1 (%.2f) with the pseudo boxes of %d "
+            "held-out photos at IoU %g; it leaves %.1f boxes per photo",
+            *(chosen.min_score, chosen.f1, len(test), IOU, chosen.boxes_per_image),
         )
+        return chosen.min_score
+
+    def _predict(self, photos: Photos, min_score: float | None) -> None:
+        """Write the boxes of all photos, those above the advised score."""
+        wishes, folder = self.wishes, "predictions"
+        settings = {
+            "weights": sha256(self.folder / "model_final.pth"),
+            "photos": photos.digest,
+            "exif": wishes.exif,
+            "min_score": min_score,
+            "formats": list(wishes.formats),
+            "pictures": wishes.pictures,
+        }
+        words = [
+            *("predict", str(self.folder), *photos.shallowest(self.folder)),
+            *("--output", str(self.folder / folder), "--format", ",".join(wishes.formats)),
+            *("--pictures", wishes.pictures, "--exif", wishes.exif, "--on-bad", "skip"),
+        ]
+        work = lambda resumes: self._do(words)  # noqa: E731
+        self.steps.run(Step("predictions", settings, [folder], work))
+
+    def _report(self, tests: Sequence[str]) -> None:
+        """Write the page."""
+        files = [f"inference/{name}/{DETECTIONS_FILE}" for name in tests]
+        settings = {"files": [sha256(self.folder / file) for file in files]}
+        words = ["report", str(self.folder)]
+        work = lambda resumes: self._do(words)  # noqa: E731
+        self.steps.run(Step("page", settings, ["report.html"], work))

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how pseudo boxes are made; agree (default): each way, and the one that the others "
         "agree with most is taken",
     )
-    boxes("--boxes", type=int, default=1, metavar="N", help="pseudo boxes per photo at most (1)")
+    boxes("--boxes", type=int, default=5, metavar="N", help="pseudo boxes per photo at most (5)")
     boxes("--pseudo-boxes", metavar="PATH", help="boxes that you have, instead")
     boxes(
         "--source",
@@ -56,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     train("--weights", metavar="FILE", help="its weights; by default those of a package")
     train("--config-file", metavar="FILE", help="a config instead of those of the backbones")
+    add(
+        "--format",
+        default="coco",
+        metavar="NAME[,NAME...]",
+        help="label files of all photos' boxes, as of wend predict (default: coco)",
+    )
+    add("--pictures", default="16", metavar="N", help="photos to draw: a number, all or none (16)")
     opts = add(
         "opts",
         nargs="+",  # so that words after options are taken, which argparse does not with "*"
@@ -110,6 +117,8 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         config_file=args.config_file or BACKBONES[args.backbone],
         opts=args.opts,
         weights=weights,
+        formats=args.format.split(","),
+        pictures=args.pictures,
     )
 
 

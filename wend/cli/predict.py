@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 from wend.cli.options import add_import_option
 from wend.errors import InputError
+from wend.files import expand_user
+from wend.inference.advice import ADVICE_FILE, ADVISED, read_advice
 from wend.inference.detector import Detector
 from wend.inference.engines import PREDICTORS
 from wend.inference.inputs import is_video
 from wend.inference.load import load
 from wend.inference.run import Choices, Output, Photos, predict_photos, predict_video
 from wend.label_files import WRITERS
+from wend.numerals import decimal_number
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "without --min-score and --max-boxes the best box and those that score 0.5 are drawn",
     )
     add("--label", default="foreground", help="what boxes are called in label files")
-    add("--min-score", type=float, metavar="S", help="leave out boxes that score less")
+    add(
+        "--min-score",
+        metavar="S",
+        help="leave out boxes that score less: a number, advised (the run's own, which wend auto "
+        "chose; default where there is one), or none",
+    )
     add("--max-boxes", type=int, metavar="K", help="at most so many boxes per image, the best")
     add(
         "--batch-size",
@@ -104,6 +115,27 @@ def number_of_pictures(text: str) -> int | None:
     raise InputError(f"--pictures: expected a number, all or none, got {text!r}")
 
 
+def _min_score(text: str | None, run: str) -> float | None:
+    """The score that ``--min-score`` means for a run; None to keep all boxes."""
+    if text == "none":
+        return None
+    if text not in (None, ADVISED):
+        try:
+            return decimal_number(text)
+        except ValueError:
+            raise InputError(
+                f"--min-score: expected a number, {ADVISED} or none, got {text!r}"
+            ) from None
+    advised = read_advice(expand_user(run))
+    if advised is not None:
+        logger.info("boxes that score less than the advised %.3f are left out", advised)
+    elif text == ADVISED:
+        raise InputError(
+            f"--min-score {ADVISED}: {run} advises none; wend auto writes {ADVICE_FILE}"
+        )
+    return advised
+
+
 def _run_video(args: argparse.Namespace, choices: Choices) -> int:
     if len(args.images) > 1:
         raise InputError("IMAGES: a video is predicted on alone; run once for each")
@@ -140,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
         pictures=number_of_pictures(args.pictures),
         label=args.label,
         max_boxes=args.max_boxes,
-        min_score=args.min_score,
+        min_score=_min_score(args.min_score, args.detector),
         batch_size=args.batch_size,
         skip_bad=args.on_bad == "skip",
     )

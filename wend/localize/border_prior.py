@@ -3,8 +3,8 @@
 No network and no weights. Photographs show their object whole and about the middle, so the border
 is background: a few typical colours and textures of it are found by k-means, and a pixel is the
 more object the further it is from all of them. That distance is smoothed, weighted by a Gaussian
-around the centre and thresholded at a multiple of its mean; the largest components' boxes are the
-answer.
+around the centre and thresholded at a multiple of its mean; the largest component's box is the
+answer, or the boxes of several objects.
 
 Boundary priors are those of saliency before networks (Wei et al., "Geodesic saliency using
 background priors", ECCV 2012). The numbers below were chosen on the 300 training images of

@@ -1,4 +1,4 @@
-"""Boxes of a map of objectness: threshold, largest components, their corners."""
+"""Boxes of a map of objectness: threshold, components, their corners."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from wend.localize.regions import basins
+
 Corners = tuple[float, float, float, float]  # x0, y0, x1, y1
 WHOLE_IMAGE: Corners = (0.0, 0.0, 1.0, 1.0)
-LEAST_SHARE = 0.25  # of the largest component's share of the map; what has less is no object
+LEAST_SHARE = 0.3  # of the first box's share of the map; what has less is no object
 
 
 @dataclass(frozen=True)
@@ -31,25 +33,22 @@ class FoundBox:
 NOTHING_FOUND = FoundBox(WHOLE_IMAGE, 0.0, True)
 
 
-def largest_components(mask: np.ndarray, number: int = 1) -> list[tuple[np.ndarray, Corners]]:
-    """The largest 8-connected components of a mask (H, W) and their boxes in fractions of the mask.
+def largest_component(mask: np.ndarray) -> tuple[np.ndarray, Corners] | None:
+    """The largest 8-connected component of a mask (H, W) and its box in fractions of the mask.
 
     Returns:
-        Of at most ``number`` components, the largest first, the mask (H, W) bool and x0, y0, x1,
-        y1, the right and bottom sides behind the last cell. Equally large ones come as OpenCV
-        numbers them.
+        Its mask (H, W) bool and x0, y0, x1, y1, the right and bottom sides behind its last cell;
+        None where the mask is empty. Of equally large ones, the first that OpenCV numbers.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         mask.astype(np.uint8), connectivity=8
     )
+    if count < 2:
+        return None
+    chosen = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    x, y, w, h = (int(value) for value in stats[chosen, :4])
     height, width = mask.shape
-    components = []
-    order = np.argsort(-stats[1:count, cv2.CC_STAT_AREA], kind="stable")
-    for label in (1 + order[:number]).tolist():
-        x, y, w, h = (int(value) for value in stats[label, :4])
-        box = (x / width, y / height, (x + w) / width, (y + h) / height)
-        components.append((labels == label, box))
-    return components
+    return labels == chosen, (x / width, y / height, (x + w) / width, (y + h) / height)
 
 
 def boxes_of_map(
@@ -58,30 +57,35 @@ def boxes_of_map(
     number: int,
     score: Callable[[np.ndarray, Corners], float],
 ) -> tuple[FoundBox, ...]:
-    """The boxes of the largest components of a map, which need not be the most certain ones.
+    """The boxes of the objects in a map.
 
-    The first is the largest component's, however many are asked for. Another one's score is the
-    first's, times what its component has of the map for each that the largest has, at most 1;
-    those that have less than :data:`LEAST_SHARE` of it are left out.
+    One box is that of the mask's largest component. For several, the map is cut into the basins of
+    its peaks (:mod:`wend.localize.regions`), and each basin's largest component has a box; the
+    first is that with the largest share of the map, and another one's score is the first's times
+    the ratio of the shares. Those below :data:`LEAST_SHARE` of the first are left out.
 
     Args:
         values: the map (H, W), above 0 where the mask is true.
         mask: (H, W) bool, where an object may be.
         number: boxes at most, at least 1.
-        score: the largest component's mask (H, W) and its box -> the first box's score, 0..1.
+        score: the mask (H, W) of the first box's region, and that box -> its score, 0..1.
 
     Returns:
         1 to ``number`` boxes; :data:`NOTHING_FOUND` alone where the mask is empty.
     """
-    components = largest_components(mask, number)
-    if not components:
+    whole = largest_component(mask)
+    if whole is None:
         return (NOTHING_FOUND,)
-    certainty = score(*components[0])
-    largest = float(values[components[0][0]].sum())
-    shares = [min(1.0, float(values[part].sum()) / largest) for part, _ in components[1:]]
-    others = [
-        FoundBox(box, certainty * share)
-        for share, (_, box) in zip(shares, components[1:], strict=True)
-        if share >= LEAST_SHARE
-    ]
-    return (FoundBox(components[0][1], certainty), *others)
+    if number == 1:
+        return (FoundBox(whole[1], score(*whole)),)
+    numbers = basins(values)
+    parts = [largest_component(mask & (numbers == basin)) for basin in range(numbers.max() + 1)]
+    regions = [(float(values[part[0]].sum()), *part) for part in parts if part is not None]
+    regions.sort(key=lambda region: -region[0])
+    largest, mask_of_first, first = regions[0]
+    certainty = score(mask_of_first, first)
+    return tuple(
+        FoundBox(box, certainty * share / largest)
+        for share, _, box in regions[:number]
+        if share >= LEAST_SHARE * largest
+    )

@@ -4,7 +4,7 @@ Wei et al., "Unsupervised Object Discovery and Co-Localization by Deep Descripto
 (Pattern Recognition 2019), as PSOL takes it (tzzcl/PSOL ddecfce, generate_box_imagenet.py:81-145):
 the descriptors of all images of a class, less their mean, are projected on their first principal
 component; where the projection is positive is object, and the box is that of its largest component
-(or several, of its largest components).
+(or those of several objects).
 
 Letters: N images, C channels, h·w cells of a map.
 
@@ -112,14 +112,14 @@ def orient(projections: np.ndarray, sign: str) -> np.ndarray:
 def find_boxes(
     projection: np.ndarray, upsampling: str = "nearest", side: int = 448, number: int = 1
 ) -> tuple[FoundBox, ...]:
-    """The boxes of the largest positive components of a projection (h, w), at most ``number``.
+    """The box of the largest positive component of a projection (h, w), or of several objects.
 
     Args:
         upsampling: "nearest": sides lie on the map's grid, PSOL's; "bilinear": the projection is
             resized to ``side``² first, and sides lie between cells.
 
     Returns:
-        The score is the component's share of the map's whole magnitude, at most the first's.
+        The score is the region's share of the map's whole magnitude.
     """
     if upsampling == "bilinear":
         projection = cv2.resize(projection, (side, side), interpolation=cv2.INTER_LINEAR)
