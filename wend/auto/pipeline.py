@@ -6,13 +6,14 @@ import json
 import logging
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 from fvcore.common.config import CfgNode
 
 from wend.auto import schedule
@@ -27,12 +28,22 @@ from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
 from wend.files import sha256, write_json
-from wend.inference.advice import ADVICE_FILE
 from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
-from wend.reports.run_folder import REFERENCE_FILE
 from wend.run import iterations_per_epoch
+from wend.run_files import (
+    ADVICE_FILE,
+    CONFIG_FILE,
+    EVALUATIONS,
+    FINAL_WEIGHTS,
+    LAST_CHECKPOINT,
+    LOGS,
+    LOSSES_FILE,
+    REFERENCE_FILE,
+    WEIGHTS,
+    evaluation_folder,
+)
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -48,10 +59,7 @@ AGREE = "agree"  # the method that the others agree with
 TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
 STANDING_FILE = "standing.md"
 LENGTH = ("WEND.EPOCHS", "SOLVER.MAX_ITER")  # the user's own length of the training
-ENGINE_FILES = (
-    *("config.yaml", "log.txt*", "metrics.json", "curve.csv", "inference", "last_checkpoint"),
-    *("model_*.pth", "events.out.tfevents*"),
-)
+ENGINE_FILES = (CONFIG_FILE, *LOGS, EVALUATIONS, LAST_CHECKPOINT, WEIGHTS)
 # loggers of which only warnings are printed: what they say stands in inference/, config.yaml and
 # machine.json
 SILENT = (
@@ -86,7 +94,7 @@ class Wishes:
         minutes: that the training may take.
         engine: "detectron2" or "torchvision".
         config_file: of the detector.
-        opts: KEY VALUE ... that change its entries.
+        overrides: entries of it that are changed -> their values.
         weights: the network's: "pretrained", or a file; empty for none.
         formats: of the label files.
         pictures: how many photos are drawn with their boxes: a number, "all" or "none".
@@ -104,7 +112,7 @@ class Wishes:
     minutes: float = 8.0
     engine: str = "torchvision"
     config_file: str = "photos"
-    opts: Sequence[str] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
     weights: str = "pretrained"
     formats: Sequence[str] = ("coco",)
     pictures: str = "16"
@@ -162,11 +170,11 @@ class Auto:
             tests[HELD_OUT] = with_truth(data_set.take(tested), pseudo.take(tested))
             self._declare(HELD_OUT, root, tests[HELD_OUT], truth=tests[HELD_OUT].truth)
         else:
+            few = f"{len(data_set)} photos of {len(np.unique(photos.groups))} kinds are too few"
             logger.warning(
-                "%d photos of %d kinds are too few to hold some out: nothing can be said about how "
-                "good the detector is, and no score threshold is advised",
-                len(data_set),
-                len(np.unique(photos.groups)),
+                "%s: nothing can be said about how good the detector is, and no score threshold is "
+                "advised",
+                f"{few} to hold some out" if wishes.held_out else "no photo is held out",
             )
         if truth is not None:
             tests |= self._truth_test(root, data_set, truth, pseudo, held_out)
@@ -290,7 +298,7 @@ class Auto:
 
     def _train(self, trained: DataSet, tests: Sequence[str]) -> None:
         wishes = self.wishes
-        own = dict(zip(wishes.opts[::2], wishes.opts[1::2], strict=True))
+        own = self.wishes.overrides
         files = {name: sha256(self._declaration(name).with_suffix(".json")) for name in tests}
         boxes = self._declaration(TRAIN).with_name(f"{TRAIN}_boxes.json")
         settings = {
@@ -303,10 +311,10 @@ class Auto:
         }
 
         def work(resumes: bool) -> None:
-            goes_on = resumes and (self.folder / "last_checkpoint").exists()
+            goes_on = resumes and (self.folder / LAST_CHECKPOINT).exists()
             if not goes_on:
                 self._clear_engine_files()
-            length = self._length(trained, own)
+            length = self._length(trained)
             self._do(
                 self._train_words(
                     {
@@ -321,7 +329,7 @@ class Auto:
                 )
             )
 
-        outputs = ["config.yaml", "model_final.pth", *(f"inference/{name}" for name in tests)]
+        outputs = [CONFIG_FILE, FINAL_WEIGHTS, *(f"{EVALUATIONS}/{name}" for name in tests)]
         self.steps.run(Step("training", settings, outputs, work, leftovers=ENGINE_FILES))
 
     def _names(self, names: Sequence[str]) -> str:
@@ -338,8 +346,9 @@ class Auto:
             for path in self.folder.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def _length(self, trained: DataSet, own: dict[str, str]) -> dict[str, str]:
+    def _length(self, trained: DataSet) -> dict[str, str]:
         """The entries of the schedule; measured once and recorded, for a resumed run."""
+        own = self.wishes.overrides
         solver = self.cfg.SOLVER
         if "WEND.EPOCHS" in own and self.cfg.WEND.EPOCHS > 0:
             iterations = self.cfg.WEND.EPOCHS * iterations_per_epoch(self.cfg, len(trained))
@@ -368,12 +377,11 @@ class Auto:
         shutil.rmtree(probe, ignore_errors=True)
         photo = trained.take([0])
         declare(probe / "photo.yaml", self.wishes.photos.resolve(), photo)
-        own = dict(zip(self.wishes.opts[::2], self.wishes.opts[1::2], strict=True))
         self._do(
             self._train_words(
                 {
                     **self._weights,
-                    **own,
+                    **self.wishes.overrides,
                     "DATASETS.TRAIN": self._names([TRAIN]),
                     "DATASETS.TEST": repr((str(probe / "photo.yaml"),)),
                     **schedule.Schedule(schedule.PROBE, schedule.PROBE, 0).entries(),
@@ -381,7 +389,7 @@ class Auto:
                 }
             )
         )
-        lines = (probe / "metrics.json").read_text(encoding="utf-8").splitlines()
+        lines = (probe / LOSSES_FILE).read_text(encoding="utf-8").splitlines()
         times = [row["time"] for row in map(json.loads, lines) if "time" in row]
         shutil.rmtree(probe)
         solver = self.cfg.SOLVER
@@ -392,6 +400,7 @@ class Auto:
             solver.IMS_PER_BATCH,
             solver.WARMUP_ITERS,
             self.cfg.WEND.EPOCHS,
+            gpu=self.cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
         )
         logger.info(
             "training: %d iterations of %.2f s, about %.1f minutes",
@@ -404,7 +413,7 @@ class Auto:
     # --- what came out
 
     def _detections(self, test: DataSet, name: str) -> BoxTable:
-        return read_detections(self.folder / "inference" / name / DETECTIONS_FILE, test)
+        return read_detections(evaluation_folder(self.folder, name) / DETECTIONS_FILE, test)
 
     def _say_standing(self, trained: DataSet, tests: dict[str, DataSet]) -> None:
         text = []
@@ -461,7 +470,7 @@ class Auto:
         """Write the boxes of all photos, those above the advised score."""
         wishes, folder = self.wishes, "predictions"
         settings = {
-            "weights": sha256(self.folder / "model_final.pth"),
+            "weights": sha256(self.folder / FINAL_WEIGHTS),
             "photos": photos.digest,
             "exif": wishes.exif,
             "min_score": min_score,
@@ -470,7 +479,12 @@ class Auto:
         }
         words = [
             *("predict", str(self.folder), *photos.shallowest(self.folder)),
-            *("--output", str(self.folder / folder), "--format", ",".join(wishes.formats)),
+            *(
+                "--output",
+                str(self.folder / folder),
+                "--format",
+                ",".join(wishes.formats) or "none",
+            ),
             *("--pictures", wishes.pictures, "--exif", wishes.exif, "--on-bad", "skip"),
         ]
         work = lambda resumes: self._do(words)  # noqa: E731
@@ -478,7 +492,7 @@ class Auto:
 
     def _report(self, tests: Sequence[str]) -> None:
         """Write the page."""
-        files = [f"inference/{name}/{DETECTIONS_FILE}" for name in tests]
+        files = [f"{EVALUATIONS}/{name}/{DETECTIONS_FILE}" for name in tests]
         settings = {"files": [sha256(self.folder / file) for file in files]}
         words = ["report", str(self.folder)]
         work = lambda resumes: self._do(words)  # noqa: E731

@@ -19,6 +19,7 @@ from typing import Any
 from wend.errors import InputError
 from wend.files import read_json, write_json
 from wend.partial import differences
+from wend.run_files import CONFIG_FILE
 
 FORMAT = "wend-auto-1"
 FILE = "steps.json"
@@ -69,7 +70,7 @@ class Steps:
                     f"({differences(record['about'], about)}); name another folder, or remove it"
                 )
             self._steps = record["steps"]
-        elif (folder / "config.yaml").exists():
+        elif (folder / CONFIG_FILE).exists():
             raise InputError(
                 f"--output {folder}: holds a run that wend auto has not made; name another folder"
             )

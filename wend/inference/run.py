@@ -24,8 +24,9 @@ from wend.inference.detections import Detections
 from wend.inference.detector import Detector
 from wend.inference.inputs import image_files
 from wend.inference.video import Video, VideoWriter
-from wend.label_files import FOREGROUND, WRITERS, write_all
+from wend.label_files import FOREGROUND, write_all
 from wend.partial import PartialFile
+from wend.reports.likely_boxes import number_shown
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -34,7 +35,6 @@ MANIFEST = "predict.json"  # what a finished run says of itself
 UNFINISHED = ".unfinished"  # folder of a run that is not finished
 RECORD, PICTURES = "boxes.jsonl", "pictures"
 FORMAT = "wend predict 1"
-LIKELY, MOST_DRAWN = 0.5, 5  # score from which boxes are drawn beside the best, and how many
 logger = logging.getLogger(__name__)
 
 
@@ -57,11 +57,6 @@ class Choices:
     min_score: float | None = None
     batch_size: int | None = None
     skip_bad: bool = False
-
-    def check(self) -> None:
-        """Raise InputError for formats that do not exist; before anything is read."""
-        for name in self.formats:
-            WRITERS.get(name)
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of :meth:`Detector.__call__`."""
@@ -361,5 +356,4 @@ def boxes_to_draw(detections: Detections, choices: Choices) -> Detections:
     """All boxes where a score or a number of boxes is asked for; else the best, and likely ones."""
     if choices.min_score is not None or choices.max_boxes is not None:
         return detections
-    likely = max(1, int((detections.scores >= LIKELY).sum()))
-    return detections[: min(likely, MOST_DRAWN)]
+    return detections[: number_shown(detections.scores)]

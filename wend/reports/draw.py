@@ -11,7 +11,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wend.files import atomic_write
 from wend.images.reading import read_image
-from wend.reports.likely_boxes import distinct_boxes, likely_score
+from wend.reports.likely_boxes import (
+    LIKELY,
+    MOST_SHOWN,
+    distinct_boxes,
+    likely_score,
+    number_shown,
+)
 from wend.reports.roles import OURS, PSEUDO, TRUTH, Role
 from wend.structures.box_table import BoxTable
 from wend.structures.records import ImageRecord
@@ -112,8 +118,8 @@ def draw_record(
     scores: np.ndarray,
     *,
     side: int = 240,
-    min_score: float = 0.5,
-    max_boxes: int = 5,
+    min_score: float = LIKELY,
+    max_boxes: int = MOST_SHOWN,
     role: Role = OURS,
 ) -> Image.Image:
     """An image with its truth, pseudo boxes and detections.
@@ -132,7 +138,7 @@ def draw_record(
     image, scale = scaled_image(record, side)
     draw_boxes(image, record.gt_boxes * scale, TRUTH)
     draw_boxes(image, record.pseudo_boxes * scale, PSEUDO)
-    others = boxes[1:max_boxes][scores[1:max_boxes] >= min_score]
+    others = boxes[1 : number_shown(scores, min_score, max_boxes)]
     draw_boxes(image, others * scale, role, width=1)
     draw_boxes(image, boxes[:1] * scale, role)
     return image
@@ -163,7 +169,7 @@ def draw_sheet(
     *,
     num_images: int = 16,
     side: int = 240,
-    max_boxes: int = 5,
+    max_boxes: int = MOST_SHOWN,
     legend: Sequence[tuple[Role, str]] = LEGEND,
 ) -> list[str]:
     """Write one PNG with images spread over the data set, and a legend.
