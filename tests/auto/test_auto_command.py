@@ -146,6 +146,7 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(auto, monkeypatc
     assert "training: goes on where it was interrupted" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_length_of_the_training_is_measured(auto, capsys):
     entries = {key: value for key, value in TINY.items() if key != "SOLVER.MAX_ITER"}
     assert auto("--minutes", 0.01, entries=entries) == 0
@@ -163,6 +164,7 @@ def test_one_photo_is_trained_on_and_what_cannot_be_said_is_said(auto, photos, c
     assert Path("out/model_final.pth").exists()
 
 
+@pytest.mark.slow
 def test_an_output_in_the_folder_of_the_photos_never_becomes_its_input(auto, photos, monkeypatch):
     monkeypatch.chdir(photos)
     assert auto(source=".") == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ from wend.auto.steps import Step, Steps
 from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
-from wend.files import sha256, write_json
+from wend.files import remove, sha256, write_json
 from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
@@ -344,7 +343,7 @@ class Auto:
         """Remove what a training left that ended before its first checkpoint."""
         for pattern in ENGINE_FILES:
             for path in self.folder.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
 
     def _length(self, trained: DataSet) -> dict[str, str]:
         """The entries of the schedule; measured once and recorded, for a resumed run."""
@@ -374,7 +373,7 @@ class Auto:
     def _measure(self, trained: DataSet) -> dict[str, str]:
         """Measure an iteration, and choose the schedule by it."""
         probe = self.folder / "probe"
-        shutil.rmtree(probe, ignore_errors=True)
+        remove(probe)
         photo = trained.take([0])
         declare(probe / "photo.yaml", self.wishes.photos.resolve(), photo)
         self._do(
@@ -391,7 +390,7 @@ class Auto:
         )
         lines = (probe / LOSSES_FILE).read_text(encoding="utf-8").splitlines()
         times = [row["time"] for row in map(json.loads, lines) if "time" in row]
-        shutil.rmtree(probe)
+        remove(probe)
         solver = self.cfg.SOLVER
         chosen = schedule.choose(
             median(times),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wend.errors import InputError
-from wend.files import read_json, write_json
+from wend.files import read_json, remove, write_json
 from wend.partial import differences
 from wend.run_files import CONFIG_FILE
 
@@ -114,7 +113,4 @@ class Steps:
         for pattern in step.leftovers:
             paths += self.folder.glob(pattern)
         for path in paths:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)

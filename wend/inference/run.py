@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +18,14 @@ import numpy as np
 from tqdm import tqdm
 
 from wend.errors import BadImageError, InputError, some
-from wend.files import atomic_write, read_json, write_json
+from wend.files import atomic_write, read_json, remove, write_json
 from wend.inference.detections import Detections
 from wend.inference.detector import Detector
 from wend.inference.inputs import image_files
 from wend.inference.video import Video, VideoWriter
 from wend.label_files import FOREGROUND, write_all
 from wend.partial import PartialFile
+from wend.reports.draw import spread
 from wend.reports.likely_boxes import number_shown
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
@@ -160,11 +160,8 @@ class Output:
 
     def finish(self, manifest: Mapping[str, Any]) -> list[Path]:
         """Move the unfinished run's files to their place; returns what is there now."""
-        for path in (self.folder / name for name in self.earlier):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        for name in self.earlier:
+            remove(self.folder / name)
         (self.unfinished / RECORD).unlink(missing_ok=True)
         parts = sorted(self.unfinished.iterdir())
         names = [path.name for path in parts]
@@ -295,10 +292,8 @@ def settings_of(detector: Detector, choices: Choices) -> dict[str, Any]:
 
 def _empty(folder: Path, keep: str = "") -> None:
     for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != keep:
-            path.unlink()
+        if path.name != keep:
+            remove(path)
 
 
 def _as_row(index: int, detections: Detections) -> dict[str, Any]:
@@ -337,9 +332,8 @@ def draw_pictures(
 ) -> None:
     """Draw images, spread evenly over all, with :func:`boxes_to_draw` as JPEG files."""
     every = len(records)
-    number = every if choices.pictures is None else min(choices.pictures, every)
-    picks = np.unique(np.linspace(0, every - 1, number).round().astype(int)).tolist()
-    for index in tqdm(picks, "pictures", unit="image", leave=False, disable=None):
+    picks = spread(np.arange(every), every if choices.pictures is None else choices.pictures)
+    for index in tqdm(picks.tolist(), "pictures", unit="image", leave=False, disable=None):
         record = records[index]
         detections = Detections(
             *(table[index], table.scores_of(index), record.file_name),

@@ -144,7 +144,7 @@ def draw_record(
     return image
 
 
-def _spread(indices: np.ndarray, number: int) -> np.ndarray:
+def spread(indices: np.ndarray, number: int) -> np.ndarray:
     """So many of some indices (n,), evenly spread; all of them where there are no more."""
     rows = np.linspace(0, len(indices) - 1, min(number, len(indices))).round().astype(int)
     return indices[rows]
@@ -155,11 +155,11 @@ def _choose_images(
 ) -> np.ndarray:
     """Indices of images to draw, sorted; half of them with several true boxes, if they can be."""
     counts = np.array([len(records[i].gt_boxes) for i in looked_at.tolist()], dtype=np.int64)
-    several = _spread(looked_at[counts > 1], number // 2)
+    several = spread(looked_at[counts > 1], number // 2)
     others = looked_at[counts <= 1]
     if len(others) < number - len(several):
         others = np.setdiff1d(looked_at, several)
-    return np.sort(np.concatenate([several, _spread(others, number - len(several))]))
+    return np.sort(np.concatenate([several, spread(others, number - len(several))]))
 
 
 def draw_sheet(
@@ -186,7 +186,7 @@ def draw_sheet(
     Returns:
         The files shown, row by row.
     """
-    looked_at = _spread(np.arange(len(records)), LOOKED_AT * num_images)
+    looked_at = spread(np.arange(len(records)), LOOKED_AT * num_images)
     picks = _choose_images(records, looked_at, num_images)
     min_score = likely_score(distinct_boxes(detections.take(looked_at).first(max_boxes)))
     shown = distinct_boxes(detections.take(picks))

@@ -18,7 +18,7 @@ from wend.evaluation.analysis import HIT
 from wend.evaluation.analysis_report import ERROR_MEANINGS, miss_types
 from wend.evaluation.metrics import hits
 from wend.evaluation.per_image import PerImage
-from wend.reports.draw import scaled_image
+from wend.reports.draw import scaled_image, spread
 from wend.reports.likely_boxes import LIKELY, MOST_SHOWN, number_shown
 from wend.reports.page import Box, Gallery, Tile
 from wend.reports.roles import PSEUDO, TRUTH, Role
@@ -29,6 +29,7 @@ from wend.structures.data_set import DataSet
 
 SIDE = 288  # pixels of a tile's longer side
 QUALITY = 80  # of its JPEG
+MORE = 97  # images at equal steps, for those that are not there
 TRIES = 10  # images of a kind that are looked for, for each that is shown
 MOST_BOXES = 50  # of a role on a tile
 APART = 0.3  # IoU of two boxes up to which they are at different places
@@ -64,12 +65,12 @@ def first_of_each(table: BoxTable) -> tuple[np.ndarray, np.ndarray]:
 
 def spread_evenly(images: np.ndarray, number: int) -> Choice:
     """Images spread evenly over the data set: what is usual, neither best nor worst."""
-    picks = np.linspace(0, len(images) - 1, min(number, len(images))).round().astype(int)
-    between = np.setdiff1d(np.linspace(0, len(images) - 1, min(97, len(images))).astype(int), picks)
+    picks = spread(images, number)
+    between = np.setdiff1d(spread(images, MORE), picks)
     return Choice(
         "Spread evenly",
         "Images at equal steps through the data set: neither the best nor the worst.",
-        images[np.concatenate([picks, between])],
+        np.concatenate([picks, between]),
     )
 
 
