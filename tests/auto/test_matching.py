@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wend.auto.matching import best_threshold, match
+from wend.auto.matching import ScoreThreshold, best_threshold, doubt_of, match
 from wend.structures.box_table import BoxTable
 
 A, B = [0, 0, 10, 10], [20, 0, 30, 10]
@@ -54,3 +54,21 @@ def test_no_other_threshold_is_better(seed):
     assert chosen.f1 == pytest.approx(max(map(f1, set(detections.scores.tolist()))))
     left = (detections.scores >= chosen.min_score).sum() / 12
     assert chosen.boxes_per_image == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
+    ("f1", "images", "said"),
+    [
+        (0.3, 10, ""),
+        (1.0, 9, "on 9 held-out photos"),
+        (0.29, 500, "is 0.29; it takes at least 10 photos and an F1 of 0.3"),
+    ],
+)
+def test_a_threshold_of_few_photos_or_of_a_poor_detector_is_not_advised(f1, images, said):
+    doubt = doubt_of(ScoreThreshold(0.5, f1, 1.0), images)
+    assert said in doubt
+    assert bool(doubt) == bool(said)
+
+
+def test_without_a_right_box_the_doubt_says_so():
+    assert "no box of the detector has IoU 0.5" in doubt_of(None, 500)

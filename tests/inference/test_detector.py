@@ -155,8 +155,9 @@ def test_empty_folders_and_wrong_arguments_are_named(detector, images, tmp_path)
     for value in (float("nan"), "0.5", True):
         with pytest.raises(InputError, match="min_score: expected a finite number"):
             detector(images, min_score=value)
-    with pytest.raises(InputError, match="on_bad: expected raise, skip"):
-        detector(images, on_bad="ignore")
+    for on_bad in ("ignore", None, []):
+        with pytest.raises(InputError, match="on_bad: expected raise, skip"):
+            detector(images, on_bad=on_bad)
 
 
 def test_an_unreadable_file_is_an_error_or_skipped_and_named(detector, images, tmp_path, caplog):
@@ -239,6 +240,20 @@ def test_entries_can_be_changed_and_wrong_ones_are_named(trained, images):
         wend.load(trained, **{"WEND.SMALL_CNN.CHANNELS": (32, 64, 32)})
     with pytest.raises(InputError, match="device nothing: cannot be used here"):
         wend.load(trained, device="nothing")
+
+
+@pytest.mark.parametrize("path", [3, None, [], b"run", "", "a\0b"], ids=repr)
+def test_what_is_no_path_is_named(trained, path):
+    with pytest.raises(InputError, match="path: expected the path of a file or folder, got"):
+        wend.load(path)
+    if path is not None:
+        with pytest.raises(InputError, match="config: expected the path of a file or folder"):
+            wend.load(trained, config=path)
+
+
+def test_a_path_that_is_too_long_is_not_there():
+    with pytest.raises(InputError, match="there is no such file or folder"):
+        wend.load("a" * 5000)
 
 
 def test_wrong_paths_and_engines_are_named(trained, tmp_path, monkeypatch):

@@ -12,6 +12,8 @@ import numpy as np
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_iou
 
+# below these a threshold says more about its few photos than about the detector
+FEWEST_IMAGES, LEAST_F1 = 10, 0.3
 IOU = 0.5
 
 
@@ -64,3 +66,18 @@ def best_threshold(detections: BoxTable, reference: BoxTable) -> ScoreThreshold 
     last_of_equal = np.append(scores[1:] < scores[:-1], True)
     best = int(np.where(last_of_equal, f1, -1.0).argmax())
     return ScoreThreshold(float(scores[best]), float(f1[best]), float(kept[best] / len(detections)))
+
+
+def doubt_of(threshold: ScoreThreshold | None, images: int) -> str:
+    """Why a threshold that was chosen on so many images is not to be advised; empty where it is."""
+    if threshold is None:
+        return (
+            f"no box of the detector has IoU {IOU:g} with a held-out pseudo box; it needs more "
+            "minutes, or better pseudo boxes"
+        )
+    if images >= FEWEST_IMAGES and threshold.f1 >= LEAST_F1:
+        return ""
+    return (
+        f"on {images} held-out photos the largest F1 with their pseudo boxes is "
+        f"{threshold.f1:.2f}; it takes at least {FEWEST_IMAGES} photos and an F1 of {LEAST_F1:g}"
+    )

@@ -18,7 +18,7 @@ from fvcore.common.config import CfgNode
 from wend.auto import schedule
 from wend.auto.agreement import agreement
 from wend.auto.declared import as_data_set, declare, read_truth, with_truth
-from wend.auto.matching import IOU, best_threshold
+from wend.auto.matching import IOU, best_threshold, doubt_of
 from wend.auto.parts import hold_out
 from wend.auto.photos import Photos, look
 from wend.auto.standing import Standing, stand
@@ -437,17 +437,13 @@ class Auto:
     def _advise(self, test: DataSet | None) -> float | None:
         """Write the advised score threshold, and say it; None where none can be advised."""
         path = self.folder / ADVICE_FILE
-        chosen = None
-        if test is not None:
-            chosen = best_threshold(self._detections(test, HELD_OUT), test.truth)
-            if chosen is None:
-                logger.warning(
-                    "no box of the detector has IoU %g with a held-out pseudo box: no score "
-                    "threshold is advised; it needs more minutes, or better pseudo boxes",
-                    IOU,
-                )
-        if test is None or chosen is None:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        if test is None:
+            return None
+        chosen = best_threshold(self._detections(test, HELD_OUT), test.truth)
+        doubt = doubt_of(chosen, len(test))
+        if chosen is None or doubt:
+            logger.warning("no score threshold is advised: %s", doubt)
             return None
         write_json(
             path,

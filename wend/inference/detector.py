@@ -161,7 +161,7 @@ class Detector:
             min_score = float(min_score)
         if min_score is not None and not is_number(min_score):
             raise InputError(f"min_score: expected a finite number, got {min_score!r}")
-        if isinstance(on_bad, str) and on_bad not in ("raise", "skip"):
+        if not (callable(on_bad) or on_bad in ("raise", "skip")):
             raise InputError(f"on_bad: expected raise, skip or a function, got {on_bad!r}")
         if is_single(images):
             return next(self._predict(each_image(images), 1, max_boxes, min_score, "raise"))

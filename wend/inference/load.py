@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, MissingFileError, shown
 from wend.files import expand_user
 from wend.inference.detector import Detector
 from wend.inference.file_formats import FORMATS
@@ -48,10 +49,13 @@ def load(
     Raises:
         InputError: names the file, entry or engine that is missing or wrong.
     """
+    _check_path("path", path)
+    if config is not None:
+        _check_path("config", config)
     path = expand_user(path)
     if exif is not None and exif not in EXIF:
         raise InputError(f"exif: expected one of {', '.join(EXIF)}, got {exif!r}")
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, false of a name that is too long
         raise MissingFileError(
             f"{path}: there is no such file or folder; expected a run's OUTPUT_DIR or a file "
             f"({', '.join(LOADERS)})"
@@ -66,3 +70,8 @@ def load(
     return loader.load(
         path, device=device, engine=engine, config=config, exif=exif, overrides=overrides
     )
+
+
+def _check_path(name: str, value: object) -> None:
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value) or "\0" in os.fspath(value):
+        raise InputError(f"{name}: expected the path of a file or folder, got {shown(value, 80)}")
