@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,10 +55,31 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
         raise
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder to fill, which becomes ``path`` at the end, or is removed on error."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    remove(unfinished)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        unfinished.rename(path)
+    finally:
+        remove(unfinished)  # only there after a failure
+
+
 def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
     """Write JSON atomically; NaN and infinities are an error, not invalid JSON."""
     with atomic_write(path) as file:
         json.dump(value, file, indent=indent, allow_nan=False)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sha256(path: str | Path) -> str:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from engine_runs import kept_logging
 
 from wend.cli.parser import main
 from wend.datasets.catalog import DataSets
 
+ENGINES = ["torchvision", pytest.param("detectron2", marks=pytest.mark.slow)]
 TINY = {
     "WEND.SMALL_CNN.CHANNELS": "(16, 16, 32)",
     "WEND.RESIZE": "64",
@@ -50,11 +52,24 @@ def auto(photos, tmp_path, monkeypatch):
     return call
 
 
-def record():
-    steps = json.loads(Path("out/steps.json").read_text())["steps"]
-    return {name: step["settings"] for name, step in steps.items()}
+def write_boxes(path, photos):
+    """Write a box of each whole photo as COCO JSON, ``i, 10, 30, 20`` of the i-th; their names."""
+    keys = sorted(file.relative_to(photos).as_posix() for file in photos.rglob("*[0-9].jpg"))
+    box = {"category_id": 1, "iscrowd": 0}
+    content = {
+        "images": [{"id": i, "file_name": key} for i, key in enumerate(keys)],
+        "annotations": [
+            {**box, "id": i, "image_id": i, "bbox": [i, 10, 30, 20]} for i in range(len(keys))
+        ],
+        "categories": [{"id": 1, "name": "bird"}],
+    }
+    path.write_text(json.dumps(content))
+    return keys
 
 
+@pytest.mark.parametrize(
+    "engine", ["torchvision", pytest.param("detectron2", marks=pytest.mark.slow)]
+)
 def test_a_folder_becomes_a_run_that_the_ordinary_commands_read(auto, photos, engine, capsys):
     assert auto("--format", "coco,yolo", "--pictures", 2, engine=engine) == 0
     folder = Path("out")
@@ -106,7 +121,7 @@ def test_the_same_command_does_nothing_twice_and_says_what_a_setting_changes(
     assert auto("--held-out", 0.4) == 0
     printed = capsys.readouterr().out
     assert "pseudo boxes, border: is done already" in printed
-    assert "training: boxes: " in printed
+    assert "training: boxes: of other content, tests: of other content; done anew" in printed
     assert "done anew" in printed
     assert weights.stat().st_mtime_ns != before
     assert auto(source=tmp_path) == 2
@@ -131,10 +146,11 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(auto, monkeypatc
     assert "training: goes on where it was interrupted" in capsys.readouterr().out
 
 
-def test_the_length_of_the_training_is_measured_once(auto, capsys):
+@pytest.mark.slow
+def test_the_length_of_the_training_is_measured(auto, capsys):
     entries = {key: value for key, value in TINY.items() if key != "SOLVER.MAX_ITER"}
     assert auto("--minutes", 0.01, entries=entries) == 0
-    assert json.loads(Path("out/schedule.json").read_text())["SOLVER.MAX_ITER"] >= "1"
+    assert json.loads(Path("out/schedule.json").read_text())["SOLVER.MAX_ITER"].isdigit()
     assert "iterations of" in capsys.readouterr().out
 
 
@@ -148,6 +164,7 @@ def test_one_photo_is_trained_on_and_what_cannot_be_said_is_said(auto, photos, c
     assert Path("out/model_final.pth").exists()
 
 
+@pytest.mark.slow
 def test_an_output_in_the_folder_of_the_photos_never_becomes_its_input(auto, photos, monkeypatch):
     monkeypatch.chdir(photos)
     assert auto(source=".") == 0
@@ -160,45 +177,8 @@ def test_an_output_in_the_folder_of_the_photos_never_becomes_its_input(auto, pho
     assert len(labels["images"]) == 12
 
 
-def test_predict_takes_the_advised_score_unless_another_is_said(auto, photos, capsys):
-    assert auto() == 0
-    detections = json.loads(Path("out/inference/photos_held_out/detections.json").read_text())
-    scores = sorted(row["score"] for row in detections)
-    advised = scores[len(scores) // 2]
-    Path("out/advice.json").write_text(json.dumps({"min_score": advised}))
-
-    def least(*more):
-        with kept_logging():
-            words = ["predict", "out", str(photos), "--output", "boxes", "--pictures", "none"]
-            assert main([*words, "--on-bad", "skip", "--overwrite", *more]) == 0
-        rows = json.loads(Path("boxes/coco/annotations.json").read_text())["annotations"]
-        return min(row["score"] for row in rows)
-
-    every = least("--min-score", "none")
-    assert every < advised <= least()
-    assert least("--min-score", "advised") == least()
-    assert least("--min-score", str(every)) == every
-    Path("out/advice.json").unlink()
-    assert least() == every
-    with kept_logging():
-        words = ["predict", "out", str(photos), "--output", "other", "--min-score"]
-        assert main([*words, "advised"]) == 2
-        assert "out advises none; wend auto writes advice.json" in capsys.readouterr().err
-        assert main([*words, "much"]) == 2
-    assert "expected a number, advised or none, got 'much'" in capsys.readouterr().err
-
-
 def test_truth_is_for_evaluation_only_and_pseudo_boxes_stand_beside(auto, photos, capsys):
-    keys = [path.relative_to(photos).as_posix() for path in photos.rglob("*[0-9].jpg")]
-    annotations = {
-        "images": [{"id": i, "file_name": key} for i, key in enumerate(keys)],
-        "annotations": [
-            {"id": i, "image_id": i, "category_id": 1, "bbox": [10, 10, 30, 20], "iscrowd": 0}
-            for i in range(len(keys))
-        ],
-        "categories": [{"id": 1, "name": "bird"}],
-    }
-    Path("truth.json").write_text(json.dumps(annotations))
+    write_boxes(Path("truth.json"), photos)
     assert auto("--truth", "truth.json") == 0
     text = Path("out/standing.md").read_text()
     assert "photos_held_out_truth (2 photos)" in text
@@ -207,15 +187,14 @@ def test_truth_is_for_evaluation_only_and_pseudo_boxes_stand_beside(auto, photos
     assert not len(train.truth.boxes)
 
 
-def test_boxes_of_the_user_are_taken_as_they_are(auto, photos, capsys):
-    assert auto("--method", "border") == 0
-    given = Path("given.json")
-    shutil.copy("out/datasets/photos_boxes.json", given)
-    shutil.rmtree("out")
-    assert auto("--pseudo-boxes", given) == 0
+def test_boxes_of_the_user_are_taken_as_they_are(auto, photos):
+    keys = write_boxes(Path("given.json"), photos)
+    assert auto("--pseudo-boxes", "given.json") == 0
     assert not Path("out/boxes").exists()
-    assert auto("--pseudo-boxes", "given.txt") == 2
-    assert "expected a file that ends in .json" in capsys.readouterr().err
+    train = DataSets().get("out/datasets/photos_train.yaml")
+    for key, (box,) in zip(train.keys, train.pseudo_boxes, strict=True):
+        left = keys.index(key)
+        np.testing.assert_allclose(box, [left, 10, left + 30, 30])
 
 
 @pytest.mark.parametrize(
@@ -223,14 +202,42 @@ def test_boxes_of_the_user_are_taken_as_they_are(auto, photos, capsys):
     [
         (["--held-out", "1"], "--held-out: expected a share from 0 to below 1, got 1.0"),
         (["--boxes", "0"], "--boxes: expected at least 1, got 0"),
+        (["--format", "coco,cocoo"], "unknown label format 'cocoo'"),
+        (["--pictures", "some"], "--pictures: expected a number, all or none, got 'some'"),
         (["--minutes", "0"], "--minutes: expected more than 0, got 0.0"),
         (["--method", "ddt"], "--method ddt: needs the weights of a network"),
         (["OUTPUT_DIR", "x"], "OUTPUT_DIR: wend auto writes to --output"),
-        (["SOLVER.BASE_LR"], "KEY VALUE: expected pairs"),
+        (
+            ["SOLVER.BASE_LR"],
+            "expected KEY VALUE pairs, got SOLVER.BASE_LR",
+        ),
         (["SOLVER.BASE_RATE", "1"], "SOLVER.BASE_RATE"),
+        (["--pseudo-boxes", "given.txt"], "expected a file that ends in .json"),
     ],
 )
 def test_wrong_arguments_are_named_before_anything_is_made(auto, capsys, flags, message):
     assert auto(*flags, entries={}) == 2
     assert message in capsys.readouterr().err
     assert not (Path("out") / "boxes").exists()
+
+
+def test_truth_that_is_not_there_is_named_before_boxes_are_made(auto, capsys):
+    assert auto("--truth", "nowhere") == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert not Path("out/boxes").exists()
+
+
+def test_few_photos_shorten_the_warm_up_of_so_many_epochs(auto):
+    entries = {**TINY, "WEND.EPOCHS": "1"}
+    del entries["SOLVER.MAX_ITER"]
+    assert auto(entries=entries) == 0  # 3 iterations, fewer than the config's warm-up
+    assert yaml.safe_load(Path("out/config.yaml").read_text())["SOLVER"]["WARMUP_ITERS"] == 0
+    assert not Path("out/schedule.json").exists()  # nothing was measured
+
+
+def test_what_stands_in_files_is_not_printed(auto, engine, capsys):
+    assert auto(engine=engine) == 0
+    printed = capsys.readouterr().out
+    assert "$ wend train" in printed
+    for noise in ("Full config", "Environment info", "copypaste", "Start inference", "Model:"):
+        assert noise not in printed

@@ -75,6 +75,32 @@ def trained(finished):
     return finished("torchvision")
 
 
+def test_the_advised_score_holds_unless_another_is_said(
+    trained, photos, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(trained, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+
+    def least(*more, run="run"):
+        words = [run, photos, "--output", "boxes", "--pictures", "none", "--overwrite"]
+        assert predict(*words, *more) == 0
+        return min(score for boxes in written_boxes(Path("boxes")).values() for _, score in boxes)
+
+    every = least()
+    advised = float(np.median([score for box in wend.load("run")(photos) for score in box.scores]))
+    Path("run/advice.json").write_text(json.dumps({"min_score": advised}))
+    assert every < advised <= least()
+    assert least(run="run/model_final.pth") == least("--min-score", "advised") == least()
+    assert least("--min-score", "none") == every
+    assert least("--min-score", every) == every
+    Path("run/advice.json").unlink()
+    words = ["run", photos, "--output", "other", "--min-score"]
+    assert predict(*words, "advised") == 2
+    assert "run advises none; wend auto writes advice.json" in capsys.readouterr().err
+    assert predict(*words, "much") == 2
+    assert "expected a number, advised or none, got 'much'" in capsys.readouterr().err
+
+
 def test_a_used_folder_keeps_its_run_or_is_replaced_as_a_whole(trained, photos, tmp_path, capsys):
     out = tmp_path / "out"
     every = ("--output", out)
@@ -139,6 +165,7 @@ def test_an_interrupted_run_of_other_settings_is_forgotten(trained, photos, tmp_
 
 def test_bad_images_end_the_run_or_are_left_out_and_named(trained, photos, tmp_path, capsys):
     (photos / "3 bad.png").write_text("no image")
+    (photos / "4 gone.jpg").symlink_to("nowhere")
     out = tmp_path / "out"
     assert predict(trained, photos, "--output", out) == 2
     error = capsys.readouterr().err
@@ -146,11 +173,13 @@ def test_bad_images_end_the_run_or_are_left_out_and_named(trained, photos, tmp_p
     assert "error: " in error
     assert predict(trained, photos, "--output", out, "--on-bad", "skip") == 0
     said = capsys.readouterr().out
-    assert "1 images could not be read and are left out:\n" in said
+    assert "2 images could not be read and are left out:\n" in said
     assert "3 bad.png: cannot be read" in said
+    assert "4 gone.jpg: there is no such image file" in said
     assert len(written_boxes(out)) == 5
-    (unreadable,) = json.loads((out / "predict.json").read_text())["unreadable"]
-    assert "3 bad.png" in unreadable
+    bad, gone = json.loads((out / "predict.json").read_text())["unreadable"]
+    assert "3 bad.png" in bad
+    assert "4 gone.jpg" in gone
 
 
 def test_a_video_becomes_a_video_and_boxes_of_its_frames(trained, tmp_path):

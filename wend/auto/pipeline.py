@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -27,12 +26,23 @@ from wend.auto.steps import Step, Steps
 from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
-from wend.files import sha256, write_json
-from wend.inference.advice import ADVICE_FILE
+from wend.files import remove, sha256, write_json
 from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
-from wend.reports.run_folder import REFERENCE_FILE
+from wend.run import iterations_per_epoch
+from wend.run_files import (
+    ADVICE_FILE,
+    CONFIG_FILE,
+    EVALUATIONS,
+    FINAL_WEIGHTS,
+    LAST_CHECKPOINT,
+    LOGS,
+    LOSSES_FILE,
+    REFERENCE_FILE,
+    WEIGHTS,
+    evaluation_folder,
+)
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -48,11 +58,22 @@ AGREE = "agree"  # the method that the others agree with
 TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
 STANDING_FILE = "standing.md"
 LENGTH = ("WEND.EPOCHS", "SOLVER.MAX_ITER")  # the user's own length of the training
-ENGINE_FILES = (
-    *("config.yaml", "log.txt*", "metrics.json", "curve.csv", "inference", "last_checkpoint"),
-    *("model_*.pth", "events.out.tfevents*"),
+ENGINE_FILES = (CONFIG_FILE, *LOGS, EVALUATIONS, LAST_CHECKPOINT, WEIGHTS)
+# loggers of which only warnings are printed: what they say stands in inference/, config.yaml and
+# machine.json
+SILENT = (
+    Evaluation.__module__,
+    "wend.d2.trainer",
+    "detectron2",
+    "detectron2.engine.defaults",
+    "detectron2.evaluation.evaluator",
+    "detectron2.evaluation.testing",
 )
 logger = logging.getLogger(__name__)
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +93,7 @@ class Wishes:
         minutes: that the training may take.
         engine: "detectron2" or "torchvision".
         config_file: of the detector.
-        opts: KEY VALUE ... that change its entries.
+        overrides: entries of it that are changed -> their values.
         weights: the network's: "pretrained", or a file; empty for none.
         formats: of the label files.
         pictures: how many photos are drawn with their boxes: a number, "all" or "none".
@@ -90,7 +111,7 @@ class Wishes:
     minutes: float = 8.0
     engine: str = "torchvision"
     config_file: str = "photos"
-    opts: Sequence[str] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
     weights: str = "pretrained"
     formats: Sequence[str] = ("coco",)
     pictures: str = "16"
@@ -130,8 +151,8 @@ class Auto:
         logger.info("%s:\n%s", root, photos.table(held_out))
         data_set = as_data_set(photos)
         self._declare("photos", root, data_set)
-        pseudo = self._pseudo_boxes(data_set, photos.digest)
         truth = None if wishes.truth is None else read_truth(photos, data_set, wishes.truth)
+        pseudo = self._pseudo_boxes(data_set, photos.digest)
         self._declare("photos", root, data_set, boxes=pseudo, truth=truth)
         with_box = pseudo.counts > 0
         if not with_box[~held_out].any():
@@ -148,19 +169,21 @@ class Auto:
             tests[HELD_OUT] = with_truth(data_set.take(tested), pseudo.take(tested))
             self._declare(HELD_OUT, root, tests[HELD_OUT], truth=tests[HELD_OUT].truth)
         else:
+            few = f"{len(data_set)} photos of {len(np.unique(photos.groups))} kinds are too few"
             logger.warning(
-                "%d photos of %d kinds are too few to hold some out: nothing can be said about how "
-                "good the detector is, and no score threshold is advised",
-                len(data_set),
-                len(np.unique(photos.groups)),
+                "%s: nothing can be said about how good the detector is, and no score threshold is "
+                "advised",
+                f"{few} to hold some out" if wishes.held_out else "no photo is held out",
             )
         if truth is not None:
             tests |= self._truth_test(root, data_set, truth, pseudo, held_out)
         self._train(trained, list(tests) or ["photos"])
         min_score = self._advise(tests.get(HELD_OUT))
         self._predict(photos, min_score)
-        self._say_standing(trained, tests)
+        standings = self._write_standing(trained, tests)
         self._report(list(tests))
+        for text in standings:  # what matters most comes last
+            logger.info("%s", text)
 
     def _declare(self, name: str, root: Path, data_set: DataSet, **tables: BoxTable | None) -> None:
         declare(self._declaration(name), root, data_set, **tables)
@@ -169,15 +192,16 @@ class Auto:
         return self.folder / "datasets" / f"{name}.yaml"
 
     def _do(self, words: Sequence[str]) -> None:
-        """Run an ordinary command, and say which; tables of its evaluations stay in its files."""
+        """Run an ordinary command, and say which; what stands in its files is not printed."""
         logger.info("$ wend %s", shlex.join(words))
-        tables = logging.getLogger(Evaluation.__module__)
-        level = tables.level
-        tables.setLevel(logging.WARNING)
+        silent = [logging.getLogger(name) for name in SILENT]
+        for each in silent:
+            each.addFilter(_is_warning)
         try:
             self.command(words)
         finally:
-            tables.setLevel(level)
+            for each in silent:
+                each.removeFilter(_is_warning)
 
     # --- pseudo boxes
 
@@ -194,7 +218,7 @@ class Auto:
         chosen = agreed.chosen
         if len(tables) > 1:
             logger.info("agreement of the pseudo boxes:\n%s", agreed.table())
-            logger.info("pseudo boxes: %s, which the others agree with most", chosen)
+            logger.info("pseudo boxes: %s, %s", chosen, agreed.reason)
         else:
             logger.info("pseudo boxes: %s, with nothing to compare it with", chosen)
         table = tables[chosen]
@@ -275,7 +299,7 @@ class Auto:
 
     def _train(self, trained: DataSet, tests: Sequence[str]) -> None:
         wishes = self.wishes
-        own = dict(zip(wishes.opts[::2], wishes.opts[1::2], strict=True))
+        own = self.wishes.overrides
         files = {name: sha256(self._declaration(name).with_suffix(".json")) for name in tests}
         boxes = self._declaration(TRAIN).with_name(f"{TRAIN}_boxes.json")
         settings = {
@@ -288,10 +312,10 @@ class Auto:
         }
 
         def work(resumes: bool) -> None:
-            goes_on = resumes and (self.folder / "last_checkpoint").exists()
+            goes_on = resumes and (self.folder / LAST_CHECKPOINT).exists()
             if not goes_on:
                 self._clear_engine_files()
-            length = self._length(trained, own)
+            length = self._length(trained)
             self._do(
                 self._train_words(
                     {
@@ -306,7 +330,7 @@ class Auto:
                 )
             )
 
-        outputs = ["config.yaml", "model_final.pth", *(f"inference/{name}" for name in tests)]
+        outputs = [CONFIG_FILE, FINAL_WEIGHTS, *(f"{EVALUATIONS}/{name}" for name in tests)]
         self.steps.run(Step("training", settings, outputs, work, leftovers=ENGINE_FILES))
 
     def _names(self, names: Sequence[str]) -> str:
@@ -321,13 +345,16 @@ class Auto:
         """Remove what a training left that ended before its first checkpoint."""
         for pattern in ENGINE_FILES:
             for path in self.folder.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
 
-    def _length(self, trained: DataSet, own: dict[str, str]) -> dict[str, str]:
+    def _length(self, trained: DataSet) -> dict[str, str]:
         """The entries of the schedule; measured once and recorded, for a resumed run."""
-        if "WEND.EPOCHS" in own:
-            return {}
+        own = self.wishes.overrides
         solver = self.cfg.SOLVER
+        if "WEND.EPOCHS" in own and self.cfg.WEND.EPOCHS > 0:
+            iterations = self.cfg.WEND.EPOCHS * iterations_per_epoch(self.cfg, len(trained))
+            warmup = schedule.of_iterations(iterations, solver.WARMUP_ITERS).warmup
+            return {"SOLVER.WARMUP_ITERS": str(warmup)}
         if "SOLVER.MAX_ITER" in own:
             return schedule.of_iterations(solver.MAX_ITER, solver.WARMUP_ITERS).entries()
         record = self.folder / "schedule.json"
@@ -348,15 +375,14 @@ class Auto:
     def _measure(self, trained: DataSet) -> dict[str, str]:
         """Measure an iteration, and choose the schedule by it."""
         probe = self.folder / "probe"
-        shutil.rmtree(probe, ignore_errors=True)
+        remove(probe)
         photo = trained.take([0])
         declare(probe / "photo.yaml", self.wishes.photos.resolve(), photo)
-        own = dict(zip(self.wishes.opts[::2], self.wishes.opts[1::2], strict=True))
         self._do(
             self._train_words(
                 {
                     **self._weights,
-                    **own,
+                    **self.wishes.overrides,
                     "DATASETS.TRAIN": self._names([TRAIN]),
                     "DATASETS.TEST": repr((str(probe / "photo.yaml"),)),
                     **schedule.Schedule(schedule.PROBE, schedule.PROBE, 0).entries(),
@@ -364,9 +390,9 @@ class Auto:
                 }
             )
         )
-        lines = (probe / "metrics.json").read_text(encoding="utf-8").splitlines()
+        lines = (probe / LOSSES_FILE).read_text(encoding="utf-8").splitlines()
         times = [row["time"] for row in map(json.loads, lines) if "time" in row]
-        shutil.rmtree(probe)
+        remove(probe)
         solver = self.cfg.SOLVER
         chosen = schedule.choose(
             median(times),
@@ -388,9 +414,10 @@ class Auto:
     # --- what came out
 
     def _detections(self, test: DataSet, name: str) -> BoxTable:
-        return read_detections(self.folder / "inference" / name / DETECTIONS_FILE, test)
+        return read_detections(evaluation_folder(self.folder, name) / DETECTIONS_FILE, test)
 
-    def _say_standing(self, trained: DataSet, tests: dict[str, DataSet]) -> None:
+    def _write_standing(self, trained: DataSet, tests: dict[str, DataSet]) -> list[str]:
+        """Write where the detector stands on each test set; returns it."""
         text = []
         for name, test in tests.items():
             standing = self._standing(name, test, trained)
@@ -401,8 +428,7 @@ class Auto:
             write_json(self.folder / REFERENCE_FILE, reference, indent=1)
         path = self.folder / STANDING_FILE
         path.write_text("\n\n".join(text) + "\n", encoding="utf-8")
-        for part in text:
-            logger.info("%s", part)
+        return text
 
     def _standing(self, name: str, test: DataSet, trained: DataSet) -> Standing:
         pseudo = test.pseudo_boxes if name == TRUTH else None
@@ -445,7 +471,7 @@ class Auto:
         """Write the boxes of all photos, those above the advised score."""
         wishes, folder = self.wishes, "predictions"
         settings = {
-            "weights": sha256(self.folder / "model_final.pth"),
+            "weights": sha256(self.folder / FINAL_WEIGHTS),
             "photos": photos.digest,
             "exif": wishes.exif,
             "min_score": min_score,
@@ -454,7 +480,12 @@ class Auto:
         }
         words = [
             *("predict", str(self.folder), *photos.shallowest(self.folder)),
-            *("--output", str(self.folder / folder), "--format", ",".join(wishes.formats)),
+            *(
+                "--output",
+                str(self.folder / folder),
+                "--format",
+                ",".join(wishes.formats) or "none",
+            ),
             *("--pictures", wishes.pictures, "--exif", wishes.exif, "--on-bad", "skip"),
         ]
         work = lambda resumes: self._do(words)  # noqa: E731
@@ -462,7 +493,7 @@ class Auto:
 
     def _report(self, tests: Sequence[str]) -> None:
         """Write the page."""
-        files = [f"inference/{name}/{DETECTIONS_FILE}" for name in tests]
+        files = [f"{EVALUATIONS}/{name}/{DETECTIONS_FILE}" for name in tests]
         settings = {"files": [sha256(self.folder / file) for file in files]}
         words = ["report", str(self.folder)]
         work = lambda resumes: self._do(words)  # noqa: E731
