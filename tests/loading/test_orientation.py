@@ -136,7 +136,7 @@ def test_border_boxes_are_made_in_the_policys_pixels(root, policy):
 
     data_set = DataSets().get(policy)
     results = localize(data_set.file_names, exif=policy)
-    for record, result in zip(data_set, results, strict=True):
+    for record, (result,) in zip(data_set, results, strict=True):
         x0, y0, x1, y1 = np.array(result.box) * np.tile([record.width, record.height], 2)
         a0, b0, a1, b1 = record.gt_boxes[0]
         assert min(x1, a1) > max(x0, a0)  # the other corner is far away
