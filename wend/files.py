@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,6 +59,14 @@ def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
     """Write JSON atomically; NaN and infinities are an error, not invalid JSON."""
     with atomic_write(path) as file:
         json.dump(value, file, indent=indent, allow_nan=False)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sha256(path: str | Path) -> str:

@@ -31,7 +31,7 @@ from wend.datasets.declared import lasting_name
 from wend.datasets.plausible_truth import check_plausible
 from wend.devices import choose_device
 from wend.errors import BadImageError, InputError, MissingFileError, some
-from wend.evaluation.evaluation import CURVE_FILE, MORE_KS, Evaluation
+from wend.evaluation.evaluation import MORE_KS, Evaluation
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
@@ -43,15 +43,13 @@ from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
 from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.pseudo_boxes.report import KINDS
+from wend.run_files import LOGS, MACHINE_FILE
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
 
 # Detectron2's, which a config that counts in epochs has
 DEFAULT_MAX_ITER, DEFAULT_EVAL_PERIOD, DEFAULT_CHECKPOINT_PERIOD = 40000, 0, 5000
-# What a training adds lines to: its folder would else hold those of two runs
-LOGS = ("metrics.json", CURVE_FILE, "log.txt", "log.txt.rank*", "events.out.tfevents.*")
 BOXES_TO_LEARN = {"pseudo_boxes": "the pseudo boxes", "gt_boxes": "the TRUE boxes (an upper bound)"}
-MACHINE_FILE = "machine.json"  # of OUTPUT_DIR
 logger = logging.getLogger(__name__)
 
 

@@ -8,6 +8,7 @@ not. Such a scalar without quotes is an error that says both readings.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,12 @@ def parse_yaml(
 def read_yaml(path: str | Path, expected: str) -> Any:
     """The value of a YAML file; MissingFileError or InputError as of :func:`parse_yaml`."""
     return parse_yaml(read_text(path, expected), str(path), expected)
+
+
+def leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value of nested mappings, a config's too, with its whole name: ``SOLVER.BASE_LR``."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from plan import Row, Run
 from runs import is_finished
 
-from wend.evaluation.evaluation import CURVE_FILE
+from wend.run_files import CURVE_FILE
 
 METRIC = "gt_known_loc"
 

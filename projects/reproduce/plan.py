@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from wend.cli.train import ENGINES, choose_engine
 from wend.errors import InputError
+from wend.inference.engines import choose_engine, engine_module
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -164,7 +163,7 @@ def as_toy(row: Row, toy: Mapping[str, Any], datasets_root: Path) -> Row:
 
 @cache
 def _resolve(engine: str, config_file: Path, opts: tuple[str, ...]) -> Any:
-    return importlib.import_module(ENGINES[engine]).read_config(str(config_file), list(opts))
+    return engine_module(engine, "run").read_config(str(config_file), list(opts))
 
 
 def plan_runs(

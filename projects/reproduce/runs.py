@@ -16,9 +16,9 @@ from pathlib import Path
 
 from plan import Run
 
-from wend.cli.train import ENGINES
 from wend.errors import InputError
 from wend.files import read_json, write_json
+from wend.inference.engines import ENGINES
 
 FINISHED = "finished.json"
 LOG = "run.log"
@@ -81,7 +81,7 @@ def _context(engine: str, threads: int) -> multiprocessing.context.BaseContext:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["wend.cli.train", ENGINES[engine]])
+    context.set_forkserver_preload(["wend.cli.train", f"{ENGINES[engine]}.run"])
     return context
 
 

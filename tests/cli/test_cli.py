@@ -8,13 +8,14 @@ from importlib.machinery import ModuleSpec
 
 import pytest
 
-from wend import cli
+from wend import cli, distribution
 from wend.cli import doctor, train
 from wend.datasets.declared import FORMATS
 from wend.distribution import NAME
 from wend.errors import InputError
 from wend.evaluation.metrics import METRICS
 from wend.evaluation.protocols import PROTOCOLS
+from wend.inference.engines import choose_engine
 from wend.pseudo_boxes import SOURCES
 
 
@@ -119,16 +120,16 @@ def test_report_on_no_run_says_what_was_expected(tmp_path, capsys):
 
 def test_engine_is_detectron2_where_it_is_and_torchvision_elsewhere(monkeypatch):
     installed = ModuleSpec("detectron2", None, origin="detectron2/__init__.py")
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: installed)
-    assert train.choose_engine("auto") == "detectron2"
+    monkeypatch.setattr(distribution, "find_spec", lambda name: installed)
+    assert choose_engine("auto") == "detectron2"
     folder = ModuleSpec("detectron2", None)  # such as a clone in the working folder
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: folder)
-    assert train.choose_engine("auto") == "torchvision"
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
-    assert train.choose_engine("auto") == "torchvision"
-    assert train.choose_engine("torchvision") == "torchvision"
+    monkeypatch.setattr(distribution, "find_spec", lambda name: folder)
+    assert choose_engine("auto") == "torchvision"
+    monkeypatch.setattr(distribution, "find_spec", lambda name: None)
+    assert choose_engine("auto") == "torchvision"
+    assert choose_engine("torchvision") == "torchvision"
     with pytest.raises(InputError, match=r"not installed.*--engine torchvision"):
-        train.choose_engine("detectron2")
+        choose_engine("detectron2")
 
 
 CONFIG = """

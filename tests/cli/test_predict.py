@@ -75,6 +75,32 @@ def trained(finished):
     return finished("torchvision")
 
 
+def test_the_advised_score_holds_unless_another_is_said(
+    trained, photos, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(trained, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+
+    def least(*more, run="run"):
+        words = [run, photos, "--output", "boxes", "--pictures", "none", "--overwrite"]
+        assert predict(*words, *more) == 0
+        return min(score for boxes in written_boxes(Path("boxes")).values() for _, score in boxes)
+
+    every = least()
+    advised = float(np.median([score for box in wend.load("run")(photos) for score in box.scores]))
+    Path("run/advice.json").write_text(json.dumps({"min_score": advised}))
+    assert every < advised <= least()
+    assert least(run="run/model_final.pth") == least("--min-score", "advised") == least()
+    assert least("--min-score", "none") == every
+    assert least("--min-score", every) == every
+    Path("run/advice.json").unlink()
+    words = ["run", photos, "--output", "other", "--min-score"]
+    assert predict(*words, "advised") == 2
+    assert "run advises none; wend auto writes advice.json" in capsys.readouterr().err
+    assert predict(*words, "much") == 2
+    assert "expected a number, advised or none, got 'much'" in capsys.readouterr().err
+
+
 def test_a_used_folder_keeps_its_run_or_is_replaced_as_a_whole(trained, photos, tmp_path, capsys):
     out = tmp_path / "out"
     every = ("--output", out)

@@ -260,7 +260,7 @@ def test_wrong_paths_and_engines_are_named(trained, tmp_path, monkeypatch):
     content = torch.load(trained / "model_final.pth", weights_only=True)
     content["wend"]["engine"] = "detectron2"
     torch.save(content, tmp_path / "d2.pth")
-    monkeypatch.setattr("wend.inference.engines.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("wend.distribution.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"d2\.pth: was made by the engine detectron2, which is"):
         wend.load(tmp_path / "d2.pth")
 

@@ -1,5 +1,7 @@
 """Choosing among boxes, against torchvision's suppression, image by image."""
 
+import importlib
+
 import pytest
 import torch
 import torchvision
@@ -34,6 +36,20 @@ def test_suppression_keeps_what_torchvision_keeps(threshold, whole):
         expected = torch.zeros(200, dtype=torch.bool)
         expected[valid[image].nonzero()[chosen, 0]] = True
         assert torch.equal(kept[image], expected)
+
+
+def test_the_loop_in_a_graph_suppresses_alike(monkeypatch):
+    """What exported files run; in Python here, since writing it takes seconds (marker slow)."""
+
+    def in_python(another, body, carried):
+        while another(*carried):
+            carried = body(*carried)
+        return carried
+
+    module = importlib.import_module("torch._higher_order_ops.while_loop")
+    monkeypatch.setattr(module, "while_loop", in_python)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    test_suppression_keeps_what_torchvision_keeps(0.3, False)
 
 
 def test_groups_do_not_suppress_each_other():

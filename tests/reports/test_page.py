@@ -42,8 +42,8 @@ from wend.reports.page import (
     write_page,
 )
 from wend.reports.roles import OURS, PSEUDO, ROLES, TRUTH
-from wend.reports.run_folder import read_advice
 from wend.reports.words import verdict
+from wend.run_files import read_advice
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -328,13 +328,13 @@ def test_a_damaged_curve_is_named(tmp_path):
 def test_damaged_advice_is_named(tmp_path, text, said):
     (tmp_path / "advice.json").write_text(text)
     with pytest.raises(InputError, match=rf"advice\.json: .*{said}"):
-        read_advice(tmp_path / "advice.json")
+        read_advice(tmp_path)
 
 
 def test_advice_is_a_score(tmp_path):
-    assert read_advice(tmp_path / "advice.json") == {}
+    assert read_advice(tmp_path) == {}
     (tmp_path / "advice.json").write_text('{"min_score": 0.25, "how": "h"}')
-    assert read_advice(tmp_path / "advice.json")["min_score"] == 0.25
+    assert read_advice(tmp_path)["min_score"] == 0.25
 
 
 # --- in a browser

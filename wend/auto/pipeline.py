@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 from fvcore.common.config import CfgNode
 
 from wend.auto import schedule
@@ -26,12 +26,22 @@ from wend.auto.steps import Step, Steps
 from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
-from wend.files import sha256, write_json
-from wend.inference.advice import ADVICE_FILE
+from wend.files import remove, sha256, write_json
 from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
-from wend.reports.run_folder import REFERENCE_FILE
+from wend.run_files import (
+    ADVICE_FILE,
+    CONFIG_FILE,
+    EVALUATIONS,
+    FINAL_WEIGHTS,
+    LAST_CHECKPOINT,
+    LOGS,
+    LOSSES_FILE,
+    REFERENCE_FILE,
+    WEIGHTS,
+    evaluation_folder,
+)
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -47,10 +57,7 @@ AGREE = "agree"  # the method that the others agree with
 TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
 STANDING_FILE = "standing.md"
 LENGTH = ("WEND.EPOCHS", "SOLVER.MAX_ITER")  # the user's own length of the training
-ENGINE_FILES = (
-    *("config.yaml", "log.txt*", "metrics.json", "curve.csv", "inference", "last_checkpoint"),
-    *("model_*.pth", "events.out.tfevents*"),
-)
+ENGINE_FILES = (CONFIG_FILE, *LOGS, EVALUATIONS, LAST_CHECKPOINT, WEIGHTS)
 logger = logging.getLogger(__name__)
 
 
@@ -71,7 +78,7 @@ class Wishes:
         minutes: that the training may take.
         engine: "detectron2" or "torchvision".
         config_file: of the detector.
-        opts: KEY VALUE ... that change its entries.
+        overrides: entries of it that are changed -> their values.
         weights: the network's: "pretrained", or a file; empty for none.
         formats: of the label files.
         pictures: how many photos are drawn with their boxes: a number, "all" or "none".
@@ -89,7 +96,7 @@ class Wishes:
     minutes: float = 8.0
     engine: str = "torchvision"
     config_file: str = "photos"
-    opts: Sequence[str] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
     weights: str = "pretrained"
     formats: Sequence[str] = ("coco",)
     pictures: str = "16"
@@ -274,7 +281,7 @@ class Auto:
 
     def _train(self, trained: DataSet, tests: Sequence[str]) -> None:
         wishes = self.wishes
-        own = dict(zip(wishes.opts[::2], wishes.opts[1::2], strict=True))
+        own = self.wishes.overrides
         files = {name: sha256(self._declaration(name).with_suffix(".json")) for name in tests}
         boxes = self._declaration(TRAIN).with_name(f"{TRAIN}_boxes.json")
         settings = {
@@ -287,10 +294,10 @@ class Auto:
         }
 
         def work(resumes: bool) -> None:
-            goes_on = resumes and (self.folder / "last_checkpoint").exists()
+            goes_on = resumes and (self.folder / LAST_CHECKPOINT).exists()
             if not goes_on:
                 self._clear_engine_files()
-            length = self._length(trained, own)
+            length = self._length(trained)
             self._do(
                 self._train_words(
                     {
@@ -305,7 +312,7 @@ class Auto:
                 )
             )
 
-        outputs = ["config.yaml", "model_final.pth", *(f"inference/{name}" for name in tests)]
+        outputs = [CONFIG_FILE, FINAL_WEIGHTS, *(f"{EVALUATIONS}/{name}" for name in tests)]
         self.steps.run(Step("training", settings, outputs, work, leftovers=ENGINE_FILES))
 
     def _names(self, names: Sequence[str]) -> str:
@@ -320,10 +327,11 @@ class Auto:
         """Remove what a training left that ended before its first checkpoint."""
         for pattern in ENGINE_FILES:
             for path in self.folder.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
 
-    def _length(self, trained: DataSet, own: dict[str, str]) -> dict[str, str]:
+    def _length(self, trained: DataSet) -> dict[str, str]:
         """The entries of the schedule; measured once and recorded, for a resumed run."""
+        own = self.wishes.overrides
         if "WEND.EPOCHS" in own:
             return {}
         solver = self.cfg.SOLVER
@@ -347,15 +355,14 @@ class Auto:
     def _measure(self, trained: DataSet) -> dict[str, str]:
         """Measure an iteration, and choose the schedule by it."""
         probe = self.folder / "probe"
-        shutil.rmtree(probe, ignore_errors=True)
+        remove(probe)
         photo = trained.take([0])
         declare(probe / "photo.yaml", self.wishes.photos.resolve(), photo)
-        own = dict(zip(self.wishes.opts[::2], self.wishes.opts[1::2], strict=True))
         self._do(
             self._train_words(
                 {
                     **self._weights,
-                    **own,
+                    **self.wishes.overrides,
                     "DATASETS.TRAIN": self._names([TRAIN]),
                     "DATASETS.TEST": repr((str(probe / "photo.yaml"),)),
                     **schedule.Schedule(schedule.PROBE, schedule.PROBE, 0).entries(),
@@ -363,9 +370,9 @@ class Auto:
                 }
             )
         )
-        lines = (probe / "metrics.json").read_text(encoding="utf-8").splitlines()
+        lines = (probe / LOSSES_FILE).read_text(encoding="utf-8").splitlines()
         times = [row["time"] for row in map(json.loads, lines) if "time" in row]
-        shutil.rmtree(probe)
+        remove(probe)
         solver = self.cfg.SOLVER
         chosen = schedule.choose(
             median(times),
@@ -374,6 +381,7 @@ class Auto:
             solver.IMS_PER_BATCH,
             solver.WARMUP_ITERS,
             self.cfg.WEND.EPOCHS,
+            gpu=self.cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
         )
         logger.info(
             "training: %d iterations of %.2f s, about %.1f minutes",
@@ -386,7 +394,7 @@ class Auto:
     # --- what came out
 
     def _detections(self, test: DataSet, name: str) -> BoxTable:
-        return read_detections(self.folder / "inference" / name / DETECTIONS_FILE, test)
+        return read_detections(evaluation_folder(self.folder, name) / DETECTIONS_FILE, test)
 
     def _say_standing(self, trained: DataSet, tests: dict[str, DataSet]) -> None:
         text = []
@@ -443,7 +451,7 @@ class Auto:
         """Write the boxes of all photos, those above the advised score."""
         wishes, folder = self.wishes, "predictions"
         settings = {
-            "weights": sha256(self.folder / "model_final.pth"),
+            "weights": sha256(self.folder / FINAL_WEIGHTS),
             "photos": photos.digest,
             "exif": wishes.exif,
             "min_score": min_score,
@@ -452,7 +460,12 @@ class Auto:
         }
         words = [
             *("predict", str(self.folder), *photos.shallowest(self.folder)),
-            *("--output", str(self.folder / folder), "--format", ",".join(wishes.formats)),
+            *(
+                "--output",
+                str(self.folder / folder),
+                "--format",
+                ",".join(wishes.formats) or "none",
+            ),
             *("--pictures", wishes.pictures, "--exif", wishes.exif, "--on-bad", "skip"),
         ]
         work = lambda resumes: self._do(words)  # noqa: E731
@@ -460,7 +473,7 @@ class Auto:
 
     def _report(self, tests: Sequence[str]) -> None:
         """Write the page."""
-        files = [f"inference/{name}/{DETECTIONS_FILE}" for name in tests]
+        files = [f"{EVALUATIONS}/{name}/{DETECTIONS_FILE}" for name in tests]
         settings = {"files": [sha256(self.folder / file) for file in files]}
         words = ["report", str(self.folder)]
         work = lambda resumes: self._do(words)  # noqa: E731

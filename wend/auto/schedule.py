@@ -8,6 +8,7 @@ from dataclasses import dataclass
 LEAST_ITERATIONS = 150  # fewer learn nothing, however few photos there are
 EVALUATIONS = 5  # during the training
 SHARE = 0.85  # of the minutes that iterations get; the rest is for evaluations and files
+ON_GPU = 3  # times the config's epochs, which are made for a CPU; longer did no harm
 PROBE = 12  # iterations that the time of one is measured on
 
 
@@ -37,7 +38,7 @@ class Schedule:
 
 
 def choose(
-    seconds: float, minutes: float, images: int, batch: int, warmup: int, epochs: int
+    seconds: float, minutes: float, images: int, batch: int, warmup: int, epochs: int, *, gpu: bool
 ) -> Schedule:
     """The schedule of a training.
 
@@ -47,9 +48,11 @@ def choose(
         images: photos that are trained on.
         batch: images per iteration.
         warmup: the config's; shortened where it is more than a fifth of the training.
-        epochs: the config's, at most; but for :data:`LEAST_ITERATIONS`.
+        epochs: the config's, at most (on a GPU :data:`ON_GPU` times that), but for
+            :data:`LEAST_ITERATIONS`.
+        gpu: whether it runs on one.
     """
-    most = max(LEAST_ITERATIONS, epochs * math.ceil(images / batch))
+    most = max(LEAST_ITERATIONS, (ON_GPU if gpu else 1) * epochs * math.ceil(images / batch))
     iterations = max(1, min(most, int(SHARE * 60 * minutes / seconds)))
     return of_iterations(iterations, warmup)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from wend.errors import InputError
-from wend.files import read_json, write_json
+from wend.files import read_json, remove, write_json
 from wend.partial import differences
+from wend.run_files import CONFIG_FILE
 
 FORMAT = "wend-auto-1"
 FILE = "steps.json"
@@ -69,7 +69,7 @@ class Steps:
                     f"({differences(record['about'], about)}); name another folder, or remove it"
                 )
             self._steps = record["steps"]
-        elif (folder / "config.yaml").exists():
+        elif (folder / CONFIG_FILE).exists():
             raise InputError(
                 f"--output {folder}: holds a run that wend auto has not made; name another folder"
             )
@@ -113,7 +113,4 @@ class Steps:
         for pattern in step.leftovers:
             paths += self.folder.glob(pattern)
         for path in paths:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from wend.auto.pipeline import AGREE, METHODS, Auto, Wishes
+from wend.cli.label_file_options import (
+    add_prediction_options,
+    number_of_pictures,
+    prediction_formats,
+)
+from wend.cli.options import add_engine_option, key_values
 from wend.errors import InputError
 from wend.files import expand_user
-from wend.inference.engines import ENGINES, choose_engine
+from wend.inference.engines import choose_engine, engine_module
 from wend.structures.records import EXIF
 
 BACKBONES = {"pretrained": "photos", "small": "photos_small"}  # -> config of the detector
@@ -45,9 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts("--held-out", type=float, default=0.2, metavar="SHARE", help="share of photos (0.2)")
     parts("--seed", type=int, default=0, metavar="N", help="of their choice (0)")
     parts("--truth", metavar="PATH", help="true boxes (VOC, YOLO, COCO, CSV), to evaluate only")
-    train = parser.add_argument_group("detector").add_argument
+    detector = parser.add_argument_group("detector")
+    train = detector.add_argument
     train("--minutes", type=float, metavar="M", help="that the training may take (8)")
-    train("--engine", default="auto", choices=["auto", *ENGINES], help="as of wend train")
+    add_engine_option(detector, "as of wend train")
     train(
         "--backbone",
         choices=list(BACKBONES),
@@ -56,13 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     train("--weights", metavar="FILE", help="its weights; by default those of a package")
     train("--config-file", metavar="FILE", help="a config instead of those of the backbones")
-    add(
-        "--format",
-        default="coco",
-        metavar="NAME[,NAME...]",
-        help="label files of all photos' boxes, as of wend predict (default: coco)",
-    )
-    add("--pictures", default="16", metavar="N", help="photos to draw: a number, all or none (16)")
+    add_prediction_options(parser)
     opts = add(
         "opts",
         nargs="+",  # so that words after options are taken, which argparse does not with "*"
@@ -80,8 +80,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: the user's input is wrong.
     """
     wishes = _wishes(args)
-    engine = importlib.import_module(ENGINES[wishes.engine])
-    cfg = engine.read_config(wishes.config_file, list(wishes.opts))
+    cfg = engine_module(wishes.engine, "run").read_config(wishes.config_file, args.opts)
     Auto(wishes, run_command, cfg).run()
     return 0
 
@@ -95,10 +94,10 @@ def _wishes(args: argparse.Namespace) -> Wishes:
     ):
         if not good:
             raise InputError(f"{name}: expected {expected}, got {value}")
-    if len(args.opts) % 2:
-        raise InputError(f"KEY VALUE: expected pairs, got {len(args.opts)} words: {args.opts}")
-    if "OUTPUT_DIR" in args.opts[::2]:
+    overrides = key_values(args.opts, "overrides of config entries")
+    if "OUTPUT_DIR" in overrides:
         raise InputError("OUTPUT_DIR: wend auto writes to --output")
+    number_of_pictures(args.pictures)  # a wrong one is told before anything is made
     weights = "pretrained" if args.backbone == "pretrained" else ""
     if args.weights is not None:
         weights = str(expand_user(args.weights).absolute())
@@ -115,9 +114,9 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         minutes=args.minutes or 8.0,
         engine=choose_engine(args.engine),
         config_file=args.config_file or BACKBONES[args.backbone],
-        opts=args.opts,
+        overrides=overrides,
         weights=weights,
-        formats=args.format.split(","),
+        formats=prediction_formats(args.format),
         pictures=args.pictures,
     )
 

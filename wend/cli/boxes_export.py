@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from wend.cli.label_file_options import add_label_file_options, format_names
 from wend.cli.named_boxes import SOURCE_HELP, load_images, read_options, read_source
 from wend.cli.options import (
     add_datasets_root_option,
@@ -18,45 +18,15 @@ from wend.cli.options import (
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, some
 from wend.evaluation.detections import load_detections
+from wend.evaluation.evaluation import DETECTIONS_FILE
 from wend.files import expand_user
-from wend.label_files import FOREGROUND, WRITERS, write_all
+from wend.label_files import FOREGROUND, write_all
 from wend.pseudo_boxes import join_boxes
+from wend.run_files import evaluation_folder
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
-DETECTIONS = (".json", ".csv", ".parquet", ".pq")
-
-
-def add_label_file_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of commands that write label files: formats, labels, and what is written."""
-    parser.add_argument(
-        "--format",
-        nargs="+",
-        metavar="FORMAT",
-        help=f"formats, also as a,b: {', '.join(WRITERS)}, module:function, ./file.py:function",
-    )
-    parser.add_argument(
-        "--labels",
-        nargs="+",
-        metavar="NAME",
-        help=f"what the boxes' classes are called (default: {FOREGROUND}, or 0, 1, ...)",
-    )
-    parser.add_argument(
-        "--option",
-        nargs="+",
-        default=[],
-        metavar="OPTION=VALUE",
-        help="options of formats, such as link_images=true pixels=edges url=https://... "
-        "(docs/label_files.md)",
-    )
-    parser.add_argument(
-        "--upright",
-        action="store_true",
-        help="turn boxes by EXIF's orientation in coco and csv, too, as the other formats do",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the formats' folders that are there"
-    )
+ENDINGS = (".json", ".csv", ".parquet", ".pq")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--boxes",
         nargs="+",
         metavar="SOURCE",
-        help=f"other boxes: detections of a run (a file that ends in {', '.join(DETECTIONS)}, or "
+        help=f"other boxes: detections of a run (a file that ends in {', '.join(ENDINGS)}, or "
         f"the run's folder), or {SOURCE_HELP}",
     )
     which.add_argument("--truth", action="store_true", help="write the true boxes")
@@ -92,17 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_import_option(parser)
 
 
-def format_names(words: Sequence[str] | None) -> list[str]:
-    """The formats of ``--format``, whether they come as words or with commas between them."""
-    names = [name for word in words or () for name in word.split(",") if name]
-    if not names:
-        raise InputError(f"--format: expected some of {', '.join(WRITERS)}")
-    return names
-
-
 def run(args: argparse.Namespace) -> int:
     """Run ``wend boxes export``; returns the exit status."""
-    formats = format_names(args.format)
+    formats = format_names(args.format or ())
     options = read_options(args.option, "--option")
     data_sets = known_data_sets(args)
     data_set = load_images(args.dataset, data_sets)
@@ -134,8 +96,8 @@ def _read_table(args: argparse.Namespace, data_set: DataSet, data_sets: DataSets
     if args.boxes and len(args.boxes) == 1:
         path = expand_user(args.boxes[0])
         if path.is_dir():
-            path = path / "inference" / data_set.name / "detections.json"
-        if path.suffix.lower() in DETECTIONS:
+            path = evaluation_folder(path, data_set.name) / DETECTIONS_FILE
+        if path.suffix.lower() in ENDINGS:
             return load_detections(path, data_set, implausible=args.implausible)[0]
     source = read_source(args.boxes or [args.dataset], data_sets)
     return join_boxes(data_set.keys, data_set.frame_sizes, source, implausible=args.implausible)[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 import textwrap
@@ -15,7 +14,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from tabulate import tabulate
 
-from wend.cli.options import add_import_option
+from wend.cli.options import add_engine_option, add_import_option
 from wend.cli.strict_parser import StrictParser
 from wend.config.entries import Entry
 from wend.config.reading import entry_names, merge_config
@@ -24,7 +23,7 @@ from wend.config.shipped import config_names, configs_folder
 from wend.config.sources import Source
 from wend.errors import InputError, nearest
 from wend.files import atomic_write, read_text
-from wend.inference.engines import ENGINES, choose_engine
+from wend.inference.engines import choose_engine, engine_module
 from wend.run import value_of
 
 TYPES = {
@@ -51,9 +50,7 @@ def add_arguments(parser: StrictParser) -> None:
     parser.add_argument(
         "--config-file", default="", metavar="FILE", help="show what this config makes of it"
     )
-    parser.add_argument(
-        "--engine", default="auto", choices=["auto", *ENGINES], help="as of wend train"
-    )
+    add_engine_option(parser, "as of wend train")
     parser.add_argument("--list", action="store_true", help="name the configs that WEND brings")
     parser.add_argument(
         "--schema",
@@ -77,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     engine = choose_engine(args.engine)
     with warnings.catch_warnings():  # Detectron2's, about torch.jit
         warnings.simplefilter("ignore")
-        cfg: CfgNode = importlib.import_module(ENGINES[engine]).default_config()
+        cfg: CfgNode = engine_module(engine, "run").default_config()
     defaults = cfg.clone()
     if args.schema is not None:
         _write_schema(args.schema, config_schema(cfg, is_whole=engine == "detectron2"))

@@ -19,10 +19,10 @@ from tabulate import tabulate
 
 from wend import __version__
 from wend.cli.options import add_import_option
-from wend.cli.train import ENGINES
 from wend.datasets.catalog import datasets_root
 from wend.distribution import NAME
 from wend.errors import some
+from wend.inference.engines import ENGINES
 
 LISTED = {  # heading -> module:name of a registry, or of a table by name
     "backbones (build_<name>_backbone)": "wend.modeling.backbones.build:BODIES",
@@ -119,11 +119,11 @@ def _namesakes() -> list[str]:
 def _engines() -> tuple[list[str], bool]:
     """A line for each engine, and whether one works."""
     lines, works = [], False
-    for name, module in ENGINES.items():
+    for name, room in ENGINES.items():
         try:
             with warnings.catch_warnings():  # Detectron2's, about torch.jit
                 warnings.simplefilter("ignore")
-                detectors = importlib.import_module(module.rpartition(".")[0]).detector_names()
+                detectors = importlib.import_module(room).detector_names()
         except ImportError as error:  # Detectron2's says how to have it
             lines.append(f"engine {name}: not here ({error})")
             continue

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from wend.cli.options import add_import_option
-from wend.inference.engines import ENGINES
+from wend.cli.options import add_checkpoint_options
 from wend.inference.file_formats import FORMATS
 
 
@@ -22,18 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="FILE", help="default: model and the format's ending, in RUN"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an output that is there")
-    parser.add_argument(
-        "--engine",
-        default="auto",
-        choices=["auto", *ENGINES],
-        help="default: the one that trained the detector",
-    )
-    parser.add_argument(
-        "--config-file",
-        metavar="FILE",
-        help="YAML, for a checkpoint that neither holds its config nor lies beside it",
-    )
-    add_import_option(parser)
+    add_checkpoint_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:

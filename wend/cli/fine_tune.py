@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from wend.cli.options import add_datasets_root_option, add_import_option
+from wend.cli.options import (
+    add_checkpoint_options,
+    add_datasets_root_option,
+    add_device_option,
+    add_opts_option,
+    key_values,
+)
 from wend.errors import InputError
 from wend.inference.build import TrainedDetector
-from wend.inference.engines import PREDICTORS
 from wend.inference.load import load
 
 
@@ -25,23 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--test", nargs="+", metavar="NAME", help="data sets to evaluate on (default: --train's)")
     add("--output", required=True, metavar="DIR", help="OUTPUT_DIR of the new run")
     add("--resume", action="store_true", help="go on with a run that was interrupted")
-    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the run's)")
-    add(
-        "--engine",
-        default="auto",
-        choices=["auto", *PREDICTORS],
-        help="auto (default): the one that trained the detector",
-    )
-    add("--config-file", metavar="FILE", help="YAML, for weights without their config")
+    add_device_option(parser)
+    add_checkpoint_options(parser)
     add_datasets_root_option(parser)
-    add_import_option(parser)
-    add(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="config entries to change, at the end of the command, such as WEND.EPOCHS 5",
-    )
+    add_opts_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: names what is wrong.
     """
-    if len(args.opts) % 2:
-        raise InputError(f"--opts: expected KEY VALUE pairs, got {' '.join(args.opts)}")
+    overrides = key_values(args.opts, "--opts")
     detector = load(args.detector, device=args.device, engine=args.engine, config=args.config_file)
     if not isinstance(detector, TrainedDetector):
         raise InputError(f"{args.detector}: is exported, and cannot be trained on; name its run")
@@ -62,6 +53,6 @@ def run(args: argparse.Namespace) -> int:
         datasets_root=args.datasets_root,
         resume=args.resume,
         imports=args.imports,
-        **dict(zip(args.opts[::2], args.opts[1::2], strict=True)),
+        **overrides,
     )
     return 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wend.errors import InputError, some
+from wend.inference.engines import ENGINES
 
 if TYPE_CHECKING:  # the parser waits for no NumPy
     from wend.datasets.catalog import DataSets
@@ -24,6 +26,51 @@ def add_import_option(parser: argparse.ArgumentParser) -> None:
         help="import a module or file of your own, such as ./mine.py, before anything else; may "
         "come several times (docs/extend.md)",
     )
+
+
+def add_engine_option(parser: argparse._ActionsContainer, meaning: str) -> None:
+    """Add ``--engine``, "auto" by default, to a parser or group; ``meaning`` says what that is."""
+    parser.add_argument("--engine", default="auto", choices=["auto", *ENGINES], help=meaning)
+
+
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a run's folder or checkpoint may need to be loaded: its engine, config and code."""
+    add_engine_option(parser, "auto (default): the one that trained the detector")
+    parser.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="YAML, for weights that neither hold their config nor lie beside it",
+    )
+    add_import_option(parser)
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the run's)"
+    )
+
+
+def add_opts_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--opts KEY VALUE ...``, which :func:`key_values` reads."""
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="config entries to change, such as WEND.TEST_BATCH 5, at the end of the command",
+    )
+
+
+def key_values(words: Sequence[str], option: str) -> dict[str, str]:
+    """Words ``KEY VALUE KEY VALUE ...`` as values by config entry; of equal keys the last holds.
+
+    Raises:
+        InputError: a key has no value.
+    """
+    if len(words) % 2:
+        raise InputError(f"{option}: expected KEY VALUE pairs, got {' '.join(words)}")
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def add_implausible_option(parser: argparse.ArgumentParser) -> None:

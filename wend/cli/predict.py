@@ -5,21 +5,31 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wend.cli.options import add_import_option
+from wend.cli.label_file_options import (
+    add_prediction_options,
+    number_of_pictures,
+    prediction_formats,
+)
+from wend.cli.options import (
+    add_checkpoint_options,
+    add_device_option,
+    add_opts_option,
+    key_values,
+)
 from wend.errors import InputError
 from wend.files import expand_user
-from wend.inference.advice import ADVICE_FILE, ADVISED, read_advice
 from wend.inference.detector import Detector
-from wend.inference.engines import PREDICTORS
 from wend.inference.inputs import is_video
 from wend.inference.load import load
 from wend.inference.run import Choices, Output, Photos, predict_photos, predict_video
-from wend.label_files import WRITERS
 from wend.numerals import decimal_number
+from wend.run_files import ADVICE_FILE, read_advice
 
+ADVISED = "advised"
 logger = logging.getLogger(__name__)
 
 
@@ -48,20 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace what an earlier wend predict wrote to the folder",
     )
-    add(
-        "--format",
-        default="coco",
-        metavar="NAME[,NAME...]",
-        help=f"label files to write: {', '.join(WRITERS.names())}, or your own as ./file.py:name; "
-        f"none for none (default: coco; docs/predict.md)",
-    )
-    add(
-        "--pictures",
-        default="16",
-        metavar="N",
-        help="how many images to draw with their boxes: a number, all or none (default: 16); "
-        "without --min-score and --max-boxes the best box and those that score 0.5 are drawn",
-    )
+    add_prediction_options(parser)
     add("--label", default="foreground", help="what boxes are called in label files")
     add(
         "--min-score",
@@ -76,14 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images at a time (default: the run's WEND.TEST_BATCH)",
     )
-    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the run's)")
-    add(
-        "--engine",
-        default="auto",
-        choices=["auto", *PREDICTORS],
-        help="auto (default): the one that trained the detector",
-    )
-    add("--config-file", metavar="FILE", help="YAML, for weights without their config")
     add(
         "--exif",
         choices=["ignore", "apply"],
@@ -96,23 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["raise", "skip"],
         help="an image that cannot be read: an error (default), or leave it out and say so",
     )
-    add_import_option(parser)
-    add(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="config entries to change, at the end of the command",
-    )
-
-
-def number_of_pictures(text: str) -> int | None:
-    """The number that ``--pictures`` means; None for all."""
-    if text in ("all", "none"):
-        return None if text == "all" else 0
-    if text.isascii() and text.isdigit():
-        return int(text)
-    raise InputError(f"--pictures: expected a number, all or none, got {text!r}")
+    add_device_option(parser)
+    add_checkpoint_options(parser)
+    add_opts_option(parser)
 
 
 def _min_score(text: str | None, run: str) -> float | None:
@@ -126,7 +101,8 @@ def _min_score(text: str | None, run: str) -> float | None:
             raise InputError(
                 f"--min-score: expected a number, {ADVISED} or none, got {text!r}"
             ) from None
-    advised = read_advice(expand_user(run))
+    path = expand_user(run)
+    advised = read_advice(path if path.is_dir() else path.parent).get("min_score")
     if advised is not None:
         logger.info("boxes that score less than the advised %.3f are left out", advised)
     elif text == ADVISED:
@@ -136,24 +112,24 @@ def _min_score(text: str | None, run: str) -> float | None:
     return advised
 
 
-def _run_video(args: argparse.Namespace, choices: Choices) -> int:
+def _run_video(args: argparse.Namespace, choices: Choices, overrides: Mapping[str, str]) -> int:
     if len(args.images) > 1:
         raise InputError("IMAGES: a video is predicted on alone; run once for each")
     source = args.images[0] if args.images else args.webcam
     output = Output(args.output, overwrite=args.overwrite)
-    detector = _load(args)
+    detector = _load(args, overrides)
     _report(*predict_video(detector, source, output, choices), unit="frames")
     return 0
 
 
-def _load(args: argparse.Namespace) -> Detector:
+def _load(args: argparse.Namespace, overrides: Mapping[str, str]) -> Detector:
     return load(
         args.detector,
         device=args.device,
         engine=args.engine,
         config=args.config_file,
         exif=args.exif,
-        **dict(zip(args.opts[::2], args.opts[1::2], strict=True)),
+        **overrides,
     )
 
 
@@ -165,10 +141,9 @@ def run(args: argparse.Namespace) -> int:
     """
     if bool(args.images) == (args.webcam is not None):
         raise InputError("expected images (files, folders, patterns, or a video), or --webcam")
-    if len(args.opts) % 2:
-        raise InputError(f"--opts: expected KEY VALUE pairs, got {' '.join(args.opts)}")
+    overrides = key_values(args.opts, "--opts")
     choices = Choices(
-        formats=[] if args.format == "none" else args.format.split(","),
+        formats=prediction_formats(args.format),
         pictures=number_of_pictures(args.pictures),
         label=args.label,
         max_boxes=args.max_boxes,
@@ -176,13 +151,12 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         skip_bad=args.on_bad == "skip",
     )
-    choices.check()
     if args.webcam is not None or any(map(is_video, args.images)):
-        return _run_video(args, choices)
+        return _run_video(args, choices, overrides)
     photos = Photos.of_paths(args.images)
     _check_apart(args.output, args.images)
     output = Output(args.output, overwrite=args.overwrite)
-    detector = _load(args)
+    detector = _load(args, overrides)
     try:
         written, manifest = predict_photos(detector, photos, output, choices)
     except KeyboardInterrupt:

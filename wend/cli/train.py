@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 from collections.abc import Sequence
 
 from wend.cli.failures import exit_status
-from wend.cli.options import add_datasets_root_option, add_import_option
+from wend.cli.options import add_datasets_root_option, add_engine_option, add_import_option
 from wend.cli.strict_parser import StrictParser
-from wend.inference.engines import ENGINES, choose_engine
+from wend.inference.engines import choose_engine, engine_module
 from wend.logs import setup_logging
 
 logger = logging.getLogger("wend")
@@ -41,12 +40,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dist-url", default="auto", help="initialization URL of the processes (default: auto)"
     )
-    parser.add_argument(
-        "--engine",
-        default="auto",
-        choices=["auto", *ENGINES],
-        help="auto: detectron2 where it is installed, else torchvision",
-    )
+    add_engine_option(parser, "auto: detectron2 where it is installed, else torchvision")
     add_datasets_root_option(parser)
     add_import_option(parser)
     parser.add_argument(
@@ -78,5 +72,5 @@ def run(args: argparse.Namespace) -> int:
         logger.info("config: %s", args.config_file)
     engine = choose_engine(args.engine)
     logger.info("engine: %s", engine)
-    importlib.import_module(ENGINES[engine]).run(args)
+    engine_module(engine, "run").run(args)
     return 0

@@ -35,6 +35,7 @@ from wend.modeling.initial_weights import settled
 from wend.registry import FunctionRegistry
 from wend.schedules import SCHEDULES, Scheduled
 from wend.structures.view import View
+from wend.yaml_files import leaves
 
 EARLIER = {  # entries of earlier versions: the value that is the default now, and the others'
     "WEND.DETACH_WEIGHT": (False, "WEND.WE.WEIGHT_GRADIENT detach"),
@@ -169,16 +170,12 @@ def check_carries_loss(cfg: CfgNode, model: nn.Module) -> None:
         )
 
 
-def _check_sizes_of_numbers(node: CfgNode, prefix: str = "") -> None:
+def _check_sizes_of_numbers(cfg: CfgNode) -> None:
     """Refuse whole numbers that no float, tensor or generator holds."""
-    for name, value in node.items():
-        if isinstance(value, CfgNode):
-            _check_sizes_of_numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, int) and abs(value) >= 2**63:
+    for name, value in leaves(cfg):
+        if isinstance(value, int) and abs(value) >= 2**63:
             expected = "a whole number of at most 63 bits"
-            raise InputError(
-                f"config entry {prefix}{name}: expected {expected}, got {shown(value)}"
-            )
+            raise InputError(f"config entry {name}: expected {expected}, got {shown(value)}")
 
 
 def check_config(cfg: CfgNode) -> None:

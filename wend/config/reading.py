@@ -16,6 +16,7 @@ from wend.config.sources import Source, command_line, yaml_sources
 from wend.errors import InputError, MissingFileError, did_you_mean
 from wend.modeling.initial_weights import settle_pixels
 from wend.user_code import load_module
+from wend.yaml_files import leaves
 
 
 def config_path(config_file: str) -> Path:
@@ -51,13 +52,9 @@ def _errors_name(source: Source, cfg: CfgNode, unknown_key: str) -> Iterator[Non
         raise InputError(f"{source.name}: {message}") from None
 
 
-def entry_names(node: CfgNode, prefix: str = "") -> list[str]:
+def entry_names(cfg: CfgNode) -> list[str]:
     """The whole names of all entries of a config, such as ``WEND.FCOS.NUM_CLASSES``."""
-    names: list[str] = []
-    for name, value in node.items():
-        is_node = isinstance(value, CfgNode)
-        names += entry_names(value, f"{prefix}{name}.") if is_node else [f"{prefix}{name}"]
-    return names
+    return [name for name, _ in leaves(cfg)]
 
 
 def _check_filled(cfg: CfgNode, before: CfgNode, prefix: str = "") -> None:

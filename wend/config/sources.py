@@ -22,7 +22,7 @@ from wend.config.shipped import find_config, no_config
 from wend.errors import InputError, MissingFileError, shown
 from wend.files import expand_user, read_text, real_path
 from wend.numerals import decimal_number
-from wend.yaml_files import parse_yaml
+from wend.yaml_files import leaves, parse_yaml
 
 # in iterations, of Detectron2
 SCHEDULE = ("SOLVER.MAX_ITER", "TEST.EVAL_PERIOD", "SOLVER.CHECKPOINT_PERIOD")
@@ -115,7 +115,7 @@ def yaml_sources(path: Path, readers: tuple[Path, ...] = ()) -> list[YamlSource]
         if file is None:
             raise MissingFileError(f"{path}: {BASE_KEY}: {no_config(name)}")
         sources += yaml_sources(file, (*readers, real_path(path)))
-    entries = dict(_leaves(tree))
+    entries = dict(leaves(tree))
     for entry, value in entries.items():
         if isinstance(value, str):
             _check_literal(value, f"{path}: config entry {entry}")
@@ -142,15 +142,6 @@ def _derived_schedule(entries: Mapping[str, Any]) -> tuple[str, ...]:
         and all(type(period) is int and period * epochs == total for period in periods)
     )
     return SCHEDULE if is_derived else ()
-
-
-def _leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value of nested mappings with the whole name of its entry."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def command_line(opts: Sequence[str], imports: Sequence[str]) -> Source:

@@ -17,6 +17,7 @@ from wend.evaluation.collect import DetectionCollector, detection_table
 from wend.evaluation.evaluation import Evaluation
 from wend.loading.bad_images import say_wrong
 from wend.run import TestData, resolve_tests
+from wend.run_files import evaluation_folder
 
 
 def read_test(cfg: CfgNode, name: str) -> TestData:
@@ -26,11 +27,6 @@ def read_test(cfg: CfgNode, name: str) -> TestData:
     cfg.DATASETS.TEST = (name,)
     (test,) = resolve_tests(cfg, detectron2_data_sets()).values()
     return test
-
-
-def output_folder(cfg: CfgNode, test: TestData) -> Path:
-    """``OUTPUT_DIR/inference/<data set>``."""
-    return Path(cfg.OUTPUT_DIR) / "inference" / test.data_set.name
 
 
 class WSOLEvaluator(DatasetEvaluator):
@@ -66,7 +62,7 @@ class WSOLEvaluator(DatasetEvaluator):
     ) -> dict[str, Any]:
         """The ``WEND`` node's evaluation of any data set that WEND or Detectron2 knows."""
         test = read_test(cfg, dataset_name)
-        folder = output_dir or output_folder(cfg, test)
+        folder = output_dir or evaluation_folder(cfg.OUTPUT_DIR, test.data_set.name)
         return {"evaluation": test.evaluation, "output_dir": folder}
 
     def reset(self) -> None:

@@ -34,12 +34,12 @@ from torch import Tensor, nn
 
 from wend.config import check_carries_loss, check_config
 from wend.d2.catalog import MappedImages, dataset_dict, detectron2_data_sets
-from wend.d2.evaluator import WSOLEvaluator, output_folder, read_test
+from wend.d2.evaluator import WSOLEvaluator, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.errors import InputError
-from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
+from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
@@ -63,6 +63,7 @@ from wend.run import (
     resolve_training,
     value_of,
 )
+from wend.run_files import CURVE_FILE, evaluation_folder
 from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
 
@@ -498,7 +499,7 @@ def evaluate(run: Run, model: nn.Module) -> OrderedDict[str, Any]:
 
 def evaluator_of(test: TestData, cfg: CfgNode, *, in_full: bool = True) -> WSOLEvaluator:
     """The WSOL metrics of a test set, written to ``OUTPUT_DIR/inference/<data set>``."""
-    folder = output_folder(cfg, test)
+    folder = evaluation_folder(cfg.OUTPUT_DIR, test.data_set.name)
     return WSOLEvaluator(evaluation=test.evaluation, output_dir=folder, in_full=in_full)
 
 

@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 DETECTIONS_FILE = "detections.json"
 MORE_KS = (1, 5, 10)  # in the tables, besides WEND.MAX_BOXES and all boxes
 LEVEL = 0.95  # the confidence of the intervals
-CURVE_FILE = "curve.csv"
 CURVE_COLUMNS = ("iteration", "epoch", "dataset", "protocol", "metric", "value")
 
 

@@ -10,19 +10,9 @@ from typing import Any
 from wend.errors import InputError
 from wend.event_sinks.registry import EVENT_SINKS, EventSink, RunToLog
 from wend.user_code import is_own, own_errors, own_traceback
+from wend.yaml_files import leaves
 
 logger = logging.getLogger(__name__)
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A config's values by the whole names of their entries."""
-    values: dict[str, Any] = {}
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            values |= _flat(value, f"{prefix}{name}.")
-        else:
-            values[f"{prefix}{name}"] = value
-    return values
 
 
 class OpenSinks:
@@ -49,7 +39,7 @@ class OpenSinks:
         *,
         resumed: bool = False,
     ) -> None:
-        run = RunToLog(Path(output_dir), _flat(config), resumed)
+        run = RunToLog(Path(output_dir), dict(leaves(config)), resumed)
         self._sinks: dict[str, EventSink] = {}
         try:
             for name in names:

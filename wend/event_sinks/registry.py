@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from wend.distribution import is_installed
 from wend.errors import InputError
 from wend.registry import Registry
 
@@ -46,11 +46,6 @@ EVENT_SINKS: Registry[Callable[[RunToLog], EventSink]] = Registry("event sink")
 event_sink = EVENT_SINKS.register
 
 
-def _is_installed(package: str) -> bool:
-    spec = importlib.util.find_spec(package)
-    return spec is not None and spec.origin is not None  # a folder without code has no origin
-
-
 def require_packages(names: Iterable[str]) -> None:
     """Raise InputError unless what the sinks of these names need is installed.
 
@@ -58,7 +53,7 @@ def require_packages(names: Iterable[str]) -> None:
     """
     for name in names:
         package = getattr(EVENT_SINKS.get(name), "package", None)
-        if package is not None and not _is_installed(package):
+        if package is not None and not is_installed(package):
             raise InputError(
                 f"config entry WEND.LOGGERS: {name!r} needs the package {package}, which is not "
                 f"installed: pip install {package}"

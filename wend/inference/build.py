@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
-from fvcore.common.config import BASE_KEY
 
 from wend.config.common import REFERENCES
 from wend.config.reading import IMPORTS
 from wend.devices import choose_device
 from wend.errors import InputError
-from wend.inference.checkpoint import CONFIG_FILE, Checkpoint, read_checkpoint
+from wend.inference.checkpoint import Checkpoint, read_checkpoint
 from wend.inference.detector import Detector, Model
-from wend.inference.engines import PREDICTORS, choose_engine
+from wend.inference.engines import ENGINES, choose_engine, engine_module
 from wend.inference.fine_tune import as_options, fine_tune
 from wend.structures.records import EXIF
 
@@ -48,15 +42,15 @@ def engine_of(checkpoint: Checkpoint, wanted: str) -> str:
     Raises:
         InputError: another is wanted, or it is not installed.
     """
-    if wanted not in ("auto", *PREDICTORS):
-        raise InputError(f"engine: expected auto, {', '.join(PREDICTORS)}, got {wanted!r}")
+    if wanted not in ("auto", *ENGINES):
+        raise InputError(f"engine: expected auto, {', '.join(ENGINES)}, got {wanted!r}")
     made_by = checkpoint.engine
     if made_by is None:
         return choose_engine(wanted)
-    if made_by not in PREDICTORS:
+    if made_by not in ENGINES:
         raise InputError(
             f"{checkpoint.weights}: was made by the engine {made_by!r}; expected "
-            f"{' or '.join(PREDICTORS)}. Was it written by a newer version of WEND?"
+            f"{' or '.join(ENGINES)}. Was it written by a newer version of WEND?"
         )
     if wanted not in ("auto", made_by):
         raise InputError(
@@ -72,20 +66,14 @@ def engine_of(checkpoint: Checkpoint, wanted: str) -> str:
         ) from None
 
 
-@contextmanager
-def config_file(checkpoint: Checkpoint) -> Iterator[str]:
-    """The config as a file for as long as it is read, without code that prediction does not need.
+def entries_to_predict(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The config's entries without code that prediction does not need.
 
     Losses, metrics and schedules of the user's own need not be there to predict. Detectors,
     backbones and entries of the user's own do: their files (``WEND.IMPORTS``) are imported, where
     they are.
     """
-    values = yaml.safe_load(checkpoint.config)
-    if not isinstance(values, dict):
-        raise InputError(f"{checkpoint.source}: expected a mapping of config entries")
-    if BASE_KEY in values:
-        yield str(checkpoint.source)
-        return
+    values = checkpoint.entries
     for entry in (*UNUSED, *REFERENCES):
         _remove(values, entry, keep=entry == "MODEL.META_ARCHITECTURE")
     wend = values.get("WEND") or {}
@@ -98,14 +86,7 @@ def config_file(checkpoint: Checkpoint) -> Iterator[str]:
                 *(checkpoint.source, ", ".join(map(str, missing))),
             )
         wend["IMPORTS"] = [module for module in imports if module not in missing]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, CONFIG_FILE)
-        file.write_text(yaml.safe_dump(values), encoding="utf-8")
-        try:
-            yield str(file)
-        except InputError as error:
-            message = str(error).replace(str(file), f"{checkpoint.source} (its config)")
-            raise type(error)(message) from error
+    return values
 
 
 def _remove(values: dict[str, Any], entry: str, *, keep: bool = False) -> None:
@@ -188,8 +169,8 @@ def load(
     entries = {**UNUSED, **overrides}
     if device is not None:
         entries["MODEL.DEVICE"] = str(choose_device(device, "device"))
-    predictor = importlib.import_module(PREDICTORS[chosen])
-    with config_file(checkpoint) as file:
+    predictor = engine_module(chosen, "inference")
+    with checkpoint.config_file(entries_to_predict(checkpoint)) as file:
         model = predictor.load(file, as_options(entries), str(checkpoint.weights))
     policy = exif or checkpoint.exif or EXIF[0]
     return TrainedDetector(model, policy, checkpoint, chosen)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from wend.errors import MissingFileError
+import yaml
+from fvcore.common.config import BASE_KEY
+
+from wend.errors import InputError, MissingFileError
 from wend.files import read_text
 from wend.modeling.weights import last_checkpoint
+from wend.run_files import CONFIG_FILE, FINAL_WEIGHTS, WEIGHTS
 from wend.weight_files import Origin, read_origin, read_weights
 
-CONFIG_FILE, FINAL = "config.yaml", "model_final.pth"
 _OF_ALL, _OF_DETECTRON2 = "VERSION:", "CUDNN_BENCHMARK:"  # entries of the configs that runs write
 
 
@@ -32,6 +39,37 @@ class Checkpoint:
     engine: str | None
     exif: str | None
 
+    @property
+    def entries(self) -> dict[str, Any]:
+        """The config's nested mappings, fresh ones.
+
+        Raises:
+            InputError: it is something else.
+        """
+        values = yaml.safe_load(self.config)
+        if not isinstance(values, dict):
+            raise InputError(f"{self.source}: expected a mapping of config entries")
+        return values
+
+    @contextmanager
+    def config_file(self, entries: Mapping[str, Any]) -> Iterator[str]:
+        """Entries as a file for as long as it is read; errors name the config's source instead.
+
+        Args:
+            entries: the config's own, changed; one with a ``_BASE_`` is read where it stands.
+        """
+        if BASE_KEY in entries:
+            yield str(self.source)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, CONFIG_FILE)
+            file.write_text(yaml.safe_dump(entries), encoding="utf-8")
+            try:
+                yield str(file)
+            except InputError as error:
+                message = str(error).replace(str(file), f"{self.source} (its config)")
+                raise type(error)(message) from error
+
 
 def newest_weights(folder: Path) -> Path:
     """The newest checkpoint of a run's folder.
@@ -42,9 +80,9 @@ def newest_weights(folder: Path) -> Path:
     last = last_checkpoint(folder)
     if last is not None and last.is_file():
         return last
-    files = sorted(folder.glob("model_*.pth"))
-    if (folder / FINAL) in files:
-        return folder / FINAL
+    files = sorted(folder.glob(WEIGHTS))
+    if (folder / FINAL_WEIGHTS) in files:
+        return folder / FINAL_WEIGHTS
     if not files:
         config = folder / CONFIG_FILE
         why = (
@@ -52,7 +90,7 @@ def newest_weights(folder: Path) -> Path:
             if config.is_file()
             else f"it is no run's OUTPUT_DIR, which has a {CONFIG_FILE}, too"
         )
-        raise MissingFileError(f"{folder}: there is no checkpoint (model_*.pth); {why}")
+        raise MissingFileError(f"{folder}: there is no checkpoint ({WEIGHTS}); {why}")
     return files[-1]
 
 

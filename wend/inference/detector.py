@@ -92,8 +92,8 @@ class Detector:
         """The config; a change to it changes nothing here."""
         return self.model.cfg
 
-    @overload
-    def __call__(
+    @overload  # of the first that fits: an array is an iterable, too
+    def __call__(  # type: ignore[overload-overlap]
         self,
         images: np.ndarray | Image.Image,
         batch_size: int | None = None,

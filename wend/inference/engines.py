@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+from typing import Any
 
+from wend.distribution import is_installed
 from wend.errors import InputError
 
-ENGINES = {"detectron2": "wend.d2.run", "torchvision": "wend.tv.run"}  # modules that train
-# modules that take a detector apart
-CANDIDATES = {"detectron2": "wend.d2.candidates", "torchvision": "wend.tv.candidates"}
-PREDICTORS = {"detectron2": "wend.d2.inference", "torchvision": "wend.tv.inference"}
+ENGINES = {"detectron2": "wend.d2", "torchvision": "wend.tv"}  # name -> room
+
+
+def engine_module(name: str, part: str) -> Any:
+    """A module that every engine has: ``run`` trains, ``inference`` predicts, ``candidates`` takes
+    a detector apart.
+    """
+    return importlib.import_module(f"{ENGINES[name]}.{part}")
 
 
 def choose_engine(name: str) -> str:
     """The engine to use, for "auto" Detectron2 where installed; InputError if it is missing."""
-    spec = importlib.util.find_spec("detectron2")
-    has_detectron2 = spec is not None and spec.origin is not None  # not a folder of that name
+    has_detectron2 = is_installed("detectron2")
     if name == "auto":
         return "detectron2" if has_detectron2 else "torchvision"
     if name == "detectron2" and not has_detectron2:

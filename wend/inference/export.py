@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 
 from wend import __version__
@@ -20,7 +19,7 @@ from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.build import UNUSED
 from wend.inference.detector import Detector
-from wend.inference.engines import CANDIDATES
+from wend.inference.engines import engine_module
 from wend.inference.exported_info import KEY, VERSION, Stated
 from wend.inference.file_formats import FORMATS
 from wend.inference.load import load
@@ -107,7 +106,7 @@ def candidate_detector(detector: Detector) -> CandidateDetector:
     """
     model: Any = detector.model
     side = model.mapper.side
-    engine = importlib.import_module(CANDIDATES[detector.engine])
+    engine = engine_module(detector.engine, "candidates")
     copied = copy.deepcopy(model.model).cpu().eval()
     return engine.candidate_detector(detector.cfg, copied, (side, side))
 
@@ -137,7 +136,7 @@ def _config(detector: Detector) -> str:
     assert detector.checkpoint is not None
     cfg = detector.cfg.clone()
     cfg.defrost()
-    trained_with = yaml.safe_load(detector.checkpoint.config)
+    trained_with = detector.checkpoint.entries
     for entry in UNUSED:
         value: Any = trained_with
         node: Any = cfg
@@ -160,16 +159,16 @@ def _versions() -> dict[str, str]:
 
 
 def largest_difference(
-    one: Detector, other: Detector, images: Sequence[Image.Image]
+    first: Detector, second: Detector, images: Sequence[Image.Image]
 ) -> tuple[float, float]:
     """By how much boxes (in pixels of the images) and scores differ; infinity if their numbers do.
 
     Args:
-        one, other: two forms of a detector.
+        first, second: two forms of a detector.
         images: RGB.
     """
-    samples = [one.model.mapper.of_image(image) for image in images]
-    pairs = zip(one.model.predict(samples), other.model.predict(samples), strict=True)
+    samples = [first.model.mapper.of_image(image) for image in images]
+    pairs = zip(first.model.predict(samples), second.model.predict(samples), strict=True)
     box_difference = score_difference = 0.0
     for (boxes, scores), (other_boxes, other_scores) in pairs:
         if len(scores) != len(other_scores):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from fvcore.common.config import BASE_KEY, CfgNode
+from fvcore.common.config import CfgNode
 
 from wend.errors import InputError
-from wend.inference.checkpoint import CONFIG_FILE, Checkpoint
-from wend.inference.engines import ENGINES
+from wend.inference.checkpoint import Checkpoint
+from wend.inference.engines import engine_module
 from wend.run import DEFAULT_CHECKPOINT_PERIOD, DEFAULT_EVAL_PERIOD, DEFAULT_MAX_ITER
 
 # What belongs to the data that the detector was trained on
@@ -82,13 +79,9 @@ def fine_tune(
     }
     epochs = overrides.get("WEND.EPOCHS", cfg.WEND.EPOCHS)
     schedule = SCHEDULE if str(epochs) != "0" else {}
-    with tempfile.TemporaryDirectory() as temporary:
-        file = Path(temporary, CONFIG_FILE)
-        file.write_text(checkpoint.config, encoding="utf-8")
-        if BASE_KEY in yaml.safe_load(checkpoint.config):
-            file = checkpoint.source
+    with checkpoint.config_file(checkpoint.entries) as file:
         args = argparse.Namespace(
-            config_file=str(file),
+            config_file=file,
             opts=as_options({**OF_EARLIER_DATA, **schedule, **data, **overrides}),
             imports=list(imports),
             resume=resume,
@@ -100,9 +93,5 @@ def fine_tune(
             engine=engine,
             datasets_root=datasets_root,
         )
-        try:
-            importlib.import_module(ENGINES[engine]).run(args)
-        except InputError as error:
-            message = str(error).replace(str(file), f"{checkpoint.source} (its config)")
-            raise type(error)(message) from error
+        engine_module(engine, "run").run(args)
     return folder

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +18,15 @@ import numpy as np
 from tqdm import tqdm
 
 from wend.errors import BadImageError, InputError, some
-from wend.files import atomic_write, read_json, write_json
+from wend.files import atomic_write, read_json, remove, write_json
 from wend.inference.detections import Detections
 from wend.inference.detector import Detector
 from wend.inference.inputs import image_files
 from wend.inference.video import Video, VideoWriter
-from wend.label_files import FOREGROUND, WRITERS, write_all
+from wend.label_files import FOREGROUND, write_all
 from wend.partial import PartialFile
+from wend.reports.draw import spread
+from wend.reports.likely_boxes import number_shown
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -34,7 +35,6 @@ MANIFEST = "predict.json"  # what a finished run says of itself
 UNFINISHED = ".unfinished"  # folder of a run that is not finished
 RECORD, PICTURES = "boxes.jsonl", "pictures"
 FORMAT = "wend predict 1"
-LIKELY, MOST_DRAWN = 0.5, 5  # score from which boxes are drawn beside the best, and how many
 logger = logging.getLogger(__name__)
 
 
@@ -57,11 +57,6 @@ class Choices:
     min_score: float | None = None
     batch_size: int | None = None
     skip_bad: bool = False
-
-    def check(self) -> None:
-        """Raise InputError for formats that do not exist; before anything is read."""
-        for name in self.formats:
-            WRITERS.get(name)
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of :meth:`Detector.__call__`."""
@@ -165,11 +160,8 @@ class Output:
 
     def finish(self, manifest: Mapping[str, Any]) -> list[Path]:
         """Move the unfinished run's files to their place; returns what is there now."""
-        for path in (self.folder / name for name in self.earlier):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        for name in self.earlier:
+            remove(self.folder / name)
         (self.unfinished / RECORD).unlink(missing_ok=True)
         parts = sorted(self.unfinished.iterdir())
         names = [path.name for path in parts]
@@ -300,10 +292,8 @@ def settings_of(detector: Detector, choices: Choices) -> dict[str, Any]:
 
 def _empty(folder: Path, keep: str = "") -> None:
     for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != keep:
-            path.unlink()
+        if path.name != keep:
+            remove(path)
 
 
 def _as_row(index: int, detections: Detections) -> dict[str, Any]:
@@ -342,9 +332,8 @@ def draw_pictures(
 ) -> None:
     """Draw images, spread evenly over all, with :func:`boxes_to_draw` as JPEG files."""
     every = len(records)
-    number = every if choices.pictures is None else min(choices.pictures, every)
-    picks = np.unique(np.linspace(0, every - 1, number).round().astype(int)).tolist()
-    for index in tqdm(picks, "pictures", unit="image", leave=False, disable=None):
+    picks = spread(np.arange(every), every if choices.pictures is None else choices.pictures)
+    for index in tqdm(picks.tolist(), "pictures", unit="image", leave=False, disable=None):
         record = records[index]
         detections = Detections(
             *(table[index], table.scores_of(index), record.file_name),
@@ -361,5 +350,4 @@ def boxes_to_draw(detections: Detections, choices: Choices) -> Detections:
     """All boxes where a score or a number of boxes is asked for; else the best, and likely ones."""
     if choices.min_score is not None or choices.max_boxes is not None:
         return detections
-    likely = max(1, int((detections.scores >= LIKELY).sum()))
-    return detections[: min(likely, MOST_DRAWN)]
+    return detections[: number_shown(detections.scores)]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -79,12 +80,13 @@ class Video:
 
 def _open(source: int | str) -> cv2.VideoCapture:
     """OpenCV's reader, which does not say itself what is wrong: the error does."""
-    level = cv2.getLogLevel()  # type: ignore[attr-defined]
-    cv2.setLogLevel(0)  # type: ignore[attr-defined]
+    messages: Any = cv2.utils.logging  # where OpenCV 4 and 5 have it
+    level = messages.getLogLevel()
+    messages.setLogLevel(messages.LOG_LEVEL_SILENT)
     try:
         return cv2.VideoCapture(source)
     finally:
-        cv2.setLogLevel(level)  # type: ignore[attr-defined]
+        messages.setLogLevel(level)
 
 
 def read_frames(source: str | os.PathLike | int) -> Iterator[np.ndarray]:

@@ -17,6 +17,7 @@ from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
 from wend.errors import InputError, MissingFileError, shown
 from wend.files import atomic_write, read_text
 from wend.modeling.weight_names import match_names
+from wend.run_files import FINAL_WEIGHTS, LAST_CHECKPOINT
 from wend.weight_files import (
     Origin,
     WeightDifferences,
@@ -26,7 +27,6 @@ from wend.weight_files import (
     without_prefix,
 )
 
-LAST_CHECKPOINT = "last_checkpoint"
 logger = logging.getLogger(__name__)
 
 
@@ -46,7 +46,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     name = read_text(note, "the name of the run's last checkpoint").strip()
     if name in ("", ".", "..") or Path(name).name != name:
         raise InputError(
-            f"{note}: expected the name of a checkpoint beside it, such as model_final.pth, got "
+            f"{note}: expected the name of a checkpoint beside it, such as {FINAL_WEIGHTS}, got "
             f"{shown(name)}; correct it, or remove it to have no last checkpoint"
         )
     return folder / name

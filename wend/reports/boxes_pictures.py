@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wend.errors import BadImageError
-from wend.reports.draw import draw_sheet
+from wend.reports.draw import draw_sheet, spread
 from wend.reports.figures import COLORS, load_pyplot, panels, save_figure
 from wend.reports.roles import OTHER, PSEUDO, TRUTH
 from wend.structures.box_table import BoxTable
@@ -67,7 +67,7 @@ def draw_samples(
     """
     (_, first), *others = sources
     held = first.with_boxes
-    picks = held[np.linspace(0, len(held) - 1, min(num_images, len(held))).round().astype(int)]
+    picks = spread(held, num_images)
     files = [data_set.file_names[i] for i in picks]
     absent = [file for file in files if not Path(file).is_file()]
     if absent or not len(picks):

@@ -21,7 +21,6 @@ from wend.reports.roles import BLACK
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LOSSES_FILE = "metrics.json"  # of OUTPUT_DIR: a JSON object a line, as Detectron2 writes it
 TOTAL_LOSS = "total_loss"
 MOST_POINTS = 400  # of a line of a figure; more are averaged
 

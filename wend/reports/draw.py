@@ -11,7 +11,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wend.files import atomic_write
 from wend.images.reading import read_image
-from wend.reports.likely_boxes import distinct_boxes, likely_score
+from wend.reports.likely_boxes import (
+    LIKELY,
+    MOST_SHOWN,
+    distinct_boxes,
+    likely_score,
+    number_shown,
+)
 from wend.reports.roles import OURS, PSEUDO, TRUTH, Role
 from wend.structures.box_table import BoxTable
 from wend.structures.records import ImageRecord
@@ -112,8 +118,8 @@ def draw_record(
     scores: np.ndarray,
     *,
     side: int = 240,
-    min_score: float = 0.5,
-    max_boxes: int = 5,
+    min_score: float = LIKELY,
+    max_boxes: int = MOST_SHOWN,
     role: Role = OURS,
 ) -> Image.Image:
     """An image with its truth, pseudo boxes and detections.
@@ -132,13 +138,13 @@ def draw_record(
     image, scale = scaled_image(record, side)
     draw_boxes(image, record.gt_boxes * scale, TRUTH)
     draw_boxes(image, record.pseudo_boxes * scale, PSEUDO)
-    others = boxes[1:max_boxes][scores[1:max_boxes] >= min_score]
+    others = boxes[1 : number_shown(scores, min_score, max_boxes)]
     draw_boxes(image, others * scale, role, width=1)
     draw_boxes(image, boxes[:1] * scale, role)
     return image
 
 
-def _spread(indices: np.ndarray, number: int) -> np.ndarray:
+def spread(indices: np.ndarray, number: int) -> np.ndarray:
     """So many of some indices (n,), evenly spread; all of them where there are no more."""
     rows = np.linspace(0, len(indices) - 1, min(number, len(indices))).round().astype(int)
     return indices[rows]
@@ -149,11 +155,11 @@ def _choose_images(
 ) -> np.ndarray:
     """Indices of images to draw, sorted; half of them with several true boxes, if they can be."""
     counts = np.array([len(records[i].gt_boxes) for i in looked_at.tolist()], dtype=np.int64)
-    several = _spread(looked_at[counts > 1], number // 2)
+    several = spread(looked_at[counts > 1], number // 2)
     others = looked_at[counts <= 1]
     if len(others) < number - len(several):
         others = np.setdiff1d(looked_at, several)
-    return np.sort(np.concatenate([several, _spread(others, number - len(several))]))
+    return np.sort(np.concatenate([several, spread(others, number - len(several))]))
 
 
 def draw_sheet(
@@ -163,7 +169,7 @@ def draw_sheet(
     *,
     num_images: int = 16,
     side: int = 240,
-    max_boxes: int = 5,
+    max_boxes: int = MOST_SHOWN,
     legend: Sequence[tuple[Role, str]] = LEGEND,
 ) -> list[str]:
     """Write one PNG with images spread over the data set, and a legend.
@@ -180,7 +186,7 @@ def draw_sheet(
     Returns:
         The files shown, row by row.
     """
-    looked_at = _spread(np.arange(len(records)), LOOKED_AT * num_images)
+    looked_at = spread(np.arange(len(records)), LOOKED_AT * num_images)
     picks = _choose_images(records, looked_at, num_images)
     min_score = likely_score(distinct_boxes(detections.take(looked_at).first(max_boxes)))
     shown = distinct_boxes(detections.take(picks))

@@ -18,7 +18,8 @@ from wend.evaluation.analysis import HIT
 from wend.evaluation.analysis_report import ERROR_MEANINGS, miss_types
 from wend.evaluation.metrics import hits
 from wend.evaluation.per_image import PerImage
-from wend.reports.draw import scaled_image
+from wend.reports.draw import scaled_image, spread
+from wend.reports.likely_boxes import LIKELY, MOST_SHOWN, number_shown
 from wend.reports.page import Box, Gallery, Tile
 from wend.reports.roles import PSEUDO, TRUTH, Role
 from wend.reports.words import score_text
@@ -28,12 +29,12 @@ from wend.structures.data_set import DataSet
 
 SIDE = 288  # pixels of a tile's longer side
 QUALITY = 80  # of its JPEG
+MORE = 97  # images at equal steps, for those that are not there
 TRIES = 10  # images of a kind that are looked for, for each that is shown
 MOST_BOXES = 50  # of a role on a tile
 APART = 0.3  # IoU of two boxes up to which they are at different places
 ALIKE = 0.5  # IoU of a box with the pseudo box above which they agree
 MOST_DOUBT = 0.5  # of a score, by which another may be less for both to be uncertain
-PLAIN_SCORE = 0.5  # from which further boxes are drawn where no threshold is advised
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +65,12 @@ def first_of_each(table: BoxTable) -> tuple[np.ndarray, np.ndarray]:
 
 def spread_evenly(images: np.ndarray, number: int) -> Choice:
     """Images spread evenly over the data set: what is usual, neither best nor worst."""
-    picks = np.linspace(0, len(images) - 1, min(number, len(images))).round().astype(int)
-    between = np.setdiff1d(np.linspace(0, len(images) - 1, min(97, len(images))).astype(int), picks)
+    picks = spread(images, number)
+    between = np.setdiff1d(spread(images, MORE), picks)
     return Choice(
         "Spread evenly",
         "Images at equal steps through the data set: neither the best nor the worst.",
-        images[np.concatenate([picks, between])],
+        np.concatenate([picks, between]),
     )
 
 
@@ -169,7 +170,7 @@ class Shown:
     data_set: DataSet
     layers: Sequence[tuple[Role, BoxTable]] = ()
     threshold: float | None = None
-    max_boxes: int = 5
+    max_boxes: int = MOST_SHOWN
     per_image: PerImage | None = None
 
     def tile(self, index: int, word: str = "", lead: Sequence[str] = ()) -> Tile:
@@ -214,10 +215,11 @@ class Shown:
         self, role: Role, boxes: np.ndarray, scores: np.ndarray, scale: float
     ) -> list[Box]:
         """The best box thick, the others thin; below the others, so that it is whole."""
-        least = PLAIN_SCORE if self.threshold is None else self.threshold
-        best = boxes[:1] if self.threshold is None else boxes[:1][scores[:1] >= least]
-        others = boxes[1 : self.max_boxes][scores[1 : self.max_boxes] >= least]
-        return self._boxes(role, others, scale, 1.5) + self._boxes(role, best, scale)
+        least = LIKELY if self.threshold is None else self.threshold
+        shown = boxes[: number_shown(scores, least, self.max_boxes)]
+        if self.threshold is not None:  # which holds for the best box, too
+            shown = shown[scores[: len(shown)] >= least]
+        return self._boxes(role, shown[1:], scale, 1.5) + self._boxes(role, shown[:1], scale)
 
     def _score_words(self, boxes: np.ndarray, scores: np.ndarray) -> list[str]:
         if not len(boxes):

@@ -8,7 +8,19 @@ from wend.evaluation.score_split import split_score
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_iou
 
+LIKELY, MOST_SHOWN = 0.5, 5  # score of boxes beside the best, where none is chosen; how many
 MAX_IOU = 0.1  # with a better box: more is the same object once more, as a rule
+
+
+def number_shown(scores: np.ndarray, min_score: float = LIKELY, max_boxes: int = MOST_SHOWN) -> int:
+    """How many of an image's boxes are shown: the best one, and further ones from a score on.
+
+    Args:
+        scores: of its boxes (N,), best first.
+        min_score: of further boxes than the best.
+        max_boxes: the best one included.
+    """
+    return max(int((scores[:max_boxes] >= min_score).sum()), min(len(scores), 1))
 
 
 def distinct_boxes(detections: BoxTable) -> BoxTable:

@@ -13,6 +13,7 @@ from wend.evaluation.numbers import recall_curve
 from wend.evaluation.score_files import RECALL_MAX_BOXES
 from wend.evaluation.scoring import Column, ProtocolScores
 from wend.evaluation.tables import score_notes
+from wend.reports.boxes_numbers import shape_numbers
 from wend.reports.curve import Line, line_figure
 from wend.reports.figures import svg_text
 from wend.reports.page import Figure, Figures, Table
@@ -142,8 +143,6 @@ def shape_rows(boxes: BoxTable, sizes: np.ndarray) -> list[str]:
     Args:
         sizes: (I, 2) width and height of the images.
     """
-    from wend.reports.boxes_numbers import shape_numbers
-
     cells = []
     for values in shape_numbers(boxes, sizes).values():
         marks = np.percentile(values, (5, 50, 95)) if len(values) else [np.nan] * 3

@@ -16,23 +16,30 @@ from fvcore.common.config import CfgNode
 
 from wend.config import add_wend_config
 from wend.datasets.catalog import DataSets
-from wend.errors import InputError, MissingFileError, shown
+from wend.errors import InputError, MissingFileError
 from wend.evaluation.coco_results import read_detections
-from wend.evaluation.evaluation import CURVE_FILE, DETECTIONS_FILE, Evaluation
+from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
 from wend.evaluation.score_files import METRICS_FILE
 from wend.evaluation.scoring import ProtocolScores
-from wend.files import is_number, read_json
-from wend.reports.curve import LOSSES_FILE, Line, Losses, read_curve, read_losses
-from wend.run import MACHINE_FILE, resolve_tests
+from wend.reports.curve import Line, Losses, read_curve, read_losses
+from wend.run import resolve_tests
+from wend.run_files import (
+    CONFIG_FILE,
+    CURVE_FILE,
+    EVALUATIONS,
+    LOSSES_FILE,
+    MACHINE_FILE,
+    REFERENCE_FILE,
+    evaluation_folder,
+    read_advice,
+    read_object,
+)
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.user_code import load_modules
 from wend.yaml_files import read_yaml
 
 logger = logging.getLogger(__name__)
-CONFIG_FILE = "config.yaml"
-REFERENCE_FILE = "reference.json"  # data set -> what its true boxes are, where they are no truth
-ADVICE_FILE = "advice.json"  # of `wend auto`: the score from which boxes are worth showing
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,40 +157,16 @@ def read_run(output_dir: str | Path, data_sets: DataSets, name: str = "") -> Run
     if (path / CURVE_FILE).is_file():
         curves = read_curve(path / CURVE_FILE)
     stored = {
-        file.parent.name: _record(file, "the numbers of an evaluation")
-        for file in sorted((path / "inference").glob(f"*/{METRICS_FILE}"))
+        file.parent.name: read_object(file, "the numbers of an evaluation")
+        for file in sorted((path / EVALUATIONS).glob(f"*/{METRICS_FILE}"))
     }
     return RunFolder(
         *(path, name or path.resolve().name, cfg, tests, training, losses, curves, stored),
-        machine=_record(path / MACHINE_FILE, "what a run says of its machine"),
-        advice=read_advice(path / ADVICE_FILE),
-        reference=_record(path / REFERENCE_FILE, "what the boxes to score against are"),
+        machine=read_object(path / MACHINE_FILE, "what a run says of its machine"),
+        advice=read_advice(path),
+        reference=read_object(path / REFERENCE_FILE, "what the boxes to score against are"),
         missing=list(dict.fromkeys(missing)),
     )
-
-
-def _record(path: Path, expected: str) -> dict[str, Any]:
-    """An object of a JSON file; empty where there is no file."""
-    if not path.is_file():
-        return {}
-    content = read_json(path, expected)
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected {expected}, an object, got {shown(content)}")
-    return content
-
-
-def read_advice(path: Path) -> dict[str, Any]:
-    """What a run advises; empty where there is no such file.
-
-    Raises:
-        InputError: no object with a number ``min_score``.
-    """
-    advice = _record(path, "a score threshold, min_score")
-    if advice and not is_number(advice.get("min_score")):
-        raise InputError(
-            f"{path}: expected a number min_score, got {shown(advice.get('min_score'))}"
-        )
-    return advice
 
 
 def _tests(
@@ -201,7 +184,7 @@ def _tests(
         pseudo = {}
         if evaluation.has_truth and len(data_set.pseudo_boxes.boxes):
             pseudo = evaluation.score_beside_fixed_boxes(data_set.pseudo_boxes.scored())
-        file = path / "inference" / name / DETECTIONS_FILE
+        file = evaluation_folder(path, name) / DETECTIONS_FILE
         if not file.is_file():
             missing.append(f"boxes on {name}: there is no {file} (no evaluation has ended yet)")
             yield name, Tested(evaluation, None, {}, pseudo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -16,6 +17,7 @@ from wend.evaluation.metrics import METRICS
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.score_files import TABLE_FILES
 from wend.files import read_lines
+from wend.reports.boxes_numbers import shape_histograms
 from wend.reports.boxes_pictures import histogram_figure
 from wend.reports.curve import TOTAL_LOSS, Line, line_figure
 from wend.reports.gallery import (
@@ -48,9 +50,11 @@ from wend.reports.page_parts import (
 from wend.reports.roles import OURS, PSEUDO, TRUTH
 from wend.reports.run_folder import RunFolder, Tested, pseudo_scores
 from wend.reports.words import GT_KNOWN, how, rate, score_text, verdict
+from wend.run_files import evaluation_folder
 from wend.structures.boxes import paired_iou
 from wend.structures.data_set import DataSet
 from wend.structures.view import describe_view
+from wend.yaml_files import leaves
 
 CURVE_METRIC = "gt_known_loc"
 MOST_COUNTED = 20  # boxes of an image, and more
@@ -99,9 +103,9 @@ def _detector(cfg: CfgNode) -> str:
     return f"{cfg.MODEL.META_ARCHITECTURE} on {backbone} with {loss} (η {cfg.WEND.ETA:g})"
 
 
-def _view(cfg: CfgNode) -> str:
+def _saw(cfg: CfgNode) -> str:
     """What of the images the detector is tested on."""
-    return f"the detector saw {describe_view(view_of(cfg).name)}"
+    return f"detector saw {describe_view(view_of(cfg).name)}"
 
 
 def _length(cfg: CfgNode) -> str:
@@ -125,7 +129,7 @@ def _how(runs: Sequence[RunFolder]) -> str:
     for run in runs:
         for name, test in run.tests.items():
             for result in test.scores.values():
-                return f"{how(result, run.reference.get(name, ''))} T{_view(run.cfg)[1:]}."
+                return f"{how(result, run.reference.get(name, ''))} The {_saw(run.cfg)}."
     return ""
 
 
@@ -227,7 +231,7 @@ def _sections(run: RunFolder, number: int) -> Iterator[Section]:
     galleries: list[Any] = []
     for name, test in run.tests.items():
         if test.scores:
-            caption = f"{name}: {len(test.data_set)} images; per cent; {_view(run.cfg)}."
+            caption = f"{name}: {len(test.data_set)} images; per cent; the {_saw(run.cfg)}."
             if name in run.reference:
                 caption += f" Scored against {run.reference[name]}, not against the truth."
             notes = [f"fixed boxes: K boxes that never look at the image, {_fixed(test)}"]
@@ -249,15 +253,13 @@ def _fixed(test: Tested) -> str:
 
 def _stored_table(run: RunFolder, name: str) -> Iterator[Table | Words]:
     """The table that an evaluation wrote, where its data set cannot be read any more."""
-    from csv import reader
-
-    folder = run.path / "inference" / name
+    folder = evaluation_folder(run.path, name)
     files = {kind: folder / name for name, kind in TABLE_FILES.items()}
     table, markdown = files["csv"], files["github"]
     if not table.is_file():
         yield Words([f"The evaluation's table {table} is not there."])
         return
-    header, *rows = reader(read_lines(table, "the table of an evaluation"))
+    header, *rows = csv.reader(read_lines(table, "the table of an evaluation"))
     notes = []
     if markdown.is_file():
         notes = [n[2:] for n in read_lines(markdown, "the notes of an evaluation") if n[:2] == "- "]
@@ -265,7 +267,7 @@ def _stored_table(run: RunFolder, name: str) -> Iterator[Table | Words]:
     yield plain_table(header, filled, f"{name}, as its evaluation wrote it.", notes)
 
 
-def _galleries(test: Tested, run: RunFolder, number: int, of: str) -> Iterator[Gallery | Words]:
+def _galleries(test: Tested, run: RunFolder, number: int, suffix: str) -> Iterator[Gallery | Words]:
     data_set, detections = test.data_set, test.detections
     if detections is None:
         yield Words(["No boxes of the detector yet."])
@@ -296,7 +298,7 @@ def _galleries(test: Tested, run: RunFolder, number: int, of: str) -> Iterator[G
         )
     choices = detector_choices(detections, data_set.pseudo_boxes, per_image, run.threshold, number)
     made = [
-        replace(gallery, title=f"{gallery.title}{of}")
+        replace(gallery, title=f"{gallery.title}{suffix}")
         for choice in choices
         if (gallery := shown.gallery(choice, number)) is not None
     ]
@@ -484,8 +486,8 @@ def _training(runs: Sequence[RunFolder]) -> Iterator[Any]:
                     x = next(iter(lines.values())).x
                     baseline["a fixed box"] = Line(x, np.full(len(x), value))
         if lines:
-            of = "epoch" if all(run.cfg.WEND.EPOCHS for run in runs) else "iteration"
-            names = (of, "images that are right (%)")
+            unit = "epoch" if all(run.cfg.WEND.EPOCHS for run in runs) else "iteration"
+            names = (unit, "images that are right (%)")
             drawn = line_figure(lines, *names, baseline=baseline, per_cent=True)
             ends = "; ".join(f"{n} ends at {line.y[-1]:.1f} %" for n, line in lines.items())
             figures.append(
@@ -542,8 +544,6 @@ def _pseudo_boxes(runs: Sequence[RunFolder]) -> Iterator[Any]:
 
 def histogram_figures(data_set: DataSet) -> Iterator[Figure]:
     """Shapes of a data set's pseudo boxes, and how many an image has."""
-    from wend.reports.boxes_numbers import shape_histograms
-
     histograms = shape_histograms(data_set.pseudo_boxes, data_set.frame_sizes)
     for title, values in histograms.items():
         name = f"{title}, {data_set.name}"
@@ -551,7 +551,7 @@ def histogram_figures(data_set: DataSet) -> Iterator[Figure]:
 
 
 def _config(runs: Sequence[RunFolder], defaults: CfgNode | None) -> Iterator[Any]:
-    flat = [dict(_leaves(run.cfg)) for run in runs]
+    flat = [dict(leaves(run.cfg)) for run in runs]
     if len(runs) > 1:
         names = sorted(set(chain.from_iterable(flat)))
         rows = [
@@ -566,7 +566,7 @@ def _config(runs: Sequence[RunFolder], defaults: CfgNode | None) -> Iterator[Any
             else Words(["The configs do not differ."])
         )
     elif defaults is not None:
-        usual = dict(_leaves(defaults))
+        usual = dict(leaves(defaults))
         rows = [
             [name, _value(value), _value(usual[name])]
             for name, value in flat[0].items()
@@ -591,14 +591,6 @@ def _machine(run: RunFolder) -> list[str]:
         versions or "not recorded",
         DASH if seconds is None else f"{seconds:.3f}",
     ]
-
-
-def _leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _value(value: Any) -> str:

@@ -10,7 +10,6 @@ from fvcore.common.config import CfgNode
 
 from wend.datasets.catalog import DataSets
 from wend.errors import BadImageError, InputError
-from wend.evaluation.evaluation import CURVE_FILE
 from wend.evaluation.scoring import ProtocolScores
 from wend.evaluation.tables import labelled_table
 from wend.files import atomic_write
@@ -20,6 +19,7 @@ from wend.reports.page import PAGE_FILE, check_replaceable, write_page
 from wend.reports.run_folder import RunFolder, Tested, pseudo_scores, read_run
 from wend.reports.run_page import run_page
 from wend.reports.score_figures import draw_score_figures
+from wend.run_files import CURVE_FILE
 
 logger = logging.getLogger(__name__)
 TABLE_FILE = "report.md"

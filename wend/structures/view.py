@@ -107,6 +107,6 @@ def describe_view(name: str) -> str:
         raise InputError(
             f"unknown view {name!r}; expected cropN-of-M, squashN or padN, such as pad256"
         )
-    crop, of, kind, side = match.groups()
-    sides = {"crop": crop, "resize": of or side}
+    crop, resize, kind, side = match.groups()
+    sides = {"crop": crop, "resize": resize or side}
     return f"{name}: {_EXPLAINED[kind or CROP].format(**sides)}"

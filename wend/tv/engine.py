@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from wend.evaluation.collect import DetectionCollector
-from wend.evaluation.evaluation import CURVE_FILE, append_to_curve
+from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
 from wend.loading.bad_images import say_wrong
 from wend.loading.first_epoch import FirstEpoch
@@ -35,6 +35,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.run import Run, iterations_per_epoch
+from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
@@ -192,7 +193,7 @@ class Trainer:
         logger.info(
             "eta: %s  iter: %d  %s  time: %.3f  lr: %.4g", eta, iteration, losses, seconds, rate
         )
-        with open(Path(self.cfg.OUTPUT_DIR) / "metrics.json", "a", encoding="utf-8") as file:
+        with open(Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE, "a", encoding="utf-8") as file:
             numbers = {"lr": rate, "time": seconds, **values}
             file.write(json.dumps({"iteration": iteration, **numbers}) + "\n")
         self.sinks.add(numbers, iteration)
@@ -246,7 +247,7 @@ def evaluate(
                     detections.add(example.image_id)
                 else:
                     detections.add(example.image_id, *predicted)
-        output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
+        output_dir = evaluation_folder(cfg.OUTPUT_DIR, name)
         say_wrong(name, problems, len(detections))
         evaluated = test.evaluation.run(detections.table(), output_dir, in_full=in_full)
         results[name] = {p: result.scalars() for p, result in evaluated.items()}

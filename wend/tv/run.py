@@ -14,6 +14,7 @@ from wend.errors import InputError
 from wend.files import atomic_write
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, remove_logs, resolve, write_machine
+from wend.run_files import CONFIG_FILE
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
@@ -55,7 +56,7 @@ def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
 
 
 def _write_config(cfg: CfgNode) -> None:
-    with atomic_write(Path(cfg.OUTPUT_DIR) / "config.yaml") as file:
+    with atomic_write(Path(cfg.OUTPUT_DIR) / CONFIG_FILE) as file:
         file.write(cfg.dump())
     write_machine(cfg.OUTPUT_DIR, "torchvision", cfg.MODEL.DEVICE)
 

@@ -14,20 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wend.distribution import pip_install, require_installed
 from wend.errors import InputError
 from wend.files import atomic_write
-from wend.inference.file_formats.packages import needs
 from wend.inference.file_formats.torch_export_file import exported_program
 from wend.inference.file_formats.types import Run
 
 INPUT, OUTPUTS = "pixels", ("boxes", "scores")
 OPSET = 18
-INSTALL = "pip install 'wend-wsol[onnx]'"
+INSTALL = pip_install("onnx")
 
 
 def check_can_write() -> None:
     """Raise InputError unless the packages are there that writing and checking a file needs."""
-    needs("--format onnx", INSTALL, "onnx", "onnxscript", "onnxruntime")
+    require_installed("--format onnx", INSTALL, "onnx", "onnxscript", "onnxruntime")
 
 
 def write(module: nn.Module, pixels: Tensor, stated: dict[str, str], path: Path) -> None:
@@ -88,7 +88,7 @@ def read(path: Path, device: str | None) -> tuple[dict[str, str], Run]:
     Raises:
         InputError: onnxruntime is not installed, has no such device, or cannot read the file.
     """
-    needs(str(path), INSTALL, "onnxruntime")
+    require_installed(str(path), INSTALL, "onnxruntime")
     import onnxruntime
 
     available = onnxruntime.get_available_providers()

@@ -1,0 +1,61 @@
+"""The files of a run's folder (OUTPUT_DIR) by name, for whoever writes, reads or looks for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from wend.errors import InputError, shown
+from wend.files import is_number, read_json
+
+CONFIG_FILE = "config.yaml"
+FINAL_WEIGHTS, WEIGHTS = "model_final.pth", "model_*.pth"
+LAST_CHECKPOINT = "last_checkpoint"  # names one of the weights, from which a run is resumed
+LOSSES_FILE = "metrics.json"  # a JSON object a line, as Detectron2 writes it
+CURVE_FILE = "curve.csv"
+MACHINE_FILE = "machine.json"
+EVALUATIONS = "inference"  # a folder with one for each data set
+REFERENCE_FILE = "reference.json"  # data set -> what its true boxes are, where they are no truth
+ADVICE_FILE = "advice.json"  # the score from which boxes are worth showing
+# What a training adds lines to: its folder would else hold those of two runs
+LOGS = (LOSSES_FILE, CURVE_FILE, "log.txt", "log.txt.rank*", "events.out.tfevents.*")
+
+
+def evaluation_folder(output_dir: str | Path, data_set: str) -> Path:
+    """The folder of a run's evaluation on a data set, by the data set's own name."""
+    return Path(output_dir) / EVALUATIONS / data_set
+
+
+def read_object(path: Path, expected: str) -> dict[str, Any]:
+    """An object of a JSON file; empty where there is no file.
+
+    Args:
+        expected: what the file should hold, for the message.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    if not path.is_file():
+        return {}
+    content = read_json(path, expected)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected {expected}, an object, got {shown(content)}")
+    return content
+
+
+def read_advice(output_dir: str | Path) -> dict[str, Any]:
+    """What a run advises: ``min_score``, below which boxes are better left out, and more about it.
+
+    Returns:
+        The object that ``wend auto`` wrote; empty where it wrote none.
+
+    Raises:
+        InputError: the file is no object with a number ``min_score``.
+    """
+    path = Path(output_dir) / ADVICE_FILE
+    advice = read_object(path, "a score threshold, min_score")
+    if advice and not is_number(advice.get("min_score")):
+        raise InputError(
+            f"{path}: expected a number min_score, got {shown(advice.get('min_score'))}"
+        )
+    return advice
