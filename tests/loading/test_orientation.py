@@ -113,7 +113,7 @@ def test_a_cache_of_one_policy_is_not_used_for_the_other(root):
 def test_pictures_show_the_box_on_the_object(root, policy):
     for record in DataSets().get(policy):
         picture = np.asarray(draw_record(record, np.zeros((0, 4)), np.zeros(0), side=60))
-        lines = (picture == ImageColor.getrgb(TRUTH.color)).all(-1)  # the truth, of lines three pixels wide
+        lines = (picture == ImageColor.getrgb(TRUTH.color)).all(-1)  # three pixels wide
         np.testing.assert_allclose(bounds(255 * lines), record.gt_boxes[0], atol=2)
 
 
