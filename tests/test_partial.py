@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from wend.partial import PartialFile
+from wend.partial import PartialFile, differences
 
 FORMAT = "wend-test-partial-1"
 
@@ -92,3 +92,13 @@ def test_a_file_that_is_none_is_not_trusted(tmp_path, caplog, content):
     assert "x.partial: is no record of an interrupted run; starting anew" in caplog.text
     started.add(rows(1))
     assert open_file(path).items == items(1)
+
+
+def test_a_change_is_said_without_digests_and_of_a_config_by_its_lines():
+    old = {"side": 1, "photos": "0" * 64, "config": "A: 1\nB:\n  C: 2\n", "tests": {"x": "a" * 64}}
+    new = {"side": 2, "photos": "1" * 64, "config": "A: 1\nB:\n  C: 3\n", "tests": {}}
+    assert differences(old, new) == (
+        "config: now C: 3, photos: of other content, side: 1, now 2, tests: of other content"
+    )
+    gone = differences({"config": "A: 1\nB: 2\n"}, {"config": "A: 1\n"})
+    assert gone == "config: lines are gone"

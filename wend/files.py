@@ -55,6 +55,19 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
         raise
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder to fill, which becomes ``path`` at the end, or is removed on error."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    remove(unfinished)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        unfinished.rename(path)
+    finally:
+        remove(unfinished)  # only there after a failure
+
+
 def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
     """Write JSON atomically; NaN and infinities are an error, not invalid JSON."""
     with atomic_write(path) as file:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import warnings
+
+# what PyTorch says of how libraries call it, which no user of theirs can change
+LIBRARY_WARNINGS = (r"`torch\.jit\.\w+` is deprecated", r"torch\.meshgrid: in an upcoming release")
 
 
 class StdoutHandler(logging.StreamHandler):
@@ -16,6 +20,8 @@ def setup_logging() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may be no Unicode
             stream.reconfigure(errors="backslashreplace")
+    for message in LIBRARY_WARNINGS:
+        warnings.filterwarnings("ignore", message)
     for name in ("wend", "fvcore.common.checkpoint"):
         target = logging.getLogger(name)
         target.setLevel(logging.INFO)

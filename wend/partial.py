@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from wend.errors import some
 from wend.files import atomic_write
 
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")  # SHA-256
 Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
 
@@ -21,7 +24,18 @@ logger = logging.getLogger(__name__)
 def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The entries that two objects of settings do not share, in words."""
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    return ", ".join(f"{key}: {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
+    return ", ".join(_change(key, old.get(key), new.get(key)) for key in changed)
+
+
+def _change(key: str, old: Any, new: Any) -> str:
+    """One entry's change: its values; of a text its new lines; no digest, which tells nothing."""
+    if isinstance(old, str) and isinstance(new, str) and "\n" in new:
+        before = set(old.splitlines())
+        lines = [line.strip() for line in new.splitlines() if line not in before]
+        return f"{key}: now {some(lines)}" if lines else f"{key}: lines are gone"
+    if _DIGEST.search(f"{old!r} {new!r}"):
+        return f"{key}: of other content"
+    return f"{key}: {old!r}, now {new!r}"
 
 
 class PartialFile(Generic[Item]):

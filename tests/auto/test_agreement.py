@@ -28,8 +28,21 @@ def test_agreement_is_mean_iou_and_what_of_it_is_beyond_other_images():
     np.testing.assert_allclose(agreed.beyond[:3, :3], [[1, 0.75, 0], [0.75, 1, 0], [0, 0, 1]])
     assert agreed.iou[3].tolist() == [1, 1, 0, 1]  # one image to compare, no chance
     np.testing.assert_allclose(agreed.with_others, np.array([1.75, 1.75, 0, 2]) / 3)
-    assert agreed.chosen == "fourth"
+    assert agreed.names[agreed.most] == "fourth"
+    assert agreed.chosen == "first"  # a difference of two images is none
+    assert "fourth" in agreed.reason
     assert "0.750" in agreed.table()
+
+
+def test_another_than_the_first_is_chosen_where_the_difference_is_beyond_doubt():
+    places = [[x, y, x + 10, y + 10] for x in range(0, 90, 10) for y in range(0, 90, 20)]
+    agreeing = BoxTable.from_lists([[place] for place in places])
+    elsewhere = BoxTable.from_lists([[place] for place in places[::-1]])
+    sizes = np.full((len(places), 2), 100)
+    agreed = agreement({"wrong": elsewhere, "a": agreeing, "b": agreeing}, sizes)
+    assert agreed.chosen == "a"
+    assert agreed.reason == "which the others agree with most"
+    np.testing.assert_allclose(np.nanmean(agreed.of_images, 1), agreed.with_others, atol=1e-12)
 
 
 def test_boxes_are_compared_as_fractions_where_images_differ_in_size():
@@ -42,3 +55,5 @@ def test_boxes_are_compared_as_fractions_where_images_differ_in_size():
 def test_one_method_is_chosen_alone():
     agreed = agreement({"only": BoxTable.from_lists([[LEFT]])}, SIZES[:1])
     assert (agreed.chosen, agreed.with_others.tolist()) == ("only", [0.0])
+    nothing = agreement({"none": BoxTable.empty(2), "nor": BoxTable.empty(2)}, SIZES)
+    assert nothing.chosen == "none"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from engine_runs import kept_logging
 
 from wend.cli.parser import main
@@ -120,7 +121,7 @@ def test_the_same_command_does_nothing_twice_and_says_what_a_setting_changes(
     assert auto("--held-out", 0.4) == 0
     printed = capsys.readouterr().out
     assert "pseudo boxes, border: is done already" in printed
-    assert "training: boxes: " in printed
+    assert "training: boxes: of other content, tests: of other content; done anew" in printed
     assert "done anew" in printed
     assert weights.stat().st_mtime_ns != before
     assert auto(source=tmp_path) == 2
@@ -145,6 +146,7 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(auto, monkeypatc
     assert "training: goes on where it was interrupted" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_length_of_the_training_is_measured(auto, capsys):
     entries = {key: value for key, value in TINY.items() if key != "SOLVER.MAX_ITER"}
     assert auto("--minutes", 0.01, entries=entries) == 0
@@ -162,6 +164,7 @@ def test_one_photo_is_trained_on_and_what_cannot_be_said_is_said(auto, photos, c
     assert Path("out/model_final.pth").exists()
 
 
+@pytest.mark.slow
 def test_an_output_in_the_folder_of_the_photos_never_becomes_its_input(auto, photos, monkeypatch):
     monkeypatch.chdir(photos)
     assert auto(source=".") == 0
@@ -216,3 +219,25 @@ def test_wrong_arguments_are_named_before_anything_is_made(auto, capsys, flags, 
     assert auto(*flags, entries={}) == 2
     assert message in capsys.readouterr().err
     assert not (Path("out") / "boxes").exists()
+
+
+def test_truth_that_is_not_there_is_named_before_boxes_are_made(auto, capsys):
+    assert auto("--truth", "nowhere") == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert not Path("out/boxes").exists()
+
+
+def test_few_photos_shorten_the_warm_up_of_so_many_epochs(auto):
+    entries = {**TINY, "WEND.EPOCHS": "1"}
+    del entries["SOLVER.MAX_ITER"]
+    assert auto(entries=entries) == 0  # 3 iterations, fewer than the config's warm-up
+    assert yaml.safe_load(Path("out/config.yaml").read_text())["SOLVER"]["WARMUP_ITERS"] == 0
+    assert not Path("out/schedule.json").exists()  # nothing was measured
+
+
+def test_what_stands_in_files_is_not_printed(auto, engine, capsys):
+    assert auto(engine=engine) == 0
+    printed = capsys.readouterr().out
+    assert "$ wend train" in printed
+    for noise in ("Full config", "Environment info", "copypaste", "Start inference", "Model:"):
+        assert noise not in printed

@@ -165,6 +165,7 @@ def test_an_interrupted_run_of_other_settings_is_forgotten(trained, photos, tmp_
 
 def test_bad_images_end_the_run_or_are_left_out_and_named(trained, photos, tmp_path, capsys):
     (photos / "3 bad.png").write_text("no image")
+    (photos / "4 gone.jpg").symlink_to("nowhere")
     out = tmp_path / "out"
     assert predict(trained, photos, "--output", out) == 2
     error = capsys.readouterr().err
@@ -172,11 +173,13 @@ def test_bad_images_end_the_run_or_are_left_out_and_named(trained, photos, tmp_p
     assert "error: " in error
     assert predict(trained, photos, "--output", out, "--on-bad", "skip") == 0
     said = capsys.readouterr().out
-    assert "1 images could not be read and are left out:\n" in said
+    assert "2 images could not be read and are left out:\n" in said
     assert "3 bad.png: cannot be read" in said
+    assert "4 gone.jpg: there is no such image file" in said
     assert len(written_boxes(out)) == 5
-    (unreadable,) = json.loads((out / "predict.json").read_text())["unreadable"]
-    assert "3 bad.png" in unreadable
+    bad, gone = json.loads((out / "predict.json").read_text())["unreadable"]
+    assert "3 bad.png" in bad
+    assert "4 gone.jpg" in gone
 
 
 def test_a_video_becomes_a_video_and_boxes_of_its_frames(trained, tmp_path):

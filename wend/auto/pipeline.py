@@ -30,6 +30,7 @@ from wend.files import remove, sha256, write_json
 from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
+from wend.run import iterations_per_epoch
 from wend.run_files import (
     ADVICE_FILE,
     CONFIG_FILE,
@@ -58,7 +59,21 @@ TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_tru
 STANDING_FILE = "standing.md"
 LENGTH = ("WEND.EPOCHS", "SOLVER.MAX_ITER")  # the user's own length of the training
 ENGINE_FILES = (CONFIG_FILE, *LOGS, EVALUATIONS, LAST_CHECKPOINT, WEIGHTS)
+# loggers of which only warnings are printed: what they say stands in inference/, config.yaml and
+# machine.json
+SILENT = (
+    Evaluation.__module__,
+    "wend.d2.trainer",
+    "detectron2",
+    "detectron2.engine.defaults",
+    "detectron2.evaluation.evaluator",
+    "detectron2.evaluation.testing",
+)
 logger = logging.getLogger(__name__)
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +151,8 @@ class Auto:
         logger.info("%s:\n%s", root, photos.table(held_out))
         data_set = as_data_set(photos)
         self._declare("photos", root, data_set)
-        pseudo = self._pseudo_boxes(data_set, photos.digest)
         truth = None if wishes.truth is None else read_truth(photos, data_set, wishes.truth)
+        pseudo = self._pseudo_boxes(data_set, photos.digest)
         self._declare("photos", root, data_set, boxes=pseudo, truth=truth)
         with_box = pseudo.counts > 0
         if not with_box[~held_out].any():
@@ -154,11 +169,11 @@ class Auto:
             tests[HELD_OUT] = with_truth(data_set.take(tested), pseudo.take(tested))
             self._declare(HELD_OUT, root, tests[HELD_OUT], truth=tests[HELD_OUT].truth)
         else:
+            few = f"{len(data_set)} photos of {len(np.unique(photos.groups))} kinds are too few"
             logger.warning(
-                "%d photos of %d kinds are too few to hold some out: nothing can be said about how "
-                "good the detector is, and no score threshold is advised",
-                len(data_set),
-                len(np.unique(photos.groups)),
+                "%s: nothing can be said about how good the detector is, and no score threshold is "
+                "advised",
+                f"{few} to hold some out" if wishes.held_out else "no photo is held out",
             )
         if truth is not None:
             tests |= self._truth_test(root, data_set, truth, pseudo, held_out)
@@ -175,15 +190,16 @@ class Auto:
         return self.folder / "datasets" / f"{name}.yaml"
 
     def _do(self, words: Sequence[str]) -> None:
-        """Run an ordinary command, and say which; tables of its evaluations stay in its files."""
+        """Run an ordinary command, and say which; what stands in its files is not printed."""
         logger.info("$ wend %s", shlex.join(words))
-        tables = logging.getLogger(Evaluation.__module__)
-        level = tables.level
-        tables.setLevel(logging.WARNING)
+        silent = [logging.getLogger(name) for name in SILENT]
+        for each in silent:
+            each.addFilter(_is_warning)
         try:
             self.command(words)
         finally:
-            tables.setLevel(level)
+            for each in silent:
+                each.removeFilter(_is_warning)
 
     # --- pseudo boxes
 
@@ -200,7 +216,7 @@ class Auto:
         chosen = agreed.chosen
         if len(tables) > 1:
             logger.info("agreement of the pseudo boxes:\n%s", agreed.table())
-            logger.info("pseudo boxes: %s, which the others agree with most", chosen)
+            logger.info("pseudo boxes: %s, %s", chosen, agreed.reason)
         else:
             logger.info("pseudo boxes: %s, with nothing to compare it with", chosen)
         table = tables[chosen]
@@ -332,9 +348,11 @@ class Auto:
     def _length(self, trained: DataSet) -> dict[str, str]:
         """The entries of the schedule; measured once and recorded, for a resumed run."""
         own = self.wishes.overrides
-        if "WEND.EPOCHS" in own:
-            return {}
         solver = self.cfg.SOLVER
+        if "WEND.EPOCHS" in own and self.cfg.WEND.EPOCHS > 0:
+            iterations = self.cfg.WEND.EPOCHS * iterations_per_epoch(self.cfg, len(trained))
+            warmup = schedule.of_iterations(iterations, solver.WARMUP_ITERS).warmup
+            return {"SOLVER.WARMUP_ITERS": str(warmup)}
         if "SOLVER.MAX_ITER" in own:
             return schedule.of_iterations(solver.MAX_ITER, solver.WARMUP_ITERS).entries()
         record = self.folder / "schedule.json"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from tabulate import tabulate
 
 from wend.auto.matching import match
 from wend.evaluation.fixed_boxes import FixedBoxes
-from wend.evaluation.metrics import accuracy
+from wend.evaluation.metrics import accuracy, gt_known_loc
 from wend.evaluation.per_image import score
 from wend.evaluation.protocols import get_protocol
+from wend.evaluation.statistics import paired_difference
+from wend.reports.words import better_or_worse
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -24,14 +27,19 @@ class Row:
     """Numbers of some boxes against reference boxes, in per cent.
 
     Attributes:
-        best: images whose best box has IoU > 0.5 with a reference box.
+        hits: (images,) bool: the best box has IoU > 0.5 with a reference box.
         one_of_k: images of which one of the K best boxes has.
         objects: reference boxes with which one of the K best boxes has IoU >= 0.5, each its own.
     """
 
-    best: float
+    hits: np.ndarray
     one_of_k: float
     objects: float
+
+    @property
+    def best(self) -> float:
+        """Images whose best box has IoU > 0.5 with a reference box."""
+        return 100.0 * float(self.hits.mean())
 
 
 @dataclass(frozen=True)
@@ -63,19 +71,23 @@ class Standing:
         ours = self.rows[DETECTOR]
         said = []
         for other, words in (
-            (FIXED, f"{K} fixed boxes that never look at the photo"),
+            (FIXED, "one fixed box that never looks at the photo"),
             (PSEUDO, "the pseudo boxes that it learned from"),
         ):
             if other not in self.rows:
                 continue
             theirs = self.rows[other]
-            better = ours.best > theirs.best
             said.append(
                 f"On {self.images} held-out photos the detector's best box is "
-                f"{'' if better else 'NOT '}better than {words}: {ours.best:.1f} % against "
-                f"{theirs.best:.1f} % agree with {reference}."
+                f"{better_or_worse(paired_difference(ours.hits, theirs.hits))} {words}: "
+                f"{ours.best:.1f} % against {theirs.best:.1f} % agree with {reference}."
             )
-        said.sort(key=lambda sentence: "NOT" not in sentence)
+        said.sort(key=lambda sentence: " better than" in sentence and "NOT" not in sentence)
+        if any("NOT" in sentence for sentence in said):
+            said.append(
+                "Better and worse are said where the 95 % interval of the difference on the same "
+                "photos excludes zero; few photos show only large differences."
+            )
         if not self.truth:
             said.append(
                 "There is no truth: these numbers say how well the detector repeats pseudo boxes, "
@@ -89,7 +101,7 @@ def _row(data_set: DataSet, boxes: BoxTable) -> Row:
     first = boxes.first(K)
     hits = int(match(first, data_set.truth).sum())
     return Row(
-        accuracy(per_image, "gt_known_loc"),
+        gt_known_loc.values(per_image),
         accuracy(per_image, "gt_known_loc_multi", K),
         100.0 * hits / len(data_set.truth.boxes),
     )

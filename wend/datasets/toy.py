@@ -5,7 +5,6 @@ chosen share of the pseudo boxes is wrong in the ways of class activation maps. 
 depends on the seed, its split and its number alone; noise shares never change the pictures.
 """
 
-import shutil
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.random import Generator
 from tqdm import tqdm
 
 from wend.errors import InputError
-from wend.files import read_json, write_json
+from wend.files import read_json, whole_folder, write_json
 
 MARKS = ("Plain", "Ringed", "Striped", "Spotted", "Capped")
 HUES = {"Crimson": 0, "Amber": 16, "Violet": 145, "Azure": 106, "Golden": 26, "Rose": 165}  # of 180
@@ -93,14 +92,8 @@ def write_toy(root: str | Path, config: ToyConfig) -> dict[str, dict[str, float]
     root = Path(root)
     if root.exists():
         return _read_summary(root, config)
-    unfinished = root.with_name(f".{root.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        summary = _write_all(unfinished, config)
-        unfinished.rename(root)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)  # only there after a failure
-    return summary
+    with whole_folder(root) as folder:
+        return _write_all(folder, config)
 
 
 def _describe(config: ToyConfig) -> dict:

@@ -60,8 +60,8 @@ def image_files(path: str | os.PathLike) -> list[str]:
     if os.path.isdir(text):
         names, others = find_images(text)
         files = [os.path.join(text, name) for name in names]
-    elif os.path.exists(text) or not glob.has_magic(text):
-        if not os.path.exists(text):
+    elif os.path.lexists(text) or not glob.has_magic(text):
+        if not os.path.lexists(text):  # a link to nothing is an image that cannot be read
             raise MissingImageError(f"{text}: there is no such image file or folder")
         return [text]
     else:

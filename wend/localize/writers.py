@@ -9,7 +9,6 @@ pixels, and says in ``info`` how it was made. Both appear whole or not at all.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from wend.errors import InputError
-from wend.files import read_json, write_json
+from wend.files import read_json, whole_folder, write_json
 from wend.formats.coco import to_coco
 from wend.localize.boxes import FoundBox
 from wend.partial import differences
@@ -116,15 +115,10 @@ def write_boxes(
     fractions = np.array([row.box for (row,) in found_boxes.values()]).reshape(-1, 4)
     paths = [_c2am_path(split, key) for key in found_boxes]
     rows = list(zip(paths, xyxy_to_xywh(fractions).tolist(), strict=True))
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    with whole_folder(folder) as unfinished:
         for start in range(0, len(rows), BOXES_PER_FILE):
             file = unfinished / f"{start // BOXES_PER_FILE}_0_bbox.json"
             write_json(file, dict(rows[start : start + BOXES_PER_FILE]))
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)  # only there after a failure
     return [coco, folder]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from wend.evaluation.metrics import gt_known_loc
 from wend.evaluation.per_image import PerImage
 from wend.evaluation.scoring import Column, ProtocolScores
-from wend.evaluation.statistics import paired_difference
+from wend.evaluation.statistics import PairedDifference, paired_difference
 
 GT_KNOWN = Column(gt_known_loc)
 LEVEL = 0.95  # of a comparison, where the numbers have no intervals
@@ -74,11 +74,14 @@ def _beside(result: ProtocolScores, other: PerImage, name: str) -> str:
     level = result.level or LEVEL
     test = paired_difference(ours, theirs, classes, bounds=gt_known_loc.bounds, level=level)
     value = gt_known_loc.average_of(other, theirs)
+    return f"{better_or_worse(test)} {name} ({value:.1f} %)"
+
+
+def better_or_worse(test: PairedDifference) -> str:
+    """Better or worse where the interval of the difference excludes zero, else not better."""
     if test.low is None or test.high is None or test.low <= 0 <= test.high:
-        kind = "NOT better than"
-    else:
-        kind = "better than" if test.difference > 0 else "WORSE than"
-    return f"{kind} {name} ({value:.1f} %)"
+        return "NOT better than"
+    return "better than" if test.difference > 0 else "WORSE than"
 
 
 def score_text(score: float) -> str:
