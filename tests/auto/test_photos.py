@@ -113,6 +113,15 @@ def test_pictures_in_an_output_folder_within_are_no_photos(folder):
         look(folder, folder, folder / "photos.jsonl", "apply")
 
 
+def test_no_folder_and_a_file_are_told_apart(tmp_path):
+    file = tmp_path / "a.jpg"
+    noise(0).save(file)
+    with pytest.raises(MissingFileError, match=r"a\.jpg: is a file; expected the folder"):
+        look(file, tmp_path / "out", tmp_path / "r.jsonl", "apply")
+    with pytest.raises(MissingFileError, match="nowhere: there is no such folder; expected"):
+        look(tmp_path / "nowhere", tmp_path / "out", tmp_path / "r.jsonl", "apply")
+
+
 def test_no_photo_is_an_error_that_says_what_there_is(tmp_path):
     (tmp_path / "a.heic").write_bytes(b"x")
     with pytest.raises(MissingFileError, match=r"holds no photo .*; other files: \.heic 1"):

@@ -27,7 +27,7 @@ from wend.auto.near_duplicates import SIDE, group, thumbnail
 from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.files import sha256
 from wend.images.orientation import UPRIGHT, orientation_of
-from wend.images.paths import find_images, require_folder
+from wend.images.paths import find_images
 from wend.images.reading import read_image
 from wend.partial import PartialFile
 
@@ -200,7 +200,10 @@ def look(root: Path, output: Path, record: Path, exif: str) -> Photos:
     Raises:
         InputError: there is no photo, or none that can be read.
     """
-    root, output = require_folder(root, "photos").resolve(), output.resolve()
+    root, output = root.resolve(), output.resolve()
+    if not root.is_dir():
+        there = "is a file" if root.exists() else "there is no such folder"
+        raise MissingFileError(f"{root}: {there}; expected the folder of the photos")
     if root == output:
         raise InputError(
             f"--output {output}: is the folder of the photos; name a folder of its own, which may "

@@ -180,8 +180,10 @@ class Auto:
         self._train(trained, list(tests) or ["photos"])
         min_score = self._advise(tests.get(HELD_OUT))
         self._predict(photos, min_score)
-        self._say_standing(trained, tests)
+        standings = self._write_standing(trained, tests)
         self._report(list(tests))
+        for text in standings:  # what matters most comes last
+            logger.info("%s", text)
 
     def _declare(self, name: str, root: Path, data_set: DataSet, **tables: BoxTable | None) -> None:
         declare(self._declaration(name), root, data_set, **tables)
@@ -414,7 +416,8 @@ class Auto:
     def _detections(self, test: DataSet, name: str) -> BoxTable:
         return read_detections(evaluation_folder(self.folder, name) / DETECTIONS_FILE, test)
 
-    def _say_standing(self, trained: DataSet, tests: dict[str, DataSet]) -> None:
+    def _write_standing(self, trained: DataSet, tests: dict[str, DataSet]) -> list[str]:
+        """Write where the detector stands on each test set; returns it."""
         text = []
         for name, test in tests.items():
             standing = self._standing(name, test, trained)
@@ -425,8 +428,7 @@ class Auto:
             write_json(self.folder / REFERENCE_FILE, reference, indent=1)
         path = self.folder / STANDING_FILE
         path.write_text("\n\n".join(text) + "\n", encoding="utf-8")
-        for part in text:
-            logger.info("%s", part)
+        return text
 
     def _standing(self, name: str, test: DataSet, trained: DataSet) -> Standing:
         pseudo = test.pseudo_boxes if name == TRUTH else None
