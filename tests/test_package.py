@@ -1,5 +1,6 @@
 """The distribution: what the wheel holds, and that it works where there is no checkout."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -37,6 +38,7 @@ SHADOWS = (
 )
 TOY = ("--num-train", "64", "--num-test", "16")
 SHORT = ("WEND.EPOCHS", "1", "SOLVER.WARMUP_ITERS", "1")
+SMALL = ("WEND.SMALL_CNN.CHANNELS", "(16, 16, 32)", "WEND.RESIZE", "64", "WEND.CROP", "64")
 
 
 def put_shadows(folder, *more):
@@ -75,7 +77,8 @@ def test_a_users_file_still_finds_its_neighbours_with_python_m(tmp_path):
 def test_the_lowest_versions_are_those_that_the_package_allows():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    allowed = [*project["dependencies"], *extras["classifier"]]
+    allowed = [*project["dependencies"], *extras["classifier"], *extras["pretrained"]]
+    allowed += extras["onnx"]
     listed = (REPOSITORY / "constraints-lowest.txt").read_text("utf-8").splitlines()
     lowest = {line for line in listed if not line.startswith("#")}
     assert {each.replace(">=", "==") for each in allowed} == lowest
@@ -183,6 +186,46 @@ def test_wheel_generates_trains_evaluates_and_reports_outside_a_checkout(bin_fol
     assert "set by   configs/demo.yaml: 0.125" in shown
     run(*train[:2], "--config-file", own, *train[4:], *data, "OUTPUT_DIR", "own", cwd=tmp_path)
     assert (tmp_path / "own" / detections).is_file()
+
+
+@pytest.mark.slow
+def test_wheel_predicts_exports_and_makes_a_run_of_photos_outside_a_checkout(bin_folder, tmp_path):
+    command = bin_folder / "wend"
+    run(command, "toy", "data/toy", *TOY, cwd=tmp_path)
+    photos = tmp_path / "Fotos für Ü"
+    photos.mkdir()
+    pictures = sorted((tmp_path / "data/toy/CUB_200_2011/images").rglob("*.jpg"))[:8]
+    for picture in pictures:
+        shutil.copy(picture, photos)
+    auto = (command, "auto", photos, "--engine", "torchvision", "--backbone", "small")
+    run(*auto, "--minutes", "0.01", "--output", "out", *SMALL, cwd=tmp_path)
+    assert (tmp_path / "out/report.html").read_text().startswith("<!")
+    run(command, "predict", "out", photos, "--output", "boxes", "--pictures", "1", cwd=tmp_path)
+    written = json.loads((tmp_path / "boxes/coco/annotations.json").read_text())
+    assert {image["file_name"] for image in written["images"]} == {
+        picture.name for picture in pictures
+    }
+    run(command, "export", "out", "--format", "torchscript", "--nms", cwd=tmp_path)
+    file = ("predict", "out/model.torchscript", photos, "--output", "same", "--pictures", "none")
+    run(command, *file, cwd=tmp_path)
+    same = json.loads((tmp_path / "same/coco/annotations.json").read_text())
+    assert len(same["annotations"]) == len(written["annotations"]) > 0
+    script = "import sys, wend; print(*(len(each) for each in wend.load('out')(sys.argv[1])))"
+    counts = run(bin_folder / "python", "-c", script, photos, cwd=tmp_path).split()
+    assert len(counts) == len(pictures)
+
+
+@pytest.mark.slow
+def test_wheel_explains_its_configs_outside_a_checkout(bin_folder, tmp_path):
+    command = bin_folder / "wend"
+    listed = run(command, "config", "--list", cwd=tmp_path)
+    for name in ("demo", "photos", "CUB/fcos_R50_we"):
+        assert name in listed
+    shown = run(command, "config", "WEND.ETA", "--config-file", "CUB/fcos_R50_we", cwd=tmp_path)
+    assert "set by   configs/CUB/fcos_R50_we.yaml: " in shown
+    run(command, "config", "--schema", "wend.schema.json", cwd=tmp_path)
+    schema = json.loads((tmp_path / "wend.schema.json").read_text())
+    assert "ETA" in schema["properties"]["WEND"]["properties"]
 
 
 @pytest.mark.slow

@@ -325,11 +325,9 @@ def _detectron2s_checkpointer(path):
 
 
 def _resuming(path):
-    """A checkpoint folder whose pointer names the file, outside."""
-    folder = path.parent / "run"
-    folder.mkdir()
-    (folder / "last_checkpoint").write_text(f"../{path.name}")
-    TVCheckpointer(nn.Linear(1, 1), save_dir=str(folder)).resume_or_load("", resume=True)
+    """The file's folder as that of a run, whose pointer names the file."""
+    (path.parent / "last_checkpoint").write_text(path.name)
+    TVCheckpointer(nn.Linear(1, 1), save_dir=str(path.parent)).resume_or_load("", resume=True)
 
 
 def _classifier(path):
@@ -375,14 +373,15 @@ def test_no_command_runs_a_files_code(toy_root, tmp_path, capsys, command, endin
 @pytest.mark.parametrize("flag", ["train", "--eval-only", "--resume"])
 def test_no_engine_runs_a_files_code(toy_root, tmp_path, monkeypatch, capsys, engine, flag):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
-    path = write_attack(tmp_path / "evil.pkl", tmp_path / "trace")
+    out = tmp_path / "out"
+    out.mkdir()
+    path = write_attack(out / "evil.pkl", tmp_path / "trace")
     changes = {"MODEL.WEIGHTS": str(path)}
     if flag == "--resume":
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out/last_checkpoint").write_text("../evil.pkl")
+        (out / "last_checkpoint").write_text(path.name)
         changes = {}
     flags = [] if flag == "train" else [flag]
-    assert run(engine, tmp_path / "out", *flags, changes=changes) == 2
+    assert run(engine, out, *flags, changes=changes) == 2
     assert "evil.pkl: cannot be read as a weight file" in capsys.readouterr().err
     assert not (tmp_path / "trace").exists()
 

@@ -10,7 +10,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor, ImageOps
 
 from wend.datasets.catalog import DataSets
 from wend.datasets.importing import import_data_set
@@ -21,6 +21,7 @@ from wend.loading.check import check_data_set
 from wend.loading.crop import CropMapper
 from wend.loading.fill_cache import fill_cache, open_caches
 from wend.reports.draw import draw_record
+from wend.reports.roles import TRUTH
 
 ORIENTATIONS = range(1, 9)
 BRIGHT = 128
@@ -112,7 +113,7 @@ def test_a_cache_of_one_policy_is_not_used_for_the_other(root):
 def test_pictures_show_the_box_on_the_object(root, policy):
     for record in DataSets().get(policy):
         picture = np.asarray(draw_record(record, np.zeros((0, 4)), np.zeros(0), side=60))
-        lines = (picture == (220, 30, 30)).all(-1)  # the truth, of lines three pixels wide
+        lines = (picture == ImageColor.getrgb(TRUTH.color)).all(-1)  # three pixels wide
         np.testing.assert_allclose(bounds(255 * lines), record.gt_boxes[0], atol=2)
 
 
@@ -136,7 +137,7 @@ def test_border_boxes_are_made_in_the_policys_pixels(root, policy):
 
     data_set = DataSets().get(policy)
     results = localize(data_set.file_names, exif=policy)
-    for record, result in zip(data_set, results, strict=True):
+    for record, (result,) in zip(data_set, results, strict=True):
         x0, y0, x1, y1 = np.array(result.box) * np.tile([record.width, record.height], 2)
         a0, b0, a1, b1 = record.gt_boxes[0]
         assert min(x1, a1) > max(x0, a0)  # the other corner is far away

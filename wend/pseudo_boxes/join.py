@@ -6,6 +6,7 @@ Shape letters: I = images of the data set, N = images of the source, B = boxes.
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -35,7 +36,8 @@ def _normal_keys(keys: Sequence[str]) -> Keys:
 
     normal = keys if isinstance(keys, Keys) else Keys(keys)
     if not pc.all(pc.string_is_ascii(normal.arrow)).as_py():
-        normal = Keys(pc.utf8_normalize(normal.arrow, "NFC"))
+        # not Arrow's own utf8_normalize, whose NFC left letters decomposed up to some version
+        normal = Keys([unicodedata.normalize("NFC", key) for key in normal])
     twice = int((normal.first() != np.arange(len(normal))).sum())
     if twice:
         raise InputError(

@@ -83,7 +83,8 @@ def main() -> None:
     torch.set_num_threads(1)
     images = coarse_noise()
     if args.images:
-        images = [read_rgb(image) for image in each_image(args.images)][:64]
+        exif = wend.load(args.run, device="cpu").exif if args.run else "apply"
+        images = [read_rgb(image, exif) for image in each_image(args.images)][:64]
     sys.stdout.write(f"{HEADER}\n{'|---' * HEADER.count(' |')}|\n")
     with tempfile.TemporaryDirectory() as folder:
         runs = tiny_detectors(Path(folder), args.only)

@@ -86,9 +86,14 @@ def not_suppressed(
     by_better = overlaps.to(boxes.dtype).tril(-1)  # (N, K, K): row i, column j < i
     if torch.jit.is_tracing():  # which alone would write out the passes of its own input
         return torch.jit.script(_settled)(by_better, valid)
-    if torch.compiler.is_exporting():
+    if _is_exporting():
         return _settled_in_graph(by_better, valid)
     return _settled(by_better, valid)
+
+
+def _is_exporting() -> bool:
+    before_2_7 = torch.compiler.is_compiling  # true while exporting, too
+    return getattr(torch.compiler, "is_exporting", before_2_7)()
 
 
 def _settled(by_better: Tensor, valid: Tensor) -> Tensor:
