@@ -318,6 +318,11 @@ def test_overrides_alone_are_enough(tmp_path):
     assert cfg.SOLVER.BASE_LR == 0.5
 
 
+def test_an_override_without_a_value_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"TEST\.DETECTIONS_PER_IMAGE: has no value"):
+        merge(tmp_path, None, "TEST.DETECTIONS_PER_IMAGE", "None")
+
+
 def test_what_was_read_is_checked(tmp_path):
     with pytest.raises(InputError, match=r"config entry WEND\.EPOCHS: .*got -1"):
         merge(tmp_path, "WEND: {EPOCHS: -1}\n")

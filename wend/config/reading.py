@@ -58,7 +58,7 @@ def entry_names(cfg: CfgNode) -> list[str]:
 
 
 def _check_filled(cfg: CfgNode, before: CfgNode, prefix: str = "") -> None:
-    """Raise InputError for an entry that was emptied (``KEY:`` with nothing behind it)."""
+    """Raise InputError for an entry that was emptied (``KEY:`` and nothing behind it, or None)."""
     for name, value in cfg.items():
         if isinstance(value, CfgNode) and isinstance(before.get(name), CfgNode):
             _check_filled(value, before[name], f"{prefix}{name}.")
@@ -114,8 +114,10 @@ def merge_config(
             require(
                 "VERSION", cfg.VERSION, "2, Detectron2's of today", cfg.VERSION == before.VERSION
             )
+    before = cfg.clone()
     with _errors_name(sources[-1], cfg, unknown_key):
         cfg.merge_from_list(list(opts))
+        _check_filled(cfg, before)
     cfg.WEND.IMPORTS = tuple(modules)
     references = {name: value for source in sources for name, value in source.references().items()}
     for name, value in references.items():
