@@ -74,4 +74,5 @@ def main() -> None:
     sheet.quantize(255).save(args.output, optimize=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -123,7 +123,7 @@ def test_an_error_of_the_users_in_a_process_is_told_without_its_traceback(monkey
 
     monkeypatch.setattr("wend.d2.run.setup", lambda args: SimpleNamespace(cfg=d2_config()))
     monkeypatch.setattr("wend.d2.run.launch", fails)
-    args = SimpleNamespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto")
+    args = make_parser().parse_args(["--num-gpus", "2", "--dist-url", "auto", "--resume"])
     with pytest.raises(InputError, match=f"(?s)^{said}"):
         run_processes(args)
 
