@@ -33,6 +33,7 @@ CASES = [
     for nms in (False, True)
     for case in [(engine, name, file_format, nms)]
 ]
+OLD_LAYOUT = "this torch writes archives of torch.export in another layout"
 DAMAGED = {"empty": b"", "text": b"boxes", "an archive": b"PK\x05\x06" + bytes(18)}
 
 
@@ -76,6 +77,8 @@ def exported_file(checkpoint_of, tmp_path_factory):
             if file_format == "onnx":
                 pytest.importorskip("onnxruntime")
                 pytest.importorskip("onnxscript")
+            if file_format == "torch.export":
+                pytest.importorskip("torch.export.pt2_archive", reason=OLD_LAYOUT)
             folder = tmp_path_factory.mktemp("exported") / "ein Verzeichnis"
             path = folder / f"für alle{FORMATS[file_format].ending}"
             checkpoint = checkpoint_of(engine, name)
@@ -261,13 +264,13 @@ def test_a_folder_without_a_checkpoint(tmp_path, capsys):
 
 def test_a_missing_package_is_named_with_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(InputError, match=r"needs onnxscript.*pip install 'wend-wsol\[onnx\]'"):
+    with pytest.raises(InputError, match=r"needs .*onnxscript.*pip install 'wend-wsol\[onnx\]'"):
         wend.export(tmp_path, "onnx")
 
 
 def test_an_exported_file_is_not_exported_again(scripted, tmp_path):
     with pytest.raises(InputError, match="is exported already"):
-        wend.export(scripted, "torch.export", tmp_path / "a.pt2")
+        wend.export(scripted, "torchscript", tmp_path / "a.torchscript")
 
 
 @pytest.mark.parametrize(
@@ -355,6 +358,7 @@ class Harmless(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
+    pytest.importorskip("torch.export.pt2_archive", reason=OLD_LAYOUT)
     path = tmp_path_factory.mktemp("archive") / "model.pt2"
     program = torch.export.export(Harmless(), (torch.zeros(2),))
     torch.export.save(program, path, extra_files={"wend": "{}"})

@@ -36,5 +36,5 @@ def map_in_threads(
             bar.update(len(results))
             yield from results
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # as in wend.inference.detector
         bar.close()

@@ -234,7 +234,9 @@ class Detector:
                 index, image, future = waiting.popleft()
                 yield index, image, future.result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            # not waited for: the garbage collector may close this in a thread that just starts, and
+            # joining another thread there waits for a lock of that very thread
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, image: ImageInput, index: int) -> Sample | BadImageError:
         try:

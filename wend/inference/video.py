@@ -78,11 +78,14 @@ class Video:
         self._capture.release()
 
 
+_SILENT = 0  # cv2.utils.logging.LOG_LEVEL_SILENT
+
+
 def _open(source: int | str) -> cv2.VideoCapture:
     """OpenCV's reader, which does not say itself what is wrong: the error does."""
-    messages: Any = cv2.utils.logging  # where OpenCV 4 and 5 have it
+    messages: Any = getattr(cv2.utils, "logging", cv2)  # where OpenCV 5, and early 4, have it
     level = messages.getLogLevel()
-    messages.setLogLevel(messages.LOG_LEVEL_SILENT)
+    messages.setLogLevel(_SILENT)
     try:
         return cv2.VideoCapture(source)
     finally:

@@ -7,6 +7,7 @@ file with anything but tensors, plain shapes and operators of tensors is refused
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import warnings
@@ -41,7 +42,12 @@ def exported_program(module: nn.Module, pixels: Tensor) -> torch.export.Exported
 
 
 def check_can_write() -> None:
-    """Whatever is needed is installed."""
+    """Raise InputError where PyTorch writes the archive's first layout; :func:`read` refuses it."""
+    if importlib.util.find_spec("torch.export.pt2_archive") is None:
+        raise InputError(
+            f"torch {torch.__version__} writes an earlier layout of torch.export's archive than is "
+            f"read here; install a later torch, or take --format torchscript or onnx"
+        )
 
 
 def write(module: nn.Module, pixels: Tensor, stated: dict[str, str], path: Path) -> None:
