@@ -1,8 +1,6 @@
 """What the tests of both engines share: a tiny config, detectors of it, and whole runs."""
 
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 import torch
 
 from wend.cli.train import main
+from wend.logs import kept_logging
 
 ENGINES = ("detectron2", "torchvision")
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -74,21 +73,6 @@ TINY = {
 def options(changes: Mapping[str, str] | None = None) -> list[str]:
     """KEY VALUE ... of the tiny config with some entries changed."""
     return [text for pair in {**TINY, **(changes or {})}.items() for text in pair]
-
-
-@contextmanager
-def kept_logging() -> Iterator[None]:
-    """Undo what a run does to the loggers: they belong to the process, tests to nobody."""
-    names = ("wend", "fvcore", "fvcore.common.checkpoint", "detectron2")
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
-    try:
-        yield
-    finally:
-        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
-            logger.handlers[:] = handlers
-            logger.propagate = propagate
-            logger.setLevel(level)
 
 
 def run(

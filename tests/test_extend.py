@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from engine_runs import CONFIGS, REPOSITORY, TINY, kept_logging
+from engine_runs import CONFIGS, REPOSITORY, TINY
 from torch import nn
 
 from wend.cli.parser import main
+from wend.logs import kept_logging
 from wend.schedules import Scheduled
 
 DOCS = (REPOSITORY / "docs/extend.md").read_text(encoding="utf-8")

@@ -6,6 +6,8 @@ import io
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # what PyTorch says of how libraries call it, which no user of theirs can change
 LIBRARY_WARNINGS = (r"`torch\.jit\.\w+` is deprecated", r"torch\.meshgrid: in an upcoming release")
@@ -32,3 +34,18 @@ def setup_logging() -> None:
                 logging.Formatter("[%(asctime)s %(name)s] %(message)s", "%H:%M:%S")
             )
             target.addHandler(handler)
+
+
+@contextmanager
+def kept_logging() -> Iterator[None]:
+    """Take back what a run inside does to the loggers, whose lines would else come twice."""
+    names = ("wend", "fvcore", "fvcore.common.checkpoint", "detectron2")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+            logger.handlers[:] = handlers
+            logger.propagate = propagate
+            logger.setLevel(level)

@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 from PIL import Image
 
 import wend
@@ -26,7 +25,9 @@ HEIGHT, LEGEND_HEIGHT, GAP = 240, 32, 8  # pixels
 
 
 def photos() -> dict[str, Image.Image]:
-    """The photos by name, of height HEIGHT."""
+    """The photos by name, of height HEIGHT; needs scikit-image, which nothing else here does."""
+    import skimage.data
+
     resized = {}
     for name in PHOTOS:
         pixels = getattr(skimage.data, name)()

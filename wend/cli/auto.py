@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from wend.auto.pipeline import AGREE, METHODS, Auto, Wishes
@@ -18,11 +16,11 @@ from wend.cli.options import add_engine_option, key_values
 from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.engines import choose_engine, engine_module
+from wend.logs import kept_logging
 from wend.structures.records import EXIF
 
 BACKBONES = {"pretrained": "photos", "small": "photos_small"}  # -> config of the detector
 ENDINGS = {".json": "coco", ".csv": "csv", ".parquet": "parquet"}  # of a file -> its box source
-LOGGERS = ("wend", "fvcore", "fvcore.common.checkpoint", "detectron2")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,20 +135,6 @@ def _source(path: str | None, name: str | None) -> dict[str, Any] | None:
     return {"source": name, "path": file.absolute()}
 
 
-@contextmanager
-def _kept_logging() -> Iterator[None]:
-    """Take back what a command does to the loggers, whose lines would else come twice."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
-    try:
-        yield
-    finally:
-        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
-            logger.handlers[:] = handlers
-            logger.propagate = propagate
-            logger.setLevel(level)
-
-
 def run_command(words: Sequence[str]) -> None:
     """Run an ordinary command in this process.
 
@@ -159,5 +143,5 @@ def run_command(words: Sequence[str]) -> None:
     """
     from wend.cli import parser
 
-    with _kept_logging():
+    with kept_logging():
         parser.run_command(words)
