@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -32,6 +32,7 @@ from plan import (
     plan_runs,
     table_rows,
     with_overrides,
+    with_readings,
     with_weights,
 )
 from runs import estimate, run_all, sample_seconds, unique
@@ -43,6 +44,20 @@ from wend.numerals import whole_number
 from wend.yaml_files import read_yaml
 
 Plan = Mapping[Row, Sequence[Run]]
+
+
+class Part(NamedTuple):
+    """A table, a figure or one of a study's.
+
+    Attributes:
+        title: stands above it.
+        plan: its rows with their runs.
+        note: stands below it.
+    """
+
+    title: str
+    plan: Plan
+    note: str = ""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -60,6 +75,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--from-scratch", action="store_true", help="without any weights")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    parser.add_argument(
+        "--reading",
+        nargs="+",
+        choices=["likeliest", "literal"],
+        default=["likeliest"],
+        help="of the weighted entropy (docs/weighted_entropy.md)",
+    )
     parser.add_argument("--engine", default="auto", choices=["auto", "detectron2", "torchvision"])
     parser.add_argument("--num-gpus", type=int, default=1)
     parser.add_argument(
@@ -102,36 +124,41 @@ def prepare_rows(
     return [with_overrides(row, changes) for row in rows]
 
 
-def plans(args: argparse.Namespace) -> dict[str, tuple[str, Plan]]:
-    """Name of the result's files -> its title and its rows with their runs."""
+def plans(args: argparse.Namespace) -> dict[str, Part]:
+    """Name of the result's files -> what is in them."""
     tables, toy = (read_yaml(HERE / name, "a plan") for name in ("tables.yaml", "toy.yaml"))
     plan = partial(
         plan_runs, seeds=args.seeds, output=args.output, engine=args.engine, num_gpus=args.num_gpus
     )
-    suffix = "_toy" if args.toy else ""
+    readings = list(dict.fromkeys(args.reading))
+    suffix = "" if readings == ["likeliest"] else "_" + "_".join(readings)
+    suffix += "_toy" if args.toy else ""
     if args.what == "study":
         return _noise_plans(args, toy, plan)
-    found: dict[str, tuple[str, Plan]] = {}
+    found: dict[str, Part] = {}
     for text in args.which:
         try:
             number = whole_number(text)
         except ValueError as error:
             raise InputError(f"{args.what} {text}: {error}") from None
+        note = ""
         if args.what == "table":
             data = args.data[:1] if args.toy else args.data
             rows = table_rows(tables, number, data) or table_rows(tables, number, DATA)
             title = f"Table {number}: {tables['tables'][number]['title']}"
+            note = tables["tables"][number].get("note", "")
         else:
             rows = figure_rows(tables, number)
             title = f"Figure {number}: {tables['figures'][number]['title']}"
+        rows = with_readings(rows, readings, tables["readings"])
         rows = prepare_rows(args, rows, toy)
         if args.what == "figure" and args.toy:
             rows = [with_overrides(row, toy["figure"]) for row in rows]
-        found[f"{args.what}{number}{suffix}"] = (title, plan(rows))
+        found[f"{args.what}{number}{suffix}"] = Part(title, plan(rows), note)
     return found
 
 
-def _noise_plans(args: argparse.Namespace, toy: Mapping[str, Any], plan) -> dict[str, tuple]:
+def _noise_plans(args: argparse.Namespace, toy: Mapping[str, Any], plan) -> dict[str, Part]:
     if args.which != ["noise"]:
         raise InputError(f"study {' '.join(args.which)}: there is: noise")
     found = {}
@@ -141,20 +168,20 @@ def _noise_plans(args: argparse.Namespace, toy: Mapping[str, Any], plan) -> dict
         title = f"{100 * share:.0f} % disturbed, {right:.1f} % with IoU > 0.5"
         changes = pairs(args.set, "--set")
         rows = [with_overrides(row, changes) for row in noise.rows(share, toy, root)]
-        found[f"noise{round(100 * share):02d}"] = (title, plan(rows))
+        found[f"noise{round(100 * share):02d}"] = Part(title, plan(rows))
     return found
 
 
-def show(args: argparse.Namespace, found: Mapping[str, tuple[str, Plan]]) -> None:
+def show(args: argparse.Namespace, found: Mapping[str, Part]) -> None:
     """Write and print what the finished runs say."""
     results = args.output / "results"
-    for name, (title, plan) in found.items():
+    for name, (title, plan, note) in found.items():
         if args.what == "figure":
             curves = figures.curves(plan, render.PROTOCOLS[0])
             figures.plot(results / f"{name}.png", curves, title, "epoch")
             render.write(results / f"{name}.csv", figures.curve_csv(curves, "epoch"))
         else:
-            text = render.markdown(plan, title)
+            text = render.markdown(plan, title, note)
             print(f"\n{text}")
             render.write(results / f"{name}.md", text)
             render.write(results / f"{name}.csv", render.as_csv(plan))
@@ -163,11 +190,11 @@ def show(args: argparse.Namespace, found: Mapping[str, tuple[str, Plan]]) -> Non
     print(f"written: {', '.join(str(path) for path in sorted(results.glob('*')))}")
 
 
-def _show_noise(results: Path, found: Mapping[str, tuple[str, Plan]]) -> None:
+def _show_noise(results: Path, found: Mapping[str, Part]) -> None:
     for protocol in render.PROTOCOLS:
         lines: dict[str, list] = {label: [] for label in noise.METHODS}
-        for share, (_, plan) in zip(noise.SHARES, found.values(), strict=True):
-            for row, runs in plan.items():
+        for share, part in zip(noise.SHARES, found.values(), strict=True):
+            for row, runs in part.plan.items():
                 spread = render.collect(runs).get(protocol, {}).get("gt_known_loc")
                 if spread:
                     point = (100 * share, spread.mean, spread.sd or 0.0, len(spread.values))
@@ -182,7 +209,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     try:
         found = plans(args)
-        runs = unique(run for _, plan in found.values() for each in plan.values() for run in each)
+        runs = unique(
+            run for part in found.values() for each in part.plan.values() for run in each
+        )
         if args.print_only:
             for run in runs:
                 print(run.command())
