@@ -209,9 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     try:
         found = plans(args)
-        runs = unique(
-            run for part in found.values() for each in part.plan.values() for run in each
-        )
+        runs = unique(run for part in found.values() for each in part.plan.values() for run in each)
         if args.print_only:
             for run in runs:
                 print(run.command())

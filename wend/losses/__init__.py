@@ -17,7 +17,7 @@ from wend.losses.entropies import (
     weighted_entropy_loss,
 )
 from wend.losses.force import FORCE_EVERY, UnsupervisedForce
-from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss
+from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss, weighted
 from wend.losses.localization import LocalizationLoss
 from wend.losses.positives import PositiveCounts
 from wend.losses.readings import (
@@ -59,6 +59,7 @@ __all__ = [
     "no_loss",
     "tell_progress",
     "unsupervised_loss",
+    "weighted",
     "weighted_entropy",
     "weighted_entropy_loss",
 ]
