@@ -234,10 +234,10 @@ def test_the_literal_config_is_the_reading_of_that_name(data, detector, tmp_path
 
 
 def test_rows_that_say_the_same_share_their_runs_and_others_do_not(tmp_path):
-    # ratio 1:1 is the sampling of the base config
+    we = {"WEND.LOSS": "weighted_entropy", "WEND.WE.NORMALIZER": "positives"}
     rows = [
         row("CUB/fcos_R50_we.yaml"),
-        row("CUB/fcos_R50.yaml", overrides={"WEND.LOSS": "weighted_entropy", "WEND.ETA": "0.125"}),
+        row("CUB/fcos_R50.yaml", overrides={**we, "WEND.ETA": "0.125"}),
         row("CUB/fcos_R50.yaml"),
         row("CUB/fcos_R50.yaml", overrides={"WEND.ETA": "0.5"}),
     ]
