@@ -17,7 +17,8 @@ FORMS = ("entropy", "terms", "chosen", "swapped", "confidence")  # of weighted_e
 WEIGHT_GRADIENTS = ("flow", "detach")
 
 
-def _reduce(loss: Tensor, reduction: str) -> Tensor:
+def reduce(loss: Tensor, reduction: str) -> Tensor:
+    """A loss's elements, their sum or their mean; ValueError for another ``reduction``."""
     if reduction == "none":
         return loss
     if reduction == "sum":
@@ -82,7 +83,7 @@ def entropy_loss(logits: Tensor, reduction: str = "mean") -> Tensor:
     Raises:
         ValueError: unknown ``reduction``, or ``logits`` not floating-point.
     """
-    return _reduce(_binary_entropy(upcast(logits)), reduction)
+    return reduce(_binary_entropy(upcast(logits)), reduction)
 
 
 def weighted_entropy_loss(
@@ -165,4 +166,4 @@ def weighted_entropy_loss(
     losses = torch.where(
         looks_foreground, of_foreground, torch.where(looks_background, of_background, left_out)
     )
-    return _reduce(losses, reduction)
+    return reduce(losses, reduction)
