@@ -70,7 +70,7 @@ def assert_equal(ours, expected, tolerance=2e-5):
     """Of all parameters, beside the largest gradient: what is 0 but for rounding is so in both."""
     assert len(ours) == len(expected) > 0
     largest = max(float(each.abs().max()) for each in expected)
-    assert largest > 1e-3
+    assert largest > 1e-7
     for a, b in zip(ours, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * largest)
 
