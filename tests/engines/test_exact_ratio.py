@@ -1,8 +1,10 @@
 """WEND.RCNN.RATIO and the λ of eq. (1), on either engine."""
 
+import json
+
 import pytest
 import torch
-from engine_runs import ONE_ANCHOR, build, config, losses, random_crops
+from engine_runs import ONE_ANCHOR, assert_refused, build, config, losses, random_crops, run
 
 RCNNS = [("detectron2", "rcnn"), ("torchvision", "rcnn"), ("detectron2", "cln")]
 SAMPLES = 16
@@ -122,3 +124,35 @@ def test_the_weight_of_fcos_classes_counts_in_the_force_of_l_unsup(engine):
         return model.localization_loss.measured()["unsup_to_cls"]
 
     assert ratio("4.0") == pytest.approx(ratio("1.0") / 4, rel=1e-5)
+
+
+# ---- the log ----
+
+
+def test_the_ratio_that_is_reached_stands_in_the_log(engine, tmp_path):
+    def share(ratio):
+        changes = {
+            "WEND.RCNN.RATIO": ratio,
+            "WEND.LOSS": "none",
+            "WEND.ETA": "1.0",
+            "WEND.EPOCHS": "1",
+            "MODEL.ROI_HEADS.POSITIVE_FRACTION": "0.25",
+            "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "32",
+        }
+        assert run(engine, tmp_path / ratio, detector="rcnn", changes=changes) == 0
+        lines = (tmp_path / ratio / "metrics.json").read_text().splitlines()
+        return [line["positive_share"] for line in map(json.loads, lines) if "total_loss" in line]
+
+    # of one batch of 8 images: whole samples
+    assert share("exact") == [pytest.approx(0.25, abs=0.01)]
+    assert max(share("cap")) < 0.2
+
+
+@pytest.mark.parametrize("detector", ["fcos", "rcnn", "detr"])
+def test_summing_ignored_samples_is_refused_where_none_is(engine, detector, tmp_path, capsys):
+    message = "config entry WEND.WE.SAMPLES: Binary"
+    if detector == "detr":
+        message = "config entry WEND.WE.SAMPLES: DeformableDETR"
+    assert_refused(
+        *(engine, "WEND.WE.SAMPLES ignored", message, tmp_path / "out", capsys), detector=detector
+    )
