@@ -61,6 +61,13 @@ COMMON = (
         "f at the end of the training; unused where constant, >= 0.",
         NOT_NEGATIVE,
     ),
+    Entry(
+        "REFINE",
+        "none",
+        "How the average of the weights (EMA.DECAY) makes the boxes to learn from, from the share "
+        'TEACHER.START of the training on: "average", "soft", "replace", "none" (the given ones), '
+        "or your own by its name or as ./file.py:function.",
+    ),
     Entry("STEP_AT", 0.5, 'Share of the training at which a schedule "step" steps, [0, 1].', SHARE),
     Entry(
         "GAMMA",
@@ -208,6 +215,8 @@ REFERENCES = (
     "WEND.LOSS",
     "WEND.ETA_SCHEDULE",
     "WEND.UNSUP_FACTOR_SCHEDULE",
+    "WEND.REFINE",
+    "WEND.TEACHER.WEIGHT_SCHEDULE",
     "WEND.METRICS",
     "WEND.LOGGERS",
 )
