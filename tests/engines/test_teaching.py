@@ -1,4 +1,4 @@
-"""The average of the weights and its lessons on either engine: what a detector gets, and whole runs."""
+"""The average of the weights and its lessons on either engine: batches, and whole runs."""
 
 import copy
 
@@ -39,7 +39,10 @@ def lessons(engine, teacher, crops):
 
     frame = Frame(*crops[0][0].shape[:0:-1], 1.0, 1.0, 0.0, 0.0)
     images = [image.float() for image, _ in crops]
-    examples = [Example(0, frame, image, boxes, None) for image, (_, boxes) in zip(images, crops)]
+    examples = [
+        Example(0, frame, image, boxes, None)
+        for image, (_, boxes) in zip(images, crops, strict=True)
+    ]
     targets = [
         {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64)} for _, boxes in crops
     ]

@@ -1,4 +1,4 @@
-"""The average of weights: its decay, its buffers, its state; against sums by hand, timm's and torch's."""
+"""The average of weights: decay, buffers, state; against sums by hand, timm's and torch's."""
 
 import copy
 import io

@@ -14,10 +14,11 @@ SCORES = torch.tensor([1.0, 0.5])
 TEACHERS = torch.tensor([[0.0, 0, 8, 8], [0.0, 0, 10, 9], [40.0, 40, 50, 50], [20.0, 20, 30, 28]])
 TEACHER_SCORES = torch.tensor([0.8, 0.7, 0.6, 0.2])
 TEACHER = (TEACHERS, TEACHER_SCORES)
+START = Progress()
 NOTHING = (torch.zeros(0, 4), torch.zeros(0))
 
 
-def refined(name, teacher=TEACHER, given=(GIVEN, SCORES), progress=Progress(), **parameters):
+def refined(name, teacher=TEACHER, given=(GIVEN, SCORES), progress=START, **parameters):
     boxes, scores = Refinement(name, parameters)(given, teacher, progress)
     assert boxes.dtype == scores.dtype == torch.float32
     return boxes, scores
@@ -136,7 +137,7 @@ def test_one_that_returns_something_else_is_refused_at_the_start(result, got):
 
 
 def test_unknown_names_and_parameters_are_refused():
-    with pytest.raises(InputError, match="unknown refinement 'avrage'.*average"):
+    with pytest.raises(InputError, match=r"unknown refinement 'avrage'.*average"):
         Refinement("avrage")
-    with pytest.raises(InputError, match="refinement 'average'.*'width'"):
+    with pytest.raises(InputError, match=r"refinement 'average'.*'width'"):
         Refinement("average", {"width": 1})

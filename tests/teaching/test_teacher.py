@@ -97,7 +97,7 @@ def test_only_confident_boxes_refine_by_score():
 
 @pytest.mark.parametrize(("quantile", "refined"), [(0.0, 4), (0.25, 3), (0.5, 2), (0.9, 1)])
 def test_only_confident_boxes_refine_by_the_rank_in_the_batch(quantile, refined):
-    """Best scores 0.1, 0.2, 0.3, 0.4: quantiles 0.1, 0.175, 0.25, 0.37. Lower boxes do not count."""
+    """Best scores 0.1, 0.2, 0.3, 0.4: quantiles 0.1, 0.175, 0.25, 0.37; others do not count."""
     looks = Looks(
         [predictions(((0, 0, 8, 8), s), ((9, 9, 19, 19), 0.01)) for s in (0.1, 0.2, 0.3, 0.4)]
     )

@@ -4,8 +4,8 @@ An entry is data (``entries``): ``common`` holds those of every detector, ``dete
 each detector and backbone, ``data`` those of images and caches, ``teaching_entries`` those of the
 average of the weights and the teacher that it is; ``node`` makes and checks the node and
 ``reading`` fills it. May import ``evaluation``, ``losses``, ``schedules``, ``teaching`` and what is
-below them; it reads no data and builds no detector. One more entry is an :class:`Entry` in its table,
-one more node a call of :func:`config_entries`, also in a user's own file.
+below them; it reads no data and builds no detector. One more entry is an :class:`Entry` in its
+table, one more node a call of :func:`config_entries`, also in a user's own file.
 """
 
 from wend.config.entries import Entry, Range, at_least, config_entries, one_of

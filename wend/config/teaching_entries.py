@@ -1,4 +1,4 @@
-"""The entries ``WEND.EMA.*`` and ``WEND.TEACHER.*``: the average of the weights, and what it teaches."""
+"""The entries ``WEND.EMA.*`` and ``WEND.TEACHER.*``: the average of the weights as a teacher."""
 
 from wend.config.entries import BELOW_1, NOT_NEGATIVE, SHARE, Entry, config_entries
 

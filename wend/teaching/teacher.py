@@ -144,11 +144,11 @@ class Teacher:
         ]
 
     def _confident(self, predicted: Sequence[Boxes]) -> list[Boxes]:
-        least = self.teaching.min_score
+        least: Tensor | float = self.teaching.min_score
         best = [scores[:1] for _, scores in predicted if len(scores)]
         if self.teaching.score_quantile and best:
             rank = torch.quantile(torch.cat(best), self.teaching.score_quantile)
-            least = torch.clamp(rank, min=least)
+            least = rank.clamp(min=self.teaching.min_score)
         return [(boxes[scores >= least], scores[scores >= least]) for boxes, scores in predicted]
 
     def _count(self, given: Sequence[Boxes], lessons: Sequence[Lesson]) -> None:

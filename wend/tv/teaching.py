@@ -1,4 +1,4 @@
-"""The average of the weights as the teacher of a detector of torchvision's: :mod:`wend.teaching`."""
+"""The average of the weights as the teacher of torchvision's detectors: :mod:`wend.teaching`."""
 
 from __future__ import annotations
 
