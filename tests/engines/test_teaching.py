@@ -40,11 +40,16 @@ def lessons(engine, teacher, crops):
     frame = Frame(*crops[0][0].shape[:0:-1], 1.0, 1.0, 0.0, 0.0)
     images = [image.float() for image, _ in crops]
     examples = [
-        Example(0, frame, image, boxes, None)
+        Example(0, frame, image, boxes, torch.ones(len(boxes)), None)
         for image, (_, boxes) in zip(images, crops, strict=True)
     ]
     targets = [
-        {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64)} for _, boxes in crops
+        {
+            "boxes": boxes,
+            "labels": torch.ones(len(boxes), dtype=torch.int64),
+            "scores": torch.ones(len(boxes)),
+        }
+        for _, boxes in crops
     ]
     results = taught(teacher, images, examples, targets)
     assert all(len(t["labels"]) == len(t["boxes"]) == len(t["scores"]) for t in results)

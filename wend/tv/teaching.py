@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from wend.teaching import refine
@@ -42,12 +41,9 @@ def taught(
     Args:
         images: the batch's crops, on the detector's device.
         batch: the examples that they are of.
-        targets: "boxes", "labels", all of one class, and perhaps "scores" of each.
+        targets: of each "boxes", their "scores", and "labels", which are of one class.
     """
-    given = [
-        (target["boxes"], target.get("scores", torch.ones_like(target["boxes"][:, 0])))
-        for target in targets
-    ]
+    given = [(target["boxes"], target["scores"]) for target in targets]
     lessons = teacher.teach(images, [example.frame for example in batch], given)
     return [
         {
