@@ -26,11 +26,12 @@ def test_the_entries_reach_the_teacher():
         config(
             *("WEND.EMA.DECAY", 0.99, "WEND.REFINE", "average", "WEND.TEACHER.START", 0.25),
             *("WEND.TEACHER.FLIP", True, "WEND.TEACHER.MIN_SCORE", 0.2, "WEND.TEACHER.IOU", 0.4),
+            *("WEND.TEACHER.CLOSER_LOOK", 1.3),
             *("WEND.TEACHER.SCORE_QUANTILE", 0.1, "WEND.TEACHER.WEIGHT", 0.2, "WEND.STEP_AT", 0.6),
             *("WEND.TEACHER.WEIGHT_SCHEDULE", "step", "WEND.TEACHER.WEIGHT_END", 0.8),
         )
     )
-    assert (teaching.start, teaching.flip) == (0.25, "horizontal")
+    assert (teaching.start, teaching.flip, teaching.closer_look) == (0.25, "horizontal", 1.3)
     assert (teaching.min_score, teaching.score_quantile) == (0.2, 0.1)
     parameters = teaching.refinement.parameters
     assert parameters["iou"] == 0.4

@@ -145,7 +145,14 @@ def teaching_of(cfg: CfgNode) -> Teaching | None:
         "False, where INPUT.RANDOM_FLIP is none: the detector has never seen a mirrored image",
         flip != "none",
     )
-    return Teaching(refinement, teacher.START, flip, teacher.MIN_SCORE, teacher.SCORE_QUANTILE)
+    return Teaching(
+        refinement,
+        start=teacher.START,
+        flip=flip,
+        closer_look=teacher.CLOSER_LOOK,
+        min_score=teacher.MIN_SCORE,
+        score_quantile=teacher.SCORE_QUANTILE,
+    )
 
 
 def _scheduled(wend: CfgNode, name: str, node: str = "") -> Scheduled:
