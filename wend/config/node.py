@@ -279,7 +279,13 @@ def check_config(cfg: CfgNode) -> None:
             check_entries(f"WEND.{name}", wend[name], NODES.get(name))
     _check_detectron2s(cfg)
     localization_loss(cfg)
-    teaching_of(cfg)
+    agreement = "teacher_agreement"
+    require(
+        "WEND.IMAGE_WEIGHTS",
+        wend.IMAGE_WEIGHTS,
+        f"no {agreement} where there is no teacher (set WEND.TEACHER.ENABLED True, or WEND.REFINE)",
+        teaching_of(cfg) is not None or agreement not in wend.IMAGE_WEIGHTS,
+    )
     factor = wend.UNSUP_FACTOR_SCHEDULE != "constant" or wend.UNSUP_FACTOR != 1
     require(
         "WEND.UNSUP_FACTOR",
