@@ -13,12 +13,12 @@ from wend.datasets.catalog import DataSets
 from wend.datasets.store import INFO_FILE, open_store
 from wend.datasets.store_writer import write_store
 from wend.errors import InputError
-from wend.loading.box_scores import describe_scores, rescaled
 from wend.loading.crop import CropMapper
 from wend.loading.selection import Selection
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
+from wend.structures.unit_scores import describe_scores, rescaled
 
 SIDE = 40
 LOG_ODDS = (0.0, 800.0, -800.0, np.log(3))  # 1/2, 1, 0, 3/4
