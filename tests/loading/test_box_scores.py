@@ -199,38 +199,6 @@ def test_an_example_of_torchvision_has_the_scores(root):
     assert examples[0].scores.dtype == torch.float32
 
 
-def test_torchvisions_targets_have_the_scores(root, monkeypatch):
-    """The engine's own step hands them to the model."""
-    from types import SimpleNamespace
-
-    from wend.tv import engine
-    from wend.tv.dataset import CroppedImages
-
-    seen = []
-
-    class StopError(Exception):
-        pass
-
-    class Model:
-        def __call__(self, images, targets):
-            seen.extend(targets)
-            raise StopError
-
-    images = Selection([declared(root)], with_boxes=True)
-    mapped = CroppedImages(images, CropMapper(SIDE, SIDE, train=True))
-    trainer = SimpleNamespace(
-        cfg=SimpleNamespace(
-            MODEL=SimpleNamespace(DEVICE="cpu"), SOLVER=SimpleNamespace(MAX_ITER=1)
-        ),
-        model=Model(),
-        first_epoch=SimpleNamespace(add=list),
-    )
-    monkeypatch.setattr(engine, "tell_progress", lambda *_: None)
-    with pytest.raises(StopError):
-        engine.Trainer._step(trainer, 0, [mapped[0], mapped[1]])
-    assert [target["scores"].tolist() for target in seen] == [[1.0, 0.5, 0.25], [0.125]]
-
-
 @pytest.mark.parametrize("scores", [[0.5], [0.5, np.nan]], ids=["too few", "not finite"])
 def test_scores_of_a_record_are_checked(scores):
     boxes = [[0, 0, 4, 4], [0, 0, 5, 5]]
