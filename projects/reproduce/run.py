@@ -150,7 +150,6 @@ def study_plans(args: argparse.Namespace, study: Study) -> dict[str, tuple[str, 
             ),
         )
         for setting, rows in study.rows.items()
-        if not args.at or setting.name in args.at
     }
 
 
@@ -216,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = 0
         for name in args.which:
             try:
-                study = read_study(name, args.output, args.datasets_root, args.only)
+                study = read_study(name, args.output, args.datasets_root, args.only, args.at)
             except MissingFileError as error:
                 print(f"study {name}: skipped, its data are missing: {error}", file=sys.stderr)
                 status = 2

@@ -384,6 +384,11 @@ def test_an_unknown_row_of_a_study_is_named(small_study):
         small_study("photos", only=["focs"])
 
 
+def test_an_unknown_setting_of_a_study_is_named(small_study):
+    with pytest.raises(InputError, match="--at 33: study photos has 25, "):
+        small_study("photos", only=["fcos"], at=["25", "33"])
+
+
 def test_a_new_entry_with_its_default_leaves_the_key_of_a_run(tmp_path, monkeypatch):
     single = row()
     (before, *_) = planned([single], tmp_path)[single]
