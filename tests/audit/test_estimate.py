@@ -5,23 +5,22 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.optimize import minimize
 
 from wend.audit.calibration import PRIOR, calibrate
 from wend.audit.design import draw_sample
-from wend.audit.estimate import Counts, bounds, estimate, number_for_width
+from wend.audit.estimate import Counts, bounds, estimate, few_of, number_for_width
 from wend.errors import InputError
-
-Z = 1.959963984540054
 
 
 def counts(sizes, answered, right):
     return Counts(np.array(sizes), np.array(answered), np.array(right))
 
 
-def score_ends(share, number):
-    """Where (share - p)² = z² p (1 - p) / number."""
-    z = Z**2 / number
+def score_ends(share, number, answered):
+    """Where (share - p)² = t² p (1 - p) / number, with Student's t of 95 %."""
+    z = stats.t.ppf(0.975, answered - 1) ** 2 / number
     return sorted(np.roots([1 + z, -2 * share - z, share**2]).real)
 
 
@@ -38,13 +37,13 @@ def by_loop(sizes, answered, right):
 
 
 def test_two_strata_by_hand():
-    # 10 boxes, 5 looked at, 2 right; 30 boxes, 10 looked at, 9 right
-    got = estimate(counts([10, 30], [5, 10], [2, 9]))
-    assert got.value == pytest.approx(0.25 * 0.4 + 0.75 * 0.9)  # 0.775
-    # shares with two more boxes: 3.55 / 7 and 10.55 / 12; their variances 0.249949, 0.106233
-    # 1/16 x 5/9 x 0.249949 / 5 + 9/16 x 20/29 x 0.106233 / 10 = 0.0058569
-    assert got.number == pytest.approx(0.775 * 0.225 / 0.0058569, rel=1e-4)
-    np.testing.assert_allclose([got.low, got.high], score_ends(0.775, got.number))
+    # 20 boxes, 10 looked at, 4 right; 60 boxes, 20 looked at, 14 right
+    got = estimate(counts([20, 60], [10, 20], [4, 14]))
+    assert got.value == pytest.approx(0.25 * 0.4 + 0.75 * 0.7)  # 0.625
+    # shares with two more boxes: 5.25 / 12 and 15.25 / 22; their variances 0.2460938, 0.2126808
+    # 1/16 x 10/19 x 0.2460938 / 10 + 9/16 x 40/59 x 0.2126808 / 20 = 0.00486488
+    assert got.number == pytest.approx(0.625 * 0.375 / 0.00486488, rel=1e-5)
+    np.testing.assert_allclose([got.low, got.high], score_ends(0.625, got.number, 30))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -57,7 +56,7 @@ def test_any_strata_against_a_loop(seed):
     value, number = by_loop(sizes.tolist(), answered.tolist(), right.tolist())
     assert got.value == pytest.approx(value)
     assert got.number == pytest.approx(number)
-    low, high = score_ends(value, number)
+    low, high = score_ends(value, number, answered.sum())
     seen = right.sum() / sizes.sum(), 1 - (answered - right).sum() / sizes.sum()
     np.testing.assert_allclose([got.low, got.high], [max(low, seen[0]), min(high, seen[1])])
 
@@ -99,6 +98,25 @@ def test_answers_that_are_all_alike_leave_doubt(right):
     assert got.value == right / 20
     assert got.high - got.low > 0.08
     assert 0 <= got.low <= got.high <= 1
+
+
+@pytest.mark.parametrize(("seen", "answered", "total"), [(0, 20, 50), (3, 30, 40), (5, 9, 1000)])
+def test_few_against_every_number_that_there_may_be(seen, answered, total):
+    may = [
+        number
+        for number in range(seen, total - answered + seen + 1)
+        if stats.hypergeom.cdf(seen, total, number, answered) >= 0.05
+        and stats.hypergeom.sf(seen - 1, total, number, answered) >= 0.05
+    ]
+    assert few_of(seen, answered, total, 0.95) == (may[0], may[-1])
+
+
+def test_few_wrong_boxes_among_many_answered_have_an_exact_interval():
+    # 1 % of 200 boxes are wrong; of 100 answered none is with probability 0.25
+    got = estimate(counts([40] * 5, [20] * 5, [20] * 5))
+    assert got.high == 1
+    assert got.low == pytest.approx(1 - few_of(0, 100, 200, 0.95)[1] / 200)
+    assert got.low <= 0.98
 
 
 def test_impossible_counts_are_refused():

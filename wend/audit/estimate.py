@@ -4,8 +4,10 @@ The estimate is the strata's shares of right boxes, weighted by the strata's siz
 suspicion, good or bad, because only chance decides which boxes of a stratum are asked about. Its
 interval is Wilson's score interval (:func:`wend.evaluation.intervals.score_interval`) with the
 number of boxes that would be as sure if drawn from endlessly many: smaller variance within strata
-than in all, and the finite number of boxes, make it larger than the number of answers. Asking about
-every box leaves no doubt.
+than in all, and the finite number of boxes, make it larger than the number of answers. Student's t
+stands for the normal quantile, since the variance is estimated. Where up to :data:`FEW` boxes were
+wrong (or right), it is joined with an exact interval of so few. Asking about every box leaves no
+doubt.
 
 Shape letters: H = strata.
 """
@@ -13,6 +15,7 @@ Shape letters: H = strata.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -21,6 +24,7 @@ import numpy as np
 from wend.errors import InputError
 from wend.evaluation.intervals import check_level, score_interval
 
+FEW = 5  # wrong boxes, or right ones
 UNSEEN = 2.0  # boxes that are counted into a stratum's variance, right as often as all are
 
 
@@ -93,10 +97,62 @@ def estimate(counts: Counts, level: float = 0.95) -> Estimate:
     total = int(counts.sizes.sum())
     if math.isinf(number):
         return Estimate(value, value, value, level, number)
-    low, high = (float(end) for end in score_interval(value, number, level))
+    low, high = (float(end) for end in score_interval(value, number, _with_t(level, answered)))
+    if answered - right <= FEW:
+        least, most = few_of(answered - right, answered, total, level)
+        low, high = min(low, 1 - most / total), max(high, 1 - least / total)
+    if right <= FEW:
+        least, most = few_of(right, answered, total, level)
+        low, high = min(low, least / total), max(high, most / total)
     # what was seen is no estimate
     low, high = max(low, right / total), min(high, 1 - (answered - right) / total)
     return Estimate(value, min(low, value), max(high, value), level, number)
+
+
+def _with_t(level: float, answered: int) -> float:
+    """The level at which the normal quantile is Student's t of some answers at ``level``."""
+    from scipy.special import stdtrit  # takes 0.15 s to import
+
+    quantile = float(stdtrit(max(answered - 1, 1), (1 + level) / 2))
+    return min(2 * NormalDist().cdf(quantile) - 1, 1 - 1e-12)
+
+
+def few_of(seen: int, answered: int, total: int, level: float) -> tuple[int, int]:
+    """The least and the most that there may be of a kind of boxes of which few were seen.
+
+    That many would be seen as often, or as rarely, with probability 1 - level at least, if the
+    answered boxes were drawn from all (hypergeometric).
+
+    Args:
+        seen: boxes of the kind among those answered.
+        answered: of ``total`` boxes.
+    """
+    chance = 1 - level
+
+    def few_enough(number: int) -> bool:
+        return _at_most(seen, number, answered, total) >= chance
+
+    def many_enough(number: int) -> bool:
+        return 1 - _at_most(seen - 1, number, answered, total) >= chance
+
+    everything = range(seen, total - (answered - seen) + 1)
+    least = bisect_left(everything, True, key=many_enough)
+    most = bisect_left(everything, True, key=lambda number: not few_enough(number)) - 1
+    return everything[min(least, len(everything) - 1)], everything[max(most, 0)]
+
+
+def _at_most(seen: int, number: int, answered: int, total: int) -> float:
+    """Probability that at most ``seen`` of ``number`` boxes of a kind are among those answered."""
+    first = max(0, answered - (total - number))
+    every = _log_choose(total, answered)
+    return sum(
+        math.exp(_log_choose(number, i) + _log_choose(total - number, answered - i) - every)
+        for i in range(first, min(seen, number, answered) + 1)
+    )
+
+
+def _log_choose(number: int, chosen: int) -> float:
+    return math.lgamma(number + 1) - math.lgamma(chosen + 1) - math.lgamma(number - chosen + 1)
 
 
 def _as_sure(counts: Counts) -> tuple[float, float]:

@@ -2,8 +2,9 @@
 
 Each signal's values become shares of the boxes that are less suspicious by it (equal values have
 their mean rank, NaN is 0.5: nothing to say). A family's vote is the mean over its signals, and the
-suspicion the mean over the families, where the family "shape", which never looks at the image,
-counts half. No weight is learned: there is no truth to learn from.
+suspicion the mean over the families. Those that compare the box with no other box of the image
+count half: "shape", which never looks at the image, and "flips", which says that the image is hard
+for the detector. No weight is learned: there is no truth to learn from.
 
 Shape letters: B = boxes.
 """
@@ -14,9 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wend.audit.signals import SHAPE, Column
+from wend.audit.signals import FLIPS, SHAPE, Column
 
-FAMILY_WEIGHTS = {SHAPE: 0.5}  # of the others 1
+FAMILY_WEIGHTS = {SHAPE: 0.5, FLIPS: 0.5}  # of the others 1
 
 
 def rank_shares(values: np.ndarray) -> np.ndarray:
