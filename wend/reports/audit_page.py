@@ -293,7 +293,7 @@ def _signals(audited: Audited) -> Table:
         weight = f"{FAMILY_WEIGHTS.get(column.family, 1.0):g}"
         rows.append([column.name, column.family, weight, said, column.meaning])
     return Table(
-        ["signal", "family", "the family's weight", "boxes", "a high value"],
+        ["signal", "family", "the family's weight", "boxes", "high"],
         rows,
         "Signals: each box's rank by each; the mean of a family's ranks is its vote, and the "
         "weighted mean of the votes the suspicion.",
