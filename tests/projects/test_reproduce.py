@@ -384,6 +384,11 @@ def test_an_unknown_row_of_a_study_is_named(small_study):
         small_study("photos", only=["focs"])
 
 
+def test_an_unknown_setting_of_a_study_is_named(small_study):
+    with pytest.raises(InputError, match="--at 33: study photos has 25, "):
+        small_study("photos", only=["fcos"], at=["25", "33"])
+
+
 def test_a_new_entry_with_its_default_leaves_the_key_of_a_run(tmp_path, monkeypatch):
     single = row()
     (before, *_) = planned([single], tmp_path)[single]
@@ -403,6 +408,25 @@ def test_a_new_entry_with_its_default_leaves_the_key_of_a_run(tmp_path, monkeypa
     assert planned([single], tmp_path)[single][0].key == before.key
     other = plan.with_overrides(single, {"WEND.ETA": 0.5})
     assert planned([other], tmp_path)[other][0].key != before.key
+
+
+def test_a_study_whose_data_are_missing_is_skipped_with_a_message(tmp_path, capsys):
+    options = ["--datasets-root", str(tmp_path), "--output", str(tmp_path), "--engine", ENGINE]
+    assert command.main(["study", "photos", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("study photos: skipped, its data are missing: ")
+    assert str(tmp_path) in error
+
+
+def test_the_overview_has_rows_beside_sizes_of_the_noise():
+    spreads = {
+        "BCD": {45.0: render.Spread((60.0, 62.0)), 74.0: render.Spread((80.0,))},
+        "WE": {45.0: render.Spread((61.0,))},
+    }
+    lines = render.overview(spreads, "right boxes (%)").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["right boxes (%)", "74", "45"]
+    assert cells[2:] == [["BCD", "80.0", "61.0 ± 1.4"], ["WE", "", "61.0"]]
 
 
 def test_rows_are_compared_with_their_reference_over_images_and_seeds(tmp_path, toy_root):
