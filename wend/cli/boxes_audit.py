@@ -192,7 +192,7 @@ def _rank(args: argparse.Namespace) -> int:
     title = " ".join(args.boxes[:2])
     info = {
         "audit": digest,
-        "dataset": data_set.name,
+        "dataset": name,
         "source": args.boxes,
         "others": args.other,
         "detector": args.detector,

@@ -27,6 +27,7 @@ from wend.audit.estimate import Counts, Estimate, estimate
 from wend.audit.signals import Column, best_iou
 from wend.audit.suspicion import ranking_area, suspicion
 from wend.audit.table import AuditTable, read_audit
+from wend.cli.named_boxes import load_images
 from wend.datasets.catalog import DataSets
 from wend.structures.box_table import BoxTable
 
@@ -38,7 +39,7 @@ NUMBERS = (300, 10_000)
 def truth_of(folder: Path, root: str | None) -> tuple[AuditTable, np.ndarray]:
     """An audit and whether each of its boxes (B,) is right, by the truth of its data set."""
     table = read_audit(folder)
-    data_set = DataSets(root).images(str(table.info["dataset"]))
+    data_set = load_images(str(table.info["dataset"]), DataSets(root))
     index = data_set.index_of_key
     image = np.array([index[key] for key in table.keys])
     order = np.argsort(image, kind="stable")
