@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch.autograd import gradcheck
 from torchvision.ops import sigmoid_focal_loss
 
+from wend.losses import CLASSIFICATION_LOSSES, LossContext
 from wend.losses.entropies import entropy_loss
 from wend.losses.robust import (
     bootstrapped_cross_entropy,
@@ -15,6 +16,7 @@ from wend.losses.robust import (
     generalized_cross_entropy,
     symmetric_cross_entropy,
 )
+from wend.schedules import Progress
 
 Z = torch.tensor([-3.0, -0.7, 0.0, 0.4, 2.5], dtype=torch.float64)
 LABELS = torch.tensor([1, 0, 1, 0, 1])
@@ -77,6 +79,16 @@ def test_the_limits_of_generalized_cross_entropy_are_cross_entropy_and_the_mean_
 def test_the_gradient_of_generalized_cross_entropy_is_cross_entropys_times_a_power(q):
     expected = of_label(Z, LABELS) ** q * (Z.sigmoid() - LABELS)
     torch.testing.assert_close(gradient(generalized_cross_entropy, Z, LABELS, q=q), expected)
+
+
+@pytest.mark.parametrize(("q", "share", "expected"), [(0.7, 0.4, 0.21), (0.7, 0.9, 0.999)])
+def test_the_best_prediction_of_samples_with_mixed_labels_leans_to_the_majority(q, share, expected):
+    # share · p^(q-1) = (1 - share) (1-p)^(q-1): p / (1-p) = (share / (1 - share))^(1 / (1-q))
+    odds = (share / (1 - share)) ** (1 / (1 - q))
+    assert odds / (1 + odds) == pytest.approx(expected, abs=0.005)
+    z = torch.full((10,), math.log(odds), dtype=torch.float64)
+    labels = (torch.arange(10) < 10 * share).long()
+    assert gradient(generalized_cross_entropy, z, labels, q=q).sum().abs() < 1e-12
 
 
 @pytest.mark.parametrize("q", [0.05, 0.7, 1.0])
@@ -251,3 +263,17 @@ def test_the_empty_input_is_a_zero_with_a_gradient(loss, settings):
 def test_wrong_arguments_name_range_and_value(loss, settings, message):
     with pytest.raises(ValueError, match=message):
         loss(torch.zeros(2), torch.zeros(2), **settings)
+
+
+@pytest.mark.parametrize("name", ["gce", "focal_gce"])
+def test_q_is_0_in_the_warm_up(name):
+    def at(iteration):
+        context = LossContext(Z, LABELS, progress=Progress(iteration, 100))
+        return CLASSIFICATION_LOSSES.get(name)(context, q=0.8, warmup=0.5)
+
+    def constant(q):
+        context = LossContext(Z, LABELS)
+        return CLASSIFICATION_LOSSES.get(name)(context, q=q)
+
+    for iteration, q in ((0, 0.0), (49, 0.0), (50, 0.8), (99, 0.8)):
+        torch.testing.assert_close(at(iteration), constant(q))

@@ -16,7 +16,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from wend.config import data, detectors  # noqa: F401  (they register their nodes)
+from wend.config import data, detectors, noisy_boxes  # noqa: F401  (they register their nodes)
 from wend.config.common import COMMON
 from wend.config.detectron2_entries import DETECTRON2_NODES
 from wend.config.entries import (
