@@ -84,7 +84,7 @@ RANGES = [
     *[
         (f"WEND.{name}", [-0.001, 1.001, NAN], [0.0, 1.0])
         for name in (
-            *("GCE.Q", "GCE.WARMUP", "GCE.FOCAL_ALPHA", "BOOTSTRAP.BETA", "BOX_SCORE.FLOOR"),
+            *("GCE.Q", "GCE.FOCAL_ALPHA", "BOOTSTRAP.BETA", "BOX_SCORE.FLOOR"),
             *("IGNORE_REGIONS.MIN_SCORE", "SMALL_LOSS.RAMP"),
             *("TEACHER_AGREEMENT.IOU", "TEACHER_AGREEMENT.RAMP", "TEACHER_AGREEMENT.FLOOR"),
         )

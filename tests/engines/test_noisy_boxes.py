@@ -148,7 +148,6 @@ def test_every_remedy_reaches_the_gradient_of_every_detector(engine, name, entry
 def test_all_together_train_an_epoch(engine, name, tmp_path):
     changes = {
         "WEND.CLS_LOSS": "focal_gce" if name in ("fcos", "detr") else "gce",
-        "WEND.GCE.WARMUP": "0.5",
         "WEND.SAMPLE_WEIGHTS": str(OF_SAMPLES),
         "WEND.IMAGE_WEIGHTS": str(OF_IMAGES),
         "WEND.EPOCHS": "1",

@@ -16,7 +16,6 @@ from wend.losses.robust import (
     generalized_cross_entropy,
     symmetric_cross_entropy,
 )
-from wend.schedules import Progress
 
 Z = torch.tensor([-3.0, -0.7, 0.0, 0.4, 2.5], dtype=torch.float64)
 LABELS = torch.tensor([1, 0, 1, 0, 1])
@@ -265,15 +264,19 @@ def test_wrong_arguments_name_range_and_value(loss, settings, message):
         loss(torch.zeros(2), torch.zeros(2), **settings)
 
 
-@pytest.mark.parametrize("name", ["gce", "focal_gce"])
-def test_q_is_0_in_the_warm_up(name):
-    def at(iteration):
-        context = LossContext(Z, LABELS, progress=Progress(iteration, 100))
-        return CLASSIFICATION_LOSSES.get(name)(context, q=0.8, warmup=0.5)
-
-    def constant(q):
-        context = LossContext(Z, LABELS)
-        return CLASSIFICATION_LOSSES.get(name)(context, q=q)
-
-    for iteration, q in ((0, 0.0), (49, 0.0), (50, 0.8), (99, 0.8)):
-        torch.testing.assert_close(at(iteration), constant(q))
+@pytest.mark.parametrize(
+    ("name", "loss", "settings"),
+    [
+        ("gce", generalized_cross_entropy, {"q": 0.4}),
+        ("focal_gce", focal_generalized_cross_entropy, {"q": 0.4, "alpha": 0.3, "gamma": 1.0}),
+        ("bootstrap", bootstrapped_cross_entropy, {"beta": 0.8, "form": "hard"}),
+        ("sce", symmetric_cross_entropy, {"alpha": 0.3, "beta": 0.5, "log_zero": -2.0}),
+    ],
+)
+def test_a_registered_loss_is_its_function_with_the_same_parameters(name, loss, settings):
+    by_entry = {
+        f"focal_{key}" if name == "focal_gce" and key != "q" else key: value
+        for key, value in settings.items()
+    }
+    value = CLASSIFICATION_LOSSES.get(name)(LossContext(Z, LABELS), **by_entry)
+    torch.testing.assert_close(value, loss(Z, LABELS, **settings, reduction="none"))

@@ -27,13 +27,6 @@ config_entries(
             "the mean absolute error, which wrong labels pull at least.",
             SHARE,
         ),
-        Entry(
-            "WARMUP",
-            0.0,
-            "Share of the training with q = 0, cross entropy or focal loss, before q is Q; 0: Q "
-            "from the start, as the paper.",
-            SHARE,
-        ),
         Entry("FOCAL_ALPHA", 0.25, 'α of the foreground in "focal_gce".', SHARE),
         Entry("FOCAL_GAMMA", 2.0, 'γ of the factor (1 - p_t)^γ in "focal_gce".', NOT_NEGATIVE),
     ),

@@ -178,15 +178,9 @@ def symmetric_cross_entropy(
     return reduce(-alpha * F.logsigmoid(z_t) - beta * log_zero * (-z_t).sigmoid(), reduction)
 
 
-def _after_warmup(q: float, warmup: float, context: LossContext) -> float:
-    """The q of this point of the training: 0 in its share ``warmup``."""
-    return q if context.progress.share >= warmup else 0.0
-
-
 @classification_loss("gce", node="GCE")
-def gce(context: LossContext, *, q: float = 0.7, warmup: float = 0.0) -> Tensor:
-    """:func:`generalized_cross_entropy`, after a warm-up by its limit q = 0."""
-    q = _after_warmup(q, warmup, context)
+def gce(context: LossContext, *, q: float = 0.7) -> Tensor:
+    """:func:`generalized_cross_entropy`."""
     return generalized_cross_entropy(context.logits, context.labels, q=q, reduction="none")
 
 
@@ -195,15 +189,14 @@ def focal_gce(
     context: LossContext,
     *,
     q: float = 0.7,
-    warmup: float = 0.0,
     focal_alpha: float = 0.25,
     focal_gamma: float = 2.0,
 ) -> Tensor:
-    """:func:`focal_generalized_cross_entropy`, after a warm-up by its limit q = 0."""
+    """:func:`focal_generalized_cross_entropy`."""
     return focal_generalized_cross_entropy(
         context.logits,
         context.labels,
-        q=_after_warmup(q, warmup, context),
+        q=q,
         alpha=focal_alpha,
         gamma=focal_gamma,
         reduction="none",
