@@ -17,7 +17,9 @@ from wend.losses import FORMS, NORMALIZERS, SAMPLES, WEIGHT_GRADIENTS
 from wend.structures.view import VIEWS
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
-DISTINCT = Range("distinct names", lambda x: len(set(map(repr, x))) == len(x))
+DISTINCT = Range(
+    "distinct names", lambda x: len(set(map(repr, x))) == len(x), {"uniqueItems": True}
+)
 
 # WEND.<name>
 COMMON = (
