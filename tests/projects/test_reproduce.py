@@ -343,18 +343,12 @@ def small_study(monkeypatch, tmp_path, toy_root):
     return lambda name, **more: study.read_study(name, tmp_path, toy_root.parent, **more)
 
 
-def test_rows_of_a_detector_differ_in_the_loss_alone(small_study):
-    for setting, rows in small_study("photos").rows.items():
-        by_config = {}
-        for row in rows:
-            others = {
-                key: value
-                for key, value in row.overrides.items()
-                if key not in ("WEND.LOSS", "WEND.UNSUP_FACTOR") and not key.startswith("WEND.WE.")
-            }
-            assert others == dict(setting.overrides)
-            by_config.setdefault(row.config_file, []).append(row.label)
-        assert len(by_config) == 3  # SCR, FCOS, Faster R-CNN
+@pytest.mark.parametrize("name", ["photos", "objects"])
+def test_no_row_of_a_study_has_a_schedule_of_its_own(name):
+    entries = [key for each in STUDIES[name]["rows"] for key in each.get("set", {})]
+    assert not [key for key in entries if key.startswith(("SOLVER", "SEED", "WEND.ETA", "INPUT"))]
+    by_detector = {each["config"] for each in STUDIES[name]["rows"]}
+    assert all((REPOSITORY / config).is_file() for config in by_detector)
 
 
 def test_names_of_rows_are_those_of_their_folders(small_study):
@@ -390,6 +384,11 @@ def test_an_unknown_row_of_a_study_is_named(small_study):
         small_study("photos", only=["focs"])
 
 
+def test_an_unknown_setting_of_a_study_is_named(small_study):
+    with pytest.raises(InputError, match="--at 33: study photos has 25, "):
+        small_study("photos", only=["fcos"], at=["25", "33"])
+
+
 def test_a_new_entry_with_its_default_leaves_the_key_of_a_run(tmp_path, monkeypatch):
     single = row()
     (before, *_) = planned([single], tmp_path)[single]
@@ -409,6 +408,25 @@ def test_a_new_entry_with_its_default_leaves_the_key_of_a_run(tmp_path, monkeypa
     assert planned([single], tmp_path)[single][0].key == before.key
     other = plan.with_overrides(single, {"WEND.ETA": 0.5})
     assert planned([other], tmp_path)[other][0].key != before.key
+
+
+def test_a_study_whose_data_are_missing_is_skipped_with_a_message(tmp_path, capsys):
+    options = ["--datasets-root", str(tmp_path), "--output", str(tmp_path), "--engine", ENGINE]
+    assert command.main(["study", "photos", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("study photos: skipped, its data are missing: ")
+    assert str(tmp_path) in error
+
+
+def test_the_overview_has_rows_beside_sizes_of_the_noise():
+    spreads = {
+        "BCD": {45.0: render.Spread((60.0, 62.0)), 74.0: render.Spread((80.0,))},
+        "WE": {45.0: render.Spread((61.0,))},
+    }
+    lines = render.overview(spreads, "right boxes (%)").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["right boxes (%)", "74", "45"]
+    assert cells[2:] == [["BCD", "80.0", "61.0 ± 1.4"], ["WE", "", "61.0"]]
 
 
 def test_rows_are_compared_with_their_reference_over_images_and_seeds(tmp_path, toy_root):
@@ -447,7 +465,7 @@ def test_rows_are_compared_with_their_reference_over_images_and_seeds(tmp_path, 
         (["table", "99"], "error: table 99: there are 2, 3, 4, 6, 7"),
         (["table", "two"], "error: table two: expected a whole number"),
         (["figure", "9"], "error: figure 9: there are 3, 4"),
-        (["study", "dust"], "error: study dust: there are: noise, photos"),
+        (["study", "dust"], "error: study dust: there are: noise, photos, objects"),
         (["table", "9"], "error: tau0.1.yaml starts from the weights 'D161': give --weights D161="),
         (["table", "9", "--weights", "D161"], "error: --weights D161: expected NAME=VALUE"),
         (["table", "9", "--weights", "A=1", "A=2"], "error: --weights A=1 A=2: a name is given"),
