@@ -82,6 +82,7 @@ RANGES = [
         for name in ("START", "MIN_SCORE", "IOU", "WEIGHT", "WEIGHT_END", "MOST")
     ],
     ("WEND.TEACHER.SCORE_QUANTILE", [-0.001, 1.0, NAN], [0.0, 0.999]),
+    ("WEND.TEACHER.CLOSER_LOOK", [-0.5, 1.0, NAN, INF], [0.0, 1.001]),
     ("WEND.TEACHER.GAMMA", [-0.001, NAN, INF], [0.0, 7.5]),
     ("WEND.WE.NORMALIZER", ["images", ""], ["samples", "positives", "boxes"]),
     ("WEND.WE.SAMPLES", ["positives"], ["all", "unassigned", "ignored"]),

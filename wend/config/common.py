@@ -1,8 +1,7 @@
 """The entries of the ``WEND`` node that every detector has; Greek letters are the paper's."""
 
-import math
-
 from wend.config.entries import (
+    CLOSER,
     NOT_NEGATIVE,
     POSITIVE,
     PROBABILITY,
@@ -137,11 +136,7 @@ COMMON = (
         0.0,
         "f: the best box is predicted once more on the part of the input f times as wide and as "
         "high around it, enlarged, and is the mean of both; 0 (the paper): no second look.",
-        Range(
-            "0, or > 1 and finite",
-            lambda x: x == 0 or 1 < x < math.inf,
-            {"anyOf": [{"const": 0}, {"exclusiveMinimum": 1}]},
-        ),
+        CLOSER,
     ),
     Entry(
         "EPOCHS",
