@@ -148,8 +148,8 @@ class Teacher:
         flip = self.teaching.flip
         if flip:
             images = [image.flip(AXES[flip]) for image in images]
-            entry = "flip" if flip == "horizontal" else "upside_down"
-            frames = [replace(frame, **{entry: True}) for frame in frames]
+            across, down = flip == "horizontal", flip == "vertical"
+            frames = [replace(frame, flip=across, upside_down=down) for frame in frames]
         return [
             (frame.to_original(boxes), scores)
             for frame, (boxes, scores) in zip(
@@ -174,8 +174,8 @@ class Teacher:
         for index, (close, of_close) in zip(seen, self._look_at(parts, frames), strict=True):
             if len(close):
                 boxes, scores = predictions[index]
-                boxes, best = boxes.clone(), scores.argmax()
-                boxes[best] = (boxes[best] + close[of_close.argmax()]) / 2
+                boxes, top = boxes.clone(), scores.argmax()
+                boxes[top] = (boxes[top] + close[of_close.argmax()]) / 2
                 predictions[index] = boxes, scores
         return predictions
 
