@@ -38,6 +38,7 @@ from wend.evaluation.protocols import get_protocol
 from wend.event_sinks import require_packages
 from wend.files import write_json
 from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
+from wend.loading.box_scores import describe_scores
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
@@ -325,6 +326,9 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
             f"config entry WEND.DATA.QUARANTINE: {data.QUARANTINE} lists every image of {names} "
             f"that has a box to train on"
         )
+    for data_set in chosen:
+        if said := describe_scores(data_set):
+            logger.info("%s: %s", data_set.name, said)
     images = Selection(chosen, with_boxes=only_with_boxes, leave_out=leave_out)
     if data.QUARANTINE:
         usable = len(Selection(chosen, with_boxes=only_with_boxes))

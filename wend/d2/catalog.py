@@ -32,14 +32,25 @@ from wend.structures.records import ImageRecord, image_key
 logger = logging.getLogger(__name__)
 
 
-def dataset_dict(record: ImageRecord, boxes: np.ndarray) -> dict[str, Any]:
+def dataset_dict(
+    record: ImageRecord, boxes: np.ndarray, scores: np.ndarray | None = None
+) -> dict[str, Any]:
     """A record as Detectron2's standard dict.
 
-    ``class_id`` (the image's class, or None) and ``exif`` (the data set's policy) are ours.
+    ``class_id`` (the image's class, or None), ``exif`` (the data set's policy) and each
+    annotation's ``score`` are ours.
 
     Args:
         boxes: (P, 4) to learn from: pseudo boxes in ``..._c2am``, else the truth.
+        scores: (P,) in [0, 1]; None: the annotations have no ``score``, and count 1.
     """
+    annotations: list[dict[str, Any]] = [
+        {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0, "iscrowd": 0}
+        for box in boxes.tolist()
+    ]
+    if scores is not None:
+        for annotation, score in zip(annotations, scores.tolist(), strict=True):
+            annotation["score"] = score
     return {
         "file_name": record.file_name,
         "image_id": record.image_id,
@@ -47,10 +58,7 @@ def dataset_dict(record: ImageRecord, boxes: np.ndarray) -> dict[str, Any]:
         "width": record.width,
         "class_id": record.class_id,
         "exif": record.exif,
-        "annotations": [
-            {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0, "iscrowd": 0}
-            for box in boxes.tolist()
-        ],
+        "annotations": annotations,
     }
 
 
@@ -58,8 +66,9 @@ def dataset_dicts(name: str) -> list[dict[str, Any]]:
     """A data set's images as Detectron2's standard dicts; see :func:`dataset_dict`."""
     data_set = DataSets().get(name)
     check_plausible(data_set)
-    rows = zip(data_set, data_set.training_boxes, strict=True)
-    return [dataset_dict(record, boxes) for record, boxes in rows]
+    if not len(data_set):
+        return []
+    return [dataset_dict(*image) for image in Selection([data_set], with_boxes=False)]
 
 
 class MappedImages(Dataset):
@@ -97,7 +106,7 @@ def data_set_of_dicts(
     """Detectron2's standard dicts as a data set: every annotated box is truth, and learned from.
 
     An image's class is the only category of its boxes; -1 where there are several or none. Crowds
-    are no boxes.
+    are no boxes. An annotation's ``score`` is the box's (1 where only others have one).
 
     Args:
         name: name of the data set.
@@ -106,10 +115,11 @@ def data_set_of_dicts(
             for those of the files as stored.
 
     Raises:
-        InputError: names the image whose dict lacks one of these, whose box or ``iscrowd`` is
-            none, or that another dict is of, too.
+        InputError: names the image whose dict lacks one of these, whose box, ``score`` or
+            ``iscrowd`` is none, or that another dict is of, too.
     """
-    file_names, boxes, classes = [], [], []
+    file_names, boxes, scores, classes = [], [], [], []
+    scored = False
     for index, entry in enumerate(dicts):
         where = f"data set {name}: dict {index} ({entry.get('file_name', 'without file_name')})"
         _require(entry, ("file_name", "image_id", "height", "width"), where)
@@ -129,6 +139,8 @@ def data_set_of_dicts(
         boxes.append(
             [BoxMode.convert(row["bbox"], row["bbox_mode"], BoxMode.XYXY_ABS) for row in kept]
         )
+        scores.append([row.get("score", 1.0) for row in kept])
+        scored = scored or any("score" in row for row in kept)
         categories = {row["category_id"] for row in kept}
         classes.append(categories.pop() if len(categories) == 1 else -1)
     _refuse_files_twice(name, file_names)
@@ -140,7 +152,9 @@ def data_set_of_dicts(
         keys=[image_key(file_name) for file_name in file_names],
         sizes=sizes,
         class_ids=np.array(classes, dtype=np.int64),
-        truth=BoxTable.from_lists(boxes, describe=lambda i: f"{name}: {file_names[i]}"),
+        truth=BoxTable.from_lists(
+            boxes, scores if scored else None, lambda i: f"{name}: {file_names[i]}"
+        ),
         pseudo_boxes=BoxTable.empty(len(dicts)),
         train_on="gt_boxes",
         exif=exif,

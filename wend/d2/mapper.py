@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,15 @@ from wend.loading.image_cache import ImageCache
 from wend.structures.records import EXIF
 
 
+def _score(annotation: Mapping[str, Any], where: str) -> float:
+    """An annotation's score, 1 if it has none; InputError if it is not in [0, 1]."""
+    score = annotation.get("score", 1.0)
+    is_number = isinstance(score, int | float | np.number) and not isinstance(score, bool)
+    if not is_number or not 0 <= score <= 1:
+        raise InputError(f"{where}: score: expected a number from 0 to 1, got {score!r}")
+    return float(score)
+
+
 class WSOLDatasetMapper:
     """Squash to ``resize``², crop to ``crop``² (random with flip to train, central to test).
 
@@ -28,7 +37,8 @@ class WSOLDatasetMapper:
     does). Output dicts have ``image`` (3, side, side) uint8, the original ``height`` and ``width``,
     ``frame`` (the way from the crop to original pixels), ``problem`` if the image could not be read
     and is black, and, in training, ``instances`` and ``box_counts``, a
-    :class:`wend.loading.box_counts.BoxCounts`.
+    :class:`wend.loading.box_counts.BoxCounts`. ``instances.gt_scores`` (P,) are the annotations'
+    ``score``, in [0, 1]; 1 where they have none.
 
     Args:
         is_train: random crop and flip, and ``instances``.
@@ -95,12 +105,15 @@ class WSOLDatasetMapper:
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """Map a standard dict, which is unchanged; crowds are no boxes."""
         result = {k: v for k, v in dataset_dict.items() if k != "annotations"}
+        where = f"{dataset_dict['file_name']}: an annotation"
+        annotations = [
+            annotation
+            for annotation in dataset_dict.get("annotations", [])
+            if not is_crowd(annotation.get("iscrowd"), where)
+        ]
         boxes = [
             BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
-            for annotation in dataset_dict.get("annotations", [])
-            if not is_crowd(
-                annotation.get("iscrowd"), f"{dataset_dict['file_name']}: an annotation"
-            )
+            for annotation in annotations
         ]
         sample = self.crop_mapper(
             dataset_dict["file_name"],
@@ -108,6 +121,7 @@ class WSOLDatasetMapper:
             dataset_dict["height"],
             np.array(boxes, dtype=np.float64).reshape(-1, 4),
             dataset_dict.get("exif", EXIF[0]),
+            np.array([_score(annotation, where) for annotation in annotations], dtype=np.float64),
         )
         result |= model_input(sample, self.image_format)
         if sample.problem:
@@ -116,6 +130,7 @@ class WSOLDatasetMapper:
             label = self._label(dataset_dict)
             instances = Instances(sample.image.shape[:2])
             instances.gt_boxes = Boxes(torch.from_numpy(sample.boxes))
+            instances.gt_scores = torch.from_numpy(sample.scores)
             instances.gt_classes = torch.full((len(sample.boxes),), label, dtype=torch.int64)
             result["instances"] = instances
             result["box_counts"] = sample.counts

@@ -24,7 +24,6 @@ from wend.formats.imagenet import load_imagenet
 from wend.formats.openimages import load_lists
 from wend.images.paths import resolve_path
 from wend.images.sizes import SizeReader
-from wend.structures.box_table import BoxTable
 from wend.structures.data_set import BOX_KINDS, DataSet
 from wend.structures.records import EXIF
 from wend.yaml_files import ODD_VALUES, PROBLEMS, StrictLoader, yaml_error
@@ -153,8 +152,6 @@ class Recipe:
             table, joined = join_boxes(
                 data_set.keys, data_set.frame_sizes, boxes, implausible=implausible
             )
-        # stores have no scores
-        table = BoxTable(table.offsets, table.boxes)
         return data_set.with_pseudo_boxes(table, joined.left_out)
 
     def load_images(self, root: Path, sizes: SizeReader) -> DataSet:

@@ -11,7 +11,7 @@ from wend.datasets.catalog import DataSets
 from wend.datasets.fingerprints import changes, fingerprint
 from wend.datasets.known_sizes import FROM_HEADERS, STARTED, KnownSizes
 from wend.datasets.plausible_truth import check_plausible
-from wend.datasets.store import INFO_FILE, open_store, read_info, stores_folder
+from wend.datasets.store import INFO_FILE, lacks_scores, open_store, read_info, stores_folder
 from wend.errors import InputError, some
 from wend.images.sizes import SizeReader
 
@@ -79,6 +79,9 @@ def _nothing_to_do(folder: Path, fingerprints: list[dict[str, Any]], root: Path)
         return ""
     if changed:
         logger.info("%s: %s; importing again", folder, some(changed))
+        return ""
+    if lacks_scores(info):
+        logger.info("%s: was made without scores of boxes; importing again", folder)
         return ""
     return f"nothing to do: {len(store)} images, imported {info.get('made')}, in {folder}"
 

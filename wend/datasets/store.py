@@ -35,6 +35,8 @@ from wend.structures.records import EXIF
 FORMAT = 1
 INFO_FILE = "store.json"
 KINDS = ("gt_boxes", "pseudo_boxes")
+SCORED = "scores"  # in store.json: scores of boxes are kept where the source has some
+SCORES_OF = {"gt_boxes": "gt_scores", "pseudo_boxes": "pseudo_scores"}  # columns of scored boxes
 logger = logging.getLogger(__name__)
 
 
@@ -92,11 +94,15 @@ class _Columns:
         return TextColumn(offsets, self.numbers(name, offsets[self.count]), derive)
 
     def boxes(self, name: str) -> BoxTable:
-        """A column's boxes."""
+        """A column's boxes, with the scores that a store may have beside them."""
         offsets = self.numbers(f"{name}.offsets", self.count + 1)
-        values = self.numbers(name, 4 * offsets[self.count])
+        number = offsets[self.count]
+        values = self.numbers(name, 4 * number)
         boxes = np.frombuffer(values, dtype=np.float64).reshape(-1, 4)
-        return BoxTable(np.asarray(offsets), boxes)
+        scores = None
+        if SCORES_OF.get(name) in self._columns:
+            scores = np.frombuffer(self.numbers(SCORES_OF[name], number), dtype=np.float64)
+        return BoxTable(np.asarray(offsets), boxes, scores)
 
 
 def open_store(folder: str | Path, datasets_root: str | Path, data: str | None = None) -> DataSet:
@@ -184,6 +190,11 @@ def stale_because(info: dict[str, Any], sources: Iterable[Path], datasets_root: 
     return changes(info["sources"], [fingerprint(path, datasets_root) for path in sources])
 
 
+def lacks_scores(info: dict[str, Any]) -> bool:
+    """Whether a store of this ``store.json`` may lack scores that its boxes' source has."""
+    return not info.get(SCORED) and info["counts"]["pseudo_boxes"] > 0
+
+
 def find_store(name: str, sources: Sequence[Path], datasets_root: Path) -> DataSet | None:
     """The data set's store, if there is one and its sources are as they were when it was made.
 
@@ -196,8 +207,8 @@ def find_store(name: str, sources: Sequence[Path], datasets_root: Path) -> DataS
     if not (folder / INFO_FILE).is_file():
         return None
     try:
-        store = open_store(folder, datasets_root)
-        changed = stale_because(read_info(folder), sources, datasets_root)
+        store, info = open_store(folder, datasets_root), read_info(folder)
+        changed = stale_because(info, sources, datasets_root)
         problem = some(changed)
     except InputError as error:
         problem = str(error)
@@ -205,6 +216,12 @@ def find_store(name: str, sources: Sequence[Path], datasets_root: Path) -> DataS
         problem = f"{folder / INFO_FILE}: is not as WEND writes it ({error!r})"
     if not problem:
         logger.info("%s: %d images from the store %s", name, len(store), folder)
+        if lacks_scores(info):
+            logger.info(
+                "%s: the store is of a version that kept no scores of boxes, so that each counts "
+                "1; 'wend data import %s' adds those of its source, if it has some",
+                *(name, name),
+            )
         return store
     logger.warning(
         "%s: read from its files, not from the store %s: %s. Run 'wend data import %s'",

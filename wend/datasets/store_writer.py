@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from wend import __version__
-from wend.datasets.store import FORMAT, INFO_FILE, KINDS, tail
+from wend.datasets.store import FORMAT, INFO_FILE, KINDS, SCORED, SCORES_OF, tail
 from wend.errors import InputError, some
 from wend.files import atomic_write, write_json
 from wend.structures.box_table import BoxTable
@@ -77,11 +77,16 @@ def _texts(name: str, values: list[str]) -> pa.Array:
         raise InputError(f"{name}: {error.object!r}: is not Unicode; rename the file") from error
 
 
-def _boxes(table: BoxTable) -> pa.Array:
-    values = pa.FixedSizeListArray.from_arrays(pa.array(table.boxes.reshape(-1)), 4)
+def _per_image(table: BoxTable, values: pa.Array) -> pa.Array:
+    """A value of each box as a list of each image's."""
     if table.offsets[-1] <= MAX_INT32:
         return pa.ListArray.from_arrays(pa.array(table.offsets.astype(np.int32)), values)
     return pa.LargeListArray.from_arrays(pa.array(table.offsets.astype(np.int64)), values)
+
+
+def _boxes(table: BoxTable) -> pa.Array:
+    values = pa.FixedSizeListArray.from_arrays(pa.array(table.boxes.reshape(-1)), 4)
+    return _per_image(table, values)
 
 
 def _mask_column(
@@ -140,12 +145,14 @@ def _to_arrow(
     counts = {"images": len(names)}
     for kind, table in zip(KINDS, (data_set.truth, data_set.pseudo_boxes), strict=True):
         columns[kind] = _boxes(table)
+        if table.scores is not None:
+            columns[SCORES_OF[kind]] = _per_image(table, pa.array(table.scores))
         counts[kind] = len(table.boxes)
         counts[f"images_with_{kind}"] = len(table.with_boxes)
     if data_set.masks is not None:
         columns["masks"], root["masks"] = _mask_column(name, data_set.masks, datasets_root)
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    about = {"root": root, "rules": rules, "counts": counts, "exif": data_set.exif}
+    about = {"root": root, "rules": rules, "counts": counts, "exif": data_set.exif, SCORED: True}
     return batch, {**about, "left_out": dict(data_set.left_out)}
 
 
@@ -174,6 +181,8 @@ def _layout(path: Path) -> dict[str, tuple[str, int, int]]:
             end = (offsets.cast("q") if large else offsets.cast("i"))[number]
             if name in KINDS:
                 add(name, "d", buffers[-1], 4 * end)
+            elif name in SCORES_OF.values():
+                add(name, "d", buffers[-1], end)
             else:
                 add(name, "B", buffers[-1], end)
     return layout

@@ -33,6 +33,7 @@ class Sample:
     Attributes:
         image: (side, side, 3) uint8, RGB; the crop's side, in testing the view's ``test_side``.
         boxes: (P, 4) float32, xyxy in pixels of the crop, clipped to it (and off its padding).
+        scores: (P,) float32 scores of the boxes in [0, 1]; 1 where they have none.
         frame: the map from original pixels to the crop.
         size: width and height of the image in original pixels.
         counts: what became of the boxes.
@@ -41,6 +42,7 @@ class Sample:
 
     image: np.ndarray
     boxes: np.ndarray
+    scores: np.ndarray
     frame: Frame
     size: tuple[int, int]
     counts: BoxCounts
@@ -166,7 +168,13 @@ class CropMapper:
         return padded
 
     def __call__(
-        self, file_name: str, width: int, height: int, boxes: np.ndarray, exif: str = "ignore"
+        self,
+        file_name: str,
+        width: int,
+        height: int,
+        boxes: np.ndarray,
+        exif: str = "ignore",
+        scores: np.ndarray | None = None,
     ) -> Sample:
         """Read and crop one image.
 
@@ -176,6 +184,7 @@ class CropMapper:
             boxes: (P, 4) xyxy in original pixels.
             exif: the policy by which size and boxes were made, see
                 :data:`wend.structures.records.EXIF`.
+            scores: (P,) of the boxes, in [0, 1]; None: they have none.
 
         Raises:
             BadImageError: the image cannot be read, or is not of the recorded size.
@@ -188,7 +197,7 @@ class CropMapper:
                 raise
             side = self.view.resize
             pixels, problem = np.zeros((side, side, 3), np.uint8), str(error)
-        return self._cut(pixels, (width, height), boxes, problem)
+        return self._cut(pixels, (width, height), boxes, scores, problem)
 
     def of_image(self, image: Image.Image, size: tuple[int, int] | None = None) -> Sample:
         """Crop an RGB image that was read already, without boxes.
@@ -199,7 +208,12 @@ class CropMapper:
         return self._cut(self._resize(image), size or image.size, NO_BOXES)
 
     def _cut(
-        self, pixels: np.ndarray, size: tuple[int, int], boxes: np.ndarray, problem: str = ""
+        self,
+        pixels: np.ndarray,
+        size: tuple[int, int],
+        boxes: np.ndarray,
+        scores: np.ndarray | None = None,
+        problem: str = "",
     ) -> Sample:
         """The crop of an image resized to (resize, resize, 3), whose original size is ``size``."""
         width, height = (max(side, 1) for side in size)  # 0: its header was unreadable
@@ -213,6 +227,7 @@ class CropMapper:
         return Sample(
             image=_flipped(pixels) if frame.flip else pixels.copy(),  # the caller's own
             boxes=clipped[kept].astype(np.float32),
+            scores=(np.ones(len(boxes)) if scores is None else scores)[kept].astype(np.float32),
             frame=frame,
             size=size,
             counts=BoxCounts.of_image(boxes, in_frame, ~kept),

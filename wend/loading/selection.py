@@ -6,11 +6,13 @@ import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from wend.errors import InputError
+from wend.loading.box_scores import rescaled
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
@@ -20,10 +22,25 @@ NONE = np.zeros(0, dtype=np.int64)
 logger = logging.getLogger(__name__)
 
 
+class Selected(NamedTuple):
+    """An image with what is to be learned from it.
+
+    Attributes:
+        record: the image.
+        boxes: (P, 4) in original pixels.
+        scores: (P,) of the boxes, in [0, 1]; None where they have none.
+    """
+
+    record: ImageRecord
+    boxes: np.ndarray
+    scores: np.ndarray | None
+
+
 class Selection:
-    """Images with the boxes (P, 4) to learn from: one data set after the other, in their order.
+    """Images with the boxes to learn from: one data set after the other, in their order.
 
     Nothing is copied: rows are made where they are asked for, of columns that processes share.
+    Scores outside [0, 1] are as :func:`wend.loading.box_scores.rescaled` says.
 
     Args:
         data_sets: the data sets.
@@ -43,6 +60,7 @@ class Selection:
     ) -> None:
         self.data_sets = tuple(data_sets)
         self.indices: list[Sequence[int] | np.ndarray] = []
+        self._rescaled = [rescaled(data_set.training_boxes.scores) for data_set in data_sets]
         left_out_of_each = leave_out or [NONE] * len(data_sets)
         for data_set, left_out in zip(data_sets, left_out_of_each, strict=True):
             every: Sequence[int] | np.ndarray = range(len(data_set))
@@ -71,16 +89,20 @@ class Selection:
         parts = zip(self.data_sets, self.indices, strict=True)
         return sum(int(part.training_boxes.counts[rows].sum()) for part, rows in parts)
 
-    def __iter__(self) -> Iterator[tuple[ImageRecord, np.ndarray]]:
+    def __iter__(self) -> Iterator[Selected]:
         return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, index: int) -> tuple[ImageRecord, np.ndarray]:
+    def __getitem__(self, index: int) -> Selected:
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         part = bisect_right(self._ends, index)
         data_set, start = self.data_sets[part], self._ends[part - 1] if part else 0
         row = int(self.indices[part][index - start])
-        return data_set[row], data_set.training_boxes[row]
+        table, rescaled_scores = data_set.training_boxes, self._rescaled[part]
+        scores = table.scores if rescaled_scores is None else rescaled_scores
+        if scores is not None:
+            scores = scores[table.offsets[row] : table.offsets[row + 1]]
+        return Selected(data_set[row], table[row], scores)
 
 
 def shuffled(size: int, generator: torch.Generator) -> Iterator[int]:

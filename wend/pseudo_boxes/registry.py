@@ -18,7 +18,7 @@ BoxSource = Callable[..., PseudoBoxes]  # read(path, **options)
 SOURCES: Registry[BoxSource] = Registry("box source")
 box_source = SOURCES.register
 POLICIES = ("strict", "allow_contamination", "implausible")  # which the join obeys
-COMMON = ("source", "path", "min_score", "max_boxes", *POLICIES)
+COMMON = ("source", "path", "min_score", "max_boxes", "score_unit", *POLICIES)
 FILES = ("images",)  # options of readers that are paths, too
 
 
@@ -46,7 +46,8 @@ def read_boxes(
 
     Args:
         spec: ``source`` (as :meth:`wend.registry.Registry.get` takes it) and ``path``; for
-            every source also ``min_score``, ``max_boxes`` (the best per image), and what the join
+            every source also ``min_score``, ``max_boxes`` (the best per image), ``score_unit``
+            (see :meth:`.PseudoBoxes.in_unit`; ``min_score`` is in it, too), and what the join
             obeys: ``strict`` (true, or a list of kinds of findings), ``allow_contamination`` and
             ``implausible`` (error or count). Further entries are the source's own options.
         base: folder of the YAML, which paths with a leading ``./`` start from.
@@ -77,5 +78,7 @@ def read_boxes(
             f"wend.pseudo_boxes"
         )
     boxes = boxes.select(spec.get("min_score"), spec.get("max_boxes"))
+    if spec.get("score_unit") is not None:
+        boxes = boxes.in_unit(spec["score_unit"])
     policy = {key: spec[key] for key in POLICIES if key in spec}
     return replace(boxes, **policy) if policy else boxes

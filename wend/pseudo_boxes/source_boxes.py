@@ -22,6 +22,7 @@ from wend.structures.checks import as_boxes
 from wend.structures.plausibility import check_policy
 
 FRAMES = ("fraction", "pixel")
+UNITS = {"probability": 1.0, "percent": 100.0, "log_odds": None}  # of scores; the largest
 FAR_OUTSIDE = 1.5  # a "fraction" beyond this is no rounding: another frame was meant
 
 
@@ -197,6 +198,35 @@ class PseudoBoxes:
                 )
             selected = selected._keep(selected.table.rank < max_boxes, "beyond_max_boxes")
         return selected
+
+    def in_unit(self, unit: str) -> PseudoBoxes:
+        """The same boxes with scores in [0, 1], made of scores in a unit.
+
+        Args:
+            unit: "probability" (0 to 1), "percent" (0 to 100) or "log_odds" (any number x, which
+                means 1 / (1 + exp(-x))).
+
+        Raises:
+            InputError: an unknown unit, boxes without scores, or a score that is not in the unit.
+        """
+        scores = self.table.scores
+        if unit not in UNITS:
+            raise InputError(
+                f"{self.source}: score_unit: expected one of {', '.join(UNITS)}, got {unit!r}"
+            )
+        if scores is None:
+            raise InputError(f"{self.source}: score_unit needs boxes with scores, got none")
+        if (most := UNITS[unit]) is None:
+            converted = np.exp(-np.logaddexp(0, -scores))
+        elif len(scores) and not 0 <= scores.min() <= scores.max() <= most:
+            row = int(np.argmax((scores < 0) | (scores > most)))
+            raise InputError(
+                f"{self.source}: {self._key_of(row)}: score_unit {unit}: expected scores from 0 to "
+                f"{most:g}, got {scores[row]:g}"
+            )
+        else:
+            converted = scores / most
+        return replace(self, table=replace(self.table, scores=converted))
 
     def _keep(self, kept: np.ndarray, kind: str) -> PseudoBoxes:
         left_out = self.table.images_of(np.flatnonzero(~kept))

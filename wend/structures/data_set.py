@@ -39,7 +39,8 @@ class DataSet(Sequence[ImageRecord]):
             read (see ``unreadable``).
         class_ids: (I,) int64 classes from 0; -1 where an image has none.
         truth: true boxes in original pixels, for evaluation only (or an upper bound).
-        pseudo_boxes: boxes to learn from, in original pixels.
+        pseudo_boxes: boxes to learn from, in original pixels; with their source's scores, if it has
+            some.
         train_on: "pseudo_boxes", or "gt_boxes" for a fully supervised upper bound.
         left_out: why boxes of the source are not among the pseudo boxes, and how many of them
             (images, for those of other images); see ``wend.pseudo_boxes.report.KINDS``.
@@ -121,7 +122,7 @@ class DataSet(Sequence[ImageRecord]):
             sizes=np.stack([widths, heights], 1),
             class_ids=class_ids,
             truth=BoxTable.from_arrays([row.gt_boxes for row in rows]),
-            pseudo_boxes=BoxTable.from_arrays([row.pseudo_boxes for row in rows]),
+            pseudo_boxes=_pseudo_boxes(rows),
             exif=policies.pop(),
         )
 
@@ -158,6 +159,9 @@ class DataSet(Sequence[ImageRecord]):
             gt_boxes=self.truth[row],
             pseudo_boxes=self.pseudo_boxes[row],
             exif=self.exif,
+            pseudo_scores=(
+                None if self.pseudo_boxes.scores is None else self.pseudo_boxes.scores_of(row)
+            ),
         )
 
     def __reduce__(self) -> tuple:
@@ -286,6 +290,18 @@ def _whole_numbers(name: str, column: str, values: Sequence[Any]) -> np.ndarray:
                 f"{value!r}"
             )
     return np.array(values, dtype=np.int64)
+
+
+def _pseudo_boxes(rows: Sequence[ImageRecord]) -> BoxTable:
+    """The pseudo boxes of rows; with scores if a row has some, 1 where others have none."""
+    table = BoxTable.from_arrays([row.pseudo_boxes for row in rows])
+    if all(row.pseudo_scores is None for row in rows):
+        return table
+    scores = [
+        np.ones(len(row.pseudo_boxes)) if row.pseudo_scores is None else row.pseudo_scores
+        for row in rows
+    ]
+    return BoxTable.from_counts(table.counts, table.boxes, np.concatenate(scores))
 
 
 def _reopened(reopen: tuple[Callable, tuple], name: str, train_on: str) -> DataSet:

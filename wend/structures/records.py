@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from wend.errors import InputError
-from wend.structures.checks import as_boxes
+from wend.structures.checks import as_boxes, as_scores
 
 EXIF = ("ignore", "apply")  # a data set's policy on EXIF's orientation of its image files
 ImageId = Hashable  # an int where the source numbers its images, else the listed file name
@@ -46,6 +46,7 @@ class ImageRecord:
         class_id: 0-based class, or None where images have no class.
         gt_boxes: true boxes (M, 4), for evaluation only; M = 0 where the truth is unknown.
         pseudo_boxes: boxes to train on (P, 4).
+        pseudo_scores: (P,) their scores, higher is better; None where they have none.
         exif: "ignore": size, boxes and pixels are of the file as stored; "apply": of the image
             turned by EXIF's orientation.
     """
@@ -59,6 +60,7 @@ class ImageRecord:
     gt_boxes: np.ndarray = field(default_factory=_empty_boxes)
     pseudo_boxes: np.ndarray = field(default_factory=_empty_boxes)
     exif: str = "ignore"
+    pseudo_scores: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not self.key:
@@ -70,6 +72,10 @@ class ImageRecord:
         for name in ("gt_boxes", "pseudo_boxes"):
             boxes = as_boxes(getattr(self, name), f"{self.file_name}, {name}")
             object.__setattr__(self, name, boxes)
+        if self.pseudo_scores is not None:
+            where = f"{self.file_name}, pseudo_scores"
+            scores = as_scores(self.pseudo_scores, len(self.pseudo_boxes), where)
+            object.__setattr__(self, "pseudo_scores", scores)
 
     @classmethod
     def trusted(cls, **values: Any) -> ImageRecord:

@@ -28,6 +28,7 @@ class Example:
     Attributes:
         image: (3, side, side) float32, RGB, 0..255.
         boxes: (P, 4) float32, xyxy in the crop.
+        scores: (P,) float32 scores of the boxes in [0, 1]; 1 where they have none.
         counts: what became of the boxes to learn from.
         problem: why the image could not be read and is black; empty where it could.
     """
@@ -36,6 +37,7 @@ class Example:
     frame: Frame
     image: Tensor
     boxes: Tensor
+    scores: Tensor
     counts: BoxCounts
     problem: str = ""
 
@@ -60,13 +62,16 @@ class CroppedImages(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Example:
-        record, boxes = self.images[index]
-        sample = self.mapper(record.file_name, record.width, record.height, boxes, record.exif)
+        record, boxes, scores = self.images[index]
+        sample = self.mapper(
+            record.file_name, record.width, record.height, boxes, record.exif, scores
+        )
         return Example(
             record.image_id,
             sample.frame,
             image_tensor(sample),
             torch.from_numpy(sample.boxes),
+            torch.from_numpy(sample.scores),
             sample.counts,
             sample.problem,
         )

@@ -130,6 +130,7 @@ class Trainer:
         targets = [
             {
                 "boxes": example.boxes.to(device),
+                "scores": example.scores.to(device),
                 "labels": torch.full(
                     (len(example.boxes),), label, dtype=torch.int64, device=device
                 ),

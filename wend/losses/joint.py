@@ -1,0 +1,31 @@
+"""Eq. (4): the terms of L_sup and L_unsup with their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+UNSUPERVISED_PREFIX = "loss_unsup"  # names of the terms of L_unsup begin so; all others are L_sup
+
+
+def joint_loss(
+    losses: Mapping[str, Tensor], *, eta: float, factor: float = 1.0
+) -> dict[str, Tensor]:
+    """Eq. (4), ``L_loc = η · L_sup + L_unsup``, with a factor f on L_unsup, term by term.
+
+    With SGD a small η alone is a learning rate divided by 1/η as well; η = 1 and f = 1/η have the
+    same balance without it.
+
+    Args:
+        losses: a detector's terms; those of L_unsup have names that begin with "loss_unsup".
+        eta: the weight η >= 0 of every supervised term.
+        factor: f >= 0, 1 in the paper.
+
+    Returns:
+        The same names; their sum is L_loc.
+    """
+    return {
+        name: (factor if name.startswith(UNSUPERVISED_PREFIX) else eta) * value
+        for name, value in losses.items()
+    }

@@ -1,0 +1,38 @@
+"""How many positive samples the pseudo boxes have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class PositiveCounts:
+    """How many positive samples boxes have, over all batches until it is read."""
+
+    def __init__(self) -> None:
+        self._is_read = False
+        self._boxes = 0
+        self._sums: Tensor | None = None  # stays on the device until it is read
+
+    def add(self, matched: Sequence[Tensor], counts: Sequence[int]) -> None:
+        """Count a batch; see :meth:`LocalizationLoss.count_positives`."""
+        if self._is_read:
+            return
+        index = torch.cat([each.flatten() for each in matched])
+        starts = torch.tensor([0, *counts]).cumsum(0)[:-1]  # of each image's boxes in the batch
+        sizes = torch.tensor([each.numel() for each in matched])
+        index = torch.where(
+            index < 0, 0, index + 1 + starts.repeat_interleave(sizes).to(index.device)
+        )
+        per_box = index.new_zeros(sum(counts) + 1).index_add_(0, index, torch.ones_like(index))[1:]
+        sums = torch.stack([per_box.sum(), (per_box == 0).sum()])
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._boxes += sum(counts)
+
+    def read(self) -> tuple[int, int, int]:
+        """Boxes, positive samples, and boxes that had none; nothing is counted from now on."""
+        self._is_read = True
+        samples, without = (0, 0) if self._sums is None else self._sums.tolist()
+        return self._boxes, samples, without

@@ -1,0 +1,78 @@
+"""What a trainer tells a detector's losses before each step, and asks them after it."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import nn
+
+from wend.losses.force import FORCE_EVERY
+from wend.losses.localization import LocalizationLoss
+from wend.losses.positives import PositiveCounts
+from wend.schedules import Progress
+
+logger = logging.getLogger(__name__)
+INERT = 0.01  # a smaller ratio of f · L_unsup's gradient to η · L_cls's moves nothing
+
+
+def localization_losses(model: nn.Module) -> list[LocalizationLoss]:
+    """The losses that a detector's modules hold as ``localization_loss``, each once."""
+    held = [vars(module).get("localization_loss") for module in model.modules()]
+    return list({id(loss): loss for loss in held if isinstance(loss, LocalizationLoss)}.values())
+
+
+def count_positives(model: nn.Module) -> list[PositiveCounts]:
+    """Let a detector's losses count their positives from now on; where they will be."""
+    counted = []
+    for loss in localization_losses(model):
+        loss.positives = PositiveCounts()
+        counted.append(loss.positives)
+    return counted
+
+
+class ForceLog:
+    """The force of a detector's L_unsup for the log; says once where the loss is inert.
+
+    Args:
+        model: the detector.
+        steps: steps of an epoch.
+    """
+
+    def __init__(self, model: nn.Module, steps: int) -> None:
+        self.losses = localization_losses(model)
+        self.steps = max(steps, FORCE_EVERY)
+        self._ratios: list[float] = []
+        self._step = 0
+        self._is_said = False
+
+    def after_step(self) -> dict[str, float]:
+        """The scalars of the step that was taken; empty where it was not measured."""
+        values = {key: value for loss in self.losses for key, value in loss.measured().items()}
+        self._step += 1
+        if not self._is_said and "unsup_to_cls" in values:
+            self._ratios.append(values["unsup_to_cls"])
+        if self._step % self.steps == 0 and self._ratios:
+            mean = sum(self._ratios) / len(self._ratios)
+            self._ratios.clear()
+            if mean < INERT:
+                self._is_said = True
+                logger.warning(
+                    "L_unsup is inert: over an epoch its gradient at the log-odds was %.2g %% of "
+                    "η · L_cls's. WEND.WE.NORMALIZER positives or boxes, or a larger "
+                    "WEND.UNSUP_FACTOR, gives it force; WEND.LOSS none leaves it out",
+                    100 * mean,
+                )
+        return values
+
+
+def tell_progress(model: nn.Module, iteration: int, max_iter: int) -> None:
+    """Tell a detector's losses how far the training is, before each step.
+
+    Args:
+        model: the detector, also inside DistributedDataParallel.
+        iteration: steps taken, from 0.
+        max_iter: steps of the whole training.
+    """
+    progress = Progress(iteration, max_iter)
+    for loss in localization_losses(model):
+        loss.progress = progress
