@@ -57,7 +57,7 @@ def own_registries(monkeypatch):
     from wend.evaluation.metrics import METRICS
     from wend.event_sinks import EVENT_SINKS
     from wend.label_files import WRITERS
-    from wend.losses import LOSSES
+    from wend.losses import CLASSIFICATION_LOSSES, IMAGE_WEIGHTS, LOSSES, SAMPLE_WEIGHTS
     from wend.modeling.backbones.build import BODIES
     from wend.modeling.detectors import DETECTORS
     from wend.pseudo_boxes import SOURCES
@@ -66,7 +66,8 @@ def own_registries(monkeypatch):
 
     with ExitStack() as stack:
         ours = (LOSSES, SCHEDULES, NODES, SOURCES, BODIES, DETECTORS, METRICS, WRITERS, EVENT_SINKS)
-        for registry in (*ours, REGISTERED, META_ARCH_REGISTRY):
+        weights = (CLASSIFICATION_LOSSES, SAMPLE_WEIGHTS, IMAGE_WEIGHTS)
+        for registry in (*ours, *weights, REGISTERED, META_ARCH_REGISTRY):
             stack.enter_context(registry.temporary())
         if HAS_DETECTRON2:
             import detectron2.modeling as theirs

@@ -204,21 +204,39 @@ def d2_batch(boxes_each: tuple[int, ...] = (1, 2, 0)) -> list[dict]:
     return d2_inputs(random_crops(3, boxes_each))
 
 
-def losses(engine: str, model: torch.nn.Module, crops: list[tuple], image_ids=None) -> dict:
-    """Loss terms of a detector in training on crops: pairs of an image and boxes (P, 4)."""
-    names = [{}] * len(crops) if image_ids is None else [{"image_id": name} for name in image_ids]
+def losses(
+    engine: str,
+    model: torch.nn.Module,
+    crops: list[tuple],
+    image_ids=None,
+    *,
+    scores=None,
+    teacher=None,
+) -> dict:
+    """Loss terms of a detector in training on crops: pairs of an image and boxes (P, 4).
+
+    ``scores`` of the boxes and a ``teacher``'s boxes and scores come for each image.
+    """
+    more = {"image_id": image_ids, "teacher": teacher}
+    more = [
+        {name: values[i] for name, values in more.items() if values is not None}
+        for i in range(len(crops))
+    ]
     if engine == "detectron2":
         from detectron2.utils.events import EventStorage
 
+        inputs = d2_inputs(crops)
+        for entry, score in zip(inputs, scores or (), strict=scores is not None):
+            entry["instances"].gt_scores = score
         with EventStorage():
-            return model(
-                [{**inputs, **name} for inputs, name in zip(d2_inputs(crops), names, strict=True)]
-            )
+            return model([{**entry, **each} for entry, each in zip(inputs, more, strict=True)])
     label = model.foreground_label
     targets = [
-        {"boxes": boxes, "labels": torch.full((len(boxes),), label, dtype=torch.int64), **name}
-        for (_, boxes), name in zip(crops, names, strict=True)
+        {"boxes": boxes, "labels": torch.full((len(boxes),), label, dtype=torch.int64), **each}
+        for (_, boxes), each in zip(crops, more, strict=True)
     ]
+    for target, score in zip(targets, scores or (), strict=scores is not None):
+        target["scores"] = score
     return model([image.float() for image, _ in crops], targets)
 
 

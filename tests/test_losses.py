@@ -12,6 +12,7 @@ from wend.losses import (
     FORMS,
     WEIGHT_GRADIENTS,
     ForceLog,
+    ImagesContext,
     LocalizationLoss,
     LossContext,
     average_over,
@@ -413,7 +414,7 @@ def test_both_losses_take_the_reading_of_the_mean(name):
     z, labels = torch.tensor([0.5, -0.5, 0.1]), torch.tensor([1, 0, -1])
     reading = {"normalizer": "boxes", "samples": "unassigned"}
     loss = LocalizationLoss(name, parameters=reading)
-    loss.start_batch(["a"], 4)
+    loss.start_batch(ImagesContext(["a"], [torch.zeros(4, 4)]))
     (value,) = loss.unsupervised(z, labels=labels).values()
     function = entropy_loss if name == "entropy" else weighted_entropy_loss
     settings = {} if name == "entropy" else PAPER
@@ -514,7 +515,7 @@ def context_of(own_registries, *arguments, **samples):
     seen = []
     unsupervised_loss("probe")(lambda context: seen.append(context))
     loss = LocalizationLoss("probe")
-    loss.start_batch(["a", "b"], 7)
+    loss.start_batch(ImagesContext(["a", "b"], [torch.zeros(3, 4), torch.zeros(4, 4)]))
     loss.unsupervised(*arguments, **samples)
     return seen[-1]
 

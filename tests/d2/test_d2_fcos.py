@@ -98,8 +98,8 @@ def test_more_classes_with_we_are_an_error():
     with pytest.raises(InputError) as error:
         _build({"WEND.FCOS.NUM_CLASSES": "200"})
     assert str(error.value) == (
-        "config entry WEND.FCOS.NUM_CLASSES: weighted_entropy needs one foreground class, got 200; "
-        "set it to 1 or set WEND.LOSS none"
+        "config entry WEND.FCOS.NUM_CLASSES: WEND.LOSS weighted_entropy needs one foreground "
+        "class, got 200; set it to 1 or leave that out (WEND.LOSS none)"
     )
 
 

@@ -202,11 +202,11 @@ def test_positives_per_box(engine, detector):
 def test_positives_of_sampled_proposals_are_those_of_the_classifier(engine, detector, monkeypatch):
     labels = []
 
-    def unsupervised(self, logits, **more):
-        labels.append(more["labels"])
+    def unsupervised(self, context, **more):
+        labels.append(context.labels)
         return {}
 
-    monkeypatch.setattr(LocalizationLoss, "unsupervised", unsupervised)
+    monkeypatch.setattr(LocalizationLoss, "unsupervised_of", unsupervised)
     model = build(engine, config(engine, detector, OWN.get(detector)))
     (counted,) = count_positives(model)
     losses(engine, model, crops())

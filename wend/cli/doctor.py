@@ -27,6 +27,9 @@ from wend.inference.engines import ENGINES
 LISTED = {  # heading -> module:name of a registry, or of a table by name
     "backbones (build_<name>_backbone)": "wend.modeling.backbones.build:BODIES",
     "losses (WEND.LOSS)": "wend.losses:LOSSES",
+    "classification losses (WEND.CLS_LOSS)": "wend.losses:CLASSIFICATION_LOSSES",
+    "weights of samples (WEND.SAMPLE_WEIGHTS)": "wend.losses:SAMPLE_WEIGHTS",
+    "weights of images (WEND.IMAGE_WEIGHTS)": "wend.losses:IMAGE_WEIGHTS",
     "schedules (WEND.ETA_SCHEDULE)": "wend.schedules:SCHEDULES",
     "metrics (WEND.METRICS)": "wend.evaluation.metrics:METRICS",
     "event sinks (WEND.LOGGERS)": "wend.event_sinks:EVENT_SINKS",

@@ -17,6 +17,7 @@ from wend.losses import FORMS, NORMALIZERS, SAMPLES, WEIGHT_GRADIENTS
 from wend.structures.view import VIEWS
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
+DISTINCT = Range("distinct names", lambda x: len(set(map(repr, x))) == len(x))
 
 # WEND.<name>
 COMMON = (
@@ -60,6 +61,26 @@ COMMON = (
         1.0,
         "f at the end of the training; unused where constant, >= 0.",
         NOT_NEGATIVE,
+    ),
+    Entry(
+        "CLS_LOSS",
+        "own",
+        'L_cls of L_sup: "own" (the detector\'s), or a registered loss of each sample, summed with '
+        "the detector's own normalizer and weight; your own by its name or as ./file.py:function.",
+    ),
+    Entry(
+        "SAMPLE_WEIGHTS",
+        (),
+        "Weights of each sample's L_cls and L_reg, multiplied: registered names, or your own as "
+        "./file.py:function; not of the RPN.",
+        DISTINCT,
+    ),
+    Entry(
+        "IMAGE_WEIGHTS",
+        (),
+        "Weights of each image's L_sup, the RPN's too, multiplied: registered names, or your own "
+        "as ./file.py:function.",
+        DISTINCT,
     ),
     Entry("STEP_AT", 0.5, 'Share of the training at which a schedule "step" steps, [0, 1].', SHARE),
     Entry(
@@ -156,7 +177,7 @@ COMMON = (
         'Event sinks, where the numbers of a training go besides metrics.json: "tensorboard" '
         '(Detectron2 writes it in any case), "wandb", "mlflow", or your own by name, as '
         "module:name or ./file.py:name.",
-        Range("distinct names", lambda x: len(set(map(repr, x))) == len(x)),
+        DISTINCT,
     ),
     Entry(
         "TEST_BATCH",
@@ -214,6 +235,9 @@ REFERENCES = (
     "WEND.LOSS",
     "WEND.ETA_SCHEDULE",
     "WEND.UNSUP_FACTOR_SCHEDULE",
+    "WEND.CLS_LOSS",
+    "WEND.SAMPLE_WEIGHTS",
+    "WEND.IMAGE_WEIGHTS",
     "WEND.METRICS",
     "WEND.LOGGERS",
 )

@@ -30,7 +30,15 @@ from wend.errors import InputError, MissingFileError, shown
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.event_sinks import EVENT_SINKS
-from wend.losses import LOSSES, NO_LOSS, LocalizationLoss
+from wend.losses import (
+    CLASSIFICATION_LOSSES,
+    IMAGE_WEIGHTS,
+    LOSSES,
+    NO_LOSS,
+    OWN_LOSS,
+    SAMPLE_WEIGHTS,
+    LocalizationLoss,
+)
 from wend.modeling.initial_weights import settled
 from wend.registry import FunctionRegistry
 from wend.schedules import SCHEDULES, Scheduled
@@ -40,6 +48,9 @@ from wend.yaml_files import leaves
 EARLIER = {  # entries of earlier versions: the value that is the default now, and the others'
     "WEND.DETACH_WEIGHT": (False, "WEND.WE.WEIGHT_GRADIENT detach"),
 }
+
+
+ENTRIES = {entry.name: entry for entry in COMMON}
 
 
 def wend_tables() -> dict[str, Table]:
@@ -73,13 +84,25 @@ def localization_loss(cfg: CfgNode) -> LocalizationLoss:
         InputError: names the entry that does not fit.
     """
     wend = cfg.WEND
-    loss_parameters = _parameters(LOSSES, "LOSS", wend)
+    loss_parameters = _parameters(LOSSES, "LOSS", wend.LOSS, wend)
+    cls_parameters = _parameters(CLASSIFICATION_LOSSES, "CLS_LOSS", wend.CLS_LOSS, wend)
+    sample_weights, image_weights = (
+        {name: _parameters(registry, entry, name, wend) for name in wend[entry]}
+        for entry, registry in (
+            ("SAMPLE_WEIGHTS", SAMPLE_WEIGHTS),
+            ("IMAGE_WEIGHTS", IMAGE_WEIGHTS),
+        )
+    )
     try:
         return LocalizationLoss(
             wend.LOSS,
             _scheduled(wend, "ETA"),
             loss_parameters,
             factor=_scheduled(wend, "UNSUP_FACTOR"),
+            cls_loss=wend.CLS_LOSS,
+            cls_parameters=cls_parameters,
+            sample_weights=sample_weights,
+            image_weights=image_weights,
         )
     except InputError:
         raise
@@ -90,7 +113,7 @@ def localization_loss(cfg: CfgNode) -> LocalizationLoss:
 def _scheduled(wend: CfgNode, name: str) -> Scheduled:
     """The number of an entry that goes by ``<name>_SCHEDULE`` to ``<name>_END``."""
     schedule = f"{name}_SCHEDULE"
-    parameters = _parameters(SCHEDULES, schedule, wend)
+    parameters = _parameters(SCHEDULES, schedule, wend[schedule], wend)
     try:
         return Scheduled(wend[name], wend[f"{name}_END"], wend[schedule], parameters)
     except InputError:
@@ -100,25 +123,26 @@ def _scheduled(wend: CfgNode, name: str) -> Scheduled:
 
 
 def _parameters(
-    registry: FunctionRegistry[Callable[..., Any]], entry: str, wend: CfgNode
+    registry: FunctionRegistry[Callable[..., Any]], entry: str, name: str, wend: CfgNode
 ) -> dict[str, Any]:
     """Keyword-only parameters of the function that an entry names, from the entries of their names.
 
     Args:
-        entry: its name in the ``WEND`` node.
+        entry: the entry, in the ``WEND`` node.
+        name: the function, which it names.
     """
     try:
-        function = registry.get(wend[entry])
+        function = registry.get(name)
     except InputError as error:
         raise type(error)(f"config entry WEND.{entry}: {error}") from error
     entries: dict[str, Any] = {}
-    for name in reversed(registry.nodes(function)):  # the first goes before the others
-        if name and name not in wend:
+    for node in reversed(registry.nodes(function)):  # the first goes before the others
+        if node and node not in wend:
             raise InputError(
-                f"{function.__name__}: its node {name!r} has no entries; call "
-                f"config_entries({name!r}, [Entry(...), ...]) of wend.config"
+                f"{function.__name__}: its node {node!r} has no entries; call "
+                f"config_entries({node!r}, [Entry(...), ...]) of wend.config"
             )
-        entries |= wend[name] if name else wend
+        entries |= wend[node] if node else wend
     keywords = (
         parameter.name
         for parameter in inspect.signature(function).parameters.values()
@@ -151,24 +175,33 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
 
 def check_binary(entry: str, num_classes: int, loss: LocalizationLoss) -> None:
     """Raise InputError unless the loss can be used with so many foreground classes."""
-    if num_classes != 1 and not loss.is_none:
+    if num_classes != 1 and loss.asks_for_samples:
         raise InputError(
-            f"config entry {entry}: {loss.name} needs one foreground class, got {num_classes}; set "
-            f"it to 1 or set WEND.LOSS none"
+            f"config entry {entry}: {loss.asks_for_samples} needs one foreground class, got "
+            f"{num_classes}; set it to 1 or leave that out (WEND.LOSS none)"
         )
 
 
 def check_carries_loss(cfg: CfgNode, model: nn.Module) -> None:
     """Raise InputError unless a detector has the L_unsup and the η that are asked for."""
+    if isinstance(getattr(model, "localization_loss", None), LocalizationLoss):
+        return
     wend = cfg.WEND
-    asks = wend.LOSS != NO_LOSS or wend.ETA != 1 or wend.ETA_SCHEDULE != "constant"
-    if asks and not isinstance(getattr(model, "localization_loss", None), LocalizationLoss):
-        raise InputError(
-            f"config entry WEND.LOSS: {cfg.MODEL.META_ARCHITECTURE} is not one of WEND's detectors "
-            f"and has no {'η' if wend.LOSS == NO_LOSS else wend.LOSS}; set WEND.LOSS none and "
-            f"WEND.ETA 1.0, or another MODEL.META_ARCHITECTURE, or let it hold a localization_loss "
-            f"(docs/extend.md)"
-        )
+    is_eta = wend.ETA != 1 or wend.ETA_SCHEDULE != "constant"
+    asked = {
+        "LOSS": wend.LOSS if wend.LOSS != NO_LOSS else "η" if is_eta else "",
+        "CLS_LOSS": wend.CLS_LOSS if wend.CLS_LOSS != OWN_LOSS else "",
+        "SAMPLE_WEIGHTS": ", ".join(wend.SAMPLE_WEIGHTS),
+        "IMAGE_WEIGHTS": ", ".join(wend.IMAGE_WEIGHTS),
+    }
+    for entry, name in asked.items():
+        if name:
+            instead = "none and WEND.ETA 1.0" if entry == "LOSS" else repr(ENTRIES[entry].default)
+            raise InputError(
+                f"config entry WEND.{entry}: {cfg.MODEL.META_ARCHITECTURE} is not one of WEND's "
+                f"detectors and has no {name}; set WEND.{entry} {instead}, or another "
+                f"MODEL.META_ARCHITECTURE, or let it hold a localization_loss (docs/extend.md)"
+            )
 
 
 def _check_sizes_of_numbers(cfg: CfgNode) -> None:

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import Boxes, Instances
-from torch import nn
+from torch import Tensor, nn
 
 from wend.config import localization_loss
 from wend.d2.frames import OwnCrops, PredictsOnCrops
+from wend.d2.joint_loss import images_of
 from wend.errors import InputError
+from wend.losses import LocalizationLoss
 from wend.modeling.detectors import DETECTORS, Detector
 
 
@@ -24,10 +26,12 @@ class BatchedInputs(nn.Module):
         arguments: keyword arguments of the detector.
 
     Attributes:
-        arguments: :meth:`Detector.arguments`, which the detector behind it has.
+        arguments, pixel_mean, localization_loss: of :class:`Detector`, which is behind it.
     """
 
     arguments: ClassVar[Callable[..., dict[str, Any]]]
+    pixel_mean: Tensor
+    localization_loss: LocalizationLoss
 
     @configurable
     def __init__(
@@ -64,9 +68,8 @@ class BatchedInputs(nn.Module):
         """
         images = [entry["image"] for entry in batched_inputs]
         if self.training:
-            boxes = [entry["instances"].gt_boxes.tensor for entry in batched_inputs]
-            image_ids = [entry.get("image_id") for entry in batched_inputs]
-            return super().forward(images, boxes, image_ids=image_ids)
+            device, progress = self.pixel_mean.device, self.localization_loss.progress
+            return super().forward(images, images_of(batched_inputs, device, progress))
         frames = [
             (entry.get("height", image.shape[-2]), entry.get("width", image.shape[-1]))
             for entry, image in zip(batched_inputs, images, strict=True)

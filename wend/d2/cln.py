@@ -70,13 +70,13 @@ class CLNOutputLayers(BinaryOutputLayers):
         """Features of the proposals (N, ...) -> predictions."""
         return *super().forward(x), self.iou_score(x.flatten(1))[:, 0]
 
-    def losses(self, predictions: Predictions, proposals: list[Instances]) -> dict[str, Tensor]:
-        """:class:`BinaryOutputLayers`' losses and the L1 loss of the IoU score.
+    def supervised(self, predictions: Predictions, proposals: list[Instances]) -> dict[str, Tensor]:
+        """:class:`BinaryOutputLayers`' L_sup and the L1 loss of the IoU score.
 
         The score's target is the IoU of the proposal (not of the box decoded from it) with its
         matched box, on foreground proposals; the sum is divided by all N (lines 124-149, 247-254).
         """
-        losses = super().losses(predictions[:2], proposals)
+        losses = super().supervised(predictions[:2], proposals)
         foreground = cat([p.gt_classes for p in proposals]) == 0
         # images without boxes have no gt_boxes, and no foreground either
         truth = [p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes for p in proposals]

@@ -19,14 +19,20 @@ from detectron2.modeling import (
 )
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from detectron2.structures import Instances
-from torch import Tensor
+from torch import Tensor, nn
 
 from wend.config import check_binary, localization_loss
 from wend.d2.features import chosen_features
 from wend.d2.frames import OwnCrops
 from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
-from wend.losses import LocalizationLoss, image_indices
+from wend.losses import (
+    OF_IMAGES,
+    LocalizationLoss,
+    WeighedOutputs,
+    image_indices,
+    scale_gradient,
+)
 
 
 class BinaryOutputLayers(FastRCNNOutputLayers):
@@ -55,25 +61,39 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
     def losses(
         self, predictions: tuple[Tensor, ...], proposals: list[Instances]
     ) -> dict[str, Tensor]:
-        """Detectron2's losses and L_unsup on the sampled proposals.
+        """Detectron2's losses as chosen and weighed, and L_unsup on the sampled proposals.
 
         Args:
             predictions: class scores (N, 2), foreground first, and box deltas (N, 4), of the N
-                sampled proposals of all images.
+                sampled proposals of all images; more in subclasses.
             proposals: see Detectron2's.
         """
-        losses = super().losses(predictions, proposals)
-        scores = predictions[0]
+        loss, scores = self.localization_loss, predictions[0]
         classes = cat([sampled.gt_classes for sampled in proposals])  # 0, or 1 for the background
-        unsupervised = self.localization_loss.unsupervised(
-            # a softmax over two scores is a sigmoid of their difference: the foreground log-odds
-            scores[:, 0] - scores[:, 1],
+        context = loss.context(
+            self.log_odds(scores),
             labels=(classes == 0).long(),
             image_index=image_indices([len(sampled) for sampled in proposals], scores.device),
-            supervised=losses["loss_cls"],
-            shared=[scores],
+            sample_boxes=lambda: cat([sampled.proposal_boxes.tensor for sampled in proposals]),
         )
+        weights = loss.weights(context)
+        weighed = tuple(scale_gradient(each, weights) for each in predictions)
+        losses = self.supervised(weighed, proposals)
+        scale = self.loss_weight.get("loss_cls", 1.0) / max(len(classes), 1)
+        losses["loss_cls"] = loss.classification(losses["loss_cls"], context, weights, scale)
+        unsupervised = loss.unsupervised_of(context, supervised=losses["loss_cls"], shared=[scores])
         return {**losses, **unsupervised}
+
+    def supervised(
+        self, predictions: tuple[Tensor, ...], proposals: list[Instances]
+    ) -> dict[str, Tensor]:
+        """L_sup of the proposals; a subclass has further terms. See :meth:`losses`."""
+        return super().losses(predictions, proposals)
+
+    def log_odds(self, scores: Tensor) -> Tensor:
+        """Foreground log-odds (N,) of class scores (N, 2)."""
+        # a softmax over two scores is a sigmoid of their difference
+        return scores[:, 0] if self.use_sigmoid_ce else scores[:, 0] - scores[:, 1]
 
     def foreground_scores(self, predictions: tuple[Tensor, ...], objectness: Tensor) -> Tensor:
         """The score (N,) of each proposal's box, as :meth:`predict_probs` has it.
@@ -139,14 +159,24 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
         super().__init__(**rcnn)
         self.own_crops = own_crops
         self.closer_look = closer_look
+        asked = localization_loss.asks_for_samples or ", ".join(localization_loss.asked)
         if isinstance(self.roi_heads, BinaryROIHeads):
             self.roi_heads.box_predictor.localization_loss = localization_loss
-        elif not localization_loss.is_none:
+        elif asked:
             raise InputError(
-                f"config entry MODEL.ROI_HEADS.NAME: {localization_loss.name} needs "
-                f"BinaryROIHeads, got {type(self.roi_heads).__name__}; set it so or WEND.LOSS none"
+                f"config entry MODEL.ROI_HEADS.NAME: {asked} needs BinaryROIHeads, got "
+                f"{type(self.roi_heads).__name__}; set it so or leave that out (WEND.LOSS none)"
             )
         self.localization_loss = localization_loss
+        head = getattr(self.proposal_generator, "rpn_head", None)
+        if isinstance(head, nn.Module):
+            head.register_forward_hook(WeighedOutputs(localization_loss.weigh_images))
+        elif self.proposal_generator is not None and OF_IMAGES in localization_loss.asked:
+            raise InputError(
+                f"config entry MODEL.PROPOSAL_GENERATOR.NAME: {OF_IMAGES} needs an RPN with an "
+                f"rpn_head, got {type(self.proposal_generator).__name__}; set it to RPN, or "
+                f"{OF_IMAGES} to ()"
+            )
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

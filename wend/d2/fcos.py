@@ -17,6 +17,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec, cat, get_norm
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling.box_regression import Box2BoxTransformLinear
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from wend.d2.features import chosen_features
 from wend.d2.frames import OwnCrops
 from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
-from wend.losses import LocalizationLoss
+from wend.losses import LocalizationLoss, scale_gradient
 
 
 class ReducedFCOSHead(FCOSHead):
@@ -106,6 +107,7 @@ class BinaryFCOS(JointLoss, FCOS):
     # Detectron2's, which has no types
     num_classes: int
     loss_normalizer: float
+    box2box_transform: Box2BoxTransformLinear
     _match_anchors: ClassVar[Callable[..., Tensor]]
 
     @configurable
@@ -193,7 +195,7 @@ class BinaryFCOS(JointLoss, FCOS):
         gt_boxes: list[Tensor],
         pred_centerness: list[Tensor],
     ) -> dict[str, Tensor]:
-        """FCOS's own losses, and L_unsup on all locations.
+        """FCOS's own losses as chosen and weighed, and L_unsup on all locations.
 
         Args:
             pred_logits: logits of each level (N, R of the level, K); foreground log-odds if K = 1.
@@ -201,14 +203,46 @@ class BinaryFCOS(JointLoss, FCOS):
         """
         # float32: under autocast the area of a decoded box would overflow half precision
         pred_anchor_deltas = [deltas.float() for deltas in pred_anchor_deltas]
-        losses = super().losses(
-            anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes, pred_centerness
+        loss = self.localization_loss
+        labels = (torch.stack(gt_labels) != self.num_classes).long()
+        context = loss.context(  # weights have no gradient
+            cat(pred_logits, dim=1)[..., 0].detach(),
+            labels=labels,
+            sample_boxes=lambda: self._predicted_boxes(anchors, pred_anchor_deltas),
         )
-        unsupervised = self.localization_loss.unsupervised(
-            cat(pred_logits, dim=1)[..., 0],
-            labels=(torch.stack(gt_labels) != self.num_classes).long(),
+        weights = loss.weights(context)
+        by_image = None if weights is None else weights.view_as(labels)  # (N, R)
+        losses = super().losses(
+            anchors,
+            _weighed(pred_logits, by_image),
+            gt_labels,
+            _weighed(pred_anchor_deltas, by_image),
+            gt_boxes,
+            _weighed(pred_centerness, by_image),
+        )
+        context = context.changed(
+            logits=cat(pred_logits, dim=1)[..., 0].flatten(),
             num_positives=self.loss_normalizer,  # a moving average, which L_cls is divided by
-            supervised=losses["loss_fcos_cls"],
-            shared=pred_logits,
+        )
+        losses["loss_fcos_cls"] = loss.classification(
+            losses["loss_fcos_cls"], context, weights, 1 / self.loss_normalizer
+        )
+        unsupervised = loss.unsupervised_of(
+            context, supervised=losses["loss_fcos_cls"], shared=pred_logits
         )
         return {**losses, **unsupervised}
+
+    @torch.no_grad()
+    def _predicted_boxes(self, anchors: list[Boxes], deltas: list[Tensor]) -> Tensor:
+        """The box of each location (N·R, 4), xyxy."""
+        all_deltas = cat(deltas, dim=1)  # (N, R, 4)
+        sources = Boxes.cat(anchors).tensor.expand_as(all_deltas)
+        return self.box2box_transform.apply_deltas(all_deltas.flatten(0, 1), sources.flatten(0, 1))
+
+
+def _weighed(levels: list[Tensor], weights: Tensor | None) -> list[Tensor]:
+    """Predictions (N, R of the level, C) whose gradients are multiplied by weights (N, R)."""
+    if weights is None:
+        return levels
+    parts = weights.split([level.shape[1] for level in levels], dim=1)
+    return [scale_gradient(level, part) for level, part in zip(levels, parts, strict=True)]

@@ -1,13 +1,15 @@
 """The paper's losses as pure functions of foreground log-odds, and how a detector uses them.
 
 ``entropies`` has the equations, ``readings`` L_unsup by name, ``context`` what such a function sees
-of a batch. A detector holds one :class:`LocalizationLoss` (``localization``), which weights its
-terms by eq. (4) (``joint``); ``force`` and ``positives`` measure and count, and ``training`` is the
-trainer's side. Each detector turns its own output into log-odds, so nothing here knows a detector.
-``docs/extend.md`` says how to add a loss.
+of a batch. L_sup is changed by a loss of each sample (``classification``) and by weights of samples
+and images (``weights``). A detector holds one :class:`LocalizationLoss` (``localization``), which
+weights its terms by eq. (4) (``joint``); ``force`` and ``positives`` measure and count, and
+``training`` is the trainer's side. Each detector turns its own output into log-odds, so nothing
+here knows a detector. ``docs/extend.md`` says how to add a loss or a weight.
 """
 
-from wend.losses.context import LossContext, image_indices
+from wend.losses.classification import CLASSIFICATION_LOSSES, OWN_LOSS, classification_loss
+from wend.losses.context import ImagesContext, LossContext, image_indices
 from wend.losses.entropies import (
     FORMS,
     REDUCTIONS,
@@ -18,7 +20,7 @@ from wend.losses.entropies import (
 )
 from wend.losses.force import FORCE_EVERY, UnsupervisedForce
 from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss
-from wend.losses.localization import LocalizationLoss
+from wend.losses.localization import CLS, OF_IMAGES, OF_SAMPLES, LocalizationLoss
 from wend.losses.positives import PositiveCounts
 from wend.losses.readings import (
     LOSSES,
@@ -32,31 +34,52 @@ from wend.losses.readings import (
     weighted_entropy,
 )
 from wend.losses.training import ForceLog, count_positives, localization_losses, tell_progress
+from wend.losses.weights import (
+    IMAGE_WEIGHTS,
+    SAMPLE_WEIGHTS,
+    WeighedOutputs,
+    image_weights,
+    sample_weights,
+    scale_gradient,
+)
 
 __all__ = [
+    "CLASSIFICATION_LOSSES",
+    "CLS",
     "FORCE_EVERY",
     "FORMS",
+    "IMAGE_WEIGHTS",
     "LOSSES",
     "NORMALIZERS",
     "NO_LOSS",
+    "OF_IMAGES",
+    "OF_SAMPLES",
+    "OWN_LOSS",
     "REDUCTIONS",
     "SAMPLES",
+    "SAMPLE_WEIGHTS",
     "UNSUPERVISED_PREFIX",
     "WEIGHT_GRADIENTS",
     "ForceLog",
+    "ImagesContext",
     "LocalizationLoss",
     "LossContext",
     "PositiveCounts",
     "UnsupervisedForce",
+    "WeighedOutputs",
     "average_over",
     "check_weighted_entropy",
+    "classification_loss",
     "count_positives",
     "entropy",
     "entropy_loss",
     "image_indices",
+    "image_weights",
     "joint_loss",
     "localization_losses",
     "no_loss",
+    "sample_weights",
+    "scale_gradient",
     "tell_progress",
     "unsupervised_loss",
     "weighted_entropy",

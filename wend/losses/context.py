@@ -1,22 +1,126 @@
-"""The context of a loss: a batch as the functions that users write see it.
+"""The contexts of a loss: a batch as the functions that users write see it.
 
-Shape letters: S = samples (locations, sampled proposals or queries) of all images of a batch.
+Shape letters: S = samples (locations, sampled proposals or queries) of all images of a batch, N =
+images, P = pseudo boxes of an image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from wend.schedules import Progress
 
+BoxesAndScores = tuple[Tensor, Tensor]  # (P, 4) and (P,)
+
+
+@dataclass(frozen=True, eq=False)
+class ImagesContext:
+    """The images of a batch with their pseudo boxes, as the loader gives them.
+
+    Attributes:
+        image_ids: the id of each image, None for one without; one for each of ``boxes`` in any
+            case.
+        boxes: pseudo boxes of each image (P, 4), xyxy in pixels of the crop; P may be 0.
+        scores: their scores (P,) in [0, 1]; 1 where the source has none.
+        teacher: a teacher's boxes and scores of each image, as ``boxes`` and ``scores``; None where
+            there is no teacher.
+        progress: how far the training is.
+    """
+
+    image_ids: Sequence[object] = ()
+    boxes: Sequence[Tensor] = ()
+    scores: Sequence[Tensor] = ()
+    teacher: Sequence[BoxesAndScores] | None = None
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        if len(self.image_ids) == 0:
+            object.__setattr__(self, "image_ids", [None] * len(self.boxes))
+        if len(self.scores) == 0:
+            object.__setattr__(self, "scores", [each.new_ones(len(each)) for each in self.boxes])
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def num_boxes(self) -> int:
+        """Pseudo boxes of all images."""
+        return sum(map(len, self.boxes))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the boxes are."""
+        return self.boxes[0].device if len(self.boxes) else torch.device("cpu")
+
+    @classmethod
+    def on(
+        cls,
+        device: torch.device,
+        *,
+        image_ids: Sequence[object],
+        boxes: Sequence[Tensor],
+        scores: Sequence[Tensor | None],
+        teacher: Sequence[BoxesAndScores | None],
+        progress: Progress,
+    ) -> ImagesContext:
+        """A batch on a device.
+
+        Args:
+            device: where its tensors are to be.
+            image_ids, boxes, progress: see the class.
+            scores: None for an image whose boxes have none.
+            teacher: None for an image without a teacher; a batch has one for all images or none.
+        """
+        known = [
+            each.new_ones(len(each)) if score is None else score
+            for each, score in zip(boxes, scores, strict=True)
+        ]
+        taught = [each for each in teacher if each is not None]
+        return cls(
+            image_ids,
+            _moved(boxes, device),
+            _moved(known, device),
+            [*zip(*(_moved(part, device) for part in zip(*taught, strict=True)), strict=True)]
+            if taught and len(taught) == len(boxes)
+            else None,
+            progress,
+        )
+
+
+def _moved(tensors: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+    """Tensors (P, ...) on a device, in one copy."""
+    if all(each.device == device for each in tensors):
+        return tensors
+    return torch.cat(list(tensors)).to(device).split([len(each) for each in tensors])
+
+
+class _WhenRead:
+    """A field whose value may be given as a function that makes it when it is first read."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.key = f"_{name}"
+
+    def __get__(self, instance: Any, owner: type) -> Tensor | None:
+        if instance is None:  # the class asks for the default
+            return None
+        value = instance.__dict__[self.key]
+        if value is not None and not isinstance(value, Tensor):
+            value = instance.__dict__[self.key] = value()
+        return value
+
+    def __set__(self, instance: Any, value: Tensor | Callable[[], Tensor] | None) -> None:
+        instance.__dict__[self.key] = value
+
 
 @dataclass(frozen=True, eq=False)
 class LossContext:
-    """The context of L_unsup: a batch's S samples, as the detector sees them.
+    """The context of a loss: a batch's S samples, as the detector sees them.
 
     Attributes:
         logits: (S,) foreground log-odds.
@@ -26,9 +130,14 @@ class LossContext:
         image_ids: ids of the batch's images; empty if not known.
         num_positives: samples of label 1, as the detector's own L_cls counts them (FCOS of
             Detectron2: a moving average; Deformable DETR: the mean of all processes), at least 1: a
-            number or a scalar tensor; None without labels.
+            number or a scalar tensor; None without labels. For sample weights FCOS has not counted
+            yet: there it is the number of labels that are 1.
         num_boxes: pseudo boxes of the batch, counted and given likewise; None if not known.
         progress: how far the training is.
+        sample_boxes: (S, 4) xyxy in pixels of the crop, without a gradient: the proposal of Faster
+            R-CNN and CLN, the box that FCOS's location or Deformable DETR's query predicts; None
+            where a detector says none. May be given as a function, called when they are read.
+        images: the images, with their pseudo boxes.
     """
 
     logits: Tensor
@@ -38,6 +147,14 @@ class LossContext:
     num_positives: Tensor | float | None = None
     num_boxes: Tensor | float | None = None
     progress: Progress = field(default_factory=Progress)
+    sample_boxes: _WhenRead = _WhenRead()
+    images: ImagesContext = field(default_factory=ImagesContext)
+
+    def changed(self, **fields: Any) -> LossContext:
+        """The same samples with other values of some fields; boxes are not made by it."""
+        other = copy(self)
+        other.__dict__.update(fields)
+        return other
 
 
 def image_indices(counts: Sequence[int], device: torch.device) -> Tensor:

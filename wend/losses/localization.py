@@ -1,39 +1,58 @@
-"""The loss that a detector holds: L_unsup, η and f as chosen."""
+"""The loss that a detector holds: L_unsup, L_cls, weights, η and f as chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wend.errors import InputError
-from wend.losses.context import LossContext
+from wend.losses.chosen import Chosen, choose
+from wend.losses.classification import CLASSIFICATION_LOSSES, OWN_LOSS
+from wend.losses.context import ImagesContext, LossContext
+from wend.losses.entropies import upcast
 from wend.losses.force import FORCE_EVERY, UnsupervisedForce
 from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss
 from wend.losses.positives import PositiveCounts
 from wend.losses.readings import LOSSES, NO_LOSS
+from wend.losses.weights import IMAGE_WEIGHTS, SAMPLE_WEIGHTS, product, scale_gradient
 from wend.schedules import Progress, Scheduled
+
+CLS, OF_SAMPLES, OF_IMAGES = "WEND.CLS_LOSS", "WEND.SAMPLE_WEIGHTS", "WEND.IMAGE_WEIGHTS"
 
 
 class LocalizationLoss:
-    """The loss that a detector adds to its own, and their weights: eqs. (2) to (4) as chosen.
+    """The loss that a detector adds to its own, and what changes in its own: eqs. (1) to (4).
 
-    The one holder of η and f. A detector says which images come (:meth:`start_batch`), hands its
-    samples to :meth:`unsupervised`, and all its terms to :meth:`joint`; the trainer says how far
-    the training is (:func:`tell_progress`).
+    The one holder of η and f, of the weights of samples and images, and of the L_cls that is chosen
+    instead of the detector's own. A detector says which images come (:meth:`start_batch`), makes a
+    :meth:`context` of its samples, asks for :meth:`weights` and :meth:`classification`, adds
+    :meth:`unsupervised_of`, and hands all its terms to :meth:`joint`; the trainer says how far the
+    training is (:func:`wend.losses.training.tell_progress`).
 
     Attributes:
+        asked: which of WEND.CLS_LOSS, SAMPLE_WEIGHTS and IMAGE_WEIGHTS the detector has to obey,
+            with the names that were chosen.
+        images: the images of the batch.
         positives: counts the positives of each batch; None, where nobody asks for it.
 
     Args:
         name: name of a registered L_unsup, ``module:name`` or ``./file.py:name``. It is called
-            once at the start, on no samples: a batch may have none.
+            once at the start, on no samples: a batch may have none. So are ``cls_loss`` and
+            ``sample_weights``.
         eta: η of eq. (4), >= 0, constant or scheduled. It multiplies L_sup also where L_unsup is
             "none".
-        factor: f, the factor on L_unsup, >= 0, constant or scheduled; see :func:`joint_loss`.
-        parameters: keyword-only parameters of the L_unsup; see :func:`weighted_entropy`.
+        factor: f, the factor on L_unsup, >= 0, constant or scheduled; see
+            :func:`wend.losses.joint.joint_loss`.
+        parameters: keyword-only parameters of the L_unsup; see
+            :func:`wend.losses.readings.weighted_entropy`.
+        cls_loss: name of a registered L_cls, given as ``name`` is; "own" is the detector's.
+        cls_parameters: its keyword-only parameters.
+        sample_weights, image_weights: for each registered weight that is multiplied, given as
+            ``name`` is, its keyword-only parameters.
 
     Raises:
         ValueError: a value out of its range, an unknown name or parameter, or a function that does
@@ -47,6 +66,10 @@ class LocalizationLoss:
         parameters: Mapping[str, Any] | None = None,
         *,
         factor: float | Scheduled = 1.0,
+        cls_loss: str = OWN_LOSS,
+        cls_parameters: Mapping[str, Any] | None = None,
+        sample_weights: Mapping[str, Mapping[str, Any]] | None = None,
+        image_weights: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.name = name
         self.eta = eta if isinstance(eta, Scheduled) else Scheduled(eta)
@@ -56,25 +79,69 @@ class LocalizationLoss:
         self.progress = Progress()
         self.force: UnsupervisedForce | None = None
         self.positives: PositiveCounts | None = None
-        self.start_batch()
+        self.images = ImagesContext()
+        self._image_weights: Tensor | None = None
+        self._obeyed: set[str] = set()
         with torch.device("cpu"):  # a detector may be built where tensors have no memory
-            logits, empty = torch.zeros(0, requires_grad=True), torch.zeros(0, dtype=torch.int64)
+            empty = torch.zeros(0, dtype=torch.int64)
+            trial = self.context(
+                torch.zeros(0, requires_grad=True),
+                labels=empty,
+                image_index=empty,
+                num_boxes=1.0,
+                sample_boxes=torch.zeros(0, 4),
+            )
             with LOSSES.trial(name, self.parameters):
-                self.unsupervised(logits, labels=empty, image_index=empty, num_boxes=1.0)
+                self.unsupervised_of(trial)
+            self._cls: Chosen | None = None
+            if cls_loss != OWN_LOSS:
+                parameters = cls_parameters or {}
+                self._cls = choose(CLS, CLASSIFICATION_LOSSES, cls_loss, parameters, trial)
+            self._of_samples = [
+                choose(OF_SAMPLES, SAMPLE_WEIGHTS, *each, trial)
+                for each in (sample_weights or {}).items()
+            ]
+        # there is no batch without images to try these on
+        self._of_images = [
+            choose(OF_IMAGES, IMAGE_WEIGHTS, *each) for each in (image_weights or {}).items()
+        ]
+        self.asked = {
+            entry: ", ".join(each.name for each in chosen)
+            for entry, chosen in (
+                (CLS, [] if self._cls is None else [self._cls]),
+                (OF_SAMPLES, self._of_samples),
+                (OF_IMAGES, self._of_images),
+            )
+            if chosen
+        }
 
     @property
     def is_none(self) -> bool:
         """Whether there is no L_unsup: it asks for no samples."""
         return self.name == NO_LOSS
 
-    def start_batch(self, image_ids: Sequence[object] = (), num_boxes: float | None = None) -> None:
-        """Say which images the next samples come from, and how many pseudo boxes they have."""
-        self.image_ids = image_ids
-        self.num_boxes = None if num_boxes is None else max(num_boxes, 1)
+    @property
+    def asks_for_samples(self) -> str:
+        """The entry, with its value, that needs foreground log-odds of samples; empty for none."""
+        if not self.is_none:
+            return f"WEND.LOSS {self.name}"
+        entries = (entry for entry in (CLS, OF_SAMPLES) if entry in self.asked)
+        return next((f"{entry} {self.asked[entry]}" for entry in entries), "")
+
+    def start_batch(self, images: ImagesContext | None = None) -> None:
+        """Say which images the next samples come from.
+
+        Raises:
+            InputError: a weight of images fails, or is no finite number >= 0 for each.
+        """
+        images = ImagesContext() if images is None else images
+        self.images = replace(images, progress=self.progress)
+        self._obeyed.clear()
+        self._image_weights = product(self._of_images, self.images, len(images), images.device)
         is_due = torch.is_grad_enabled() and self.progress.iteration % FORCE_EVERY == 0
         self.force = UnsupervisedForce() if is_due else None
 
-    def unsupervised(
+    def context(
         self,
         logits: Tensor,
         *,
@@ -82,23 +149,18 @@ class LocalizationLoss:
         image_index: Tensor | None = None,
         num_positives: Tensor | float | None = None,
         num_boxes: Tensor | float | None = None,
-        supervised: Tensor | None = None,
-        shared: Sequence[Tensor] | None = None,
-    ) -> dict[str, Tensor]:
-        """L_unsup as a loss term; no term for "none".
+        sample_boxes: Tensor | Callable[[], Tensor] | None = None,
+    ) -> LossContext:
+        """The context of a batch's samples.
 
         Args:
             logits: foreground log-odds, any shape; of more than one dimension, the first is images.
-            labels: labels of the same shape; see :class:`LossContext`.
-            image_index: (S,); needed where ``logits`` have one dimension and the loss asks for it.
+            labels: labels of the same shape; see :class:`wend.losses.context.LossContext`.
+            image_index: (S,); needed where ``logits`` have one dimension and the loss, or a weight
+                of images, asks for it.
             num_positives: given where it is not the number of labels that are 1.
-            num_boxes: given where it is not the number that :meth:`start_batch` received.
-            supervised: the detector's own L_cls of these samples, to be compared with every
-                :data:`FORCE_EVERY` steps.
-            shared: the tensors that L_cls and ``logits`` are both made of, by default ``logits``.
-
-        Raises:
-            InputError: the function returns no scalar.
+            num_boxes: given where it is not the number of those that :meth:`start_batch` received.
+            sample_boxes: (S, 4), or a function that returns them.
         """
         if image_index is None and logits.dim() > 1:
             images = torch.arange(len(logits), device=logits.device)
@@ -107,15 +169,87 @@ class LocalizationLoss:
             labels = labels.flatten()
             if num_positives is None:
                 num_positives = (labels == 1).sum().clamp(min=1)
-        context = LossContext(
+        if num_boxes is None and len(self.images):
+            num_boxes = max(self.images.num_boxes, 1)
+        return LossContext(
             logits.flatten(),
             labels,
             image_index,
-            self.image_ids,
+            self.images.image_ids,
             num_positives,
-            self.num_boxes if num_boxes is None else num_boxes,
+            num_boxes,
             self.progress,
+            sample_boxes,
+            self.images,
         )
+
+    def weights(self, context: LossContext) -> Tensor | None:
+        """The weight (S,) of each sample's terms of L_sup, its image's included; None: all are 1.
+
+        For :func:`wend.losses.weights.scale_gradient`.
+
+        Raises:
+            InputError: a weight fails, or is no finite number >= 0 for each sample.
+        """
+        self._obeyed |= {OF_SAMPLES, OF_IMAGES}
+        device = context.logits.device
+        weights = product(self._of_samples, context, len(context.logits), device)
+        if self._image_weights is None:
+            return weights
+        assert context.image_index is not None
+        by_image = self._image_weights.to(device)[context.image_index]
+        return by_image if weights is None else weights * by_image
+
+    def weigh_images(self, predictions: Tensor) -> Tensor:
+        """The same predictions (N, ...), whose gradient is multiplied by the weights of images."""
+        self._obeyed.add(OF_IMAGES)
+        if self._image_weights is None:
+            return predictions
+        return scale_gradient(predictions, self._image_weights.to(predictions.device))
+
+    def classification(
+        self, own: Tensor, context: LossContext, weights: Tensor | None, scale: Tensor | float
+    ) -> Tensor:
+        """L_cls: the detector's own, or the chosen one's sum over the samples that are not ignored.
+
+        Args:
+            own: the detector's own, which is made of weighted predictions.
+            context: the samples.
+            weights: :meth:`weights` of the samples.
+            scale: what the sum is multiplied by: the detector's own weight over its own normalizer.
+
+        Raises:
+            InputError: the chosen one fails, or returns no loss for each sample.
+        """
+        self._obeyed.add(CLS)
+        if self._cls is None:
+            return own
+        logits = scale_gradient(upcast(context.logits), weights)
+        losses = self._cls(context.changed(logits=logits), len(logits))
+        if logits.requires_grad and len(logits) and not losses.requires_grad:
+            raise self._cls.error("losses with a gradient, made of context.logits", "none with one")
+        if context.labels is not None:
+            losses = torch.where(context.labels < 0, torch.zeros_like(losses), losses)
+        return losses.sum() * scale
+
+    def unsupervised_of(
+        self,
+        context: LossContext,
+        *,
+        supervised: Tensor | None = None,
+        shared: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """L_unsup as a loss term; no term for "none".
+
+        Args:
+            context: the samples.
+            supervised: the L_cls of these samples, to be compared with every
+                :data:`wend.losses.force.FORCE_EVERY` steps.
+            shared: the tensors that L_cls and the log-odds are both made of, by default the latter.
+
+        Raises:
+            InputError: the function returns no scalar.
+        """
         value = self.function(context, **self.parameters)
         if value is None:
             return {}
@@ -127,8 +261,28 @@ class LocalizationLoss:
                 f"term), got {kind}; take its mean or its sum"
             )
         if self.force is not None and supervised is not None and value.requires_grad:
+            logits = context.logits
             self.force.add(value, supervised, logits, [logits] if shared is None else shared)
         return {UNSUPERVISED_PREFIX: value}
+
+    def unsupervised(
+        self,
+        logits: Tensor,
+        *,
+        supervised: Tensor | None = None,
+        shared: Sequence[Tensor] | None = None,
+        **samples: Any,
+    ) -> dict[str, Tensor]:
+        """:meth:`unsupervised_of` the :meth:`context` of these log-odds.
+
+        Args:
+            logits, samples: arguments of :meth:`context`.
+            supervised: see :meth:`unsupervised_of`.
+            shared: by default ``logits``.
+        """
+        shared = [logits] if shared is None else shared
+        context = self.context(logits, **samples)
+        return self.unsupervised_of(context, supervised=supervised, shared=shared)
 
     def measured(self) -> dict[str, float]:
         """:meth:`UnsupervisedForce.scalars` of the last step, if it was one that is measured."""
@@ -148,6 +302,16 @@ class LocalizationLoss:
             self.positives.add(matched, counts)
 
     def joint(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """:func:`joint_loss` with η and f of this point of the training."""
+        """:func:`wend.losses.joint.joint_loss` with η and f of this point of the training.
+
+        Raises:
+            InputError: the detector has not obeyed an entry of :attr:`asked` in this batch.
+        """
+        for entry, names in self.asked.items():
+            if entry not in self._obeyed:
+                raise InputError(
+                    f"config entry {entry}: the detector makes no use of {names}; leave it out, or "
+                    f"let the detector ask its localization_loss for it (docs/extend.md)"
+                )
         eta, factor = self.eta.at(self.progress), self.factor.at(self.progress)
         return joint_loss(losses, eta=eta, factor=factor)

@@ -10,7 +10,9 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from wend.config import localization_loss
+from wend.losses import ImagesContext, LocalizationLoss
 from wend.modeling.detectors import Detector
+from wend.schedules import Progress
 from wend.tv.backbones import build_backbone
 
 
@@ -21,10 +23,12 @@ class ImagesAndTargets(nn.Module):
         cfg: the config that describes the detector.
 
     Attributes:
-        arguments: :meth:`Detector.arguments`, which the detector behind it has.
+        arguments, pixel_mean, localization_loss: of :class:`Detector`, which is behind it.
     """
 
     arguments: ClassVar[Callable[..., dict[str, Any]]]
+    pixel_mean: Tensor
+    localization_loss: LocalizationLoss
     foreground_label = 0
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -37,12 +41,12 @@ class ImagesAndTargets(nn.Module):
 
         Args:
             images: N crops (3, height, width), 0..255.
-            targets: needed in training, for each image "boxes" (P, 4) in pixels of the crop.
+            targets: needed in training, see :func:`images_of`.
         """
         if self.training:
             assert targets is not None
-            boxes = [target["boxes"] for target in targets]
-            return super().forward(images, boxes, image_ids=image_ids_of(targets))
+            device, progress = self.pixel_mean.device, self.localization_loss.progress
+            return super().forward(images, images_of(targets, device, progress))
         return [
             {
                 "boxes": boxes,
@@ -53,9 +57,25 @@ class ImagesAndTargets(nn.Module):
         ]
 
 
-def image_ids_of(targets: Sequence[Mapping[str, Any]]) -> list[object]:
-    """The ids of a training batch's images; None where a target has none."""
-    return [target.get("image_id") for target in targets]
+def images_of(
+    targets: Sequence[Mapping[str, Any]], device: torch.device, progress: Progress
+) -> ImagesContext:
+    """What the images of a training batch are for the loss.
+
+    Args:
+        targets: for each image "boxes" (P, 4) in pixels of the crop; if known "image_id", their
+            "scores" (P,) and "teacher", a pair of a teacher's boxes and scores.
+        device: where the boxes are to be.
+        progress: how far the training is.
+    """
+    return ImagesContext.on(
+        device,
+        image_ids=[target.get("image_id") for target in targets],
+        boxes=[target["boxes"] for target in targets],
+        scores=[target.get("scores") for target in targets],
+        teacher=[target.get("teacher") for target in targets],
+        progress=progress,
+    )
 
 
 def adapted(name: str, detector: type[Detector]) -> type:

@@ -24,10 +24,10 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from wend.config import check_carries_loss, localization_loss, view_of
 from wend.errors import InputError
-from wend.losses import LocalizationLoss, image_indices
+from wend.losses import LocalizationLoss, WeighedOutputs, image_indices, scale_gradient
 from wend.modeling.detectors import DETECTORS, Detector
 from wend.registry import Registry
-from wend.tv.adapter import adapted, image_ids_of
+from wend.tv.adapter import adapted, images_of
 from wend.tv.backbones import build_feature_backbone
 
 META_ARCH_REGISTRY: Registry[Callable[[CfgNode], nn.Module]] = Registry("detector")
@@ -47,9 +47,10 @@ class JointLoss(nn.Module):
         if not self.training:
             return super().forward(images, targets)
         assert targets is not None
-        boxes = sum(len(target["boxes"]) for target in targets)
-        self.localization_loss.start_batch(image_ids_of(targets), boxes)
-        return self.localization_loss.joint(super().forward(images, targets))
+        loss = self.localization_loss
+        device = next(self.parameters()).device
+        loss.start_batch(images_of(targets, device, loss.progress))
+        return loss.joint(super().forward(images, targets))
 
 
 def _transform_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -109,17 +110,33 @@ class BinaryFCOSHead(FCOSHead):
         anchors: list[Tensor],
         matched_idxs: list[Tensor],
     ) -> dict[str, Tensor]:
-        """Torchvision's losses and L_unsup on the class logits (N, R, 1)."""
-        losses = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
-        counts = [len(target["boxes"]) for target in targets]
-        self.localization_loss.count_positives(matched_idxs, counts)
-        unsupervised = self.localization_loss.unsupervised(
-            head_outputs["cls_logits"][..., 0],
-            labels=(torch.stack(matched_idxs) >= 0).long(),
-            supervised=losses["classification"],
-            shared=[head_outputs["cls_logits"]],
+        """Torchvision's losses as chosen and weighed, and L_unsup on the class logits (N, R, 1)."""
+        loss, logits = self.localization_loss, head_outputs["cls_logits"]
+        loss.count_positives(matched_idxs, [len(target["boxes"]) for target in targets])
+        labels = (torch.stack(matched_idxs) >= 0).long()
+        context = loss.context(  # weights have no gradient
+            logits[..., 0].detach(),
+            labels=labels,
+            sample_boxes=lambda: self._predicted_boxes(head_outputs, anchors),
+        )
+        weights = loss.weights(context)
+        by_image = None if weights is None else weights.view_as(labels)
+        weighed = {name: scale_gradient(each, by_image) for name, each in head_outputs.items()}
+        losses = super().compute_loss(targets, weighed, anchors, matched_idxs)
+        context = context.changed(logits=logits[..., 0].flatten())
+        losses["classification"] = loss.classification(
+            losses["classification"], context, weights, 1 / labels.sum().clamp(min=1)
+        )
+        unsupervised = loss.unsupervised_of(
+            context, supervised=losses["classification"], shared=[logits]
         )
         return {**losses, **unsupervised}
+
+    @torch.no_grad()
+    def _predicted_boxes(self, outputs: dict[str, Tensor], anchors: list[Tensor]) -> Tensor:
+        """The box of each location (N·R, 4), xyxy."""
+        deltas = outputs["bbox_regression"].float()
+        return self.box_coder.decode(deltas, torch.stack(anchors)).flatten(0, 1)
 
 
 @META_ARCH_REGISTRY.register()
@@ -194,22 +211,36 @@ class BinaryRoIHeads(RoIHeads):
         pooled = self.box_roi_pool(features, proposals, image_shapes)
         scores, predicted = self.box_predictor(self.box_head(pooled))
         if self.training:
-            classifier, regression = fastrcnn_loss(scores, predicted, labels, deltas)
-            unsupervised = self.localization_loss.unsupervised(
-                # a softmax over two scores is a sigmoid of their difference: the foreground's
-                # log-odds
-                scores[:, 1] - scores[:, 0],
-                labels=torch.cat(labels),
-                image_index=image_indices([len(sampled) for sampled in labels], scores.device),
-                supervised=classifier,
-                shared=[scores],
-            )
-            return [], {"loss_classifier": classifier, "loss_box_reg": regression, **unsupervised}
+            return [], self._losses(scores, predicted, proposals, labels, deltas)
         detections = self.postprocess_detections(scores, predicted, proposals, image_shapes)
         return [
             {"boxes": boxes, "scores": scores, "labels": labels}
             for boxes, scores, labels in zip(*detections, strict=True)
         ], {}
+
+    def _losses(
+        self,
+        scores: Tensor,
+        predicted: Tensor,
+        proposals: list[Tensor],
+        labels: list[Tensor],
+        deltas: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """Torchvision's losses as chosen and weighed, and L_unsup on the sampled proposals."""
+        loss = self.localization_loss
+        context = loss.context(
+            # a softmax over two scores is a sigmoid of their difference: the foreground's log-odds
+            scores[:, 1] - scores[:, 0],
+            labels=torch.cat(labels),
+            image_index=image_indices([len(sampled) for sampled in labels], scores.device),
+            sample_boxes=lambda: torch.cat(proposals),
+        )
+        weights = loss.weights(context)
+        weighed = (scale_gradient(each, weights) for each in (scores, predicted))
+        own, regression = fastrcnn_loss(*weighed, labels, deltas)
+        classifier = loss.classification(own, context, weights, 1 / max(len(scores), 1))
+        unsupervised = loss.unsupervised_of(context, supervised=classifier, shared=[scores])
+        return {"loss_classifier": classifier, "loss_box_reg": regression, **unsupervised}
 
 
 @META_ARCH_REGISTRY.register()
@@ -266,6 +297,8 @@ class BinaryRCNN(JointLoss, FasterRCNN):
             **_transform_arguments(cfg),
         )
         self.localization_loss = localization_loss(cfg)
+        weigh = WeighedOutputs(self.localization_loss.weigh_images)
+        self.get_submodule("rpn.head").register_forward_hook(weigh)
         self.roi_heads = BinaryRoIHeads(
             self.localization_loss,
             fg_iou_thresh=roi.IOU_THRESHOLDS[0],

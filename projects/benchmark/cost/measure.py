@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from models import Subject
 
-from wend.losses import LocalizationLoss
+from wend.losses import LocalizationLoss, LossContext
 
 MIB = 2**20
 PAPER = {"gamma": 6.0, "alpha": 0.1, "tau1": 0.3, "tau2": 0.3}
@@ -147,9 +147,9 @@ def share_of_we(subject: Subject, how: How, rounds: int) -> dict[str, float] | N
     plain = LocalizationLoss(name="none")
 
     class Recorder(LocalizationLoss):
-        def unsupervised(self, logits: torch.Tensor, **samples: Any) -> dict[str, torch.Tensor]:
+        def context(self, logits: torch.Tensor, **samples: Any) -> LossContext:
             shapes.append(logits.shape)
-            return super().unsupervised(logits, **samples)
+            return super().context(logits, **samples)
 
     we = Recorder("weighted_entropy", parameters=PAPER)
     shapes.clear()  # it was tried on no samples

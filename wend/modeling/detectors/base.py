@@ -12,7 +12,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from wend.losses import LocalizationLoss
+from wend.losses import ImagesContext, LocalizationLoss
 from wend.registry import Registry
 
 Size = tuple[int, int]  # height and width in pixels
@@ -91,18 +91,17 @@ class Detector(nn.Module):
     def forward(
         self,
         images: Sequence[Tensor],
-        boxes: Sequence[Tensor] | None = None,
+        learnt: ImagesContext | None = None,
         frames: Sequence[Size] | None = None,
-        image_ids: Sequence[object] = (),
     ) -> Any:
         """Losses in training, else detections.
 
         Args:
             images: N images (3, height, width) in 0..255, of one size or of different sizes.
-            boxes: needed in training, the boxes to learn of each image (P, 4), xyxy in its pixels.
+            learnt: needed in training, the boxes to learn of each image (P, 4), xyxy in its pixels,
+                on the detector's device, and what else the loss may know of the images.
             frames: used in evaluation, the size that each image's boxes are given in; by default
                 its own.
-            image_ids: used in training, the ids of the images, for L_unsup.
 
         Returns:
             Loss terms by name, weighted by eq. (4); or for each image boxes (P, 4), xyxy in pixels
@@ -113,10 +112,9 @@ class Detector(nn.Module):
         padding = padding_mask(batch, sizes)
         predictions = self.predict([features[name] for name in self.in_features], padding)
         if self.training:
-            assert boxes is not None
-            self.localization_loss.start_batch(image_ids, sum(len(corners) for corners in boxes))
-            device = self.pixel_mean.device
-            losses = self.losses(predictions, [corners.to(device) for corners in boxes], sizes)
+            assert learnt is not None
+            self.localization_loss.start_batch(learnt)
+            losses = self.losses(predictions, learnt.boxes, sizes)
             return self.localization_loss.joint(losses)
         return self.detections(predictions, sizes if frames is None else frames)
 

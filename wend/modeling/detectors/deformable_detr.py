@@ -9,12 +9,15 @@ Shape letters: D = layers of the decoder, N = images, Q = queries, P = boxes of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from wend.errors import InputError
+from wend.losses import scale_gradient
 from wend.modeling.backbones.feature_maps import check_feature_maps
 from wend.modeling.detectors.base import DETECTORS, Detector, Size, frame_sides
 from wend.modeling.layers.box_matching import centre_to_corners, corners_to_centre
@@ -97,7 +100,7 @@ class DeformableDETR(Detector):
         boxes: Sequence[Tensor],
         sizes: Sequence[Size],
     ) -> dict[str, Tensor]:
-        """Matching losses, and L_unsup of all queries, for each decoder layer d.
+        """Matching losses as chosen and weighed, and L_unsup of all queries, for each layer d.
 
         Returns:
             See :class:`wend.modeling.layers.detr_losses.DETRLosses`; and ``loss_unsup_d``.
@@ -107,19 +110,37 @@ class DeformableDETR(Detector):
             corners_to_centre(corners / corners.new_tensor((width, height, width, height)))
             for corners, (height, width) in zip(boxes, sizes, strict=True)
         ]
-        losses, labels, num_boxes = self.supervised(logits, predicted, targets)
+        matches = self.supervised.match(logits, predicted, targets)
         # one query for each box, as far as there are so many; which one makes no difference here
-        matched = [(label.cumsum(0) - 1).masked_fill(label == 0, -1) for label in labels[-1]]
-        self.localization_loss.count_positives(matched, [*map(len, boxes)])
-        for layer, (layer_logits, layer_labels) in enumerate(zip(logits, labels, strict=True)):
-            terms = self.localization_loss.unsupervised(
-                layer_logits,
+        matched = [
+            (label.cumsum(0) - 1).masked_fill(label == 0, -1) for label in matches.labels[-1]
+        ]
+        loss, num_boxes = self.localization_loss, matches.num_boxes
+        loss.count_positives(matched, [*map(len, boxes)])
+        contexts = [
+            loss.context(  # weights have no gradient
+                layer_logits.detach(),
                 labels=layer_labels,
                 num_positives=num_boxes,
                 num_boxes=num_boxes,
-                supervised=losses[f"loss_cls_{layer}"],
-                shared=[logits],
+                sample_boxes=partial(_in_pixels, layer_boxes, sizes),
             )
+            for layer_logits, layer_labels, layer_boxes in zip(
+                logits, matches.labels, predicted, strict=True
+            )
+        ]
+        weights = [loss.weights(context) for context in contexts]
+        known = [each for each in weights if each is not None]  # all or none
+        by_layer = torch.stack(known).view(logits.shape) if known else None
+        losses = self.supervised.losses(
+            scale_gradient(logits, by_layer), scale_gradient(predicted, by_layer), matches
+        )
+        scale = self.supervised.class_weight / num_boxes
+        for layer, layer_logits in enumerate(logits):
+            name, of_layer = f"loss_cls_{layer}", weights[layer]
+            context = contexts[layer].changed(logits=layer_logits.flatten())
+            losses[name] = loss.classification(losses[name], context, of_layer, scale)
+            terms = loss.unsupervised_of(context, supervised=losses[name], shared=[logits])
             losses.update({f"{name}_{layer}": term for name, term in terms.items()})
         return losses
 
@@ -133,6 +154,13 @@ class DeformableDETR(Detector):
         scores = logits[:, : kept.shape[1]].sigmoid()
         corners = take(centre_to_corners(boxes.float()).clamp(0, 1), kept)
         return corners * frame_sides(frames, corners).repeat(1, 2)[:, None], scores
+
+
+@torch.no_grad()
+def _in_pixels(boxes: Tensor, sizes: Sequence[Size]) -> Tensor:
+    """Centre x, y, width and height in fractions (N, Q, 4) -> xyxy in pixels (N·Q, 4)."""
+    corners = centre_to_corners(boxes.float())
+    return (corners * frame_sides(sizes, corners).repeat(1, 2)[:, None]).flatten(0, 1)
 
 
 def _check(cfg: CfgNode, stride: int) -> None:

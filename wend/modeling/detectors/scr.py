@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from wend.errors import InputError
+from wend.losses import CLS, NO_LOSS, OF_IMAGES, OF_SAMPLES
 from wend.modeling.backbones.feature_maps import check_feature_maps
 from wend.modeling.detectors.base import DETECTORS, Detector, Size, frame_sides
 
@@ -37,18 +38,29 @@ class SCR(Detector):
         detector: arguments of :class:`Detector`, with one feature map; L_unsup must be "none".
 
     Raises:
-        InputError: there is an L_unsup, and no classifier that it could act on.
+        InputError: there is an L_unsup, another L_cls or a weight of samples, and no classifier
+            that it could act on.
     """
 
     def __init__(
         self, *, head: SCRHead, loss: str = "l2", loss_weight: float = 50.0, **detector: Any
     ) -> None:
         super().__init__(**detector)
-        name = self.localization_loss.name
-        if name != "none":
+        name, asked = self.localization_loss.name, self.localization_loss.asked
+        if name != NO_LOSS:
             raise InputError(
                 f"config entry WEND.LOSS: expected none with SCR, which has no classifier that "
                 f"{name} could act on, got {name!r}; set WEND.LOSS none"
+            )
+        if CLS in asked:
+            raise InputError(
+                f"config entry {CLS}: expected own with SCR, which has no classifier, got "
+                f"{asked[CLS]!r}; set it so"
+            )
+        if OF_SAMPLES in asked:
+            raise InputError(
+                f"config entry {OF_SAMPLES}: expected none with SCR, which classifies no samples, "
+                f"got {asked[OF_SAMPLES]}; set it to (), or weigh whole images: {OF_IMAGES}"
             )
         self.head = head
         self.loss = loss
@@ -80,7 +92,8 @@ class SCR(Detector):
         # the one output has one target: a single positive, whichever box is the largest
         matched = [corners.new_zeros(min(len(corners), 1), dtype=torch.int64) for corners in boxes]
         self.localization_loss.count_positives(matched, [*map(len, boxes)])
-        return {"loss_box_reg": self.loss_weight * scr_loss(predictions, targets, self.loss)}
+        weighed = self.localization_loss.weigh_images(predictions)
+        return {"loss_box_reg": self.loss_weight * scr_loss(weighed, targets, self.loss)}
 
     def best_boxes(self, predictions: Tensor, frames: Sequence[Size]) -> tuple[Tensor, Tensor]:
         """One box (N, 1, 4) and its score 1 (N, 1) for each image."""

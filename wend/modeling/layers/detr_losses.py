@@ -31,17 +31,20 @@ def boxes_per_process(count: int, device: torch.device) -> Tensor:
     return (total / processes).clamp(min=1)
 
 
-class Supervised(NamedTuple):
-    """L_sup of every decoder layer, with the labels and the number that it was computed with.
+class Matches(NamedTuple):
+    """The boxes to learn that the queries of every decoder layer are matched with.
 
     Attributes:
-        losses: ``loss_cls_d``, ``loss_l1_d`` and ``loss_giou_d`` of each layer d = 0 .. D - 1, with
-            their weights; those of boxes are 0, with a gradient, where there is no box.
+        image: index of each match's image and layer among the D·N, layer by layer.
+        query: index of its query.
+        wanted: its box to learn (matches, 4).
         labels: (D, N, Q) int64, 1 for queries that a box was matched to, else 0.
         num_boxes: a scalar, which the losses are divided by.
     """
 
-    losses: dict[str, Tensor]
+    image: Tensor
+    query: Tensor
+    wanted: Tensor
     labels: Tensor
     num_boxes: Tensor
 
@@ -65,54 +68,76 @@ class DETRLosses:
     alpha: float = 0.25
     gamma: float = 2.0
 
-    def __call__(self, logits: Tensor, boxes: Tensor, targets: Sequence[Tensor]) -> Supervised:
+    def __call__(
+        self, logits: Tensor, boxes: Tensor, targets: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """:meth:`losses` of the :meth:`match`."""
+        return self.losses(logits, boxes, self.match(logits, boxes, targets))
+
+    def losses(self, logits: Tensor, boxes: Tensor, matches: Matches) -> dict[str, Tensor]:
         """The losses, each summed over the batch and divided by its boxes (of all processes).
 
         Args:
             logits: foreground log-odds (D, N, Q). Half precision is computed in float32.
             boxes: (D, N, Q, 4), centre x, y, width and height in fractions of the image.
-            targets: for each image (P, 4), in the same form; P may be 0.
+            matches: the result of :meth:`match`.
+
+        Returns:
+            ``loss_cls_d``, ``loss_l1_d`` and ``loss_giou_d`` of each layer d = 0 .. D - 1, with
+            their weights; those of boxes are 0, with a gradient, where there is no box.
         """
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        layers, logits, boxes = len(logits), logits.to(dtype), boxes.to(dtype)
-        count = sum(len(target) for target in targets)
-        num_boxes = boxes_per_process(count, logits.device)
-        scale = 1 / num_boxes
-        image, query, predicted, wanted = self._matches(logits, boxes, targets)
-        is_matched = torch.zeros_like(logits, dtype=torch.bool).flatten(0, 1)
-        is_matched[image, query] = True
+        logits, boxes = _at_least_float32(logits, boxes)
+        layers, scale = len(logits), 1 / matches.num_boxes
         foreground, background = focal_terms(logits, self.alpha, self.gamma)
-        classes = torch.where(is_matched.view_as(logits), foreground, background).sum((1, 2))
-        distance = (predicted - wanted).abs().sum(-1)
-        overlap = generalized_iou(centre_to_corners(predicted), centre_to_corners(wanted))
-        by_layer = (layers, len(image) // layers)  # each layer has as many matches
+        classes = torch.where(matches.labels == 1, foreground, background).sum((1, 2))
+        predicted = boxes.flatten(0, 1)[matches.image, matches.query]
+        distance = (predicted - matches.wanted).abs().sum(-1)
+        overlap = generalized_iou(centre_to_corners(predicted), centre_to_corners(matches.wanted))
+        by_layer = (layers, len(matches.image) // layers)  # each layer has as many matches
         losses = {
             "loss_cls": self.class_weight * scale * classes,
             "loss_l1": self.l1_weight * scale * distance.view(by_layer).sum(1),
             "loss_giou": self.giou_weight * scale * (1 - overlap).view(by_layer).sum(1),
         }
-        by_name = {f"{name}_{d}": losses[name][d] for name in losses for d in range(layers)}
-        return Supervised(by_name, is_matched.view_as(logits).long(), num_boxes)
+        return {f"{name}_{d}": losses[name][d] for name in losses for d in range(layers)}
 
-    def _matches(
-        self, logits: Tensor, boxes: Tensor, targets: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Each match's index in (D·N), query, predicted and pseudo box (4), layer by layer."""
+    @torch.no_grad()
+    def match(self, logits: Tensor, boxes: Tensor, targets: Sequence[Tensor]) -> Matches:
+        """The cheapest matches of every layer, and the boxes of all processes.
+
+        Args:
+            logits, boxes: see :meth:`losses`.
+            targets: for each image (P, 4), in the form of ``boxes``; P may be 0.
+        """
+        logits, boxes = _at_least_float32(logits, boxes)
         padded = pad_sequence(
             [target.to(boxes) for target in targets], batch_first=True
         )  # (N, P, 4)
-        with torch.no_grad():
-            cost = matching_cost(
-                logits,
-                boxes,
-                padded,
-                class_cost=self.class_cost,
-                l1_cost=self.l1_cost,
-                giou_cost=self.giou_cost,
-                alpha=self.alpha,
-                gamma=self.gamma,
-            )
-        counts = [len(target) for target in targets] * len(logits)
+        cost = matching_cost(
+            logits,
+            boxes,
+            padded,
+            class_cost=self.class_cost,
+            l1_cost=self.l1_cost,
+            giou_cost=self.giou_cost,
+            alpha=self.alpha,
+            gamma=self.gamma,
+        )
+        each = [len(target) for target in targets]
+        counts = each * len(logits)
         matches = hungarian_matching(cost.flatten(0, 1), counts)  # one copy to the CPU for all
         image, query, box = (index.to(boxes.device) for index in matches)
-        return image, query, boxes.flatten(0, 1)[image, query], padded[image % len(targets), box]
+        labels = torch.zeros_like(logits, dtype=torch.int64).flatten(0, 1)
+        labels[image, query] = 1
+        return Matches(
+            image,
+            query,
+            padded[image % len(targets), box],
+            labels.view_as(logits),
+            boxes_per_process(sum(each), logits.device),
+        )
+
+
+def _at_least_float32(logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return logits.to(dtype), boxes.to(dtype)
