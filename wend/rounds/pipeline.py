@@ -118,6 +118,11 @@ class Rounds:
         """
         cfg = self.resolved.cfg
         assert self.resolved.training is not None
+        if not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+            raise InputError(
+                "config entry DATALOADER.FILTER_EMPTY_ANNOTATIONS: wend rounds trains on images "
+                "that have a box; expected True, got False"
+            )
         self.folder = Path(cfg.OUTPUT_DIR).resolve()
         images = RoundImages.of_selection(self.resolved.training.images)
         names = [data_set.name for data_set in images.data_sets]
@@ -187,9 +192,9 @@ class Rounds:
     def _notes(self) -> list[str]:
         wishes = self.wishes
         return [
-            f"{wishes.rounds} rounds, {wishes.folds} folds, {wishes.seeds} seeds, looks "
-            f"{', '.join(wishes.looks)}, --keep {wishes.keep}. Test metrics of a row that is not "
-            f"the run are of the detectors that judge its boxes, which learn from "
+            f"--rounds {wishes.rounds} --cross-fit {wishes.folds} --seeds {wishes.seeds} --looks "
+            f"{' '.join(wishes.looks)} --keep {wishes.keep}. Test metrics of a row that is not the "
+            f"run are of the detectors that judge its boxes, which learn from "
             f"{'all folds but one' if wishes.folds > 1 else 'every image'}.",
             "Nothing was chosen by true boxes: what is said to be right is only a check.",
         ]
