@@ -62,12 +62,13 @@ def own_registries(monkeypatch):
     from wend.modeling.detectors import DETECTORS
     from wend.pseudo_boxes import SOURCES
     from wend.schedules import SCHEDULES
+    from wend.teaching.refine import REFINEMENTS
     from wend.tv import META_ARCH_REGISTRY
 
     with ExitStack() as stack:
         ours = (LOSSES, SCHEDULES, NODES, SOURCES, BODIES, DETECTORS, METRICS, WRITERS, EVENT_SINKS)
         weights = (CLASSIFICATION_LOSSES, SAMPLE_WEIGHTS, IMAGE_WEIGHTS)
-        for registry in (*ours, *weights, REGISTERED, META_ARCH_REGISTRY):
+        for registry in (*ours, *weights, REFINEMENTS, REGISTERED, META_ARCH_REGISTRY):
             stack.enter_context(registry.temporary())
         if HAS_DETECTRON2:
             import detectron2.modeling as theirs

@@ -74,6 +74,17 @@ def draw(kind: str, box: np.ndarray, frame: np.ndarray, rng: Generator) -> np.nd
     return clip_boxes(new, *frame)
 
 
+def right_boxes(data_set: DataSet, boxes: BoxTable) -> np.ndarray:
+    """Which boxes (B,) have IoU > 0.5 with a true box of their image."""
+    return nearest_ious(data_set, boxes) > RIGHT_IOU
+
+
+def nearest_ious(data_set: DataSet, boxes: BoxTable) -> np.ndarray:
+    """IoU (B,) of each box with the nearest true box of its image; 0 where there is none."""
+    pairs = zip(boxes.boxes, boxes.owner.tolist(), strict=True)
+    return np.array([box_iou(box[None], data_set.truth[i]).max(initial=0.0) for box, i in pairs])
+
+
 @dataclass(frozen=True)
 class Disturbed:
     """The boxes, and how they came to be.
@@ -118,8 +129,7 @@ def disturb(
     def is_right(box: np.ndarray, image: int) -> bool:
         return bool((box_iou(box[None], truth[image]) > RIGHT_IOU).any())
 
-    given = np.array([is_right(*pair) for pair in zip(boxes.boxes, owner.tolist(), strict=True)])
-    given = given.astype(bool)
+    given = right_boxes(data_set, boxes)
     todo = int(given.sum()) - round(right * number)
     if todo < 0:
         raise InputError(
@@ -184,12 +194,7 @@ def write(path: Path, data_set: DataSet, disturbed: Disturbed, settings: Mapping
 def table(data_set: DataSet, disturbed: Disturbed) -> str:
     """Boxes of each kind, their share, and their mean IoU with the nearest truth."""
     boxes = disturbed.boxes
-    ious = np.array(
-        [
-            box_iou(box[None], data_set.truth[image]).max(initial=0.0)
-            for box, image in zip(boxes.boxes, boxes.owner.tolist(), strict=True)
-        ]
-    )
+    ious = nearest_ious(data_set, boxes)
     rows = []
     for kind, count in disturbed.counts().items():
         mean = f"{ious[disturbed.kinds == kind].mean():.3f}" if count else ""

@@ -34,6 +34,7 @@ class Row:
         overrides: KEY -> VALUE after the YAML.
         datasets_root: folder of its data sets; empty for the environment's.
         name: of its runs' folder; empty for one made from data and config.
+        alike: a name that rows share whose runs take about as long; empty: rows of one config.
     """
 
     label: str
@@ -45,6 +46,7 @@ class Row:
     overrides: Mapping[str, str] = field(default_factory=dict)
     datasets_root: str = ""
     name: str = ""
+    alike: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +55,9 @@ class Run:
 
     Attributes:
         name: folder of its kind, such as "CUB/faster_rcnn_R50_we".
-        key: hash of the resolved config, without seed and OUTPUT_DIR, and the data.
-        time_key: hash of the resolved config alone: runs that take equally long.
+        key: hash of the resolved config's entries that are not at their defaults, without seed and
+            OUTPUT_DIR, and the data. New entries of a later version leave it as it is.
+        time_key: the same without the data, or the row's ``alike``: runs that take equally long.
         max_iter: iterations, or 0 where they depend on the data set's size.
     """
 
@@ -155,10 +158,14 @@ def with_overrides(row: Row, overrides: Mapping[str, Any]) -> Row:
 
 def as_toy(row: Row, toy: Mapping[str, Any], datasets_root: Path) -> Row:
     """The row at the scale of the toy data (toy.yaml)."""
-    detector = _resolve(choose_engine("auto"), row.config_file, ()).MODEL.META_ARCHITECTURE
-    special = toy["detectors"].get(detector, {})
+    special = toy["detectors"].get(detector_of(row.config_file), {})
     changed = with_overrides(row, {**toy["common"], **special})
     return replace(changed, data="toy", datasets_root=str(datasets_root))
+
+
+def detector_of(config_file: Path) -> str:
+    """The detector that a YAML names."""
+    return _resolve(choose_engine("auto"), config_file, ()).MODEL.META_ARCHITECTURE
 
 
 @cache
@@ -187,8 +194,9 @@ def plan_runs(
         opts = tuple(text for pair in row.overrides.items() for text in pair)
         cfg = _resolve(engine, row.config_file, opts).clone()
         cfg.OUTPUT_DIR = ""
-        time_key = _hash(f"{engine}\n{cfg.dump()}")
-        key = _hash(f"{time_key} {row.datasets_root}")
+        config_key = _hash(f"{engine}\n{_changed(cfg, _defaults(engine))}")
+        time_key = row.alike or config_key
+        key = _hash(f"{config_key} {row.datasets_root}")
         name = first.setdefault(key, _name(row, key, taken))
         taken[name] = key
         plan[row] = [
@@ -207,6 +215,25 @@ def plan_runs(
             for seed in seeds
         ]
     return plan
+
+
+@cache
+def _defaults(engine: str) -> Any:
+    return engine_module(engine, "run").default_config()
+
+
+def _changed(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries, by node, that are not at their defaults."""
+    found = {}
+    for name in sorted(cfg):
+        value, default = cfg[name], defaults.get(name)
+        if isinstance(value, Mapping):
+            value = _changed(value, default if isinstance(default, Mapping) else {})
+            if value:
+                found[name] = value
+        elif name not in defaults or value != default:
+            found[name] = value
+    return found
 
 
 def _hash(text: str) -> str:

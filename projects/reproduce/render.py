@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from plan import CONFIGS, Row, Run
+from plan import CONFIGS, REPOSITORY, Row, Run
 from runs import is_finished
 from tabulate import tabulate
 
 from wend.files import atomic_write, read_json
+from wend.run_files import LOSSES_FILE
 
 PROTOCOLS = ("psol-crop224", "original")  # the paper's, and the one without a crop
 METRICS = {  # multi-box ones at WEND.MAX_BOXES, or at the K behind "@"
@@ -46,18 +48,36 @@ class Spread:
         """Standard deviation (n - 1) in per cent; None for one seed."""
         return stdev(self.values) if len(self.values) > 1 else None
 
+    def text(self, digits: int) -> str:
+        """Mean and standard deviation with so many digits behind the point."""
+        sd = "" if self.sd is None else f" ± {self.sd:.{digits}f}"
+        return f"{self.mean:.{digits}f}{sd}"
+
     def __str__(self) -> str:
-        return f"{self.mean:.2f}" + (f" ± {self.sd:.2f}" if self.sd is not None else "")
+        return self.text(2)
 
 
-def collect(runs: Sequence[Run]) -> dict[str, dict[str, Spread]]:
+STUDY_METRICS = {  # of a study, under one protocol
+    "gt_known_loc": "best box",
+    "gt_known_loc_multi@5": "one of 5 boxes",
+    "mean_iou": "mean IoU (0..1)",
+    "ap50": "AP50",
+    "ap": "AP",
+}
+
+
+def collect(
+    runs: Sequence[Run],
+    protocols: Sequence[str] = PROTOCOLS,
+    metrics: Mapping[str, str] = METRICS,
+) -> dict[str, dict[str, Spread]]:
     """Protocol -> metric -> values of the finished runs of one row."""
     found: dict[str, dict[str, list[float]]] = {}
     for run in filter(is_finished, runs):
-        metrics = read_json(run.folder / "inference" / run.test_set / "metrics.json", "metrics")
-        for protocol in PROTOCOLS:
-            for name in METRICS:
-                value = _value(metrics.get(protocol, {}), name)
+        numbers = read_json(run.folder / "inference" / run.test_set / "metrics.json", "metrics")
+        for protocol in protocols:
+            for name in metrics:
+                value = _value(numbers.get(protocol, {}), name)
                 if value is not None:
                     found.setdefault(protocol, {}).setdefault(name, []).append(value)
     return {
@@ -75,6 +95,28 @@ def _value(numbers: Mapping, name: str) -> float | None:
 def _of_paper(row: Row, name: str) -> float | None:
     """The published figure; the paper states no K, so that it stands beside every K."""
     return row.paper.get(name.partition("@")[0])
+
+
+def study_table(plan: Mapping[Row, Sequence[Run]], protocol: str) -> str:
+    """A row's numbers under one protocol, and the force of its L_unsup; of rows that were run."""
+    found = {row: collect(runs, [protocol], STUDY_METRICS) for row, runs in plan.items()}
+    rows = {row: numbers[protocol] for row, numbers in found.items() if numbers}
+    shown = [name for name in STUDY_METRICS if any(name in numbers for numbers in rows.values())]
+    header = ["", "seeds", *(STUDY_METRICS[name] for name in shown), "unsup_to_cls"]
+    body = []
+    for row, numbers in rows.items():
+        first = next(iter(numbers.values()))
+        force = [value for run in plan[row] if is_finished(run) for value in _force(run)]
+        digits = {name: 3 if name == "mean_iou" else 1 for name in shown}
+        texts = [numbers[name].text(digits[name]) if name in numbers else "" for name in shown]
+        body.append([row.label, len(first.values), *texts, f"{mean(force):.2g}" if force else ""])
+    return tabulate(body, header, tablefmt="github", disable_numparse=True)
+
+
+def _force(run: Run) -> list[float]:
+    """``unsup_to_cls`` wherever the run's log has it."""
+    lines = map(json.loads, (run.folder / LOSSES_FILE).read_text(encoding="utf-8").splitlines())
+    return [line["unsup_to_cls"] for line in lines if "unsup_to_cls" in line]
 
 
 def markdown(plan: Mapping[Row, Sequence[Run]], title: str) -> str:
@@ -111,15 +153,20 @@ CSV_HEADER = (
 )
 
 
-def as_csv(plan: Mapping[Row, Sequence[Run]]) -> str:
+def as_csv(
+    plan: Mapping[Row, Sequence[Run]],
+    protocols: Sequence[str] = PROTOCOLS,
+    metrics: Mapping[str, str] = METRICS,
+) -> str:
     """One line for each row, protocol and metric; a row without a finished run has seeds 0."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for row, runs in plan.items():
-        config = row.config_file.relative_to(CONFIGS).as_posix()
+        root = CONFIGS if row.config_file.is_relative_to(CONFIGS) else REPOSITORY
+        config = row.config_file.relative_to(root).as_posix()
         lead = [row.data, row.label, row.backbone, config]
-        found = collect(runs)
+        found = collect(runs, protocols, metrics)
         if not found:
             writer.writerow([*lead, "", "", 0, "", "", "", "", ""])
         for protocol, by_name in found.items():

@@ -1,16 +1,17 @@
-"""The paper's tables and figures, and a study of noise, with one command each.
+"""The paper's tables and figures, and studies of noise, with one command each.
 
 python projects/reproduce/run.py table 2 --data CUB --weights R50=R-50.pth D161=densenet161.pth
 python projects/reproduce/run.py table 2 10 12 --toy --jobs 2
 python projects/reproduce/run.py figure 3 --toy
 python projects/reproduce/run.py study noise --jobs 2
+python projects/reproduce/run.py study photos --datasets-root DIR --engine torchvision
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import figures
-import noise
+import paired
 import render
 from plan import (
     DATA,
@@ -35,6 +36,7 @@ from plan import (
     with_weights,
 )
 from runs import estimate, run_all, sample_seconds, unique
+from study import Study, read_study
 
 from wend.cli.strict_parser import StrictParser
 from wend.datasets.toy import ToyConfig, write_toy
@@ -49,7 +51,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = StrictParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["table", "figure", "study"])
-    parser.add_argument("which", nargs="+", help="numbers of tables or figures, or 'noise'")
+    parser.add_argument("which", nargs="+", help="numbers of tables, figures; or studies")
     parser.add_argument("--toy", action="store_true", help="on toy data, small scale")
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
     parser.add_argument("--seeds", nargs="+", type=int, help="default: 0 1 2 on toy data, else 0")
@@ -60,6 +62,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--from-scratch", action="store_true", help="without any weights")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    parser.add_argument("--datasets-root", type=Path, metavar="DIR", help="of a study's photos")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="rows of a study, by name")
+    parser.add_argument("--at", nargs="+", metavar="NAME", help="settings of a study, such as 45")
     parser.add_argument("--engine", default="auto", choices=["auto", "detectron2", "torchvision"])
     parser.add_argument("--num-gpus", type=int, default=1)
     parser.add_argument(
@@ -109,8 +114,6 @@ def plans(args: argparse.Namespace) -> dict[str, tuple[str, Plan]]:
         plan_runs, seeds=args.seeds, output=args.output, engine=args.engine, num_gpus=args.num_gpus
     )
     suffix = "_toy" if args.toy else ""
-    if args.what == "study":
-        return _noise_plans(args, toy, plan)
     found: dict[str, tuple[str, Plan]] = {}
     for text in args.which:
         try:
@@ -131,18 +134,23 @@ def plans(args: argparse.Namespace) -> dict[str, tuple[str, Plan]]:
     return found
 
 
-def _noise_plans(args: argparse.Namespace, toy: Mapping[str, Any], plan) -> dict[str, tuple]:
-    if args.which != ["noise"]:
-        raise InputError(f"study {' '.join(args.which)}: there is: noise")
-    found = {}
-    for share in noise.SHARES:
-        root, summary = noise.make_data(args.output / "data", share, toy)
-        right = 100 * summary["train"]["pseudo_box_accuracy"]
-        title = f"{100 * share:.0f} % disturbed, {right:.1f} % with IoU > 0.5"
-        changes = pairs(args.set, "--set")
-        rows = [with_overrides(row, changes) for row in noise.rows(share, toy, root)]
-        found[f"noise{round(100 * share):02d}"] = (title, plan(rows))
-    return found
+def study_plans(args: argparse.Namespace, study: Study) -> dict[str, tuple[str, Plan]]:
+    """Name of a setting's files -> its title and its rows with their runs."""
+    changes = pairs(args.set, "--set")
+    return {
+        f"{study.name}{setting.name}": (
+            setting.title,
+            plan_runs(
+                [with_overrides(row, changes) for row in rows],
+                seeds=args.seeds,
+                output=args.output,
+                engine=args.engine,
+                num_gpus=args.num_gpus,
+            ),
+        )
+        for setting, rows in study.rows.items()
+        if not args.at or setting.name in args.at
+    }
 
 
 def show(args: argparse.Namespace, found: Mapping[str, tuple[str, Plan]]) -> None:
@@ -158,51 +166,87 @@ def show(args: argparse.Namespace, found: Mapping[str, tuple[str, Plan]]) -> Non
             print(f"\n{text}")
             render.write(results / f"{name}.md", text)
             render.write(results / f"{name}.csv", render.as_csv(plan))
-    if args.what == "study":
-        _show_noise(results, found)
     print(f"written: {', '.join(str(path) for path in sorted(results.glob('*')))}")
 
 
-def _show_noise(results: Path, found: Mapping[str, tuple[str, Plan]]) -> None:
-    for protocol in render.PROTOCOLS:
-        lines: dict[str, list] = {label: [] for label in noise.METHODS}
-        for share, (_, plan) in zip(noise.SHARES, found.values(), strict=True):
+def show_study(args: argparse.Namespace, study: Study, found: Mapping[str, tuple]) -> None:
+    """Write and print what a study's finished runs say."""
+    results = args.output / "results"
+    lines: dict[str, dict[str, list]] = {protocol: {} for protocol in study.protocols}
+    by_name = {f"{study.name}{setting.name}": setting for setting in study.settings}
+    for name, (title, plan) in found.items():
+        parts = [f"### {study.title}: {title}"]
+        for protocol in study.protocols:
+            tested = paired.compare_rows(plan, study.against, study.test, protocol)
+            parts += [f"Protocol {protocol}", render.study_table(plan, protocol)]
+            parts += [paired.pair_table(tested)] if tested else []
             for row, runs in plan.items():
-                spread = render.collect(runs).get(protocol, {}).get("gt_known_loc")
+                spread = render.collect(runs, [protocol]).get(protocol, {}).get("gt_known_loc")
                 if spread:
-                    point = (100 * share, spread.mean, spread.sd or 0.0, len(spread.values))
-                    lines[row.label].append(point)
-        title = f"Toy data, {protocol}: mean and one standard deviation over seeds"
-        figures.plot(results / f"noise_{protocol}.png", lines, title, "disturbed boxes (%)")
-        render.write(results / f"noise_{protocol}.csv", figures.curve_csv(lines, "disturbed"))
+                    point = (by_name[name].x, spread.mean, spread.sd or 0.0, len(spread.values))
+                    lines[protocol].setdefault(row.label, []).append(point)
+        text = "\n\n".join(parts) + "\n"
+        print(f"\n{text}")
+        render.write(results / f"{name}.md", text)
+        numbers = render.as_csv(plan, study.protocols, {**render.METRICS, **render.STUDY_METRICS})
+        render.write(results / f"{name}.csv", numbers)
+    for protocol, of_rows in lines.items():
+        points = {label: sorted(of_row) for label, of_row in of_rows.items()}
+        title = f"{study.title}, {protocol}: mean and one standard deviation over seeds"
+        figures.plot(results / f"{study.name}_{protocol}.png", points, title, study.x)
+        csv = figures.curve_csv(points, study.x.partition(" ")[0])
+        render.write(results / f"{study.name}_{protocol}.csv", csv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, collect, write; 1: a run failed, 2: the user's input is wrong."""
     args = parse(argv)
     try:
-        found = plans(args)
-        runs = unique(run for _, plan in found.values() for each in plan.values() for run in each)
-        if args.print_only:
-            for run in runs:
-                print(run.command())
-            return 0
-        failures = []
-        if not args.collect_only:
-            if args.toy or args.what == "study":
-                sample = partial(sample_seconds, threads=args.threads)
-                expected, _ = estimate(runs, args.jobs, sample)
-                print(f"expected: {timedelta(seconds=round(expected))} for {len(runs)} runs")
-            start = monotonic()
-            failures = run_all(runs, args.jobs, args.threads)
-            print(f"took {timedelta(seconds=round(monotonic() - start))}")
-        show(args, found)
-        for failure in failures:
-            print(f"\n{failure.run.command()}\nended with status {failure.status}:\n{failure.tail}")
-        return 1 if failures else 0
+        if args.what != "study":
+            found = plans(args)
+            return execute(args, found, lambda: show(args, found), is_small=args.toy)
+        status = 0
+        for name in args.which:
+            study = read_study(name, args.output, args.datasets_root, args.only)
+            of_study = study_plans(args, study)
+            shown = partial(show_study, args, study, of_study)
+            status = max(status, execute(args, of_study, shown, is_small=True))
+        return status
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def execute(
+    args: argparse.Namespace,
+    found: Mapping[str, tuple[str, Plan]],
+    show_them: Callable[[], None],
+    *,
+    is_small: bool,
+) -> int:
+    """Print, run, or collect a plan, as the arguments say; 1: a run failed.
+
+    Args:
+        is_small: say beforehand how long it will take, from a few iterations of each kind of run.
+    """
+    runs = unique(run for _, plan in found.values() for each in plan.values() for run in each)
+    if args.print_only:
+        for run in runs:
+            print(run.command())
+        return 0
+    failures = []
+    if not args.collect_only:
+        if is_small:
+            sample = partial(sample_seconds, threads=args.threads)
+            expected, _ = estimate(runs, args.jobs, sample)
+            print(f"expected: {timedelta(seconds=round(expected))} for {len(runs)} runs")
+        start = monotonic()
+        failures = run_all(runs, args.jobs, args.threads)
+        print(f"took {timedelta(seconds=round(monotonic() - start))}")
+    show_them()
+    for failure in failures:
+        print(f"\n{failure.run.command()}\nended with status {failure.status}:\n{failure.tail}")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

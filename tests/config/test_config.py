@@ -75,6 +75,14 @@ RANGES = [
     ("WEND.UNSUP_FACTOR_END", [-0.001, NAN, INF], [0.0, 392.0]),
     ("WEND.CLOSER_LOOK", [-0.5, 0.999, 1.0, NAN, INF], [0.0, 1.001, 3.0]),
     ("WEND.STEP_AT", [-0.001, 1.001, NAN], [0.0, 1.0]),
+    ("WEND.EMA.DECAY", [-0.001, 1.0, NAN], [0.0, 0.9999]),
+    ("WEND.EMA.WARM_UP", [-0.001, NAN, INF], [0.0, 1.0]),
+    *[
+        (f"WEND.TEACHER.{name}", [-0.001, 1.001, NAN], [0.0, 1.0])
+        for name in ("START", "MIN_SCORE", "IOU", "WEIGHT", "WEIGHT_END", "MOST")
+    ],
+    ("WEND.TEACHER.SCORE_QUANTILE", [-0.001, 1.0, NAN], [0.0, 0.999]),
+    ("WEND.TEACHER.GAMMA", [-0.001, NAN, INF], [0.0, 7.5]),
     ("WEND.WE.NORMALIZER", ["images", ""], ["samples", "positives", "boxes"]),
     ("WEND.WE.SAMPLES", ["positives"], ["all", "unassigned", "ignored"]),
     ("WEND.WE.FORM", ["focal"], ["entropy", "terms", "chosen", "swapped", "confidence"]),
@@ -194,10 +202,12 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
     elsewhere = {"WEND.RESIZE", "WEND.CROP", "WEND.CLASS_PREDICTIONS"}
     elsewhere |= {"WEND.LOSS", "WEND.ETA_SCHEDULE", "WEND.IMPORTS"}
     elsewhere |= {"WEND.UNSUP_FACTOR_SCHEDULE", "WEND.LOGGERS"}
+    elsewhere |= {"WEND.REFINE", "WEND.TEACHER.WEIGHT_SCHEDULE"}  # test_teaching_entries.py
     # true or false, or what only a built backbone can tell
     without_range = {
         *("WEND.CLN.NORMALIZE_FEATURES", "WEND.CROP_IN_MODEL", "WEND.FCOS.IN_FEATURES"),
         *("WEND.SCR.IN_FEATURE", "WEND.TIMM.MODEL", "WEND.METRICS"),
+        *("WEND.EMA.EVALUATE", "WEND.TEACHER.ENABLED", "WEND.TEACHER.FLIP"),
     }
 
     def names(node, prefix):

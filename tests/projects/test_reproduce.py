@@ -6,6 +6,7 @@ import statistics
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from engine_runs import CONFIGS, REPOSITORY, kept_logging
@@ -15,18 +16,25 @@ sys.path.insert(0, str(PROJECT))
 
 import figures  # noqa: E402
 import noise  # noqa: E402
+import paired  # noqa: E402
 import plan  # noqa: E402
 import render  # noqa: E402
 import run as command  # noqa: E402
 import runs  # noqa: E402
 import significance  # noqa: E402
+import study  # noqa: E402
 
 from wend.cli.train import make_parser  # noqa: E402
+from wend.datasets.catalog import DataSets  # noqa: E402
 from wend.datasets.toy import ToyConfig  # noqa: E402
 from wend.errors import InputError  # noqa: E402
+from wend.evaluation.coco_results import detections_to_coco  # noqa: E402
+from wend.structures.box_table import BoxTable  # noqa: E402
+from wend.structures.boxes import paired_iou  # noqa: E402
 
 TABLES = yaml.safe_load((PROJECT / "tables.yaml").read_text())
 TOY = yaml.safe_load((PROJECT / "toy.yaml").read_text())
+STUDIES = yaml.safe_load((PROJECT / "studies.yaml").read_text())
 # torchvision has all detectors but CLN: enough for these tests on every machine
 ENGINE = "torchvision"
 
@@ -308,7 +316,7 @@ def test_curves_are_means_over_seeds(tmp_path):
 # ---- noise ----
 
 
-@pytest.mark.parametrize("share", noise.SHARES)
+@pytest.mark.parametrize("share", STUDIES["noise"]["data"]["disturbed"])
 def test_noise_keeps_the_proportions_of_its_kinds(share):
     config, default = noise.noisy_config(share, 10, 5), ToyConfig()
     assert config.part + config.shift + config.wrong_place + config.merge == pytest.approx(share)
@@ -318,21 +326,116 @@ def test_noise_keeps_the_proportions_of_its_kinds(share):
     assert (config.seed, config.image_size) == (default.seed, default.image_size)
 
 
-def test_methods_differ_in_the_loss_alone(tmp_path):
-    rows = noise.rows(0.4, TOY, tmp_path)
-    seen = [
-        (entry.overrides.get("WEND.LOSS", "none"), entry.overrides.get("WEND.ETA"))
-        for entry in rows
+# ---- studies ----
+
+
+@pytest.fixture
+def small_study(monkeypatch, tmp_path, toy_root):
+    """:func:`study.read_study` with the tiny toy set instead of photographs."""
+    data = {"kind": "disturbed", "train": "toy_train_c2am", "test": "toy_test"}
+    studies = {
+        name: {**each, "data": {**data, "right": [0.25, study.GIVEN]}}
+        for name, each in STUDIES.items()
+        if each["data"]["kind"] == "disturbed"
+    }
+    monkeypatch.setattr(study, "read_yaml", {"studies.yaml": studies, "toy.yaml": TOY}.get)
+    monkeypatch.setattr(study, "HERE", _Names())
+    return lambda name, **more: study.read_study(name, tmp_path, toy_root.parent, **more)
+
+
+def test_rows_of_a_detector_differ_in_the_loss_alone(small_study):
+    for setting, rows in small_study("photos").rows.items():
+        by_config = {}
+        for row in rows:
+            others = {
+                key: value
+                for key, value in row.overrides.items()
+                if key not in ("WEND.LOSS", "WEND.UNSUP_FACTOR") and not key.startswith("WEND.WE.")
+            }
+            assert others == dict(setting.overrides)
+            by_config.setdefault(row.config_file, []).append(row.label)
+        assert len(by_config) == 3  # SCR, FCOS, Faster R-CNN
+
+
+def test_names_of_rows_are_those_of_their_folders(small_study):
+    for each in STUDIES:
+        names = [row["name"] for row in STUDIES[each]["rows"]]
+        assert len(set(names)) == len(names)
+        labels = [row["label"] for row in STUDIES[each]["rows"]]
+        assert len(set(labels)) == len(labels)
+        assert {row["against"] for row in STUDIES[each]["rows"] if "against" in row} <= set(names)
+    rows = small_study("photos", only=["fcos"]).rows
+    assert [[row.name for row in of] for of in rows.values()] == [
+        [f"photos/{setting.name}/fcos"] for setting in rows
     ]
-    assert seen == [
-        *(("none", None), ("none", "1.0"), ("none", "0.125")),
-        *(("entropy", "0.125"), ("weighted_entropy", "0.125")),
-    ]
-    common = [
-        {k: v for k, v in entry.overrides.items() if not k.startswith("WEND.") or "SIZE" in k}
-        for entry in rows
-    ]
-    assert all(entry == common[0] for entry in common)
+
+
+def test_a_setting_has_the_share_of_right_boxes_that_it_says(small_study, toy_root, monkeypatch):
+    settings = small_study("photos", only=["fcos"]).settings
+    assert settings[0].name == "25"
+    for setting in settings:
+        (name,) = setting.overrides["DATASETS.TRAIN"].strip("(),'").split("','")
+        data_set = DataSets(toy_root.parent).get(name)
+        ious = [
+            max(float(paired_iou(box, truth)) for truth in row.gt_boxes)
+            for row in data_set
+            for box in row.pseudo_boxes
+        ]
+        assert 100 * np.mean(np.array(ious) > 0.5) == pytest.approx(setting.x)
+        assert len(data_set) == 24
+
+
+def test_an_unknown_row_of_a_study_is_named(small_study):
+    with pytest.raises(InputError, match="--only focs: there is no such row of study photos: scr"):
+        small_study("photos", only=["focs"])
+
+
+def test_a_new_entry_with_its_default_leaves_the_key_of_a_run(tmp_path, monkeypatch):
+    single = row()
+    (before, *_) = planned([single], tmp_path)[single]
+    resolve, defaults = plan._resolve, plan._defaults
+
+    def with_new_entry(function):
+        def changed(*args):
+            cfg = function(*args).clone()
+            cfg.defrost()
+            cfg.WEND.NEW = 1
+            return cfg
+
+        return changed
+
+    monkeypatch.setattr(plan, "_resolve", with_new_entry(resolve))
+    monkeypatch.setattr(plan, "_defaults", with_new_entry(defaults))
+    assert planned([single], tmp_path)[single][0].key == before.key
+    other = plan.with_overrides(single, {"WEND.ETA": 0.5})
+    assert planned([other], tmp_path)[other][0].key != before.key
+
+
+def test_rows_are_compared_with_their_reference_over_images_and_seeds(tmp_path, toy_root):
+    """Two seeds of a row that is always right, against two of one that is never: 100 points."""
+    test = DataSets(toy_root.parent).get("toy_test")
+    rows = [row(label=label) for label in ("BCD", "WE")]
+    rows[1] = plan.with_overrides(rows[1], {"WEND.LOSS": "entropy"})
+    plan_ = planned(rows, tmp_path)
+    for single, runs_ in plan_.items():
+        for each in runs_:
+            finish(each, {})
+            boxes = [
+                record.gt_boxes[:1] if single.label == "WE" else record.gt_boxes[:1] + 1000
+                for record in test
+            ]
+            table = BoxTable.from_lists(boxes, [[0.5]] * len(test))
+            file = each.folder / "inference" / each.test_set / "detections.json"
+            file.write_text(json.dumps(detections_to_coco(test, table)))
+    pairs = paired.compare_rows(plan_, {"WE": "BCD"}, test, "original")
+    by_name = {pair.a.column.label: pair for pair in pairs}
+    best, iou = by_name["gt_known_loc"], by_name["mean_iou"]
+    assert best.test.difference == 100
+    assert best.test.low > 50
+    assert iou.test.difference == pytest.approx(1)
+    assert best.p_holm == best.test.p_value  # a family of one row
+    table = paired.pair_table([best])
+    assert "| WE | BCD       | GT-known Loc | 2, 2    | +100.0       |" in table
 
 
 # ---- the command ----
@@ -344,7 +447,7 @@ def test_methods_differ_in_the_loss_alone(tmp_path):
         (["table", "99"], "error: table 99: there are 2, 3, 4, 6, 7"),
         (["table", "two"], "error: table two: expected a whole number"),
         (["figure", "9"], "error: figure 9: there are 3, 4"),
-        (["study", "dust"], "error: study dust: there is: noise"),
+        (["study", "dust"], "error: study dust: there are: noise, photos"),
         (["table", "9"], "error: tau0.1.yaml starts from the weights 'D161': give --weights D161="),
         (["table", "9", "--weights", "D161"], "error: --weights D161: expected NAME=VALUE"),
         (["table", "9", "--weights", "A=1", "A=2"], "error: --weights A=1 A=2: a name is given"),

@@ -63,6 +63,13 @@ COMMON = (
         NOT_NEGATIVE,
     ),
     Entry(
+        "REFINE",
+        "none",
+        "How the average of the weights (EMA.DECAY) makes the boxes to learn from, from the share "
+        'TEACHER.START of the training on: "average", "soft", "replace", "none" (the given ones), '
+        "or your own by its name or as ./file.py:function.",
+    ),
+    Entry(
         "CLS_LOSS",
         "own",
         'L_cls of L_sup: "own" (the detector\'s), or a registered loss of each sample, summed with '
@@ -235,6 +242,8 @@ REFERENCES = (
     "WEND.LOSS",
     "WEND.ETA_SCHEDULE",
     "WEND.UNSUP_FACTOR_SCHEDULE",
+    "WEND.REFINE",
+    "WEND.TEACHER.WEIGHT_SCHEDULE",
     "WEND.CLS_LOSS",
     "WEND.SAMPLE_WEIGHTS",
     "WEND.IMAGE_WEIGHTS",

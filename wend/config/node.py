@@ -7,7 +7,7 @@ entries.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from wend.config import data, detectors  # noqa: F401  (they register their nodes)
+from wend.config import data, detectors, teaching_entries  # noqa: F401  (they register their nodes)
 from wend.config.common import COMMON
 from wend.config.detectron2_entries import DETECTRON2_NODES
 from wend.config.entries import (
@@ -43,6 +43,8 @@ from wend.modeling.initial_weights import settled
 from wend.registry import FunctionRegistry
 from wend.schedules import SCHEDULES, Scheduled
 from wend.structures.view import View
+from wend.teaching.refine import REFINEMENTS, Refinement
+from wend.teaching.teacher import Teaching
 from wend.yaml_files import leaves
 
 EARLIER = {  # entries of earlier versions: the value that is the default now, and the others'
@@ -110,20 +112,61 @@ def localization_loss(cfg: CfgNode) -> LocalizationLoss:
         raise InputError(f"config entry WEND.LOSS {wend.LOSS}: {error}") from None
 
 
-def _scheduled(wend: CfgNode, name: str) -> Scheduled:
-    """The number of an entry that goes by ``<name>_SCHEDULE`` to ``<name>_END``."""
-    schedule = f"{name}_SCHEDULE"
-    parameters = _parameters(SCHEDULES, schedule, wend[schedule], wend)
+def teaching_of(cfg: CfgNode) -> Teaching | None:
+    """How the average of the weights teaches; None where the config asks for no teacher.
+
+    Raises:
+        InputError: names the entry that does not fit.
+    """
+    wend, teacher = cfg.WEND, cfg.WEND.TEACHER
+    scheduled = _scheduled(wend, "WEIGHT", "TEACHER")
+    with_schedule = {**wend, "TEACHER": {**teacher, "WEIGHT": scheduled}}
     try:
-        return Scheduled(wend[name], wend[f"{name}_END"], wend[schedule], parameters)
+        refinement = Refinement(
+            wend.REFINE, _parameters(REFINEMENTS, "REFINE", wend.REFINE, with_schedule)
+        )
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"config entry WEND.{name}: {error}") from None
+        raise InputError(f"config entry WEND.REFINE {wend.REFINE}: {error}") from None
+    if refinement.is_none and not teacher.ENABLED:
+        return None
+    asking = "WEND.TEACHER.ENABLED True" if refinement.is_none else f"WEND.REFINE {wend.REFINE}"
+    require(
+        "WEND.EMA.DECAY",
+        wend.EMA.DECAY,
+        f"> 0, such as 0.999, with {asking}: the average of the weights is the teacher",
+        wend.EMA.DECAY > 0,
+    )
+    flip = cfg.INPUT.RANDOM_FLIP if teacher.FLIP else ""
+    require(
+        "WEND.TEACHER.FLIP",
+        teacher.FLIP,
+        "False, where INPUT.RANDOM_FLIP is none: the detector has never seen a mirrored image",
+        flip != "none",
+    )
+    return Teaching(refinement, teacher.START, flip, teacher.MIN_SCORE, teacher.SCORE_QUANTILE)
+
+
+def _scheduled(wend: CfgNode, name: str, node: str = "") -> Scheduled:
+    """The number of an entry that goes by ``<name>_SCHEDULE`` to ``<name>_END``.
+
+    Args:
+        node: the node of ``WEND`` that the three are of; empty: its own.
+    """
+    entries, prefix = (wend[node], f"{node}.") if node else (wend, "")
+    schedule = f"{name}_SCHEDULE"
+    parameters = _parameters(SCHEDULES, f"{prefix}{schedule}", entries[schedule], wend)
+    try:
+        return Scheduled(entries[name], entries[f"{name}_END"], entries[schedule], parameters)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"config entry WEND.{prefix}{name}: {error}") from None
 
 
 def _parameters(
-    registry: FunctionRegistry[Callable[..., Any]], entry: str, name: str, wend: CfgNode
+    registry: FunctionRegistry[Callable[..., Any]], entry: str, name: str, wend: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Keyword-only parameters of the function that an entry names, from the entries of their names.
 
@@ -230,6 +273,7 @@ def check_config(cfg: CfgNode) -> None:
             check_entries(f"WEND.{name}", wend[name], NODES.get(name))
     _check_detectron2s(cfg)
     localization_loss(cfg)
+    teaching_of(cfg)
     factor = wend.UNSUP_FACTOR_SCHEDULE != "constant" or wend.UNSUP_FACTOR != 1
     require(
         "WEND.UNSUP_FACTOR",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
@@ -122,8 +124,8 @@ def merge_config(
     references = {name: value for source in sources for name, value in source.references().items()}
     for name, value in references.items():
         if any(":" in part for part in ([value] if isinstance(value, str) else value)):
-            node, _, entry = name.partition(".")
-            cfg[node][entry] = value
+            *nodes, entry = name.split(".")
+            reduce(getitem, nodes, cfg)[entry] = value
     # its file was imported, and has registered it on the engine
     cfg.MODEL.META_ARCHITECTURE = cfg.MODEL.META_ARCHITECTURE.rpartition(":")[2]
     check_config(cfg)

@@ -175,3 +175,7 @@ class PredictsOnCrops(nn.Module):
         if self.own_crops is not None:
             batched_inputs = list(map(self.own_crops, batched_inputs))
         return predict(super().forward, batched_inputs, self.closer_look)
+
+    def predict_as_given(self, batched_inputs: Batch) -> Batch:
+        """Predictions on the very inputs: no crop is made of them, and there is no second look."""
+        return super().forward(batched_inputs)

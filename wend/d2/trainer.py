@@ -32,12 +32,13 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from wend.config import check_carries_loss, check_config
+from wend.config import check_carries_loss, check_config, teaching_of
 from wend.d2.catalog import MappedImages, dataset_dict, detectron2_data_sets
 from wend.d2.evaluator import WSOLEvaluator, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.mapper import WSOLDatasetMapper
+from wend.d2.teaching import broadcast, build_teacher, let_teach, share_average
 from wend.errors import InputError
 from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
@@ -64,6 +65,9 @@ from wend.run import (
     value_of,
 )
 from wend.run_files import CURVE_FILE, evaluation_folder
+from wend.schedules import Progress
+from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.teaching.teacher import Teacher
 from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
 
@@ -205,8 +209,7 @@ def share_buffers(model: nn.Module) -> None:
     The statistics of batch norm differ between processes: each sees other images.
     """
     if comm.get_world_size() > 1:
-        for buffer in model.buffers():
-            torch.distributed.broadcast(buffer, 0)
+        broadcast(list(model.buffers()))
 
 
 # Detectron2's entries that nothing here reads -> what has the effect instead
@@ -298,7 +301,10 @@ class Trainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, comm.get_world_size())
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
+        self.average, self.teacher = self.build_average(cfg, model)
         guard_losses(model)
+        if self.teacher is not None:
+            let_teach(model, self.teacher)
         optimizer = self.build_optimizer(cfg, model)
         self.first_epoch = self.build_first_epoch(cfg, model)
         self.force_log = ForceLog(model, self.first_epoch.steps)
@@ -314,6 +320,9 @@ class Trainer(DefaultTrainer):
         self._trainer = engine(model, self.loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = WENDCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        if self.average is not None:
+            self.checkpointer.add_checkpointable(STATE_KEY, self.average)
+            self.checkpointer.saved_model = self.average.evaluated
         assert self.run.training is not None
         self.checkpointer.origin = Origin(self.run.cfg.dump(), "detectron2", self.run.training.exif)
         self.start_iter = 0
@@ -323,9 +332,11 @@ class Trainer(DefaultTrainer):
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Detectron2's, with ``MODEL.WEIGHTS pretrained``."""
-        self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
-        if resume and self.checkpointer.has_checkpoint():
+        extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
+        resumed = resume and self.checkpointer.has_checkpoint()
+        if resumed:
             self.start_iter = self.iter + 1  # that of the checkpoint is done
+        after_loading(self.average, extra, resumed=resumed)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Detectron2's hooks; the last two checkpoints are kept, evaluations go to a curve."""
@@ -342,7 +353,16 @@ class Trainer(DefaultTrainer):
     def run_step(self) -> None:
         """Detectron2's, after the losses were told how far the training is."""
         tell_progress(self.model, self.iter, self.max_iter)
+        if self.teacher is not None:
+            self.teacher.progress = Progress(self.iter, self.max_iter)
         super().run_step()
+        if self.average is not None:
+            self.average.update()
+            share_average(self.average)
+        if self.teacher is not None and (
+            (self.iter + 1) % SINK_PERIOD == 0 or self.iter + 1 == self.max_iter
+        ):
+            self.storage.put_scalars(**self.teacher.scalars(), smoothing_hint=False)
         for name, value in self.force_log.after_step().items():
             self.storage.put_scalar(name, value)
         self.first_epoch.after_step(last=self.iter + 1 >= self.max_iter)
@@ -352,7 +372,8 @@ class Trainer(DefaultTrainer):
         assert self.run is not None
         share_buffers(self.model)
         self.in_full = self.iter + 1 >= self.max_iter
-        results = self.test(self.cfg, self.model)
+        model = self.model if self.average is None else self.average.evaluated
+        results = self.test(self.cfg, model)
         self._last_eval_results = results
         if comm.is_main_process():
             names = list(self.run.tests)
@@ -364,6 +385,17 @@ class Trainer(DefaultTrainer):
                 path = f"{self.cfg.OUTPUT_DIR}/{CURVE_FILE}"
                 append_to_curve(path, iteration, epoch, name, metrics)
         return results
+
+    @staticmethod
+    def build_average(
+        cfg: CfgNode, model: nn.Module
+    ) -> tuple[WeightAverage | None, Teacher | None]:
+        """The average of a model's weights (``WEND.EMA``), and the teacher that it is."""
+        ema, teaching = cfg.WEND.EMA, teaching_of(cfg)
+        if not ema.DECAY:
+            return None, None
+        average = WeightAverage(model, ema.DECAY, ema.WARM_UP, evaluates=ema.EVALUATE)
+        return average, None if teaching is None else build_teacher(average, teaching)
 
     def build_first_epoch(self, cfg: CfgNode, model: nn.Module) -> FirstEpoch:
         """The count of the first epoch's boxes, of all processes."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
+from torch import nn
 
 from wend.errors import InputError, MissingFileError, shown
 from wend.files import atomic_write, read_text
@@ -104,10 +105,13 @@ class CheckedLoading(Checkpointer):
         require_all: the file must be this very detector, see :func:`check_loaded`. Always so when
             training is resumed.
         origin: how the weights came about, which checkpoints then say; None: they do not.
+        saved_model: the model whose weights are saved as the checkpoint's, such as an average of
+            those that are trained; None: the one that is loaded.
     """
 
     require_all = False
     origin: Origin | None = None
+    saved_model: nn.Module | None = None
     _path = ""
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
@@ -153,6 +157,7 @@ class CheckedLoading(Checkpointer):
         path = Path(self.save_dir) / f"{name}.pth"
         logger.info("saving checkpoint to %s", path)
         with atomic_write(path, "wb") as file:
-            content = {"model": self.model.state_dict(), **parts, **kwargs}
+            model = self.model if self.saved_model is None else self.saved_model
+            content = {"model": model.state_dict(), **parts, **kwargs}
             torch.save(content | stated_origin(self.origin), file)
         self.tag_last_checkpoint(path.name)

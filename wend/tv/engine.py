@@ -21,6 +21,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from wend.config import teaching_of
 from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
@@ -36,9 +37,12 @@ from wend.modeling.optimizer import (
 )
 from wend.run import Run, iterations_per_epoch
 from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
+from wend.schedules import Progress
+from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
+from wend.tv.teaching import build_teacher, taught
 from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
@@ -95,6 +99,12 @@ class Trainer:
         self.run, self.cfg, self.training = run, run.cfg, run.training
         cfg = run.cfg
         self.model = model
+        ema, teaching = cfg.WEND.EMA, teaching_of(cfg)
+        self.average = self.teacher = None
+        if ema.DECAY:
+            self.average = WeightAverage(model, ema.DECAY, ema.WARM_UP, evaluates=ema.EVALUATE)
+        if self.average is not None and teaching is not None:
+            self.teacher = build_teacher(self.average, teaching)
         self.optimizer = build_optimizer(cfg, model)
         multiplier = lr_multiplier(cfg)
         max_iter = cfg.SOLVER.MAX_ITER
@@ -102,6 +112,9 @@ class Trainer:
         self.checkpointer = TVCheckpointer(
             model, cfg.OUTPUT_DIR, optimizer=self.optimizer, scheduler=self.scheduler
         )
+        if self.average is not None:
+            self.checkpointer.add_checkpointable(STATE_KEY, self.average)
+            self.checkpointer.saved_model = self.average.evaluated
         self.checkpointer.origin = Origin(cfg.dump(), "torchvision", self.training.exif)
         self.start_iter = 0
         self.first_epoch = FirstEpoch(
@@ -122,6 +135,7 @@ class Trainer:
         extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
         if resumes:
             self.start_iter = extra["iteration"] + 1
+        after_loading(self.average, extra, resumed=resumes)
 
     def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
         device = self.cfg.MODEL.DEVICE
@@ -140,6 +154,10 @@ class Trainer:
         ]
         self.first_epoch.add(example.counts for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
+        if self.teacher is not None:
+            self.teacher.progress = Progress(iteration, self.cfg.SOLVER.MAX_ITER)
+            if self.teacher.has_begun:
+                targets = taught(self.teacher, images, batch, targets)
         losses = self.model(images, targets)
         report = describe_non_finite(losses, [example.image_id for example in batch])
         refuse_non_finite([report], f"iteration {iteration}")
@@ -148,6 +166,8 @@ class Trainer:
         total.backward()
         self.optimizer.step()
         self.scheduler.step()
+        if self.average is not None:
+            self.average.update()
         self._force.update(self.force_log.after_step())
         values = {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
         return {**values, **self._force}
@@ -179,6 +199,7 @@ class Trainer:
             self.first_epoch.after_step(last=iteration + 1 == max_iter)
             done = iteration + 1 - self.start_iter
             if done % LOG_PERIOD == 0 or iteration + 1 == max_iter:
+                values |= self.teacher.scalars() if self.teacher is not None else {}
                 self._log(iteration, values, (time.perf_counter() - start) / done)
             saver.step(iteration)
             period = cfg.TEST.EVAL_PERIOD
@@ -202,7 +223,8 @@ class Trainer:
     def _evaluate(self, iteration: int) -> dict[str, dict[str, dict[str, float]]]:
         cfg = self.cfg
         at_the_end = iteration >= cfg.SOLVER.MAX_ITER
-        results = evaluate(self.run, self.model, in_full=at_the_end)
+        model = self.model if self.average is None else self.average.evaluated
+        results = evaluate(self.run, model, in_full=at_the_end)
         epoch = iteration / cfg.TEST.EVAL_PERIOD if cfg.WEND.EPOCHS else 0
         for name, metrics in results.items():
             append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)

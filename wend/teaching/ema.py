@@ -1,0 +1,150 @@
+"""The exponential moving average (EMA) of a model's weights: ``WEND.EMA``.
+
+After each step every number of the state dict goes to ``d · average + (1 - d) · number``: weights,
+and buffers as timm (``ModelEmaV3``), ultralytics and Unbiased Teacher do, since the statistics of
+batch norm belong to the weights that they were collected with. Whole numbers (counters) are copied.
+
+The decay d grows from 0, so that the initial weights are forgotten: after t steps it is
+``min(DECAY, 1 - (1 + t)^-WARM_UP)``. Power 1 is the plain mean of all steps, the warm-up of Mean
+Teacher (Tarvainen and Valpola, arXiv:1703.01780, their code's ``min(1 - 1 / (t + 1), decay)``);
+timm recommends 3/4 for trainings of fewer than a million steps and 2/3 for longer ones.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wend.errors import InputError
+
+logger = logging.getLogger(__name__)
+STATE_KEY = "weight_average"  # of checkpoints: the state of a WeightAverage
+WEIGHTS, AVERAGE = "weights", "average"  # the two sets of numbers that a training has
+
+
+class WeightAverage:
+    """A model's average, as a model of its own in evaluation mode.
+
+    Args:
+        model: the model that is trained, before it is wrapped for several processes.
+        decay: the largest d, in (0, 1).
+        warm_up: power of the warm-up, >= 0; 0: the decay is constant.
+        evaluates: whether the average, and not the weights, is evaluated and saved as the model.
+
+    Attributes:
+        average: the model with averaged weights; nothing else changes them.
+        is_restored: whether the average was loaded from a checkpoint.
+    """
+
+    def __init__(
+        self, model: nn.Module, decay: float, warm_up: float = 0.75, *, evaluates: bool = True
+    ) -> None:
+        self.model = model
+        self.decay, self.warm_up, self.evaluates = decay, warm_up, evaluates
+        self.average = copy.deepcopy(model).requires_grad_(False).eval()
+        self.updates = 0
+        self.is_restored = False
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is evaluated and saved: the average, or the one that is trained."""
+        return self.average if self.evaluates else self.model
+
+    def decay_at(self, updates: int) -> float:
+        """The decay d of the update after so many steps, the first of which is 1."""
+        if not self.warm_up:
+            return self.decay
+        return min(self.decay, 1 - (1 + updates) ** -self.warm_up)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Follow the weights after a step."""
+        self.updates += 1
+        ours, theirs = self.average.state_dict(), self.model.state_dict()
+        floats = [name for name, value in ours.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [ours[name] for name in floats],
+            [theirs[name] for name in floats],
+            1 - self.decay_at(self.updates),
+        )
+        for name in ours.keys() - set(floats):
+            ours[name].copy_(theirs[name])
+
+    def restart(self) -> None:
+        """Begin again at the model's weights, as after they were loaded."""
+        self.average.load_state_dict(self.model.state_dict())
+        self.updates = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The entry of a checkpoint beside its model, which is :attr:`evaluated`.
+
+        Returns:
+            ``updates``; ``model``, which of :data:`WEIGHTS` and :data:`AVERAGE` the checkpoint's
+            model is; and ``other``, the numbers of the other one.
+        """
+        other = self.model if self.evaluates else self.average
+        return {
+            "updates": self.updates,
+            "model": AVERAGE if self.evaluates else WEIGHTS,
+            "other": other.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore both sets, after the model has loaded the checkpoint's.
+
+        Raises:
+            InputError: the state is none of :meth:`state_dict`, or of another model.
+        """
+        try:
+            updates, which, other = state["updates"], state["model"], state["other"]
+            if which not in (WEIGHTS, AVERAGE):
+                raise KeyError("model")
+            if which == AVERAGE:
+                self.average.load_state_dict(self.model.state_dict())
+                self.model.load_state_dict(other)
+            else:
+                self.average.load_state_dict(other)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise InputError(
+                f"the checkpoint's entry {STATE_KEY!r} is no average of this detector's weights "
+                f"({' '.join(str(error).split())[:200]}); was it saved by another version of WEND?"
+            ) from error
+        self.updates = int(updates)
+        self.is_restored = True
+
+
+def after_loading(
+    average: WeightAverage | None, checkpoint: Mapping[str, Any], *, resumed: bool
+) -> None:
+    """Let the average begin at loaded weights, unless it was loaded with them.
+
+    Args:
+        average: of a training; None, where it has none.
+        checkpoint: what of the loaded file nobody took.
+        resumed: whether a training goes on.
+    """
+    if average is None:
+        if resumed and STATE_KEY in checkpoint:
+            logger.warning(
+                "the checkpoint holds an average of the weights, which WEND.EMA.DECAY 0 leaves "
+                "out; the training goes on with its %s",
+                checkpoint[STATE_KEY]["model"],
+            )
+    elif not average.is_restored:
+        if resumed:
+            logger.warning(
+                "the checkpoint holds no average of the weights (it was saved with WEND.EMA.DECAY "
+                "0): the average begins at its weights"
+            )
+        average.restart()
+
+
+def average_buffers(model: nn.Module) -> list[Tensor]:
+    """The buffers of a model that are numbers of its state dict."""
+    names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return [value for name, value in model.state_dict().items() if name not in names]
