@@ -17,6 +17,7 @@ from torch import nn
 
 from wend.cli.parser import main
 from wend.logs import kept_logging
+from wend.losses.chosen import Chosen
 from wend.schedules import Scheduled
 
 DOCS = (REPOSITORY / "docs/extend.md").read_text(encoding="utf-8")
@@ -67,6 +68,7 @@ def test_there_is_a_file_and_a_command_for_each_door():
     assert {"my_loss.py", "ramp.yaml", "my_schedule.py", "my_fcos.py", "my_tv_fcos.py"} <= {*FILES}
     assert {"my_detector.py", "my_backbone.py", "my_source.py", "my_birds.yaml"} <= {*FILES}
     assert {"my_metric.py", "my_format.py", "my_sink.py"} <= {*FILES}
+    assert {"my_cls_loss.py", "my_weights.py", "weighted.yaml"} <= {*FILES}
     assert all(command.startswith("wend ") for command in COMMANDS)
     for kind, text in BLOCKS:
         if kind == "yaml":
@@ -86,6 +88,15 @@ def test_documented_training(command, engine, folder, monkeypatch):
     if engine == "detectron2":
         pytest.importorskip("detectron2")
     etas, at = [], Scheduled.at
+    chosen, call = set(), Chosen.__call__
+    monkeypatch.setattr(
+        Chosen,
+        "__call__",
+        lambda self, context, count: (
+            chosen.update([(self.name, *self.parameters.items())] * (count > 0))
+            or call(self, context, count)
+        ),
+    )
     monkeypatch.setattr(
         Scheduled,
         "at",
@@ -102,6 +113,13 @@ def test_documented_training(command, engine, folder, monkeypatch):
     if "background_entropy" in cfg["WEND"]["LOSS"]:
         assert last["loss_unsup"] > 0.001  # weighted entropy is 1e-5 here
         assert cfg["WEND"]["RAMP"] == {"SHARE": 0.25 if "ramp.yaml" in command else 0.5}
+    if "my_cls_loss" in command:
+        assert chosen == {("smoothed", ("share", 0.2))}
+    if "weighted.yaml" in command:
+        assert chosen == {("best_score", ("floor", 0.1)), ("not_contradicted",)}
+    if "my_weights.py:" in command:
+        ((name,),) = chosen
+        assert Path(name) == folder / "my_weights.py:not_contradicted"
     if "middle" in command:
         assert {(abs(s - 0.5) < 0.25, eta) for name, s, eta in etas if name == "middle"} == {
             *((False, 0.125), (True, 0.5))

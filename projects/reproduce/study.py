@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,8 @@ class Setting:
         title: what it holds, in words.
         datasets_root: of its data sets.
         overrides: KEY -> VALUE that name them.
+        other_boxes: name of further pseudo boxes of the same images -> makes them where they are
+            not there, and returns what they change of ``overrides``.
     """
 
     name: str
@@ -39,6 +45,7 @@ class Setting:
     title: str
     datasets_root: str
     overrides: Mapping[str, str] = field(default_factory=dict)
+    other_boxes: Mapping[str, Callable[[], Mapping[str, str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,29 +88,72 @@ def toy_noise(data: Mapping[str, Any], folder: Path, root: Path | None) -> list[
 def disturbed(data: Mapping[str, Any], folder: Path, root: Path | None) -> list[Setting]:
     """A data set whose pseudo boxes (or true ones) are disturbed (``disturb.py``).
 
-    ``data`` may have ``toy``, the config of a toy set that is generated first.
+    ``data`` may have ``toy``, the config of a toy set that is generated first, and ``other_boxes``:
+    name -> the ``command`` of ``wend`` that makes them and the ``file`` in which they are then, a
+    COCO JSON. In both, {folder} is that of the study's data, {root} that of the data sets, {file}
+    the disturbed boxes and {name} the setting; ``needs`` names those that must be there before.
     """
     if "toy" in data:
         root = folder
         root.mkdir(parents=True, exist_ok=True)
         write_toy(root / "toy", ToyConfig(**data["toy"]))
-    data_set = DataSets(root).get(data["train"])
+    data_sets = DataSets(root)
+    data_set = data_sets.get(data["train"])
     boxes = data_set.truth if data.get("boxes") == "truth" else data_set.pseudo_boxes
+
+    def train_on(kind: str, file: Path) -> dict[str, str]:
+        yaml_file = (folder / f"{data['train']}_{kind}.yaml").resolve()
+        if not yaml_file.is_file():
+            declare(folder, yaml_file.stem, data_set, file)
+        return {"DATASETS.TRAIN": f"('{yaml_file}',)"}
+
     settings = []
     for right in data["right"]:
         share = right_boxes(data_set, boxes).mean() if right == GIVEN else right
         name = f"{round(100 * share):02d}"
         file = folder / f"right{name}.json"
-        yaml_file = (folder / f"{data['train']}_right{name}.yaml").resolve()
-        if not yaml_file.is_file():
+
+        if not file.is_file():
             changed = disturb(data_set, boxes, share, SEED)
             write(file, data_set, changed, {"dataset": data_set.name, "right": share, "seed": SEED})
-            declare(folder, yaml_file.stem, data_set, file)
-        title = f"{100 * share:.1f} % of {len(boxes.boxes)} boxes right"
-        sets = {"DATASETS.TRAIN": f"('{yaml_file}',)", "DATASETS.TEST": f"('{data['test']}',)"}
-        sets["WEND.DATA.CACHE"] = str(folder.resolve() / "cache")
-        settings.append(Setting(name, 100 * share, title, str(root or ""), sets))
+        places = {"folder": str(folder), "root": str(data_sets.root)}
+        places |= {"file": str(file), "name": name}
+        others = data.get("other_boxes", {})
+        settings.append(
+            Setting(
+                name,
+                100 * share,
+                f"{100 * share:.1f} % of {len(boxes.boxes)} boxes right",
+                str(root or ""),
+                {
+                    **train_on(f"right{name}", file),
+                    "DATASETS.TEST": f"('{data['test']}',)",
+                    "WEND.DATA.CACHE": str(folder.resolve() / "cache"),
+                },
+                {kind: partial(_make, others, kind, places, train_on) for kind in others},
+            )
+        )
     return settings
+
+
+def _make(
+    others: Mapping[str, Mapping[str, Any]],
+    kind: str,
+    places: Mapping[str, str],
+    train_on: Callable[[str, Path], dict[str, str]],
+) -> dict[str, str]:
+    """Pseudo boxes that a command of ``wend`` makes; it is printed, and not run again."""
+    other = others[kind]
+    for needed in other.get("needs", ()):
+        _make(others, needed, places, train_on)
+    file = Path(other["file"].format(**places))
+    if not file.is_file():
+        words = [word.format(**places) for word in other["command"].split()]
+        sys.stdout.write(shlex.join(["wend", *words]) + "\n")
+        sys.stdout.flush()
+        if status := subprocess.run([sys.executable, "-m", "wend", *words], check=False).returncode:
+            raise InputError(f"{shlex.join(['wend', *words])}: ended with status {status}")
+    return train_on(f"{kind}{places['name']}", file)
 
 
 MAKERS: dict[str, Callable[[Mapping[str, Any], Path, Path | None], list[Setting]]]
@@ -139,7 +189,7 @@ def read_study(
     scale = read_yaml(HERE / study["scale"], "a plan") if "scale" in study else {}
     rows = {
         setting: [
-            _row(name, entry, setting, scale)
+            _row(name, entry, setting, scale, study.get("set", {}))
             for entry in chosen
             if setting.name in entry.get("at", [setting.name])
         ]
@@ -153,12 +203,19 @@ def read_study(
     return Study(name, *texts, settings, rows, against, test)
 
 
-def _row(study: str, entry: Mapping[str, Any], setting: Setting, scale: Mapping) -> Row:
+def _row(
+    study: str,
+    entry: Mapping[str, Any],
+    setting: Setting,
+    scale: Mapping[str, Any],
+    common: Mapping[str, Any],
+) -> Row:
     config_file = REPOSITORY / entry["config"]
     changes: dict[str, Any] = dict(scale.get("common", {}))
     if scale:
         changes |= scale["detectors"].get(detector_of(config_file), {})
-    changes |= {**setting.overrides, **entry.get("set", {})}
+    others = setting.other_boxes[entry["boxes"]]() if "boxes" in entry else {}
+    changes |= {**setting.overrides, **others, **common, **entry.get("set", {})}
     return Row(
         label=entry["label"],
         backbone="",

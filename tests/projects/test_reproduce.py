@@ -343,18 +343,12 @@ def small_study(monkeypatch, tmp_path, toy_root):
     return lambda name, **more: study.read_study(name, tmp_path, toy_root.parent, **more)
 
 
-def test_rows_of_a_detector_differ_in_the_loss_alone(small_study):
-    for setting, rows in small_study("photos").rows.items():
-        by_config = {}
-        for row in rows:
-            others = {
-                key: value
-                for key, value in row.overrides.items()
-                if key not in ("WEND.LOSS", "WEND.UNSUP_FACTOR") and not key.startswith("WEND.WE.")
-            }
-            assert others == dict(setting.overrides)
-            by_config.setdefault(row.config_file, []).append(row.label)
-        assert len(by_config) == 3  # SCR, FCOS, Faster R-CNN
+@pytest.mark.parametrize("name", ["photos", "objects"])
+def test_no_row_of_a_study_has_a_schedule_of_its_own(name):
+    entries = [key for each in STUDIES[name]["rows"] for key in each.get("set", {})]
+    assert not [key for key in entries if key.startswith(("SOLVER", "SEED", "WEND.ETA", "INPUT"))]
+    by_detector = {each["config"] for each in STUDIES[name]["rows"]}
+    assert all((REPOSITORY / config).is_file() for config in by_detector)
 
 
 def test_names_of_rows_are_those_of_their_folders(small_study):
@@ -447,7 +441,7 @@ def test_rows_are_compared_with_their_reference_over_images_and_seeds(tmp_path, 
         (["table", "99"], "error: table 99: there are 2, 3, 4, 6, 7"),
         (["table", "two"], "error: table two: expected a whole number"),
         (["figure", "9"], "error: figure 9: there are 3, 4"),
-        (["study", "dust"], "error: study dust: there are: noise, photos"),
+        (["study", "dust"], "error: study dust: there are: noise, photos, objects"),
         (["table", "9"], "error: tau0.1.yaml starts from the weights 'D161': give --weights D161="),
         (["table", "9", "--weights", "D161"], "error: --weights D161: expected NAME=VALUE"),
         (["table", "9", "--weights", "A=1", "A=2"], "error: --weights A=1 A=2: a name is given"),

@@ -17,7 +17,7 @@ from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.engines import choose_engine, engine_module
 from wend.rounds.keep import KEEP
-from wend.rounds.looks import LOOKS
+from wend.rounds.looks import DEFAULT_LOOKS, LOOKS
 from wend.rounds.pipeline import Rounds, Wishes
 
 
@@ -42,11 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=int, default=1, metavar="M", help="detectors for each fold (1)")
     add(
         "--looks",
-        nargs="+",
-        choices=list(LOOKS),
-        default=["plain", "mirror", "larger"],
-        metavar="LOOK",
-        help=f"ways of looking at an image, of {', '.join(LOOKS)} (plain mirror larger)",
+        default=",".join(DEFAULT_LOOKS),
+        metavar="NAMES",
+        help=f"ways of looking at an image, of {', '.join(LOOKS)} ({','.join(DEFAULT_LOOKS)})",
     )
     add(
         "--keep",
@@ -85,8 +83,12 @@ def run(args: argparse.Namespace) -> int:
     ):
         if value < 1:
             raise InputError(f"{name}: expected at least 1, got {value}")
-    if len(set(args.looks)) < len(args.looks):
-        raise InputError(f"--looks: expected each look once, got {' '.join(args.looks)}")
+    looks = tuple(args.looks.split(","))
+    if not set(looks) <= set(LOOKS) or len(set(looks)) < len(looks):
+        raise InputError(
+            f"--looks: expected some of {', '.join(LOOKS)}, each once, with commas, got "
+            f"{args.looks!r}"
+        )
     entries = key_values(args.opts, "overrides of config entries")
     if "OUTPUT_DIR" in entries:
         entries["OUTPUT_DIR"] = str(expand_user(entries["OUTPUT_DIR"]))
@@ -100,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         rounds=args.rounds,
         folds=args.cross_fit,
         seeds=args.seeds,
-        looks=tuple(args.looks),
+        looks=looks,
         keep=args.keep,
         judge_last=not args.skip_last_check,
         train=words,

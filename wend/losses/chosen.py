@@ -83,5 +83,10 @@ def choose(
     except InputError as error:
         raise type(error)(f"config entry {entry}: {error}") from error
     if trial is not None:
-        chosen(trial, 0)
+        try:
+            chosen(trial, 0)
+        except InputError:
+            raise
+        except ValueError as error:  # a parameter out of its range
+            raise InputError(f"{chosen}: {error}") from None
     return chosen

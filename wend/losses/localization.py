@@ -190,13 +190,15 @@ class LocalizationLoss:
 
         Raises:
             InputError: a weight fails, or is no finite number >= 0 for each sample.
+            ValueError: images have weights, and the context does not say whose samples these are.
         """
         self._obeyed |= {OF_SAMPLES, OF_IMAGES}
         device = context.logits.device
         weights = product(self._of_samples, context, len(context.logits), device)
         if self._image_weights is None:
             return weights
-        assert context.image_index is not None
+        if context.image_index is None:
+            raise ValueError("image_index: weights of images need the image of each sample")
         by_image = self._image_weights.to(device)[context.image_index]
         return by_image if weights is None else weights * by_image
 

@@ -35,6 +35,7 @@ LOOKS: dict[str, Callable[[CfgNode], dict[str, str]]] = {
     "larger": _larger,
     "closer": lambda cfg: {"WEND.CLOSER_LOOK": str(CLOSER)},
 }
+DEFAULT_LOOKS = ("plain", "mirror", "larger")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from wend.modeling.initial_weights import initial_weights
 from wend.rounds.acceptance import Verdict, held_out_agreement, judge
 from wend.rounds.images import Folds, RoundImages, draw_folds
 from wend.rounds.keep import KEEP
-from wend.rounds.looks import LOOKS, Fused, fuse
+from wend.rounds.looks import DEFAULT_LOOKS, LOOKS, Fused, fuse
 from wend.rounds.table import UNCHANGED, Row, accuracy, best_iou, show, write
 from wend.run import Run
 from wend.run_files import (
@@ -70,7 +70,7 @@ class Wishes:
     rounds: int
     folds: int = 2
     seeds: int = 1
-    looks: Sequence[str] = ("plain", "mirror", "larger")
+    looks: Sequence[str] = DEFAULT_LOOKS
     keep: str = "agreed"
     judge_last: bool = True
     train: Sequence[str] = ()
@@ -193,7 +193,7 @@ class Rounds:
         wishes = self.wishes
         return [
             f"--rounds {wishes.rounds} --cross-fit {wishes.folds} --seeds {wishes.seeds} --looks "
-            f"{' '.join(wishes.looks)} --keep {wishes.keep}. Test metrics of a row that is not the "
+            f"{','.join(wishes.looks)} --keep {wishes.keep}. Test metrics of a row that is not the "
             f"run are of the detectors that judge its boxes, which learn from "
             f"{'all folds but one' if wishes.folds > 1 else 'every image'}.",
             "Nothing was chosen by true boxes: what is said to be right is only a check.",

@@ -9,7 +9,16 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from engine_runs import ENGINES, ONE_ANCHOR, build, config, losses, random_crops
+from engine_runs import (
+    ENGINES,
+    ONE_ANCHOR,
+    assert_refused,
+    build,
+    config,
+    losses,
+    random_crops,
+    run,
+)
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
@@ -27,6 +36,16 @@ pytestmark = pytest.mark.usefixtures("own_registries")
 CLASSIFY = [(e, d) for e in ENGINES for d in ("fcos", "rcnn", "detr", "cln")]
 CLASSIFY.remove(("torchvision", "cln"))
 ALL = [*CLASSIFY, *((engine, "scr") for engine in ENGINES)]
+QUICK = {("torchvision", "fcos"), ("detectron2", "cln")}
+slow = pytest.mark.slow
+
+
+def each(pairs):
+    """Parametrizes engine and name; but for two detectors, which every run tries, it is slow."""
+    cases = [pytest.param(*pair, marks=() if pair in QUICK else slow) for pair in pairs]
+    return pytest.mark.parametrize(("engine", "name"), cases)
+
+
 COUNTS = (1, 2, 0)  # pseudo boxes of the three images
 ALL_SAMPLED = {  # proposals and anchors: so that an image's samples do not depend on chance
     "MODEL.RPN.BATCH_SIZE_PER_IMAGE": "2000",
@@ -36,9 +55,14 @@ ALL_SAMPLED = {  # proposals and anchors: so that an image's samples do not depe
 CLS_TERMS = ("loss_fcos_cls", "classification", "loss_cls", "loss_classifier")
 
 
-def model_of(engine, name, **changes):
-    """A detector with drawn heads, whose images do not know each other."""
-    chosen = {f"WEND.{key}": value for key, value in changes.items()}
+def model_of(engine, name, others=(), **changes):
+    """A detector with drawn heads, whose images do not know each other.
+
+    Args:
+        others: entries outside of ``WEND``.
+        changes: entries of ``WEND``.
+    """
+    chosen = {**dict(others), **{f"WEND.{key}": value for key, value in changes.items()}}
     chosen = {"WEND.ETA": "1.0", **ALL_SAMPLED, **(ONE_ANCHOR if name == "cln" else {}), **chosen}
     model = build(engine, config(engine, name, chosen))
     generator = torch.Generator().manual_seed(1)
@@ -115,8 +139,15 @@ class Normalizers:
         return float(context.num_positives)
 
 
-@pytest.mark.parametrize("weights", [(2.0, 1.0, 1.0), (1.0, 0.0, 1.0), (0.5, 3.0, 0.0)])
-@pytest.mark.parametrize(("engine", "name"), ALL)
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pytest.param((2.0, 1.0, 1.0), id="doubled", marks=slow),
+        pytest.param((1.0, 0.0, 1.0), id="left-out", marks=slow),
+        pytest.param((0.5, 3.0, 0.0), id="each-its-own"),
+    ],
+)
+@each(ALL)
 def test_a_weight_multiplies_the_terms_of_its_image(engine, name, weights):
     """The gradient is the sum of single images', each at the batch's own normalizer."""
     weigh_by(*weights)
@@ -139,7 +170,7 @@ def test_a_weight_multiplies_the_terms_of_its_image(engine, name, weights):
     assert_equal(ours, expected)
 
 
-@pytest.mark.parametrize(("engine", "name"), ALL)
+@each(ALL)
 def test_weights_change_no_value_and_not_l_unsup(engine, name):
     weigh_by(2.0, 0.0, 5.0)
     sample_weights("some")(lambda context: torch.arange(len(context.logits)) % 3)
@@ -202,8 +233,8 @@ def hand_made(name, contexts, weigh):
     return sum((weight * weigh(c) * own(c)).sum() / normalizer(c) for c in contexts)
 
 
-@pytest.mark.parametrize("kept", [1, 0])
-@pytest.mark.parametrize(("engine", "name"), CLASSIFY)
+@pytest.mark.parametrize("kept", [pytest.param(1, marks=slow), 0])
+@each(CLASSIFY)
 def test_weights_of_foreground_or_background_alone(engine, name, kept, contexts):
     sample_weights("kept")(lambda context: context.labels == kept)
     weighed = model_of(engine, name, LOSS="seen", SAMPLE_WEIGHTS="('kept',)")
@@ -219,7 +250,7 @@ def test_weights_of_foreground_or_background_alone(engine, name, kept, contexts)
     assert_equal(boxes, gradients(sum(theirs), plain), 1e-6)
 
 
-@pytest.mark.parametrize(("engine", "name"), CLASSIFY)
+@each(CLASSIFY)
 def test_weights_are_multiplied(engine, name, contexts):
     weigh_by(2.0, 0.5, 1.0)
     of_sample = lambda context: 1.0 + context.labels + context.image_index  # noqa: E731
@@ -234,7 +265,7 @@ def test_weights_are_multiplied(engine, name, contexts):
     assert_equal(gradients(sum(cls_terms(terms)), weighed), gradients(expected, weighed))
 
 
-@pytest.mark.parametrize(("engine", "name"), [case for case in CLASSIFY if "detr" not in case])
+@each([case for case in CLASSIFY if "detr" not in case])
 def test_the_rpn_has_no_weights_of_samples(engine, name):
     sample_weights("nothing")(lambda context: torch.zeros_like(context.logits))
     chosen = {"SAMPLE_WEIGHTS": "('nothing',)", "LOSS": "none"}
@@ -250,8 +281,8 @@ def test_the_rpn_has_no_weights_of_samples(engine, name):
     assert_equal(ours, gradients(sum(rpn), plain), 1e-6)
 
 
-@pytest.mark.parametrize("counts", [COUNTS, (0,)], ids=["boxes", "none"])
-@pytest.mark.parametrize(("engine", "name"), CLASSIFY)
+@pytest.mark.parametrize("counts", [COUNTS, pytest.param((0,), marks=slow)], ids=["boxes", "none"])
+@each(CLASSIFY)
 def test_a_copy_of_the_detectors_own_loss_is_its_own(engine, name, counts):
     classification_loss("copied")(OWN[name][0])
     copied = model_of(engine, name, LOSS="entropy", CLS_LOSS="copied")
@@ -266,6 +297,17 @@ def test_a_copy_of_the_detectors_own_loss_is_its_own(engine, name, counts):
         assert_equal(*pair, tolerance=1e-5)
 
 
+@pytest.mark.detectron2
+def test_log_odds_of_a_classifier_that_is_one_sigmoid():
+    classification_loss("copied")(cross_entropy)
+    sigmoid = {"MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": "True"}
+    copied = model_of("detectron2", "rcnn", sigmoid, LOSS="none", CLS_LOSS="copied")
+    plain = model_of("detectron2", "rcnn", sigmoid, LOSS="none")
+    ours, theirs = losses_twice("detectron2", copied, plain, random_crops(3, COUNTS))
+    torch.testing.assert_close(ours["loss_cls"], theirs["loss_cls"], rtol=1e-6, atol=0)
+    assert_equal(gradients(ours["loss_cls"], copied), gradients(theirs["loss_cls"], plain), 1e-5)
+
+
 def losses_twice(engine, *models_and_crops):
     *models, crops = models_and_crops
     terms = []
@@ -275,7 +317,7 @@ def losses_twice(engine, *models_and_crops):
     return terms
 
 
-@pytest.mark.parametrize(("engine", "name"), CLASSIFY)
+@each(CLASSIFY)
 def test_the_force_is_beside_the_weighted_chosen_l_cls(engine, name):
     """L_unsup is the own loss, L_cls three times it, and half of that by weights."""
     own, weight, normalizer = OWN[name]
@@ -297,7 +339,7 @@ def test_the_force_is_beside_the_weighted_chosen_l_cls(engine, name):
 # ---- what they see ----
 
 
-@pytest.mark.parametrize(("engine", "name"), ALL)
+@each(ALL)
 def test_weights_of_images_see_boxes_scores_and_a_teacher(engine, name):
     seen = []
     image_weights("seen")(lambda images: seen.append(images) or torch.ones(len(images)))
@@ -319,7 +361,7 @@ def test_weights_of_images_see_boxes_scores_and_a_teacher(engine, name):
         assert torch.equal(score, of_box)
 
 
-@pytest.mark.parametrize(("engine", "name"), CLASSIFY)
+@each(CLASSIFY)
 def test_the_boxes_of_samples(engine, name, contexts):
     """FCOS's and Deformable DETR's are those that it predicts; R-CNN's proposals have the truth."""
     crops = random_crops(3, COUNTS)
@@ -353,8 +395,8 @@ def test_the_boxes_of_samples(engine, name, contexts):
 # ---- batches without boxes, half precision, copies, several classes ----
 
 
-@pytest.mark.parametrize("counts", [COUNTS, (0,)], ids=["boxes", "none"])
-@pytest.mark.parametrize(("engine", "name"), ALL)
+@pytest.mark.parametrize("counts", [COUNTS, pytest.param((0,), marks=slow)], ids=["boxes", "none"])
+@each(ALL)
 def test_bfloat16_and_no_boxes(engine, name, counts):
     weigh_by(2.0, 0.0, 1.0)
     sample_weights("half")(lambda context: context.logits.detach().sigmoid())
@@ -372,7 +414,7 @@ def test_bfloat16_and_no_boxes(engine, name, counts):
     assert all(each.isfinite().all() for each in grads)
 
 
-@pytest.mark.parametrize(("engine", "name"), [case for case in CLASSIFY if "rcnn" in case])
+@each([case for case in CLASSIFY if "rcnn" in case])
 def test_a_copied_detector_has_weights_of_its_own(engine, name):
     """An RPN's weights come by a hook, which a copy must not share."""
     factor = [1.0]
@@ -430,7 +472,7 @@ def test_a_detector_that_makes_no_use_of_a_weight_says_so(engine):
     ("entry", "value"),
     [("CLS_LOSS", "given"), ("SAMPLE_WEIGHTS", "('given',)"), ("IMAGE_WEIGHTS", "('given',)")],
 )
-def test_detectors_of_detectron2_alone_have_no_weights(entry, value):
+def test_other_detectors_have_no_weights(entry, value):
     for register in (classification_loss, sample_weights, image_weights):
         register("given")(lambda context: context.logits)
     changes = {"WEND.LOSS": "none", "WEND.ETA": "1.0", f"WEND.{entry}": value}
@@ -444,3 +486,43 @@ def test_detectors_of_detectron2_alone_have_no_weights(entry, value):
         InputError, match=rf"WEND\.{entry}: BinaryRCNN is not one of WEND's .* given"
     ):
         check_carries_loss(cfg, nn.Identity())
+
+
+REGISTER = {
+    "SAMPLE_WEIGHTS": sample_weights,
+    "IMAGE_WEIGHTS": image_weights,
+    "CLS_LOSS": classification_loss,
+}
+
+
+@pytest.mark.parametrize(
+    "entry", [pytest.param(entry, marks=slow if entry == "CLS_LOSS" else ()) for entry in REGISTER]
+)
+def test_names_of_no_function_and_parameters_of_no_entry(engine, entry, tmp_path, capsys):
+    value = "wrong" if entry == "CLS_LOSS" else "('wrong',)"
+    message = f"config entry WEND.{entry}: unknown {REGISTER[entry].__self__.kind} 'wrong'"
+    assert_refused(engine, f"WEND.{entry} {value}", message, tmp_path / "out", capsys)
+    file = tmp_path / "mine.py"
+    file.write_text("def needs(context, *, width): ...\n")
+    value = f"{file}:needs" if entry == "CLS_LOSS" else f"('{file}:needs',)"
+    assert_refused(engine, f"WEND.{entry} {value}", f"WEND.{entry}: ", tmp_path / "out", capsys)
+
+
+def test_a_name_that_comes_twice(engine, tmp_path, capsys):
+    message = "config entry WEND.IMAGE_WEIGHTS: expected distinct names, got"
+    assert_refused(engine, "WEND.IMAGE_WEIGHTS ('a','a')", message, tmp_path / "out", capsys)
+
+
+@slow
+@pytest.mark.parametrize("entry", REGISTER)
+def test_an_error_of_the_users_own_code_shows_it(engine, entry, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    size = "len(c)" if entry == "IMAGE_WEIGHTS" else "len(c.logits)"
+    file.write_text(f"def broken(c):\n    return 1 / 0 if {size} else c.logits\n")
+    value = f"{file}:broken" if entry == "CLS_LOSS" else f"('{file}:broken',)"
+    assert run(engine, tmp_path / "out", changes={f"WEND.{entry}": value}) == 2
+    error = capsys.readouterr().err.split("error: ")[-1]
+    assert error.startswith(f"config entry WEND.{entry}: ")
+    assert "failed; its own traceback" in error
+    assert "line 2, in broken" in error
+    assert "/wend/" not in error
