@@ -16,7 +16,12 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from wend.config import data, detectors, teaching_entries  # noqa: F401  (they register their nodes)
+from wend.config import (  # noqa: F401  (they register their nodes)
+    data,
+    detectors,
+    noisy_boxes,
+    teaching_entries,
+)
 from wend.config.common import COMMON
 from wend.config.detectron2_entries import DETECTRON2_NODES
 from wend.config.entries import (
@@ -219,6 +224,7 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
         "view": cfg.WEND.VIEW,
         "fill": [min(max(round(channel), 0), 255) for channel in mean],
         "flip": cfg.INPUT.RANDOM_FLIP,
+        "mirror": cfg.WEND.MIRROR,
     }
 
 

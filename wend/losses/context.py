@@ -138,6 +138,8 @@ class LossContext:
             R-CNN and CLN, the box that FCOS's location or Deformable DETR's query predicts; None
             where a detector says none. May be given as a function, called when they are read.
         images: the images, with their pseudo boxes.
+        box_index: (S,) int64, which of its image's boxes a sample is assigned to, -1 none; None
+            where the detector does not say.
     """
 
     logits: Tensor
@@ -149,6 +151,7 @@ class LossContext:
     progress: Progress = field(default_factory=Progress)
     sample_boxes: _WhenRead = _WhenRead()
     images: ImagesContext = field(default_factory=ImagesContext)
+    box_index: Tensor | None = None
 
     def changed(self, **fields: Any) -> LossContext:
         """The same samples with other values of some fields; boxes are not made by it."""
