@@ -38,7 +38,6 @@ from wend.evaluation.protocols import get_protocol
 from wend.event_sinks import require_packages
 from wend.files import write_json
 from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
-from wend.loading.box_scores import describe_scores
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
@@ -47,6 +46,7 @@ from wend.pseudo_boxes.report import KINDS
 from wend.run_files import LOGS, MACHINE_FILE
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
+from wend.structures.unit_scores import describe_scores
 
 # Detectron2's, which a config that counts in epochs has
 DEFAULT_MAX_ITER, DEFAULT_EVAL_PERIOD, DEFAULT_CHECKPOINT_PERIOD = 40000, 0, 5000

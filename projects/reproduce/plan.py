@@ -57,8 +57,8 @@ class Run:
 
     Attributes:
         name: folder of its kind, such as "CUB/faster_rcnn_R50_we".
-        key: hash of the resolved config's entries that are not at their defaults, without seed and
-            OUTPUT_DIR, and the data. New entries of a later version leave it as it is.
+        key: hash of the resolved config's entries that are not at their defaults, without seed,
+            OUTPUT_DIR and IMPORTS, and the data. New entries of a later version leave it as it is.
         time_key: the same without the data, or the row's ``alike``: runs that take equally long.
         max_iter: iterations, or 0 where they depend on the data set's size.
     """
@@ -233,6 +233,7 @@ def plan_runs(
         opts = tuple(text for pair in row.overrides.items() for text in pair)
         cfg = _resolve(engine, row.config_file, opts).clone()
         cfg.OUTPUT_DIR = ""
+        cfg.WEND.IMPORTS = []  # paths, which differ from checkout to checkout
         config_key = _hash(f"{engine}\n{_changed(cfg, _defaults(engine))}")
         time_key = row.alike or config_key
         key = _hash(f"{config_key} {row.datasets_root}")

@@ -113,6 +113,17 @@ def study_table(plan: Mapping[Row, Sequence[Run]], protocol: str) -> str:
     return tabulate(body, header, tablefmt="github", disable_numparse=True)
 
 
+def overview(spreads: Mapping[str, Mapping[float, Spread]], x: str) -> str:
+    """Rows beside the sizes of the noise: label -> size -> a metric's spread over seeds."""
+    sizes = sorted({size for of_row in spreads.values() for size in of_row}, reverse=True)
+    body = [
+        [label, *(of_row[size].text(1) if size in of_row else "" for size in sizes)]
+        for label, of_row in spreads.items()
+    ]
+    header = [x, *(f"{size:.0f}" for size in sizes)]
+    return tabulate(body, header, tablefmt="github", disable_numparse=True)
+
+
 def _force(run: Run) -> list[float]:
     """``unsup_to_cls`` wherever the run's log has it."""
     lines = map(json.loads, (run.folder / LOSSES_FILE).read_text(encoding="utf-8").splitlines())

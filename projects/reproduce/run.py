@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -41,7 +42,7 @@ from study import Study, read_study
 
 from wend.cli.strict_parser import StrictParser
 from wend.datasets.toy import ToyConfig, write_toy
-from wend.errors import InputError
+from wend.errors import InputError, MissingFileError
 from wend.numerals import whole_number
 from wend.yaml_files import read_yaml
 
@@ -176,7 +177,6 @@ def study_plans(args: argparse.Namespace, study: Study) -> dict[str, Part]:
             ),
         )
         for setting, rows in study.rows.items()
-        if not args.at or setting.name in args.at
     }
 
 
@@ -199,8 +199,10 @@ def show(args: argparse.Namespace, found: Mapping[str, Part]) -> None:
 def show_study(args: argparse.Namespace, study: Study, found: Mapping[str, Part]) -> None:
     """Write and print what a study's finished runs say."""
     results = args.output / "results"
-    lines: dict[str, dict[str, list]] = {protocol: {} for protocol in study.protocols}
-    by_name = {f"{study.name}{setting.name}": setting for setting in study.settings}
+    settings = {f"{study.name}{setting.name}": setting for setting in study.settings}
+    spreads: dict[str, dict[str, dict[float, render.Spread]]] = {
+        protocol: defaultdict(dict) for protocol in study.protocols
+    }
     for name, (title, plan, _) in found.items():
         parts = [f"### {study.title}: {title}"]
         for protocol in study.protocols:
@@ -210,19 +212,24 @@ def show_study(args: argparse.Namespace, study: Study, found: Mapping[str, Part]
             for row, runs in plan.items():
                 spread = render.collect(runs, [protocol]).get(protocol, {}).get("gt_known_loc")
                 if spread:
-                    point = (by_name[name].x, spread.mean, spread.sd or 0.0, len(spread.values))
-                    lines[protocol].setdefault(row.label, []).append(point)
+                    spreads[protocol][row.label][settings[name].x] = spread
         text = "\n\n".join(parts) + "\n"
         print(f"\n{text}")
         render.write(results / f"{name}.md", text)
         numbers = render.as_csv(plan, study.protocols, {**render.METRICS, **render.STUDY_METRICS})
         render.write(results / f"{name}.csv", numbers)
-    for protocol, of_rows in lines.items():
-        points = {label: sorted(of_row) for label, of_row in of_rows.items()}
+    for protocol, of_rows in spreads.items():
+        points = {
+            label: [(x, s.mean, s.sd or 0.0, len(s.values)) for x, s in sorted(of_row.items())]
+            for label, of_row in of_rows.items()
+        }
         title = f"{study.title}, {protocol}: mean and one standard deviation over seeds"
         figures.plot(results / f"{study.name}_{protocol}.png", points, title, study.x)
         csv = figures.curve_csv(points, study.x.partition(" ")[0])
         render.write(results / f"{study.name}_{protocol}.csv", csv)
+        overview = render.overview(of_rows, study.x)
+        print(f"\nGT-known Loc ({protocol})\n\n{overview}")
+        render.write(results / f"{study.name}_{protocol}.md", overview + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -234,7 +241,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return execute(args, found, lambda: show(args, found), is_small=args.toy)
         status = 0
         for name in args.which:
-            study = read_study(name, args.output, args.datasets_root, args.only)
+            try:
+                study = read_study(name, args.output, args.datasets_root, args.only, args.at)
+            except MissingFileError as error:
+                print(f"study {name}: skipped, its data are missing: {error}", file=sys.stderr)
+                status = 2
+                continue
             of_study = study_plans(args, study)
             shown = partial(show_study, args, study, of_study)
             status = max(status, execute(args, of_study, shown, is_small=True))

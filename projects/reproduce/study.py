@@ -161,7 +161,11 @@ MAKERS = {"toy": toy_noise, "disturbed": disturbed}
 
 
 def read_study(
-    name: str, output: Path, root: Path | None = None, only: Sequence[str] | None = None
+    name: str,
+    output: Path,
+    root: Path | None = None,
+    only: Sequence[str] | None = None,
+    at: Sequence[str] | None = None,
 ) -> Study:
     """A study with its data, which are made where they are not there.
 
@@ -170,9 +174,10 @@ def read_study(
         output: its data are below it.
         root: folder of the data sets; None for the environment's.
         only: names of rows; None for all. The rows that they are compared with are not added.
+        at: names of settings; None for all.
 
     Raises:
-        InputError: there is no such study or row, or its data are missing.
+        InputError: there is no such study, row or setting, or its data are missing.
     """
     studies = read_yaml(HERE / "studies.yaml", "studies")
     if name not in studies:
@@ -180,12 +185,15 @@ def read_study(
     study = studies[name]
     data = study["data"]
     entries = {row["name"]: row for row in study["rows"]}
-    unknown = [row for row in only or () if row not in entries]
-    if unknown:
+    if unknown := [row for row in only or () if row not in entries]:
         known = some(entries, len(entries))
         raise InputError(f"--only {unknown[0]}: there is no such row of study {name}: {known}")
     chosen = [entries[row] for row in entries if not only or row in only]
     settings = MAKERS[data["kind"]](data, output / "data" / name, root)
+    named = {setting.name: setting for setting in settings}
+    if unknown := [setting for setting in at or () if setting not in named]:
+        raise InputError(f"--at {unknown[0]}: study {name} has {', '.join(named)}")
+    settings = [named[setting] for setting in at or named]
     scale = read_yaml(HERE / study["scale"], "a plan") if "scale" in study else {}
     rows = {
         setting: [

@@ -13,12 +13,12 @@ from wend.datasets.catalog import DataSets
 from wend.datasets.store import INFO_FILE, open_store
 from wend.datasets.store_writer import write_store
 from wend.errors import InputError
-from wend.loading.box_scores import describe_scores, rescaled
 from wend.loading.crop import CropMapper
 from wend.loading.selection import Selection
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
+from wend.structures.unit_scores import describe_scores, rescaled
 
 SIDE = 40
 LOG_ODDS = (0.0, 800.0, -800.0, np.log(3))  # 1/2, 1, 0, 3/4
@@ -197,38 +197,6 @@ def test_an_example_of_torchvision_has_the_scores(root):
     examples = CroppedImages(images, CropMapper(SIDE, SIDE, train=True))
     assert [examples[i].scores.tolist() for i in range(3)] == [[1.0, 0.5, 0.25], [], [0.125]]
     assert examples[0].scores.dtype == torch.float32
-
-
-def test_torchvisions_targets_have_the_scores(root, monkeypatch):
-    """The engine's own step hands them to the model."""
-    from types import SimpleNamespace
-
-    from wend.tv import engine
-    from wend.tv.dataset import CroppedImages
-
-    seen = []
-
-    class StopError(Exception):
-        pass
-
-    class Model:
-        def __call__(self, images, targets):
-            seen.extend(targets)
-            raise StopError
-
-    images = Selection([declared(root)], with_boxes=True)
-    mapped = CroppedImages(images, CropMapper(SIDE, SIDE, train=True))
-    trainer = SimpleNamespace(
-        cfg=SimpleNamespace(
-            MODEL=SimpleNamespace(DEVICE="cpu"), SOLVER=SimpleNamespace(MAX_ITER=1)
-        ),
-        model=Model(),
-        first_epoch=SimpleNamespace(add=list),
-    )
-    monkeypatch.setattr(engine, "tell_progress", lambda *_: None)
-    with pytest.raises(StopError):
-        engine.Trainer._step(trainer, 0, [mapped[0], mapped[1]])
-    assert [target["scores"].tolist() for target in seen] == [[1.0, 0.5, 0.25], [0.125]]
 
 
 @pytest.mark.parametrize("scores", [[0.5], [0.5, np.nan]], ids=["too few", "not finite"])

@@ -476,9 +476,43 @@ def test_a_setting_has_the_share_of_right_boxes_that_it_says(small_study, toy_ro
         assert len(data_set) == 24
 
 
+def test_other_boxes_are_made_by_their_commands_once(small_study, monkeypatch, capsys, tmp_path):
+    """What they need comes first, the commands are printed, and a second plan runs none."""
+    entries = study.read_yaml("studies.yaml", "")["photos"]
+    entries["data"]["other_boxes"] = {
+        "copy": {"command": "copy {file} {folder}/copy{name}.json", "needs": ["old"]}
+        | {"file": "{folder}/copy{name}.json"},
+        "old": {"command": "make {root}", "file": "{folder}/old.json"},
+    }
+    row = {"name": "copied", "label": "copied", "boxes": "copy"}
+    entries["rows"] = [{**row, "config": "configs/CUB/fcos_R50.yaml"}]
+    called = []
+
+    def run(command, check):
+        called.append(command[3:])
+        words = {"copy": ("copy25.json", "right25.json"), "make": ("old.json", "right25.json")}
+        target, source = (tmp_path / "data" / "photos" / name for name in words[command[3]])
+        target.write_text(source.read_text())
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(study.subprocess, "run", run)
+    for _ in range(2):
+        found = small_study("photos", at=["25"])
+        ((made,),) = found.rows.values()
+        assert "_copy25.yaml" in made.overrides["DATASETS.TRAIN"]
+    assert [words[0] for words in called] == ["make", "copy"]
+    assert called[1][1].endswith("right25.json")
+    assert "wend make " in capsys.readouterr().out
+
+
 def test_an_unknown_row_of_a_study_is_named(small_study):
     with pytest.raises(InputError, match="--only focs: there is no such row of study photos: scr"):
         small_study("photos", only=["focs"])
+
+
+def test_an_unknown_setting_of_a_study_is_named(small_study):
+    with pytest.raises(InputError, match="--at 33: study photos has 25, "):
+        small_study("photos", only=["fcos"], at=["25", "33"])
 
 
 def test_a_new_entry_with_its_default_leaves_the_key_of_a_run(tmp_path, monkeypatch):
@@ -500,6 +534,25 @@ def test_a_new_entry_with_its_default_leaves_the_key_of_a_run(tmp_path, monkeypa
     assert planned([single], tmp_path)[single][0].key == before.key
     other = plan.with_overrides(single, {"WEND.ETA": 0.5})
     assert planned([other], tmp_path)[other][0].key != before.key
+
+
+def test_a_study_whose_data_are_missing_is_skipped_with_a_message(tmp_path, capsys):
+    options = ["--datasets-root", str(tmp_path), "--output", str(tmp_path), "--engine", ENGINE]
+    assert command.main(["study", "photos", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("study photos: skipped, its data are missing: ")
+    assert str(tmp_path) in error
+
+
+def test_the_overview_has_rows_beside_sizes_of_the_noise():
+    spreads = {
+        "BCD": {45.0: render.Spread((60.0, 62.0)), 74.0: render.Spread((80.0,))},
+        "WE": {45.0: render.Spread((61.0,))},
+    }
+    lines = render.overview(spreads, "right boxes (%)").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["right boxes (%)", "74", "45"]
+    assert cells[2:] == [["BCD", "80.0", "61.0 ± 1.4"], ["WE", "", "61.0"]]
 
 
 def test_rows_are_compared_with_their_reference_over_images_and_seeds(tmp_path, toy_root):

@@ -1,4 +1,4 @@
-"""``wend boxes``: how good a source's boxes are, and boxes as other tools' label files."""
+"""``wend boxes``: how good a source's boxes are, which look wrong, and boxes as label files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from wend.cli import boxes_export
+from wend.cli import boxes_audit, boxes_export, boxes_fuse
 from wend.cli.named_boxes import SOURCE_HELP, load_images, read_source
 from wend.cli.options import (
     add_datasets_root_option,
@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="boxes_verb", required=True, metavar="VERB")
     export = verbs.add_parser("export", help="boxes as files of COCO, YOLO, VOC, CVAT, ...")
     boxes_export.add_arguments(export)
+    audit = verbs.add_parser(
+        "audit", help="without truth: which boxes look wrong, how many are right by 100 answers"
+    )
+    boxes_audit.add_arguments(audit)
+    fuse = verbs.add_parser("fuse", help="boxes of several sources as one, scored by agreement")
+    boxes_fuse.add_arguments(fuse)
     report = verbs.add_parser("report", help="coverage, shapes, agreement and accuracy of boxes")
     report.add_argument(
         "boxes",
@@ -72,8 +78,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run ``wend boxes export`` or ``wend boxes report``; returns the exit status."""
-    return boxes_export.run(args) if args.boxes_verb == "export" else _report(args)
+    """Run the verb below ``wend boxes``; returns the exit status."""
+    runs = {
+        "audit": boxes_audit.run,
+        "export": boxes_export.run,
+        "fuse": _fuse,
+        "report": _report,
+    }
+    return runs[args.boxes_verb](args)
+
+
+def _fuse(args: argparse.Namespace) -> int:
+    """Fuse, and show the page of the file that was written, as the report of it would."""
+    status = boxes_fuse.run(args)
+    if args.report:
+        words = ["report", "coco", args.output, "--dataset", args.dataset, "--output", args.report]
+        words += ["--protocol", args.protocol]
+        words += ["--datasets-root", args.datasets_root] if args.datasets_root else []
+        words += ["--implausible", args.implausible] if args.implausible else []
+        words += ["--allow-contamination"] if args.allow_contamination else []
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        _report(parser.parse_args(words))
+    return status
 
 
 def _report(args: argparse.Namespace) -> int:

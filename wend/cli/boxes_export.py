@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from wend.cli.label_file_options import add_label_file_options, format_names
-from wend.cli.named_boxes import SOURCE_HELP, load_images, read_options, read_source
+from wend.cli.named_boxes import ENDINGS, SOURCE_HELP, load_images, read_options, read_source
 from wend.cli.options import (
     add_datasets_root_option,
     add_implausible_option,
@@ -25,8 +25,6 @@ from wend.pseudo_boxes import join_boxes
 from wend.run_files import evaluation_folder
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
-
-ENDINGS = (".json", ".csv", ".parquet", ".pq")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

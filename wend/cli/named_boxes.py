@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from wend.datasets.catalog import DataSets
 from wend.datasets.ground_truth import load_source
 from wend.errors import InputError
+from wend.evaluation.detections import load_detections
+from wend.evaluation.evaluation import DETECTIONS_FILE
 from wend.files import expand_user
 from wend.pseudo_boxes import SOURCES, PseudoBoxes, read_boxes
+from wend.run_files import evaluation_folder
 from wend.structures.data_set import DataSet
 from wend.yaml_files import parse_yaml
 
+ENDINGS = (".json", ".csv", ".parquet", ".pq")  # of files of boxes
 SOURCE_HELP = (
     "SOURCE PATH [OPTION=VALUE ...], such as c2am c2am_boxes/train/pseudo_boxes; or the name of a "
     "data set, whose own pseudo boxes are meant"
@@ -64,6 +70,77 @@ def read_source(words: Sequence[str], data_sets: DataSets) -> PseudoBoxes:
     return PseudoBoxes.from_entries(
         words[0], "pixel", data_set.keys, table.counts, table.boxes, table.scores
     )
+
+
+def source_words(words: Sequence[str]) -> list[list[str]]:
+    """The words of several sources, one behind the other, apart.
+
+    A source is ``SOURCE PATH [OPTION=VALUE ...]``, or one word: a data set, a file of boxes or a
+    run's folder.
+
+    Raises:
+        InputError: an option before any source, a source without its path, or one that comes twice.
+    """
+    sources: list[list[str]] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if "=" in word and not expand_user(word).exists():
+            if not sources:
+                raise InputError(f"{word!r}: expected a source before its options")
+            sources[-1].append(word)
+        elif _is_reader(word):
+            if not rest:
+                raise InputError(f"box source {word!r}: expected its PATH behind it")
+            sources.append([word, rest.pop(0)])
+        else:
+            sources.append([word])
+    for number, source in enumerate(sources):
+        if source in sources[:number]:
+            raise InputError(f"{' '.join(source)}: is named twice; name it once, and weigh it")
+    return sources
+
+
+def _is_reader(word: str) -> bool:
+    """Whether a word names a box source, so that its path comes next."""
+    return word in SOURCES or (":" in word and not expand_user(word).exists())
+
+
+def read_any_boxes(words: Sequence[str], data_set: DataSet, data_sets: DataSets) -> PseudoBoxes:
+    """Read boxes of a data set's images, pseudo boxes and detections alike.
+
+    Args:
+        words: of a source, as :func:`source_words` gives them. A file that ends in ``.json`` holds
+            a COCO data set or results, another detections; a folder is a run's, whose detections
+            on the data set are meant.
+
+    Raises:
+        InputError: what the words name cannot be read; names the file.
+    """
+    if _is_reader(words[0]) or is_name(words[0], data_sets):
+        return read_source(words, data_sets)
+    path = expand_user(words[0])
+    if path.is_dir():
+        path = evaluation_folder(path, data_set.name) / DETECTIONS_FILE
+    if path.suffix.lower() not in ENDINGS:
+        return read_source(words, data_sets)
+    if _is_of_paths(path):
+        return read_source(["coco", str(path), *words[1:]], data_sets)
+    if len(words) > 1:
+        raise InputError(f"{words[0]}: detections have no option, got {' '.join(words[1:])}")
+    table, _ = load_detections(path, data_set, implausible="count")  # the join looks at them again
+    return PseudoBoxes.from_entries(
+        str(words[0]), "pixel", data_set.keys, table.counts, table.boxes, table.scores
+    )
+
+
+def _is_of_paths(path: Path) -> bool:
+    """Whether a JSON names its images by their paths, not by a data set's numbers."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        start = file.read(1 << 16).lstrip(b"\xef\xbb\xbf \t\r\n")
+    return start[:1] == b"{" or re.search(rb'"image_id"\s*:\s*"', start) is not None
 
 
 def is_name(source: str, data_sets: DataSets) -> bool:

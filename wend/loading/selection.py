@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from wend.errors import InputError
-from wend.loading.box_scores import rescaled
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
+from wend.structures.unit_scores import rescaled
 
 CHUNK = 1 << 16
 MANY = 100_000  # images; from here on a store is worth the words
@@ -40,7 +40,7 @@ class Selection:
     """Images with the boxes to learn from: one data set after the other, in their order.
 
     Nothing is copied: rows are made where they are asked for, of columns that processes share.
-    Scores outside [0, 1] are as :func:`wend.loading.box_scores.rescaled` says.
+    Scores outside [0, 1] are as :func:`wend.structures.unit_scores.rescaled` says.
 
     Args:
         data_sets: the data sets.

@@ -130,14 +130,16 @@ class LossContext:
         image_ids: ids of the batch's images; empty if not known.
         num_positives: samples of label 1, as the detector's own L_cls counts them (FCOS of
             Detectron2: a moving average; Deformable DETR: the mean of all processes), at least 1: a
-            number or a scalar tensor; None without labels. For sample weights FCOS has not counted
-            yet: there it is the number of labels that are 1.
+            number or a scalar tensor; None without labels. Weights of samples come before
+            Detectron2's FCOS has averaged: for them it is the number of this batch there, too.
         num_boxes: pseudo boxes of the batch, counted and given likewise; None if not known.
         progress: how far the training is.
         sample_boxes: (S, 4) xyxy in pixels of the crop, without a gradient: the proposal of Faster
             R-CNN and CLN, the box that FCOS's location or Deformable DETR's query predicts; None
             where a detector says none. May be given as a function, called when they are read.
         images: the images, with their pseudo boxes.
+        box_index: (S,) int64, which of its image's boxes a sample is assigned to, -1 none; None
+            where the detector does not say.
     """
 
     logits: Tensor
@@ -149,6 +151,7 @@ class LossContext:
     progress: Progress = field(default_factory=Progress)
     sample_boxes: _WhenRead = _WhenRead()
     images: ImagesContext = field(default_factory=ImagesContext)
+    box_index: Tensor | None = None
 
     def changed(self, **fields: Any) -> LossContext:
         """The same samples with other values of some fields; boxes are not made by it."""

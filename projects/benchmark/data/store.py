@@ -43,8 +43,12 @@ def sources(folder: Path) -> list[Path]:
     return [folder / "ILSVRC" / "train", folder / "boxes"]
 
 
-def generate(folder: Path, images: int) -> int:
-    """The same records as a COCO JSON and, by ``wend data import``'s writer, as a store."""
+def generate(folder: Path, images: int, scored: bool) -> int:
+    """The same records as a COCO JSON and, by ``wend data import``'s writer, as a store.
+
+    Args:
+        scored: the store's boxes have scores; Detectron2's own reader leaves out those of a JSON.
+    """
     from wend.datasets.fingerprints import fingerprint
     from wend.datasets.store_writer import write_store
     from wend.structures.boxes import xyxy_to_xywh
@@ -71,7 +75,9 @@ def generate(folder: Path, images: int) -> int:
         wnid, (width, height) = wnids[class_ids[i]], sizes[i].tolist()
         name, box = f"{wnid}/{wnid}_{place[i] * 23 % 29_989}.JPEG", boxes[i : i + 1]
         about = {"width": width, "height": height, "class_id": int(class_ids[i])}
-        records.append(ImageRecord(name, f"{train}/{name}", **about, pseudo_boxes=box))
+        scores = [rng.random()] if scored else None
+        row = ImageRecord(name, f"{train}/{name}", **about, pseudo_boxes=box, pseudo_scores=scores)
+        records.append(row)
         coco["images"].append({"id": i, "file_name": name, **about})
         xywh = xywhs[i]
         area = xywh[2] * xywh[3]
@@ -161,8 +167,10 @@ def further_processes(dataset: Sequence, method: str, number: int, workers: int)
 def open_store(folder: Path) -> Sequence:
     """By its name as the trainer does, with the look at the sources' age; the mapper copies."""
     from wend.d2.catalog import MappedImages
+    from wend.datasets.catalog import DataSets
+    from wend.loading.selection import Selection
 
-    return MappedImages([NAME], dict, with_boxes=False)
+    return MappedImages(Selection([DataSets().get(NAME)], with_boxes=False), dict)
 
 
 def open_list(folder: Path) -> Sequence:
@@ -243,6 +251,7 @@ def main() -> None:
     """Generate, measure each way in its own processes, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--scores", action="store_true", help="boxes of the store have scores")
     parser.add_argument("--access", type=int, default=200_000, help="random records each process")
     parser.add_argument("--workers", type=int, default=4, help="further processes")
     parser.add_argument("--repeat", type=int, default=2, help="processes a way; the best counts")
@@ -255,7 +264,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         start = time.perf_counter()
-        size = generate(Path(name), args.images)
+        size = generate(Path(name), args.images, args.scores)
         out(f"{args.images} records; store {size / 1e6:.1f} MB, COCO JSON ")
         out(f"{(Path(name) / 'coco.json').stat().st_size / 1e6:.1f} MB; ")
         out(f"generated in {time.perf_counter() - start:.0f} s\n\n")

@@ -55,9 +55,14 @@ ALL_SAMPLED = {  # proposals and anchors: so that an image's samples do not depe
 CLS_TERMS = ("loss_fcos_cls", "classification", "loss_cls", "loss_classifier")
 
 
-def model_of(engine, name, **changes):
-    """A detector with drawn heads, whose images do not know each other."""
-    chosen = {f"WEND.{key}": value for key, value in changes.items()}
+def model_of(engine, name, others=(), **changes):
+    """A detector with drawn heads, whose images do not know each other.
+
+    Args:
+        others: entries outside of ``WEND``.
+        changes: entries of ``WEND``.
+    """
+    chosen = {**dict(others), **{f"WEND.{key}": value for key, value in changes.items()}}
     chosen = {"WEND.ETA": "1.0", **ALL_SAMPLED, **(ONE_ANCHOR if name == "cln" else {}), **chosen}
     model = build(engine, config(engine, name, chosen))
     generator = torch.Generator().manual_seed(1)
@@ -290,6 +295,17 @@ def test_a_copy_of_the_detectors_own_loss_is_its_own(engine, name, counts):
             torch.testing.assert_close(ours[term], theirs[term], rtol=1e-6, atol=1e-8)
         pair = gradients(sum(ours.values()), copied), gradients(sum(theirs.values()), plain)
         assert_equal(*pair, tolerance=1e-5)
+
+
+@pytest.mark.detectron2
+def test_log_odds_of_a_classifier_that_is_one_sigmoid():
+    classification_loss("copied")(cross_entropy)
+    sigmoid = {"MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": "True"}
+    copied = model_of("detectron2", "rcnn", sigmoid, LOSS="none", CLS_LOSS="copied")
+    plain = model_of("detectron2", "rcnn", sigmoid, LOSS="none")
+    ours, theirs = losses_twice("detectron2", copied, plain, random_crops(3, COUNTS))
+    torch.testing.assert_close(ours["loss_cls"], theirs["loss_cls"], rtol=1e-6, atol=0)
+    assert_equal(gradients(ours["loss_cls"], copied), gradients(theirs["loss_cls"], plain), 1e-5)
 
 
 def losses_twice(engine, *models_and_crops):
