@@ -134,7 +134,7 @@ def line(label: str, data: str, run: Run) -> list[str]:
     ratios = json.loads((run.folder / FORCES).read_text(encoding="utf-8"))
     steps = list(ratios.values())
     steps = steps[1:] or steps
-    return [label, data, *(f"{100 * median(s[name] for s in steps):.2g} %" for name in READINGS)]
+    return [label, data, *(f"{100 * median(s[name] for s in steps):.3g} %" for name in READINGS)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
