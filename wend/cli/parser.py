@@ -18,6 +18,7 @@ from wend.user_code import load_modules
 MODULES = {  # verb -> module with add_arguments and run, help
     "doctor": ("wend.cli.doctor", "what is installed, what works, how to mend the rest"),
     "auto": ("wend.cli.auto", "from a folder of photos to a detector, boxes and a page"),
+    "rounds": ("wend.cli.rounds", "train, make the boxes anew, train again: against noisy boxes"),
     "toy": ("wend.cli.toy", "generate the toy data set"),
     "fine-tune": ("wend.cli.fine_tune", "train a detector on, on another data set"),
     "predict": ("wend.cli.predict", "boxes of photos, a video or a camera, by a trained detector"),

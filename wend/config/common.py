@@ -139,6 +139,12 @@ COMMON = (
         CLOSER,
     ),
     Entry(
+        "MIRROR",
+        False,
+        "In testing: images are seen mirrored left to right, and their boxes are turned back; "
+        "another look of the same detector.",
+    ),
+    Entry(
         "EPOCHS",
         50,
         "Length of the training in epochs, evaluated and saved after each; 0: SOLVER.MAX_ITER, "

@@ -224,6 +224,7 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
         "view": cfg.WEND.VIEW,
         "fill": [min(max(round(channel), 0), 255) for channel in mean],
         "flip": cfg.INPUT.RANDOM_FLIP,
+        "mirror": cfg.WEND.MIRROR,
     }
 
 
