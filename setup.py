@@ -7,7 +7,7 @@ setup(
     packages=[*find_packages(include=["wend", "wend.*"]), "wend.configs"],
     package_dir={"wend.configs": "configs"},
     package_data={
-        "wend": ["py.typed", "*.pyi", "reports/*.html", "reports/*.css"],
+        "wend": ["py.typed", "*.pyi", "reports/*.html", "reports/*.css", "reports/*.js"],
         "wend.configs": ["**/*.yaml"],
     },
 )

@@ -15,9 +15,10 @@ MAY_LOAD = {
     "torch": (
         *("wend.auto", "wend.classes", "wend.config", "wend.d2", "wend.devices"),
         *("wend.inference", "wend.loading", "wend.localize", "wend.losses", "wend.modeling"),
-        *("wend.reports", "wend.run", "wend.teaching", "wend.tv", "wend.weight_files"),
+        *("wend.reports", "wend.rounds", "wend.run", "wend.teaching", "wend.tv"),
+        *("wend.weight_files",),
         *("wend.cli.auto", "wend.cli.classify", "wend.cli.doctor", "wend.cli.config"),
-        *("wend.cli.fine_tune", "wend.cli.predict", "wend.cli.report"),
+        *("wend.cli.fine_tune", "wend.cli.predict", "wend.cli.report", "wend.cli.rounds"),
     ),
 }
 

@@ -19,6 +19,8 @@ REFERENCE_FILE = "reference.json"  # data set -> what its true boxes are, where 
 ADVICE_FILE = "advice.json"  # the score from which boxes are worth showing
 # What a training adds lines to: its folder would else hold those of two runs
 LOGS = (LOSSES_FILE, CURVE_FILE, "log.txt", "log.txt.rank*", "events.out.tfevents.*")
+# What a training leaves, as patterns
+TRAINING_FILES = (CONFIG_FILE, *LOGS, EVALUATIONS, LAST_CHECKPOINT, WEIGHTS)
 
 
 def evaluation_folder(output_dir: str | Path, data_set: str) -> Path:

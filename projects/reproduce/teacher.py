@@ -2,11 +2,12 @@
 
     OMP_NUM_THREADS=1 python projects/reproduce/teacher.py --output FOLDER
 
-Trains binary FCOS on the toy set whose pseudo boxes are disturbed in 60 % of the images, once with
-each ``WEND.REFINE`` and seed at the same number of iterations, and prints a line of JSON a
-training. The truth of the training images is only looked at to count: in each batch of the taught
-part, the share of given and of refined boxes that are right (IoU > 0.5 with an object), and their
-mean IoU. Scores are GT-known Loc (original) of the weights and of their average.
+Trains binary FCOS on the toy set whose pseudo boxes are disturbed in 60 % of the images, with each
+``WEND.REFINE`` and seed at the same number of iterations, and prints a line of JSON a training. All
+trainings of a seed have the same first part, which is trained once. The truth of the training
+images is only looked at to count: in each batch of the taught part, the share of given and of
+refined boxes that are right (IoU > 0.5 with an object), and their mean IoU. Scores are GT-known Loc
+(original) of the weights and of their average.
 """
 
 # ruff: noqa: T201 (a script)
@@ -15,8 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +43,21 @@ from wend.tv.inference import predict  # noqa: E402
 from wend.tv.models import build_model  # noqa: E402
 
 METHODS = {  # label -> entries
-    "none": {"WEND.REFINE": "none"},
+    "none": {"WEND.REFINE": "none", "WEND.TEACHER.ENABLED": "False"},
     "average": {"WEND.REFINE": "average"},
     "soft": {"WEND.REFINE": "soft"},
     "replace": {"WEND.REFINE": "replace"},
+    "agreement": {"WEND.IMAGE_WEIGHTS": "('teacher_agreement',)"},
+    "average, agreement": {
+        "WEND.REFINE": "average",
+        "WEND.IMAGE_WEIGHTS": "('teacher_agreement',)",
+    },
     "replace, half": {"WEND.REFINE": "replace", "WEND.TEACHER.SCORE_QUANTILE": "0.5"},
 }
+
+
+class FirstPartDone(Exception):  # noqa: N818  (no error)
+    """The part of the training that all methods share is done and saved."""
 
 
 class Measured(Trainer):
@@ -58,6 +71,7 @@ class Measured(Trainer):
             for record in data_set
         }
         self.ious: list[tuple[float, float]] = []  # of given and refined boxes with the truth
+        self.ends_at = run.cfg.SOLVER.MAX_ITER
         if self.teacher is not None:
             teach = self.teacher.teach
 
@@ -68,6 +82,8 @@ class Measured(Trainer):
             self.teacher.teach = recorded
 
     def _step(self, iteration, batch):
+        if iteration == self.ends_at:
+            raise FirstPartDone
         values = super()._step(iteration, batch)
         if self.teacher is None or not self.teacher.has_begun:
             return values
@@ -100,42 +116,58 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--noise", type=float, default=0.6)
     parser.add_argument("--iterations", type=int, default=200)
+    parser.add_argument("--start", type=float, default=0.5, help="WEND.TEACHER.START")
     parser.add_argument("--decay", type=float, default=0.99)
     parser.add_argument("opts", nargs="*", help="KEY VALUE ..., of every training")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     toy = yaml.safe_load((Path(__file__).parent / "toy.yaml").read_text(encoding="utf-8"))
     folder, _ = make_data(arguments.output, arguments.noise, toy)
+    first = round(arguments.start * arguments.iterations)
     common = {**toy["common"], **toy["detectors"]["BinaryFCOS"]}
-    common |= {"SOLVER.MAX_ITER": arguments.iterations, "WEND.PROTOCOLS": "('original',)"}
+    common |= {"SOLVER.MAX_ITER": arguments.iterations, "SOLVER.CHECKPOINT_PERIOD": first}
+    common |= {"WEND.PROTOCOLS": "('original',)", "WEND.LOSS": "none", "WEND.ETA": "1.0"}
     common |= {"WEND.EMA.DECAY": arguments.decay, "WEND.TEACHER.ENABLED": "True"}
+    common |= {"WEND.TEACHER.START": arguments.start, "WEND.EMA.EVALUATE": "False"}
+
+    def trainer_of(seed: int, entries: Mapping[str, str], output: Path) -> Measured:
+        output.mkdir(parents=True, exist_ok=True)
+        cfg = get_cfg()
+        chosen = {**common, **entries, "SEED": seed, "OUTPUT_DIR": str(output)}
+        options = [str(part) for pair in chosen.items() for part in pair]
+        merge_config(cfg, "CUB/fcos_R50", [*options, *arguments.opts], "")
+        run = resolve(cfg, DataSets(str(folder)))
+        torch.manual_seed(seed)
+        trainer = Measured(run, build_model(run.cfg))
+        trainer._evaluate = lambda iteration: {}
+        return trainer
+
     for seed in arguments.seeds:
-        for name in arguments.methods:
-            entries = {**common, **METHODS[name], "SEED": seed, "WEND.LOSS": "none"}
-            entries |= {"WEND.ETA": "1.0", "OUTPUT_DIR": str(arguments.output / "runs")}
-            cfg = get_cfg()
-            options = [str(part) for pair in entries.items() for part in pair]
-            merge_config(cfg, "CUB/fcos_R50", [*options, *arguments.opts], "")
-            run = resolve(cfg, DataSets(str(folder)))
-            torch.manual_seed(seed)
-            trainer = Measured(run, build_model(run.cfg))
-            trainer.resume_or_load(resume=False)
-            (arguments.output / "runs").mkdir(parents=True, exist_ok=True)
-            start = time.process_time()
-            trainer._evaluate = lambda iteration: {}
+        shared = arguments.output / f"first_{seed}"
+        trainer = trainer_of(seed, {}, shared)
+        trainer.resume_or_load(resume=False)
+        trainer.ends_at = first
+        with suppress(FirstPartDone):
             trainer.train()
-            given, refined = np.array(trainer.ious).T
+        for name in arguments.methods:
+            start = time.process_time()
+            output = arguments.output / f"second_{seed}"
+            shutil.rmtree(output, ignore_errors=True)
+            shutil.copytree(shared, output)
+            trainer = trainer_of(seed, METHODS[name], output)
+            trainer.resume_or_load(resume=True)
+            trainer.train()
+            run = trainer.run
             line = {
                 "method": name,
                 "seed": seed,
                 "weights": round(score(run, trainer.model), 1),
                 "average": round(score(run, trainer.average.average), 1),
-                "given_right": round(100 * float((given > 0.5).mean()), 1),
-                "refined_right": round(100 * float((refined > 0.5).mean()), 1),
-                "given_iou": round(float(given.mean()), 3),
-                "refined_iou": round(float(refined.mean()), 3),
                 "cpu_seconds": round(time.process_time() - start),
             }
+            for boxes, ious in zip(("given", "refined"), np.array(trainer.ious).T, strict=False):
+                line[f"{boxes}_right"] = round(100 * float((ious > 0.5).mean()), 1)
+                line[f"{boxes}_iou"] = round(float(ious.mean()), 3)
             print(json.dumps(line), flush=True)
 
 

@@ -82,11 +82,38 @@ RANGES = [
         for name in ("START", "MIN_SCORE", "IOU", "WEIGHT", "WEIGHT_END", "MOST")
     ],
     ("WEND.TEACHER.SCORE_QUANTILE", [-0.001, 1.0, NAN], [0.0, 0.999]),
+    ("WEND.TEACHER.CLOSER_LOOK", [-0.5, 1.0, NAN, INF], [0.0, 1.001]),
     ("WEND.TEACHER.GAMMA", [-0.001, NAN, INF], [0.0, 7.5]),
     ("WEND.WE.NORMALIZER", ["images", ""], ["samples", "positives", "boxes"]),
     ("WEND.WE.SAMPLES", ["positives"], ["all", "unassigned", "ignored"]),
     ("WEND.WE.FORM", ["focal"], ["entropy", "terms", "chosen", "swapped", "confidence"]),
     ("WEND.WE.WEIGHT_GRADIENT", ["true"], ["flow", "detach"]),
+    ("WEND.SAMPLE_WEIGHTS", [("drop_loss", "drop_loss")], [(), ("small_loss", "drop_loss")]),
+    ("WEND.IMAGE_WEIGHTS", [("box_score", "box_score")], [(), ("box_score",)]),
+    *[
+        (f"WEND.{name}", [-0.001, 1.001, NAN], [0.0, 1.0])
+        for name in (
+            *("GCE.Q", "GCE.FOCAL_ALPHA", "BOOTSTRAP.BETA", "BOX_SCORE.FLOOR"),
+            *("IGNORE_REGIONS.MIN_SCORE", "SMALL_LOSS.RAMP"),
+            *("TEACHER_AGREEMENT.IOU", "TEACHER_AGREEMENT.RAMP", "TEACHER_AGREEMENT.FLOOR"),
+        )
+    ],
+    *[
+        (f"WEND.{name}", [-0.001, 1.0, NAN], [0.0, 0.999])
+        for name in (
+            *("DROP_LOSS.IOU", "IGNORE_REGIONS.OVERLAP", "SMALL_LOSS.DROP", "SMALL_LOSS.START"),
+            *("TEACHER_AGREEMENT.DROP", "TEACHER_AGREEMENT.START"),
+        )
+    ],
+    *[
+        (f"WEND.{name}", [-0.001, NAN, INF], [0.0, 100.0])
+        for name in (
+            *("GCE.FOCAL_GAMMA", "SCE.ALPHA", "SCE.BETA"),
+            *("IGNORE_REGIONS.GROW", "BOX_SCORE.EXPONENT"),
+        )
+    ],
+    ("WEND.SCE.LOG_ZERO", [0.0, 4.0, NAN, -INF], [-0.001, -9.2]),
+    ("WEND.BOOTSTRAP.FORM", ["", "Soft"], ["soft", "hard"]),
     ("WEND.EPOCHS", [-1], [0, 1]),
     ("WEND.HEAD_LR_FACTOR", [0.0, -1.0, NAN, INF], [0.001]),
     ("SOLVER.WARMUP_ITERS", [-1], [0, 1]),
@@ -200,7 +227,7 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
     """A new entry of add_wend_config fails here until it is tested."""
     tested = {name for name, _, _ in RANGES}
     elsewhere = {"WEND.RESIZE", "WEND.CROP", "WEND.CLASS_PREDICTIONS"}
-    elsewhere |= {"WEND.LOSS", "WEND.ETA_SCHEDULE", "WEND.IMPORTS"}
+    elsewhere |= {"WEND.LOSS", "WEND.CLS_LOSS", "WEND.ETA_SCHEDULE", "WEND.IMPORTS"}
     elsewhere |= {"WEND.UNSUP_FACTOR_SCHEDULE", "WEND.LOGGERS"}
     elsewhere |= {"WEND.REFINE", "WEND.TEACHER.WEIGHT_SCHEDULE"}  # test_teaching_entries.py
     # true or false, or what only a built backbone can tell

@@ -4,6 +4,7 @@ import pytest
 
 from wend.config import check_config, merge_config, teaching_of
 from wend.errors import InputError
+from wend.losses import IMAGE_WEIGHTS, image_weights
 from wend.schedules import Progress
 from wend.tv.config import get_cfg
 
@@ -26,11 +27,12 @@ def test_the_entries_reach_the_teacher():
         config(
             *("WEND.EMA.DECAY", 0.99, "WEND.REFINE", "average", "WEND.TEACHER.START", 0.25),
             *("WEND.TEACHER.FLIP", True, "WEND.TEACHER.MIN_SCORE", 0.2, "WEND.TEACHER.IOU", 0.4),
+            *("WEND.TEACHER.CLOSER_LOOK", 1.3),
             *("WEND.TEACHER.SCORE_QUANTILE", 0.1, "WEND.TEACHER.WEIGHT", 0.2, "WEND.STEP_AT", 0.6),
             *("WEND.TEACHER.WEIGHT_SCHEDULE", "step", "WEND.TEACHER.WEIGHT_END", 0.8),
         )
     )
-    assert (teaching.start, teaching.flip) == (0.25, "horizontal")
+    assert (teaching.start, teaching.flip, teaching.closer_look) == (0.25, "horizontal", 1.3)
     assert (teaching.min_score, teaching.score_quantile) == (0.2, 0.1)
     parameters = teaching.refinement.parameters
     assert parameters["iou"] == 0.4
@@ -63,6 +65,15 @@ def test_what_does_not_fit_is_named(opts, message):
     mirrored = () if "WEND.TEACHER.FLIP" not in opts else ("INPUT.RANDOM_FLIP", "none")
     with pytest.raises(InputError, match=message):
         merge_config(cfg, "CUB/fcos_R50", list(map(str, (*opts, *mirrored))), "")
+
+
+def test_agreement_with_a_teacher_needs_one():
+    if "teacher_agreement" not in IMAGE_WEIGHTS:
+        image_weights("teacher_agreement")(lambda images: images.boxes[0].new_ones(len(images)))
+    weights = ("WEND.IMAGE_WEIGHTS", "('teacher_agreement',)")
+    with pytest.raises(InputError, match=r"WEND.IMAGE_WEIGHTS: .*set WEND.TEACHER.ENABLED True"):
+        config(*weights, "WEND.EMA.DECAY", 0.99)
+    config(*weights, "WEND.EMA.DECAY", 0.99, "WEND.TEACHER.ENABLED", True)
 
 
 def test_code_of_the_users_own_is_found_beside_the_yaml(tmp_path):

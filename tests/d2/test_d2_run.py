@@ -144,3 +144,27 @@ def test_a_batch_and_processes_that_do_not_fit(flags, batch, reference, message,
     args = make_parser().parse_args(["--config-file", str(DETECTORS["fcos"]), *flags, *entries])
     with pytest.raises(InputError, match=message) if message else nullcontext():
         setup(args)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_same_average(toy_root, tmp_path):
+    """After each update, buffers too, though each process sees other images."""
+    (tmp_path / "checked.py").write_text(
+        "import wend.d2.trainer\n"
+        "from detectron2.utils import comm\n\n"
+        "share = wend.d2.trainer.share_average\n\n\n"
+        "def checked(average):\n"
+        "    share(average)\n"
+        "    state = average.average.state_dict()\n"
+        "    ours = {name: value.flatten().tolist() for name, value in state.items()}\n"
+        "    assert all(theirs == ours for theirs in comm.all_gather(ours)), 'averages differ'\n"
+        "    print('the averages are equal')\n\n\n"
+        "wend.d2.trainer.share_average = checked\n"
+    )
+    changes = {"WEND.EPOCHS": "1", "WEND.EMA.DECAY": "0.9", "WEND.REFINE": "average"}
+    changes |= {"WEND.TEACHER.START": "0.3", "WEND.IMPORTS": f"('{tmp_path / 'checked.py'}',)"}
+    done = _process(toy_root, tmp_path / "out", "--num-gpus", "2", changes=changes)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("the averages are equal") == 6  # 3 steps of 2 processes
+    assert _evaluate(tmp_path / "out" / "model_final.pth", tmp_path / "one") == 0
+    assert _files(tmp_path / "out") == _files(tmp_path / "one")

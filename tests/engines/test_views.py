@@ -134,3 +134,19 @@ def test_a_closer_look_moves_best_boxes_and_predicting_looks_as_evaluation_does(
         x0, y0, x1, y1 = prediction.xyxy.T
         xywh = np.stack([x0, y0, x1 - x0, y1 - y0], 1)
         np.testing.assert_allclose(xywh, boxes["1.5"][image_id], rtol=0, atol=1e-9)
+
+
+def test_a_mirrored_look_is_the_mirrored_image_turned_back(finished, engine):
+    """Of an image as wide as the crop, whose resizing cannot round otherwise from the right."""
+    plain = wend.load(finished(engine), device="cpu", **{"WEND.VIEW": "squash"})
+    mirrored = wend.load(
+        finished(engine), device="cpu", **{"WEND.VIEW": "squash", "WEND.MIRROR": True}
+    )
+    side = plain.cfg.WEND.RESIZE
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    expected, turned = plain(image[:, ::-1].copy()), mirrored(image)
+    assert len(turned) == len(expected) > 0
+    np.testing.assert_array_equal(turned.scores, expected.scores)
+    x0, y0, x1, y1 = expected.xyxy.T
+    np.testing.assert_allclose(turned.xyxy, np.stack([side - x1, y0, side - x0, y1], 1), atol=1e-9)
+    assert not np.allclose(turned.scores, plain(image).scores)

@@ -46,6 +46,17 @@ def test_the_part_ends_at_the_inputs_border_and_is_not_smaller_than_a_share_of_i
     assert closer_view(ramp(), FRAME, outside, 1.5)[0].shape == (3, SIDE, SIDE)
 
 
+@pytest.mark.parametrize("box", [[20.0, 5, 40, 10], [62.0, 3, 79, 18], [0.0, 0, 80, 20]])
+def test_the_part_of_a_mirrored_image_is_the_part_mirrored(box):
+    image = 6 * ramp()  # so that a column beside it is 6 levels off
+    view, frame = closer_view(image, FRAME, np.array(box), 1.5)
+    mirrored = resize_and_crop(80, 20, SIDE, SIDE, flip=True)
+    other, its_frame = closer_view(image.flip(2), mirrored, np.array(box), 1.5)
+    assert (other.int() - view.flip(2).int()).abs().max() <= 1  # halves round to either side
+    x0, y0, x1, y1 = frame.to_frame(np.array(box))
+    np.testing.assert_allclose(its_frame.to_frame(np.array(box)), [SIDE - x1, y0, SIDE - x0, y1])
+
+
 def test_only_the_best_box_moves_to_the_mean_of_both_looks():
     far = np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]]), np.array([0.2, 0.9])
     close = np.array([[22.0, 24, 38, 30], [0, 0, 1, 1]]), np.array([0.3, 0.1])

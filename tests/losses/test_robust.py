@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch.autograd import gradcheck
 from torchvision.ops import sigmoid_focal_loss
 
+from wend.losses import CLASSIFICATION_LOSSES, LossContext
 from wend.losses.entropies import entropy_loss
 from wend.losses.robust import (
     bootstrapped_cross_entropy,
@@ -77,6 +78,16 @@ def test_the_limits_of_generalized_cross_entropy_are_cross_entropy_and_the_mean_
 def test_the_gradient_of_generalized_cross_entropy_is_cross_entropys_times_a_power(q):
     expected = of_label(Z, LABELS) ** q * (Z.sigmoid() - LABELS)
     torch.testing.assert_close(gradient(generalized_cross_entropy, Z, LABELS, q=q), expected)
+
+
+@pytest.mark.parametrize(("q", "share", "expected"), [(0.7, 0.4, 0.21), (0.7, 0.9, 0.999)])
+def test_the_best_prediction_of_samples_with_mixed_labels_leans_to_the_majority(q, share, expected):
+    # share · p^(q-1) = (1 - share) (1-p)^(q-1): p / (1-p) = (share / (1 - share))^(1 / (1-q))
+    odds = (share / (1 - share)) ** (1 / (1 - q))
+    assert odds / (1 + odds) == pytest.approx(expected, abs=0.005)
+    z = torch.full((10,), math.log(odds), dtype=torch.float64)
+    labels = (torch.arange(10) < 10 * share).long()
+    assert gradient(generalized_cross_entropy, z, labels, q=q).sum().abs() < 1e-12
 
 
 @pytest.mark.parametrize("q", [0.05, 0.7, 1.0])
@@ -251,3 +262,21 @@ def test_the_empty_input_is_a_zero_with_a_gradient(loss, settings):
 def test_wrong_arguments_name_range_and_value(loss, settings, message):
     with pytest.raises(ValueError, match=message):
         loss(torch.zeros(2), torch.zeros(2), **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "settings"),
+    [
+        ("gce", generalized_cross_entropy, {"q": 0.4}),
+        ("focal_gce", focal_generalized_cross_entropy, {"q": 0.4, "alpha": 0.3, "gamma": 1.0}),
+        ("bootstrap", bootstrapped_cross_entropy, {"beta": 0.8, "form": "hard"}),
+        ("sce", symmetric_cross_entropy, {"alpha": 0.3, "beta": 0.5, "log_zero": -2.0}),
+    ],
+)
+def test_a_registered_loss_is_its_function_with_the_same_parameters(name, loss, settings):
+    by_entry = {
+        f"focal_{key}" if name == "focal_gce" and key != "q" else key: value
+        for key, value in settings.items()
+    }
+    value = CLASSIFICATION_LOSSES.get(name)(LossContext(Z, LABELS), **by_entry)
+    torch.testing.assert_close(value, loss(Z, LABELS, **settings, reduction="none"))

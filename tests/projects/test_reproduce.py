@@ -379,6 +379,35 @@ def test_a_setting_has_the_share_of_right_boxes_that_it_says(small_study, toy_ro
         assert len(data_set) == 24
 
 
+def test_other_boxes_are_made_by_their_commands_once(small_study, monkeypatch, capsys, tmp_path):
+    """What they need comes first, the commands are printed, and a second plan runs none."""
+    entries = study.read_yaml("studies.yaml", "")["photos"]
+    entries["data"]["other_boxes"] = {
+        "copy": {"command": "copy {file} {folder}/copy{name}.json", "needs": ["old"]}
+        | {"file": "{folder}/copy{name}.json"},
+        "old": {"command": "make {root}", "file": "{folder}/old.json"},
+    }
+    row = {"name": "copied", "label": "copied", "boxes": "copy"}
+    entries["rows"] = [{**row, "config": "configs/CUB/fcos_R50.yaml"}]
+    called = []
+
+    def run(command, check):
+        called.append(command[3:])
+        words = {"copy": ("copy25.json", "right25.json"), "make": ("old.json", "right25.json")}
+        target, source = (tmp_path / "data" / "photos" / name for name in words[command[3]])
+        target.write_text(source.read_text())
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(study.subprocess, "run", run)
+    for _ in range(2):
+        found = small_study("photos", at=["25"])
+        ((made,),) = found.rows.values()
+        assert "_copy25.yaml" in made.overrides["DATASETS.TRAIN"]
+    assert [words[0] for words in called] == ["make", "copy"]
+    assert called[1][1].endswith("right25.json")
+    assert "wend make " in capsys.readouterr().out
+
+
 def test_an_unknown_row_of_a_study_is_named(small_study):
     with pytest.raises(InputError, match="--only focs: there is no such row of study photos: scr"):
         small_study("photos", only=["focs"])

@@ -123,6 +123,39 @@ def test_the_second_look_is_mirrored_and_mirrored_back(flip, box):
     assert torch.equal(mirrored, straight.flip(-1 if flip == "horizontal" else -2))
 
 
+@pytest.mark.parametrize(
+    ("flip", "close", "mean"),
+    [
+        ("", (0, 0, 20, 20), (4.5, 4.5, 15.5, 15.5)),
+        ("horizontal", (0, 0, 10, 20), (7.5, 4.5, 15.5, 15.5)),
+        ("vertical", (0, 0, 20, 10), (4.5, 7.5, 15.5, 15.5)),
+    ],
+)
+def test_a_closer_look_at_the_best_box_is_averaged_with_it(flip, close, mean):
+    """1.2 times as large it is 12 pixels, from 4 to 16, and 20 enlarged; the right half of it in
+    the mirrored one is from 10 to 16.
+    """
+    far = predictions(((0, 0, 4, 4), 0.5), ((5, 5, 15, 15), 0.6))
+    looks = Looks([far, NOTHING], [predictions(((1, 1, 2, 2), 0.1), (close, 0.3))])
+    _, (lesson, unseen) = lessons(
+        looks, [given((0, 0, 9, 9)), given((0, 0, 9, 9))], flip=flip, closer_look=1.2
+    )
+    assert lesson.teacher[0].tolist() == [pytest.approx(mean, abs=1e-5), [0, 0, 4, 4]]
+    assert lesson.teacher[1].tolist() == pytest.approx([0.6, 0.5])
+    assert len(unseen.teacher[0]) == 0
+    assert len(looks.images[1]) == 1
+    assert looks.images[1][0].shape == (3, SIDE, SIDE)
+    assert far[0].tolist() == [[0, 0, 4, 4], [5, 5, 15, 15]]  # the detector's own tensor stays
+
+
+def test_a_closer_look_where_nothing_is_seen_from_far_or_close():
+    _, (lesson,) = lessons(Looks([NOTHING]), [given((0, 0, 9, 9))], closer_look=1.2)
+    assert len(lesson.teacher[0]) == 0
+    looks = Looks([predictions(((5, 5, 15, 15), 0.6))], [NOTHING])
+    _, (lesson,) = lessons(looks, [given((0, 0, 9, 9))], closer_look=1.2)
+    assert lesson.teacher[0].tolist() == [[5, 5, 15, 15]]
+
+
 def test_two_views_average_mutual_matches_by_score_and_halve_the_rest():
     a = predictions(((0, 0, 8, 8), 0.9), ((10, 10, 20, 20), 0.4))
     b = predictions(((0, 0, 8, 10), 0.3), ((0, 0, 8, 9), 0.1), ((15, 0, 20, 5), 0.8))

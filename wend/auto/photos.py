@@ -23,9 +23,9 @@ from PIL import Image
 from tabulate import tabulate
 from tqdm import tqdm
 
-from wend.auto.near_duplicates import SIDE, group, thumbnail
 from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.files import sha256
+from wend.images.near_duplicates import SIDE, group, thumbnail
 from wend.images.orientation import UPRIGHT, orientation_of
 from wend.images.paths import find_images
 from wend.images.reading import read_image
@@ -47,7 +47,7 @@ class Photo:
         orientation: EXIF's, 1 to 8.
         file_digest: SHA-256 of the file.
         pixel_digest: of size and pixels; empty if unreadable.
-        thumbnail: 512 hexadecimal digits, :func:`wend.auto.near_duplicates.thumbnail`.
+        thumbnail: 512 hexadecimal digits, :func:`wend.images.near_duplicates.thumbnail`.
         problem: why it cannot be read; empty if it can.
     """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +15,16 @@ import torch
 from fvcore.common.config import CfgNode
 
 from wend.auto import schedule
-from wend.auto.agreement import agreement
-from wend.auto.declared import as_data_set, declare, read_truth, with_truth
+from wend.auto.declared import as_data_set, read_truth, with_truth
 from wend.auto.matching import IOU, best_threshold, doubt_of
-from wend.auto.parts import hold_out
 from wend.auto.photos import Photos, look
 from wend.auto.standing import Standing, stand
-from wend.auto.steps import Step, Steps
+from wend.datasets.declaring import declare
+from wend.datasets.parts import hold_out
 from wend.errors import InputError
+from wend.evaluation.agreement import agreement
 from wend.evaluation.coco_results import read_detections
-from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
+from wend.evaluation.evaluation import DETECTIONS_FILE
 from wend.files import remove, sha256, write_json
 from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
@@ -36,13 +35,12 @@ from wend.run_files import (
     CONFIG_FILE,
     EVALUATIONS,
     FINAL_WEIGHTS,
-    LAST_CHECKPOINT,
-    LOGS,
     LOSSES_FILE,
     REFERENCE_FILE,
-    WEIGHTS,
+    TRAINING_FILES,
     evaluation_folder,
 )
+from wend.steps import Step, Steps, resume_flag, run_command
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
@@ -58,22 +56,7 @@ AGREE = "agree"  # the method that the others agree with
 TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
 STANDING_FILE = "standing.md"
 LENGTH = ("WEND.EPOCHS", "SOLVER.MAX_ITER")  # the user's own length of the training
-ENGINE_FILES = (CONFIG_FILE, *LOGS, EVALUATIONS, LAST_CHECKPOINT, WEIGHTS)
-# loggers of which only warnings are printed: what they say stands in inference/, config.yaml and
-# machine.json
-SILENT = (
-    Evaluation.__module__,
-    "wend.d2.trainer",
-    "detectron2",
-    "detectron2.engine.defaults",
-    "detectron2.evaluation.evaluator",
-    "detectron2.evaluation.testing",
-)
 logger = logging.getLogger(__name__)
-
-
-def _is_warning(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,16 +175,7 @@ class Auto:
         return self.folder / "datasets" / f"{name}.yaml"
 
     def _do(self, words: Sequence[str]) -> None:
-        """Run an ordinary command, and say which; what stands in its files is not printed."""
-        logger.info("$ wend %s", shlex.join(words))
-        silent = [logging.getLogger(name) for name in SILENT]
-        for each in silent:
-            each.addFilter(_is_warning)
-        try:
-            self.command(words)
-        finally:
-            for each in silent:
-                each.removeFilter(_is_warning)
+        run_command(self.command, words)
 
     # --- pseudo boxes
 
@@ -312,9 +286,7 @@ class Auto:
         }
 
         def work(resumes: bool) -> None:
-            goes_on = resumes and (self.folder / LAST_CHECKPOINT).exists()
-            if not goes_on:
-                self._clear_engine_files()
+            flag = resume_flag(self.folder, resumes)
             length = self._length(trained)
             self._do(
                 self._train_words(
@@ -326,26 +298,19 @@ class Auto:
                         **own,
                         "OUTPUT_DIR": str(self.folder),
                     },
-                    "--resume" if goes_on else "",
+                    flag,
                 )
             )
 
         outputs = [CONFIG_FILE, FINAL_WEIGHTS, *(f"{EVALUATIONS}/{name}" for name in tests)]
-        self.steps.run(Step("training", settings, outputs, work, leftovers=ENGINE_FILES))
+        self.steps.run(Step("training", settings, outputs, work, leftovers=TRAINING_FILES))
 
     def _names(self, names: Sequence[str]) -> str:
         return repr(tuple(str(self._declaration(name)) for name in names))
 
-    def _train_words(self, entries: dict[str, str], flag: str = "") -> list[str]:
+    def _train_words(self, entries: dict[str, str], flag: Sequence[str] = ()) -> list[str]:
         words = ["train", "--engine", self.wishes.engine, "--config-file", self.wishes.config_file]
-        words += [flag] if flag else []
-        return words + [text for pair in entries.items() for text in pair]
-
-    def _clear_engine_files(self) -> None:
-        """Remove what a training left that ended before its first checkpoint."""
-        for pattern in ENGINE_FILES:
-            for path in self.folder.glob(pattern):
-                remove(path)
+        return [*words, *flag] + [text for pair in entries.items() for text in pair]
 
     def _length(self, trained: DataSet) -> dict[str, str]:
         """The entries of the schedule; measured once and recorded, for a resumed run."""

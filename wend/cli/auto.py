@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 from wend.auto.pipeline import AGREE, METHODS, Auto, Wishes
@@ -12,11 +11,11 @@ from wend.cli.label_file_options import (
     number_of_pictures,
     prediction_formats,
 )
+from wend.cli.nested import run_command
 from wend.cli.options import add_engine_option, key_values
 from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.engines import choose_engine, engine_module
-from wend.logs import kept_logging
 from wend.structures.records import EXIF
 
 BACKBONES = {"pretrained": "photos", "small": "photos_small"}  # -> config of the detector
@@ -133,15 +132,3 @@ def _source(path: str | None, name: str | None) -> dict[str, Any] | None:
             f"--source, such as --source c2am"
         )
     return {"source": name, "path": file.absolute()}
-
-
-def run_command(words: Sequence[str]) -> None:
-    """Run an ordinary command in this process.
-
-    Raises:
-        InputError: as the command does.
-    """
-    from wend.cli import parser
-
-    with kept_logging():
-        parser.run_command(words)

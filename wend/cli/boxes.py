@@ -1,4 +1,4 @@
-"""``wend boxes``: how good a source's boxes are, and boxes as other tools' label files."""
+"""``wend boxes``: how good a source's boxes are, which look wrong, and boxes as label files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from wend.cli import boxes_export, boxes_fuse
+from wend.cli import boxes_audit, boxes_export, boxes_fuse
 from wend.cli.named_boxes import SOURCE_HELP, load_images, read_source
 from wend.cli.options import (
     add_datasets_root_option,
@@ -31,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="boxes_verb", required=True, metavar="VERB")
     export = verbs.add_parser("export", help="boxes as files of COCO, YOLO, VOC, CVAT, ...")
     boxes_export.add_arguments(export)
+    audit = verbs.add_parser(
+        "audit", help="without truth: which boxes look wrong, how many are right by 100 answers"
+    )
+    boxes_audit.add_arguments(audit)
     fuse = verbs.add_parser("fuse", help="boxes of several sources as one, scored by agreement")
     boxes_fuse.add_arguments(fuse)
     report = verbs.add_parser("report", help="coverage, shapes, agreement and accuracy of boxes")
@@ -75,7 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb below ``wend boxes``; returns the exit status."""
-    runs = {"export": boxes_export.run, "fuse": _fuse, "report": _report}
+    runs = {
+        "audit": boxes_audit.run,
+        "export": boxes_export.run,
+        "fuse": _fuse,
+        "report": _report,
+    }
     return runs[args.boxes_verb](args)
 
 

@@ -31,6 +31,7 @@ LISTED = {  # heading -> module:name of a registry, or of a table by name
     "weights of samples (WEND.SAMPLE_WEIGHTS)": "wend.losses:SAMPLE_WEIGHTS",
     "weights of images (WEND.IMAGE_WEIGHTS)": "wend.losses:IMAGE_WEIGHTS",
     "schedules (WEND.ETA_SCHEDULE)": "wend.schedules:SCHEDULES",
+    "refinements (WEND.REFINE)": "wend.teaching.refine:REFINEMENTS",
     "metrics (WEND.METRICS)": "wend.evaluation.metrics:METRICS",
     "event sinks (WEND.LOGGERS)": "wend.event_sinks:EVENT_SINKS",
     "protocols (WEND.PROTOCOLS)": "wend.evaluation.protocols:PROTOCOLS",

@@ -44,7 +44,7 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     add_import_option(parser)
 
 
-def add_device_option(parser: argparse.ArgumentParser) -> None:
+def add_device_option(parser: argparse._ActionsContainer) -> None:
     """Add ``--device``."""
     parser.add_argument(
         "--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the run's)"

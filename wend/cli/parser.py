@@ -18,6 +18,7 @@ from wend.user_code import load_modules
 MODULES = {  # verb -> module with add_arguments and run, help
     "doctor": ("wend.cli.doctor", "what is installed, what works, how to mend the rest"),
     "auto": ("wend.cli.auto", "from a folder of photos to a detector, boxes and a page"),
+    "rounds": ("wend.cli.rounds", "train, make the boxes anew, train again: against noisy boxes"),
     "toy": ("wend.cli.toy", "generate the toy data set"),
     "fine-tune": ("wend.cli.fine_tune", "train a detector on, on another data set"),
     "predict": ("wend.cli.predict", "boxes of photos, a video or a camera, by a trained detector"),
@@ -26,7 +27,7 @@ MODULES = {  # verb -> module with add_arguments and run, help
     "evaluate": ("wend.cli.evaluate", "score detections from files, under any protocol"),
     "compare": ("wend.cli.compare", "test two sets of detections against each other"),
     "data": ("wend.cli.data", "import a data set, check it, cache its images"),
-    "boxes": ("wend.cli.boxes", "pseudo boxes: coverage, shapes, accuracy; label files of boxes"),
+    "boxes": ("wend.cli.boxes", "pseudo boxes: coverage, accuracy, audit; label files of boxes"),
     "classify": ("wend.cli.classify", "a classifier's classes of each image, as a file"),
     "config": ("wend.cli.config", "config entries: default, values, meaning, where it was set"),
     "entries": ("wend.cli.config", "another name of config"),

@@ -1,8 +1,7 @@
 """The entries of the ``WEND`` node that every detector has; Greek letters are the paper's."""
 
-import math
-
 from wend.config.entries import (
+    CLOSER,
     NOT_NEGATIVE,
     POSITIVE,
     PROBABILITY,
@@ -17,7 +16,9 @@ from wend.losses import FORMS, NORMALIZERS, SAMPLES, WEIGHT_GRADIENTS
 from wend.structures.view import VIEWS
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
-DISTINCT = Range("distinct names", lambda x: len(set(map(repr, x))) == len(x))
+DISTINCT = Range(
+    "distinct names", lambda x: len(set(map(repr, x))) == len(x), {"uniqueItems": True}
+)
 
 # WEND.<name>
 COMMON = (
@@ -72,21 +73,25 @@ COMMON = (
     Entry(
         "CLS_LOSS",
         "own",
-        'L_cls of L_sup: "own" (the detector\'s), or a registered loss of each sample, summed with '
-        "the detector's own normalizer and weight; your own by its name or as ./file.py:function.",
+        'L_cls of L_sup: "own" (that of the detector), or with its normalizer and weight '
+        '"gce" or "focal_gce" (entries WEND.GCE), "bootstrap" (WEND.BOOTSTRAP), "sce" (WEND.SCE), '
+        "or a loss of yours by its name or as ./file.py:function (docs/noisy_boxes.md).",
     ),
     Entry(
         "SAMPLE_WEIGHTS",
         (),
-        "Weights of each sample's L_cls and L_reg, multiplied: registered names, or your own as "
-        "./file.py:function; not of the RPN.",
+        "Weights of each sample's L_cls and L_reg, not of the RPN's, multiplied: \"drop_loss\" "
+        '(entries WEND.DROP_LOSS), "ignore_regions" (WEND.IGNORE_REGIONS), "small_loss" or '
+        '"small_loss_samples" (WEND.SMALL_LOSS), or your own by name or as ./file.py:function '
+        "(docs/noisy_boxes.md).",
         DISTINCT,
     ),
     Entry(
         "IMAGE_WEIGHTS",
         (),
-        "Weights of each image's L_sup, the RPN's too, multiplied: registered names, or your own "
-        "as ./file.py:function.",
+        "Weights of each image's L_sup, the RPN's too, multiplied: \"box_score\" (entries "
+        'WEND.BOX_SCORE), "teacher_agreement" (WEND.TEACHER_AGREEMENT), or your own by name or as '
+        "./file.py:function (docs/noisy_boxes.md).",
         DISTINCT,
     ),
     Entry("STEP_AT", 0.5, 'Share of the training at which a schedule "step" steps, [0, 1].', SHARE),
@@ -131,11 +136,13 @@ COMMON = (
         0.0,
         "f: the best box is predicted once more on the part of the input f times as wide and as "
         "high around it, enlarged, and is the mean of both; 0 (the paper): no second look.",
-        Range(
-            "0, or > 1 and finite",
-            lambda x: x == 0 or 1 < x < math.inf,
-            {"anyOf": [{"const": 0}, {"exclusiveMinimum": 1}]},
-        ),
+        CLOSER,
+    ),
+    Entry(
+        "MIRROR",
+        False,
+        "In testing: images are seen mirrored left to right, and their boxes are turned back; "
+        "another look of the same detector.",
     ),
     Entry(
         "EPOCHS",

@@ -97,6 +97,13 @@ NAMES = Range(
 )
 
 
+CLOSER = Range(
+    "0, or > 1 and finite",
+    lambda x: x == 0 or 1 < x < math.inf,
+    {"anyOf": [{"const": 0}, {"exclusiveMinimum": 1}]},
+)
+
+
 def at_least(least: int) -> Range:
     """Numbers from ``least``."""
     return Range(f">= {least}", lambda x: x >= least, {"minimum": least})

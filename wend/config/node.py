@@ -16,7 +16,12 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from wend.config import data, detectors, teaching_entries  # noqa: F401  (they register their nodes)
+from wend.config import (  # noqa: F401  (they register their nodes)
+    data,
+    detectors,
+    noisy_boxes,
+    teaching_entries,
+)
 from wend.config.common import COMMON
 from wend.config.detectron2_entries import DETECTRON2_NODES
 from wend.config.entries import (
@@ -145,7 +150,14 @@ def teaching_of(cfg: CfgNode) -> Teaching | None:
         "False, where INPUT.RANDOM_FLIP is none: the detector has never seen a mirrored image",
         flip != "none",
     )
-    return Teaching(refinement, teacher.START, flip, teacher.MIN_SCORE, teacher.SCORE_QUANTILE)
+    return Teaching(
+        refinement,
+        start=teacher.START,
+        flip=flip,
+        closer_look=teacher.CLOSER_LOOK,
+        min_score=teacher.MIN_SCORE,
+        score_quantile=teacher.SCORE_QUANTILE,
+    )
 
 
 def _scheduled(wend: CfgNode, name: str, node: str = "") -> Scheduled:
@@ -212,6 +224,7 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
         "view": cfg.WEND.VIEW,
         "fill": [min(max(round(channel), 0), 255) for channel in mean],
         "flip": cfg.INPUT.RANDOM_FLIP,
+        "mirror": cfg.WEND.MIRROR,
     }
 
 
@@ -272,7 +285,13 @@ def check_config(cfg: CfgNode) -> None:
             check_entries(f"WEND.{name}", wend[name], NODES.get(name))
     _check_detectron2s(cfg)
     localization_loss(cfg)
-    teaching_of(cfg)
+    agreement = "teacher_agreement"
+    require(
+        "WEND.IMAGE_WEIGHTS",
+        wend.IMAGE_WEIGHTS,
+        f"no {agreement} where there is no teacher (set WEND.TEACHER.ENABLED True, or WEND.REFINE)",
+        teaching_of(cfg) is not None or agreement not in wend.IMAGE_WEIGHTS,
+    )
     factor = wend.UNSUP_FACTOR_SCHEDULE != "constant" or wend.UNSUP_FACTOR != 1
     require(
         "WEND.UNSUP_FACTOR",

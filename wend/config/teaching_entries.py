@@ -1,6 +1,6 @@
 """The entries ``WEND.EMA.*`` and ``WEND.TEACHER.*``: the average of the weights as a teacher."""
 
-from wend.config.entries import BELOW_1, NOT_NEGATIVE, SHARE, Entry, config_entries
+from wend.config.entries import BELOW_1, CLOSER, NOT_NEGATIVE, SHARE, Entry, config_entries
 
 EMA = (
     Entry(
@@ -37,7 +37,14 @@ TEACHER = (
         "FLIP",
         False,
         "Whether it also predicts each crop mirrored, as INPUT.RANDOM_FLIP does, and takes the "
-        "mean of both.",
+        "mean of both; with CLOSER_LOOK that is the mirrored one.",
+    ),
+    Entry(
+        "CLOSER_LOOK",
+        0.0,
+        "f: its best box is predicted once more on the part of the crop f times as wide and as "
+        "high around it, enlarged, and is the mean of both; 0: no second look.",
+        CLOSER,
     ),
     Entry("MIN_SCORE", 0.0, "Its boxes that score less refine nothing, [0, 1].", SHARE),
     Entry(

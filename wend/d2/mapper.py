@@ -45,7 +45,8 @@ class WSOLDatasetMapper:
         resize, crop: sides in pixels.
         image_format: "RGB" or "BGR", the order of ``image``'s channels.
         num_classes: 1 makes ``gt_classes`` 0, more make them the image's class.
-        flip, caches, black_if_bad, view, fill: see :class:`wend.loading.crop.CropMapper`.
+        flip, caches, black_if_bad, view, fill, mirror: see
+            :class:`wend.loading.crop.CropMapper`.
     """
 
     @configurable
@@ -62,6 +63,7 @@ class WSOLDatasetMapper:
         black_if_bad: bool = False,
         view: str = "crop",
         fill: Sequence[int] = (0, 0, 0),
+        mirror: bool = False,
     ) -> None:
         if image_format not in ("RGB", "BGR"):
             raise InputError(
@@ -79,6 +81,7 @@ class WSOLDatasetMapper:
             black_if_bad=black_if_bad,
             view=view,
             fill=fill,
+            mirror=mirror,
         )
 
     @classmethod

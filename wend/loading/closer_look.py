@@ -30,7 +30,7 @@ def closer_view(
 
     Args:
         image: the input (3, S, S), 0..255, of any type of numbers.
-        frame: the way from original pixels to it, not mirrored.
+        frame: the way from original pixels to it, not upside down.
         box: xyxy in original pixels.
         factor: sides of the part, as multiples of the box's; cut at the input's border.
 
@@ -45,11 +45,12 @@ def closer_view(
     part = image[None, :, top:bottom, left:right].float()
     enlarged = interpolate(part, size=(height, width), mode="bilinear", align_corners=False)
     wider, higher = width / (right - left), height / (bottom - top)
+    before = width - right if frame.flip else left  # what is cut off in front, before the mirror
     return enlarged[0].round().to(image.dtype), replace(
         frame,
         scale_x=frame.scale_x * wider,
         scale_y=frame.scale_y * higher,
-        offset_x=(frame.offset_x - left) * wider,
+        offset_x=(frame.offset_x - before) * wider,
         offset_y=(frame.offset_y - top) * higher,
     )
 

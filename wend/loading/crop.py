@@ -84,6 +84,7 @@ class CropMapper:
         black_if_bad: an image that cannot be read is black and says why, instead of an error.
         view: "crop" (the paper's), "squash" or "pad", see :class:`wend.structures.view.View`.
         fill: the colour (R, G, B) of padding, 0..255.
+        mirror: in testing, every crop is mirrored left to right.
 
     Raises:
         ValueError: the crop does not fit, or there is no such view.
@@ -101,6 +102,7 @@ class CropMapper:
         black_if_bad: bool = False,
         view: str = "crop",
         fill: Sequence[int] = (0, 0, 0),
+        mirror: bool = False,
     ) -> None:
         self.view = View(view, resize, crop)
         if flip not in FLIPS:
@@ -115,11 +117,12 @@ class CropMapper:
             cache.check_view(resize, self.view.pads)
         self.black_if_bad = black_if_bad
         self.fill = np.array(fill, np.uint8)
+        self.mirror = mirror
 
     def draw_frame(self, width: int, height: int) -> Frame:
         """A frame for an image of this size: random in training, central in testing."""
         if not self.train:
-            return self.view.test_frame(width, height)
+            return self.view.test_frame(width, height, flip=self.mirror)
         left, top = torch.randint(0, self.view.resize - self.side + 1, (2,)).tolist()
         mirrored = self.flip != "none" and bool(torch.rand(()) < 0.5)
         return self.view.frame(

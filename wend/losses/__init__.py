@@ -6,8 +6,20 @@ and images (``weights``). A detector holds one :class:`LocalizationLoss` (``loca
 weights its terms by eq. (4) (``joint``); ``force`` and ``positives`` measure and count, and
 ``training`` is the trainer's side. Each detector turns its own output into log-odds, so nothing
 here knows a detector. ``docs/extend.md`` says how to add a loss or a weight.
+
+What helps against noisy boxes is registered here: losses of samples (``robust``), weights of
+samples (``drop_loss``, ``ignore_regions``, ``small_loss``) and of images (``box_score``,
+``teacher_agreement``).
 """
 
+from wend.losses import (  # noqa: F401  (they register their functions)
+    box_score,
+    drop_loss,
+    ignore_regions,
+    robust,
+    small_loss,
+    teacher_agreement,
+)
 from wend.losses.classification import CLASSIFICATION_LOSSES, OWN_LOSS, classification_loss
 from wend.losses.context import ImagesContext, LossContext, image_indices
 from wend.losses.entropies import (

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wend.errors import InputError
 from wend.schedules import Progress
 
 BoxesAndScores = tuple[Tensor, Tensor]  # (P, 4) and (P,)
@@ -138,6 +139,8 @@ class LossContext:
             R-CNN and CLN, the box that FCOS's location or Deformable DETR's query predicts; None
             where a detector says none. May be given as a function, called when they are read.
         images: the images, with their pseudo boxes.
+        box_index: (S,) int64, which of its image's boxes a sample is assigned to, -1 none; None
+            where the detector does not say.
     """
 
     logits: Tensor
@@ -149,6 +152,14 @@ class LossContext:
     progress: Progress = field(default_factory=Progress)
     sample_boxes: _WhenRead = _WhenRead()
     images: ImagesContext = field(default_factory=ImagesContext)
+    box_index: Tensor | None = None
+
+    @property
+    def known_labels(self) -> Tensor:
+        """The labels (S,), for a function that needs them; InputError where there are none."""
+        if self.labels is None:
+            raise InputError("labels of the samples are needed, and the detector assigns none")
+        return self.labels
 
     def changed(self, **fields: Any) -> LossContext:
         """The same samples with other values of some fields; boxes are not made by it."""

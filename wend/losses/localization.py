@@ -82,6 +82,7 @@ class LocalizationLoss:
         self.images = ImagesContext()
         self._image_weights: Tensor | None = None
         self._obeyed: set[str] = set()
+        self._box_index: Tensor | None = None
         with torch.device("cpu"):  # a detector may be built where tensors have no memory
             empty = torch.zeros(0, dtype=torch.int64)
             trial = self.context(
@@ -90,6 +91,7 @@ class LocalizationLoss:
                 image_index=empty,
                 num_boxes=1.0,
                 sample_boxes=torch.zeros(0, 4),
+                box_index=empty,
             )
             with LOSSES.trial(name, self.parameters):
                 self.unsupervised_of(trial)
@@ -137,6 +139,7 @@ class LocalizationLoss:
         images = ImagesContext() if images is None else images
         self.images = replace(images, progress=self.progress)
         self._obeyed.clear()
+        self._box_index = None
         self._image_weights = product(self._of_images, self.images, len(images), images.device)
         is_due = torch.is_grad_enabled() and self.progress.iteration % FORCE_EVERY == 0
         self.force = UnsupervisedForce() if is_due else None
@@ -150,6 +153,7 @@ class LocalizationLoss:
         num_positives: Tensor | float | None = None,
         num_boxes: Tensor | float | None = None,
         sample_boxes: Tensor | Callable[[], Tensor] | None = None,
+        box_index: Tensor | None = None,
     ) -> LossContext:
         """The context of a batch's samples.
 
@@ -161,6 +165,7 @@ class LocalizationLoss:
             num_positives: given where it is not the number of labels that are 1.
             num_boxes: given where it is not the number of those that :meth:`start_batch` received.
             sample_boxes: (S, 4), or a function that returns them.
+            box_index: of the same shape as ``logits``; by default what :meth:`count_positives` got.
         """
         if image_index is None and logits.dim() > 1:
             images = torch.arange(len(logits), device=logits.device)
@@ -181,6 +186,7 @@ class LocalizationLoss:
             self.progress,
             sample_boxes,
             self.images,
+            self._box_index if box_index is None else box_index.flatten(),
         )
 
     def weights(self, context: LossContext) -> Tensor | None:
@@ -296,10 +302,13 @@ class LocalizationLoss:
     def count_positives(self, matched: Sequence[Tensor], counts: Sequence[int]) -> None:
         """Say which pseudo box each sample of a batch is a positive of, once for each batch.
 
+        The samples are in the order of the log-odds that :meth:`context` gets afterwards.
+
         Args:
             matched: for each image (S of the image,) int64 index among its boxes, -1: none.
             counts: boxes of each image.
         """
+        self._box_index = torch.cat([each.flatten() for each in matched]) if matched else None
         if self.positives is not None:
             self.positives.add(matched, counts)
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wend.losses.classification import classification_loss
+from wend.losses.context import LossContext
 from wend.losses.entropies import check_choice, reduce, upcast
 
 BOOTSTRAP_FORMS = ("soft", "hard")
@@ -174,3 +176,51 @@ def symmetric_cross_entropy(
         raise ValueError(f"log_zero must be finite and < 0, got {log_zero}")
     z_t = _log_odds_of_labels(logits, labels)
     return reduce(-alpha * F.logsigmoid(z_t) - beta * log_zero * (-z_t).sigmoid(), reduction)
+
+
+@classification_loss("gce", node="GCE")
+def gce(context: LossContext, *, q: float = 0.7) -> Tensor:
+    """:func:`generalized_cross_entropy`."""
+    return generalized_cross_entropy(context.logits, context.known_labels, q=q, reduction="none")
+
+
+@classification_loss("focal_gce", node="GCE")
+def focal_gce(
+    context: LossContext,
+    *,
+    q: float = 0.7,
+    focal_alpha: float = 0.25,
+    focal_gamma: float = 2.0,
+) -> Tensor:
+    """:func:`focal_generalized_cross_entropy`."""
+    return focal_generalized_cross_entropy(
+        context.logits,
+        context.known_labels,
+        q=q,
+        alpha=focal_alpha,
+        gamma=focal_gamma,
+        reduction="none",
+    )
+
+
+@classification_loss("bootstrap", node="BOOTSTRAP")
+def bootstrap(context: LossContext, *, form: str = "soft", beta: float = 0.95) -> Tensor:
+    """:func:`bootstrapped_cross_entropy`."""
+    return bootstrapped_cross_entropy(
+        context.logits, context.known_labels, beta=beta, form=form, reduction="none"
+    )
+
+
+@classification_loss("sce", node="SCE")
+def sce(
+    context: LossContext, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0
+) -> Tensor:
+    """:func:`symmetric_cross_entropy`."""
+    return symmetric_cross_entropy(
+        context.logits,
+        context.known_labels,
+        alpha=alpha,
+        beta=beta,
+        log_zero=log_zero,
+        reduction="none",
+    )

@@ -1,12 +1,15 @@
 """A page as data, and its one HTML file: words, tables, figures, galleries, all of it inside.
 
 Whoever has something to show makes a :class:`Page` of the parts below; ``page.html`` and
-``page.css`` beside this module say how all pages look. The file needs no other, no network and no
-script, and everything that is not a figure of ours is escaped.
+``page.css`` beside this module say how all pages look. The file needs no other and no network;
+only a page that asks something has a script, which saves the answers. Everything that is not a
+figure of ours is escaped.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -111,6 +114,19 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a human is asked about a tile: right, wrong or unsure.
+
+    Attributes:
+        box: the number that the answer is saved under.
+        answer: what is answered already; empty for nothing.
+    """
+
+    box: int
+    answer: str = ""
+
+
+@dataclass(frozen=True)
 class Tile:
     """An image with its boxes.
 
@@ -120,6 +136,7 @@ class Tile:
         boxes: drawn in this order.
         lines: the words below it.
         alt: what a reader who cannot see it should know; without ``uri``, why it is not shown.
+        question: asked below it; None: nothing is.
     """
 
     size: tuple[int, int]
@@ -127,6 +144,7 @@ class Tile:
     boxes: Sequence[Box]
     lines: Sequence[str]
     alt: str
+    question: Question | None = None
 
 
 @dataclass(frozen=True)
@@ -138,12 +156,14 @@ class Gallery:
         meaning: how they were chosen.
         tiles: in order; of several runs, each image of each run.
         columns: how many belong together in a row; 0 for as many as fit.
+        is_large: whether tiles are larger, for a closer look.
     """
 
     title: str
     meaning: str
     tiles: Sequence[Tile]
     columns: int = 0
+    is_large: bool = False
     kind = "gallery"
 
     @property
@@ -170,6 +190,23 @@ class Folded:
 
 
 @dataclass(frozen=True)
+class Saving:
+    """How many of the page's questions are answered, and the button that saves the answers.
+
+    Attributes:
+        format, audit: stand in the saved file, and say what the answers are of.
+        file_name: of the saved file.
+        boxes: numbers of the boxes to answer.
+    """
+
+    format: str
+    audit: str
+    file_name: str
+    boxes: Sequence[int]
+    kind = "saving"
+
+
+@dataclass(frozen=True)
 class Section:
     """Parts below a heading."""
 
@@ -180,6 +217,11 @@ class Section:
     def has_gallery(self) -> bool:
         """Whether it shows images, to which the legend belongs."""
         return any(isinstance(part, Gallery) for part in self.parts)
+
+    @property
+    def has_questions(self) -> bool:
+        """Whether it asks something, for which the page needs its script."""
+        return any(isinstance(part, Saving) for part in self.parts)
 
     @property
     def anchor(self) -> str:
@@ -236,8 +278,20 @@ def render(page: Page) -> str:
     anchors = [f"{name}-{i}" if name in names[:i] else name for i, name in enumerate(names)]
     template = _template()
     template.globals["numbers"] = {role: i for i, (role, _) in enumerate(page.roles, start=1)}
+    script, policy = "", ""
+    if any(section.has_questions for section in page.sections):
+        script = (Path(__file__).parent / "answers.js").read_text(encoding="utf-8")
+        # this script alone may run, and it may ask for nothing either
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy = f"; script-src 'sha256-{digest}'"
     text = template.render(
-        page=page, style=style, anchors=anchors, generator=GENERATOR, version=__version__
+        page=page,
+        style=style,
+        script=script,
+        policy=policy,
+        anchors=anchors,
+        generator=GENERATOR,
+        version=__version__,
     )
     return text.encode("utf-8", "replace").decode()  # file names may hold bytes that are no text
 

@@ -60,9 +60,9 @@ class View:
             return fitted_part(width, height, self.resize)
         return Part(0, 0, self.resize, self.resize)
 
-    def test_frame(self, width: int, height: int) -> Frame:
-        """The frame that an image of this size is tested in."""
-        return self.frame(width, height, self.test_side)
+    def test_frame(self, width: int, height: int, *, flip: bool = False) -> Frame:
+        """The frame that an image of this size is tested in, perhaps mirrored left to right."""
+        return self.frame(width, height, self.test_side, flip=flip)
 
     def frame(
         self,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from wend.loading.closer_look import closer_view
 from wend.schedules import Progress
 from wend.structures.boxes import box_iou
 from wend.structures.frame import Frame
@@ -34,7 +35,9 @@ class Teaching:
     Attributes:
         refinement: makes the boxes to learn from.
         start: the share of the training from which on there is a teacher, [0, 1].
-        flip: the direction in which a second look is mirrored, of :data:`AXES`; empty: none.
+        flip: the direction in which a second look is mirrored, of :data:`AXES`; empty: not.
+        closer_look: f: a second look is on the part of the crop f times as large around the best
+            box, as :mod:`wend.loading.closer_look`'s, and that box the mean of both; 0: not.
         min_score: boxes that score less refine nothing.
         score_quantile: of the batch's best boxes, one an image, this share does not count as
             confident, and no box of a lower score does; [0, 1).
@@ -43,6 +46,7 @@ class Teaching:
     refinement: Refinement = field(default_factory=Refinement)
     start: float = 0.3
     flip: str = ""
+    closer_look: float = 0.0
     min_score: float = 0.0
     score_quantile: float = 0.0
 
@@ -128,20 +132,52 @@ class Teacher:
         return torch.where(whole[:, None], boxes, given[0]), torch.where(whole, scores, given[1])
 
     def _predict(self, images: list[Tensor], frames: Sequence[Frame]) -> list[Boxes]:
-        predictions = self.look(images)
-        if self.teaching.flip:
-            axis = AXES[self.teaching.flip]
-            mirrored = self.look([image.flip(axis) for image in images])
-            predictions = [
-                both_views(straight, (_mirrored(boxes, axis, image.shape[axis]), scores))
-                for straight, (boxes, scores), image in zip(
-                    predictions, mirrored, images, strict=True
-                )
-            ]
+        predictions = _as_float(self.look(images))
+        if self.teaching.closer_look:
+            predictions = self._looked_closer(images, predictions)
+        elif self.teaching.flip:
+            mirrored = self._look_at(images, [_whole(image) for image in images])
+            predictions = list(map(both_views, predictions, mirrored))
         return [
-            _visible(frame.clip(boxes.float()), scores.float())
+            _visible(frame.clip(boxes), scores)
             for (boxes, scores), frame in zip(predictions, frames, strict=True)
         ]
+
+    def _look_at(self, images: Sequence[Tensor], frames: Sequence[Frame]) -> list[Boxes]:
+        """Predictions on images, mirrored where asked for, back by their frames."""
+        flip = self.teaching.flip
+        if flip:
+            images = [image.flip(AXES[flip]) for image in images]
+            across, down = flip == "horizontal", flip == "vertical"
+            frames = [replace(frame, flip=across, upside_down=down) for frame in frames]
+        return [
+            (frame.to_original(boxes), scores)
+            for frame, (boxes, scores) in zip(
+                frames, _as_float(self.look(list(images))), strict=True
+            )
+        ]
+
+    def _looked_closer(self, images: Sequence[Tensor], predictions: list[Boxes]) -> list[Boxes]:
+        """Predictions whose best box is the mean of itself and the best of a closer look at it."""
+        seen = [index for index, (_, scores) in enumerate(predictions) if len(scores)]
+        if not seen:
+            return predictions
+        parts, frames = [], []
+        for index in seen:
+            boxes, scores = predictions[index]
+            best = boxes[scores.argmax()].double().cpu().numpy()
+            part, frame = closer_view(
+                images[index], _whole(images[index]), best, self.teaching.closer_look
+            )
+            parts.append(part)
+            frames.append(frame)
+        for index, (close, of_close) in zip(seen, self._look_at(parts, frames), strict=True):
+            if len(close):
+                boxes, scores = predictions[index]
+                boxes, top = boxes.clone(), scores.argmax()
+                boxes[top] = (boxes[top] + close[of_close.argmax()]) / 2
+                predictions[index] = boxes, scores
+        return predictions
 
     def _confident(self, predicted: Sequence[Boxes]) -> list[Boxes]:
         least: Tensor | float = self.teaching.min_score
@@ -200,12 +236,14 @@ def _visible(boxes: Tensor, scores: Tensor) -> Boxes:
     return boxes[order], scores[order]
 
 
-def _mirrored(boxes: Tensor, axis: int, side: int) -> Tensor:
-    """Boxes (Q, 4) of a mirrored image of this side, in the image as it was."""
-    x0, y0, x1, y1 = boxes.unbind(1)
-    if axis == AXES["horizontal"]:
-        return torch.stack([side - x1, y0, side - x0, y1], 1)
-    return torch.stack([x0, side - y1, x1, side - y0], 1)
+def _as_float(predictions: Sequence[Boxes]) -> list[Boxes]:
+    return [(boxes.float(), scores.float()) for boxes, scores in predictions]
+
+
+def _whole(image: Tensor) -> Frame:
+    """The frame of an image (3, H, W) in its own pixels."""
+    height, width = image.shape[-2:]
+    return Frame(width, height, 1.0, 1.0, 0.0, 0.0)
 
 
 def both_views(straight: Boxes, mirrored: Boxes) -> Boxes:

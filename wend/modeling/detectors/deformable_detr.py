@@ -111,12 +111,8 @@ class DeformableDETR(Detector):
             for corners, (height, width) in zip(boxes, sizes, strict=True)
         ]
         matches = self.supervised.match(logits, predicted, targets)
-        # one query for each box, as far as there are so many; which one makes no difference here
-        matched = [
-            (label.cumsum(0) - 1).masked_fill(label == 0, -1) for label in matches.labels[-1]
-        ]
         loss, num_boxes = self.localization_loss, matches.num_boxes
-        loss.count_positives(matched, [*map(len, boxes)])
+        loss.count_positives([*matches.box_index[-1]], [*map(len, boxes)])
         contexts = [
             loss.context(  # weights have no gradient
                 layer_logits.detach(),
@@ -124,9 +120,10 @@ class DeformableDETR(Detector):
                 num_positives=num_boxes,
                 num_boxes=num_boxes,
                 sample_boxes=partial(_in_pixels, layer_boxes, sizes),
+                box_index=layer_index,
             )
-            for layer_logits, layer_labels, layer_boxes in zip(
-                logits, matches.labels, predicted, strict=True
+            for layer_logits, layer_labels, layer_boxes, layer_index in zip(
+                logits, matches.labels, predicted, matches.box_index, strict=True
             )
         ]
         weights = [loss.weights(context) for context in contexts]

@@ -39,6 +39,7 @@ class Matches(NamedTuple):
         query: index of its query.
         wanted: its box to learn (matches, 4).
         labels: (D, N, Q) int64, 1 for queries that a box was matched to, else 0.
+        box_index: (D, N, Q) int64, which of its image's boxes that is, -1 none.
         num_boxes: a scalar, which the losses are divided by.
     """
 
@@ -46,6 +47,7 @@ class Matches(NamedTuple):
     query: Tensor
     wanted: Tensor
     labels: Tensor
+    box_index: Tensor
     num_boxes: Tensor
 
 
@@ -127,13 +129,15 @@ class DETRLosses:
         counts = each * len(logits)
         matches = hungarian_matching(cost.flatten(0, 1), counts)  # one copy to the CPU for all
         image, query, box = (index.to(boxes.device) for index in matches)
-        labels = torch.zeros_like(logits, dtype=torch.int64).flatten(0, 1)
-        labels[image, query] = 1
+        index = torch.full_like(logits, -1, dtype=torch.int64).flatten(0, 1)
+        index[image, query] = box
+        index = index.view_as(logits)
         return Matches(
             image,
             query,
             padded[image % len(targets), box],
-            labels.view_as(logits),
+            (index >= 0).long(),
+            index,
             boxes_per_process(sum(each), logits.device),
         )
 

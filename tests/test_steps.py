@@ -2,8 +2,8 @@
 
 import pytest
 
-from wend.auto.steps import Step, Steps
 from wend.errors import InputError
+from wend.steps import Step, Steps
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from wend.auto.near_duplicates import group, thumbnail
+from wend.images.near_duplicates import group, thumbnail
 
 
 def scene(seed, size=(120, 90)):

@@ -1,5 +1,7 @@
 """The record of a folder's finished steps, by which the same command goes on where it stopped.
 
+Shared by the commands that are made of others: ``wend auto`` and ``wend rounds``.
+
 ``steps.json`` names for each step the settings that it was made with, among them digests of what it
 read. A step whose settings are the same and whose files are there is not done again. One that was
 interrupted goes on; one whose settings have changed is done anew, and the log says which.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +21,54 @@ from typing import Any
 from wend.errors import InputError
 from wend.files import read_json, remove, write_json
 from wend.partial import differences
-from wend.run_files import CONFIG_FILE
+from wend.run_files import CONFIG_FILE, LAST_CHECKPOINT, TRAINING_FILES
 
-FORMAT = "wend-auto-1"
 FILE = "steps.json"
+# loggers of which only warnings are printed: what they say stands in inference/, config.yaml and
+# machine.json
+SILENT = (
+    "wend.evaluation.evaluation",
+    "wend.d2.trainer",
+    "detectron2",
+    "detectron2.engine.defaults",
+    "detectron2.evaluation.evaluator",
+    "detectron2.evaluation.testing",
+)
 logger = logging.getLogger(__name__)
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
+
+
+def run_command(command: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
+    """Run an ordinary command, and say which; what stands in its files is not printed.
+
+    Args:
+        command: runs the words behind ``wend``.
+    """
+    logger.info("$ wend %s", shlex.join(words))
+    silent = [logging.getLogger(name) for name in SILENT]
+    for each in silent:
+        each.addFilter(_is_warning)
+    try:
+        command(words)
+    finally:
+        for each in silent:
+            each.removeFilter(_is_warning)
+
+
+def resume_flag(folder: Path, resumes: bool) -> list[str]:
+    """``--resume`` where an interrupted training left a checkpoint, else no word.
+
+    Else what a training left that ended before its first checkpoint is removed.
+    """
+    if resumes and (folder / LAST_CHECKPOINT).exists():
+        return ["--resume"]
+    for pattern in TRAINING_FILES:
+        for path in folder.glob(pattern):
+            remove(path)
+    return []
 
 
 @dataclass(frozen=True)
@@ -50,34 +96,45 @@ class Steps:
     Args:
         folder: the output folder; made if it is not there.
         about: what all steps are of, such as the photos' folder; JSON values.
+        command: whose steps they are, such as "wend auto".
+        option: how the user names the folder, such as "--output".
 
     Raises:
-        InputError: the folder holds a run that is not of ``wend auto``, or one of other photos.
+        InputError: the folder holds a run that the command has not made, or one of other photos.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        about: dict[str, Any],
+        command: str = "wend auto",
+        option: str = "--output",
+    ) -> None:
         self.folder, self._path = folder, folder / FILE
+        self._format = f"{command.replace(' ', '-')}-1"
         self._steps: dict[str, dict[str, Any]] = {}
         about = json.loads(json.dumps(about))
         if self._path.exists():
-            record = read_json(self._path, "the record of wend auto")
-            if not isinstance(record, dict) or record.get("format") != FORMAT:
-                raise InputError(f"{self._path}: is no record of this version; name another folder")
+            record = read_json(self._path, f"the record of {command}")
+            if not isinstance(record, dict) or record.get("format") != self._format:
+                raise InputError(
+                    f"{self._path}: is no record of {command} of this version; name another folder"
+                )
             if record["about"] != about:
                 raise InputError(
-                    f"--output {folder}: was made of something else "
+                    f"{option} {folder}: was made of something else "
                     f"({differences(record['about'], about)}); name another folder, or remove it"
                 )
             self._steps = record["steps"]
         elif (folder / CONFIG_FILE).exists():
             raise InputError(
-                f"--output {folder}: holds a run that wend auto has not made; name another folder"
+                f"{option} {folder}: holds a run that {command} has not made; name another folder"
             )
         self._about = about
         self._write()
 
     def _write(self) -> None:
-        content = {"format": FORMAT, "about": self._about, "steps": self._steps}
+        content = {"format": self._format, "about": self._about, "steps": self._steps}
         write_json(self._path, content, indent=1)
 
     def run(self, step: Step) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wend.auto.agreement import agreement
+from wend.evaluation.agreement import agreement
 from wend.structures.box_table import BoxTable
 
 LEFT, RIGHT = [0, 0, 10, 20], [10, 0, 20, 20]

@@ -1,0 +1,77 @@
+"""Images whose pseudo boxes the teacher disagrees with teach less or nothing.
+
+Shape letters: N = images, P = boxes of an image, T = the teacher's boxes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wend.losses.context import ImagesContext
+from wend.losses.selection import kept, selected_share
+from wend.losses.weights import image_weights
+
+
+@image_weights("teacher_agreement", node="TEACHER_AGREEMENT")
+def teacher_agreement(
+    images: ImagesContext,
+    *,
+    iou: float = 0.5,
+    drop: float = 0.0,
+    floor: float = 0.0,
+    start: float = 0.1,
+    ramp: float = 0.2,
+) -> Tensor:
+    """1 for images where the teacher's best box is near a pseudo box, ``floor`` for the others.
+
+    Near is an IoU of at least ``iou``; or, with a ``drop`` above 0, the others are the share of
+    the batch that agrees least. The weight of the others goes from 1 to ``floor``, or the share
+    from 0 to ``drop``, as :func:`wend.losses.selection.selected_share` says. Images without pseudo
+    boxes, and all of a batch without a teacher, have weight 1; where the teacher sees no object it
+    disagrees.
+
+    Args:
+        images: boxes of the batch, and the teacher's (``WEND.EMA`` and ``WEND.REFINE``).
+        iou: in [0, 1].
+        drop: in [0, 1); 0: ``iou`` decides.
+        floor: weight of those that disagree, in [0, 1].
+        start: share of the training before which all have weight 1, in [0, 1).
+        ramp: share of the training in which the end is reached, in [0, 1].
+
+    Returns:
+        Weights (N,).
+    """
+    agreed, ranked = agreements(images)
+    if drop:
+        share = selected_share(images.progress, drop=drop, start=start, ramp=ramp)
+        agree, down = kept(-agreed, ranked, share), 1 - floor
+    else:
+        agree = (agreed >= iou) | ~ranked
+        down = selected_share(images.progress, drop=1 - floor, start=start, ramp=ramp)
+    return 1 - down * (~agree).float()
+
+
+def agreements(images: ImagesContext) -> tuple[Tensor, Tensor]:
+    """IoU of the teacher's best box and the nearest pseudo box, and whether there are both, (N,).
+
+    0 where the teacher has no box; where there is no pseudo box, or no teacher, nothing to rank.
+    """
+    agreed = torch.zeros(len(images), device=images.device)
+    if images.teacher is None:
+        return agreed, agreed.bool()
+    for index, (boxes, (theirs, scores)) in enumerate(
+        zip(images.boxes, images.teacher, strict=True)
+    ):
+        if len(boxes) and len(theirs):
+            agreed[index] = _iou(theirs[scores.argmax()], boxes).max()
+    ranked = torch.tensor([len(boxes) > 0 for boxes in images.boxes], device=images.device)
+    return agreed, ranked.bool()
+
+
+def _iou(box: Tensor, boxes: Tensor) -> Tensor:
+    """IoU (P,) of a box (4,) and boxes (P, 4)."""
+    low, high = torch.maximum(box[:2], boxes[:, :2]), torch.minimum(box[2:], boxes[:, 2:])
+    inner = (high - low).clamp(min=0).prod(-1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1), (box[2:] - box[:2]).prod()
+    return inner / (areas[0] + areas[1] - inner).clamp(min=torch.finfo(inner.dtype).tiny)
