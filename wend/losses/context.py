@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wend.errors import InputError
 from wend.schedules import Progress
 
 BoxesAndScores = tuple[Tensor, Tensor]  # (P, 4) and (P,)
@@ -152,6 +153,13 @@ class LossContext:
     sample_boxes: _WhenRead = _WhenRead()
     images: ImagesContext = field(default_factory=ImagesContext)
     box_index: Tensor | None = None
+
+    @property
+    def known_labels(self) -> Tensor:
+        """The labels; InputError where the detector assigns none."""
+        if self.labels is None:
+            raise InputError("the detector assigns its samples no labels, which this needs")
+        return self.labels
 
     def changed(self, **fields: Any) -> LossContext:
         """The same samples with other values of some fields; boxes are not made by it."""

@@ -60,7 +60,7 @@ def image_losses(context: LossContext) -> tuple[Tensor, Tensor]:
     losses = _cross_entropy(context)
     means = []
     for label in (1, 0):
-        is_of = (context.labels == label).to(losses)
+        is_of = (context.known_labels == label).to(losses)
         sums = losses.new_zeros(number).index_add_(0, index, losses * is_of)
         counts = losses.new_zeros(number).index_add_(0, index, is_of)
         means.append((sums / counts.clamp(min=1), counts > 0))
@@ -90,4 +90,4 @@ def small_loss_samples(
 
 def _cross_entropy(context: LossContext) -> Tensor:
     logits = context.logits.detach().float()
-    return F.softplus(torch.where(context.labels == 1, -logits, logits))
+    return F.softplus(torch.where(context.known_labels == 1, -logits, logits))
