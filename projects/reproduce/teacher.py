@@ -47,6 +47,11 @@ METHODS = {  # label -> entries
     "average": {"WEND.REFINE": "average"},
     "soft": {"WEND.REFINE": "soft"},
     "replace": {"WEND.REFINE": "replace"},
+    "agreement": {"WEND.IMAGE_WEIGHTS": "('teacher_agreement',)"},
+    "average, agreement": {
+        "WEND.REFINE": "average",
+        "WEND.IMAGE_WEIGHTS": "('teacher_agreement',)",
+    },
     "replace, half": {"WEND.REFINE": "replace", "WEND.TEACHER.SCORE_QUANTILE": "0.5"},
 }
 

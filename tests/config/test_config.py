@@ -89,7 +89,7 @@ RANGES = [
     ("WEND.WE.FORM", ["focal"], ["entropy", "terms", "chosen", "swapped", "confidence"]),
     ("WEND.WE.WEIGHT_GRADIENT", ["true"], ["flow", "detach"]),
     ("WEND.SAMPLE_WEIGHTS", [("drop_loss", "drop_loss")], [(), ("small_loss", "drop_loss")]),
-    ("WEND.IMAGE_WEIGHTS", [("box_score", "box_score")], [(), ("teacher_agreement",)]),
+    ("WEND.IMAGE_WEIGHTS", [("box_score", "box_score")], [(), ("box_score",)]),
     *[
         (f"WEND.{name}", [-0.001, 1.001, NAN], [0.0, 1.0])
         for name in (

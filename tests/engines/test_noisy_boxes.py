@@ -27,6 +27,7 @@ COMMON = [(engine, name) for engine, name in BUILDABLE if name in ("fcos", "rcnn
 LOSSES = ("gce", "focal_gce", "bootstrap", "sce")
 OF_SAMPLES = ("drop_loss", "ignore_regions", "small_loss", "small_loss_samples")
 OF_IMAGES = ("box_score", "teacher_agreement")
+TEACHER = {"EMA__DECAY": "0.9", "TEACHER__ENABLED": "True", "TEACHER__START": "0.0"}
 
 
 def detector(engine, name, **changes):
@@ -87,7 +88,7 @@ def test_images_without_trust_move_nothing_not_even_the_proposals(engine, name):
 
 @pytest.mark.parametrize(("engine", "name"), COMMON)
 def test_a_teacher_that_sees_something_else_stops_an_image(engine, name):
-    model = detector(engine, name, IMAGE_WEIGHTS="('teacher_agreement',)")
+    model = detector(engine, name, IMAGE_WEIGHTS="('teacher_agreement',)", **TEACHER)
     elsewhere = torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0.9])
     assert not moved(gradients(engine, model, 1.0, elsewhere))
     assert moved(gradients(engine, model, 1.0))
@@ -137,7 +138,7 @@ def test_every_remedy_reaches_the_gradient_of_every_detector(engine, name, entry
     elsewhere = torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0.9])
     changed, plain = (
         gradients(engine, detector(engine, name, **changes), 0.4, elsewhere)
-        for changes in ({entry: value}, {})
+        for changes in ({entry: value, **TEACHER}, {})
     )
     moved(changed)
     assert any(not torch.equal(changed[key], plain[key]) for key in plain)
@@ -150,6 +151,8 @@ def test_all_together_train_an_epoch(engine, name, tmp_path):
         "WEND.CLS_LOSS": "focal_gce" if name in ("fcos", "detr") else "gce",
         "WEND.SAMPLE_WEIGHTS": str(OF_SAMPLES),
         "WEND.IMAGE_WEIGHTS": str(OF_IMAGES),
+        "WEND.EMA.DECAY": "0.9",
+        "WEND.TEACHER.ENABLED": "True",
         "WEND.EPOCHS": "1",
     }
     changes |= ONE_ANCHOR if name == "cln" else {}

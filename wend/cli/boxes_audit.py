@@ -332,9 +332,10 @@ def _read(args: argparse.Namespace, folder: Path) -> int:
     answers = read_answers(table, args.answers or ())
     level = 0.95 if args.level is None else args.level
     outcome = evaluate_answers(table, answers, level=level, widths=widths)
-    print(_report(outcome, table))
     output = folder if args.output is None else Path(args.output)
-    for path in write_outcome(output, table, answers, outcome):
+    written = write_outcome(output, table, answers, outcome)  # before anybody ends the output
+    print(_report(outcome, table))
+    for path in written:
         print(f"written: {path}")
     return 0
 

@@ -156,9 +156,9 @@ class LossContext:
 
     @property
     def known_labels(self) -> Tensor:
-        """The labels; InputError where the detector assigns none."""
+        """The labels (S,), for a function that needs them; InputError where there are none."""
         if self.labels is None:
-            raise InputError("the detector assigns its samples no labels, which this needs")
+            raise InputError("labels of the samples are needed, and the detector assigns none")
         return self.labels
 
     def changed(self, **fields: Any) -> LossContext:

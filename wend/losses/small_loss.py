@@ -79,8 +79,7 @@ def small_loss_samples(
     as for foreground. For images of several objects, of which some boxes are right.
     """
     share = selected_share(context.progress, drop=drop, start=start, ramp=ramp)
-    losses, labels = _cross_entropy(context), context.labels
-    assert labels is not None
+    losses, labels = _cross_entropy(context), context.known_labels
     positive, background = labels == 1, labels == 0
     # the background's share has no limit but 1: fewer background samples than positives
     as_many = share * positive.sum() / background.sum().clamp(min=1)
