@@ -79,6 +79,8 @@ def type_in(folder, answers, separator=","):
     table = rows(folder)
     for row in table:
         row["answer"] = answers.get(int(row["box"]), "")
+        if separator == ";":  # where the comma is the point
+            row |= {name: row[name].replace(".", ",") for name in ("x0", "suspicion", "area")}
     with (folder / "audit.csv").open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.DictWriter(file, table[0], delimiter=separator)
         writer.writeheader()

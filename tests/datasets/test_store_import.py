@@ -134,6 +134,7 @@ def test_a_changed_source_is_named_and_the_files_are_read(root, capsys, caplog, 
         (lambda info: info | {"bytes": 5}, "bytes, not 5"),
         (lambda info: info | {"sources": [{}]}, "is not as WEND writes it (KeyError('path'))"),
         (lambda info: [], "is of format None"),
+        (lambda info: info | {"scores": 0, "counts": {"images": 2}}, "KeyError('pseudo_boxes')"),
     ],
 )
 def test_a_store_that_cannot_be_used_is_said_and_replaced(root, capsys, caplog, damage, message):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from wend.errors import InputError
 from wend.losses import ImagesContext, LossContext
 from wend.losses.box_score import box_score
 from wend.losses.selection import kept, selected_share
@@ -185,3 +186,10 @@ def test_a_box_score_is_the_mean_to_a_power_and_not_below_the_floor():
     assert box_score(context, exponent=0.0).tolist() == [1, 1, 1, 1]
     assert box_score(context, floor=0.4).tolist() == pytest.approx([0.5, 0.4, 1, 0.4])
     assert box_score(ImagesContext()).shape == (0,)
+
+
+@pytest.mark.parametrize("select", [small_loss, small_loss_samples], ids=["images", "samples"])
+def test_a_detector_that_assigns_no_labels_is_told(select):
+    context = LossContext(torch.zeros(2), None, torch.zeros(2, dtype=torch.int64), ("a",))
+    with pytest.raises(InputError, match="labels of the samples are needed"):
+        select(context)

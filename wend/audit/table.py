@@ -241,7 +241,7 @@ def _whole(path: Path, line: int, name: str, text: str) -> int:
 def _number(path: Path, line: int, name: str, text: str) -> float:
     """A number; NaN for an empty cell."""
     try:
-        value = float(text) if text else math.nan
+        value = float(text.replace(",", ".")) if text else math.nan  # a spreadsheet's comma
     except ValueError:
         value = math.inf
     if math.isinf(value):

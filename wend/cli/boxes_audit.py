@@ -281,9 +281,10 @@ def _detector(
     if trained_on(detector, [name for name in names if name]):
         words = [
             f"the detector of {args.detector} was trained on these very boxes and is no "
-            f"independent judge of them: it repeats what it learned, errors too. Better: a "
-            f"detector trained on other images, boxes that were predicted by cross-fitting "
-            f"(--detector detections.json, or --other), another method's boxes (--other)"
+            f"independent judge of them: it repeats what it learned, errors too. Better: another "
+            f"method's boxes (--other), a detector trained on other images, or boxes by detectors "
+            f"that have not seen their image (wend rounds --keep all, and its boxes as --other "
+            f"coco OUTPUT_DIR/rounds/1/{data_set.name}_boxes.json)"
         ]
     return both.boxes, both.mirrored, words
 
@@ -332,9 +333,10 @@ def _read(args: argparse.Namespace, folder: Path) -> int:
     answers = read_answers(table, args.answers or ())
     level = 0.95 if args.level is None else args.level
     outcome = evaluate_answers(table, answers, level=level, widths=widths)
-    print(_report(outcome, table))
     output = folder if args.output is None else Path(args.output)
-    for path in write_outcome(output, table, answers, outcome):
+    written = write_outcome(output, table, answers, outcome)  # before anybody ends the output
+    print(_report(outcome, table))
+    for path in written:
         print(f"written: {path}")
     return 0
 

@@ -73,14 +73,14 @@ def _nothing_to_do(folder: Path, fingerprints: list[dict[str, Any]], root: Path)
         return ""
     try:
         store, info = open_store(folder, root), read_info(folder)
-        changed = changes(info["sources"], fingerprints)
+        changed, unscored = changes(info["sources"], fingerprints), lacks_scores(info)
     except (InputError, KeyError, TypeError) as error:
         logger.info("%s: cannot be used any more (%s); importing again", folder, error)
         return ""
     if changed:
         logger.info("%s: %s; importing again", folder, some(changed))
         return ""
-    if lacks_scores(info):
+    if unscored:
         logger.info("%s: was made without scores of boxes; importing again", folder)
         return ""
     return f"nothing to do: {len(store)} images, imported {info.get('made')}, in {folder}"

@@ -208,7 +208,7 @@ def find_store(name: str, sources: Sequence[Path], datasets_root: Path) -> DataS
         return None
     try:
         store, info = open_store(folder, datasets_root), read_info(folder)
-        changed = stale_because(info, sources, datasets_root)
+        changed, unscored = stale_because(info, sources, datasets_root), lacks_scores(info)
         problem = some(changed)
     except InputError as error:
         problem = str(error)
@@ -216,7 +216,7 @@ def find_store(name: str, sources: Sequence[Path], datasets_root: Path) -> DataS
         problem = f"{folder / INFO_FILE}: is not as WEND writes it ({error!r})"
     if not problem:
         logger.info("%s: %d images from the store %s", name, len(store), folder)
-        if lacks_scores(info):
+        if unscored:
             logger.info(
                 "%s: the store is of a version that kept no scores of boxes, so that each counts "
                 "1; 'wend data import %s' adds those of its source, if it has some",

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wend.errors import InputError
 from wend.schedules import Progress
 
 BoxesAndScores = tuple[Tensor, Tensor]  # (P, 4) and (P,)
@@ -152,6 +153,13 @@ class LossContext:
     sample_boxes: _WhenRead = _WhenRead()
     images: ImagesContext = field(default_factory=ImagesContext)
     box_index: Tensor | None = None
+
+    @property
+    def known_labels(self) -> Tensor:
+        """The labels (S,), for a function that needs them; InputError where there are none."""
+        if self.labels is None:
+            raise InputError("labels of the samples are needed, and the detector assigns none")
+        return self.labels
 
     def changed(self, **fields: Any) -> LossContext:
         """The same samples with other values of some fields; boxes are not made by it."""

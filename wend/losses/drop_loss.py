@@ -32,4 +32,4 @@ def drop_loss(context: LossContext, *, iou: float = 0.01) -> Tensor:
     """
     shared = overlaps(context, "drop_loss").iou()
     is_near = (shared > iou).any(1)
-    return (is_near | (context.labels == 1)).to(shared)
+    return (is_near | (context.known_labels == 1)).to(shared)

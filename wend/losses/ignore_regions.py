@@ -41,5 +41,5 @@ def ignore_regions(
     assigned = torch.zeros_like(in_region)
     if uncertain.shape[1]:
         assigned = uncertain.gather(1, index.clamp(min=0)[:, None])[:, 0] & (index >= 0)
-    left_out = torch.where(context.labels == 1, assigned, in_region)
+    left_out = torch.where(context.known_labels == 1, assigned, in_region)
     return 1.0 - left_out.to(scores)

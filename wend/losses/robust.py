@@ -181,7 +181,7 @@ def symmetric_cross_entropy(
 @classification_loss("gce", node="GCE")
 def gce(context: LossContext, *, q: float = 0.7) -> Tensor:
     """:func:`generalized_cross_entropy`."""
-    return generalized_cross_entropy(context.logits, context.labels, q=q, reduction="none")
+    return generalized_cross_entropy(context.logits, context.known_labels, q=q, reduction="none")
 
 
 @classification_loss("focal_gce", node="GCE")
@@ -195,7 +195,7 @@ def focal_gce(
     """:func:`focal_generalized_cross_entropy`."""
     return focal_generalized_cross_entropy(
         context.logits,
-        context.labels,
+        context.known_labels,
         q=q,
         alpha=focal_alpha,
         gamma=focal_gamma,
@@ -207,7 +207,7 @@ def focal_gce(
 def bootstrap(context: LossContext, *, form: str = "soft", beta: float = 0.95) -> Tensor:
     """:func:`bootstrapped_cross_entropy`."""
     return bootstrapped_cross_entropy(
-        context.logits, context.labels, beta=beta, form=form, reduction="none"
+        context.logits, context.known_labels, beta=beta, form=form, reduction="none"
     )
 
 
@@ -218,7 +218,7 @@ def sce(
     """:func:`symmetric_cross_entropy`."""
     return symmetric_cross_entropy(
         context.logits,
-        context.labels,
+        context.known_labels,
         alpha=alpha,
         beta=beta,
         log_zero=log_zero,

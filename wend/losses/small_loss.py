@@ -60,7 +60,7 @@ def image_losses(context: LossContext) -> tuple[Tensor, Tensor]:
     losses = _cross_entropy(context)
     means = []
     for label in (1, 0):
-        is_of = (context.labels == label).to(losses)
+        is_of = (context.known_labels == label).to(losses)
         sums = losses.new_zeros(number).index_add_(0, index, losses * is_of)
         counts = losses.new_zeros(number).index_add_(0, index, is_of)
         means.append((sums / counts.clamp(min=1), counts > 0))
@@ -79,8 +79,7 @@ def small_loss_samples(
     as for foreground. For images of several objects, of which some boxes are right.
     """
     share = selected_share(context.progress, drop=drop, start=start, ramp=ramp)
-    losses, labels = _cross_entropy(context), context.labels
-    assert labels is not None
+    losses, labels = _cross_entropy(context), context.known_labels
     positive, background = labels == 1, labels == 0
     # the background's share has no limit but 1: fewer background samples than positives
     as_many = share * positive.sum() / background.sum().clamp(min=1)
@@ -90,4 +89,4 @@ def small_loss_samples(
 
 def _cross_entropy(context: LossContext) -> Tensor:
     logits = context.logits.detach().float()
-    return F.softplus(torch.where(context.labels == 1, -logits, logits))
+    return F.softplus(torch.where(context.known_labels == 1, -logits, logits))
