@@ -7,7 +7,7 @@
 - ``wend rounds --rounds 1 --skip-last-check``: two folds of T / 2 iterations, then T;
 - the same naively (``--cross-fit 1 --looks plain --keep all``): T on all images, then T;
 
-with FCOS and the loss of BCD (``WEND.LOSS none``). What it prints stands in ``docs/rounds.md``.
+with FCOS and the loss of BCD (``WEND.LOSS none``); see ``docs/rounds.md``.
 With ``--datasets-root DIR --train NAME --test NAME --config-file FILE KEY VALUE ...`` it is any
 data set and config, whose length is counted in epochs. What is done already is not done again.
 """

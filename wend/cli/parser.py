@@ -27,7 +27,7 @@ MODULES = {  # verb -> module with add_arguments and run, help
     "evaluate": ("wend.cli.evaluate", "score detections from files, under any protocol"),
     "compare": ("wend.cli.compare", "test two sets of detections against each other"),
     "data": ("wend.cli.data", "import a data set, check it, cache its images"),
-    "boxes": ("wend.cli.boxes", "pseudo boxes: coverage, accuracy, audit; label files of boxes"),
+    "boxes": ("wend.cli.boxes", "pseudo boxes: accuracy, audit, fusion of sources; label files"),
     "classify": ("wend.cli.classify", "a classifier's classes of each image, as a file"),
     "config": ("wend.cli.config", "config entries: default, values, meaning, where it was set"),
     "entries": ("wend.cli.config", "another name of config"),

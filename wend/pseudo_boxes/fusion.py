@@ -87,9 +87,10 @@ def fuse_boxes(
 
     F the average of the cluster, weighted by the product of the sources' weights: 1 where all
     sources have the same box, 0 where none overlaps another's. A pair in which a source has no box
-    that overlaps F counts 0. It is not corrected for chance as in :mod:`wend.auto.agreement`, which
-    compares sources over all images: here boxes are compared with each other, the mean of chance
-    would take the same from each of them, and a weight has to lie in [0, 1].
+    that overlaps F counts 0. It is not corrected for chance as in
+    :mod:`wend.evaluation.agreement`, which compares sources over all images: here boxes are
+    compared with each other, the mean of chance would take the same from each of them, and a weight
+    has to lie in [0, 1].
 
     Args:
         tables: S of them, of the same I images, in the same pixels. Scores outside [0, 1] count as
