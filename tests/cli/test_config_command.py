@@ -69,6 +69,14 @@ def test_flags_may_stand_before_between_and_after_the_words(config):
     assert config("SEED", "--config-file", "demo", "SEED", "-1") == expected
 
 
+def test_a_table_has_the_defaults_as_they_are(config):
+    """tabulate's own wrapping turns the text "False" into True."""
+    table = config("WEND.TEACHER").splitlines()
+    rows = dict(row.split()[:2] for row in table if row.startswith("WEND."))
+    assert rows["WEND.TEACHER.ENABLED"] == rows["WEND.TEACHER.FLIP"] == "False"
+    assert rows["WEND.TEACHER.IOU"] == "0.5"
+
+
 def test_a_node_is_a_table_and_a_config_alone_shows_what_it_sets(config):
     rows = config("FCOS").splitlines()
     assert rows[0].split() == ["entry", "default", "values", "meaning"]

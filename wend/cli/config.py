@@ -175,10 +175,12 @@ def _table(names: Sequence[str], defaults: CfgNode, cfg: CfgNode, sources: Seque
         values = "" if entry is None or entry.range is None else entry.range.text
         rows.append([*row, values, NOT_OURS if entry is None else entry.meaning])
     header = ["entry", "default", "values", "meaning"]
-    widths = [None, 24, 30, 60]
+    widths = [24, 30, 60]
     if sources:
-        header[2:2], widths[2:2] = ["value", "set by"], [24, 40]
-    return tabulate(rows, header, disable_numparse=True, maxcolwidths=widths)
+        header[2:2], widths[1:1] = ["value", "set by"], [24, 40]
+    # not tabulate's maxcolwidths, which writes True for the text "False"
+    wrapped = [[name, *map(textwrap.fill, cells, widths)] for name, *cells in rows]
+    return tabulate(wrapped, header, disable_numparse=True)
 
 
 def _shown(value: Any) -> str:
