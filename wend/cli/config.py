@@ -175,12 +175,18 @@ def _table(names: Sequence[str], defaults: CfgNode, cfg: CfgNode, sources: Seque
         values = "" if entry is None or entry.range is None else entry.range.text
         rows.append([*row, values, NOT_OURS if entry is None else entry.meaning])
     header = ["entry", "default", "values", "meaning"]
-    widths = [24, 30, 60]
+    widths = [None, 24, 30, 60]
     if sources:
-        header[2:2], widths[1:1] = ["value", "set by"], [24, 40]
-    # not tabulate's maxcolwidths, which writes True for the text "False"
-    wrapped = [[name, *map(textwrap.fill, cells, widths)] for name, *cells in rows]
-    return tabulate(wrapped, header, disable_numparse=True)
+        header[2:2], widths[2:2] = ["value", "set by"], [24, 40]
+    # not tabulate's maxcolwidths, which turn "False" into True
+    cells = [
+        [
+            text if width is None else textwrap.fill(text, width)
+            for text, width in zip(row, widths, strict=True)
+        ]
+        for row in rows
+    ]
+    return tabulate(cells, header, disable_numparse=True)
 
 
 def _shown(value: Any) -> str:
