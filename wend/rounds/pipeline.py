@@ -338,12 +338,8 @@ class Rounds:
         }
 
     def _look(self, run: Path, name: str, look: str, held_out: Mapping[Path, DataSet]) -> BoxTable:
-        """The boxes that a detector sees in the images of its fold, which are shown as a whole."""
-        cfg = self.resolved.cfg
-        entries = {
-            "WEND.VIEW": "squash" if cfg.WEND.VIEW == "crop" else cfg.WEND.VIEW,
-            **LOOKS[look](cfg),
-        }
+        """The boxes that a detector sees in the images of its fold, in the config's view."""
+        entries = LOOKS[look](self.resolved.cfg)
         folder = run / look
         ours = {
             **entries,
