@@ -45,6 +45,13 @@ def test_the_best_box_has_the_largest_score_not_the_largest_agreement():
     np.testing.assert_allclose(fused.agreement, [0.8, 1])
 
 
+def test_of_many_boxes_the_best_are_fused():
+    boxes = [([10 * i, 0, 10 * i + 9, 9], 1 - i / 20) for i in range(15)]
+    looks = [table(boxes), table(boxes)]
+    assert fuse(looks).boxes.counts.tolist() == [10]
+    np.testing.assert_array_equal(fuse(looks, 12).boxes[0], [box for box, _ in boxes[:12]])
+
+
 def test_one_look_stays_as_it_is_and_images_stay_apart():
     look = table([([0, 0, 1, 1], 0.2), ([5, 5, 6, 6], 0.7)], [], [([1, 2, 3, 4], 0.5)])
     fused = fuse([look])

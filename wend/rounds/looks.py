@@ -19,7 +19,7 @@ from wend.structures.box_table import BoxTable
 
 LARGER = 1.25  # times the sides of the look "plain"
 CLOSER = 1.5  # WEND.CLOSER_LOOK of the look "closer"
-MOST = 10  # boxes of an image that a look has a say with, the best
+MOST = 10  # boxes of an image that a look has a say with, at least
 
 
 def _larger(cfg: CfgNode) -> dict[str, str]:
@@ -30,7 +30,7 @@ def _larger(cfg: CfgNode) -> dict[str, str]:
 # name -> the config entries that a detector is evaluated with
 LOOKS: dict[str, Callable[[CfgNode], dict[str, str]]] = {
     "plain": lambda cfg: {},
-    "mirror": lambda cfg: {"WEND.MIRROR": "True"},
+    "mirror": lambda cfg: {"WEND.MIRROR": str(not cfg.WEND.MIRROR)},
     "larger": _larger,
     "closer": lambda cfg: {"WEND.CLOSER_LOOK": str(CLOSER)},
 }
@@ -51,7 +51,7 @@ class Fused:
     agreement: np.ndarray
 
 
-def fuse(looks: Sequence[BoxTable]) -> Fused:
+def fuse(looks: Sequence[BoxTable], most: int = MOST) -> Fused:
     """Fuse the boxes of several looks at the same images (weighted box fusion).
 
     The best box is that of the largest score, not that of the largest agreement: looks agree on
@@ -59,8 +59,9 @@ def fuse(looks: Sequence[BoxTable]) -> Fused:
 
     Args:
         looks: detections with scores in [0, 1], in original pixels.
+        most: boxes of an image that each look has a say with, the best.
     """
-    firsts = [look.first(MOST) for look in looks]
+    firsts = [look.first(most) for look in looks]
     if len(firsts) == 1:
         return Fused(firsts[0], np.ones(len(firsts[0].boxes)))
     fused = fuse_boxes(firsts)
