@@ -1,4 +1,4 @@
-"""``wend rounds``: train, predict the training images anew, keep what is agreed on, train again."""
+"""``wend rounds``: train, predict the training images anew, and train on what is predicted."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep",
         choices=list(KEEP),
         default=next(iter(KEEP)),
-        help="new boxes that the looks agree on, and the present ones elsewhere (agreed, the "
-        "default); the former alone, without the other images; or all new boxes",
+        help="all new boxes (all, the default); those that the looks agree on, and the present "
+        "ones elsewhere (agreed); or the former alone, without the other images (only-agreed)",
     )
     add(
         "--skip-last-check",

@@ -34,7 +34,7 @@ LOOKS: dict[str, Callable[[CfgNode], dict[str, str]]] = {
     "larger": _larger,
     "closer": lambda cfg: {"WEND.CLOSER_LOOK": str(CLOSER)},
 }
-DEFAULT_LOOKS = ("plain", "mirror", "larger")
+DEFAULT_LOOKS = ("plain", "mirror")
 
 
 @dataclass(frozen=True)
