@@ -18,11 +18,11 @@ CONFIG_FILES = sorted(CONFIGS.rglob("*.yaml"))
 DETECTOR_CONFIGS = [path for path in CONFIG_FILES if not path.name.startswith("Base-")]
 CONFIG_IDS = [str(path.relative_to(CONFIGS)) for path in DETECTOR_CONFIGS]
 DETECTORS = {
-    "fcos": CONFIGS / "CUB" / "fcos_R50_we.yaml",
-    "rcnn": CONFIGS / "CUB" / "faster_rcnn_R50_we.yaml",
-    "cln": CONFIGS / "CUB" / "cln_R50_we.yaml",
+    "fcos": CONFIGS / "CUB" / "fcos_R50_we_literal.yaml",
+    "rcnn": CONFIGS / "CUB" / "faster_rcnn_R50_we_literal.yaml",
+    "cln": CONFIGS / "CUB" / "cln_R50_we_literal.yaml",
     "scr": CONFIGS / "CUB" / "scr_R50.yaml",
-    "detr": CONFIGS / "CUB" / "deformable_detr_R50_we.yaml",
+    "detr": CONFIGS / "CUB" / "deformable_detr_R50_we_literal.yaml",
 }
 # Torchvision's engine has no CLN
 BUILDABLE = [(e, d) for e in ENGINES for d in DETECTORS if (e, d) != ("torchvision", "cln")]

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fvcore.common.config import CfgNode
+
 from wend.errors import InputError
 from wend.inference.engines import choose_engine, engine_module
 
@@ -28,7 +30,7 @@ class Row:
     Attributes:
         label, backbone: as the paper writes them.
         data: "CUB", "ImageNet" or "toy".
-        config_file: its YAML.
+        config_file: its YAML; None for a row of which there are published figures alone.
         weights: name of the weights that it starts from, for ``--weights``.
         paper: metric -> the published figure; metrics without one are absent.
         overrides: KEY -> VALUE after the YAML.
@@ -40,7 +42,7 @@ class Row:
     label: str
     backbone: str
     data: str
-    config_file: Path
+    config_file: Path | None
     weights: str = ""
     paper: Mapping[str, float] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +81,7 @@ class Run:
 
     def arguments(self, folder: Path | None = None, **changes: str) -> list[str]:
         """What ``train_net.py`` is called with."""
+        assert self.row.config_file is not None
         overrides = {**self.row.overrides, "SEED": str(self.seed), **changes}
         roots = ["--datasets-root", self.row.datasets_root] if self.row.datasets_root else []
         config_file = os.path.relpath(self.row.config_file)
@@ -104,15 +107,15 @@ def table_rows(tables: Mapping[str, Any], number: int, data: Iterable[str]) -> l
     if number not in known:
         raise InputError(
             f"table {number}: there are {', '.join(map(str, known))}; table 1 is "
-            f"projects/benchmark/cost, table 5 repeats rows of table 2"
+            f"projects/benchmark/cost"
         )
     return [
         Row(
             label=row["label"],
             backbone=row["backbone"],
             data=name,
-            config_file=CONFIGS / row["config"][name],
-            weights=row["weights"],
+            config_file=CONFIGS / row["config"][name] if "config" in row else None,
+            weights=row.get("weights", ""),
             paper={
                 metric: value
                 for metric, value in zip(tables["metrics"], row["paper"][name], strict=True)
@@ -121,7 +124,7 @@ def table_rows(tables: Mapping[str, Any], number: int, data: Iterable[str]) -> l
         )
         for name in data
         for row in known[number]["rows"]
-        if name in row["config"]
+        if name in row["paper"]
     ]
 
 
@@ -142,6 +145,8 @@ def with_weights(row: Row, files: Mapping[str, str]) -> Row:
     Raises:
         InputError: no file is given for them.
     """
+    if row.config_file is None:
+        return row
     if row.weights not in files:
         raise InputError(
             f"{row.config_file.name} starts from the weights {row.weights!r}: give "
@@ -156,8 +161,37 @@ def with_overrides(row: Row, overrides: Mapping[str, Any]) -> Row:
     return replace(row, overrides={**row.overrides, **texts})
 
 
+def with_readings(
+    rows: Iterable[Row], names: Sequence[str], readings: Mapping[str, Any]
+) -> list[Row]:
+    """Each row that carries the weighted entropy once for each reading of it; others once.
+
+    Args:
+        rows: of a table or a figure.
+        names: names of readings; of several each row says which it has.
+        readings: name of a reading -> the entries that it changes (tables.yaml).
+    """
+    found = []
+    for row in rows:
+        if not _carries_we(row):
+            found.append(row)
+            continue
+        for name in names:
+            label = f"{row.label}, {name}" if len(names) > 1 else row.label
+            found.append(with_overrides(replace(row, label=label), readings[name]))
+    return found
+
+
+def _carries_we(row: Row) -> bool:
+    if row.config_file is None:
+        return False
+    return CfgNode.load_yaml_with_base(str(row.config_file))["WEND"]["LOSS"] == "weighted_entropy"
+
+
 def as_toy(row: Row, toy: Mapping[str, Any], datasets_root: Path) -> Row:
     """The row at the scale of the toy data (toy.yaml)."""
+    if row.config_file is None:
+        return replace(row, data="toy")
     special = toy["detectors"].get(detector_of(row.config_file), {})
     changed = with_overrides(row, {**toy["common"], **special})
     return replace(changed, data="toy", datasets_root=str(datasets_root))
@@ -181,7 +215,9 @@ def plan_runs(
     engine: str = "auto",
     num_gpus: int = 1,
 ) -> dict[Row, list[Run]]:
-    """Each row's runs, one a seed. Rows with equal configs and data get the same runs.
+    """Each row's runs, one a seed; none of a row that has no config.
+
+    Rows with equal configs and data get the same runs.
 
     Raises:
         InputError: a config cannot be read, or the engine does not have its detector.
@@ -189,8 +225,11 @@ def plan_runs(
     engine = choose_engine(engine)
     first: dict[str, str] = {}
     taken: dict[str, str] = {}
-    plan = {}
+    plan: dict[Row, list[Run]] = {}
     for row in rows:
+        if row.config_file is None:
+            plan[row] = []
+            continue
         opts = tuple(text for pair in row.overrides.items() for text in pair)
         cfg = _resolve(engine, row.config_file, opts).clone()
         cfg.OUTPUT_DIR = ""
@@ -245,6 +284,7 @@ def _name(row: Row, key: str, taken: Mapping[str, str]) -> str:
     """The config's path, before it the data's name; with the hash where another run has it."""
     if row.name:
         return row.name
+    assert row.config_file is not None
     stem = row.config_file.relative_to(CONFIGS).with_suffix("").as_posix()
     stem = stem.removeprefix(f"{row.data}/").replace("/", "-")
     weights = f"-{row.weights}" if row.overrides.get("MODEL.WEIGHTS") else ""

@@ -130,8 +130,8 @@ def _force(run: Run) -> list[float]:
     return [line["unsup_to_cls"] for line in lines if "unsup_to_cls" in line]
 
 
-def markdown(plan: Mapping[Row, Sequence[Run]], title: str) -> str:
-    """A table for each data set: ours under both protocols, the paper's figure in brackets."""
+def markdown(plan: Mapping[Row, Sequence[Run]], title: str, note: str = "") -> str:
+    """A table for each data set, ours under both protocols beside the paper's figures; a note."""
     parts = [f"### {title}"]
     for data in dict.fromkeys(row.data for row in plan):
         rows = {row: collect(runs) for row, runs in plan.items() if row.data == data}
@@ -140,22 +140,27 @@ def markdown(plan: Mapping[Row, Sequence[Run]], title: str) -> str:
             for name in METRICS
             if any(name in by_name for found in rows.values() for by_name in found.values())
         ] or ["gt_known_loc", "gt_known_loc_multi"]
+        published = [name for name in METRICS if any(name in row.paper for row in rows)]
         header = ["", "backbone", "seeds"]
         header += [f"{METRICS[name]} ({protocol})" for protocol in PROTOCOLS for name in shown]
-        header += [f"paper: {METRICS[name]}" for name in shown if "@" not in name]
-        body = [_line(row, found, shown) for row, found in rows.items()]
+        header += [f"paper: {METRICS[name]}" for name in published]
+        body = [_line(row, found, shown, published) for row, found in rows.items()]
         parts += [f"**{data}**", tabulate(body, header, tablefmt="github", disable_numparse=True)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *([note] if note else [])]) + "\n"
 
 
-def _line(row: Row, found: Mapping[str, Mapping[str, Spread]], shown: Sequence[str]) -> list[str]:
+def _line(
+    row: Row,
+    found: Mapping[str, Mapping[str, Spread]],
+    shown: Sequence[str],
+    published: Sequence[str],
+) -> list[str]:
     first = next((s for by_name in found.values() for s in by_name.values()), None)
-    line = [row.label, row.backbone, str(len(first.values)) if first else "not run"]
+    missing = "published" if row.config_file is None else "not run"
+    line = [row.label, row.backbone, str(len(first.values)) if first else missing]
     for protocol in PROTOCOLS:
         line += [str(found.get(protocol, {}).get(name, "-")) for name in shown]
-    return line + [
-        f"{row.paper[name]:.2f}" if name in row.paper else "-" for name in shown if "@" not in name
-    ]
+    return line + [f"{row.paper[name]:.2f}" if name in row.paper else "-" for name in published]
 
 
 CSV_HEADER = (
@@ -169,11 +174,19 @@ def as_csv(
     protocols: Sequence[str] = PROTOCOLS,
     metrics: Mapping[str, str] = METRICS,
 ) -> str:
-    """One line for each row, protocol and metric; a row without a finished run has seeds 0."""
+    """One line for each row, protocol and metric; a row without a finished run has seeds 0.
+
+    A row without a config has a line for each published figure.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for row, runs in plan.items():
+        if row.config_file is None:
+            for name, value in row.paper.items():
+                lead = (row.data, row.label, row.backbone, "", PROTOCOLS[0], name, 0)
+                writer.writerow([*lead, "", "", value, "", ""])
+            continue
         root = CONFIGS if row.config_file.is_relative_to(CONFIGS) else REPOSITORY
         config = row.config_file.relative_to(root).as_posix()
         lead = [row.data, row.label, row.backbone, config]

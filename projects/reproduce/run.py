@@ -17,7 +17,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -34,6 +34,7 @@ from plan import (
     plan_runs,
     table_rows,
     with_overrides,
+    with_readings,
     with_weights,
 )
 from runs import estimate, run_all, sample_seconds, unique
@@ -46,6 +47,20 @@ from wend.numerals import whole_number
 from wend.yaml_files import read_yaml
 
 Plan = Mapping[Row, Sequence[Run]]
+
+
+class Part(NamedTuple):
+    """A table, a figure or a setting of a study.
+
+    Attributes:
+        title: stands above it.
+        plan: its rows with their runs.
+        note: stands below it.
+    """
+
+    title: str
+    plan: Plan
+    note: str = ""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -66,6 +81,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--datasets-root", type=Path, metavar="DIR", help="of a study's photos")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="rows of a study, by name")
     parser.add_argument("--at", nargs="+", metavar="NAME", help="settings of a study, such as 45")
+    parser.add_argument(
+        "--reading",
+        nargs="+",
+        choices=["likeliest", "literal"],
+        default=["likeliest"],
+        help="of the weighted entropy in tables and figures (docs/weighted_entropy.md)",
+    )
     parser.add_argument("--engine", default="auto", choices=["auto", "detectron2", "torchvision"])
     parser.add_argument("--num-gpus", type=int, default=1)
     parser.add_argument(
@@ -108,38 +130,43 @@ def prepare_rows(
     return [with_overrides(row, changes) for row in rows]
 
 
-def plans(args: argparse.Namespace) -> dict[str, tuple[str, Plan]]:
-    """Name of the result's files -> its title and its rows with their runs."""
+def plans(args: argparse.Namespace) -> dict[str, Part]:
+    """Name of the result's files -> what is in them."""
     tables, toy = (read_yaml(HERE / name, "a plan") for name in ("tables.yaml", "toy.yaml"))
     plan = partial(
         plan_runs, seeds=args.seeds, output=args.output, engine=args.engine, num_gpus=args.num_gpus
     )
-    suffix = "_toy" if args.toy else ""
-    found: dict[str, tuple[str, Plan]] = {}
+    readings = list(dict.fromkeys(args.reading))
+    suffix = "" if readings == ["likeliest"] else "_" + "_".join(readings)
+    suffix += "_toy" if args.toy else ""
+    found: dict[str, Part] = {}
     for text in args.which:
         try:
             number = whole_number(text)
         except ValueError as error:
             raise InputError(f"{args.what} {text}: {error}") from None
+        note = ""
         if args.what == "table":
             data = args.data[:1] if args.toy else args.data
             rows = table_rows(tables, number, data) or table_rows(tables, number, DATA)
             title = f"Table {number}: {tables['tables'][number]['title']}"
+            note = tables["tables"][number].get("note", "")
         else:
             rows = figure_rows(tables, number)
             title = f"Figure {number}: {tables['figures'][number]['title']}"
+        rows = with_readings(rows, readings, tables["readings"])
         rows = prepare_rows(args, rows, toy)
         if args.what == "figure" and args.toy:
             rows = [with_overrides(row, toy["figure"]) for row in rows]
-        found[f"{args.what}{number}{suffix}"] = (title, plan(rows))
+        found[f"{args.what}{number}{suffix}"] = Part(title, plan(rows), note)
     return found
 
 
-def study_plans(args: argparse.Namespace, study: Study) -> dict[str, tuple[str, Plan]]:
+def study_plans(args: argparse.Namespace, study: Study) -> dict[str, Part]:
     """Name of a setting's files -> its title and its rows with their runs."""
     changes = pairs(args.set, "--set")
     return {
-        f"{study.name}{setting.name}": (
+        f"{study.name}{setting.name}": Part(
             setting.title,
             plan_runs(
                 [with_overrides(row, changes) for row in rows],
@@ -153,30 +180,30 @@ def study_plans(args: argparse.Namespace, study: Study) -> dict[str, tuple[str, 
     }
 
 
-def show(args: argparse.Namespace, found: Mapping[str, tuple[str, Plan]]) -> None:
+def show(args: argparse.Namespace, found: Mapping[str, Part]) -> None:
     """Write and print what the finished runs say."""
     results = args.output / "results"
-    for name, (title, plan) in found.items():
+    for name, (title, plan, note) in found.items():
         if args.what == "figure":
             curves = figures.curves(plan, render.PROTOCOLS[0])
             figures.plot(results / f"{name}.png", curves, title, "epoch")
             render.write(results / f"{name}.csv", figures.curve_csv(curves, "epoch"))
         else:
-            text = render.markdown(plan, title)
+            text = render.markdown(plan, title, note)
             print(f"\n{text}")
             render.write(results / f"{name}.md", text)
             render.write(results / f"{name}.csv", render.as_csv(plan))
     print(f"written: {', '.join(str(path) for path in sorted(results.glob('*')))}")
 
 
-def show_study(args: argparse.Namespace, study: Study, found: Mapping[str, tuple]) -> None:
+def show_study(args: argparse.Namespace, study: Study, found: Mapping[str, Part]) -> None:
     """Write and print what a study's finished runs say."""
     results = args.output / "results"
     settings = {f"{study.name}{setting.name}": setting for setting in study.settings}
     spreads: dict[str, dict[str, dict[float, render.Spread]]] = {
         protocol: defaultdict(dict) for protocol in study.protocols
     }
-    for name, (title, plan) in found.items():
+    for name, (title, plan, _) in found.items():
         parts = [f"### {study.title}: {title}"]
         for protocol in study.protocols:
             tested = paired.compare_rows(plan, study.against, study.test, protocol)
@@ -231,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def execute(
     args: argparse.Namespace,
-    found: Mapping[str, tuple[str, Plan]],
+    found: Mapping[str, Part],
     show_them: Callable[[], None],
     *,
     is_small: bool,
@@ -241,7 +268,7 @@ def execute(
     Args:
         is_small: say beforehand how long it will take, from a few iterations of each kind of run.
     """
-    runs = unique(run for _, plan in found.values() for each in plan.values() for run in each)
+    runs = unique(run for part in found.values() for each in part.plan.values() for run in each)
     if args.print_only:
         for run in runs:
             print(run.command())

@@ -150,6 +150,22 @@ def test_the_number_for_a_width_gives_that_width(width):
     assert got.high - got.low == pytest.approx(width, rel=0.1)
 
 
+@pytest.mark.parametrize("right", [0, 20])
+@pytest.mark.parametrize("width", [0.3, 0.1, 0.05])
+def test_the_number_for_a_width_of_answers_that_are_all_alike(right, width):
+    # 1 box says nothing: the fewest that have that width, of any that are all right (or all wrong)
+    seen = counts([60] * 5, [20] * 5, [right] * 5)
+
+    def got(number):
+        answered = np.full(5, number // 5) + (np.arange(5) < number % 5)
+        made = estimate(Counts(seen.sizes, answered, answered * (right // 20)))
+        return made.high - made.low
+
+    needed = number_for_width(seen, width)
+    assert got(needed) <= width < got(needed - 1)
+    assert needed > 10
+
+
 def test_no_more_than_all_boxes_are_needed():
     seen = counts([30, 30], [10, 10], [5, 9])
     assert number_for_width(seen, 0.001) == 60

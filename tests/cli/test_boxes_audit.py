@@ -257,6 +257,8 @@ def test_answers_twice_agree_or_are_refused(audit, capsys):
 
 BAD_ANSWERS = {
     "no answers": ({}, {}, "none of the 5 drawn boxes is answered"),
+    "a box by two names": ({"1": "right", "01": "wrong"}, {}, "none of the audit's 5 ('01')"),
+    "a long number": ({"9" * 5000: "right"}, {}, "none of the audit's 5"),
     "unsure alone": ({"0": "unsure"}, {}, "none of the 5 drawn boxes is answered"),
     "another audit": ({"0": "right"}, {"audit": "0" * 64}, "page of another audit"),
     "another word": ({"0": "yes"}, {}, "expected right, wrong, unsure or nothing, got 'yes'"),
@@ -315,6 +317,7 @@ DAMAGE = {
     "an empty table": (lambda folder: (folder / "audit.csv").write_text(""), "lacks box"),
     "cells less": (lambda folder: _append(folder, "1,2\n"), "cells, got 2"),
     "no info": (lambda folder: (folder / "audit.json").write_text("{}"), "audit.json: expected"),
+    "digits": (_edit("\n0,", f"\n{'9' * 5000},"), "column box: expected a whole number"),
     "a word": (_edit(",100,100,", ",wide,100,"), "column width: expected a number, got 'wide'"),
     "binary": (lambda folder: (folder / "audit.csv").write_bytes(b"\xff\xfe\x00"), "UTF-16"),
 }
@@ -349,6 +352,8 @@ def test_words_that_do_not_go_together(audit, photos, tmp_path, capsys):
     fails(words(photos, tmp_path, "--sample", "0"), capsys, "--sample: expected at least 1")
     fails(words(photos, tmp_path, "--seed", "-1"), capsys, "--seed")
     fails(words(photos, tmp_path, "--images", "-1"), capsys, "--images: expected a number from 0")
+    for option in (["--sample", "7"], ["--seed", "0"], ["--images", "0"], ["--overwrite"]):
+        fails([*boxes, audit, *option], capsys, f"{option[0]} belongs to the making of an audit")
     fails([*boxes, audit, "--width", "5"], capsys, "--width: expected shares in (0, 1)")
 
 
@@ -381,6 +386,10 @@ def test_detections_of_a_file_judge_too(photos, tmp_path, capsys):
     assert float(of_box[4]["detector_score"]) == pytest.approx(0.7)
     assert "flips" not in of_box[0]
     assert "no independent judge" in capsys.readouterr().out
+    path.write_text(json.dumps([row | {"category_id": i} for i, row in enumerate(made)]))
+    assert main(words(photos, tmp_path / "of classes", "--detector", str(path))) == 0
+    assert "boxes of 3 classes count whatever their class" in capsys.readouterr().out
+    assert rows(tmp_path / "of classes") == rows(folder)
 
 
 def test_missing_images_are_told_on_the_page(photos, tmp_path):

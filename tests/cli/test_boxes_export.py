@@ -78,6 +78,20 @@ def test_detections_of_a_run(photos, named):
     assert written(photos / "out")[1] == [[5, 6, 7, 8], [-1.5, 2, 9, 9]]
 
 
+def test_detections_of_several_classes_need_a_word(photos, capsys):
+    rows = [
+        {"image_id": "c/a 1.png", "category_id": i, "bbox": [5, 6, 7 + i, 8], "score": 0.5}
+        for i in range(2)
+    ]
+    (photos / "two.json").write_text(json.dumps(rows))
+    assert export("--boxes", "two.json", "--format", "coco") == 2
+    assert "say what they are: --box-classes use" in capsys.readouterr().err
+    assert export("--boxes", "two.json", "--format", "coco", "--box-classes", "ignore") == 0
+    assert len(written(photos / "out")[1]) == 2
+    assert export("--format", "coco", "--box-classes", "use") == 2
+    assert "--box-classes: is about detections of a run" in capsys.readouterr().err
+
+
 def test_true_boxes_with_the_classes_of_their_images(photos):
     """Written as VOC's XML, declared as truth, and written again."""
     assert export("--format", "voc", "--option", "pixels=edges", output="first") == 0

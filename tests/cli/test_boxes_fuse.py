@@ -105,6 +105,29 @@ def test_detections_of_a_detector_are_a_source(root, second):
     assert table[0].tolist() == [pytest.approx([0, 0, 10, 10])]
 
 
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_classes_of_detections_are_not_looked_at_and_that_is_said(root, capsys, kind):
+    """Two classes' boxes in the same place are one box, as in boxes without a class."""
+    ids = {name: number for number, name in enumerate(A, 1)}
+    found = results(B, 0.5, ids) + [row | {"category_id": 2} for row in results(B, 0.2, ids)]
+    if kind == "json":
+        (root / "two.json").write_text(json.dumps(found))
+    else:
+        rows = [
+            f"{row['image_id']},{x},{y},{x + w},{y + h},{row['score']},{row['category_id']}"
+            for row in found
+            for x, y, w, h in [row["bbox"]]
+        ]
+        head = "image_id,x0,y0,x1,y1,score,class_id"
+        (root / "two.csv").write_text("\n".join([head, *rows]) + "\n")
+    assert fuse("a.json", f"two.{kind}") == 0
+    assert f"two.{kind}: boxes of 2 classes count whatever their class" in capsys.readouterr().out
+    assert fuse("a.json", "detections.json", output="of one.json") == 0
+    two, alone = read_back(str(root / "fused.json")), read_back(str(root / "of one.json"))
+    assert two.boxes.tolist() == alone.boxes.tolist()
+    assert two.scores.tolist() == alone.scores.tolist()
+
+
 def test_options_belong_to_the_source_before_them(root, capsys):
     (root / "a.json").write_text(json.dumps(results(A, 0.25)))
     assert fuse("coco", "a.json", "min_score=0.5", "csv", "b.txt") == 2

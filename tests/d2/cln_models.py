@@ -14,7 +14,7 @@ SUPERVISED = {"loss_cls", "loss_box_reg", "loss_iou", "loss_rpn_ctr", "loss_rpn_
 ANCHOR, STRIDE, CELLS = 24, 8, 7  # the small CNN's stage3 on 56 pixels
 
 
-def config(changes=None, file="cln_R50_we.yaml"):
+def config(changes=None, file="cln_R50_we_literal.yaml"):
     cfg = get_cfg()
     add_wend_config(cfg)
     changes = {"MODEL.ANCHOR_GENERATOR.SIZES": f"[[{ANCHOR}]]", **(changes or {})}

@@ -287,6 +287,14 @@ def test_the_examples_read_what_the_readme_says(root, tmp_path, monkeypatch, wri
         "</annotation>",
     )
     write_cub(root)
+    moco = {  # folder -> image
+        "c2am_moco_boxes/train": "002.Gull/gull_b.png",
+        "c2am_moco_boxes/test": "002.Gull/gull_a.png",
+        "c2am_moco_boxes_imagenet/train": "n01440764/n01440764_1.JPEG",
+        "c2am_moco_boxes_imagenet/val": "n01440764/ILSVRC2012_val_00000293.JPEG",
+    }
+    for folder, name in moco.items():
+        write_c2am(root / folder / "pseudo_boxes", {f"/moco/{name}": [0, 0, 1, 1]})
     write(root / "cub_boxes.json", json.dumps({
         "images": [{"id": 1, "file_name": "002.Gull/gull_b.png", "width": 8, "height": 8}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}],
@@ -309,6 +317,14 @@ def test_the_examples_read_what_the_readme_says(root, tmp_path, monkeypatch, wri
     (val,) = DataSets().get("imagenet_val")
     assert (val.key, val.class_id) == ("n01440764/ILSVRC2012_val_00000293.JPEG", 0)
     assert val.gt_boxes.tolist() == [[1, 2, 9, 8]]
+    (val,) = DataSets().get("imagenet_val_c2am_moco")
+    assert (val.gt_boxes.tolist(), val.pseudo_boxes.tolist()) == ([[1, 2, 9, 8]], [[0, 0, 20, 10]])
+    (train,) = DataSets().get("imagenet_train_c2am_moco")
+    assert train.pseudo_boxes.tolist() == [[0, 0, 20, 10]]
+    cub = DataSets().get("cub_train_c2am_moco")
+    assert [len(r.pseudo_boxes) for r in cub] == [0, 1]
+    (test,) = DataSets().get("cub_test_c2am_moco")
+    assert len(test.pseudo_boxes) == len(test.gt_boxes) == 1
     cub = DataSets().get("cub_train_own_boxes")
     assert [r.pseudo_boxes.tolist() for r in cub] == [[], [[1, 2, 4, 6]]]
     (photo,) = DataSets().get("my_photos")

@@ -65,6 +65,14 @@ def test_we_configs_have_the_papers_setting_and_the_others_no_we(path):
         assert loss.LOSS == "weighted_entropy"
         assert (loss.GAMMA, loss.ALPHA, loss.TAU1, loss.ETA) == expected
         assert loss.TAU1 == loss.TAU2
+        likeliest = ("positives", "detach" if "deformable" in path.name else "flow")
+        reading = ("samples", "flow") if "literal" in path.name else likeliest
+        assert (loss.WE.NORMALIZER, loss.WE.WEIGHT_GRADIENT) == reading
+        assert (loss.WE.FORM, loss.WE.SAMPLES, loss.UNSUP_FACTOR) == ("entropy", "all", 1)
+        pair = {path.name, path.name.replace("_we.yaml", "_we_literal.yaml")}
+        in_paper = "Not in the paper" not in path.read_text()
+        if "ablation" not in path.parts:  # run.py --reading literal has theirs
+            assert all((path.parent / name).is_file() for name in pair) == in_paper
     else:
         assert loss.LOSS == "none"
         assert loss.ETA == 1

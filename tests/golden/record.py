@@ -575,12 +575,16 @@ SCR_VARIANTS = {
     "l1": {"WEND.SCR.LOSS": "l1", "WEND.SCR.LOSS_WEIGHT": "40.0", "WEND.ETA": "0.125"},
     "smooth_l1": {"WEND.SCR.LOSS": "smooth_l1"},
 }
-FCOS, RCNN = "CUB/fcos_R50_we.yaml", "CUB/faster_rcnn_R50_we.yaml"
+FCOS, RCNN = "CUB/fcos_R50_we_literal.yaml", "CUB/faster_rcnn_R50_we_literal.yaml"
 BOTH = {  # detector -> config file, overrides, variants
     "fcos": (FCOS, TINY, loss_variants(0.012, 0.007)),
     "rcnn": (RCNN, TINY, loss_variants(0.52, 0.48)),
     "scr": ("CUB/scr_R50.yaml", TINY, SCR_VARIANTS),
-    "detr": ("CUB/deformable_detr_R50_we.yaml", TINY | SMALL_DETR, loss_variants(0.012, 0.008)),
+    "detr": (
+        "CUB/deformable_detr_R50_we_literal.yaml",
+        TINY | SMALL_DETR,
+        loss_variants(0.012, 0.008),
+    ),
 }
 ONLY = {
     "torchvision": {
@@ -588,7 +592,7 @@ ONLY = {
         "rcnn_resnet18": (RCNN, RESNET18, PLAIN),
     },
     "detectron2": {
-        "cln": ("CUB/cln_R50_we.yaml", TINY | ONE_ANCHOR, loss_variants(0.65, 0.58)),
+        "cln": ("CUB/cln_R50_we_literal.yaml", TINY | ONE_ANCHOR, loss_variants(0.65, 0.58)),
         "fcos_resnet18": (FCOS, RESNET18 | WIDTHS, PLAIN),
         "rcnn_resnet18": (RCNN, RESNET18 | WIDTHS, PLAIN),
         "fcos_lean": ("CUB/fcos_R50_lean_we.yaml", TINY, PLAIN),

@@ -61,7 +61,8 @@ def _read_file(table: AuditTable, path: Path) -> dict[int, str]:
 
 
 def _known(table: AuditTable, path: Path, answers: dict) -> dict[int, str]:
-    unknown = [box for box in answers if not _is_box(box, len(table.keys))]
+    numbers = {str(box) for box in range(len(table.keys))}
+    unknown = [box for box in answers if box not in numbers]
     if unknown:
         raise InputError(
             f"{path}: {len(unknown)} boxes are none of the audit's {len(table.keys)} "
@@ -75,10 +76,6 @@ def _known(table: AuditTable, path: Path, answers: dict) -> dict[int, str]:
         if parse_answer(answer, where):
             parsed[int(box)] = parse_answer(answer, where)
     return parsed
-
-
-def _is_box(text: object, number: int) -> bool:
-    return isinstance(text, str) and text.isascii() and text.isdigit() and int(text) < number
 
 
 def is_answer(answers: Sequence[str], answer: str) -> np.ndarray:

@@ -97,6 +97,14 @@ def estimate(counts: Counts, level: float = 0.95) -> Estimate:
     total = int(counts.sizes.sum())
     if math.isinf(number):
         return Estimate(value, value, value, level, number)
+    low, high = _interval(value, number, right, answered, total, level)
+    return Estimate(value, min(low, value), max(high, value), level, number)
+
+
+def _interval(
+    value: float, number: float, right: int, answered: int, total: int, level: float
+) -> tuple[float, float]:
+    """Low and high of a share that is as sure as ``number`` hits of endlessly many boxes."""
     low, high = (float(end) for end in score_interval(value, number, _with_t(level, answered)))
     if answered - right <= FEW:
         least, most = few_of(answered - right, answered, total, level)
@@ -105,8 +113,7 @@ def estimate(counts: Counts, level: float = 0.95) -> Estimate:
         least, most = few_of(right, answered, total, level)
         low, high = min(low, least / total), max(high, most / total)
     # what was seen is no estimate
-    low, high = max(low, right / total), min(high, 1 - (answered - right) / total)
-    return Estimate(value, min(low, value), max(high, value), level, number)
+    return max(low, right / total), min(high, 1 - (answered - right) / total)
 
 
 def _with_t(level: float, answered: int) -> float:
@@ -188,6 +195,8 @@ def spreads(counts: Counts) -> np.ndarray:
 def number_for_width(counts: Counts, width: float, level: float = 0.95) -> int:
     """How many boxes of all to look at for an interval of a width, were the accuracy as estimated.
 
+    The same share of each stratum is looked at, and is right as often as the boxes answered so far.
+
     Args:
         width: from low to high, in (0, 1).
 
@@ -197,10 +206,21 @@ def number_for_width(counts: Counts, width: float, level: float = 0.95) -> int:
     counts = counts.merged()
     weights = counts.sizes / counts.sizes.sum()
     total = int(counts.sizes.sum())
-    variance = float((weights * spreads(counts)).sum())
-    half = width / 2 / NormalDist().inv_cdf((1 + level) / 2)
-    needed = math.ceil(variance / (half**2 + variance / total)) if variance else 1
-    return min(max(needed, 1), total)
+    value = float((weights * counts.right / counts.answered).sum())
+    variances = spreads(counts)
+
+    def is_enough(number: int) -> bool:
+        if number == total:
+            return True
+        share = number / total  # of each stratum
+        lacking = counts.sizes * (1 - share) / np.maximum(counts.sizes - 1, 1)
+        variance = float((weights * lacking * variances).sum()) / number
+        of_hits = value * (1 - value)
+        as_sure = of_hits / variance if variance and of_hits else number / (weights @ lacking)
+        low, high = _interval(value, as_sure, round(value * number), number, total, level)
+        return high - low <= width
+
+    return bisect_left(range(1, total), True, key=is_enough) + 1
 
 
 @dataclass(frozen=True)

@@ -231,7 +231,7 @@ def audit_digest(keys: Sequence[str], boxes: BoxTable, design: Design) -> str:
 
 
 def _whole(path: Path, line: int, name: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise InputError(
             f"{path}, line {line}: column {name}: expected a whole number, got {shown(text)}"
         )

@@ -34,9 +34,12 @@ from wend.structures.data_set import DataSet
 if TYPE_CHECKING:
     from wend.audit.estimate import Estimate
     from wend.audit.outcome import Outcome
-    from wend.audit.table import AuditTable
 
 SAMPLE, SHOWN = 100, 24
+RANKING = (  # options of the making of an audit
+    *("dataset", "other", "detector", "sample", "seed", "images"),
+    *("strict", "allow_contamination", "overwrite", "device"),
+)
 DETECTIONS = (".json", ".csv", ".parquet", ".pq")
 PREDICTIONS = "predictions.jsonl"
 logger = logging.getLogger(__name__)
@@ -78,17 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ranking.add_argument(
         "--sample",
         type=int,
-        default=SAMPLE,
         metavar="N",
         help=f"boxes to ask a human about ({SAMPLE})",
     )
-    ranking.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the sample's random numbers (0)"
-    )
+    ranking.add_argument("--seed", type=int, metavar="N", help="of the sample's random numbers (0)")
     ranking.add_argument(
         "--images",
         type=int,
-        default=SHOWN,
         metavar="N",
         help=f"most suspicious boxes on the page ({SHOWN})",
     )
@@ -159,8 +158,12 @@ def _rank(args: argparse.Namespace) -> int:
         raise InputError("wend boxes audit: name the images that the boxes are of: --dataset NAME")
     if args.output is None:
         raise InputError("wend boxes audit: name a folder for the table and the page: --output DIR")
-    if args.images < 0:
-        raise InputError(f"--images: expected a number from 0, got {args.images}")
+    sample, seed, shown = (
+        default if given is None else given
+        for given, default in ((args.sample, SAMPLE), (args.seed, 0), (args.images, SHOWN))
+    )
+    if shown < 0:
+        raise InputError(f"--images: expected a number from 0, got {shown}")
     folder = Path(args.output)
     check_replaceable(folder / AUDIT_PAGE)
     data_sets = known_data_sets(args)
@@ -174,7 +177,7 @@ def _rank(args: argparse.Namespace) -> int:
     evidence = Evidence(boxes, data_set.frame_sizes, others, detector, mirrored)
     signals = columns(evidence)
     combined = suspicion(signals, len(boxes.boxes))
-    design = draw_sample(combined, args.sample, args.seed)
+    design = draw_sample(combined, sample, seed)
     digest = audit_digest(data_set.keys, boxes, design)
     answers = _earlier_answers(folder, digest, len(combined), overwrite=args.overwrite)
     if not others and detector is None:
@@ -199,7 +202,7 @@ def _rank(args: argparse.Namespace) -> int:
         "boxes": len(combined),
         "images": len(data_set),
         "images_without_box": without,
-        "seed": args.seed,
+        "seed": seed,
         "design": "boxes drawn without replacement within strata of equal size by suspicion, the "
         "same number of each (to one box), in turns; inclusion_probability = drawn / boxes",
         "strata": design.sizes.tolist(),
@@ -211,7 +214,7 @@ def _rank(args: argparse.Namespace) -> int:
         *(folder, info, data_set.keys, boxes, data_set.sizes, combined, signals, design, answers)
     )
     audited = Audited(data_set, evidence, signals, combined, design, digest, answers)
-    page = audit_page(title, audited, args.images, words, shlex.quote(str(folder)))
+    page = audit_page(title, audited, shown, words, shlex.quote(str(folder)))
     written.append(write_page(folder / AUDIT_PAGE, page))
     for path in written:
         print(f"written: {path}")
@@ -266,8 +269,14 @@ def _detector(
     if path.suffix.lower() in DETECTIONS and not path.is_dir():
         from wend.evaluation.detections import load_detections
 
-        table = load_detections(path, data_set, implausible=args.implausible)[0].scored()
-        return table, None, [unknown, "detections from a file say nothing of mirrored images"]
+        table, _ = load_detections(
+            path, data_set, implausible=args.implausible, box_classes="ignore"
+        )
+        return (
+            table.scored(),
+            None,
+            [unknown, "detections from a file say nothing of mirrored images"],
+        )
     from wend.inference.both_ways import predict_both_ways, trained_on
     from wend.inference.load import load
 
@@ -319,11 +328,12 @@ def _read(args: argparse.Namespace, folder: Path) -> int:
     from wend.audit.outcome import WIDTHS, evaluate_answers, write_outcome
     from wend.audit.table import read_audit
 
-    for option in ("dataset", "detector", "other"):
-        if getattr(args, option):
+    for option in RANKING:
+        given = getattr(args, option)
+        if given is not None and given is not False and given != []:
             raise InputError(
-                f"--{option} belongs to the making of an audit, but {folder} is one whose answers "
-                f"are read; name the boxes in its place"
+                f"--{option.replace('_', '-')} belongs to the making of an audit, but {folder} is "
+                f"one whose answers are read; name the boxes in its place"
             )
     widths = args.width or WIDTHS
     for width in widths:
@@ -335,7 +345,7 @@ def _read(args: argparse.Namespace, folder: Path) -> int:
     outcome = evaluate_answers(table, answers, level=level, widths=widths)
     output = folder if args.output is None else Path(args.output)
     written = write_outcome(output, table, answers, outcome)  # before anybody ends the output
-    print(_report(outcome, table))
+    print(_report(outcome, output))
     for path in written:
         print(f"written: {path}")
     return 0
@@ -345,7 +355,8 @@ def _range(estimate: Estimate) -> str:
     return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
 
 
-def _report(outcome: Outcome, table: AuditTable) -> str:
+def _report(outcome: Outcome, folder: Path) -> str:
+    """What the answers tell, as text; ``folder`` is where the files are written."""
     counts, estimate = outcome.counts, outcome.estimate
     answered, right = int(counts.answered.sum()), int(counts.right.sum())
     drawn, unsure = int(outcome.drawn.sum()), int(outcome.unsure.sum())
@@ -409,7 +420,7 @@ def _report(outcome: Outcome, table: AuditTable) -> str:
             tabulate(needed, ["width of the interval", "boxes to look at", ""], tablefmt="github"),
             f"\nscores of the boxes: {says}; 1 or 0 where a human said right or wrong",
             f"wrong.jsonl is for WEND.DATA.QUARANTINE (leaves their images out), scored_boxes.json "
-            f"the source coco ({table.path.parent})\n",
+            f"the source coco ({folder})\n",
         ]
     )
 

@@ -17,6 +17,7 @@ from wend.cli.options import (
 )
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, some
+from wend.evaluation.box_classes import BOX_CLASSES
 from wend.evaluation.detections import load_detections
 from wend.evaluation.evaluation import DETECTIONS_FILE
 from wend.files import expand_user
@@ -44,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"the run's folder), or {SOURCE_HELP}",
     )
     which.add_argument("--truth", action="store_true", help="write the true boxes")
+    parser.add_argument(
+        "--box-classes",
+        choices=BOX_CLASSES,
+        help="detections of several classes: use (a box is of its class) or ignore (all are "
+        "foreground)",
+    )
     add_label_file_options(parser)
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="each format gets a folder in it"
@@ -96,7 +103,11 @@ def _read_table(args: argparse.Namespace, data_set: DataSet, data_sets: DataSets
         if path.is_dir():
             path = evaluation_folder(path, data_set.name) / DETECTIONS_FILE
         if path.suffix.lower() in ENDINGS:
-            return load_detections(path, data_set, implausible=args.implausible)[0]
+            return load_detections(
+                path, data_set, implausible=args.implausible, box_classes=args.box_classes
+            )[0]
+    if args.box_classes:
+        raise InputError("--box-classes: is about detections of a run; leave it out")
     source = read_source(args.boxes or [args.dataset], data_sets)
     return join_boxes(data_set.keys, data_set.frame_sizes, source, implausible=args.implausible)[0]
 

@@ -112,7 +112,8 @@ def read_any_boxes(words: Sequence[str], data_set: DataSet, data_sets: DataSets)
     Args:
         words: of a source, as :func:`source_words` gives them. A file that ends in ``.json`` holds
             a COCO data set or results, another detections; a folder is a run's, whose detections
-            on the data set are meant.
+            on the data set are meant. Pseudo boxes are of no class, so that classes of detections
+            are not looked at.
 
     Raises:
         InputError: what the words name cannot be read; names the file.
@@ -128,7 +129,9 @@ def read_any_boxes(words: Sequence[str], data_set: DataSet, data_sets: DataSets)
         return read_source(["coco", str(path), *words[1:]], data_sets)
     if len(words) > 1:
         raise InputError(f"{words[0]}: detections have no option, got {' '.join(words[1:])}")
-    table, _ = load_detections(path, data_set, implausible="count")  # the join looks at them again
+    table, _ = load_detections(  # the join looks at them again
+        path, data_set, implausible="count", box_classes="ignore"
+    )
     return PseudoBoxes.from_entries(
         str(words[0]), "pixel", data_set.keys, table.counts, table.boxes, table.scores
     )

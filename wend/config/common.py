@@ -216,7 +216,8 @@ config_entries(
             "SAMPLES",
             "all",
             'The samples that are summed: "all", "unassigned" (those without a pseudo box: '
-            'background and ignored) or "ignored". Also of the plain entropy.',
+            'background and ignored) or "ignored", for detectors of your own that ignore some: '
+            "WEND's ignore none. Also of the plain entropy.",
             one_of(*SAMPLES),
         ),
         Entry(

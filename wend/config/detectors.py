@@ -1,6 +1,7 @@
 """The entries of each detector and backbone: ``WEND.<node>.<name>``.
 
-Anchors, proposals and samples of Faster R-CNN and CLN are set by Detectron2's own entries.
+Anchors, proposals and samples of Faster R-CNN and CLN are set by Detectron2's own entries, but for
+those of the node ``RCNN``.
 """
 
 from wend.config.entries import (
@@ -68,6 +69,9 @@ FCOS = (
     ),
     Entry("FOCAL_LOSS_ALPHA", 0.25, "α of the supervised focal loss.", SHARE),
     Entry("FOCAL_LOSS_GAMMA", 2.0, "γ of the supervised focal loss.", NOT_NEGATIVE),
+    Entry("CLASS_WEIGHT", 1.0, "λ1 of eq. (1), weight of the focal loss.", NOT_NEGATIVE),
+    Entry("BOX_WEIGHT", 1.0, "λ2 of eq. (1), weight of the boxes' GIoU loss.", NOT_NEGATIVE),
+    Entry("CENTERNESS_WEIGHT", 1.0, "Weight of the centreness loss.", NOT_NEGATIVE),
     Entry(
         "SCORE_THRESH_TEST",
         0.0,
@@ -101,6 +105,17 @@ SCR = (
         one_of("l2", "l1", "smooth_l1"),
     ),
     Entry("LOSS_WEIGHT", 50.0, "Weight of that loss; 50 in PSOL's and C2AM's code.", POSITIVE),
+)
+
+RCNN = (
+    Entry(
+        "RATIO",
+        "cap",
+        "What MODEL.ROI_HEADS.POSITIVE_FRACTION is to the samples of Faster R-CNN's and CLN's "
+        "R-CNN: \"cap\", the largest share of an image's, filled up with negatives (Detectron2's "
+        "and torchvision's), or \"exact\", the share of a batch's (table 12).",
+        one_of("cap", "exact"),
+    ),
 )
 
 CLN = (
@@ -200,6 +215,7 @@ TIMM = (
 for _node, _entries in (
     ("FCOS", FCOS),
     ("SCR", SCR),
+    ("RCNN", RCNN),
     ("CLN", CLN),
     ("DETR", DETR),
     ("SMALL_CNN", SMALL_CNN),

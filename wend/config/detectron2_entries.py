@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from wend.config.entries import (
     BELOW_1,
+    NOT_NEGATIVE,
     POSITIVE,
     UP_TO_1,
     Entry,
@@ -26,7 +27,8 @@ def _sampling(share: float, batch: int, thresholds: Sequence[float]) -> Table:
         Entry(
             "POSITIVE_FRACTION",
             share,
-            "Largest share of positive samples; 1:1 is 0.5, 1:4 is 0.2 (table 12).",
+            "Largest share of positive samples (of an R-CNN: WEND.RCNN.RATIO); 1:1 is 0.5, 1:4 is "
+            "0.2 (table 12).",
             UP_TO_1,
         ),
         Entry("BATCH_SIZE_PER_IMAGE", batch, "Samples per image.", at_least(1)),
@@ -64,9 +66,25 @@ BOXES = (
     Entry("NMS_THRESH_TEST", 0.5, "IoU over which the lower-scoring box is suppressed.", UP_TO_1),
 )
 
+RPN_WEIGHTS = (
+    Entry("LOSS_WEIGHT", 1.0, "Weight of both losses of the RPN.", NOT_NEGATIVE),
+    Entry(
+        "BBOX_REG_LOSS_WEIGHT",
+        1.0,
+        "Weight of the RPN's box loss, besides LOSS_WEIGHT.",
+        NOT_NEGATIVE,
+    ),
+)
+
 BOX_HEAD = (
     Entry("POOLER_RESOLUTION", 14, "Cells of a pooled proposal's side.", at_least(1)),
     Entry("FC_DIM", 1024, "Outputs of the fully connected layers.", at_least(1)),
+    Entry(
+        "BBOX_REG_LOSS_WEIGHT",
+        1.0,
+        "λ2 of eq. (1) of an R-CNN, weight of its box loss; its λ1 is 1.",
+        NOT_NEGATIVE,
+    ),
 )
 
 ANCHOR_NUMBERS = Range(
@@ -263,7 +281,7 @@ DETECTRON2_NODES = {
     "MODEL.BACKBONE": BACKBONE,
     "MODEL.RESNETS": RESNETS,
     "MODEL.ANCHOR_GENERATOR": ANCHORS,
-    "MODEL.RPN": (*_sampling(0.5, 256, (0.3, 0.7)), *PROPOSALS),
+    "MODEL.RPN": (*_sampling(0.5, 256, (0.3, 0.7)), *PROPOSALS, *RPN_WEIGHTS),
     "MODEL.ROI_HEADS": (*_sampling(0.25, 512, (0.5,)), *BOXES),
     "MODEL.ROI_BOX_HEAD": BOX_HEAD,
     "INPUT": INPUT,

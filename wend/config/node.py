@@ -237,9 +237,24 @@ def check_binary(entry: str, num_classes: int, loss: LocalizationLoss) -> None:
         )
 
 
+def _check_ignores_samples(loss: LocalizationLoss, model: nn.Module) -> None:
+    """Raise InputError where L_unsup sums ignored samples, and the detector ignores none.
+
+    A detector that does says so by an attribute ``ignores_samples``.
+    """
+    if loss.parameters.get("samples") == "ignored" and not getattr(model, "ignores_samples", False):
+        raise InputError(
+            f"config entry WEND.WE.SAMPLES: {type(model).__name__} takes each sample for "
+            f"foreground or background and ignores none, so that the L_unsup of 'ignored' would be "
+            f"0; set it to 'all' or 'unassigned' (docs/weighted_entropy.md)"
+        )
+
+
 def check_carries_loss(cfg: CfgNode, model: nn.Module) -> None:
     """Raise InputError unless a detector has the L_unsup and the η that are asked for."""
-    if isinstance(getattr(model, "localization_loss", None), LocalizationLoss):
+    loss = getattr(model, "localization_loss", None)
+    if isinstance(loss, LocalizationLoss):
+        _check_ignores_samples(loss, model)
         return
     wend = cfg.WEND
     is_eta = wend.ETA != 1 or wend.ETA_SCHEDULE != "constant"

@@ -19,6 +19,7 @@ from detectron2.modeling import (
 )
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from detectron2.structures import Instances
+from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
 from wend.config import check_binary, localization_loss
@@ -33,6 +34,7 @@ from wend.losses import (
     image_indices,
     scale_gradient,
 )
+from wend.modeling.sampling import keep_exact_ratio
 
 
 class BinaryOutputLayers(FastRCNNOutputLayers):
@@ -109,7 +111,24 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
 
 @ROI_HEADS_REGISTRY.register()
 class BinaryROIHeads(StandardROIHeads):
-    """Detectron2's ``StandardROIHeads`` with :class:`BinaryOutputLayers` as its predictor."""
+    """Detectron2's ``StandardROIHeads`` with :class:`BinaryOutputLayers` as its predictor.
+
+    Args:
+        exact_ratio: the positives are exactly ``positive_fraction`` of a batch's samples, not at
+            most that of an image's (``WEND.RCNN.RATIO``).
+        heads: arguments of Detectron2's ``StandardROIHeads``.
+    """
+
+    @configurable
+    def __init__(self, *, exact_ratio: bool = False, **heads: Any) -> None:
+        super().__init__(**heads)
+        self.exact_ratio = exact_ratio
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Detectron2's entries and ``WEND.RCNN.RATIO``."""
+        arguments = super().from_config(cfg, input_shape)
+        return {**arguments, "exact_ratio": cfg.WEND.RCNN.RATIO == "exact"}
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -124,7 +143,12 @@ class BinaryROIHeads(StandardROIHeads):
         """Detectron2's; the sampled proposals know the index of their box, as ``gt_index``."""
         for boxes in targets:
             boxes.gt_index = torch.arange(len(boxes), device=boxes.gt_classes.device)
-        sampled = super().label_and_sample_proposals(proposals, targets)
+        if self.exact_ratio:
+            with EventStorage():  # Detectron2 logs what it sampled, not what is kept
+                sampled = super().label_and_sample_proposals(proposals, targets)
+            sampled = self._keep_exact_ratio(sampled)
+        else:
+            sampled = super().label_and_sample_proposals(proposals, targets)
         matched = [
             image.gt_index.masked_fill(image.gt_classes == self.num_classes, -1)
             if len(boxes)
@@ -133,6 +157,18 @@ class BinaryROIHeads(StandardROIHeads):
         ]
         self.box_predictor.localization_loss.count_positives(matched, [*map(len, targets)])
         return sampled
+
+    def _keep_exact_ratio(self, sampled: list[Instances]) -> list[Instances]:
+        is_positive = [image.gt_classes != self.num_classes for image in sampled]
+        masks = keep_exact_ratio(is_positive, self.positive_fraction)
+        kept = [image[mask] for image, mask in zip(sampled, masks, strict=True)]
+        positives = sum(
+            int(each[mask].sum()) for each, mask in zip(is_positive, masks, strict=True)
+        )
+        negatives = sum(map(len, kept)) - positives
+        for name, number in (("num_fg_samples", positives), ("num_bg_samples", negatives)):
+            get_event_storage().put_scalar(f"roi_head/{name}", number / max(len(kept), 1))
+        return kept
 
 
 @META_ARCH_REGISTRY.register()

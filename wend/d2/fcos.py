@@ -10,7 +10,8 @@ of all levels, K = classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -28,7 +29,7 @@ from wend.d2.features import chosen_features
 from wend.d2.frames import OwnCrops
 from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
-from wend.losses import LocalizationLoss, scale_gradient
+from wend.losses import LocalizationLoss, scale_gradient, weighted
 
 
 class ReducedFCOSHead(FCOSHead):
@@ -99,6 +100,8 @@ class BinaryFCOS(JointLoss, FCOS):
 
     Args:
         localization_loss: L_unsup and η of eq. (4).
+        loss_weights: λ of eq. (1): name of a loss of Detectron2's FCOS -> its weight, 1 where it
+            is left out.
         own_crops, closer_look: see :class:`wend.d2.frames.PredictsOnCrops`.
         fcos: arguments of Detectron2's ``FCOS``.
     """
@@ -115,11 +118,13 @@ class BinaryFCOS(JointLoss, FCOS):
         self,
         *,
         localization_loss: LocalizationLoss,
+        loss_weights: Mapping[str, float] = MappingProxyType({}),
         own_crops: OwnCrops | None = None,
         closer_look: float = 0.0,
         **fcos: Any,
     ) -> None:
         super().__init__(**fcos)
+        self.loss_weights = loss_weights
         self.own_crops = own_crops
         self.closer_look = closer_look
         check_binary("WEND.FCOS.NUM_CLASSES", self.num_classes, localization_loss)
@@ -135,6 +140,11 @@ class BinaryFCOS(JointLoss, FCOS):
         )
         return {
             "localization_loss": localization_loss(cfg),
+            "loss_weights": {
+                "loss_fcos_cls": fcos.CLASS_WEIGHT,
+                "loss_fcos_loc": fcos.BOX_WEIGHT,
+                "loss_fcos_ctr": fcos.CENTERNESS_WEIGHT,
+            },
             "own_crops": OwnCrops.of_config(cfg),
             "closer_look": cfg.WEND.CLOSER_LOOK,
             "backbone": backbone,
@@ -227,6 +237,7 @@ class BinaryFCOS(JointLoss, FCOS):
         losses["loss_fcos_cls"] = loss.classification(
             losses["loss_fcos_cls"], context, weights, 1 / self.loss_normalizer
         )
+        losses = weighted(losses, self.loss_weights)
         unsupervised = loss.unsupervised_of(
             context, supervised=losses["loss_fcos_cls"], shared=pred_logits
         )

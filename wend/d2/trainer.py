@@ -364,7 +364,7 @@ class Trainer(DefaultTrainer):
         ):
             self.storage.put_scalars(**self.teacher.scalars(), smoothing_hint=False)
         for name, value in self.force_log.after_step().items():
-            self.storage.put_scalar(name, value)
+            self.storage.put_scalar(name, value, smoothing_hint=False)  # not of every step
         self.first_epoch.after_step(last=self.iter + 1 >= self.max_iter)
 
     def test_for_curve(self) -> dict[str, Any]:

@@ -50,6 +50,11 @@ def row_classes(rows: DetectionRows, data_set: DataSet, choice: str | None) -> n
             f"predicted class of each box, for Top-1 and Top-5 Loc of class-box pairs) or ignore "
             f"(boxes are ranked whatever their class)"
         )
+    if choice == "ignore" and column is not None and len(column.values) > 1:
+        logger.info(
+            "%s: boxes of %d classes count whatever their class; %s is not looked at",
+            *(rows.source, len(column.values), rows.class_name),
+        )
     return None
 
 

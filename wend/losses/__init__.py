@@ -31,7 +31,7 @@ from wend.losses.entropies import (
     weighted_entropy_loss,
 )
 from wend.losses.force import FORCE_EVERY, UnsupervisedForce
-from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss
+from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss, weighted
 from wend.losses.localization import CLS, OF_IMAGES, OF_SAMPLES, LocalizationLoss
 from wend.losses.positives import PositiveCounts
 from wend.losses.readings import (
@@ -94,6 +94,7 @@ __all__ = [
     "scale_gradient",
     "tell_progress",
     "unsupervised_loss",
+    "weighted",
     "weighted_entropy",
     "weighted_entropy_loss",
 ]

@@ -29,3 +29,13 @@ def joint_loss(
         name: (factor if name.startswith(UNSUPERVISED_PREFIX) else eta) * value
         for name, value in losses.items()
     }
+
+
+def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """A detector's terms of L_sup with the λ of eq. (1).
+
+    Args:
+        losses: its terms.
+        weights: name of a term -> λ >= 0; 1 for the others.
+    """
+    return {name: weights.get(name, 1.0) * value for name, value in losses.items()}

@@ -16,7 +16,7 @@ from wend.losses.context import ImagesContext, LossContext
 from wend.losses.entropies import upcast
 from wend.losses.force import FORCE_EVERY, UnsupervisedForce
 from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss
-from wend.losses.positives import PositiveCounts
+from wend.losses.positives import PositiveCounts, PositiveShare
 from wend.losses.readings import LOSSES, NO_LOSS
 from wend.losses.weights import IMAGE_WEIGHTS, SAMPLE_WEIGHTS, product, scale_gradient
 from wend.schedules import Progress, Scheduled
@@ -38,6 +38,7 @@ class LocalizationLoss:
             with the names that were chosen.
         images: the images of the batch.
         positives: counts the positives of each batch; None, where nobody asks for it.
+        positive_share: counts the samples that are positive.
 
     Args:
         name: name of a registered L_unsup, ``module:name`` or ``./file.py:name``. It is called
@@ -79,6 +80,7 @@ class LocalizationLoss:
         self.progress = Progress()
         self.force: UnsupervisedForce | None = None
         self.positives: PositiveCounts | None = None
+        self.positive_share = PositiveShare()
         self.images = ImagesContext()
         self._image_weights: Tensor | None = None
         self._obeyed: set[str] = set()
@@ -258,6 +260,8 @@ class LocalizationLoss:
         Raises:
             InputError: the function returns no scalar.
         """
+        if context.labels is not None:
+            self.positive_share.add(context.labels)
         value = self.function(context, **self.parameters)
         if value is None:
             return {}

@@ -36,3 +36,21 @@ class PositiveCounts:
         self._is_read = True
         samples, without = (0, 0) if self._sums is None else self._sums.tolist()
         return self._boxes, samples, without
+
+
+class PositiveShare:
+    """The share of positive samples, over all batches since it was last read."""
+
+    def __init__(self) -> None:
+        self._sums: Tensor | None = None  # stays on the device until it is read
+
+    def add(self, labels: Tensor) -> None:
+        """Count the samples (S,) of a batch: 1 positive, 0 background, -1 ignored."""
+        sums = torch.stack([(labels == 1).sum(), (labels >= 0).sum()])
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def read(self) -> float | None:
+        """Positives over positives and background; None without any. Waits for the device."""
+        positives, samples = (0, 0) if self._sums is None else self._sums.tolist()
+        self._sums = None
+        return positives / samples if samples else None

@@ -31,7 +31,8 @@ def count_positives(model: nn.Module) -> list[PositiveCounts]:
 
 
 class ForceLog:
-    """The force of a detector's L_unsup for the log; says once where the loss is inert.
+    """The force of a detector's L_unsup, and the share of its samples that are positive, for the
+    log; says once where the loss is inert.
 
     Args:
         model: the detector.
@@ -46,9 +47,18 @@ class ForceLog:
         self._is_said = False
 
     def after_step(self) -> dict[str, float]:
-        """The scalars of the step that was taken; empty where it was not measured."""
+        """The scalars of the step that was taken; empty where it was not measured.
+
+        ``positive_share`` is that of the steps since it was last there: after the first, and each
+        :data:`FORCE_EVERY`.
+        """
         values = {key: value for loss in self.losses for key, value in loss.measured().items()}
         self._step += 1
+        if self._step == 1 or self._step % FORCE_EVERY == 0:
+            for loss in self.losses:
+                share = loss.positive_share.read()
+                if share is not None:
+                    values["positive_share"] = share
         if not self._is_said and "unsup_to_cls" in values:
             self._ratios.append(values["unsup_to_cls"])
         if self._step % self.steps == 0 and self._ratios:

@@ -55,6 +55,8 @@ _DEFAULTS: dict[str, Any] = {
             "POST_NMS_TOPK_TRAIN": 2000,
             "POST_NMS_TOPK_TEST": 1000,
             "NMS_THRESH": 0.7,
+            "LOSS_WEIGHT": 1.0,
+            "BBOX_REG_LOSS_WEIGHT": 1.0,
         },
         "ROI_HEADS": {
             "NAME": "Res5ROIHeads",
@@ -72,6 +74,7 @@ _DEFAULTS: dict[str, Any] = {
             "FC_DIM": 1024,
             "POOLER_RESOLUTION": 14,
             "POOLER_SAMPLING_RATIO": 0,
+            "BBOX_REG_LOSS_WEIGHT": 1.0,
         },
     },
     "INPUT": {"FORMAT": "BGR", "RANDOM_FLIP": "horizontal"},

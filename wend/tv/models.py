@@ -8,7 +8,7 @@ Shape letters: N = images, R = locations or proposals of all N images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -24,8 +24,15 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from wend.config import check_carries_loss, localization_loss, view_of
 from wend.errors import InputError
-from wend.losses import LocalizationLoss, WeighedOutputs, image_indices, scale_gradient
+from wend.losses import (
+    LocalizationLoss,
+    WeighedOutputs,
+    image_indices,
+    scale_gradient,
+    weighted,
+)
 from wend.modeling.detectors import DETECTORS, Detector
+from wend.modeling.sampling import keep_exact_ratio
 from wend.registry import Registry
 from wend.tv.adapter import adapted, images_of
 from wend.tv.backbones import build_feature_backbone
@@ -38,9 +45,11 @@ class JointLoss(nn.Module):
 
     Attributes:
         localization_loss: L_unsup and η of eq. (4); the detector sets it.
+        loss_weights: λ of eq. (1) of terms, 1 of the others.
     """
 
     localization_loss: LocalizationLoss
+    loss_weights: Mapping[str, float] = MappingProxyType({})
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Any]] | None = None) -> Any:
         """Losses in training, detections in evaluation; see torchvision's."""
@@ -50,7 +59,7 @@ class JointLoss(nn.Module):
         loss = self.localization_loss
         device = next(self.parameters()).device
         loss.start_batch(images_of(targets, device, loss.progress))
-        return loss.joint(super().forward(images, targets))
+        return loss.joint(weighted(super().forward(images, targets), self.loss_weights))
 
 
 def _transform_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -102,6 +111,11 @@ class BinaryFCOSHead(FCOSHead):
         super().__init__(in_channels, num_anchors=1, num_classes=1, num_convs=fcos.NUM_CONVS)
         nn.init.constant_(self.regression_head.bbox_reg.bias, fcos.INITIAL_DISTANCE)
         self.localization_loss = loss
+        self.loss_weights = {  # λ of eq. (1)
+            "classification": fcos.CLASS_WEIGHT,
+            "bbox_regression": fcos.BOX_WEIGHT,
+            "bbox_ctrness": fcos.CENTERNESS_WEIGHT,
+        }
 
     def compute_loss(
         self,
@@ -127,6 +141,7 @@ class BinaryFCOSHead(FCOSHead):
         losses["classification"] = loss.classification(
             losses["classification"], context, weights, 1 / labels.sum().clamp(min=1)
         )
+        losses = weighted(losses, self.loss_weights)
         unsupervised = loss.unsupervised_of(
             context, supervised=losses["classification"], shared=[logits]
         )
@@ -185,11 +200,30 @@ class BinaryFCOS(JointLoss, FCOS):
 
 
 class BinaryRoIHeads(RoIHeads):
-    """Torchvision's box heads whose classifier also carries the unsupervised loss."""
+    """Torchvision's box heads whose classifier also carries the unsupervised loss.
 
-    def __init__(self, loss: LocalizationLoss, **arguments: Any) -> None:
+    Args:
+        loss: L_unsup.
+        exact_ratio: the positives are exactly the ``positive_fraction`` of a batch's samples, not
+            at most that of an image's (``WEND.RCNN.RATIO``).
+        arguments: torchvision's.
+    """
+
+    def __init__(
+        self, loss: LocalizationLoss, *, exact_ratio: bool = False, **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
         self.localization_loss = loss
+        self.exact_ratio = exact_ratio
+
+    def subsample(self, labels: list[Tensor]) -> list[Tensor]:
+        """Indices of each image's sampled proposals; see torchvision's."""
+        sampled = super().subsample(labels)
+        if not self.exact_ratio:
+            return sampled
+        is_positive = [label[index] > 0 for label, index in zip(labels, sampled, strict=True)]
+        kept = keep_exact_ratio(is_positive, self.fg_bg_sampler.positive_fraction)
+        return [index[mask] for index, mask in zip(sampled, kept, strict=True)]
 
     def forward(
         self,
@@ -296,11 +330,17 @@ class BinaryRCNN(JointLoss, FasterRCNN):
             **boxes,
             **_transform_arguments(cfg),
         )
+        self.loss_weights = {
+            "loss_box_reg": head.BBOX_REG_LOSS_WEIGHT,
+            "loss_objectness": rpn.LOSS_WEIGHT,
+            "loss_rpn_box_reg": rpn.LOSS_WEIGHT * rpn.BBOX_REG_LOSS_WEIGHT,
+        }
         self.localization_loss = localization_loss(cfg)
         weigh = WeighedOutputs(self.localization_loss.weigh_images)
         self.get_submodule("rpn.head").register_forward_hook(weigh)
         self.roi_heads = BinaryRoIHeads(
             self.localization_loss,
+            exact_ratio=cfg.WEND.RCNN.RATIO == "exact",
             fg_iou_thresh=roi.IOU_THRESHOLDS[0],
             bg_iou_thresh=roi.IOU_THRESHOLDS[0],
             batch_size_per_image=roi.BATCH_SIZE_PER_IMAGE,
