@@ -49,7 +49,7 @@ def test_of_many_boxes_the_best_are_fused():
     boxes = [([10 * i, 0, 10 * i + 9, 9], 1 - i / 20) for i in range(15)]
     looks = [table(boxes), table(boxes)]
     assert fuse(looks).boxes.counts.tolist() == [10]
-    np.testing.assert_array_equal(fuse(looks, 12).boxes[0], [box for box, _ in boxes[:12]])
+    np.testing.assert_allclose(fuse(looks, 12).boxes[0], [box for box, _ in boxes[:12]])
 
 
 def test_one_look_stays_as_it_is_and_images_stay_apart():

@@ -238,8 +238,8 @@ class _Block:
         """What is known of each cluster.
 
         Returns:
-            Index of its image in the block (b,), box (b, 4), agreement, support, members (b,) and the
-            IoUs of the pairs of sources (b, S (S - 1) / 2).
+            Index of its image in the block (b,), box (b, 4), agreement, support, members (b,) and
+            the IoUs of the pairs of sources (b, S (S - 1) / 2).
         """
         image, slot = np.nonzero(self.is_cluster)
         is_member = self.cluster[image] == slot[:, None]  # (b, K)
