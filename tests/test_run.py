@@ -19,8 +19,9 @@ TRUE = ImageRecord(2, "/b", 10, 10, key="c/b", gt_boxes=[[5, 6, 7, 8]])
 BOTH = ImageRecord(3, "/c", 10, 10, key="c/c", gt_boxes=[[0, 0, 9, 9]], pseudo_boxes=[[1, 1, 2, 2]])
 
 
-def training_data(names):
+def training_data(names, **entries):
     cfg = get_cfg()
+    cfg.WEND.update(entries)
     cfg.DATASETS.TRAIN = tuple(names)
     return resolve_training(cfg, DataSets())
 
@@ -35,6 +36,22 @@ def test_images_with_a_box_to_learn_from_are_counted_and_the_others_said(caplog,
     assert first.startswith("pseudo: training on the pseudo boxes of 2 images; 1 images without")
     assert second.startswith("true: training on the TRUE boxes")
     assert "of 1 images; 1 images without" in second
+
+
+@pytest.mark.parametrize("entry", ["IMAGE_WEIGHTS", "SAMPLE_WEIGHTS"])
+def test_weights_of_boxes_without_scores_are_said_to_be_1(caplog, register, entry):
+    scored = ImageRecord(
+        1, "/a", 10, 10, key="c/a", pseudo_boxes=[[1, 2, 3, 4]], pseudo_scores=[0.5]
+    )
+    register("none", lambda: [PSEUDO])
+    register("scored", lambda: [scored])
+    said = "none: its pseudo_boxes have no scores; weights that are made of scores take each as 1"
+    with caplog.at_level(logging.INFO, logger="wend"):
+        training_data(["none"])
+        assert "scores" not in caplog.text
+        training_data(["none", "scored"], **{entry: ("mine",)})
+    assert said in caplog.text
+    assert "scored: its" not in caplog.text
 
 
 @pytest.mark.parametrize("names", [[], ["none"]])

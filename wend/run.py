@@ -326,9 +326,7 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
             f"config entry WEND.DATA.QUARANTINE: {data.QUARANTINE} lists every image of {names} "
             f"that has a box to train on"
         )
-    for data_set in chosen:
-        if said := describe_scores(data_set):
-            logger.info("%s: %s", data_set.name, said)
+    _log_scores(chosen, is_weighed=bool(cfg.WEND.IMAGE_WEIGHTS or cfg.WEND.SAMPLE_WEIGHTS))
     images = Selection(chosen, with_boxes=only_with_boxes, leave_out=leave_out)
     if data.QUARANTINE:
         usable = len(Selection(chosen, with_boxes=only_with_boxes))
@@ -339,6 +337,19 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
         )
     caches = _open_caches(cfg, chosen, data_sets)
     return TrainingData(images, caches, most_to_skip(cfg, len(images)))
+
+
+def _log_scores(data_sets: Sequence[DataSet], *, is_weighed: bool) -> None:
+    """What is to be said of the boxes' scores, and that there are none where losses are weighed."""
+    for data_set in data_sets:
+        scores = data_set.training_boxes.scores
+        if said := describe_scores(scores):
+            logger.info("%s: %s", data_set.name, said)
+        if scores is None and is_weighed:
+            logger.info(
+                "%s: its %s have no scores; weights that are made of scores take each as 1",
+                *(data_set.name, data_set.train_on),
+            )
 
 
 def _open_caches(

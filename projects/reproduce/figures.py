@@ -73,7 +73,8 @@ def plot(
             high = [m + s for m, s in zip(middle, sd, strict=True)]
             (line,) = axes.plot(at, middle, marker="o", markersize=3, label=label)
             axes.fill_between(at, low, high, alpha=0.15, color=line.get_color())
-    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.set(xlabel=x, ylabel=y)
+    axes.set_title(title, fontsize="medium")
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -128,6 +128,16 @@ def test_classes_of_detections_are_not_looked_at_and_that_is_said(root, capsys, 
     assert two.scores.tolist() == alone.scores.tolist()
 
 
+def test_scores_that_are_no_shares_are_said(root, capsys):
+    (root / "a.json").write_text(json.dumps(results(A, 70)))
+    said = "coco a.json: scores of boxes go from 70 to 70; as weights, which are in [0, 1], each"
+    assert fuse("coco", "a.json", "csv", "b.txt") == 0
+    assert said in capsys.readouterr().out
+    assert fuse("coco", "a.json", "csv", "b.txt", "--ignore-scores") == 0
+    assert fuse("coco", "a.json", "score_unit=percent", "csv", "b.txt") == 0
+    assert "scores of boxes" not in capsys.readouterr().out
+
+
 def test_options_belong_to_the_source_before_them(root, capsys):
     (root / "a.json").write_text(json.dumps(results(A, 0.25)))
     assert fuse("coco", "a.json", "min_score=0.5", "csv", "b.txt") == 2

@@ -45,6 +45,13 @@ def test_an_entry_of_detectron2s_is_explained(config):
     assert "default  0.001" in shown
 
 
+def test_a_table_shows_the_values_as_they_are(config):
+    lines = {line.split()[0]: line.split()[1] for line in config("WEND.EMA").splitlines()[2:]}
+    assert (lines["WEND.EMA.EVALUATE"], lines["WEND.EMA.DECAY"]) == ("True", "0.0")
+    lines = {line.split()[0]: line for line in config("WEND.TEACHER").splitlines()[2:]}
+    assert lines["WEND.TEACHER.ENABLED"].split()[1] == "False"
+
+
 def test_where_an_entry_was_set_is_named_in_the_order_of_the_chain(config, tmp_path):
     (tmp_path / "base.yaml").write_text("WEND: {ETA: 0.5, GAMMA: 2.0}\n")
     run = tmp_path / "run.yaml"

@@ -37,10 +37,10 @@ def detector(engine, name, **changes):
     return build(engine, config(engine, name, changes))
 
 
-def gradients(engine, model, score, teacher=None):
+def gradients(engine, model, score, teacher=None, counts=(1, 2, 1)):
     """The gradient of the sum of the losses on three images, boxes scored alike, by parameter."""
     tell_progress(model, 90, 100)
-    crops = random_crops(3, (1, 2, 1))
+    crops = random_crops(3, counts)
     taught = {} if teacher is None else {"teacher": teacher}
     if engine == "detectron2":
         from detectron2.utils.events import EventStorage
@@ -106,6 +106,12 @@ def test_regions_of_uncertain_boxes_move_no_classifier_and_no_regressor(engine, 
     )
     assert all("rpn" in key or "backbone" in key for key in moved(gradients(engine, model, 0.4)))
     assert any("bbox" in key or "box" in key for key in moved(gradients(engine, model, 0.6)))
+
+
+@pytest.mark.parametrize(("engine", "name"), CLASSIFIERS)
+def test_a_batch_without_boxes_has_no_uncertain_one(engine, name):
+    model = detector(engine, name, SAMPLE_WEIGHTS="('ignore_regions',)")
+    assert moved(gradients(engine, model, 0.4, counts=(0, 0, 0)))
 
 
 @pytest.mark.parametrize("engine", ["detectron2", "torchvision"])

@@ -133,7 +133,7 @@ def test_scores_of_another_unit_are_said_and_reach_the_batch_in_order(root):
     data_set = declared(root)
     assert data_set.pseudo_boxes.scores.tolist() == [2.5, -1.5]  # the source's own
     assert Selection([data_set], with_boxes=True)[0].scores.tolist() == [1.0, 0.5]
-    assert "scores of boxes go from -1.5 to 2.5" in describe_scores(data_set)
+    assert "scores of boxes go from -1.5 to 2.5" in describe_scores(data_set.pseudo_boxes.scores)
 
 
 def with_unit(root, unit):
@@ -146,7 +146,7 @@ def test_a_source_may_say_the_unit_of_its_scores(root):
     write_boxes(root, {"a.png": [([0, 0, 9, 9], 50), ([9, 9, 9, 9], 100)]})
     data_set = with_unit(root, "percent")
     assert data_set.pseudo_boxes.scores.tolist() == [1.0, 0.5]
-    assert describe_scores(data_set) == ""
+    assert describe_scores(data_set.pseudo_boxes.scores) == ""
 
 
 def test_log_odds_become_probabilities_however_large(root):

@@ -88,6 +88,9 @@ def test_an_uncertain_box_teaches_neither_its_positives_nor_the_background_insid
     weights = ignore_regions(context(samples, box_index=index), min_score=0.5)
     assert weights.tolist() == [0, 0, 1, 1, 1, 0, 0, 1]
     assert not weights.requires_grad
+    # grown to nothing: no background is inside, the positives are left out all the same
+    positives = ignore_regions(context(samples, box_index=index), grow=0.0)
+    assert positives.tolist() == [0, 1, 1, 1, 1, 0, 1, 1]
     all_certain = ignore_regions(context(samples, box_index=index), min_score=0.2)
     assert all_certain.tolist() == [1, 1, 1, 1, 1, 1, 1, 1]
 

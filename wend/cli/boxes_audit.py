@@ -272,11 +272,8 @@ def _detector(
         table, _ = load_detections(
             path, data_set, implausible=args.implausible, box_classes="ignore"
         )
-        return (
-            table.scored(),
-            None,
-            [unknown, "detections from a file say nothing of mirrored images"],
-        )
+        of_file = "detections from a file say nothing of mirrored images"
+        return table.scored(), None, [unknown, of_file]
     from wend.inference.both_ways import predict_both_ways, trained_on
     from wend.inference.load import load
 

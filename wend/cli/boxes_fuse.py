@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from wend.pseudo_boxes import SOURCES, join_boxes
 from wend.pseudo_boxes.fusion import ABSENT, IOU_THRESHOLD, METHODS, FusedBoxes, fuse_boxes
 from wend.reports.fusion_text import fusion_text
 from wend.structures.data_set import DataSet
+from wend.structures.unit_scores import describe_scores
 
 DESCRIPTION = "boxes of several sources, fused by WEND"
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,6 +128,10 @@ def run(args: argparse.Namespace) -> int:
         )[0]
         for each in words
     ]
+    names = [" ".join(each) for each in words]
+    for name, table in zip(names, tables, strict=True):
+        if not args.ignore_scores and (said := describe_scores(table.scores)):
+            logger.info("%s: %s", name, said)
     fused = fuse_boxes(
         tables,
         weights=args.weights,
@@ -134,7 +141,6 @@ def run(args: argparse.Namespace) -> int:
         absent=args.absent,
         use_scores=not args.ignore_scores,
     )
-    names = [" ".join(each) for each in words]
     write_json(output, _as_coco(fused, data_set, names, args))
     print(f"\n{fusion_text(data_set, names, tables, fused, args.protocol)}\n")
     print(f"written: {output}")

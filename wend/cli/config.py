@@ -178,7 +178,15 @@ def _table(names: Sequence[str], defaults: CfgNode, cfg: CfgNode, sources: Seque
     widths = [None, 24, 30, 60]
     if sources:
         header[2:2], widths[2:2] = ["value", "set by"], [24, 40]
-    return tabulate(rows, header, disable_numparse=True, maxcolwidths=widths)
+    # not tabulate's maxcolwidths, which turn "False" into True
+    cells = [
+        [
+            text if width is None else textwrap.fill(text, width)
+            for text, width in zip(row, widths, strict=True)
+        ]
+        for row in rows
+    ]
+    return tabulate(cells, header, disable_numparse=True)
 
 
 def _shown(value: Any) -> str:

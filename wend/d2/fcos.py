@@ -181,7 +181,10 @@ class BinaryFCOS(JointLoss, FCOS):
         """
         counts = [len(instances) for instances in gt_instances]
         if not sum(counts):
-            return super().label_anchors(anchors, gt_instances)
+            labels, matched = super().label_anchors(anchors, gt_instances)
+            none = [torch.full_like(each, -1) for each in labels]
+            self.localization_loss.count_positives(none, counts)
+            return labels, matched
         all_boxes = Boxes.cat([instances.gt_boxes for instances in gt_instances])
         quality = self._match_anchors(all_boxes, anchors)  # (M, R)
         # (N, P, R) -> (N, R): the box that each location is for, as long as the quality is not 0

@@ -31,10 +31,9 @@ def ignore_regions(
     Returns:
         Weights (S,).
     """
-    scores = per_sample(context, [each.float() for each in context.images.scores])  # (S, P)
-    inside = overlaps(context, "ignore_regions", grow=grow)
-    uncertain = (scores < min_score) & (inside.box > 0)
-    in_region = ((inside.of_sample() > overlap) & uncertain).any(1)
+    inside = overlaps(context, "ignore_regions", grow=grow).of_sample() > overlap
+    uncertain = per_sample(context, [each < min_score for each in context.images.scores]).bool()
+    in_region = (inside & uncertain).any(1)
     if context.box_index is None:
         raise InputError("ignore_regions: the detector does not say which box a sample is for")
     index = context.box_index
@@ -42,4 +41,4 @@ def ignore_regions(
     if uncertain.shape[1]:
         assigned = uncertain.gather(1, index.clamp(min=0)[:, None])[:, 0] & (index >= 0)
     left_out = torch.where(context.known_labels == 1, assigned, in_region)
-    return 1.0 - left_out.to(scores)
+    return 1.0 - left_out.float()

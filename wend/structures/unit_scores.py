@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from wend.structures.data_set import DataSet
-
 ROUNDING = 1e-6  # beyond 0 or 1 by so little is a writer's rounding
 
 
@@ -41,9 +39,8 @@ def rescaled(scores: np.ndarray | None) -> np.ndarray | None:
     return (no_more / len(scores)).astype(np.float32)
 
 
-def describe_scores(data_set: DataSet) -> str:
-    """What is to be said of the scores of a data set's boxes to learn from; empty if nothing is."""
-    scores = data_set.training_boxes.scores
+def describe_scores(scores: np.ndarray | None) -> str:
+    """What is to be said of the scores (B,) of a table's boxes as weights; empty if nothing is."""
     if scores is None or rescaled(scores) is None:
         return ""
     low, high = float(scores.min()), float(scores.max())
