@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep",
         choices=list(KEEP),
         default=next(iter(KEEP)),
-        help="all new boxes (all, the default); those that the looks agree on, and the present "
-        "ones elsewhere (agreed); or the former alone, without the other images (only-agreed)",
+        help="new boxes that the looks agree on, and the present ones elsewhere (agreed, the "
+        "default); the former alone, without the other images; or all new boxes",
     )
     add(
         "--skip-last-check",

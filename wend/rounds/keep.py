@@ -43,9 +43,9 @@ def keep_only_agreed(present: BoxTable, fused: Fused) -> BoxTable:
 
 # --keep -> present boxes of I images and fused ones -> boxes with scores
 KEEP: dict[str, Callable[[BoxTable, Fused], BoxTable]] = {
-    "all": keep_all,
     "agreed": keep_agreed,
     "only-agreed": keep_only_agreed,
+    "all": keep_all,
 }
 
 

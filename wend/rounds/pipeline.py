@@ -71,7 +71,7 @@ class Wishes:
     folds: int = 2
     seeds: int = 1
     looks: Sequence[str] = DEFAULT_LOOKS
-    keep: str = "all"
+    keep: str = "agreed"
     judge_last: bool = True
     train: Sequence[str] = ()
     entries: Mapping[str, str] = field(default_factory=dict)
