@@ -37,6 +37,7 @@ class Row:
         datasets_root: folder of its data sets; empty for the environment's.
         name: of its runs' folder; empty for one made from data and config.
         alike: a name that rows share whose runs take about as long; empty: rows of one config.
+        reading: of the weighted entropy, in its runs' folder; empty for the config's own.
     """
 
     label: str
@@ -49,6 +50,7 @@ class Row:
     datasets_root: str = ""
     name: str = ""
     alike: str = ""
+    reading: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,16 +175,18 @@ def with_readings(
     """
     found = []
     for row in rows:
-        if not _carries_we(row):
+        if not carries_we(row):
             found.append(row)
             continue
         for name in names:
             label = f"{row.label}, {name}" if len(names) > 1 else row.label
-            found.append(with_overrides(replace(row, label=label), readings[name]))
+            reading = name if readings[name] else ""
+            found.append(with_overrides(replace(row, label=label, reading=reading), readings[name]))
     return found
 
 
-def _carries_we(row: Row) -> bool:
+def carries_we(row: Row) -> bool:
+    """Whether the weighted entropy is in the row's config."""
     if row.config_file is None:
         return False
     return CfgNode.load_yaml_with_base(str(row.config_file))["WEND"]["LOSS"] == "weighted_entropy"
@@ -281,12 +285,15 @@ def _hash(text: str) -> str:
 
 
 def _name(row: Row, key: str, taken: Mapping[str, str]) -> str:
-    """The config's path, before it the data's name; with the hash where another run has it."""
+    """The config's path, before it the data's name; with the hash where another run has it.
+
+    A reading of WE is in the name, so that one ``--output`` holds several, whatever is asked first.
+    """
     if row.name:
         return row.name
     assert row.config_file is not None
     stem = row.config_file.relative_to(CONFIGS).with_suffix("").as_posix()
     stem = stem.removeprefix(f"{row.data}/").replace("/", "-")
     weights = f"-{row.weights}" if row.overrides.get("MODEL.WEIGHTS") else ""
-    name = f"{row.data}/{stem}{weights}"
+    name = f"{row.data}/{stem}{f'-{row.reading}' if row.reading else ''}{weights}"
     return name if taken.get(name, key) == key else f"{name}-{key[:8]}"

@@ -30,6 +30,7 @@ from plan import (
     Row,
     Run,
     as_toy,
+    carries_we,
     figure_rows,
     plan_runs,
     table_rows,
@@ -154,6 +155,9 @@ def plans(args: argparse.Namespace) -> dict[str, Part]:
         else:
             rows = figure_rows(tables, number)
             title = f"Figure {number}: {tables['figures'][number]['title']}"
+        if any(map(carries_we, rows)):
+            named = f"WE in its reading {' and '.join(readings)} (docs/weighted_entropy.md)."
+            note = f"{named} {note}".strip()
         rows = with_readings(rows, readings, tables["readings"])
         rows = prepare_rows(args, rows, toy)
         if args.what == "figure" and args.toy:

@@ -229,6 +229,27 @@ def test_rows_with_we_stand_under_each_reading_and_the_others_once(tmp_path):
     assert literal[literal.index("WEND.WE.NORMALIZER") + 1] == "samples"
 
 
+def test_readings_that_are_asked_for_one_after_the_other_share_an_output(tmp_path):
+    rows = [row("CUB/fcos_R50_we.yaml")]
+    folders = {
+        names: [
+            runs[0].folder
+            for runs in planned(
+                plan.with_readings(rows, names, READINGS), tmp_path, seeds=(0,)
+            ).values()
+        ]
+        for names in [
+            ("likeliest",),
+            ("literal",),
+            ("likeliest", "literal"),
+            ("literal", "likeliest"),
+        ]
+    }
+    (likeliest,), (literal,), *both = folders.values()
+    assert literal.parent.name == "fcos_R50_we-literal"
+    assert both == [[likeliest, literal], [literal, likeliest]]
+
+
 @pytest.mark.parametrize("data", plan.DATA)
 @pytest.mark.parametrize("detector", ["fcos_R50", "faster_rcnn_R50", "deformable_detr_R50"])
 def test_the_literal_config_is_the_reading_of_that_name(data, detector, tmp_path):

@@ -131,7 +131,8 @@ def _asked_for(key: str | None, names: list[str]) -> list[str]:
         if chosen := [name for name in names if f"{name}.".startswith(f"{whole}.")]:
             return chosen
     nodes = {name.rpartition(".")[0] for name in names} - {""}
-    last = {name.rpartition(".")[2]: name for name in (*names, *nodes)}
+    shortest_last = sorted((*names, *nodes), key=lambda name: -name.count("."))
+    last = {name.rpartition(".")[2]: name for name in shortest_last}  # WEND.GAMMA of two GAMMA
     near = last.get(nearest(key.rpartition(".")[2], last) or "")
     near = nearest(key, [*names, *nodes]) or near
     hint = f" Did you mean {near!r}?" if near else ""

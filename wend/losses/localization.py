@@ -237,7 +237,7 @@ class LocalizationLoss:
         logits = scale_gradient(upcast(context.logits), weights)
         losses = self._cls(context.changed(logits=logits), len(logits))
         if logits.requires_grad and len(logits) and not losses.requires_grad:
-            raise self._cls.error("losses with a gradient, made of context.logits", "none with one")
+            raise self._cls.error("losses with a gradient, made of context.logits", "one without")
         if context.labels is not None:
             losses = torch.where(context.labels < 0, torch.zeros_like(losses), losses)
         return losses.sum() * scale
