@@ -7,6 +7,7 @@ and ``blocks``). What the stages up to ``MODEL.BACKBONE.FREEZE_AT`` (4 or 5, wit
 ``<WEND.DATA.CACHE>/remembered/<digest of their weights>.db``, by the digest of the pixels. Runs of
 a study that differ in the loss alone see the same crops in the same order, so that all of them but
 the first only train what is not frozen. Earlier maps than the last frozen one are not there.
+Without a cache, as in ``wend predict`` and in the looks of ``wend rounds``, nothing is kept.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ class RememberedBody(TimmBody):
 
     Args:
         name: timm's.
-        folder: of the stores.
+        folder: of the stores; None: nothing is remembered.
         freeze_at: 4 or 5.
     """
 
-    def __init__(self, name: str, folder: Path, freeze_at: int) -> None:
+    def __init__(self, name: str, folder: Path | None, freeze_at: int) -> None:
         super().__init__(name)
         if not all(hasattr(self.net, part) for part in ("conv_stem", "bn1", "blocks")):
             raise InputError(
@@ -81,18 +82,18 @@ class RememberedBody(TimmBody):
         net = cast("Any", self.net)
         return [net.conv_stem, net.bn1, *net.blocks[: self.frozen_blocks]]
 
-    def _open(self) -> FeatureStore:
+    def _open(self, folder: Path) -> FeatureStore:
         digest = hashlib.blake2b(digest_size=8)
         for part in self._frozen_part():
             for tensor in part.state_dict().values():
                 digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return FeatureStore(self.folder / f"{digest.hexdigest()}.db")
+        return FeatureStore(folder / f"{digest.hexdigest()}.db")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Images (N, 3, H, W) -> the maps (N, C, ., .) from the last frozen one on, by name."""
-        if self.store is None:  # only now the weights are there
-            self.store = self._open()
-        x = self._remembered(x, self.store)
+        if self.store is None and self.folder is not None:  # only now the weights are there
+            self.store = self._open(self.folder)
+        x = self._frozen(x) if self.store is None else self._remembered(x, self.store)
         maps = {self.frozen_blocks: x}
         blocks = cast("Any", self.net).blocks
         for stage, block in enumerate(blocks[self.frozen_blocks :], self.frozen_blocks + 1):
@@ -100,6 +101,11 @@ class RememberedBody(TimmBody):
         return {key: maps[stage] for key, stage in self.stage_of.items()}
 
     @torch.no_grad()
+    def _frozen(self, x: Tensor) -> Tensor:
+        for part in self._frozen_part():
+            x = part(x)
+        return x
+
     def _remembered(self, images: Tensor, store: FeatureStore) -> Tensor:
         keys = [
             hashlib.blake2b(image.cpu().contiguous().numpy().tobytes(), digest_size=16).digest()
@@ -108,9 +114,7 @@ class RememberedBody(TimmBody):
         known = {key: store.get(key) for key in dict.fromkeys(keys)}
         new = [keys.index(key) for key, value in known.items() if value is None]
         if new:
-            x = images[new]
-            for part in self._frozen_part():
-                x = part(x)
+            x = self._frozen(images[new])
             made = {keys[i]: row.cpu().numpy().tobytes() for i, row in zip(new, x, strict=True)}
             store.add(made)
             known |= made
@@ -125,17 +129,15 @@ def remembered_timm(cfg: CfgNode, _: int) -> RememberedBody:
     """The body that a config describes.
 
     Raises:
-        InputError: no folder to remember in, or stages that are not frozen.
+        InputError: stages that are not frozen, or another network than an EfficientNet.
     """
-    if not cfg.WEND.DATA.CACHE:
-        raise InputError("build_remembered_timm_backbone: set WEND.DATA.CACHE to a folder")
     if cfg.MODEL.BACKBONE.FREEZE_AT not in STRIDES or cfg.MODEL.RESNETS.NORM != "FrozenBN":
         raise InputError(
             "build_remembered_timm_backbone: expected MODEL.BACKBONE.FREEZE_AT 4 or 5 and "
             f"MODEL.RESNETS.NORM FrozenBN, got {cfg.MODEL.BACKBONE.FREEZE_AT} and "
             f"{cfg.MODEL.RESNETS.NORM!r}"
         )
-    folder = Path(cfg.WEND.DATA.CACHE) / "remembered"
+    folder = Path(cfg.WEND.DATA.CACHE) / "remembered" if cfg.WEND.DATA.CACHE else None
     return RememberedBody(cfg.WEND.TIMM.MODEL, folder, cfg.MODEL.BACKBONE.FREEZE_AT)
 
 

@@ -1,10 +1,10 @@
-"""Rounds against one training and against naive self-training, at equal numbers of iterations.
+"""Rounds against one training, as long and three times as long, and against naive self-training.
 
 ``python projects/reproduce/rounds.py --output DIR [--seeds 0 1 2]`` makes toy data of which about
 40 % of the boxes are right and trains for each seed
 
-- once, for T iterations, and once for 2T;
-- ``wend rounds --rounds 1 --skip-last-check``: two folds of T / 2 iterations, then T;
+- once, for T iterations, and once for 3T;
+- ``wend rounds --rounds 1 --skip-last-check``: two folds of T iterations each, then T;
 - the same naively (``--cross-fit 1 --looks plain --keep all``): T on all images, then T;
 
 with FCOS and the loss of BCD (``WEND.LOSS none``); see ``docs/rounds.md``.
@@ -36,7 +36,7 @@ ENTRIES = {
 }
 METHODS: dict[str, tuple[tuple[str, ...], int]] = {  # -> words of wend, times the epochs
     "one training": (("train",), 1),
-    "one training, twice as long": (("train",), 2),
+    "one training, three times as long": (("train",), 3),
     "naive round": (
         ("rounds", "--rounds", "1", *"--cross-fit 1 --looks plain --keep all".split()),
         1,

@@ -237,7 +237,7 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
     # true or false, or what only a built backbone can tell
     without_range = {
         *("WEND.CLN.NORMALIZE_FEATURES", "WEND.CROP_IN_MODEL", "WEND.FCOS.IN_FEATURES"),
-        *("WEND.SCR.IN_FEATURE", "WEND.TIMM.MODEL", "WEND.METRICS"),
+        *("WEND.SCR.IN_FEATURE", "WEND.TIMM.MODEL", "WEND.METRICS", "WEND.MIRROR"),
         *("WEND.EMA.EVALUATE", "WEND.TEACHER.ENABLED", "WEND.TEACHER.FLIP"),
     }
 

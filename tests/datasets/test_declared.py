@@ -91,6 +91,17 @@ def test_two_paths_of_one_name_are_an_error_and_not_the_first(tmp_path):
         data_sets.get(str(paths[1]))
 
 
+def test_a_second_file_of_a_name_that_is_loaded_is_an_error_too(tmp_path):
+    data_sets = DataSets()
+    paths = [tmp_path / folder / "own.yaml" for folder in ("a", "b")]
+    for path in paths:
+        write(path, "name: mine\nformat: folder\nimages: ./photos\n")
+        image(path.parent / "photos/a.png")
+    assert data_sets.get(str(paths[0])) is data_sets.get(str(paths[0]))
+    with pytest.raises(InputError, match="'mine' is declared 2 times"):
+        data_sets.get(str(paths[1]))
+
+
 def test_folders_that_are_given_are_searched_too(tmp_path):
     write(tmp_path / "more/own.yaml", "format: folder\nimages: ./photos\n")
     image(tmp_path / "more/photos/a.png")

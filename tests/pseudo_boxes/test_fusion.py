@@ -88,6 +88,8 @@ def test_clusters_averages_and_agreement_are_those_of_plain_loops(
         start = fused.table.offsets[image]
         sizes = [len(clusters[i]) for i in order]
         assert fused.members[start : start + len(order)].tolist() == sizes
+        support = fused.support[start : start + len(order)]
+        np.testing.assert_allclose(support, np.array(score)[order], atol=1e-12)
         number += len(order)
         if len(order):
             assert fused.agreement[image] == pytest.approx(expected.mean())

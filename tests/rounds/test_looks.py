@@ -22,28 +22,34 @@ def test_boxes_of_one_object_become_their_mean_weighted_by_score():
     # x: (0 * 0.9 + 2 * 0.3) / 1.2 = 0.5; score: (0.9 + 0.3) / 2
     np.testing.assert_allclose(fused.boxes[0], [[0.5, 0, 10.5, 10]])
     np.testing.assert_allclose(fused.boxes.scores, [0.6])
-    # IoU of 0..10 with 0.5..10.5: 9.5 / 10.5; of 2..12 with it: 8.5 / 11.5
-    np.testing.assert_allclose(fused.agreement, [(9.5 / 10.5 + 8.5 / 11.5) / 2])
+    np.testing.assert_allclose(fused.agreement, [2 / 3])
 
 
 def test_a_box_that_only_some_looks_have_scores_and_agrees_as_much_less():
-    looks = [table([([0, 0, 10, 10], 0.9)]), table([([50, 50, 60, 60], 0.6)]), table([])]
+    looks = [
+        table([([0, 0, 10, 10], 0.9)]),
+        table([([50, 50, 60, 60], 0.6)]),
+        table([([0, 0, 10, 8], 0.9)]),
+    ]
     fused = fuse(looks)
-    np.testing.assert_allclose(fused.boxes[0], [[0, 0, 10, 10], [50, 50, 60, 60]])
-    np.testing.assert_allclose(fused.boxes.scores, [0.3, 0.2])
-    np.testing.assert_allclose(fused.agreement, [1 / 3, 1 / 3])
+    np.testing.assert_allclose(fused.boxes[0], [[0, 0, 10, 9], [50, 50, 60, 60]])
+    np.testing.assert_allclose(fused.boxes.scores, [0.6, 0.2])
+    np.testing.assert_allclose(fused.agreement, [0.8 / 3, 0])  # one of three pairs, no pair
 
 
-def test_two_boxes_of_one_look_are_two_objects_however_much_they_overlap():
-    looks = [table([([0, 0, 10, 10], 0.9), ([0, 0, 10, 9], 0.8)])]
-    assert len(fuse(looks).boxes[0]) == 2
-    looks += [table([([0, 0, 10, 9], 0.7)])]
+def test_the_best_box_has_the_largest_score_not_the_largest_agreement():
+    sure, unsure = [0, 0, 10, 10], [50, 50, 60, 60]
+    looks = [table([(sure, 0.9), (unsure, 0.1)]), table([([0, 0, 10, 8], 0.9), (unsure, 0.1)])]
     fused = fuse(looks)
-    assert len(fused.boxes[0]) == 2
-    # the second look's box is the second object's to the last bit, not the first's
-    np.testing.assert_allclose(fused.agreement, [1.0, 0.5])
-    np.testing.assert_allclose(fused.boxes.scores, [0.75, 0.45])
-    np.testing.assert_allclose(fused.boxes[0][0], [0, 0, 10, 9])  # best first
+    np.testing.assert_allclose(fused.boxes[0], [[0, 0, 10, 9], unsure])
+    np.testing.assert_allclose(fused.agreement, [0.8, 1])
+
+
+def test_of_many_boxes_the_best_are_fused():
+    boxes = [([10 * i, 0, 10 * i + 9, 9], 1 - i / 20) for i in range(15)]
+    looks = [table(boxes), table(boxes)]
+    assert fuse(looks).boxes.counts.tolist() == [10]
+    np.testing.assert_allclose(fuse(looks, 12).boxes[0], [box for box, _ in boxes[:12]])
 
 
 def test_one_look_stays_as_it_is_and_images_stay_apart():

@@ -1,4 +1,4 @@
-"""``wend rounds``: train, predict the training images anew, keep what is agreed on, train again."""
+"""``wend rounds``: train, predict the training images anew, and train on what is predicted."""
 
 from __future__ import annotations
 

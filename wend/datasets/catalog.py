@@ -171,6 +171,7 @@ class DataSets:
         given = self._given.setdefault(declaration.name, [])
         if declaration.path not in given:
             given.append(declaration.path)
+            self._loaded.pop(declaration.name, None)  # what is loaded is of another file
         return declaration.name
 
     def _recipe(self, name: str) -> Recipe | _Registered:

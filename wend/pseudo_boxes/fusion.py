@@ -42,6 +42,7 @@ class FusedBoxes:
             agreement the one of the larger sum of its members' scores first.
         agreement: (I,) mean agreement of each image's boxes; NaN for an image without boxes.
         members: (B,) boxes of the sources that each fused box stands for, in the table's order.
+        support: (B,) sum of the members' scores times weights.
         pairs: (S, S) mean over the fused boxes of two sources' IoU, which the agreement is made of;
             1 on the diagonal.
         left_out: fused boxes beyond ``max_boxes``.
@@ -50,6 +51,7 @@ class FusedBoxes:
     table: BoxTable
     agreement: np.ndarray
     members: np.ndarray
+    support: np.ndarray
     pairs: np.ndarray
     left_out: int = 0
 
@@ -236,8 +238,8 @@ class _Block:
         """What is known of each cluster.
 
         Returns:
-            Index of its image in the block (b,), box (b, 4), agreement, score, members (b,) and the
-            IoUs of the pairs of sources (b, S (S - 1) / 2).
+            Index of its image in the block (b,), box (b, 4), agreement, support, members (b,) and
+            the IoUs of the pairs of sources (b, S (S - 1) / 2).
         """
         image, slot = np.nonzero(self.is_cluster)
         is_member = self.cluster[image] == slot[:, None]  # (b, K)
@@ -250,8 +252,8 @@ class _Block:
             boxes = self.boxes[image, is_member.argmax(1)]  # the first member is the best
         else:
             boxes = self._medoids(image, is_member, nearest, has_one)
-        score = np.where(is_member, self.scores[image], 0.0).sum(1)
-        return image, boxes, agreement, score, is_member.sum(1), pairs
+        support = np.where(is_member, self.scores[image], 0.0).sum(1)
+        return image, boxes, agreement, support, is_member.sum(1), pairs
 
     def _nearest(self, image: np.ndarray, slot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each source's box (b, S, 4) nearest to each cluster; whether it overlaps it (b, S)."""
@@ -309,18 +311,18 @@ def _assemble(
     """The clusters of all blocks as a table of ``number`` images."""
     image = np.concatenate([np.zeros(0, np.int64), *(images[at] for images, at, *_ in parts)])
     boxes = np.concatenate([np.zeros((0, 4)), *(part[2] for part in parts)])
-    agreement, score = (np.concatenate([np.zeros(0), *(p[i] for p in parts)]) for i in (3, 4))
+    agreement, support = (np.concatenate([np.zeros(0), *(p[i] for p in parts)]) for i in (3, 4))
     members = np.concatenate([np.zeros(0, np.int64), *(part[5] for part in parts)])
-    order = np.lexsort((-score, -agreement, image))
+    order = np.lexsort((-support, -agreement, image))
     table = BoxTable.from_rows(image[order], boxes[order], agreement[order], number)
-    members = members[order]
+    members, support = members[order], support[order]
     kept = np.ones(len(table.boxes), dtype=bool) if max_boxes is None else table.rank < max_boxes
     p, q = _pairs_of(sources)
     iou = np.concatenate([np.zeros((0, len(p))), *(part[6] for part in parts)])[order][kept]
     pairs = np.eye(sources)
     pairs[p, q] = pairs[q, p] = iou.mean(0) if len(iou) else 0.0
-    table, members = table.keep(kept), members[kept]
+    table, members, support = table.keep(kept), members[kept], support[kept]
     counts = table.counts
     sums = np.bincount(table.owner, weights=table.scores, minlength=number)
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    return FusedBoxes(table, means, members, pairs, int((~kept).sum()))
+    return FusedBoxes(table, means, members, support, pairs, int((~kept).sum()))

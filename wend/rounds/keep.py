@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wend.rounds.looks import SAME, Fused
+from wend.pseudo_boxes.fusion import IOU_THRESHOLD
+from wend.rounds.looks import Fused
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import box_iou
 
@@ -56,7 +57,7 @@ def _replace(present: BoxTable, fused: Fused, least: float) -> BoxTable:
         agreement = fused.agreement[fused.boxes.offsets[image] : fused.boxes.offsets[image + 1]]
         chosen = np.flatnonzero(agreement[: len(old)] >= least)
         iou = box_iou(old, new)
-        elsewhere = (iou[:, chosen] < SAME).all(1)
+        elsewhere = (iou[:, chosen] <= IOU_THRESHOLD).all(1)
         rows = np.flatnonzero(elsewhere)[: len(old) - len(chosen)]
         boxes.append(np.concatenate([new[chosen], old[rows]]))
         seen = (iou[rows] * agreement).max(1, initial=0.0)

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from wend.structures.box_table import NO_BOXES, BoxTable
-from wend.structures.boxes import box_iou, paired_iou
+from wend.pseudo_boxes.fusion import fuse_boxes
+from wend.structures.box_table import BoxTable
 
 LARGER = 1.25  # times the sides of the look "plain"
 CLOSER = 1.5  # WEND.CLOSER_LOOK of the look "closer"
-SAME = 0.55  # IoU from which on boxes of two looks are of one object
-MOST = 10  # boxes of an image that a look has a say with, the best
+MOST = 10  # boxes of an image that a look has a say with, at least
 
 
 def _larger(cfg: CfgNode) -> dict[str, str]:
@@ -31,11 +30,11 @@ def _larger(cfg: CfgNode) -> dict[str, str]:
 # name -> the config entries that a detector is evaluated with
 LOOKS: dict[str, Callable[[CfgNode], dict[str, str]]] = {
     "plain": lambda cfg: {},
-    "mirror": lambda cfg: {"WEND.MIRROR": "True"},
+    "mirror": lambda cfg: {"WEND.MIRROR": str(not cfg.WEND.MIRROR)},
     "larger": _larger,
     "closer": lambda cfg: {"WEND.CLOSER_LOOK": str(CLOSER)},
 }
-DEFAULT_LOOKS = ("plain", "mirror", "larger")
+DEFAULT_LOOKS = ("plain", "mirror")
 
 
 @dataclass(frozen=True)
@@ -43,68 +42,33 @@ class Fused:
     """Boxes that looks have in common.
 
     Attributes:
-        boxes: best first; a box's score is the mean over looks, 0 of those that do not have it.
-        agreement: (B,) mean over looks of the IoU of a look's box with the fused one, 0 where a
-            look has none; in [0, 1].
+        boxes: best first; the score is the sum of those that a box is made of, per look.
+        agreement: (B,) mean over the pairs of looks of their IoU, in [0, 1], as
+            :func:`wend.pseudo_boxes.fusion.fuse_boxes` has it; 1 of a single look.
     """
 
     boxes: BoxTable
     agreement: np.ndarray
 
 
-def fuse(looks: Sequence[BoxTable]) -> Fused:
+def fuse(looks: Sequence[BoxTable], most: int = MOST) -> Fused:
     """Fuse the boxes of several looks at the same images (weighted box fusion).
 
-    From the highest score down, a box joins the fused box of the largest IoU, if that is at least
-    :data:`SAME` and holds no box of the same look, and else begins one; a fused box is the mean of
-    its boxes, weighted by score. (Solovyev, Wang, Gabruseva, arXiv:1910.13302.)
+    The best box is that of the largest score, not that of the largest agreement: looks agree on
+    many of a detector's boxes of low score, too.
 
     Args:
-        looks: detections with scores in (0, 1], in original pixels.
+        looks: detections with scores in [0, 1], in original pixels.
+        most: boxes of an image that each look has a say with, the best.
     """
-    rows: list[np.ndarray] = []
-    owners: list[int] = []
-    firsts = [look.first(MOST) for look in looks]
-    for image in range(len(firsts[0])):
-        fused = _fuse_image(
-            [look[image] for look in firsts],
-            [_scores(look, image) for look in firsts],
-        )
-        rows.append(fused)
-        owners += [image] * len(fused)
-    table = np.concatenate([np.zeros((0, 6)), *rows])
-    order = np.lexsort((-table[:, 4], np.array(owners, dtype=np.int64)))
-    owner = np.array(owners, dtype=np.int64)[order]
-    boxes = BoxTable.from_rows(owner, table[order, :4], table[order, 4], len(firsts[0]))
-    return Fused(boxes, table[order, 5])
-
-
-def _scores(table: BoxTable, image: int) -> np.ndarray:
-    assert table.scores is not None
-    return table.scores[table.offsets[image] : table.offsets[image + 1]]
-
-
-def _fuse_image(boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> np.ndarray:
-    """Fused boxes (n, 6) of an image: four corners, score, agreement."""
-    look = np.repeat(np.arange(len(boxes)), [len(each) for each in boxes])
-    every, score = np.concatenate([NO_BOXES, *boxes]), np.concatenate([np.zeros(0), *scores])
-    groups: list[list[int]] = []
-    means = NO_BOXES
-    for row in np.argsort(-score, kind="stable").tolist():
-        iou = box_iou(every[row : row + 1], means)[0]
-        taken = [look[row] in look[group] for group in groups]
-        iou = np.where(taken, -1.0, iou)
-        if len(iou) and iou.max() >= SAME:
-            best = int(iou.argmax())
-            groups[best].append(row)
-            means[best] = np.average(every[groups[best]], axis=0, weights=score[groups[best]])
-        else:
-            groups.append([row])
-            means = np.concatenate([means, every[row : row + 1]])
-    fused = np.zeros((len(groups), 6))
-    for i, group in enumerate(groups):
-        fused[i, :4] = means[i]
-        fused[i, 4] = score[group].sum() / len(boxes)
-        same = np.repeat(means[i : i + 1], len(group), 0)
-        fused[i, 5] = paired_iou(every[group], same).sum() / len(boxes)
-    return fused
+    firsts = [look.first(most) for look in looks]
+    if len(firsts) == 1:
+        return Fused(firsts[0], np.ones(len(firsts[0].boxes)))
+    fused = fuse_boxes(firsts)
+    agreement, owner = fused.table.scores, fused.table.owner
+    assert agreement is not None
+    order = np.lexsort((-fused.support, owner))
+    boxes = BoxTable.from_rows(
+        owner[order], fused.table.boxes[order], fused.support[order] / len(looks), len(firsts[0])
+    )
+    return Fused(boxes, agreement[order])

@@ -21,7 +21,7 @@ from wend.modeling.initial_weights import initial_weights
 from wend.rounds.acceptance import Verdict, held_out_agreement, judge
 from wend.rounds.images import Folds, RoundImages, draw_folds
 from wend.rounds.keep import KEEP
-from wend.rounds.looks import DEFAULT_LOOKS, LOOKS, Fused, fuse
+from wend.rounds.looks import DEFAULT_LOOKS, LOOKS, MOST, Fused, fuse
 from wend.rounds.table import UNCHANGED, Row, accuracy, best_iou, show, write
 from wend.run import Run
 from wend.run_files import (
@@ -263,7 +263,7 @@ class Rounds:
             for seed in range(wishes.seeds):
                 run = folder / (f"fold{fold}" if seed == 0 else f"fold{fold}_seed{seed}")
                 name = f"round {number}, fold {fold}" + (f", seed {seed}" if seed else "")
-                self._train_fold(run, name, seed, train, float(trained.mean()))
+                self._train_fold(run, name, seed, train)
                 tests.append(_metrics(run, self.resolved.tests))
                 for look in wishes.looks:
                     seen = self._look(run, f"{name}, look {look}", look, held_out)
@@ -271,7 +271,8 @@ class Rounds:
         order = self._order_of_folds()
         in_order = [BoxTable.concatenate(parts).take(order) for parts in looks.values()]
         means = {name: float(np.mean([each[name] for each in tests])) for name in tests[0]}
-        return Seen(in_order[0], fuse(in_order), means)
+        most = max(MOST, 2 * int(boxes.counts.max(initial=0)))
+        return Seen(in_order[0], fuse(in_order, most), means)
 
     def _order_of_folds(self) -> np.ndarray:
         """For each image (I,) its row among the images of all folds, one fold after the other."""
@@ -307,43 +308,28 @@ class Rounds:
                 files.append(path)
         return files
 
-    def _train_fold(
-        self, run: Path, name: str, seed: int, train: Sequence[Path], share: float
-    ) -> None:
+    def _train_fold(self, run: Path, name: str, seed: int, train: Sequence[Path]) -> None:
         """Train a detector of a round; it is evaluated on the user's test sets."""
         cfg = self.resolved.cfg
         entries = {
-            **self._schedule(share),
+            **self._schedule(),
             "SEED": str(cfg.SEED + seed if cfg.SEED >= 0 or seed == 0 else seed),
             "WEND.LOGGERS": "()",
             "TEST.EXPECTED_RESULTS": "[]",
         }
         self._train(name, run, entries, train)
 
-    def _schedule(self, share: float) -> dict[str, str]:
-        """The entries of a training on a share of the images, each of which is seen as often."""
+    def _schedule(self) -> dict[str, str]:
+        """The entries of a training of as many iterations as the run's, on however few images."""
         solver = self.resolved.cfg.SOLVER
-        iterations = max(1, round(share * solver.MAX_ITER))
-        warmup = min(round(share * solver.WARMUP_ITERS), iterations - 1)
-        steps = {}
-        if "STEPS" in solver:  # Detectron2's engine alone has them
-            steps = {"SOLVER.STEPS": repr(tuple(round(share * step) for step in solver.STEPS))}
-        return {
-            "WEND.EPOCHS": "0",
-            "SOLVER.MAX_ITER": str(iterations),
-            "SOLVER.WARMUP_ITERS": str(warmup),
-            **steps,
-            "SOLVER.CHECKPOINT_PERIOD": str(solver.CHECKPOINT_PERIOD),
-            "TEST.EVAL_PERIOD": "0",
-        }
+        entries = ("MAX_ITER", "WARMUP_ITERS", "STEPS", "CHECKPOINT_PERIOD")
+        # Detectron2's engine alone has STEPS
+        own = {f"SOLVER.{entry}": str(solver[entry]) for entry in entries if entry in solver}
+        return {"WEND.EPOCHS": "0", **own, "TEST.EVAL_PERIOD": "0"}
 
     def _look(self, run: Path, name: str, look: str, held_out: Mapping[Path, DataSet]) -> BoxTable:
-        """The boxes that a detector sees in the images of its fold, which are shown as a whole."""
-        cfg = self.resolved.cfg
-        entries = {
-            "WEND.VIEW": "squash" if cfg.WEND.VIEW == "crop" else cfg.WEND.VIEW,
-            **LOOKS[look](cfg),
-        }
+        """The boxes that a detector sees in the images of its fold, in the config's view."""
+        entries = LOOKS[look](self.resolved.cfg)
         folder = run / look
         ours = {
             **entries,
