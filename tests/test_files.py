@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from wend.errors import InputError, MissingFileError
-from wend.files import atomic_write, read_json, read_text, sha256, write_json
+from wend.files import atomic_write, read_json, read_text, sha256, state_digest, write_json
 
 
 @pytest.fixture
@@ -169,3 +169,16 @@ def test_sha256_is_the_standards_digest_also_of_a_large_file(tmp_path):
     assert sha256(path) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
     with pytest.raises(MissingFileError, match=r"absent: there is no such file"):
         sha256(tmp_path / "absent")
+
+
+def test_a_state_digest_tells_whether_a_file_was_changed_renamed_or_is_gone(tmp_path):
+    path = tmp_path / "a ü.jpg"
+    path.write_bytes(b"abc")
+    os.utime(path, ns=(0, 1))
+    first = state_digest([str(path)])
+    assert state_digest([str(path)]) == first
+    os.utime(path, ns=(0, 2))
+    changed = state_digest([str(path)])
+    path.unlink()
+    gone = state_digest([str(path)])
+    assert len({first, changed, gone, state_digest([str(tmp_path / "b.jpg")])}) == 4

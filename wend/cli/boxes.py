@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wend.cli import boxes_audit, boxes_export, boxes_fuse
-from wend.cli.named_boxes import SOURCE_HELP, load_images, read_source
+from wend.cli.named_boxes import SOURCE_HELP, add_join_options, load_images, read_source
 from wend.cli.options import (
     add_datasets_root_option,
     add_implausible_option,
@@ -60,10 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="protocol of GT-known Loc, where the truth is known (default: original)",
     )
-    report.add_argument("--strict", action="store_true", help="any finding is an error")
-    report.add_argument(
-        "--allow-contamination", action="store_true", help="let there be validation images"
-    )
+    add_join_options(report)
     report.add_argument(
         "--output",
         metavar="DIR",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tabulate import tabulate
 
-from wend.cli.named_boxes import SOURCE_HELP, load_images, read_source
+from wend.cli.named_boxes import SOURCE_HELP, add_join_options, load_images, read_source
 from wend.cli.options import (
     add_checkpoint_options,
     add_datasets_root_option,
@@ -91,10 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"most suspicious boxes on the page ({SHOWN})",
     )
-    ranking.add_argument("--strict", action="store_true", help="any finding is an error")
-    ranking.add_argument(
-        "--allow-contamination", action="store_true", help="let there be validation images"
-    )
+    add_join_options(ranking)
     ranking.add_argument(
         "--overwrite",
         action="store_true",

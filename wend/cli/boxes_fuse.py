@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wend.cli.named_boxes import load_images, read_any_boxes, source_words
+from wend.cli.named_boxes import add_join_options, load_images, read_any_boxes, source_words
 from wend.cli.options import (
     add_datasets_root_option,
     add_implausible_option,
@@ -95,10 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", metavar="DIR", help="folder for the page of wend boxes report of the new boxes"
     )
-    parser.add_argument("--strict", action="store_true", help="any finding in a source is an error")
-    parser.add_argument(
-        "--allow-contamination", action="store_true", help="let there be validation images"
-    )
+    add_join_options(parser)
     add_implausible_option(parser)
     add_datasets_root_option(parser)
     add_import_option(parser)

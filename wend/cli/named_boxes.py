@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,20 @@ from wend.run_files import evaluation_folder
 from wend.structures.data_set import DataSet
 from wend.yaml_files import parse_yaml
 
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
 ENDINGS = (".json", ".csv", ".parquet", ".pq")  # of files of boxes
 SOURCE_HELP = (
     "SOURCE PATH [OPTION=VALUE ...], such as c2am c2am_boxes/train/pseudo_boxes; or the name of a "
     "data set, whose own pseudo boxes are meant"
 )
+
+
+def add_join_options(parser: Options) -> None:
+    """Add ``--strict`` and ``--allow-contamination``, which the join of a source's boxes obeys."""
+    parser.add_argument("--strict", action="store_true", help="any finding in a source is an error")
+    parser.add_argument(
+        "--allow-contamination", action="store_true", help="let there be validation images"
+    )
 
 
 def read_options(words: Sequence[str], where: str, taken: Sequence[str] = ()) -> dict[str, object]:

@@ -5,9 +5,7 @@ Shape letters: I = images of the data set.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from tqdm import tqdm
 
 from wend.audit.signals import mirror_back
 from wend.errors import BadImageError, some
+from wend.files import state_digest
 from wend.images.reading import read_image
 from wend.inference.detector import Detector
 from wend.inference.run import Choices, settings_of
@@ -61,7 +60,7 @@ def predict_both_ways(
         BadImageError: none of the images can be read.
     """
     settings = settings_of(detector, Choices(max_boxes=MOST_BOXES))
-    settings |= {"exif": data_set.exif, "images": _digest(data_set, images)}
+    settings |= {"exif": data_set.exif, "images": state_digest(data_set.file_names)}
     done = PartialFile(record, FORMAT, settings, _from_row)
     predicted: dict[int, tuple[Boxes, Boxes]] = dict(done.items)
     todo = [i for i in images.tolist() if i not in predicted]
@@ -125,20 +124,6 @@ def _predict(
 def _from_row(row: dict[str, Any]) -> tuple[int, tuple[Boxes, Boxes]]:
     (boxes, scores), (mirrored, marks) = row["both"]
     return int(row["index"]), ((boxes, scores), (mirrored, marks))
-
-
-def _digest(data_set: DataSet, images: np.ndarray) -> str:
-    """Differs where the images, their files or the files' times differ."""
-    digest = hashlib.sha256()
-    for index in images.tolist():
-        file = data_set.file_names[index]
-        try:
-            status = os.stat(file)
-            state = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:  # whoever reads it says so
-            state = ""
-        digest.update(os.fsencode(f"{index}\0{os.path.abspath(file)}\0{state}\n"))
-    return digest.hexdigest()
 
 
 def trained_on(detector: Detector, names: Sequence[str]) -> list[str]:

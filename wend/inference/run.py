@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from wend.errors import BadImageError, InputError, some
-from wend.files import atomic_write, read_json, remove, write_json
+from wend.files import atomic_write, read_json, remove, state_digest, write_json
 from wend.inference.detections import Detections
 from wend.inference.detector import Detector
 from wend.inference.inputs import image_files
@@ -97,15 +97,7 @@ class Photos:
 
     def digest(self) -> str:
         """Differs where files, their sizes or times differ."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            try:
-                status = os.stat(file)
-                state = f"{status.st_size} {status.st_mtime_ns}"
-            except OSError:  # whoever reads it says so
-                state = ""
-            digest.update(os.fsencode(f"{os.path.abspath(file)}\0{state}\n"))
-        return digest.hexdigest()
+        return state_digest(self.files)
 
 
 class Output:

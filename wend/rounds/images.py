@@ -14,6 +14,7 @@ import numpy as np
 
 from wend.datasets.parts import folds
 from wend.errors import BadImageError, InputError, some
+from wend.files import state_digest
 from wend.images.near_duplicates import SIDE, group, thumbnail
 from wend.images.reading import read_image
 from wend.images.threads import map_in_threads
@@ -88,12 +89,7 @@ class RoundImages:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the files' names, sizes and times of change."""
-        digest = hashlib.sha256()
-        for data_set in self.data_sets:
-            for file in data_set.file_names:
-                status = os.stat(file)
-                digest.update(f"{file}\0{status.st_size} {status.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
+        return state_digest(file for data_set in self.data_sets for file in data_set.file_names)
 
     def class_numbers(self) -> np.ndarray:
         """Classes (I,) that differ between data sets; images without one share a number."""

@@ -114,6 +114,22 @@ def mixed(given: Boxes, others: Boxes, weight: Tensor) -> Boxes:
     return boxes, torch.lerp(given[1], others[1].to(given[1]), weight.to(given[1]))
 
 
+def moved(given: Boxes, teachers: Boxes, weights: Tensor, least_iou: float) -> Boxes:
+    """Each given box, :func:`mixed` with its partner of the teacher's where it has one.
+
+    Args:
+        given: boxes (P, 4) and scores (P,).
+        teachers: boxes (Q, 4) and scores (Q,), best first; Q may be 0.
+        weights: (Q,) of the teacher's, in [0, 1].
+        least_iou: see :func:`partners`.
+    """
+    if not len(teachers[0]):
+        return given
+    index, is_near = partners(given[0], teachers[0], least_iou)
+    others = teachers[0][index], teachers[1][index]
+    return mixed(given, others, is_near * weights[index])
+
+
 @refinement(NO_REFINEMENT)
 def no_refinement(
     boxes: Tensor, scores: Tensor, teacher_boxes: Tensor, teacher_scores: Tensor, progress: Progress
@@ -142,11 +158,8 @@ def average(
         iou: least IoU of the two.
         weight: the teacher's weight at this point of the training, in [0, 1].
     """
-    if not len(teacher_boxes):
-        return boxes, scores
-    index, is_near = partners(boxes, teacher_boxes, iou)
-    share = is_near * min(weight, 1.0)
-    return mixed((boxes, scores), (teacher_boxes[index], teacher_scores[index]), share)
+    weights = torch.full_like(teacher_scores, min(weight, 1.0))
+    return moved((boxes, scores), (teacher_boxes, teacher_scores), weights, iou)
 
 
 @refinement("soft", node="TEACHER")
@@ -171,11 +184,8 @@ def soft(
         gamma: γ >= 0.
         most: θ in [0, 1].
     """
-    if not len(teacher_boxes):
-        return boxes, scores
-    index, is_near = partners(boxes, teacher_boxes, iou)
-    weight = (teacher_scores[index] ** gamma).clamp(max=most)
-    return mixed((boxes, scores), (teacher_boxes[index], teacher_scores[index]), is_near * weight)
+    weights = (teacher_scores**gamma).clamp(max=most)
+    return moved((boxes, scores), (teacher_boxes, teacher_scores), weights, iou)
 
 
 @refinement("replace")
