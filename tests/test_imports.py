@@ -14,8 +14,15 @@ MAY_LOAD = {
     "torchvision": ("wend.d2", "wend.tv", "wend.modeling.backbones"),
     "torch": (
         *("wend.auto", "wend.classes", "wend.config", "wend.d2", "wend.devices"),
-        *("wend.inference", "wend.loading", "wend.localize", "wend.losses", "wend.modeling"),
-        *("wend.reports", "wend.rounds", "wend.run", "wend.teaching", "wend.tv"),
+        *(
+            "wend.inference",
+            "wend.loading",
+            "wend.localize",
+            "wend.losses",
+            "wend.modeling",
+            "wend.processes",
+        ),
+        *("wend.reports", "wend.rounds", "wend.run", "wend.teaching", "wend.training", "wend.tv"),
         *("wend.weight_files",),
         *("wend.cli.auto", "wend.cli.classify", "wend.cli.doctor", "wend.cli.config"),
         *("wend.cli.fine_tune", "wend.cli.predict", "wend.cli.report", "wend.cli.rounds"),

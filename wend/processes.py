@@ -1,0 +1,67 @@
+"""The processes that share a training, an evaluation or the images of a command.
+
+A process learns here which one it is and what the others have. Everything goes through
+torch.distributed's default group, which ``torchrun``, Slurm or ``--num-gpus`` makes; without one
+there is a single process, and every function is the identity.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+Value = TypeVar("Value")
+
+
+def _is_shared() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def world_size() -> int:
+    """How many processes there are, at least 1."""
+    return dist.get_world_size() if _is_shared() else 1
+
+
+def rank() -> int:
+    """Which of them this one is, from 0."""
+    return dist.get_rank() if _is_shared() else 0
+
+
+def is_main() -> bool:
+    """Whether this one writes the files: the first one does."""
+    return rank() == 0
+
+
+def gather(value: Value) -> list[Value]:
+    """Each process's value, in the order of ranks, on all of them; all processes call it.
+
+    Args:
+        value: anything that can be pickled.
+    """
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean of each process's numbers, on all of them; all processes call it.
+
+    Args:
+        value: of the same shape, type and kind of device on each; it is not changed.
+    """
+    if world_size() == 1:
+        return value
+    total = value.detach().clone().to(torch.promote_types(value.dtype, torch.float32))
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+def wait_for_all() -> None:
+    """Go on once every process has come here."""
+    if world_size() > 1:
+        dist.barrier()

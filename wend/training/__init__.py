@@ -1,0 +1,5 @@
+"""What the trainers of both engines share: random numbers, checkpoints, interruption, the best one.
+
+Each file holds one idea that an engine's trainer calls at its place in the loop; no engine is known
+here.
+"""
