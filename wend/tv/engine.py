@@ -35,10 +35,14 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.run import Run, iterations_per_epoch
+from wend.processes import rank
+from wend.randomness import seed_step
+from wend.run import Run, iterations_per_epoch, set_seed
 from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.training.normalizers import Normalizers
+from wend.training.state import TRAINING_KEY, TrainingState
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
@@ -115,7 +119,7 @@ class Trainer:
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
-        self.checkpointer.origin = Origin(cfg.dump(), "torchvision", self.training.exif)
+        self._state_origin()
         self.start_iter = 0
         self.first_epoch = FirstEpoch(
             names=self.training.names,
@@ -127,7 +131,17 @@ class Trainer:
             output_dir=cfg.OUTPUT_DIR,
         )
         self.force_log = ForceLog(model, self.first_epoch.steps)
-        self._force: dict[str, float] = {}  # as of the last step that was measured
+        self.loader = build_train_loader(self.training, cfg)
+        self.training_state = TrainingState(
+            {"seed": cfg.SEED, "batch": cfg.SOLVER.IMS_PER_BATCH},
+            {
+                "normalizers": Normalizers(model),
+                "first_epoch": self.first_epoch,
+                "force": self.force_log,
+                "skipped": self.loader,
+            },
+        )
+        self.checkpointer.add_checkpointable(TRAINING_KEY, self.training_state)
 
     def resume_or_load(self, *, resume: bool) -> None:
         """Continue from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS."""
@@ -135,7 +149,16 @@ class Trainer:
         extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
         if resumes:
             self.start_iter = extra["iteration"] + 1
+            seed = self.training_state.saved.get("seed")
+            if self.run.seed_was_drawn and seed is not None:  # the config leaves it open
+                set_seed(self.cfg, seed)
+                self.training_state.facts["seed"] = seed
+                self._state_origin()
         after_loading(self.average, extra, resumed=resumes)
+
+    def _state_origin(self) -> None:
+        """Say of checkpoints how they came about."""
+        self.checkpointer.origin = Origin(self.cfg.dump(), "torchvision", self.training.exif)
 
     def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
         device = self.cfg.MODEL.DEVICE
@@ -168,9 +191,9 @@ class Trainer:
         self.scheduler.step()
         if self.average is not None:
             self.average.update()
-        self._force.update(self.force_log.after_step())
+        self.force_log.after_step()
         values = {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
-        return {**values, **self._force}
+        return {**values, **self.force_log.latest}
 
     def train(self) -> dict[str, dict[str, dict[str, float]]]:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
@@ -187,25 +210,27 @@ class Trainer:
         saver = PeriodicCheckpointer(
             self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter, KEPT_CHECKPOINTS
         )
-        seed = max(cfg.SEED, 0) + self.start_iter
-        loader = build_train_loader(self.training, cfg, seed)
-        batches = iter(loader)
+        self.loader.start_at(self.start_iter, cfg.SEED)
+        batches = iter(self.loader)
         logger.info("iterations %d to %d", self.start_iter, max_iter - 1)
         self.model.train()
         start = time.perf_counter()
         results = self._evaluate(max_iter) if self.start_iter >= max_iter else {}
         for iteration in range(self.start_iter, max_iter):
+            seed_step(cfg.SEED, iteration, rank())
             values = self._step(iteration, next(batches))
             self.first_epoch.after_step(last=iteration + 1 == max_iter)
             done = iteration + 1 - self.start_iter
             if done % LOG_PERIOD == 0 or iteration + 1 == max_iter:
                 values |= self.teacher.scalars() if self.teacher is not None else {}
                 self._log(iteration, values, (time.perf_counter() - start) / done)
+            if (iteration + 1) % cfg.SOLVER.CHECKPOINT_PERIOD == 0 or iteration + 1 == max_iter:
+                self.training_state.exchange()
             saver.step(iteration)
             period = cfg.TEST.EVAL_PERIOD
             if iteration + 1 == max_iter or (period > 0 and (iteration + 1) % period == 0):
                 results = self._evaluate(iteration + 1)
-        loader.summarize()
+        self.loader.summarize()
         return results
 
     def _log(self, iteration: int, values: dict[str, float], seconds: float) -> None:
