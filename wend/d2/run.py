@@ -36,6 +36,7 @@ from wend.errors import InputError
 from wend.logs import StdoutHandler
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, remove_logs, resolve, value_of, write_machine
+from wend.training.state import take_stored_seed
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -89,6 +90,8 @@ def setup(args: argparse.Namespace) -> Run:
         raise InputError(message)
     check_model(cfg)
     check_arguments(args, cfg)
+    if args.resume and not args.eval_only:
+        take_stored_seed(cfg)
     run = resolve(cfg, detectron2_data_sets(args.datasets_root), train=not args.eval_only)
     if not args.eval_only:
         check_precision(run.cfg)

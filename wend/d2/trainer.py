@@ -37,6 +37,7 @@ from wend.d2.catalog import MappedImages, dataset_dict, detectron2_data_sets
 from wend.d2.evaluator import WSOLEvaluator, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
+from wend.d2.log_window import LogWindow
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.teaching import broadcast, build_teacher, let_teach, share_average
 from wend.errors import InputError
@@ -325,12 +326,15 @@ class Trainer(DefaultTrainer):
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
         self._state_origin()
+        self.log_window = LogWindow()
         self.training_state = TrainingState(
             {"seed": cfg.SEED, "batch": cfg.SOLVER.IMS_PER_BATCH},
             {
                 "normalizers": Normalizers(self.checkpointer.model),
                 "first_epoch": self.first_epoch,
                 "force": self.force_log,
+                **({} if self.teacher is None else {"teacher": self.teacher}),
+                "log": self.log_window,
                 **({} if guard is None else {"skipped": guard}),
             },
         )
@@ -377,6 +381,11 @@ class Trainer(DefaultTrainer):
         ours = [mine.get(type(hook), hook) for hook in super().build_hooks()]
         return [*ours, EventSinksHook(cfg)] if comm.is_main_process() else ours
 
+    def before_train(self) -> None:
+        """Detectron2's, with the log's numbers of a training that goes on."""
+        self.log_window.restore(self.storage)
+        super().before_train()
+
     def before_step(self) -> None:
         """Detectron2's, after the generators were seeded for this step."""
         seed_step(self.cfg.SEED, self.iter, comm.get_rank())
@@ -394,7 +403,10 @@ class Trainer(DefaultTrainer):
         tell_progress(self.model, self.iter, self.max_iter)
         if self.teacher is not None:
             self.teacher.progress = Progress(self.iter, self.max_iter)
-        super().run_step()
+        # TorchScript, such as Detectron2's focal loss, would round otherwise in its first calls than
+        # later, once it is optimized: a training that goes on would not be the uninterrupted one
+        with torch.jit.optimized_execution(False):
+            super().run_step()
         if self.average is not None:
             self.average.update()
             share_average(self.average)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
+from fvcore.common.config import CfgNode
+
 from wend.errors import InputError
+from wend.modeling.weights import last_checkpoint
+from wend.weight_files import read_checkpoint
 
 logger = logging.getLogger(__name__)
 TRAINING_KEY = "training"  # of checkpoints
@@ -71,3 +76,12 @@ class TrainingState:
                     f"{where}: {name!r} is damaged, or of another version of WEND "
                     f"({type(error).__name__}: {error})"
                 ) from error
+
+
+def take_stored_seed(cfg: CfgNode) -> None:
+    """Give a config that leaves the seed open that of the training that goes on in OUTPUT_DIR."""
+    path = last_checkpoint(Path(cfg.OUTPUT_DIR)) if cfg.SEED < 0 else None
+    if path is not None and path.is_file():
+        seed = read_checkpoint(str(path)).get(TRAINING_KEY, {}).get("seed")
+        if isinstance(seed, int) and seed >= 0:
+            cfg.SEED = seed

@@ -138,6 +138,7 @@ class Trainer:
                 "normalizers": Normalizers(model),
                 "first_epoch": self.first_epoch,
                 "force": self.force_log,
+                **({} if self.teacher is None else {"teacher": self.teacher}),
                 "skipped": self.loader,
             },
         )
