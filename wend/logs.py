@@ -8,32 +8,71 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 # what PyTorch says of how libraries call it, which no user of theirs can change
-LIBRARY_WARNINGS = (r"`torch\.jit\.\w+` is deprecated", r"torch\.meshgrid: in an upcoming release")
+LIBRARY_WARNINGS = (
+    r"`torch\.jit\.\w+` is deprecated",
+    r"torch\.meshgrid: in an upcoming release",
+    r"`broadcast_buffers` is deprecated",  # its new name is not in the lowest version
+)
+
+LOGGERS = ("wend", "fvcore.common.checkpoint")  # whose messages users see
+LOG_FILE = "log.txt"  # of a run, as Detectron2 calls it
 
 
 class StdoutHandler(logging.StreamHandler):
     """This package's own handler, which Detectron2's replace."""
 
 
-def setup_logging() -> None:
-    """Print this package's messages, and fvcore's on checkpoints, to standard output."""
+def setup_logging(rank: int = 0) -> None:
+    """Print this package's messages, and fvcore's on checkpoints, to standard output.
+
+    Args:
+        rank: of several processes, which one this is; only the first one prints.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may be no Unicode
             stream.reconfigure(errors="backslashreplace")
     for message in LIBRARY_WARNINGS:
         warnings.filterwarnings("ignore", message)
-    for name in ("wend", "fvcore.common.checkpoint"):
+    if rank:
+        warnings.simplefilter("ignore")
+    for name in LOGGERS:
         target = logging.getLogger(name)
         target.setLevel(logging.INFO)
         target.propagate = False
         if not target.handlers:
             handler = StdoutHandler(sys.stdout)
+            handler.setLevel(logging.CRITICAL + 1 if rank else logging.NOTSET)
             handler.setFormatter(
                 logging.Formatter("[%(asctime)s %(name)s] %(message)s", "%H:%M:%S")
             )
             target.addHandler(handler)
+
+
+@contextmanager
+def logged_to(folder: str | Path, rank: int = 0) -> Iterator[None]:
+    """Write this package's messages to ``log.txt`` as well, those of further processes beside it.
+
+    Args:
+        folder: of a run; it is there.
+        rank: as of :func:`setup_logging`.
+    """
+    name = f"{LOG_FILE}.rank{rank}" if rank else LOG_FILE
+    handler = logging.FileHandler(Path(folder) / name, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(
+        logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
+    )
+    targets = [logging.getLogger(name) for name in LOGGERS]
+    for target in targets:
+        target.addHandler(handler)
+    try:
+        yield
+    finally:
+        for target in targets:
+            target.removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from wend.errors import InputError, brief
+from wend.errors import InputError, ToldError, brief
 
 
 def exit_status(action: Callable[[], int]) -> int:
@@ -20,6 +20,8 @@ def exit_status(action: Callable[[], int]) -> int:
         status = action()
         sys.stdout.flush()
         return status
+    except ToldError:
+        return 2
     except InputError as error:
         message = str(error)
     except BrokenPipeError:

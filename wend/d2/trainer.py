@@ -38,7 +38,7 @@ from wend.d2.evaluator import WSOLEvaluator, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.d2.teaching import broadcast, build_teacher, let_teach, share_average
+from wend.d2.teaching import build_teacher, let_teach
 from wend.errors import InputError
 from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
@@ -46,6 +46,7 @@ from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
 from wend.loading.selection import Selection, shuffled
+from wend.loading.shares import own_share
 from wend.losses import ForceLog, count_positives, tell_progress
 from wend.modeling.initial_weights import initial_weights, settled
 from wend.modeling.optimizer import (
@@ -55,6 +56,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
+from wend.processes import broadcast
 from wend.run import (
     Run,
     TestData,
@@ -66,7 +68,7 @@ from wend.run import (
 )
 from wend.run_files import CURVE_FILE, evaluation_folder
 from wend.schedules import Progress
-from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.teaching.teacher import Teacher
 from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
@@ -208,8 +210,7 @@ def share_buffers(model: nn.Module) -> None:
 
     The statistics of batch norm differ between processes: each sees other images.
     """
-    if comm.get_world_size() > 1:
-        broadcast(list(model.buffers()))
+    broadcast(list(model.buffers()))
 
 
 # Detectron2's entries that nothing here reads -> what has the effect instead
@@ -310,11 +311,12 @@ class Trainer(DefaultTrainer):
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = CountedLoader(self.build_train_loader(cfg), self.first_epoch)
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
+        own_gpu = None if on_cpu else [torch.cuda.current_device()]
         model = create_ddp_model(
             model,
             broadcast_buffers=False,
             find_unused_parameters=leaves_parts_unused(model),
-            **({"device_ids": None} if on_cpu else {}),
+            device_ids=own_gpu,
         )
         engine = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = engine(model, self.loader, optimizer)
@@ -588,5 +590,6 @@ def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         mapper=None,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         batch_size=cfg.WEND.TEST_BATCH,
+        sampler=own_share(len(images), cfg.WEND.TEST_BATCH),
     )
     return GuardedLoader(loader, total=len(images), names=test.data_set.name, to_do=TEST_TO_DO)
