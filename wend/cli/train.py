@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
 
 from wend.cli.failures import exit_status
@@ -11,7 +12,7 @@ from wend.cli.options import add_datasets_root_option, add_engine_option, add_im
 from wend.cli.strict_parser import StrictParser
 from wend.inference.engines import choose_engine, engine_module
 from wend.launch import TIMEOUT
-from wend.launchers import member
+from wend.launchers import first_tells, member
 from wend.logs import setup_logging
 
 logger = logging.getLogger("wend")
@@ -73,6 +74,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = make_parser(prog).parse_args(argv)
 
     def start() -> int:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # not stacks of lost connections
         this = member()
         setup_logging(0 if this is None else this.rank)
         return run(args)
@@ -86,12 +88,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the user's input is wrong.
     """
-    if args.config_file:
-        from wend.config.reading import config_path
+    with first_tells():
+        if args.config_file:
+            from wend.config.reading import config_path
 
-        args.config_file = str(config_path(args.config_file))
-        logger.info("config: %s", args.config_file)
-    engine = choose_engine(args.engine)
+            args.config_file = str(config_path(args.config_file))
+            logger.info("config: %s", args.config_file)
+        engine = choose_engine(args.engine)
     logger.info("engine: %s", engine)
     engine_module(engine, "run").run(args)
     return 0

@@ -169,8 +169,10 @@ def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> dict[s
     """Run one process."""
     _, run = prepared
     cfg = run.cfg
+    args.resume |= not args.eval_only and launch.is_restart(cfg.OUTPUT_DIR)
     if not args.resume and not args.eval_only:
         main_first(lambda: remove_logs(cfg.OUTPUT_DIR))
+    launch.note_start(cfg.OUTPUT_DIR)
     _let_machines_differ()
     for name in ("wend", "fvcore.common.checkpoint"):  # from here on Detectron2 prints and logs
         target = logging.getLogger(name)

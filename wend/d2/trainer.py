@@ -42,6 +42,7 @@ from wend.d2.teaching import build_teacher, let_teach
 from wend.errors import InputError
 from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
+from wend.launch import is_lost
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
@@ -159,7 +160,8 @@ class _NoTraceback(logging.Filter):
     """Leaves out Detectron2's traceback of an error that the command line prints in a line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], InputError))
+        error = record.exc_info[1] if record.exc_info else None
+        return not (isinstance(error, InputError) or (error is not None and is_lost(error)))
 
 
 Forward = Callable[[list[dict[str, Any]]], Any]

@@ -90,10 +90,12 @@ def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> None:
         with logged_to(cfg.OUTPUT_DIR, rank()):
             results = evaluate(resolved, model)
     else:
+        args.resume |= launch.is_restart(cfg.OUTPUT_DIR)
         trainer = Trainer(resolved, model)
         trainer.resume_or_load(resume=args.resume)
         if not args.resume:
             main_first(lambda: remove_logs(cfg.OUTPUT_DIR))
+        launch.note_start(cfg.OUTPUT_DIR)
         main_first(lambda: _write_config(cfg))
         with logged_to(cfg.OUTPUT_DIR, rank()):
             results = trainer.train()
