@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 
-from wend.errors import InputError, brief
+from wend.errors import InputError, Interrupted, brief
+from wend.stop_signals import end_at_once, handled
 
 
 def exit_status(action: Callable[[], int]) -> int:
@@ -14,12 +16,20 @@ def exit_status(action: Callable[[], int]) -> int:
 
     That is so where the user's input is wrong, and where the system refuses a file: no rights, a
     full disk, a name that is too long, a file in the place of a folder. 1 where nobody reads the
-    output any more, as in ``wend evaluate ... | head``.
+    output any more, as in ``wend evaluate ... | head``. 128 + its number where a signal asked to
+    end: then, too, one line says so.
     """
     try:
-        status = action()
+        with handled(end_at_once):
+            status = action()
         sys.stdout.flush()
         return status
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:  # of a library
+        print(Interrupted(signal.SIGINT), file=sys.stderr)
+        return 128 + signal.SIGINT
     except InputError as error:
         message = str(error)
     except BrokenPipeError:
