@@ -49,11 +49,12 @@ class Interrupted(KeyboardInterrupt):
     Args:
         number: the signal's, such as ``signal.SIGTERM``.
         kept: what of the work is kept and how to go on, for the user.
+        is_told: whether another process of a group tells the user.
     """
 
-    def __init__(self, number: int, kept: str = "") -> None:
-        super().__init__(number, kept)  # both, so that it can be pickled
-        self.signal, self.kept = number, kept
+    def __init__(self, number: int, kept: str = "", is_told: bool = False) -> None:
+        super().__init__(number, kept, is_told)  # all, so that it can be pickled
+        self.signal, self.kept, self.is_told = number, kept, is_told
 
     @property
     def exit_status(self) -> int:

@@ -25,7 +25,8 @@ def exit_status(action: Callable[[], int]) -> int:
         sys.stdout.flush()
         return status
     except Interrupted as error:
-        print(error, file=sys.stderr)
+        if not error.is_told:
+            print(error, file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:  # of a library
         print(Interrupted(signal.SIGINT), file=sys.stderr)
