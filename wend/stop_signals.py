@@ -59,6 +59,22 @@ def keeping(kept: str) -> Iterator[None]:
         raise Interrupted(getattr(error, "signal", signal.SIGINT), kept) from None
 
 
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Let processes that are started inside leave Ctrl-C to this one, from their first moment on.
+
+    Else each of them would print a traceback. What a process ignores its children ignore, too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
 def stand_apart(worker: int = 0) -> None:
     """Take this worker process out of the terminal's and the launcher's group of processes.
 

@@ -4,6 +4,7 @@ import copy
 import os
 import signal
 import threading
+from functools import partial
 
 import pytest
 
@@ -21,14 +22,17 @@ def _unchanged():
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_signal_is_noted_and_a_second_one_ends_at_once(number):
-    interruption = Interruption()
+    interruption, saves = Interruption(), []
     with interruption.listening():
-        interruption.check()
+        interruption.begin_step()
+        interruption.end_if_asked(saves.append)
         os.kill(os.getpid(), number)
         assert interruption.is_asked()
         assert interruption.signal == number
+        assert not saves
         with pytest.raises(Interrupted) as info:
-            interruption.check()
+            interruption.end_if_asked(lambda: saves.append(1))
+        assert saves == [1]
         assert info.value.exit_status == 128 + number
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), number)
@@ -37,14 +41,38 @@ def test_signal_is_noted_and_a_second_one_ends_at_once(number):
 
 
 def test_signal_ends_what_may_end_at_once():
-    interruption = Interruption()
-    begun: list[bool] = []
+    interruption, saves = Interruption(), []
+    save = partial(saves.append, 1)
     with interruption.listening():
-        with pytest.raises(Interrupted), interruption.at_once():
+        interruption.begin_step()
+        with interruption.at_once(save):
+            pass
+        assert not saves
+        with pytest.raises(Interrupted), interruption.at_once(save):
             os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(Interrupted), interruption.at_once():
+        assert saves == [1]
+        begun: list[bool] = []
+        with pytest.raises(Interrupted), interruption.at_once(save):
             begun.append(True)
-    assert not begun
+        assert not begun
+
+
+def test_signal_ends_the_loading_at_once():
+    interruption = Interruption()
+    with pytest.raises(Interrupted), interruption.listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_error_of_a_process_that_the_signal_ended_is_no_error():
+    def train():
+        with interruption.listening():
+            interruption.begin_step()
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError("DataLoader worker is killed by signal: Terminated")
+
+    interruption = Interruption()
+    with pytest.raises(Interrupted):
+        train()
 
 
 def test_several_processes_end_only_when_all_have_agreed(monkeypatch):
@@ -54,7 +82,7 @@ def test_several_processes_end_only_when_all_have_agreed(monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)  # the launcher hands on what the terminal sent
         assert not interruption.is_asked()
-        interruption.agreed = signal.SIGTERM
+        interruption.agree(signal.SIGTERM)
         assert interruption.is_asked()
 
 

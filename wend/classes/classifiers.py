@@ -24,6 +24,7 @@ from wend.errors import InputError, some
 from wend.images.reading import read_image
 from wend.pretrained import find_weights
 from wend.pretrained.efficientnet_names import as_timm
+from wend.stop_signals import stand_apart
 from wend.structures.records import ImageRecord
 from wend.weight_files import load_weights, read_weights, without_prefix
 
@@ -215,7 +216,13 @@ def predict(
         return
     images = _Images(records, classifier.preprocessing, ten_crop)
     model = classifier.model.to(device)
-    loader = DataLoader(images, batch_size, num_workers=num_workers, collate_fn=list)
+    loader = DataLoader(
+        images,
+        batch_size,
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=stand_apart,
+    )
     start = 0
     for batch in loader:
         for item in batch:

@@ -9,7 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from wend.cli.failures import exit_status
-from wend.cli.options import add_datasets_root_option, add_engine_option, add_import_option
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_engine_option,
+    add_import_option,
+    add_overwrite_option,
+)
 from wend.cli.strict_parser import StrictParser
 from wend.errors import Interrupted
 from wend.inference.engines import choose_engine, engine_module
@@ -32,6 +37,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
     )
+    add_overwrite_option(parser)
     parser.add_argument(
         "--eval-only", action="store_true", help="evaluate the checkpoint MODEL.WEIGHTS"
     )

@@ -64,11 +64,12 @@ from wend.run import (
     resolve_training,
     value_of,
 )
-from wend.run_files import CURVE_FILE, evaluation_folder
+from wend.run_files import CONFIG_FILE, CURVE_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.teaching.teacher import Teacher
 from wend.training.interruption import Interruption, telling_what_is_kept
+from wend.training.run_folder import clear, refuse_used, taken
 from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
 
@@ -307,13 +308,22 @@ class Trainer(DefaultTrainer):
         run: the config, resolved; by default it is resolved here (:func:`wend.run.resolve`).
         mapper: maps training images, instead of :class:`WSOLDatasetMapper`; takes the dicts of
             ``DatasetCatalog``.
+        overwrite: remove what an earlier training left in ``OUTPUT_DIR``; else :meth:`train`
+            refuses to begin anew beside it.
     """
 
     run: Run | None = None
     mapper: Mapper | None = None
     in_full = True  # whether an evaluation logs the whole table, or a line for each protocol
 
-    def __init__(self, cfg: CfgNode, run: Run | None = None, mapper: Mapper | None = None) -> None:
+    def __init__(
+        self,
+        cfg: CfgNode,
+        run: Run | None = None,
+        mapper: Mapper | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
         # Not DefaultTrainer.__init__: it gives DDP a device, which DDP refuses for a CPU model.
         TrainerBase.__init__(self)
         if run is None:
@@ -324,6 +334,8 @@ class Trainer(DefaultTrainer):
             check_precision(run.cfg)
         self.run = run
         self.mapper = mapper
+        if overwrite and comm.is_main_process():
+            clear(run.cfg, keep=(CONFIG_FILE, "log.txt*"))  # the script's own default_setup wrote
         cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, comm.get_world_size())
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
@@ -454,8 +466,11 @@ class Trainer(DefaultTrainer):
         loop, no_traceback = logging.getLogger(TrainerBase.__module__), _NoTraceback()
         loop.addFilter(no_traceback)
         try:
-            with telling_what_is_kept(self.cfg.OUTPUT_DIR), self.interruption.listening():
-                return super().train()
+            with taken(self.cfg.OUTPUT_DIR, "a training"):
+                if self.start_iter == 0:
+                    refuse_used(self.cfg.OUTPUT_DIR)
+                with telling_what_is_kept(self.cfg.OUTPUT_DIR), self.interruption.listening():
+                    return super().train()
         finally:
             loop.removeFilter(no_traceback)
 

@@ -26,6 +26,7 @@ from wend.images.reading import read_image
 from wend.localize.backbones import Backbone
 from wend.localize.ddt import Moments, border_contrast, find_boxes, orient, project
 from wend.localize.partial import Partial, Result
+from wend.stop_signals import stand_apart
 from wend.structures.data_set import DataSet
 
 SAVE_EVERY = 50  # batches
@@ -262,6 +263,7 @@ def _stream(
         batch_sampler=[list(batch) for _, batch in plan],
         num_workers=options.num_workers,
         collate_fn=list,
+        worker_init_fn=stand_apart,
     )
     total = sum(len(batch) for _, batch in plan)
     with tqdm(total=total, desc="DDT", unit="image", disable=None) as bar:

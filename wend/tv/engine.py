@@ -41,6 +41,7 @@ from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.training.interruption import Interruption, telling_what_is_kept
+from wend.training.run_folder import refuse_used, taken
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
@@ -180,12 +181,15 @@ class Trainer:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
         resumed = self.start_iter > 0
-        self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, resumed=resumed)
-        try:
-            with telling_what_is_kept(cfg.OUTPUT_DIR), self.interruption.listening():
-                return self._train()
-        finally:
-            self.sinks.close()
+        with taken(cfg.OUTPUT_DIR, "a training"), telling_what_is_kept(cfg.OUTPUT_DIR):
+            if not resumed:
+                refuse_used(cfg.OUTPUT_DIR)
+            self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, resumed=resumed)
+            try:
+                with self.interruption.listening():
+                    return self._train()
+            finally:
+                self.sinks.close()
 
     def _train(self) -> dict[str, dict[str, dict[str, float]]]:
         cfg, max_iter = self.cfg, self.cfg.SOLVER.MAX_ITER
