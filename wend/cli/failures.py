@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from wend.errors import InputError, Interrupted, brief
+from wend.files import REFUSALS
 from wend.stop_signals import end_at_once, handled
 
 
@@ -34,11 +35,20 @@ def exit_status(action: Callable[[], int]) -> int:
     except InputError as error:
         message = str(error)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        _write_no_more()
         return 1
     except OSError as error:
-        if error.filename is None:  # not about a file
+        if error.filename is None and error.errno not in REFUSALS:  # not about a file
             raise
-        message = f"{error.filename}: {error.strerror}"
+        if error.filename is None:  # writers name their files
+            message = f"standard output: {error.strerror}"
+            _write_no_more()
+        else:
+            message = f"{error.filename}: {error.strerror}"
     print(f"error: {brief(message)}", file=sys.stderr)
     return 2
+
+
+def _write_no_more() -> None:
+    """Let the interpreter's last flush of standard output succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -33,7 +33,7 @@ from wend.d2.catalog import detectron2_data_sets
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate, without_effect
 from wend.errors import InputError
-from wend.logs import StdoutHandler
+from wend.logs import StdoutHandler, let_files_fail
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, resolve, value_of, write_machine
 from wend.training.run_folder import begin, taken
@@ -171,6 +171,7 @@ def _train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | N
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
     default_setup(cfg, args)
+    let_files_fail()
     if comm.is_main_process():
         write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:

@@ -42,6 +42,7 @@ from wend.d2.teaching import broadcast, build_teacher, let_teach, share_average
 from wend.errors import InputError
 from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
+from wend.files import is_refusal
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
@@ -175,7 +176,8 @@ class _NoTraceback(logging.Filter):
     """Leaves out Detectron2's traceback of an error that the command line prints in a line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], InputError))
+        error = record.exc_info[1] if record.exc_info else None
+        return not (isinstance(error, InputError) or is_refusal(error))
 
 
 Forward = Callable[[list[dict[str, Any]]], Any]
@@ -476,7 +478,7 @@ class Trainer(DefaultTrainer):
 
     def after_train(self) -> None:
         """Detectron2's hooks, but no evaluation where a signal or the user's data ended it."""
-        if isinstance(sys.exc_info()[1], InputError | KeyboardInterrupt):
+        if isinstance(sys.exc_info()[1], InputError | KeyboardInterrupt | OSError):
             self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, hooks.EvalHook)]
         super().after_train()
         guard = self.loader.loader

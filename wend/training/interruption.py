@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wend.errors import Interrupted
+from wend.errors import InputError, Interrupted
+from wend.files import is_refusal, writing
 from wend.processes import is_main, world_size
 from wend.run_files import noted_checkpoint
 from wend.stop_signals import handled
@@ -24,16 +25,30 @@ ECHO = 1.0  # seconds: a launcher hands Ctrl-C on to processes that the terminal
 
 @contextmanager
 def telling_what_is_kept(output_dir: str | Path) -> Iterator[None]:
-    """Let an interruption of the training inside say which checkpoint it can go on from."""
+    """Let what ends the training inside say which checkpoint it can go on from.
+
+    Raises:
+        Interrupted: a signal.
+        InputError: the system does not let a file be written: the disk is full, for example.
+    """
     try:
-        yield
+        with writing(output_dir):
+            yield
     except KeyboardInterrupt as error:
-        newest = noted_checkpoint(output_dir)
-        kept = "no checkpoint was saved yet"
-        if newest is not None:
-            kept = f"{newest} is saved{_iterations(newest.name)}"
         number = getattr(error, "signal", signal.SIGINT)
-        raise Interrupted(number, kept, is_told=not is_main()) from None
+        raise Interrupted(number, _kept(output_dir), is_told=not is_main()) from None
+    except OSError as error:
+        if isinstance(error, InputError) or not is_refusal(error):
+            raise
+        kept = _kept(output_dir)
+        raise InputError(f"{error.filename}: {error.strerror}; {kept}") from error
+
+
+def _kept(output_dir: str | Path) -> str:
+    newest = noted_checkpoint(output_dir)
+    if newest is None:
+        return "no checkpoint was saved yet"
+    return f"{newest} is saved{_iterations(newest.name)}"
 
 
 def _iterations(checkpoint: str) -> str:

@@ -26,6 +26,7 @@ from wend.config import teaching_of
 from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
+from wend.files import writing
 from wend.loading.bad_images import say_wrong
 from wend.loading.first_epoch import FirstEpoch
 from wend.losses import ForceLog, count_positives, tell_progress
@@ -231,7 +232,8 @@ class Trainer:
         logger.info(
             "eta: %s  iter: %d  %s  time: %.3f  lr: %.4g", eta, iteration, losses, seconds, rate
         )
-        with open(Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE, "a", encoding="utf-8") as file:
+        path = Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE
+        with writing(path), path.open("a", encoding="utf-8") as file:
             numbers = {"lr": rate, "time": seconds, **values}
             file.write(json.dumps({"iteration": iteration, **numbers}) + "\n")
         self.sinks.add(numbers, iteration)
