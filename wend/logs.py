@@ -46,7 +46,8 @@ def let_files_fail() -> None:
     for logger in map(logging.getLogger, LOGGERS):
         for handler in logger.handlers:
             stream = getattr(handler, "stream", None)
-            if isinstance(stream, io.TextIOWrapper) and not stream.name.startswith("<"):
+            name = getattr(stream, "name", None)
+            if isinstance(name, str) and not name.startswith("<"):  # a file, not <stdout>
                 handler.handleError = partial(_fail, stream)  # type: ignore[method-assign]
 
 

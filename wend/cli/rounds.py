@@ -18,6 +18,7 @@ from wend.inference.engines import choose_engine, engine_module
 from wend.rounds.keep import KEEP
 from wend.rounds.looks import DEFAULT_LOOKS, LOOKS
 from wend.rounds.pipeline import Rounds, Wishes
+from wend.run_lock import locked
 from wend.stop_signals import SAME_COMMAND, keeping
 
 
@@ -115,6 +116,6 @@ def run(args: argparse.Namespace) -> int:
         dist_url="auto",
     )
     resolved = engine_module(engine, "run").setup(training)
-    with keeping(SAME_COMMAND):
+    with keeping(SAME_COMMAND), locked(resolved.cfg.OUTPUT_DIR, doing="wend rounds"):
         Rounds(wishes, run_command, resolved).run()
     return 0
