@@ -17,7 +17,7 @@ from pathlib import Path
 from wend.errors import InputError, Interrupted
 from wend.files import is_refusal, writing
 from wend.loader_workers import told_of_memory
-from wend.processes import is_main, world_size
+from wend.processes import is_main, wait_for_all, world_size
 from wend.run_files import noted_checkpoint
 from wend.stop_signals import handled
 
@@ -122,6 +122,7 @@ class Interruption:
         """
         if self.is_asked():
             save()
+            wait_for_all()  # a launcher ends the others as soon as one has ended
             raise Interrupted(self.signal)
 
     @contextmanager
@@ -135,6 +136,7 @@ class Interruption:
         self.end_if_asked(save)
         if world_size() > 1:
             save()
+            wait_for_all()
         self._at_once = True
         try:
             yield
