@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from wend.cli.nested import run_command
 from wend.cli.options import (
@@ -20,6 +19,8 @@ from wend.launch import TIMEOUT, settle
 from wend.rounds.keep import KEEP
 from wend.rounds.looks import DEFAULT_LOOKS, LOOKS
 from wend.rounds.pipeline import Rounds, Wishes
+from wend.run_lock import locked
+from wend.stop_signals import SAME_COMMAND, keeping
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,9 +118,6 @@ def run(args: argparse.Namespace) -> int:
         dist_timeout=TIMEOUT,
     )
     resolved = engine_module(engine, "run").setup(training, settle(training))
-    try:
+    with keeping(SAME_COMMAND), locked(resolved.cfg.OUTPUT_DIR, doing="wend rounds"):
         Rounds(wishes, run_command, resolved).run()
-    except KeyboardInterrupt:
-        print("the same command goes on where it stopped", file=sys.stderr)
-        raise
     return 0

@@ -36,18 +36,11 @@ from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate, without_effect
 from wend.errors import InputError
 from wend.launch import Processes, check_devices, settle
-from wend.logs import StdoutHandler
+from wend.logs import StdoutHandler, let_files_fail
 from wend.modeling.initial_weights import initial_weights
-from wend.processes import gather, main_first
-from wend.run import (
-    Run,
-    check_arguments,
-    check_shares,
-    remove_logs,
-    resolve,
-    value_of,
-    write_machine,
-)
+from wend.processes import gather
+from wend.run import Run, check_arguments, check_shares, resolve, value_of, write_machine
+from wend.training.run_folder import begin, taken
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -168,11 +161,16 @@ def _prepare(args: argparse.Namespace, processes: Processes) -> tuple[UserModule
 def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> dict[str, Any] | None:
     """Run one process."""
     _, run = prepared
+    with taken(run.cfg.OUTPUT_DIR, "an evaluation" if args.eval_only else "a training"):
+        if not args.eval_only:
+            launch.go_on_if_restarted(args, run.cfg.OUTPUT_DIR)
+            begin(run.cfg, overwrite=args.overwrite, resume=args.resume)
+            launch.note_start(run.cfg.OUTPUT_DIR)
+        return _train_or_evaluate(args, run)
+
+
+def _train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
     cfg = run.cfg
-    args.resume |= not args.eval_only and launch.is_restart(cfg.OUTPUT_DIR)
-    if not args.resume and not args.eval_only:
-        main_first(lambda: remove_logs(cfg.OUTPUT_DIR))
-    launch.note_start(cfg.OUTPUT_DIR)
     _let_machines_differ()
     for name in ("wend", "fvcore.common.checkpoint"):  # from here on Detectron2 prints and logs
         target = logging.getLogger(name)
@@ -181,6 +179,7 @@ def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> dict[s
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
     default_setup(cfg, args)
+    let_files_fail()
     if comm.is_main_process():
         write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:

@@ -8,15 +8,15 @@ when all can; ``--num-gpus`` prepares once and hands on what was read.
 
 from wend.launch.group import is_lost, joined
 from wend.launch.processes import TIMEOUT, Processes, check_devices, settle
-from wend.launch.restarts import is_restart, note_start
+from wend.launch.restarts import go_on_if_restarted, note_start
 from wend.launch.running import run
 
 __all__ = [
     "TIMEOUT",
     "Processes",
     "check_devices",
+    "go_on_if_restarted",
     "is_lost",
-    "is_restart",
     "joined",
     "note_start",
     "run",

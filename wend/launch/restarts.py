@@ -7,6 +7,8 @@ in torchrun's own store, which outlives the processes.
 
 from __future__ import annotations
 
+import argparse
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch.distributed import Store
 
+logger = logging.getLogger(__name__)
 _store: Store | None = None
 _attempt = 0
 
@@ -36,9 +39,15 @@ def note_start(folder: str | Path) -> None:
             _store.set(_key(folder), "")
 
 
-def is_restart(folder: str | Path) -> bool:
-    """Whether an earlier attempt of the same command had begun to write into a folder."""
-    return bool(_store is not None and _attempt and _store.check([_key(folder)]))
+def go_on_if_restarted(args: argparse.Namespace, folder: str | Path) -> None:
+    """Set ``resume`` where an earlier attempt of the same command had begun to write into a folder.
+
+    Args:
+        args: ``resume``, and ``overwrite``, which was for the first attempt.
+    """
+    if _store is not None and _attempt and _store.check([_key(folder)]):
+        logger.info("restart %d: going on with the run in %s", _attempt, folder)
+        args.resume, args.overwrite = True, False
 
 
 def _key(folder: str | Path) -> str:

@@ -15,10 +15,11 @@ from multiprocessing import connection
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from wend.errors import InputError, ToldError
+from wend.errors import InputError, Interrupted, ToldError
 from wend.launch.group import joined, store_of
 from wend.launch.processes import Processes
 from wend.launchers import Member
+from wend.stop_signals import deaf_children, end_at_once, handled
 
 WORDLESS = 10.0  # seconds that the others of a process that failed have to end by themselves
 Prepared = TypeVar("Prepared")
@@ -43,25 +44,29 @@ def start(processes: Processes, value: Prepared, work: Callable[[Prepared], Any]
             first = replace(first, url=f"tcp://{host}:{store.port}")
         first = replace(first, is_served=True)
     errors = multiprocessing.get_context("spawn").SimpleQueue()
-    context = multiprocessing.start_processes(
-        _started,
-        (first, processes.timeout, errors, value, work),
-        nprocs=processes.local_size or 1,
-        join=False,
-    )
-    with _forwarding(context.pids()):
+    with deaf_children():
+        context = multiprocessing.start_processes(
+            _started,
+            (first, processes.timeout, errors, value, work),
+            nprocs=processes.local_size or 1,
+            join=False,
+        )
+    forwarded: list[int] = []
+    with _forwarding(context.pids(), forwarded):
         first_failed, told = _wait(context.processes, errors)
     if first_failed is None:
         return
     name = f"process {first.rank + first_failed} of {first.world_size}"
     status = context.processes[first_failed].exitcode
+    if forwarded and not told:
+        raise Interrupted(forwarded[0])
     if status < 0:
         raise InputError(
             f"{name} was ended by {signal.Signals(-status).name}, and the others with it; out of "
             f"memory?"
         )
-    if told:
-        raise told[0]
+    if told:  # of an interruption the main process says what is kept
+        raise min(told, key=lambda each: getattr(each, "is_told", False))
     raise RuntimeError(f"{name} ended with the exit status {status}")
 
 
@@ -95,23 +100,21 @@ def _wait(processes: Sequence[Any], errors: Any) -> tuple[int | None, list[BaseE
 
 
 @contextmanager
-def _forwarding(pids: list[int]) -> Iterator[None]:
-    """Hand signals on to processes that do not get them from the terminal, and wait for them."""
+def _forwarding(pids: list[int], forwarded: list[int]) -> Iterator[None]:
+    """Hand signals on to processes that do not get them from the terminal, and wait for them.
 
-    def forward(number: int, frame: object) -> None:
+    Args:
+        forwarded: their numbers are added here.
+    """
+
+    def forward(number: int) -> None:
+        forwarded.append(number)
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {}
-    with suppress(ValueError):  # a thread of a user's program gets no signals
-        before = {number: signal.signal(number, forward) for number in numbers}
-    try:
+    with handled(forward):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _started(
@@ -124,7 +127,7 @@ def _started(
     this = replace(first, rank=first.rank + local_rank, local_rank=local_rank)
     setup_logging(this.rank)
     try:
-        with joined(this, timeout):
+        with handled(end_at_once), joined(this, timeout):
             work(value)
     except ToldError:
         raise SystemExit(2) from None
@@ -132,8 +135,9 @@ def _started(
         _tell(errors, error)
         raise SystemExit(2) from None
     except KeyboardInterrupt as error:
-        _tell(errors, error)
-        raise SystemExit(128 + signal.SIGINT) from None
+        interrupted = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
+        _tell(errors, interrupted)
+        raise SystemExit(interrupted.exit_status) from None
     except Exception as error:
         _tell(errors, RuntimeError(f"process {this.rank}:\n{traceback.format_exc()}"))
         raise SystemExit(1) from error

@@ -17,8 +17,9 @@ from wend.launch import Processes, check_devices, settle
 from wend.logs import logged_to
 from wend.modeling.initial_weights import initial_weights
 from wend.processes import is_main, main_first, rank
-from wend.run import Run, check_arguments, check_shares, remove_logs, resolve, write_machine
+from wend.run import Run, check_arguments, check_shares, resolve, write_machine
 from wend.run_files import CONFIG_FILE
+from wend.training.run_folder import begin, taken
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
@@ -78,6 +79,15 @@ def _prepare(args: argparse.Namespace, processes: Processes) -> tuple[UserModule
 def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> None:
     """Run one process."""
     _, resolved = prepared
+    with taken(resolved.cfg.OUTPUT_DIR, "an evaluation" if args.eval_only else "a training"):
+        if not args.eval_only:
+            launch.go_on_if_restarted(args, resolved.cfg.OUTPUT_DIR)
+            begin(resolved.cfg, overwrite=args.overwrite, resume=args.resume)
+            launch.note_start(resolved.cfg.OUTPUT_DIR)
+        _train_or_evaluate(args, resolved)
+
+
+def _train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
     cfg = resolved.cfg
     if cfg.SEED >= 0:
         torch.manual_seed(cfg.SEED)
@@ -90,12 +100,8 @@ def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> None:
         with logged_to(cfg.OUTPUT_DIR, rank()):
             results = evaluate(resolved, model)
     else:
-        args.resume |= launch.is_restart(cfg.OUTPUT_DIR)
         trainer = Trainer(resolved, model)
         trainer.resume_or_load(resume=args.resume)
-        if not args.resume:
-            main_first(lambda: remove_logs(cfg.OUTPUT_DIR))
-        launch.note_start(cfg.OUTPUT_DIR)
         main_first(lambda: _write_config(cfg))
         with logged_to(cfg.OUTPUT_DIR, rank()):
             results = trainer.train()
