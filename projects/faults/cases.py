@@ -1,4 +1,4 @@
-"""What is trained: tiny detectors on a toy set of 48 px, thirty steps with an evaluation each six."""
+"""What is trained: tiny detectors on a toy set of 48 px, thirty steps, an evaluation each six."""
 
 from __future__ import annotations
 

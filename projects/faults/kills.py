@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,14 +100,14 @@ def killed(
     second = machine.run(case.arguments(folder, "--resume"), folder=folder)
     lost = first.steps + second.steps - STEPS
     if second.status != 0:
-        problems.append(f"resuming: {second.said()} {second.error or _last(second)}")
+        problems.append(f"resuming: {second.said()} {second.error or last_line(second)}")
     else:
         problems += differences(folder, reference)
     if at["signal"] != "SIGKILL" and first.steps and lost:
         problems.append("steps were lost")
     asked = at["signal"] != "SIGKILL"
     words = KINDS[at["kind"]][1]
-    name = f" ({first.ended_at})" if first.ended_at else f" ({at['number']})"
+    name = f" ({without_chance(first.ended_at)})" if first.ended_at else f" ({at['number']})"
     return Outcome(
         "kill",
         f"{at['signal']} of {'a worker' if at['role'] == 'worker' else at['whom']}",
@@ -139,6 +140,12 @@ def _ended_wrong(ended: Ended, at: dict[str, Any]) -> Iterator[str]:
             yield "does not say how to go on"
 
 
-def _last(ended: Ended) -> str:
+def last_line(ended: Ended) -> str:
+    """The last line that a command printed."""
     lines = [line for line in ended.output.splitlines() if line.strip()]
     return lines[-1] if lines else ""
+
+
+def without_chance(name: str) -> str:
+    """A temporary file's name without the part that differs each time."""
+    return re.sub(r"(/?\.[\w.]+)\.[a-z0-9_]{8}\b", r"\1.*", name)

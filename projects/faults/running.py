@@ -29,7 +29,9 @@ def adopt_orphans() -> None:
 def parent_of(pid: int) -> int | None:
     """The parent of a living process; None where it is gone or only waits to be reaped."""
     try:
-        state, parent = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[:2]
+        state, parent = (
+            (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[:2]
+        )
     except (OSError, ValueError):
         return None
     return None if state == "Z" else int(parent)
@@ -244,7 +246,8 @@ class Machine:
             "record": str(record),
             "folder": str(folder or self.work / "nowhere"),
             "test_images": self.test_images,
-            "at": at and {"role": "rank0", "delay": 0.0, "signal": "SIGKILL", "whom": "group", **at},
+            "at": at
+            and {"role": "rank0", "delay": 0.0, "signal": "SIGKILL", "whom": "group", **at},
         }
         paths = [str(HERE / "moments"), str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
         log = record / "output"
