@@ -116,13 +116,14 @@ def damages(
 
 def _gone_on(machine: Machine, case: Case, folder: Path, reference: Path, done: str) -> Outcome:
     ended = machine.run(_elsewhere(case, folder), folder=folder)
-    lost = KILLED_AT + ended.steps - STEPS - 1  # killed within the step
+    lost: int | None = KILLED_AT + ended.steps - STEPS - 1  # killed within the step
     if ended.status != 0:
+        lost = None
         outcome, kept = f"{ended.said()}: {ended.error or last_line(ended)}", False
     else:
         different = differences(folder, reference)
         outcome, kept = "; ".join(different) or "the same", not different
-        fell_back = lost > KILLED_AT % 6
+        fell_back = lost is not None and lost > KILLED_AT % 6
         names_it = "model_0000017" in ended.output
         if fell_back and kept:
             outcome += ", from the checkpoint before"
