@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from running import REPOSITORY
-
 from wend.datasets.toy import ToyConfig, write_toy
 
 TOY = ToyConfig(num_train=44, num_test=20, num_classes=3, image_size=(48, 48))
@@ -15,13 +13,12 @@ EPOCH = 6  # steps: 44 images in batches of 8
 EPOCHS = 5
 STEPS = EPOCH * EPOCHS
 ENGINES = ("detectron2", "torchvision")
-CONFIGS = REPOSITORY / "configs" / "CUB"
 DETECTORS = {
-    "fcos": "fcos_R50_we_literal.yaml",
-    "rcnn": "faster_rcnn_R50_we_literal.yaml",
-    "cln": "cln_R50_we_literal.yaml",
-    "scr": "scr_R50.yaml",
-    "detr": "deformable_detr_R50_we_literal.yaml",
+    "fcos": "CUB/fcos_R50_we_literal",
+    "rcnn": "CUB/faster_rcnn_R50_we_literal",
+    "cln": "CUB/cln_R50_we_literal",
+    "scr": "CUB/scr_R50",
+    "detr": "CUB/deformable_detr_R50_we_literal",
 }
 ONE_ANCHOR = {
     "MODEL.ANCHOR_GENERATOR.SIZES": "[[32]]",
@@ -85,7 +82,7 @@ class Case:
         return [
             *(["train"] if verb else []),
             *("--engine", self.engine, *several),
-            *("--config-file", str(CONFIGS / DETECTORS[self.detector])),
+            *("--config-file", DETECTORS[self.detector]),
             *flags,
             *(text for pair in options.items() for text in pair),
         ]

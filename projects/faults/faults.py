@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -30,7 +31,7 @@ from kills import References, controls, kills
 from launchers import launchers
 from malice import malice
 from outcomes import Outcome, Table
-from running import Machine, adopt_orphans
+from running import Machine, adopt_orphans, end_all
 
 from wend import __version__
 
@@ -97,6 +98,7 @@ def main() -> int:
     if not cases:
         parser.error("no training is of this engine and detector")
     adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     work = args.keep or Path(tempfile.mkdtemp(prefix="faults-"))
     work = work.resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -111,6 +113,7 @@ def main() -> int:
             for outcome in GROUPS[name](plan):
                 table.add(outcome)
     finally:
+        end_all()
         if not args.keep:
             shutil.rmtree(work, ignore_errors=True)
         if args.output:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cases import CONFIGS, DETECTORS, Case
+from cases import DETECTORS, Case
 from kills import References, last_line
 from outcomes import Outcome
 from running import Machine
@@ -172,8 +172,7 @@ def _configs(engines: dict[str, Case], place: Path, value: str) -> Iterator[tupl
     for engine, case in engines.items():
         for name in ("evil.yaml", "based.yaml"):
             words = case.arguments(place / "out")
-            config = str(CONFIGS / DETECTORS[case.detector])
-            words[words.index(config)] = str(place / name)
+            words[words.index(DETECTORS[case.detector])] = str(place / name)
             yield f"train --config-file {name}, {engine}", words
         yield f"train KEY VALUE, {engine}", case.but(SEED=value).arguments(place / "out")
 

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import wend
+
 HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
+WEND = Path(wend.__file__).resolve().parents[1]  # what Python finds here is what is tried
 SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
 GRACE = 1.0  # seconds for what is just ending
 
@@ -50,13 +53,11 @@ def descendants(root: int) -> list[int]:
     return below
 
 
-def processor_seconds(pid: int) -> float:
-    """What a process has computed so far; 0 where it is gone."""
-    try:
-        fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def end_all() -> None:
+    """End every process below this one."""
+    for pid in descendants(os.getpid()):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @dataclass
@@ -170,10 +171,8 @@ class Started:
     def end(self, also: Sequence[int] = ()) -> None:
         """End the command and all that it started."""
         for pid in {*self._mine(), *also, self.process.pid}:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         self.process.wait()
         self._stay(GRACE)
 
@@ -249,7 +248,7 @@ class Machine:
             "at": at
             and {"role": "rank0", "delay": 0.0, "signal": "SIGKILL", "whom": "group", **at},
         }
-        paths = [str(HERE / "moments"), str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+        paths = [str(HERE / "moments"), str(WEND), os.environ.get("PYTHONPATH", "")]
         log = record / "output"
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
         with log.open("wb") as file:
