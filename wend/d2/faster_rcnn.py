@@ -206,7 +206,7 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
                 f"{type(self.roi_heads).__name__}; set it so or leave that out (WEND.LOSS none)"
             )
         self.localization_loss = localization_loss
-        if self.proposal_generator is not None:
+        if isinstance(self.proposal_generator, nn.Module):
             self.proposal_generator.register_forward_hook(self._share_proposal_losses)
         head = getattr(self.proposal_generator, "rpn_head", None)
         if isinstance(head, nn.Module):

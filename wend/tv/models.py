@@ -37,7 +37,7 @@ from wend.modeling.detectors import DETECTORS, Detector
 from wend.modeling.sampling import keep_exact_ratio
 from wend.registry import Registry
 from wend.tv.adapter import adapted, images_of
-from wend.tv.backbones import build_feature_backbone
+from wend.tv.backbones import FeatureBackbone, PyramidBackbone, build_feature_backbone
 
 META_ARCH_REGISTRY: Registry[Callable[[CfgNode], nn.Module]] = Registry("detector")
 
@@ -366,8 +366,9 @@ class BinaryRCNN(JointLoss, FasterRCNN):
             "loss_rpn_box_reg": rpn.LOSS_WEIGHT * rpn.BBOX_REG_LOSS_WEIGHT,
         }
         self.localization_loss = localization_loss(cfg)
-        self.rpn.fg_bg_sampler = CountedSampler(rpn.BATCH_SIZE_PER_IMAGE, rpn.POSITIVE_FRACTION)
-        self.rpn.register_forward_hook(_share_proposal_losses)
+        proposals: Any = self.rpn
+        proposals.fg_bg_sampler = CountedSampler(rpn.BATCH_SIZE_PER_IMAGE, rpn.POSITIVE_FRACTION)
+        proposals.register_forward_hook(_share_proposal_losses)
         weigh = WeighedOutputs(self.localization_loss.weigh_images)
         self.get_submodule("rpn.head").register_forward_hook(weigh)
         self.roi_heads = BinaryRoIHeads(
@@ -383,6 +384,22 @@ class BinaryRCNN(JointLoss, FasterRCNN):
             detections_per_img=cfg.TEST.DETECTIONS_PER_IMAGE,
             **boxes,
         )
+
+
+def leaves_parts_unused(model: nn.Module) -> bool:
+    """Whether a detector's backbone may have parameters that no loss depends on.
+
+    So it is where torchvision's detectors read no map as coarse as the coarsest, or not every level
+    of a pyramid; of others it is not known.
+    """
+    backbone = model.backbone if isinstance(model, JointLoss) else None
+    if isinstance(backbone, PyramidBackbone):
+        if set(backbone.names) < set(backbone.channels):
+            return True
+        backbone = backbone.bottom_up
+    if not isinstance(backbone, FeatureBackbone):
+        return True
+    return max(backbone.strides.values()) > max(backbone.chosen_strides)
 
 
 @DETECTORS.follow
