@@ -54,7 +54,7 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.modeling.weights import CheckedLoading
+from wend.processes import is_main
 from wend.run import (
     Run,
     TestData,
@@ -68,16 +68,20 @@ from wend.run_files import CURVE_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.teaching.teacher import Teacher
+from wend.training.checkpoints import ClearsByListing, RunCheckpointer, clear_leftovers
 from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
 SINK_PERIOD = 20  # iterations, and the window of the median, as of Detectron2's writers
-KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
 
 
-class WENDCheckpointer(CheckedLoading, DetectionCheckpointer):
+class WENDCheckpointer(RunCheckpointer, DetectionCheckpointer):
     """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file."""
+
+
+class PeriodicSaving(ClearsByListing, hooks.PeriodicCheckpointer):
+    """Detectron2's hook, of a folder in which few checkpoints stay."""
 
 
 class ShuffledPasses(TrainingSampler):
@@ -331,9 +335,12 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Detectron2's, with ``MODEL.WEIGHTS pretrained``."""
-        extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
+        """Detectron2's, with ``MODEL.WEIGHTS pretrained``, from the newest whole checkpoint."""
         resumed = resume and self.checkpointer.has_checkpoint()
+        weights = "" if resumed else initial_weights(self.cfg)
+        extra = self.checkpointer.resume_or_load(weights, resume=resume)
+        if is_main():
+            clear_leftovers(self.cfg.OUTPUT_DIR)
         if resumed:
             self.start_iter = self.iter + 1  # that of the checkpoint is done
         after_loading(self.average, extra, resumed=resumed)
@@ -342,8 +349,8 @@ class Trainer(DefaultTrainer):
         """Detectron2's hooks; the last two checkpoints are kept, evaluations go to a curve."""
         cfg = self.cfg
         mine = {
-            hooks.PeriodicCheckpointer: hooks.PeriodicCheckpointer(
-                self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS
+            hooks.PeriodicCheckpointer: PeriodicSaving(
+                self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD
             ),
             hooks.EvalHook: hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.test_for_curve),
         }

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from fvcore.common.checkpoint import PeriodicCheckpointer
 from fvcore.common.config import CfgNode
 from fvcore.common.param_scheduler import (
     CompositeParamScheduler,
@@ -35,11 +34,13 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
+from wend.processes import is_main
 from wend.run import Run, iterations_per_epoch
 from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
-from wend.tv.checkpointer import TVCheckpointer
+from wend.training.checkpoints import clear_leftovers
+from wend.tv.checkpointer import PeriodicSaving, TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
 from wend.tv.teaching import build_teacher, taught
@@ -47,7 +48,6 @@ from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
 LOG_PERIOD = 20  # iterations, as Detectron2
-KEPT_CHECKPOINTS = 2  # besides model_final.pth
 NORM_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -130,9 +130,12 @@ class Trainer:
         self._force: dict[str, float] = {}  # as of the last step that was measured
 
     def resume_or_load(self, *, resume: bool) -> None:
-        """Continue from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS."""
+        """Continue from OUTPUT_DIR's newest whole checkpoint, or load MODEL.WEIGHTS."""
         resumes = resume and self.checkpointer.has_checkpoint()
-        extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
+        weights = "" if resumes else initial_weights(self.cfg)
+        extra = self.checkpointer.resume_or_load(weights, resume=resume)
+        if is_main():
+            clear_leftovers(self.cfg.OUTPUT_DIR)
         if resumes:
             self.start_iter = extra["iteration"] + 1
         after_loading(self.average, extra, resumed=resumes)
@@ -184,9 +187,7 @@ class Trainer:
 
     def _train(self) -> dict[str, dict[str, dict[str, float]]]:
         cfg, max_iter = self.cfg, self.cfg.SOLVER.MAX_ITER
-        saver = PeriodicCheckpointer(
-            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter, KEPT_CHECKPOINTS
-        )
+        saver = PeriodicSaving(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter)
         seed = max(cfg.SEED, 0) + self.start_iter
         loader = build_train_loader(self.training, cfg, seed)
         batches = iter(loader)
