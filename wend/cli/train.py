@@ -27,7 +27,15 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="a YAML, or the name of one of WEND's, such as CUB/fcos_R50_we (wend config --list)",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
+        "--resume",
+        action="store_true",
+        help="go on from the newest whole checkpoint of OUTPUT_DIR; without --config-file, with "
+        "that training's own config",
+    )
+    parser.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="with --resume: go on though config, data or number of processes differ",
     )
     parser.add_argument(
         "--eval-only", action="store_true", help="evaluate the checkpoint MODEL.WEIGHTS"

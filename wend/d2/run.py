@@ -36,6 +36,9 @@ from wend.errors import InputError
 from wend.logs import StdoutHandler
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, remove_logs, resolve, value_of, write_machine
+from wend.run_files import checkpoint_files
+from wend.training.checkpoints import refuse_changes
+from wend.training.facts import asked_of
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -89,7 +92,11 @@ def setup(args: argparse.Namespace) -> Run:
         raise InputError(message)
     check_model(cfg)
     check_arguments(args, cfg)
-    run = resolve(cfg, detectron2_data_sets(args.datasets_root), train=not args.eval_only)
+    resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    data_sets = detectron2_data_sets(args.datasets_root)
+    run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
+    if resumes and not args.eval_only:
+        refuse_changes(cfg.OUTPUT_DIR, asked_of(run, "detectron2"), allow=args.allow_changes)
     if not args.eval_only:
         check_precision(run.cfg)
         check_batch(run.cfg, args.num_gpus * args.num_machines)
@@ -168,7 +175,7 @@ def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str,
     if args.eval_only:
         return _evaluate(args, run)
     trainer = Trainer(cfg, run)
-    trainer.resume_or_load(resume=args.resume)
+    trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
     return trainer.train()
 
 
@@ -176,7 +183,8 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     model = Trainer.build_model(run.cfg)
     checkpointer = WENDCheckpointer(model, save_dir=run.cfg.OUTPUT_DIR)
     checkpointer.require_all = True
-    checkpointer.resume_or_load(initial_weights(run.cfg), resume=args.resume)
+    weights = "" if args.resume and checkpointer.has_checkpoint() else initial_weights(run.cfg)
+    checkpointer.resume_or_load(weights, resume=args.resume)
     results = evaluate(run, model)
     if comm.is_main_process():
         verify_results(run.cfg, results)

@@ -68,9 +68,10 @@ from wend.run_files import CURVE_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.teaching.teacher import Teacher
+from wend.training.asked_rates import AskedRates
 from wend.training.checkpoints import ClearsByListing, RunCheckpointer, clear_leftovers
+from wend.training.facts import asked_of
 from wend.user_code import is_raised_by_own
-from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
 SINK_PERIOD = 20  # iterations, and the window of the median, as of Detectron2's writers
@@ -328,20 +329,32 @@ class Trainer(DefaultTrainer):
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
         assert self.run.training is not None
-        self.checkpointer.origin = Origin(self.run.cfg.dump(), "detectron2", self.run.training.exif)
+        self.checkpointer.asked = asked_of(self.run, "detectron2", processes=comm.get_world_size())
+        self.checkpointer.origin = self.checkpointer.asked.origin
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
 
-    def resume_or_load(self, resume: bool = True) -> None:
-        """Detectron2's, with ``MODEL.WEIGHTS pretrained``, from the newest whole checkpoint."""
+    def resume_or_load(self, resume: bool = True, *, allow_changes: bool = False) -> None:
+        """Detectron2's, with ``MODEL.WEIGHTS pretrained``, from the newest whole checkpoint.
+
+        Args:
+            resume: whether to go on with the training of OUTPUT_DIR, if there is one.
+            allow_changes: whether it may be another one than the config's.
+
+        Raises:
+            InputError: it is, and that is not allowed; or the checkpoints are all damaged.
+        """
         resumed = resume and self.checkpointer.has_checkpoint()
         weights = "" if resumed else initial_weights(self.cfg)
+        self.checkpointer.allow_changes = allow_changes
+        rates = AskedRates(self.optimizer, self.scheduler)
         extra = self.checkpointer.resume_or_load(weights, resume=resume)
         if is_main():
             clear_leftovers(self.cfg.OUTPUT_DIR)
         if resumed:
+            rates.restore(self.checkpointer.changed)
             self.start_iter = self.iter + 1  # that of the checkpoint is done
         after_loading(self.average, extra, resumed=resumed)
 

@@ -32,6 +32,8 @@ from wend.run_files import (
     noted_checkpoint,
     periodic_checkpoints,
 )
+from wend.training.changes import check_changes
+from wend.training.facts import TRAINING_KEY, Asked
 from wend.weight_files import Origin, damage, read_content, stated_origin
 
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
@@ -156,6 +158,19 @@ def clear_leftovers(folder: str | Path) -> None:
         )
 
 
+def refuse_changes(folder: str | Path, asked: Asked, *, allow: bool) -> None:
+    """Raise InputError where a training cannot go on in a folder, before anything is built.
+
+    Args:
+        folder: the run's.
+        asked: what the training is asked for.
+        allow: whether it may be another one than that of the folder's checkpoint.
+    """
+    choice = newest_whole(folder)
+    if choice is not None:
+        check_changes(choice.path, choice.content, asked, allow=allow, say=False)
+
+
 class ClearsByListing:
     """Before a ``PeriodicCheckpointer`` of fvcore's: what is old is told by listing the folder.
 
@@ -195,10 +210,17 @@ class RunCheckpointer(CheckedLoading):
         origin: how the weights came about, which checkpoints then say; None: they do not.
         saved_model: the model whose weights are saved as the checkpoint's, such as an average of
             those that are trained; None: the one that is loaded.
+        asked: what the training is, which checkpoints then say, and which one that is resumed is
+            compared with; None: they do not, and it is not.
+        allow_changes: whether a training is gone on with that differs from it.
+        changed: the config entries that differ from those of the checkpoint that was resumed.
     """
 
     origin: Origin | None = None
     saved_model: torch.nn.Module | None = None
+    asked: Asked | None = None
+    allow_changes = False
+    changed: frozenset[str] = frozenset()
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint in its folder, whole or not."""
@@ -223,26 +245,41 @@ class RunCheckpointer(CheckedLoading):
             What the file holds that nobody took.
 
         Raises:
-            InputError: the folder's checkpoints are all damaged, or the file does not fit.
+            InputError: the folder's checkpoints are all damaged, the training differs from the one
+                that is asked for and :attr:`allow_changes` is false, or the file does not fit.
         """
         if not resume:
             return self.load(path, checkpointables=[])
-        chosen = of_main(self._choose)
-        if chosen is None:
+        chosen, self.changed = of_main(self._choose)
+        if not chosen:
             logger.warning(
                 "%s: there is no checkpoint to resume from; starting anew from %s",
                 *(self.save_dir or "no folder", path or "random weights"),
             )
             return self.load(path, checkpointables=[])
         self.require_all = True
-        return self.load(chosen)
+        try:
+            return self.load(chosen)
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:  # torch's, of the optimizer's state
+            raise InputError(
+                f"{chosen}: its state of the optimizer or the schedule does not fit this training "
+                f"({' '.join(str(error).split())}); begin a new one from its weights: "
+                f"MODEL.WEIGHTS {chosen}, without --resume"
+            ) from error
 
-    def _choose(self) -> str | None:
+    def _choose(self) -> tuple[str, frozenset[str]]:
+        """The path of the newest whole checkpoint, and the entries that differ from its own."""
         choice = newest_whole(self.save_dir) if self.save_dir else None
         if choice is None:
-            return None
+            return "", frozenset()
         choice.say()
-        return str(choice.path)
+        changed: frozenset[str] = frozenset()
+        if self.asked is not None:
+            allow = self.allow_changes
+            changed = check_changes(choice.path, choice.content, self.asked, allow=allow)
+        return str(choice.path), changed
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Saves as fvcore's, but whole or not at all, also where the machine loses its power."""
@@ -265,11 +302,14 @@ class RunCheckpointer(CheckedLoading):
         logger.info("saving checkpoint to %s", path)
         model = self.model if self.saved_model is None else self.saved_model
         weights = model.state_dict()
+        if self.asked is not None:
+            parts[TRAINING_KEY] = {**self.asked.facts, **parts.get(TRAINING_KEY, {})}
+        stated = stated_origin(self.origin)
         with atomic_write(path, "wb", durable=True) as file:
-            torch.save({"model": weights, **parts, **kwargs, **stated_origin(self.origin)}, file)
+            torch.save({"model": weights, **parts, **kwargs, **stated}, file)
         if path.name in WITH_TENSORS:
-            stated = {key: json.dumps(value) for key, value in stated_origin(self.origin).items()}
-            tensors = safetensors.torch.save(unshared(weights), {"format": "pt", **stated})
+            texts = {key: json.dumps(value) for key, value in stated.items()}
+            tensors = safetensors.torch.save(unshared(weights), {"format": "pt", **texts})
             with atomic_write(path.with_suffix(TENSORS), "wb", durable=True) as file:
                 file.write(tensors)
         return path

@@ -34,17 +34,18 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.processes import is_main
+from wend.processes import is_main, world_size
 from wend.run import Run, iterations_per_epoch
 from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.training.asked_rates import AskedRates
 from wend.training.checkpoints import clear_leftovers
+from wend.training.facts import asked_of
 from wend.tv.checkpointer import PeriodicSaving, TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
 from wend.tv.teaching import build_teacher, taught
-from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
 LOG_PERIOD = 20  # iterations, as Detectron2
@@ -115,7 +116,8 @@ class Trainer:
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
-        self.checkpointer.origin = Origin(cfg.dump(), "torchvision", self.training.exif)
+        self.checkpointer.asked = asked_of(run, "torchvision", processes=world_size())
+        self.checkpointer.origin = self.checkpointer.asked.origin
         self.start_iter = 0
         self.first_epoch = FirstEpoch(
             names=self.training.names,
@@ -129,14 +131,25 @@ class Trainer:
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self._force: dict[str, float] = {}  # as of the last step that was measured
 
-    def resume_or_load(self, *, resume: bool) -> None:
-        """Continue from OUTPUT_DIR's newest whole checkpoint, or load MODEL.WEIGHTS."""
+    def resume_or_load(self, *, resume: bool, allow_changes: bool = False) -> None:
+        """Continue from OUTPUT_DIR's newest whole checkpoint, or load MODEL.WEIGHTS.
+
+        Args:
+            resume: whether to go on with the training of OUTPUT_DIR, if there is one.
+            allow_changes: whether it may be another one than the config's.
+
+        Raises:
+            InputError: it is, and that is not allowed; or the checkpoints are all damaged.
+        """
         resumes = resume and self.checkpointer.has_checkpoint()
         weights = "" if resumes else initial_weights(self.cfg)
+        self.checkpointer.allow_changes = allow_changes
+        rates = AskedRates(self.optimizer, self.scheduler)
         extra = self.checkpointer.resume_or_load(weights, resume=resume)
         if is_main():
             clear_leftovers(self.cfg.OUTPUT_DIR)
         if resumes:
+            rates.restore(self.checkpointer.changed)
             self.start_iter = extra["iteration"] + 1
         after_loading(self.average, extra, resumed=resumes)
 

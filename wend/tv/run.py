@@ -14,7 +14,9 @@ from wend.errors import InputError
 from wend.files import atomic_write
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, remove_logs, resolve, write_machine
-from wend.run_files import CONFIG_FILE
+from wend.run_files import CONFIG_FILE, checkpoint_files
+from wend.training.checkpoints import refuse_changes
+from wend.training.facts import asked_of
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
@@ -41,7 +43,12 @@ def setup(args: argparse.Namespace) -> Run:
         )
     cfg = read_config(args.config_file, args.opts, args.imports)
     check_arguments(args, cfg)
-    return resolve(cfg, DataSets(args.datasets_root), train=not args.eval_only)
+    resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    data_sets = DataSets(args.datasets_root)
+    run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
+    if resumes and not args.eval_only:
+        refuse_changes(cfg.OUTPUT_DIR, asked_of(run, "torchvision"), allow=args.allow_changes)
+    return run
 
 
 def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
@@ -71,12 +78,13 @@ def run(args: argparse.Namespace) -> None:
     if args.eval_only:
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         checkpointer.require_all = True
-        checkpointer.resume_or_load(initial_weights(cfg), resume=args.resume)
+        weights = "" if args.resume and checkpointer.has_checkpoint() else initial_weights(cfg)
+        checkpointer.resume_or_load(weights, resume=args.resume)
         _write_config(cfg)
         results = evaluate(resolved, model)
     else:
         trainer = Trainer(resolved, model)
-        trainer.resume_or_load(resume=args.resume)
+        trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
         if not args.resume:
             remove_logs(cfg.OUTPUT_DIR)
         _write_config(cfg)
