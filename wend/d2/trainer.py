@@ -29,7 +29,7 @@ from detectron2.engine import (
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
-from detectron2.utils.events import get_event_storage
+from detectron2.utils.events import EventWriter, TensorboardXWriter, get_event_storage
 from torch import Tensor, nn
 
 from wend.config import check_carries_loss, check_config, teaching_of
@@ -71,6 +71,7 @@ from wend.teaching.teacher import Teacher
 from wend.training.asked_rates import AskedRates
 from wend.training.checkpoints import ClearsByListing, RunCheckpointer, clear_leftovers
 from wend.training.facts import asked_of
+from wend.training.log_files import cut_logs
 from wend.user_code import is_raised_by_own
 
 logger = logging.getLogger(__name__)
@@ -133,8 +134,8 @@ class EventSinksHook(hooks.HookBase):
 
     def before_train(self) -> None:
         """Open the sinks."""
-        resumed = self.trainer.start_iter > 0
-        self._sinks = OpenSinks(self._names, self._cfg.OUTPUT_DIR, self._cfg, resumed=resumed)
+        start = self.trainer.start_iter
+        self._sinks = OpenSinks(self._names, self._cfg.OUTPUT_DIR, self._cfg, start_iter=start)
 
     def after_step(self) -> None:
         """Hand on what came since the last time."""
@@ -156,6 +157,24 @@ class EventSinksHook(hooks.HookBase):
         for step, values in sorted(by_step.items()):
             self._sinks.add(values, step)
             self._last_write = step
+
+
+class TensorBoardWriter(TensorboardXWriter):
+    """Detectron2's, of which TensorBoard leaves out what an earlier start logged and comes again.
+
+    Args:
+        trainer: says where its training starts, once that is known.
+    """
+
+    def __init__(self, trainer: TrainerBase) -> None:
+        super().__init__(trainer.cfg.OUTPUT_DIR)
+        self._trainer = weakref.proxy(trainer)
+
+    def write(self) -> None:
+        """Detectron2's."""
+        start = self._trainer.start_iter
+        self._writer_args.update({"purge_step": start} if start > 0 else {})  # until it is open
+        super().write()
 
 
 class _NoTraceback(logging.Filter):
@@ -351,11 +370,13 @@ class Trainer(DefaultTrainer):
         self.checkpointer.allow_changes = allow_changes
         rates = AskedRates(self.optimizer, self.scheduler)
         extra = self.checkpointer.resume_or_load(weights, resume=resume)
-        if is_main():
-            clear_leftovers(self.cfg.OUTPUT_DIR)
         if resumed:
             rates.restore(self.checkpointer.changed)
             self.start_iter = self.iter + 1  # that of the checkpoint is done
+        if is_main():
+            clear_leftovers(self.cfg.OUTPUT_DIR)
+            if resume:
+                cut_logs(self.cfg.OUTPUT_DIR, self.start_iter)
         after_loading(self.average, extra, resumed=resumed)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
@@ -369,6 +390,14 @@ class Trainer(DefaultTrainer):
         }
         ours = [mine.get(type(hook), hook) for hook in super().build_hooks()]
         return [*ours, EventSinksHook(cfg)] if comm.is_main_process() else ours
+
+    def build_writers(self) -> list[EventWriter]:
+        """Detectron2's; TensorBoard leaves out what comes again where the training goes on."""
+        writers = super().build_writers()
+        return [
+            TensorBoardWriter(self) if type(writer) is TensorboardXWriter else writer
+            for writer in writers
+        ]
 
     def run_step(self) -> None:
         """Detectron2's, after the losses were told how far the training is."""

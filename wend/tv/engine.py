@@ -42,6 +42,7 @@ from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.training.asked_rates import AskedRates
 from wend.training.checkpoints import clear_leftovers
 from wend.training.facts import asked_of
+from wend.training.log_files import cut_logs
 from wend.tv.checkpointer import PeriodicSaving, TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
@@ -146,11 +147,13 @@ class Trainer:
         self.checkpointer.allow_changes = allow_changes
         rates = AskedRates(self.optimizer, self.scheduler)
         extra = self.checkpointer.resume_or_load(weights, resume=resume)
-        if is_main():
-            clear_leftovers(self.cfg.OUTPUT_DIR)
         if resumes:
             rates.restore(self.checkpointer.changed)
             self.start_iter = extra["iteration"] + 1
+        if is_main():
+            clear_leftovers(self.cfg.OUTPUT_DIR)
+            if resume:
+                cut_logs(self.cfg.OUTPUT_DIR, self.start_iter)
         after_loading(self.average, extra, resumed=resumes)
 
     def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
@@ -191,8 +194,7 @@ class Trainer:
     def train(self) -> dict[str, dict[str, dict[str, float]]]:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
-        resumed = self.start_iter > 0
-        self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, resumed=resumed)
+        self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, start_iter=self.start_iter)
         try:
             return self._train()
         finally:
@@ -212,7 +214,7 @@ class Trainer:
             values = self._step(iteration, next(batches))
             self.first_epoch.after_step(last=iteration + 1 == max_iter)
             done = iteration + 1 - self.start_iter
-            if done % LOG_PERIOD == 0 or iteration + 1 == max_iter:
+            if (iteration + 1) % LOG_PERIOD == 0 or iteration + 1 == max_iter:
                 values |= self.teacher.scalars() if self.teacher is not None else {}
                 self._log(iteration, values, (time.perf_counter() - start) / done)
             saver.step(iteration)
@@ -242,7 +244,8 @@ class Trainer:
         epoch = iteration / cfg.TEST.EVAL_PERIOD if cfg.WEND.EPOCHS else 0
         for name, metrics in results.items():
             append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)
-        self.sinks.add(_numbers(results), iteration)
+        step = iteration if at_the_end else iteration - 1  # counted from 0, as Detectron2 does
+        self.sinks.add(_numbers(results), step)
         self.model.train()
         return results
 
