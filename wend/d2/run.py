@@ -6,7 +6,9 @@ import argparse
 import logging
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,10 +35,12 @@ from wend.d2.catalog import detectron2_data_sets
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate, without_effect
 from wend.errors import InputError
+from wend.files import atomic_write
 from wend.logs import StdoutHandler
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, remove_logs, resolve, value_of, write_machine
-from wend.run_files import checkpoint_files
+from wend.run_files import CONFIG_FILE, checkpoint_files
+from wend.training.changes import warn_if_trained_otherwise
 from wend.training.checkpoints import refuse_changes
 from wend.training.facts import asked_of
 from wend.user_code import UserModules, is_own
@@ -160,6 +164,16 @@ def _check_resnet_pyramid(cfg: CfgNode) -> None:
         )
 
 
+@contextmanager
+def _kept(file: Path) -> Iterator[None]:
+    """A training's file, which an evaluation in its folder leaves as it is."""
+    content = file.read_bytes() if file.is_file() and comm.is_main_process() else None
+    yield
+    if content is not None:
+        with atomic_write(file, "wb") as restored:
+            restored.write(content)
+
+
 def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
     """Run one process; unpickling ``modules`` imports the user's code before ``run`` is."""
     cfg = run.cfg
@@ -169,8 +183,10 @@ def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str,
         for handler in [h for h in target.handlers if isinstance(h, StdoutHandler)]:
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
-    default_setup(cfg, args)
-    if comm.is_main_process():
+    keeps_its_own = args.eval_only and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    with _kept(Path(cfg.OUTPUT_DIR, CONFIG_FILE)) if keeps_its_own else nullcontext():
+        default_setup(cfg, args)
+    if comm.is_main_process() and not keeps_its_own:
         write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
         return _evaluate(args, run)
@@ -185,6 +201,8 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     checkpointer.require_all = True
     weights = "" if args.resume and checkpointer.has_checkpoint() else initial_weights(run.cfg)
     checkpointer.resume_or_load(weights, resume=args.resume)
+    if comm.is_main_process():
+        warn_if_trained_otherwise(checkpointer.path, run.cfg.dump())
     results = evaluate(run, model)
     if comm.is_main_process():
         verify_results(run.cfg, results)

@@ -79,14 +79,15 @@ class CheckedLoading(Checkpointer):
 
     Attributes:
         require_all: the file must be this very detector, see :func:`check_loaded`.
+        path: the file that was loaded last; empty for none.
     """
 
     require_all = False
-    _path = ""
+    path = ""
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Loads as fvcore's; a missing or unreadable file is an InputError that names it."""
-        self._path = path
+        self.path = path
         if path and "://" not in path and not Path(path).is_file():
             raise MissingFileError(
                 f"{path}: there is no such file; config entry MODEL.WEIGHTS expects a checkpoint "
@@ -105,5 +106,5 @@ class CheckedLoading(Checkpointer):
     def _load_model(self, checkpoint: dict[str, Any]) -> _IncompatibleKeys:
         incompatible = super()._load_model(checkpoint)
         names = self.model.state_dict().keys()
-        check_loaded(self._path, names, incompatible, whole=self.require_all)
+        check_loaded(self.path, names, incompatible, whole=self.require_all)
         return _IncompatibleKeys([], [], [])  # reported already

@@ -17,7 +17,7 @@ from wend.config.detectron2_entries import DETECTRON2_NODES
 from wend.config.node import wend_tables
 from wend.errors import InputError, shown
 from wend.training.facts import TRAINING_KEY, Asked
-from wend.weight_files import ORIGIN_KEY
+from wend.weight_files import ORIGIN_KEY, read_origin
 from wend.yaml_files import leaves
 
 # Where the run lies and runs, what it writes beside its checkpoints, whether it ends early, and
@@ -31,6 +31,16 @@ FREE = (
     *("WEND.DATA.CACHE", "WEND.DATA.QUARANTINE", "WEND.DATA.IMPLAUSIBLE"),
     *("WEND.DATA.ON_BAD_IMAGE", "WEND.DATA.MAX_BAD_SHARE", "WEND.DATA.ON_BAD_TEST_IMAGE"),
     *("WEND.DATA.MAX_LOST_SHARE", "WEND.DATA.MAX_MEGAPIXELS"),
+)
+# What a detector is and what it sees of an image; of these nodes not what only its losses have, nor
+# what chooses among its boxes
+PREDICTS = (
+    *("MODEL.", "INPUT.FORMAT", "WEND.VIEW", "WEND.RESIZE", "WEND.CROP", "WEND.FCOS."),
+    *("WEND.RCNN.", "WEND.CLN.", "WEND.DETR.", "WEND.SCR.", "WEND.SMALL_CNN.", "WEND.TIMM."),
+)
+NOT_SEEN = (
+    *("_TRAIN", "_TEST", "_WEIGHT", "POSITIVE_FRACTION", "BATCH_SIZE_PER_IMAGE", "RATIO"),
+    *("IOU_THRESHOLDS", "FREEZE_AT", "INITIAL_DISTANCE"),
 )
 MISSING = object()
 logger = logging.getLogger(__name__)
@@ -144,6 +154,32 @@ def check_changes(
             "--allow-changes: going on from %s with another training: %s", path, "; ".join(changed)
         )
     return frozenset(entries).difference(FREE)
+
+
+def warn_if_trained_otherwise(weights: str | Path, config: str) -> None:
+    """Say loudly where a detector is not evaluated as what it was trained as.
+
+    Args:
+        weights: the file; nothing is said of one that does not state its config.
+        config: the text of the config that it is evaluated with.
+
+    Logs:
+        A warning with each entry of the detector, its input and its view that differs.
+    """
+    origin = read_origin(weights)
+    if origin is None:
+        return
+    changed = changed_entries(entries_of(origin.config), entries_of(config))
+    listed = [
+        f"{name}: {change}"
+        for name, change in changed.items()
+        if name.startswith(PREDICTS) and name not in FREE and not name.endswith(NOT_SEEN)
+    ]
+    if listed:
+        logger.warning(
+            "%s: IS NOT EVALUATED AS IT WAS TRAINED, numbers may be far from its own: %s",
+            *(weights, "; ".join(listed)),
+        )
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

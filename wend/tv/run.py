@@ -15,6 +15,7 @@ from wend.files import atomic_write
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, remove_logs, resolve, write_machine
 from wend.run_files import CONFIG_FILE, checkpoint_files
+from wend.training.changes import warn_if_trained_otherwise
 from wend.training.checkpoints import refuse_changes
 from wend.training.facts import asked_of
 from wend.tv.checkpointer import TVCheckpointer
@@ -80,7 +81,9 @@ def run(args: argparse.Namespace) -> None:
         checkpointer.require_all = True
         weights = "" if args.resume and checkpointer.has_checkpoint() else initial_weights(cfg)
         checkpointer.resume_or_load(weights, resume=args.resume)
-        _write_config(cfg)
+        warn_if_trained_otherwise(checkpointer.path, cfg.dump())
+        if not checkpoint_files(cfg.OUTPUT_DIR):  # a training's folder keeps its own
+            _write_config(cfg)
         results = evaluate(resolved, model)
     else:
         trainer = Trainer(resolved, model)
