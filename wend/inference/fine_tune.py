@@ -52,6 +52,7 @@ def fine_tune(
     *,
     datasets_root: str | None = None,
     resume: bool = False,
+    allow_changes: bool = False,
     imports: Sequence[str] = (),
     overrides: Mapping[str, Any],
 ) -> Path:
@@ -85,7 +86,7 @@ def fine_tune(
             opts=as_options({**OF_EARLIER_DATA, **schedule, **data, **overrides}),
             imports=list(imports),
             resume=resume,
-            allow_changes=False,
+            allow_changes=allow_changes,
             eval_only=False,
             num_gpus=1,
             num_machines=1,
