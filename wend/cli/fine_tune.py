@@ -9,6 +9,7 @@ from wend.cli.options import (
     add_datasets_root_option,
     add_device_option,
     add_opts_option,
+    add_overwrite_option,
     key_values,
 )
 from wend.errors import InputError
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --resume: go on though config or data differ from that run's",
     )
+    add_overwrite_option(parser)
     add_device_option(parser)
     add_checkpoint_options(parser)
     add_datasets_root_option(parser)
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         datasets_root=args.datasets_root,
         resume=args.resume,
         allow_changes=args.allow_changes,
+        overwrite=args.overwrite,
         imports=args.imports,
         **overrides,
     )

@@ -123,6 +123,7 @@ class TrainedDetector(Detector):
         datasets_root: str | None = None,
         resume: bool = False,
         allow_changes: bool = False,
+        overwrite: bool = False,
         imports: Sequence[str] = (),
         **overrides: Any,
     ) -> TrainedDetector:
@@ -139,6 +140,7 @@ class TrainedDetector(Detector):
             datasets_root: as ``--datasets-root``.
             resume: go on with a run that was interrupted.
             allow_changes: go on though config or data differ from that run's.
+            overwrite: remove a run that is in ``output``.
             imports: modules of yours, as ``--import``.
             overrides: config entries to change, such as
                 ``**{"WEND.EPOCHS": 5, "SOLVER.BASE_LR": 0.001}``.
@@ -154,6 +156,7 @@ class TrainedDetector(Detector):
             datasets_root=datasets_root,
             resume=resume,
             allow_changes=allow_changes,
+            overwrite=overwrite,
             imports=imports,
             overrides=overrides,
         )
