@@ -27,6 +27,14 @@ SIGNALS = {"SIGKILL": 6, "SIGTERM": 2, "SIGINT": 1}
 DELAYS = {"step": 0.02, "write": 0.002, "evaluate": 0.01, "data": 0.005}  # seconds at most
 
 
+class DoesNotTrainError(Exception):
+    """A training to which nothing was done did not come to its end."""
+
+    def __init__(self, case: Case, ended: Ended) -> None:
+        super().__init__(f"{ended.said()}: {ended.error or last_line(ended)}")
+        self.case = str(case)
+
+
 class References:
     """Uninterrupted runs, each made once; they tell which moments there are."""
 
@@ -41,7 +49,7 @@ class References:
             folder = self.machine.work / "references" / name
             ended = self.machine.run(case.arguments(folder), folder=folder)
             if ended.status != 0:
-                raise RuntimeError(f"{case}: does not even train: {ended.output[-2000:]}")
+                raise DoesNotTrainError(case, ended)
             self._known[name] = folder, ended
         return self._known[name]
 
