@@ -1,10 +1,13 @@
 """wend.launch: how many processes there are, and what becomes of those that fail."""
 
+import json
+import os
+import signal
 from datetime import timedelta
 
 import pytest
 
-from wend import launch
+from wend import launch, processes
 from wend.cli.train import make_parser
 from wend.errors import InputError
 
@@ -119,3 +122,42 @@ def test_nobody_at_the_address_is_said(monkeypatch):
     processes = _settle("--dist-timeout", "0.005")
     with pytest.raises(InputError, match=r"process 1 of 2 .* nobody answers at tcp://127.0.0.1:1 "):
         launch.run(processes, lambda: None, print)
+
+
+@pytest.fixture(autouse=True)
+def _no_silence(monkeypatch):
+    monkeypatch.setattr("wend.launchers.SILENCE", 0.0)
+
+
+def _first(prepared):
+    if processes.rank() == 1:
+        raise InputError(f"only the second process says {prepared}")
+    processes.wait_for_all()
+
+
+def _killed(prepared):
+    if processes.rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    processes.wait_for_all()
+
+
+def _fails(prepared):
+    raise KeyError(prepared)
+
+
+def _gathers(folder):
+    ranks = processes.gather(processes.rank())
+    (folder / f"{processes.rank()}.json").write_text(json.dumps(ranks))
+
+
+@pytest.mark.slow
+def test_started_processes_hear_of_each_other_and_tell_their_errors(tmp_path):
+    two = _settle("--num-gpus", "2")
+    launch.run(two, lambda: tmp_path, _gathers)
+    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [[0, 1]] * 2
+    with pytest.raises(InputError, match=r"^only the second process says this$"):
+        launch.run(two, lambda: "this", _first)
+    with pytest.raises(InputError, match=r"^process 1 of 2 was ended by SIGKILL, and the others"):
+        launch.run(two, lambda: "this", _killed)
+    with pytest.raises(RuntimeError, match=r"(?s)^process \d:\n.*KeyError: 'this'"):
+        launch.run(two, lambda: "this", _fails)

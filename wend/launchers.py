@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from wend.errors import InputError, shown
@@ -18,6 +20,7 @@ TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")  # Open MPI; MPICH, Intel; MVAPICH
 FIRST_PORT, PORTS = 20000, 12000  # of Slurm's jobs: below those that Linux gives away by itself
 DEFAULT_PORT = 29500  # PyTorch's
+SILENCE = 5.0  # seconds in which a launcher ends the others of a process that has ended
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,22 @@ def member(environ: Mapping[str, str] = os.environ) -> Member | None:
                 f"LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
             )
     return None
+
+
+@contextmanager
+def first_tells() -> Iterator[None]:
+    """Let the first process alone tell of an error that each process of a group has.
+
+    A launcher ends the others when the first one does; those that it has not ended by then tell of
+    it, too: they may have it alone.
+    """
+    try:
+        yield
+    except InputError:
+        this = member()
+        if this is not None and this.rank:
+            time.sleep(SILENCE)
+        raise
 
 
 def _of_torchrun(environ: Mapping[str, str]) -> Member:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-import time
 from collections.abc import Sequence
 
 from wend import __version__
 from wend.cli.failures import exit_status
 from wend.cli.strict_parser import StrictParser
-from wend.errors import InputError, ToldError
-from wend.launchers import member
+from wend.errors import InputError
+from wend.launchers import first_tells, member
 from wend.user_code import load_modules
 
 MODULES = {  # verb -> module with add_arguments and run, help
@@ -38,7 +37,6 @@ MODULES = {  # verb -> module with add_arguments and run, help
 }
 
 SHARED = ("train", "classify", "pseudo-boxes")  # verbs whose work several processes share
-SILENCE = 5.0  # seconds before other processes end: a launcher then ends the one that tells why
 
 
 def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
@@ -69,10 +67,8 @@ def rank_of(verb: str) -> int:
         f"wend {verb} runs in one process, and {this.launcher} has started {this.world_size}, "
         f"which would all do the same; start it without. Shared out are {', '.join(SHARED)}"
     )
-    if this.rank:
-        time.sleep(SILENCE)
-        raise ToldError(message)
-    raise InputError(message)
+    with first_tells():
+        raise InputError(message)
 
 
 def run_command(argv: Sequence[str]) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from wend.cli.failures import exit_status
 from wend.cli.options import (
@@ -19,7 +21,7 @@ from wend.cli.strict_parser import StrictParser
 from wend.errors import Interrupted
 from wend.inference.engines import engine_module
 from wend.launch import TIMEOUT
-from wend.launchers import member
+from wend.launchers import first_tells, member
 from wend.logs import setup_logging
 
 logger = logging.getLogger("wend")
@@ -91,6 +93,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = make_parser(prog).parse_args(argv)
 
     def start() -> int:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # not stacks of lost connections
         this = member()
         setup_logging(0 if this is None else this.rank)
         try:
@@ -118,7 +121,9 @@ def run(args: argparse.Namespace) -> int:
     """
     from wend.inference.own_config import completed
 
-    with completed(args) as complete:
+    with ExitStack() as stack:
+        with first_tells():
+            complete = stack.enter_context(completed(args))
         if args.config_file:
             logger.info("config: %s", complete.config_file)
         logger.info("engine: %s", complete.engine)

@@ -185,7 +185,9 @@ def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> dict[s
     _, run = prepared
     with taken(run.cfg.OUTPUT_DIR, "an evaluation" if args.eval_only else "a training"):
         if not args.eval_only:
+            launch.go_on_if_restarted(args, run.cfg.OUTPUT_DIR)
             begin(run.cfg, overwrite=args.overwrite, resume=args.resume)
+            launch.note_start(run.cfg.OUTPUT_DIR)
         return _train_or_evaluate(args, run)
 
 

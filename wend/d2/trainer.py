@@ -43,6 +43,7 @@ from wend.errors import InputError
 from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
 from wend.files import is_refusal
+from wend.launch import is_lost
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
@@ -201,7 +202,9 @@ class _NoTraceback(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not (isinstance(error, InputError) or is_refusal(error))
+        if error is None:
+            return True
+        return not (isinstance(error, InputError) or is_refusal(error) or is_lost(error))
 
 
 Forward = Callable[[list[dict[str, Any]]], Any]

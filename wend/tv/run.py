@@ -89,7 +89,9 @@ def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> None:
     _, resolved = prepared
     with taken(resolved.cfg.OUTPUT_DIR, "an evaluation" if args.eval_only else "a training"):
         if not args.eval_only:
+            launch.go_on_if_restarted(args, resolved.cfg.OUTPUT_DIR)
             begin(resolved.cfg, overwrite=args.overwrite, resume=args.resume)
+            launch.note_start(resolved.cfg.OUTPUT_DIR)
         _train_or_evaluate(args, resolved)
 
 
