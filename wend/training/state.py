@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from fvcore.common.config import CfgNode
 
 from wend.errors import InputError
-from wend.modeling.weights import last_checkpoint
-from wend.weight_files import read_checkpoint
+from wend.training.checkpoints import newest_whole
+from wend.training.facts import TRAINING_KEY
 
 logger = logging.getLogger(__name__)
-TRAINING_KEY = "training"  # of checkpoints
 
 
 class Part(Protocol):
@@ -30,18 +28,19 @@ class Part(Protocol):
 
 
 class TrainingState:
-    """The entry :data:`TRAINING_KEY` of checkpoints.
+    """What of the entry :data:`TRAINING_KEY` of checkpoints changes while a training goes on.
+
+    The checkpointer adds what the training is (:mod:`wend.training.facts`).
 
     Args:
-        facts: what the training is made of, which does not change: ``seed``, ``batch``, ...
         parts: what a training that is resumed goes on with, by name.
 
     Attributes:
         saved: the entry of the checkpoint that was resumed; empty where there was none.
     """
 
-    def __init__(self, facts: Mapping[str, Any], parts: Mapping[str, Part]) -> None:
-        self.facts, self.parts = dict(facts), dict(parts)
+    def __init__(self, parts: Mapping[str, Part]) -> None:
+        self.parts = dict(parts)
         self.saved: dict[str, Any] = {}
 
     def exchange(self) -> None:
@@ -52,8 +51,8 @@ class TrainingState:
                 exchange()
 
     def state_dict(self) -> dict[str, Any]:
-        """The entry: the facts, and the state of each part."""
-        return {**self.facts, **{name: part.state_dict() for name, part in self.parts.items()}}
+        """The state of each part."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the parts that the entry has.
@@ -80,8 +79,8 @@ class TrainingState:
 
 def take_stored_seed(cfg: CfgNode) -> None:
     """Give a config that leaves the seed open that of the training that goes on in OUTPUT_DIR."""
-    path = last_checkpoint(Path(cfg.OUTPUT_DIR)) if cfg.SEED < 0 else None
-    if path is not None and path.is_file():
-        seed = read_checkpoint(str(path)).get(TRAINING_KEY, {}).get("seed")
+    choice = newest_whole(cfg.OUTPUT_DIR) if cfg.SEED < 0 else None
+    if choice is not None:
+        seed = choice.content.get(TRAINING_KEY, {}).get("seed")
         if isinstance(seed, int) and seed >= 0:
             cfg.SEED = seed
