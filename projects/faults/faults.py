@@ -27,7 +27,7 @@ from commands import commands
 from damage import damages
 from disks import full_disks
 from folders import sharing
-from kills import References, controls, kills
+from kills import DoesNotTrainError, References, controls, kills
 from launchers import launchers
 from malice import malice
 from outcomes import Outcome, Table
@@ -110,8 +110,11 @@ def main() -> int:
             cases, args.kills = cases[:1], min(args.kills, 2)
         plan = Plan(machine, References(machine), cases, args.kills, args.short)
         for name in args.only:
-            for outcome in GROUPS[name](plan):
-                table.add(outcome)
+            try:
+                for outcome in GROUPS[name](plan):
+                    table.add(outcome)
+            except DoesNotTrainError as error:
+                table.add(Outcome(name, "none", error.case, "", "trains", str(error), kept=False))
     finally:
         end_all()
         if not args.keep:

@@ -27,6 +27,14 @@ SIGNALS = {"SIGKILL": 6, "SIGTERM": 2, "SIGINT": 1}
 DELAYS = {"step": 0.02, "write": 0.002, "evaluate": 0.01, "data": 0.005}  # seconds at most
 
 
+class DoesNotTrainError(Exception):
+    """A training to which nothing was done did not come to its end."""
+
+    def __init__(self, case: Case, ended: Ended) -> None:
+        super().__init__(f"{ended.said()}: {ended.error or last_line(ended)}")
+        self.case = str(case)
+
+
 class References:
     """Uninterrupted runs, each made once; they tell which moments there are."""
 
@@ -41,7 +49,7 @@ class References:
             folder = self.machine.work / "references" / name
             ended = self.machine.run(case.arguments(folder), folder=folder)
             if ended.status != 0:
-                raise RuntimeError(f"{case}: does not even train: {ended.output[-2000:]}")
+                raise DoesNotTrainError(case, ended)
             self._known[name] = folder, ended
         return self._known[name]
 
@@ -49,6 +57,7 @@ class References:
 def moment(machine: Machine, kind: str, role: str, reference: Ended) -> dict[str, Any] | None:
     """A moment of a kind, drawn from those that an uninterrupted run had; None: it had none."""
     number = sum((k, r) == (kind, role) for k, r, _ in reference.moments)
+    number //= 2 if role == "worker" else 1  # each of the two counts its own
     if not number:
         return None
     drawn = machine.random.randrange(number) + 1
@@ -125,7 +134,7 @@ def _ended_wrong(ended: Ended, at: dict[str, Any]) -> Iterator[str]:
     if ended.left:
         yield f"{ended.left} processes left"
     if at["role"] == "worker":
-        if ended.status in (0, None):
+        if ended.status in (0, None) and ended.ended_at:
             yield f"the run without its worker: {ended.said()}"
         return
     expected = STATUS[at["signal"]]

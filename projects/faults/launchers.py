@@ -13,7 +13,9 @@ from kills import SAME, References, last_line
 from outcomes import Outcome
 from running import Ended, Machine, Started
 
-ENDS = 60  # seconds in which ranks that have lost another one must end
+ENDS = (
+    180  # seconds in which ranks that have lost another one must end, on a machine that others use
+)
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port")
 
 
@@ -95,7 +97,11 @@ class _Launchers:
             if launcher != "torchrun" and first.traceback:
                 problems.append("traceback")
             yield self._gone_on(
-                f"SIGKILL of {role}, {launcher}", f"in step {steps}", folder, first, problems
+                f"SIGKILL of {role}, {launcher}",
+                f"in step {steps}; ended in {first.seconds:.0f} s",
+                folder,
+                first,
+                problems,
             )
 
     def _gone_on(
