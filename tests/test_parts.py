@@ -1,0 +1,161 @@
+"""wend.parts and wend.crew: work that several processes share out is done once, and made one."""
+
+import logging
+
+import pytest
+from crews import ThreadCrew, together
+from torch.distributed import HashStore
+
+from wend.crew import Crew
+from wend.errors import InputError
+from wend.parts import Parts, Shard
+
+FORMAT, STEP = "wend-test-part-1", "numbers"
+UNITS = [range(start, min(start + 3, 20)) for start in range(0, 20, 3)]
+
+
+def parts_of(folder, crew=None, shard=None, settings=None):
+    return Parts(
+        folder,
+        FORMAT,
+        settings or {"a": 1},
+        lambda row: (row["key"], row["n"]),
+        crew or Crew(),
+        shard,
+    )
+
+
+def work(folder, crew=None, shard=None, stop_after=None, settings=None):
+    """Note the squares of 0..19 in units of three; returns the parts and what was worked on."""
+    parts = parts_of(folder, crew, shard, settings)
+
+    def is_done(unit):
+        return all(str(n) in parts.done for n in unit)
+
+    mine = parts.share("squares", UNITS, is_done, len)
+    for number, unit in enumerate(mine):
+        if number == stop_after:
+            raise KeyboardInterrupt
+        parts.add([{"key": str(n), "n": n * n} for n in unit])
+        parts.advance(len(unit))
+    parts.end_step(STEP)
+    return parts, mine
+
+
+def squares(parts):
+    return parts.of_all([str(n) for n in range(20)], STEP)
+
+
+EXPECTED = {str(n): n * n for n in range(20)}
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+def test_a_crew_does_every_unit_once_and_the_main_process_has_all(tmp_path, size):
+    results = together(size, lambda crew: work(tmp_path / "p", crew))
+    assert sorted(unit.start for _, mine in results for unit in mine) == [u.start for u in UNITS]
+    assert squares(results[0][0]) == EXPECTED
+    assert len(list((tmp_path / "p").iterdir())) == min(size, len(UNITS))
+    results[0][0].remove()
+    assert not (tmp_path / "p").exists()
+
+
+def test_an_interrupted_run_goes_on_with_another_number_of_processes(tmp_path, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        together(3, lambda crew: work(tmp_path / "p", crew, stop_after=1 if crew.rank else None))
+    caplog.set_level(logging.INFO, "wend")
+    results = together(2, lambda crew: work(tmp_path / "p", crew))
+    done_before = len(UNITS) - sum(len(mine) for _, mine in results)
+    assert done_before >= 2
+    assert "images are done" in caplog.text
+    assert squares(results[0][0]) == EXPECTED
+    parts, mine = work(tmp_path / "p")
+    assert mine == []
+    assert squares(parts) == EXPECTED
+
+
+def test_shards_of_any_number_and_crews_in_them_make_the_whole(tmp_path):
+    folder = tmp_path / "p"
+    work(folder, shard=Shard(1, 3))
+    with pytest.raises(
+        InputError,
+        match=r"14 of 20 images are not done \(0, 1, 2 and 11 more\); not "
+        r"finished: shard 0/3, 2/3\. Run what is missing",
+    ):
+        squares(parts_of(folder))
+    with pytest.raises(KeyboardInterrupt):
+        work(folder, shard=Shard(0, 3), stop_after=1)
+    assert parts_of(folder).open_shards(STEP) == "not finished: shard 0/3, 2/3"
+    together(2, lambda crew: work(folder, crew, Shard(0, 2)))
+    work(folder, shard=Shard(1, 2))
+    merged, settings = Parts.of_folder(folder, FORMAT, lambda row: (row["key"], row["n"]))
+    assert (squares(merged), settings) == (EXPECTED, {"a": 1})
+
+
+def test_other_settings_start_anew_but_never_beside_other_shards(tmp_path, caplog):
+    folder = tmp_path / "p"
+    work(folder, shard=Shard(0, 2))
+    with pytest.raises(
+        InputError, match=r"settings have changed \(a: 1, now 2\); remove .*p to start"
+    ):
+        work(folder, shard=Shard(1, 2), settings={"a": 2})
+    with pytest.raises(InputError, match=r"remove .*p to start anew"):
+        work(folder, settings={"a": 2})  # hours of many machines do not go for a word left out
+    work(tmp_path / "q")
+    parts, mine = work(tmp_path / "q", settings={"a": 2})
+    assert len(mine) == len(UNITS)
+    assert "(a: 1, now 2); starting anew" in caplog.text
+    assert squares(parts) == EXPECTED
+
+
+def test_a_part_that_is_none_costs_what_it_held_and_one_of_another_version_is_not_merged(
+    tmp_path, caplog
+):
+    folder = tmp_path / "p"
+    work(folder, shard=Shard(0, 2))
+    work(folder, shard=Shard(1, 2))
+    first, second = sorted(folder.iterdir())
+    first.write_bytes(b"\0" * 4096 + b"\n")
+    _, mine = work(folder)
+    assert mine == UNITS[::2]
+    assert "1 lines are damaged" in caplog.text
+    second.write_text('{"format": "wend-test-part-0", "settings": {"a": 1}}\n')
+    with pytest.raises(InputError, match="is a part of another version; remove"):
+        work(folder, shard=Shard(0, 2))
+
+
+def test_an_error_of_one_process_ends_the_others_without_a_word(tmp_path):
+    def fail_on_second(crew):
+        if crew.rank == 1:
+            raise InputError("cannot be read")
+        crew.wait()
+
+    with pytest.raises(InputError, match="cannot be read"):
+        together(3, fail_on_second)
+
+
+def test_a_crew_whose_store_is_gone_ends():
+    class Gone(HashStore):
+        def add(self, key, number):
+            raise RuntimeError("connection closed")
+
+    with pytest.raises(SystemExit), ThreadCrew(1, 2, Gone()) as crew:
+        crew.advance(1)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2, but RANK, MASTER_ADDR, MASTER_PORT are not set"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: expected a whole number, got 'two'"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"},
+            "RANK: expected 0 to 1, got 2",
+        ),
+    ],
+    ids=["missing", "no number", "rank"],
+)
+def test_variables_that_do_not_fit_are_refused(monkeypatch, variables, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=message):
+        Crew()
