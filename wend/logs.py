@@ -7,10 +7,12 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
 # what PyTorch says of how libraries call it, which no user of theirs can change
 LIBRARY_WARNINGS = (r"`torch\.jit\.\w+` is deprecated", r"torch\.meshgrid: in an upcoming release")
+LOGGERS = ("wend", "fvcore", "fvcore.common.checkpoint", "detectron2")
 
 
 class StdoutHandler(logging.StreamHandler):
@@ -36,11 +38,34 @@ def setup_logging() -> None:
             target.addHandler(handler)
 
 
+def let_files_fail() -> None:
+    """Raise the system's error where a line cannot be written to a log file, and name the file.
+
+    The standard library prints a traceback to standard error for each line, and goes on.
+    """
+    for logger in map(logging.getLogger, LOGGERS):
+        for handler in logger.handlers:
+            stream = getattr(handler, "stream", None)
+            if isinstance(stream, io.TextIOWrapper) and not stream.name.startswith("<"):
+                handler.handleError = partial(_fail, stream)  # type: ignore[method-assign]
+
+
+def _fail(stream: io.TextIOWrapper, record: logging.LogRecord) -> None:
+    error = sys.exc_info()[1]
+    for logger in map(logging.getLogger, LOGGERS):
+        logger.handlers[:] = [h for h in logger.handlers if getattr(h, "stream", None) != stream]
+    if isinstance(error, OSError):
+        with suppress(OSError):  # of what is in its buffer; else it comes again at the end
+            stream.close()
+        raise OSError(error.errno, error.strerror, stream.name) from error
+    assert error is not None
+    raise error
+
+
 @contextmanager
 def kept_logging() -> Iterator[None]:
     """Take back what a run inside does to the loggers, whose lines would else come twice."""
-    names = ("wend", "fvcore", "fvcore.common.checkpoint", "detectron2")
-    loggers = [logging.getLogger(name) for name in names]
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
     try:
         yield

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
 from wend.errors import some
-from wend.files import atomic_write
+from wend.files import atomic_write, writing
 
 SYNC_SECONDS = 5.0  # at most this much work may lie in the system's memory alone
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")  # SHA-256
@@ -175,15 +175,13 @@ class PartialFile(Generic[Item]):
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Note work as done: all rows or, if interrupted, the first of them."""
-        try:
+        with writing(self.path):
             if self._file is None:
                 self._file = self.path.open("ab")
             self._file.writelines(_line(row) + b"\n" for row in rows)
             self._file.flush()
             if time.monotonic() - self._synced > SYNC_SECONDS:
                 self._sync()
-        except OSError as error:  # of a write it names no file
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def _sync(self) -> None:
         assert self._file is not None
@@ -195,10 +193,9 @@ class PartialFile(Generic[Item]):
         if self._file is None:
             return
         try:
-            self._sync()
-            self._file.close()
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
+            with writing(self.path):
+                self._sync()
+                self._file.close()
         finally:
             self._file = None
 

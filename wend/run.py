@@ -43,7 +43,7 @@ from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
 from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.pseudo_boxes.report import KINDS
-from wend.run_files import LOGS, MACHINE_FILE
+from wend.run_files import MACHINE_FILE
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
 from wend.structures.unit_scores import describe_scores
@@ -189,21 +189,6 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
         cfg = resolve_schedule(cfg, len(training.images))
     cfg.freeze()
     return Run(cfg, training, tests)
-
-
-def remove_logs(output_dir: str | Path) -> None:
-    """Remove what a training adds to, of an earlier training in the same folder, and say so.
-
-    A run that is resumed keeps it. Checkpoints and results are replaced as the run comes to them.
-    """
-    removed = [path for pattern in LOGS for path in Path(output_dir).glob(pattern)]
-    for path in removed:
-        path.unlink()
-    if removed:
-        logger.info(
-            "%s holds an earlier run: its %s are removed (--resume goes on with a run)",
-            *(output_dir, some(sorted(path.name for path in removed))),
-        )
 
 
 def settle_device(cfg: CfgNode) -> None:

@@ -24,6 +24,7 @@ from wend.errors import InputError, some
 from wend.images.reading import read_image
 from wend.pretrained import find_weights
 from wend.pretrained.efficientnet_names import as_timm
+from wend.stop_signals import stand_apart
 from wend.structures.data_set import DataSet
 from wend.weight_files import load_weights, read_weights, without_prefix
 
@@ -225,6 +226,7 @@ def predict(
         batch_sampler=[list(batch) for batch in batches],
         num_workers=num_workers,
         collate_fn=list,
+        worker_init_fn=stand_apart,
     )
     for batch, items in zip(batches, loader, strict=True):
         for item in items:

@@ -66,7 +66,7 @@ def run_command(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``wend ...``; returns the exit status (2: the user's input is wrong, 130: Ctrl-C)."""
+    """Run ``wend ...``; returns the exit status (:func:`wend.cli.failures.exit_status`)."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ["train"]:
         from wend.cli.train import main as train_main
@@ -82,8 +82,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_modules(getattr(args, "imports", ()))
         return args.run(args)
 
-    try:
-        return exit_status(run)
-    except KeyboardInterrupt:
-        print("interrupted; every file is either whole or as it was", file=sys.stderr)
-        return 130  # as a shell says of SIGINT
+    return exit_status(run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from wend.inference.load import load
 from wend.inference.run import Choices, Output, Photos, predict_photos, predict_video
 from wend.numerals import decimal_number
 from wend.run_files import ADVICE_FILE, read_advice
+from wend.stop_signals import SAME_COMMAND, keeping
 
 ADVISED = "advised"
 logger = logging.getLogger(__name__)
@@ -157,11 +157,8 @@ def run(args: argparse.Namespace) -> int:
     _check_apart(args.output, args.images)
     output = Output(args.output, overwrite=args.overwrite)
     detector = _load(args, overrides)
-    try:
+    with keeping(SAME_COMMAND):
         written, manifest = predict_photos(detector, photos, output, choices)
-    except KeyboardInterrupt:
-        print("the same command goes on where it stopped", file=sys.stderr)
-        raise
     _report(written, manifest)
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from wend.cli.nested import run_command
 from wend.cli.options import (
@@ -19,6 +18,7 @@ from wend.inference.engines import choose_engine, engine_module
 from wend.rounds.keep import KEEP
 from wend.rounds.looks import DEFAULT_LOOKS, LOOKS
 from wend.rounds.pipeline import Rounds, Wishes
+from wend.stop_signals import SAME_COMMAND, keeping
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,9 +115,6 @@ def run(args: argparse.Namespace) -> int:
         dist_url="auto",
     )
     resolved = engine_module(engine, "run").setup(training)
-    try:
+    with keeping(SAME_COMMAND):
         Rounds(wishes, run_command, resolved).run()
-    except KeyboardInterrupt:
-        print("the same command goes on where it stopped", file=sys.stderr)
-        raise
     return 0

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
+import sys
 from collections.abc import Sequence
 
 from wend.cli.failures import exit_status
-from wend.cli.options import add_datasets_root_option, add_engine_option, add_import_option
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_engine_option,
+    add_import_option,
+    add_overwrite_option,
+)
 from wend.cli.strict_parser import StrictParser
+from wend.errors import Interrupted
 from wend.inference.engines import choose_engine, engine_module
 from wend.logs import setup_logging
 
@@ -29,6 +37,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
     )
+    add_overwrite_option(parser)
     parser.add_argument(
         "--eval-only", action="store_true", help="evaluate the checkpoint MODEL.WEIGHTS"
     )
@@ -54,9 +63,26 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run a training or an evaluation; returns the exit status (2: the user's input is wrong)."""
+    argv = sys.argv[1:] if argv is None else argv
     args = make_parser(prog).parse_args(argv)
     setup_logging()
-    return exit_status(lambda: run(args))
+
+    def action() -> int:
+        try:
+            return run(args)
+        except Interrupted as error:
+            kept = f"{error.kept}; go on with: {_going_on(argv, prog)}" if error.kept else ""
+            raise Interrupted(error.signal, kept, error.is_told) from None
+
+    return exit_status(action)
+
+
+def _going_on(argv: Sequence[str], prog: str | None) -> str:
+    """The command that goes on with a training that was interrupted."""
+    words = [word for word in argv if word != "--overwrite"]
+    resume = [] if "--resume" in words else ["--resume"]
+    program = [sys.argv[0]] if prog is None else prog.split()
+    return shlex.join([*program, *resume, *words])
 
 
 def run(args: argparse.Namespace) -> int:

@@ -33,9 +33,10 @@ from wend.d2.catalog import detectron2_data_sets
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate, without_effect
 from wend.errors import InputError
-from wend.logs import StdoutHandler
+from wend.logs import StdoutHandler, let_files_fail
 from wend.modeling.initial_weights import initial_weights
-from wend.run import Run, check_arguments, remove_logs, resolve, value_of, write_machine
+from wend.run import Run, check_arguments, resolve, value_of, write_machine
+from wend.training.run_folder import begin, taken
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -155,6 +156,13 @@ def _check_resnet_pyramid(cfg: CfgNode) -> None:
 
 def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
     """Run one process; unpickling ``modules`` imports the user's code before ``run`` is."""
+    with taken(run.cfg.OUTPUT_DIR, "an evaluation" if args.eval_only else "a training"):
+        if not args.eval_only:
+            begin(run.cfg, overwrite=args.overwrite, resume=args.resume)
+        return _train_or_evaluate(args, run)
+
+
+def _train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
     cfg = run.cfg
     for name in ("wend", "fvcore.common.checkpoint"):  # from here on Detectron2 prints and logs
         target = logging.getLogger(name)
@@ -163,6 +171,7 @@ def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str,
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
     default_setup(cfg, args)
+    let_files_fail()
     if comm.is_main_process():
         write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
@@ -186,8 +195,6 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> None:
     """Run in ``--num-gpus`` processes (with gloo where there is no GPU)."""
     resolved = setup(args)
-    if not args.resume and not args.eval_only and args.machine_rank == 0:
-        remove_logs(resolved.cfg.OUTPUT_DIR)
     try:
         launch(
             _main,

@@ -52,6 +52,7 @@ def fine_tune(
     *,
     datasets_root: str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     imports: Sequence[str] = (),
     overrides: Mapping[str, Any],
 ) -> Path:
@@ -85,6 +86,7 @@ def fine_tune(
             opts=as_options({**OF_EARLIER_DATA, **schedule, **data, **overrides}),
             imports=list(imports),
             resume=resume,
+            overwrite=overwrite,
             eval_only=False,
             num_gpus=1,
             num_machines=1,

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from wend.errors import BadImageError, InputError, shown, some
 from wend.files import parse_json, read_text
+from wend.stop_signals import stand_apart
 from wend.structures.data_set import DataSet
 from wend.user_code import UserModules
 
@@ -76,11 +77,15 @@ class GuardedImages(Dataset):
     def __init__(self, images: Images, most: int = 0, imports: Iterable[str] = ()) -> None:
         self.imports = UserModules(imports)  # the first attribute is the first to be unpickled
         self.images, self.most = images, most
+        self._stands_apart = False
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Guarded:
+        if not self._stands_apart and get_worker_info() is not None:
+            stand_apart()  # the step that a signal lets finish needs the workers
+            self._stands_apart = True
         bad: list[tuple[int, str]] = []
         while len(bad) <= self.most:
             current = (index + len(bad)) % len(self.images)

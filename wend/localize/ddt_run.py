@@ -46,6 +46,7 @@ from wend.localize.found import (
 )
 from wend.localize.signs import turns
 from wend.parts import Parts
+from wend.stop_signals import stand_apart
 from wend.structures.data_set import DataSet
 
 BLOCK_BATCHES = 50  # of a block at least, where the group has as many
@@ -351,6 +352,7 @@ class _Work:
             batch_sampler=[list(batch) for _, batch in plan],
             num_workers=self.options.num_workers,
             collate_fn=list,
+            worker_init_fn=stand_apart,
         )
         taker = None
         with (

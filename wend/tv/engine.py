@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from wend.config import teaching_of
 from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
+from wend.files import writing
 from wend.loading.bad_images import say_wrong
 from wend.loading.first_epoch import FirstEpoch
 from wend.losses import ForceLog, count_positives, tell_progress
@@ -39,6 +41,8 @@ from wend.run import Run, iterations_per_epoch
 from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.training.interruption import Interruption, telling_what_is_kept
+from wend.training.run_folder import refuse_used, taken
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
@@ -117,6 +121,7 @@ class Trainer:
             self.checkpointer.saved_model = self.average.evaluated
         self.checkpointer.origin = Origin(cfg.dump(), "torchvision", self.training.exif)
         self.start_iter = 0
+        self.interruption = Interruption()
         self.first_epoch = FirstEpoch(
             names=self.training.names,
             left_out=self.training.left_out,
@@ -152,6 +157,7 @@ class Trainer:
             }
             for example in batch
         ]
+        self.interruption.begin_step()
         self.first_epoch.add(example.counts for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
         if self.teacher is not None:
@@ -176,11 +182,15 @@ class Trainer:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
         resumed = self.start_iter > 0
-        self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, resumed=resumed)
-        try:
-            return self._train()
-        finally:
-            self.sinks.close()
+        with taken(cfg.OUTPUT_DIR, "a training"), telling_what_is_kept(cfg.OUTPUT_DIR):
+            if not resumed:
+                refuse_used(cfg.OUTPUT_DIR)
+            self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, resumed=resumed)
+            try:
+                with self.interruption.listening():
+                    return self._train()
+            finally:
+                self.sinks.close()
 
     def _train(self) -> dict[str, dict[str, dict[str, float]]]:
         cfg, max_iter = self.cfg, self.cfg.SOLVER.MAX_ITER
@@ -202,11 +212,18 @@ class Trainer:
                 values |= self.teacher.scalars() if self.teacher is not None else {}
                 self._log(iteration, values, (time.perf_counter() - start) / done)
             saver.step(iteration)
+            self.interruption.end_if_asked(partial(self._save_unless_saved, iteration))
             period = cfg.TEST.EVAL_PERIOD
             if iteration + 1 == max_iter or (period > 0 and (iteration + 1) % period == 0):
                 results = self._evaluate(iteration + 1)
         loader.summarize()
         return results
+
+    def _save_unless_saved(self, iteration: int) -> None:
+        """Save a checkpoint of a step, unless its period has."""
+        solver, done = self.cfg.SOLVER, iteration + 1
+        if done < solver.MAX_ITER and done % solver.CHECKPOINT_PERIOD:
+            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
 
     def _log(self, iteration: int, values: dict[str, float], seconds: float) -> None:
         rate = self.optimizer.param_groups[0]["lr"]
@@ -215,7 +232,8 @@ class Trainer:
         logger.info(
             "eta: %s  iter: %d  %s  time: %.3f  lr: %.4g", eta, iteration, losses, seconds, rate
         )
-        with open(Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE, "a", encoding="utf-8") as file:
+        path = Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE
+        with writing(path), path.open("a", encoding="utf-8") as file:
             numbers = {"lr": rate, "time": seconds, **values}
             file.write(json.dumps({"iteration": iteration, **numbers}) + "\n")
         self.sinks.add(numbers, iteration)
@@ -224,7 +242,8 @@ class Trainer:
         cfg = self.cfg
         at_the_end = iteration >= cfg.SOLVER.MAX_ITER
         model = self.model if self.average is None else self.average.evaluated
-        results = evaluate(self.run, model, in_full=at_the_end)
+        with self.interruption.at_once(partial(self._save_unless_saved, iteration - 1)):
+            results = evaluate(self.run, model, in_full=at_the_end)
         epoch = iteration / cfg.TEST.EVAL_PERIOD if cfg.WEND.EPOCHS else 0
         for name, metrics in results.items():
             append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)

@@ -13,8 +13,9 @@ from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.files import atomic_write
 from wend.modeling.initial_weights import initial_weights
-from wend.run import Run, check_arguments, remove_logs, resolve, write_machine
+from wend.run import Run, check_arguments, resolve, write_machine
 from wend.run_files import CONFIG_FILE
+from wend.training.run_folder import begin, taken
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
@@ -64,6 +65,13 @@ def _write_config(cfg: CfgNode) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, or with ``--eval-only`` evaluate."""
     resolved = setup(args)
+    with taken(resolved.cfg.OUTPUT_DIR, "an evaluation" if args.eval_only else "a training"):
+        if not args.eval_only:
+            begin(resolved.cfg, overwrite=args.overwrite, resume=args.resume)
+        _train_or_evaluate(args, resolved)
+
+
+def _train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
     cfg = resolved.cfg
     if cfg.SEED >= 0:
         torch.manual_seed(cfg.SEED)
@@ -77,8 +85,6 @@ def run(args: argparse.Namespace) -> None:
     else:
         trainer = Trainer(resolved, model)
         trainer.resume_or_load(resume=args.resume)
-        if not args.resume:
-            remove_logs(cfg.OUTPUT_DIR)
         _write_config(cfg)
         results = trainer.train()
     verify_results(cfg, next(iter(results.values())))
