@@ -1,45 +1,51 @@
 """wend.parts and wend.crew: work that several processes share out is done once, and made one."""
 
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from crews import ThreadCrew, together
 from torch.distributed import HashStore
 
 from wend.crew import Crew
-from wend.errors import InputError
+from wend.errors import InputError, Interrupted
 from wend.parts import Parts, Shard
 
 FORMAT, STEP = "wend-test-part-1", "numbers"
 UNITS = [range(start, min(start + 3, 20)) for start in range(0, 20, 3)]
 
 
+def row_of(row):
+    return row["key"], row["n"]
+
+
 def parts_of(folder, crew=None, shard=None, settings=None):
-    return Parts(
-        folder,
-        FORMAT,
-        settings or {"a": 1},
-        lambda row: (row["key"], row["n"]),
-        crew or Crew(),
-        shard,
-    )
+    output = folder.with_suffix(".json")
+    return Parts(output, folder, FORMAT, settings or {"a": 1}, row_of, crew or Crew(), shard)
 
 
 def work(folder, crew=None, shard=None, stop_after=None, settings=None):
     """Note the squares of 0..19 in units of three; returns the parts and what was worked on."""
-    parts = parts_of(folder, crew, shard, settings)
+    with parts_of(folder, crew, shard, settings) as parts:
 
-    def is_done(unit):
-        return all(str(n) in parts.done for n in unit)
+        def is_done(unit):
+            return all(str(n) in parts.done for n in unit)
 
-    mine = parts.share("squares", UNITS, is_done, len)
-    for number, unit in enumerate(mine):
-        if number == stop_after:
-            raise KeyboardInterrupt
-        parts.add([{"key": str(n), "n": n * n} for n in unit])
-        parts.advance(len(unit))
-    parts.end_step(STEP)
+        mine = parts.share("squares", UNITS, is_done, len)
+        for number, unit in enumerate(mine):
+            if number == stop_after:
+                raise KeyboardInterrupt
+            parts.add([{"key": str(n), "n": n * n} for n in unit])
+            parts.advance(len(unit))
+        parts.end_step(STEP)
     return parts, mine
+
+
+def merged(folder):
+    with Parts.of_folder(folder.with_suffix(".json"), folder, FORMAT, row_of) as parts:
+        return parts
 
 
 def squares(parts):
@@ -81,14 +87,13 @@ def test_shards_of_any_number_and_crews_in_them_make_the_whole(tmp_path):
         match=r"14 of 20 images are not done \(0, 1, 2 and 11 more\); not "
         r"finished: shard 0/3, 2/3\. Run what is missing",
     ):
-        squares(parts_of(folder))
+        squares(merged(folder))
     with pytest.raises(KeyboardInterrupt):
         work(folder, shard=Shard(0, 3), stop_after=1)
-    assert parts_of(folder).open_shards(STEP) == "not finished: shard 0/3, 2/3"
+    assert merged(folder).open_shards(STEP) == "not finished: shard 0/3, 2/3"
     together(2, lambda crew: work(folder, crew, Shard(0, 2)))
     work(folder, shard=Shard(1, 2))
-    merged, settings = Parts.of_folder(folder, FORMAT, lambda row: (row["key"], row["n"]))
-    assert (squares(merged), settings) == (EXPECTED, {"a": 1})
+    assert (squares(merged(folder)), merged(folder).settings) == (EXPECTED, {"a": 1})
 
 
 def test_other_settings_start_anew_but_never_beside_other_shards(tmp_path, caplog):
@@ -121,6 +126,46 @@ def test_a_part_that_is_none_costs_what_it_held_and_one_of_another_version_is_no
     second.write_text('{"format": "wend-test-part-0", "settings": {"a": 1}}\n')
     with pytest.raises(InputError, match="is a part of another version; remove"):
         work(folder, shard=Shard(0, 2))
+
+
+def test_an_interruption_says_how_much_is_done(tmp_path):
+    with pytest.raises(Interrupted) as first:
+        work(tmp_path / "p", stop_after=2)
+    assert str(first.value) == (
+        "interrupted by Ctrl-C; squares: 6 of 20 images are done; the same command goes on where "
+        "it stopped"
+    )
+    with pytest.raises(Interrupted, match=r"squares, shard 1/2: 6 of 9 images") as second:
+        work(tmp_path / "p", shard=Shard(1, 2), stop_after=1)
+    assert not second.value.is_told
+
+
+def test_one_run_makes_an_output_and_only_shards_do_together(tmp_path):
+    folder = tmp_path / "p"
+
+    def refused(shard=None):
+        """Whether another process may not begin."""
+        code = (
+            "import sys, pathlib; sys.path.insert(0, sys.argv[3])\n"
+            "import test_parts, wend.errors\n"
+            "from wend.parts import Shard\n"
+            "shard = Shard.parse(sys.argv[2]) if sys.argv[2] else None\n"
+            "try:\n"
+            "    with test_parts.parts_of(pathlib.Path(sys.argv[1]), shard=shard): print('may')\n"
+            "except wend.errors.InputError as error: print(error)\n"
+        )
+        words = [sys.executable, "-c", code, str(folder), shard or "", str(Path(__file__).parent)]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    with parts_of(folder):
+        assert "p.json: wend (process" in refused()
+        assert "writes here now" in refused("0/2")
+    with parts_of(folder, shard=Shard(0, 2)):
+        assert refused("1/2") == "may\n"
+        assert "shard-0-of-2: wend --shard 0/2 (process" in refused("0/2")
+        assert "writes here now" in refused()
+    assert refused() == "may\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_of_one_process_ends_the_others_without_a_word(tmp_path):

@@ -109,6 +109,11 @@ class Crew:
         finally:
             self._store = None
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether another process has failed, and says why."""
+        return self._store is not None and self._ask(lambda: self._store.check(["failed"]))
+
     def broadcast(self, value: Any = None) -> Any:
         """The main process's value, a JSON value, on all of them; all call it."""
         if self._store is None:
@@ -155,8 +160,8 @@ class Crew:
             time.sleep(POLL_SECONDS)
 
     def _end_with_others(self) -> None:
-        if self._ask(lambda: self._store.check(["failed"])):
-            sys.exit(1)  # the one that failed says why
+        if self.has_failed:
+            sys.exit(1)
 
     def _ask(self, question: Callable[[], Any]) -> Any:
         try:

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from wend.errors import InputError
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # Linux' own, in which tensors travel between processes
-_ENDED = re.compile(r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (?:is killed by signal: (\w+ ?\w*)|exited)")
+_ENDED = re.compile(
+    r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (?:is killed by signal: (\w+ ?\w*)|exited)"
+)
 _REFUSED = re.compile(r"shared memory|ancdata|Too many open files")
 
 

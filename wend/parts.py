@@ -15,18 +15,22 @@ import hashlib
 import json
 import logging
 import re
+import signal
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
 from wend.crew import Crew
-from wend.errors import InputError, some
+from wend.errors import InputError, Interrupted, some
 from wend.files import remove
 from wend.partial import PartialFile, RecordContent, differences, read_record
+from wend.run_lock import locked_file
+from wend.stop_signals import SAME_COMMAND
 
 Item = TypeVar("Item")
 Unit = TypeVar("Unit")
@@ -76,7 +80,11 @@ class Step:
 class Parts(Generic[Item]):
     """The parts of a folder, together, and the one that this process writes.
 
+    A context: inside, no other run may make the same output, other shards of it excepted. Where a
+    signal ends it, :class:`wend.errors.Interrupted` says how much is done.
+
     Args:
+        output: the file or folder that the parts are for.
         folder: of the parts; made with the first thing to note.
         format: the name of the parts' format.
         settings: what the work depends on, JSON values. The parts of a run with others make room,
@@ -86,17 +94,19 @@ class Parts(Generic[Item]):
         shard: does a share of the work alone.
         leftovers: what else the work keeps in the folder, by name; it goes with the parts.
         to_merge: nothing will be added.
+        doing: the command, for whoever is refused.
 
     Attributes:
         done: key -> item of all that is done; on the main process alone.
         marks: steps that shards have finished; on the main process alone.
 
     Raises:
-        InputError: there are parts of other settings that stay.
+        InputError: there are parts of other settings that stay, or another run is at work.
     """
 
     def __init__(
         self,
+        output: str | Path,
         folder: Path,
         format: str,
         settings: dict[str, Any],
@@ -106,46 +116,87 @@ class Parts(Generic[Item]):
         leftovers: Sequence[str] = (),
         *,
         to_merge: bool = False,
+        doing: str = "wend",
     ) -> None:
         self.folder, self.crew, self.shard, self._leftovers = folder, crew, shard, leftovers
-        self._format, self._from_row = format, from_row
-        self._settings: dict[str, Any] = json.loads(json.dumps(settings))
+        self._format, self._from_row, self._to_merge = format, from_row, to_merge
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings))
+        self._output, self._doing = output, doing
         self.done: dict[Hashable, Item] = {}
         self.marks: set[Step] = set()
+        self._locks = ExitStack()
         self._part: PartialFile | None = None
         self._bar: tqdm | None = None
-        self._counted = 0
-        if crew.is_main:
-            if folder.is_file():  # of an earlier version
-                logger.warning("%s: is of another version; starting anew", folder)
-                folder.unlink()
-            of_shards = any(_SHARD.match(path.name) for path in folder.glob(PATTERN))
-            self._read(may_start_anew=not (to_merge or shard or of_shards))
-            if self.num_images and not to_merge:
-                logger.info("%s: %d images are done", folder, self.num_images)
-        crew.broadcast()
+        self._counted = 0  # images, by this run, of all steps
+        self._of_step = ("", 0, 0)  # its name, what to add to what is counted, number of images
+
+    def __enter__(self) -> Parts[Item]:
+        if self.crew.is_main:
+            shard, doing = self.shard, self._doing
+            doing = f"{doing} --shard {shard}" if shard else doing
+            lock = self._locks.enter_context
+            lock(locked_file(self._output, doing=doing, shared=shard is not None))
+            try:
+                if shard:
+                    own = self.folder / f"shard-{shard.index}-of-{shard.number}"
+                    lock(locked_file(own, doing=doing))
+                self._take_up()
+            except BaseException:
+                self._locks.close()
+                raise
+        self.crew.broadcast()
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        with self._locks:
+            if self._part is not None:
+                self._part.close()
+        if isinstance(error, KeyboardInterrupt):
+            number = getattr(error, "signal", signal.SIGINT)
+            told = not self.crew.is_main or self.crew.has_failed
+            what, before, total = self._of_step
+            kept = f"{what}: {before + self._counted} of {total} images are done; " if total else ""
+            kept += SAME_COMMAND
+            raise Interrupted(number, kept, told) from None
+
+    def _take_up(self) -> None:
+        """Read what is done, or make room."""
+        if self.folder.is_file():  # of an earlier version
+            logger.warning("%s: is of another version; starting anew", self.folder)
+            self.folder.unlink()
+        of_shards = any(_SHARD.match(path.name) for path in self.folder.glob(PATTERN))
+        self._read(may_start_anew=not (self._to_merge or self.shard or of_shards))
+        if self.num_images and not self._to_merge:
+            logger.info("%s: %d images are done", self.folder, self.num_images)
 
     @classmethod
     def of_folder(
         cls,
+        output: str | Path,
         folder: Path,
         format: str,
         from_row: Callable[[dict[str, Any]], tuple[Hashable, Item]],
         leftovers: Sequence[str] = (),
-    ) -> tuple[Parts[Item], dict[str, Any]]:
-        """The parts of a folder, whatever the settings that they share; those, too.
+        *,
+        doing: str = "wend",
+    ) -> Parts[Item]:
+        """The parts of a folder to merge, whatever the settings that they share.
 
         Raises:
-            InputError: there are none, or they do not share their settings.
+            InputError: there are none.
         """
         for path in sorted(folder.glob(PATTERN)):
-            content = read_record(path, format, from_row)
-            if content.settings is not None:
-                settings = content.settings
-                parts = cls(
-                    folder, format, settings, from_row, Crew(), None, leftovers, to_merge=True
+            settings = read_record(path, format, from_row).settings
+            if settings is not None:
+                return cls(
+                    *(output, folder, format, settings, from_row, Crew(), None, leftovers),
+                    to_merge=True,
+                    doing=doing,
                 )
-                return parts, settings
         raise InputError(f"{folder}: holds no part of an unfinished run of this version")
 
     @property
@@ -182,7 +233,7 @@ class Parts(Generic[Item]):
     def _problem(self, content: RecordContent) -> str:
         if content.settings is None:  # damaged, or its writer was killed over its first line
             return "is a part of another version" if content.other_format else ""
-        changed = differences(content.settings, self._settings)
+        changed = differences(content.settings, self.settings)
         return f"the settings have changed ({changed})" if changed else ""
 
     def _any_row(self, row: dict[str, Any]) -> tuple[Hashable, Any]:
@@ -217,6 +268,7 @@ class Parts(Generic[Item]):
             total = sum(map(num_images, candidates))
             there = total - sum(num_images(candidates[i]) for i in rest)
             self._bar = tqdm(total=total, initial=there, desc=what, unit="image", disable=None)
+            self._of_step = (what, there - self._counted, total)
         mine = self.crew.broadcast(rest)[self.crew.rank :: self.crew.size]
         return [candidates[i] for i in mine]
 
@@ -246,7 +298,7 @@ class Parts(Generic[Item]):
             attempt = 0
             while (path := self.folder / f"{name}.{attempt}.jsonl").exists():
                 attempt += 1
-            self._part = PartialFile(path, self._format, self._settings, self._from_row)
+            self._part = PartialFile(path, self._format, self.settings, self._from_row)
         return self._part
 
     def end_step(self, name: str) -> None:

@@ -65,10 +65,12 @@ def birds(tmp_path):
 def share(records, folder, network=None, by_class=True, crew=None, shard=None, **options):
     """What a process of a crew, or a shard, does; the parts that it then knows of."""
     options = DdtOptions(**{"batch_size": 5, "num_workers": 0, **options})
-    parts = Parts(folder, FORMAT, {"settings": 1}, from_row, crew or Crew(), shard, LEFTOVERS)
     data_set = DataSet.from_records(records)
     groups = group_images(data_set, by_class)
-    waits_for = localize(network or backbone(), data_set, groups, parts, CPU, options)
+    output, about = folder.with_suffix(".json"), {"settings": 1}
+    crew = crew or Crew()
+    with Parts(output, folder, FORMAT, about, from_row, crew, shard, LEFTOVERS) as parts:
+        waits_for = localize(network or backbone(), data_set, groups, parts, CPU, options)
     return parts, waits_for
 
 
@@ -237,8 +239,8 @@ def test_boxes_do_not_depend_on_who_did_which_unit(birds, tmp_path, monkeypatch,
         open_steps.append(waits_for)
     assert open_steps == ["sums", "sums", "", "", ""]
     assert parts.open_shards("boxes") == ""
-    merged, _ = Parts.of_folder(folder, FORMAT, from_row)
-    assert settle(merged.done, sign) == expected
+    with Parts.of_folder(tmp_path / "shards.json", folder, FORMAT, from_row) as merged:
+        assert settle(merged.done, sign) == expected
 
 
 def test_the_statistics_of_all_blocks_are_needed_for_psols_sign(birds, tmp_path, monkeypatch):

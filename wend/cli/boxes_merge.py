@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from wend import __version__
 from wend.cli.options import add_import_option
@@ -31,7 +32,11 @@ def run(args: argparse.Namespace) -> int:
     """
     check_split(args.split)
     folder = part_folder(args.output, args.split)
-    parts, settings = Parts.of_folder(folder, FORMAT, from_row, LEFTOVERS)
+    output = Path(args.output) / args.split
+    parts: Parts = Parts.of_folder(
+        output, folder, FORMAT, from_row, LEFTOVERS, doing="wend boxes merge"
+    )
+    settings = parts.settings
     if not args.images:
         args.dataset = args.dataset or settings.get("dataset")
     if not args.images and not args.dataset:
@@ -48,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     changed = differences({key: settings.get(key) for key in images}, images)
     if changed:
         raise InputError(f"{folder}: is of other images ({changed})")
-    if is_done(args.output, args.split, data_set.keys, settings):
-        raise InputError(f"{args.output}: is there already, whole; {folder} can be removed")
-    write_whole(args.output, args.split, data_set, parts, settings)
+    with parts:
+        if is_done(args.output, args.split, data_set.keys, settings):
+            raise InputError(f"{args.output}: is there already, whole; {folder} can be removed")
+        write_whole(args.output, args.split, data_set, parts)
     return 0

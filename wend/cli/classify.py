@@ -192,22 +192,31 @@ def _classify(args: argparse.Namespace, data_set: DataSet, names: list[str], cre
     _check_names(args.class_names, names, count)
     check_class_list(str(classifier.weights), count, names, data_set)
     settings = _settings(args, classifier, data_set)
-    if crew.broadcast(crew.is_main and _is_done(args.output, settings, data_set)):
+
+    def is_there() -> bool:
+        return crew.broadcast(crew.is_main and _is_done(args.output, settings, data_set))
+
+    if is_there():  # a folder that cannot be written into is no problem then
         return
     values = (len(data_set), digest_of_keys(data_set.keys), args.batch_size, count, names)
     of_parts = settings | dict(zip(OF_PARTS, values, strict=True))
-    shard = shard_of(args)
-    parts = Parts(_folder(args.output), PART_FORMAT, of_parts, _from_row, crew, shard)
-    _predict_share(args, classifier, data_set, device, parts)
-    if crew.is_main and shard is None:
-        _write_whole(args.output, data_set, parts, of_parts)
-    elif crew.is_main:
-        logger.info(
-            "shard %s: done; of %d images %d are (%s); when all are, make the whole: wend classify "
-            "--merge --dataset %s --output %s, or the same command without --shard",
-            *(shard, len(data_set), parts.num_images),
-            *(parts.open_shards(STEP) or "no shard is missing", args.dataset, args.output),
-        )
+    shard, folder = shard_of(args), _folder(args.output)
+    with Parts(
+        *(args.output, folder, PART_FORMAT, of_parts, _from_row, crew, shard),
+        doing="wend classify",
+    ) as parts:
+        if is_there():  # another run has just ended
+            return
+        _predict_share(args, classifier, data_set, device, parts)
+        if crew.is_main and shard is None:
+            _write_whole(args.output, data_set, parts)
+        elif crew.is_main:
+            logger.info(
+                "shard %s: done; of %d images %d are (%s); when all are, make the whole: wend "
+                "classify --merge --dataset %s --output %s, or the same command without --shard",
+                *(shard, len(data_set), parts.num_images),
+                *(parts.open_shards(STEP) or "no shard is missing", args.dataset, args.output),
+            )
 
 
 def _folder(output: str) -> Path:
@@ -251,34 +260,39 @@ def _predict_share(
 def _merge(args: argparse.Namespace, data_set: DataSet) -> None:
     """Make the file of what all shards have done."""
     folder = _folder(args.output)
-    parts, of_parts = Parts.of_folder(folder, PART_FORMAT, _from_row)
+    parts = Parts.of_folder(
+        args.output, folder, PART_FORMAT, _from_row, doing="wend classify --merge"
+    )
     images = {"dataset": args.dataset, "num_images": len(data_set)}
     images["keys_sha256"] = digest_of_keys(data_set.keys)
-    changed = differences({key: of_parts.get(key) for key in images}, images)
+    changed = differences({key: parts.settings.get(key) for key in images}, images)
     if changed:
         raise InputError(f"{folder}: is of other images ({changed})")
-    made_by = of_parts["versions"]["wend"]
+    made_by = parts.settings["versions"]["wend"]
     if made_by != __version__:
         raise InputError(
             f"{folder}: was made by WEND {made_by}, this is {__version__}; merge with that version"
         )
-    settings = {key: value for key, value in of_parts.items() if key not in OF_PARTS}
-    if _is_done(args.output, settings, data_set):
-        raise InputError(f"{args.output}: is there already, whole; {folder} can be removed")
-    _write_whole(args.output, data_set, parts, of_parts)
+    with parts:
+        if _is_done(args.output, _of_file(parts), data_set):
+            raise InputError(f"{args.output}: is there already, whole; {folder} can be removed")
+        _write_whole(args.output, data_set, parts)
 
 
-def _write_whole(
-    output: str, data_set: DataSet, parts: Parts[tuple[list, list]], of_parts: dict[str, Any]
-) -> None:
+def _of_file(parts: Parts) -> dict[str, Any]:
+    """The settings of parts that stand in the file, too."""
+    return {key: value for key, value in parts.settings.items() if key not in OF_PARTS}
+
+
+def _write_whole(output: str, data_set: DataSet, parts: Parts[tuple[list, list]]) -> None:
     """Write the file of all parts, and remove them."""
     done = parts.of_all(data_set.keys, STEP)
     file = PredictionsFile(
         {key: classes for key, (classes, _) in done.items()},
         {key: scores for key, (_, scores) in done.items()},
-        of_parts["num_classes"],
-        of_parts["class_names"],
-        {key: value for key, value in of_parts.items() if key not in OF_PARTS},
+        parts.settings["num_classes"],
+        parts.settings["class_names"],
+        _of_file(parts),
         source=output,
     )
     _finish(output, file, data_set)

@@ -12,6 +12,7 @@ import json
 import logging
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from pathlib import Path
 
 from wend import __version__
 from wend.cli.options import (
@@ -109,19 +110,28 @@ def run(args: argparse.Namespace) -> int:
         if args.boxes > 1:
             settings["boxes"] = args.boxes
         settings = json.loads(json.dumps(settings))  # as they are read back
-        if crew.broadcast(
-            crew.is_main and is_done(args.output, args.split, data_set.keys, settings)
-        ):
-            if crew.is_main:
+
+        def is_there() -> bool:
+            there = crew.is_main and is_done(args.output, args.split, data_set.keys, settings)
+            if there:
                 logger.info("%s: is there already, made with the same settings", args.output)
+            return crew.broadcast(there)
+
+        if is_there():  # a folder that cannot be written into is no problem then
             return 0
         folder = part_folder(args.output, args.split)
-        parts = Parts(folder, FORMAT, settings, from_row, crew, shard, LEFTOVERS)
-        steps_left = work(parts)
-        if crew.is_main and shard is None:
-            write_whole(args.output, args.split, data_set, parts, settings)
-        elif crew.is_main:
-            _say_what_is_next(args, parts, len(data_set), steps_left)
+        output = Path(args.output) / args.split
+        with Parts(
+            *(output, folder, FORMAT, settings, from_row, crew, shard, LEFTOVERS),
+            doing="wend pseudo-boxes",
+        ) as parts:
+            if is_there():  # another run has just ended
+                return 0
+            steps_left = work(parts)
+            if crew.is_main and shard is None:
+                write_whole(args.output, args.split, data_set, parts)
+            elif crew.is_main:
+                _say_what_is_next(args, parts, len(data_set), steps_left)
     return 0
 
 

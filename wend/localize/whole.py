@@ -42,14 +42,13 @@ def describe_images(data_set: DataSet, dataset: str | None, folder: str | None) 
     }
 
 
-def write_whole(
-    output: str | Path, split: str, data_set: DataSet, parts: Parts, settings: dict[str, Any]
-) -> None:
+def write_whole(output: str | Path, split: str, data_set: DataSet, parts: Parts) -> None:
     """Write the boxes, remove the parts, and log how many boxes there are, and how many are right.
 
     Raises:
         InputError: the parts do not hold all images, or none could be read.
     """
+    settings = parts.settings
     parts.of_all(data_set.keys, BOXES_STEP)
     done = settle(parts.done, settings.get("sign", ""))
     rows = {key: done[key] for key in data_set.keys}
