@@ -24,8 +24,7 @@ def together(size, task):
 
     def run(rank):
         try:
-            with ThreadCrew(rank, size, store) as crew:
-                results[rank] = task(crew)
+            results[rank] = task(ThreadCrew(rank, size, store))
         except BaseException as error:
             errors.append((isinstance(error, SystemExit), rank, error))
 

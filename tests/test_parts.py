@@ -28,7 +28,8 @@ def parts_of(folder, crew=None, shard=None, settings=None):
 
 def work(folder, crew=None, shard=None, stop_after=None, settings=None):
     """Note the squares of 0..19 in units of three; returns the parts and what was worked on."""
-    with parts_of(folder, crew, shard, settings) as parts:
+    crew = crew or Crew()
+    with crew, parts_of(folder, crew, shard, settings) as parts:
 
         def is_done(unit):
             return all(str(n) in parts.done for n in unit)
@@ -170,9 +171,10 @@ def test_one_run_makes_an_output_and_only_shards_do_together(tmp_path):
 
 def test_an_error_of_one_process_ends_the_others_without_a_word(tmp_path):
     def fail_on_second(crew):
-        if crew.rank == 1:
-            raise InputError("cannot be read")
-        crew.wait()
+        with crew:
+            if crew.rank == 1:
+                raise InputError("cannot be read")
+            crew.wait()
 
     with pytest.raises(InputError, match="cannot be read"):
         together(3, fail_on_second)
@@ -204,3 +206,32 @@ def test_variables_that_do_not_fit_are_refused(monkeypatch, variables, message):
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=message):
         Crew()
+
+
+@pytest.mark.parametrize("interrupted", [0, 1])
+def test_an_interruption_of_one_process_ends_all_and_the_main_one_tells(interrupted):
+    errors = {}
+
+    def task(crew):
+        try:
+            with crew:
+                if crew.rank == interrupted:
+                    raise KeyboardInterrupt
+                crew.wait()
+        except Interrupted as error:
+            errors[crew.rank] = error.is_told
+
+    together(3, task)
+    assert errors == {0: False, 1: True, 2: True}
+
+
+def test_of_the_same_error_on_all_one_tells():
+    told = []
+
+    def task(crew):
+        with pytest.raises((InputError, SystemExit)) as raised, crew:
+            raise InputError("no such folder")
+        told.append(raised.type)
+
+    together(4, task)
+    assert (told.count(InputError), told.count(SystemExit)) == (1, 3)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
-from wend.errors import InputError
+from wend.errors import InputError, Interrupted
 
 POLL_SECONDS = 0.1
 MEETING = timedelta(minutes=30)  # for all to come; then torch's error
@@ -29,7 +30,7 @@ _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 class Crew:
     """The processes of a command, of which this is one; without a launcher the only one.
 
-    A context: on an error of one process the others end, too, without a word.
+    A context: an error or an interruption of one process ends all, and one of them says why.
 
     Attributes:
         rank: which one this is, from 0.
@@ -85,19 +86,32 @@ class Crew:
 
     def __enter__(self) -> Crew:
         if self.size > 1:
-            from torch.distributed import rendezvous
+            try:
+                from torch.distributed import rendezvous
 
-            self._store = next(iter(rendezvous("env://", timeout=MEETING)))[0]
+                self._store = next(iter(rendezvous("env://", timeout=MEETING)))[0]
+            except KeyboardInterrupt as error:
+                raise self._interrupted(error) from None
         return self
+
+    def _interrupted(self, error: KeyboardInterrupt) -> Interrupted:
+        """The same interruption, of which the main process alone tells the user."""
+        kept = getattr(error, "kept", "")
+        told = getattr(error, "is_told", False) or not self.is_main
+        return Interrupted(getattr(error, "signal", signal.SIGINT), kept, told)
 
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._store is None:
             return
+        is_first = True
         try:
-            if kind is not None:
-                self._store.set("failed", str(self.rank))
+            if isinstance(error, KeyboardInterrupt):
+                self._store.set("interrupted", "")
+            elif kind is not None:
+                is_first = self._store.add("errors", 1) == 1
+                self._store.set("failed", "")
             elif self.is_main:  # its process may keep the store: it leaves last
                 end = time.monotonic() + PARTING_SECONDS
                 while self._store.add("left", 0) < self.size - 1 and time.monotonic() < end:
@@ -105,9 +119,13 @@ class Crew:
             else:
                 self._store.add("left", 1)
         except RuntimeError:  # the store is gone with its process
-            pass
+            is_first = self.is_main
         finally:
             self._store = None
+        if isinstance(error, KeyboardInterrupt):
+            raise self._interrupted(error) from None
+        if isinstance(error, InputError) and not is_first:
+            sys.exit(2)  # another one says why, and most likely the same
 
     @property
     def has_failed(self) -> bool:
@@ -161,13 +179,15 @@ class Crew:
 
     def _end_with_others(self) -> None:
         if self.has_failed:
-            sys.exit(1)
+            sys.exit(2)
+        if self._ask(lambda: self._store.check(["interrupted"])):
+            raise Interrupted(signal.SIGTERM)
 
     def _ask(self, question: Callable[[], Any]) -> Any:
         try:
             return question()
         except RuntimeError:  # torch's DistError, too: the process that keeps the store has ended
-            sys.exit(1)
+            sys.exit(2)
 
 
 def _number(variable: str, default: int) -> int:

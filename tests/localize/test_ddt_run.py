@@ -69,7 +69,7 @@ def share(records, folder, network=None, by_class=True, crew=None, shard=None, *
     groups = group_images(data_set, by_class)
     output, about = folder.with_suffix(".json"), {"settings": 1}
     crew = crew or Crew()
-    with Parts(output, folder, FORMAT, about, from_row, crew, shard, LEFTOVERS) as parts:
+    with crew, Parts(output, folder, FORMAT, about, from_row, crew, shard, LEFTOVERS) as parts:
         waits_for = localize(network or backbone(), data_set, groups, parts, CPU, options)
     return parts, waits_for
 

@@ -92,8 +92,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the user's input is wrong.
     """
-    _check_arguments(args)
     with Crew() as crew:
+        _check_arguments(args)
         data_set = known_data_sets(args).get(args.dataset)
         check_keys_differ(data_set, "class predictions")
         names = _read_names(args.class_names) if args.class_names else []

@@ -99,9 +99,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the user's input is wrong.
     """
-    _check_arguments(args)
-    shard = shard_of(args)
     with Crew() as crew:
+        _check_arguments(args)
+        shard = shard_of(args)
         data_set = read_images(args)
         prepare = _prepare_ddt if args.method == "ddt" else _prepare_border
         settings, work = prepare(args, data_set, crew)
