@@ -4,7 +4,8 @@ import threading
 
 from torch.distributed import HashStore
 
-from wend.crew import Crew
+from wend.errors import ToldError
+from wend.launch.crew import Crew
 
 
 class ThreadCrew(Crew):
@@ -26,7 +27,7 @@ def together(size, task):
         try:
             results[rank] = task(ThreadCrew(rank, size, store))
         except BaseException as error:
-            errors.append((isinstance(error, SystemExit), rank, error))
+            errors.append((isinstance(error, ToldError), rank, error))
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
     for thread in threads:

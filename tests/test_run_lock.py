@@ -101,9 +101,9 @@ def test_file_system_without_locks_is_said_once(tmp_path, monkeypatch, caplog):
 
 def test_file_in_the_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError) as info, locked(tmp_path / "file", doing="x"):
-        pass
-    assert info.value.filename == str(tmp_path / "file")
+    with pytest.raises(InputError, match="file: is a file; expected a folder"):
+        with locked(tmp_path / "file", doing="x"):
+            pass
 
 
 def test_lock_in_a_thread(tmp_path):

@@ -30,6 +30,10 @@ class NonFiniteLossError(InputError, FloatingPointError):
     """A loss became NaN or infinite; raised before the optimizer's step."""
 
 
+class ToldError(InputError):
+    """All processes of a group end, and another one of them tells the user why."""
+
+
 class BadImageError(InputError):
     """An image file is not there, cannot be read, or is not the one that was recorded.
 

@@ -4,7 +4,7 @@ Each process notes what it has done in a file of its own, a part, in one folder
 (``<output>.partial`` or the like). What is done is what any part says, whoever wrote it: so a run
 goes on with another number of processes, after an interruption of any of them, and the whole is
 made of the parts in the same way whether one process wrote them, those of a launcher
-(:mod:`wend.crew`), or jobs that know nothing of each other (``--shard``).
+(:mod:`wend.launch.crew`), or jobs that know nothing of each other (``--shard``).
 
 Work comes in units, which are the same for any number of processes, such as a batch.
 """
@@ -25,9 +25,9 @@ from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
-from wend.crew import Crew
 from wend.errors import InputError, Interrupted, some
 from wend.files import remove
+from wend.launch.crew import Crew
 from wend.partial import PartialFile, RecordContent, differences, read_record
 from wend.run_lock import locked_file
 from wend.stop_signals import SAME_COMMAND

@@ -26,6 +26,7 @@ from fvcore.common.config import CfgNode
 
 from wend.classes.predictions import read_class_predictions
 from wend.config import view_of
+from wend.config.entries import require
 from wend.datasets.catalog import DataSets
 from wend.datasets.declared import lasting_name
 from wend.datasets.plausible_truth import check_plausible
@@ -153,14 +154,16 @@ def check_arguments(args: argparse.Namespace, cfg: CfgNode) -> None:
             "--eval-only: config entry MODEL.WEIGHTS is empty; name the checkpoint to evaluate, "
             "such as MODEL.WEIGHTS output/model_final.pth"
         )
-    for flag, number in (("--num-gpus", args.num_gpus), ("--num-machines", args.num_machines)):
-        if number < 1:
-            raise InputError(f"{flag}: expected at least 1, got {number}")
-    if not 0 <= args.machine_rank < args.num_machines:
-        raise InputError(
-            f"--machine-rank: expected one of the {args.num_machines} machines, from 0, got "
-            f"{args.machine_rank}"
-        )
+
+
+def check_shares(cfg: CfgNode, processes: int) -> None:
+    """Raise InputError for a batch that so many processes cannot share equally.
+
+    With Detectron2's ``SOLVER.REFERENCE_WORLD_SIZE`` it is the batch of that many, and is scaled.
+    """
+    processes = cfg.SOLVER.get("REFERENCE_WORLD_SIZE") or processes
+    batch, expected = cfg.SOLVER.IMS_PER_BATCH, f"a multiple of the {processes} processes"
+    require("SOLVER.IMS_PER_BATCH", batch, f"{expected} that share it", batch % processes == 0)
 
 
 def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:

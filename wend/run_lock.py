@@ -57,7 +57,7 @@ def locked(folder: str | os.PathLike[str], *, doing: str) -> Iterator[None]:
         doing: what is done there, such as ``wend train``, for the message of a second process.
 
     Raises:
-        InputError: another process holds it; the message says which.
+        InputError: another process holds it; the message says which. Or it is no folder.
         OSError: the folder cannot be written into; names it.
     """
     with _held_lock(Path(folder), Path(folder) / LOCK_FILE, Path(folder), doing):
@@ -120,6 +120,8 @@ def _make(folder: Path) -> list[Path]:
         if path.exists():
             break
         new.append(path)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; expected a folder to write to")
     folder.mkdir(parents=True, exist_ok=True)
     return new
 

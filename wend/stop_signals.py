@@ -5,7 +5,6 @@ Without a word about them Python ends with a traceback (SIGINT) or without a cle
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -73,17 +72,3 @@ def deaf_children() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-
-
-def stand_apart(worker: int = 0) -> None:
-    """Take this worker process out of the terminal's and the launcher's group of processes.
-
-    Ctrl-C, and SIGTERM or SIGUSR1 to a whole group, are for the process that started it: that one
-    finishes its step, for which it needs its workers, and then ends them. A worker whose parent was
-    killed ends by itself.
-
-    Args:
-        worker: the worker's number, as a DataLoader's ``worker_init_fn`` takes; of no matter.
-    """
-    if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)

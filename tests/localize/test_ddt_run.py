@@ -10,8 +10,8 @@ from PIL import Image
 from torch import nn
 
 from wend.classes.preprocessing import Preprocessing
-from wend.crew import Crew
 from wend.errors import InputError
+from wend.launch.crew import Crew
 from wend.localize import ddt_run
 from wend.localize.backbones import Backbone
 from wend.localize.ddt_run import DdtOptions, blocks_of, group_images, localize

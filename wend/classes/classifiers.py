@@ -22,9 +22,9 @@ from wend.classes.preprocessing import C2AM, CANONICAL, Preprocessing, c2am
 from wend.distribution import pip_install
 from wend.errors import InputError, some
 from wend.images.reading import read_image
+from wend.loader_workers import begin_worker, told_of_memory
 from wend.pretrained import find_weights
 from wend.pretrained.efficientnet_names import as_timm
-from wend.stop_signals import stand_apart
 from wend.structures.data_set import DataSet
 from wend.weight_files import load_weights, read_weights, without_prefix
 
@@ -200,6 +200,11 @@ def top_classes(model: nn.Module, images: Tensor, top_k: int) -> tuple[list, lis
     return classes.tolist(), rounded
 
 
+def _batches(loader: DataLoader) -> Iterator[list]:
+    with told_of_memory("--num-workers"):
+        yield from loader
+
+
 def predict(
     classifier: Classifier,
     data_set: DataSet,
@@ -226,9 +231,9 @@ def predict(
         batch_sampler=[list(batch) for batch in batches],
         num_workers=num_workers,
         collate_fn=list,
-        worker_init_fn=stand_apart,
+        worker_init_fn=begin_worker,
     )
-    for batch, items in zip(batches, loader, strict=True):
+    for batch, items in zip(batches, _batches(loader), strict=True):
         for item in items:
             if isinstance(item, InputError):
                 raise item

@@ -33,12 +33,13 @@ from wend.cli.options import (
     known_data_sets,
     shard_of,
 )
-from wend.crew import Crew
 from wend.devices import choose_device
 from wend.errors import InputError, some
 from wend.files import read_text, sha256
+from wend.launch.crew import Crew
 from wend.partial import differences
 from wend.parts import Parts, digest_of_keys
+from wend.run_lock import locked_file
 from wend.structures.data_set import DataSet
 
 MIN_TOP_K = 5
@@ -102,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
         elif crew.size > 1:
             raise InputError("--import and --merge are the work of one process; start one")
         elif args.import_file:
-            _import(args, data_set, names)
+            with locked_file(args.output, doing="wend classify --import"):
+                _import(args, data_set, names)
         else:
             _merge(args, data_set)
     return 0

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from wend.errors import InputError, Interrupted, brief
+from wend.errors import InputError, Interrupted, ToldError, brief
 from wend.files import REFUSALS
 from wend.stop_signals import end_at_once, handled
 
@@ -32,6 +32,8 @@ def exit_status(action: Callable[[], int]) -> int:
     except KeyboardInterrupt:  # of a library
         print(Interrupted(signal.SIGINT), file=sys.stderr)
         return 128 + signal.SIGINT
+    except ToldError:
+        return 2
     except InputError as error:
         message = str(error)
     except BrokenPipeError:

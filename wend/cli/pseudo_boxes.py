@@ -23,9 +23,9 @@ from wend.cli.options import (
     known_data_sets,
     shard_of,
 )
-from wend.crew import Crew
 from wend.errors import InputError
 from wend.images.sizes import SizeReader
+from wend.launch.crew import Crew
 from wend.localize.border_prior import BorderPriorConfig
 from wend.localize.found import BOXES_STEP, FORMAT, LEFTOVERS, from_row, image_row, part_folder
 from wend.localize.whole import check_split, describe_images, write_whole

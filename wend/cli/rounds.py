@@ -15,9 +15,11 @@ from wend.config.reading import config_path
 from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.engines import choose_engine, engine_module
+from wend.launch import TIMEOUT, settle
 from wend.rounds.keep import KEEP
 from wend.rounds.looks import DEFAULT_LOOKS, LOOKS
 from wend.rounds.pipeline import Rounds, Wishes
+from wend.run_lock import locked
 from wend.stop_signals import SAME_COMMAND, keeping
 
 
@@ -110,11 +112,12 @@ def run(args: argparse.Namespace) -> int:
     )
     training = argparse.Namespace(
         **{**vars(args), "engine": engine, "resume": False, "eval_only": False},
-        num_machines=1,
-        machine_rank=0,
-        dist_url="auto",
+        num_machines=None,
+        machine_rank=None,
+        dist_url=None,
+        dist_timeout=TIMEOUT,
     )
-    resolved = engine_module(engine, "run").setup(training)
-    with keeping(SAME_COMMAND):
+    resolved = engine_module(engine, "run").setup(training, settle(training))
+    with keeping(SAME_COMMAND), locked(resolved.cfg.OUTPUT_DIR, doing="wend rounds"):
         Rounds(wishes, run_command, resolved).run()
     return 0

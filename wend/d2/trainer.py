@@ -38,15 +38,17 @@ from wend.d2.evaluator import WSOLEvaluator, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.d2.teaching import broadcast, build_teacher, let_teach, share_average
+from wend.d2.teaching import build_teacher, let_teach
 from wend.errors import InputError
 from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
 from wend.files import is_refusal
+from wend.launch import is_lost
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
 from wend.loading.selection import Selection, shuffled
+from wend.loading.shares import own_share
 from wend.losses import ForceLog, count_positives, tell_progress
 from wend.modeling.initial_weights import initial_weights, settled
 from wend.modeling.optimizer import (
@@ -56,6 +58,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
+from wend.processes import broadcast, gather, largest
 from wend.run import (
     Run,
     TestData,
@@ -67,7 +70,7 @@ from wend.run import (
 )
 from wend.run_files import CONFIG_FILE, CURVE_FILE, evaluation_folder
 from wend.schedules import Progress
-from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.teaching.teacher import Teacher
 from wend.training.interruption import Interruption, telling_what_is_kept
 from wend.training.run_folder import clear, refuse_used, taken
@@ -177,7 +180,9 @@ class _NoTraceback(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not (isinstance(error, InputError) or is_refusal(error))
+        if error is None:
+            return True
+        return not (isinstance(error, InputError) or is_refusal(error) or is_lost(error))
 
 
 Forward = Callable[[list[dict[str, Any]]], Any]
@@ -200,16 +205,11 @@ def _guarded(
             raise
         ids = ", ".join(map(str, image_ids))
         report = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
-    if comm.get_world_size() > 1:
-        device = next(model.parameters()).device
-        most = torch.tensor([int(bool(report)), interruption.noted], device=device)
-        torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
-        on_any, number = most.tolist()
-        interruption.agree(number)
-    else:
-        on_any = bool(report)
+    device = next(model.parameters()).device
+    on_any, number = largest([int(bool(report)), interruption.noted], device)
+    interruption.agree(number)
     if on_any:
-        refuse_non_finite(comm.all_gather(report), f"iteration {get_event_storage().iter}")
+        refuse_non_finite(gather(report), f"iteration {get_event_storage().iter}")
     return losses
 
 
@@ -237,8 +237,7 @@ def share_buffers(model: nn.Module) -> None:
 
     The statistics of batch norm differ between processes: each sees other images.
     """
-    if comm.get_world_size() > 1:
-        broadcast(list(model.buffers()))
+    broadcast(list(model.buffers()))
 
 
 # Detectron2's entries that nothing here reads -> what has the effect instead
@@ -351,11 +350,12 @@ class Trainer(DefaultTrainer):
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = CountedLoader(self.build_train_loader(cfg), self.first_epoch)
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
+        own_gpu = None if on_cpu else [torch.cuda.current_device()]
         model = create_ddp_model(
             model,
             broadcast_buffers=False,
             find_unused_parameters=leaves_parts_unused(model),
-            **({"device_ids": None} if on_cpu else {}),
+            device_ids=own_gpu,
         )
         engine = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = engine(model, self.loader, optimizer)
@@ -642,5 +642,6 @@ def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         mapper=None,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         batch_size=cfg.WEND.TEST_BATCH,
+        sampler=own_share(len(images), cfg.WEND.TEST_BATCH),
     )
     return GuardedLoader(loader, total=len(images), names=test.data_set.name, to_do=TEST_TO_DO)

@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from wend.errors import InputError
 from wend.files import atomic_write
 from wend.images.reading import read_image
+from wend.loader_workers import begin_worker, told_of_memory
 from wend.localize.backbones import Backbone
 from wend.localize.ddt import Moments, find_boxes, project
 from wend.localize.found import (
@@ -46,7 +47,6 @@ from wend.localize.found import (
 )
 from wend.localize.signs import turns
 from wend.parts import Parts
-from wend.stop_signals import stand_apart
 from wend.structures.data_set import DataSet
 
 BLOCK_BATCHES = 50  # of a block at least, where the group has as many
@@ -352,10 +352,11 @@ class _Work:
             batch_sampler=[list(batch) for _, batch in plan],
             num_workers=self.options.num_workers,
             collate_fn=list,
-            worker_init_fn=stand_apart,
+            worker_init_fn=begin_worker,
         )
         taker = None
         with (
+            told_of_memory("--num-workers"),
             torch.inference_mode(),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
         ):

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from wend.errors import InputError, Interrupted
 from wend.files import is_refusal, writing
-from wend.processes import is_main, world_size
+from wend.loader_workers import told_of_memory
+from wend.processes import is_main, wait_for_all, world_size
 from wend.run_files import noted_checkpoint
 from wend.stop_signals import handled
 
@@ -32,7 +33,7 @@ def telling_what_is_kept(output_dir: str | Path) -> Iterator[None]:
         InputError: the system does not let a file be written: the disk is full, for example.
     """
     try:
-        with writing(output_dir):
+        with writing(output_dir), told_of_memory("DATALOADER.NUM_WORKERS"):
             yield
     except KeyboardInterrupt as error:
         number = getattr(error, "signal", signal.SIGINT)
@@ -121,6 +122,7 @@ class Interruption:
         """
         if self.is_asked():
             save()
+            wait_for_all()  # a launcher ends the others as soon as one has ended
             raise Interrupted(self.signal)
 
     @contextmanager
@@ -134,6 +136,7 @@ class Interruption:
         self.end_if_asked(save)
         if world_size() > 1:
             save()
+            wait_for_all()
         self._at_once = True
         try:
             yield

@@ -16,7 +16,7 @@ from fvcore.common.config import CfgNode
 
 from wend.errors import InputError, some
 from wend.files import remove
-from wend.processes import gather, is_main
+from wend.processes import gather, main_first
 from wend.run_files import (
     CONFIG_FILE,
     CURVE_FILE,
@@ -62,7 +62,7 @@ def begin(cfg: CfgNode, *, overwrite: bool, resume: bool) -> bool:
     folder = Path(cfg.OUTPUT_DIR)
     if resume and overwrite:
         raise InputError("--resume goes on with a run, --overwrite removes it: give one of both")
-    if resume and any(folder.glob(WEIGHTS)):
+    if gather(resume and any(folder.glob(WEIGHTS)))[0]:  # as the main process sees it
         return True
 
     def make_ready() -> None:
@@ -147,17 +147,14 @@ def _ended_early(folder: Path) -> bool:
 
 
 def _main_first(action: Callable[[], object]) -> None:
-    """Let the main process do something before the others go on, which end with its error."""
-    problem = ""
-    if is_main():
+    """Let the main process do something first; what the system refuses it ends all of them."""
+
+    def told() -> None:
         try:
             action()
-        except InputError as error:
-            problem = str(error)
         except OSError as error:
-            if error.filename is None:
+            if isinstance(error, InputError) or error.filename is None:
                 raise
-            problem = f"{error.filename}: {error.strerror}"
-    problem = gather(problem)[0]
-    if problem:
-        raise InputError(problem)
+            raise InputError(f"{error.filename}: {error.strerror}") from error
+
+    main_first(told)

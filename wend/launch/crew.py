@@ -1,30 +1,26 @@
 """The processes that a launcher started together to share out the images of a command.
 
-``torchrun`` and ``srun`` say by environment variables how many there are and where they meet. They
-need no tensors of each other, so they meet in a store of keys alone (torch's ``TCPStore``): the
-slowest may take hours longer than the others, no network of GPUs is set up, and an error of one
+They need no tensors of each other, so they meet in a store of keys alone (torch's ``TCPStore``):
+the slowest may take hours longer than the others, no network of GPUs is set up, and an error of one
 ends all. A training's processes are those of :mod:`wend.processes`.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
-from wend.errors import InputError, Interrupted
+from wend.errors import InputError, Interrupted, ToldError
+from wend.launch.processes import TIMEOUT
+from wend.launchers import member
 
 POLL_SECONDS = 0.1
-MEETING = timedelta(minutes=30)  # for all to come; then torch's error
 PARTING_SECONDS = 30.0
-_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 class Crew:
@@ -35,31 +31,17 @@ class Crew:
     Attributes:
         rank: which one this is, from 0.
         size: how many there are.
-        local_rank: which one of this machine's it is, from 0.
-        local_size: how many of them this machine has.
 
     Raises:
         InputError: what the launcher has set does not fit.
     """
 
     def __init__(self) -> None:
-        self.rank, self.size = _number("RANK", 0), _number("WORLD_SIZE", 1)
-        self.local_rank = _number("LOCAL_RANK", self.rank)
-        self.local_size = _number("LOCAL_WORLD_SIZE", self.size)
+        self._member = member()
+        self.rank = 0 if self._member is None else self._member.rank
+        self.size = 1 if self._member is None else self._member.world_size
         self._store: Any = None
         self._step = 0
-        if self.size == 1:
-            return
-        missing = [name for name in _VARIABLES if not os.environ.get(name)]
-        if missing:
-            raise InputError(
-                f"WORLD_SIZE is {self.size}, but {', '.join(missing)} are not set; start the "
-                f"processes by torchrun, or unset WORLD_SIZE to run a single one"
-            )
-        if not self.rank < self.size:
-            raise InputError(f"RANK: expected 0 to {self.size - 1}, got {self.rank}")
-        if self.rank:
-            logging.getLogger("wend").setLevel(logging.ERROR)  # the main process says it for all
 
     @property
     def is_main(self) -> bool:
@@ -72,24 +54,27 @@ class Crew:
         Raises:
             InputError: this machine has GPUs, but fewer than processes.
         """
-        if self.size == 1:
+        this = self._member
+        if this is None or this.world_size == 1 or this.has_own_gpu:
             return None
         import torch
 
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if 0 < gpus < self.local_size:
+        wanted = max(this.local_size or 1, this.local_rank + 1)
+        if 0 < gpus < wanted:
             raise InputError(
-                f"{self.local_size} processes on this machine and {gpus} GPUs; start as many "
-                f"processes as GPUs, or say --device cpu"
+                f"{wanted} processes on this machine have a GPU each, and torch can use {gpus} "
+                f"here; start as many as there are GPUs, or say --device cpu"
             )
-        return f"cuda:{self.local_rank}" if gpus else None
+        return f"cuda:{this.local_rank}" if gpus else None
 
     def __enter__(self) -> Crew:
-        if self.size > 1:
+        if self._member is not None and self.size > 1:
             try:
-                from torch.distributed import rendezvous
+                from wend.launch.group import meet, store_of
 
-                self._store = next(iter(rendezvous("env://", timeout=MEETING)))[0]
+                timeout = timedelta(minutes=TIMEOUT)
+                self._store = meet(self._member, timeout, store_of(self._member, timeout))
             except KeyboardInterrupt as error:
                 raise self._interrupted(error) from None
         return self
@@ -125,7 +110,7 @@ class Crew:
         if isinstance(error, KeyboardInterrupt):
             raise self._interrupted(error) from None
         if isinstance(error, InputError) and not is_first:
-            sys.exit(2)  # another one says why, and most likely the same
+            raise ToldError(str(error)) from error  # most likely the same
 
     @property
     def has_failed(self) -> bool:
@@ -179,19 +164,12 @@ class Crew:
 
     def _end_with_others(self) -> None:
         if self.has_failed:
-            sys.exit(2)
+            raise ToldError("another process has failed")
         if self._ask(lambda: self._store.check(["interrupted"])):
             raise Interrupted(signal.SIGTERM)
 
     def _ask(self, question: Callable[[], Any]) -> Any:
         try:
             return question()
-        except RuntimeError:  # torch's DistError, too: the process that keeps the store has ended
-            sys.exit(2)
-
-
-def _number(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
-    if not text.isdecimal():
-        raise InputError(f"{variable}: expected a whole number, got {text!r}")
-    return int(text)
+        except RuntimeError as error:  # the process that keeps the store has ended
+            raise ToldError("another process has ended") from error
