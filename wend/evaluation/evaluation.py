@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,8 +141,9 @@ class Evaluation:
     ) -> dict[str, ProtocolScores]:
         """Score, log the table and, with ``output_dir``, write what ``wend evaluate`` writes.
 
-        It also writes ``detections.json``, COCO results in original pixels, in the data set's
-        order. The numbers are those of its content, so that they follow from the file alone.
+        First it writes ``detections.json``, COCO results in original pixels, in the data set's
+        order: where a metric fails, they are there. The numbers are those of its content, so that
+        they follow from the file alone.
 
         Args:
             detections: detections of the data set's images, by the same index.
@@ -152,24 +154,29 @@ class Evaluation:
             Numbers by protocol name; empty if no image has a true box.
 
         Raises:
-            InputError: the table has other images.
+            InputError: the table has other images; or a metric failed, and the message says where
+                the detections lie.
         """
         check_aligned(self.data_set, detections)
-        if not self.has_truth:
-            return self._write_unscored(detections, output_dir)
-        scored, counts = as_read(self.data_set, detections, DETECTIONS_FILE)
-        counts = with_threshold(counts, scored, None)
-        scores = self.score_in_full(scored)
-        fixed = self.why_no_baseline if self.baseline is None else self.baseline.name
-        about = detections_notes(self.data_set.name, counts)
-        notes = evaluation_notes(about, fixed, self.view)
-        if output_dir is not None:
+        path = None
+        if output_dir is not None:  # before any metric, whose error shall lose nothing
             path = Path(output_dir) / DETECTIONS_FILE
             write_json(path, detections_to_coco(self.data_set, detections))
-            inputs = self._inputs(path)
-            write_scores(
-                output_dir, scores, counts=counts, inputs=inputs, notes=notes, view=self.view
-            )
+        if not self.has_truth:
+            self._say_unscored(detections, path)
+            return {}
+        with _told_where(path, self.data_set.name):
+            scored, counts = as_read(self.data_set, detections, DETECTIONS_FILE)
+            counts = with_threshold(counts, scored, None)
+            scores = self.score_in_full(scored)
+            fixed = self.why_no_baseline if self.baseline is None else self.baseline.name
+            about = detections_notes(self.data_set.name, counts)
+            notes = evaluation_notes(about, fixed, self.view)
+            if path is not None:
+                inputs = self._inputs(path)
+                write_scores(
+                    path.parent, scores, counts=counts, inputs=inputs, notes=notes, view=self.view
+                )
         if in_full:
             logger.info("%s:\n%s", self.data_set.name, score_table(scores, notes))
         else:
@@ -178,20 +185,13 @@ class Evaluation:
                 logger.info("%s, %s: %s", self.data_set.name, protocol, numbers)
         return scores
 
-    def _write_unscored(
-        self, detections: BoxTable, output_dir: str | Path | None
-    ) -> dict[str, ProtocolScores]:
-        """Write ``detections.json`` of a data set whose truth is unknown; returns no result."""
-        where = ""
-        if output_dir is not None:
-            path = Path(output_dir) / DETECTIONS_FILE
-            write_json(path, detections_to_coco(self.data_set, detections))
-            where = f" in {path}"
+    def _say_unscored(self, detections: BoxTable, path: Path | None) -> None:
+        """Log what there is of a data set whose truth is unknown."""
         logger.info(
             "%s: %d boxes on %d images%s; no image has a true box, so there is nothing to score",
-            *(self.data_set.name, len(detections.boxes), len(detections), where),
+            *(self.data_set.name, len(detections.boxes), len(detections)),
+            "" if path is None else f" in {path}",
         )
-        return {}
 
     def _inputs(self, detections: Path) -> dict:
         inputs = {
@@ -203,6 +203,24 @@ class Evaluation:
         if self.baseline is not None:
             inputs["baseline_boxes"] = baseline_entry(self.baseline)
         return inputs
+
+
+@contextmanager
+def _told_where(path: Path | None, data_set: str) -> Iterator[None]:
+    """An error inside says that the detections are not lost, and how to go on with them."""
+    try:
+        yield
+    except InputError as error:
+        if path is None:
+            raise
+        raise type(error)(
+            f"{error}\nThe detections are not lost: {path} holds them, and 'wend evaluate "
+            f"--ground-truth {data_set} --detections' scores them once that is mended"
+        ) from error
+    except Exception:
+        if path is not None:
+            logger.error("the detections are not lost: %s holds them", path)
+        raise
 
 
 def append_to_curve(
