@@ -10,6 +10,7 @@ from wend.files import is_number, read_json
 
 CONFIG_FILE = "config.yaml"
 FINAL_WEIGHTS, WEIGHTS = "model_final.pth", "model_*.pth"
+BEST_WEIGHTS = "model_best.pth"
 LAST_CHECKPOINT = "last_checkpoint"  # names one of the weights, from which a run is resumed
 LOSSES_FILE = "metrics.json"  # a JSON object a line, as Detectron2 writes it
 CURVE_FILE = "curve.csv"

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup, launch
-from detectron2.evaluation import verify_results
 from detectron2.modeling import (
     ANCHOR_GENERATOR_REGISTRY,
     BACKBONE_REGISTRY,
@@ -31,11 +30,19 @@ from wend.config import add_wend_config, check_carries_loss, merge_config
 from wend.config.entries import require
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate, without_effect
+from wend.d2.trainer import (
+    Trainer,
+    WENDCheckpointer,
+    check_precision,
+    check_results,
+    evaluate,
+    without_effect,
+)
 from wend.errors import InputError
 from wend.logs import StdoutHandler
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, remove_logs, resolve, value_of, write_machine
+from wend.training.rehearsal import rehearse
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -93,6 +100,7 @@ def setup(args: argparse.Namespace) -> Run:
     if not args.eval_only:
         check_precision(run.cfg)
         check_batch(run.cfg, args.num_gpus * args.num_machines)
+    rehearse(run)
     return run
 
 
@@ -179,7 +187,7 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     checkpointer.resume_or_load(initial_weights(run.cfg), resume=args.resume)
     results = evaluate(run, model)
     if comm.is_main_process():
-        verify_results(run.cfg, results)
+        check_results(run.cfg, results)
     return results
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import weakref
@@ -26,7 +27,12 @@ from detectron2.engine import (
     create_ddp_model,
     hooks,
 )
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import (
+    DatasetEvaluator,
+    inference_on_dataset,
+    print_csv_format,
+    verify_results,
+)
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
@@ -40,7 +46,7 @@ from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.teaching import broadcast, build_teacher, let_teach, share_average
 from wend.errors import InputError
-from wend.evaluation.evaluation import append_to_curve
+from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
@@ -64,10 +70,13 @@ from wend.run import (
     resolve_training,
     value_of,
 )
-from wend.run_files import CURVE_FILE, evaluation_folder
+from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.teaching.teacher import Teacher
+from wend.training import evaluations
+from wend.training.evaluations import Evaluations
+from wend.training.rehearsal import rehearse
 from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
 
@@ -153,11 +162,26 @@ class EventSinksHook(hooks.HookBase):
             self._last_write = step
 
 
+class EndedEarlyError(Exception):
+    """Takes Detectron2's loop to its end before all iterations are done."""
+
+
+class EndsEarly(hooks.HookBase):
+    """Ends the training after the evaluation that ``WEND.EARLY_STOPPING`` makes the last one."""
+
+    def after_step(self) -> None:
+        """Stands behind the evaluation and the writers."""
+        if self.trainer.evaluations.have_ended and self.trainer.iter + 1 < self.trainer.max_iter:
+            self.trainer.end_early()
+
+
 class _NoTraceback(logging.Filter):
     """Leaves out Detectron2's traceback of an error that the command line prints in a line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], InputError))
+        return not (
+            record.exc_info and isinstance(record.exc_info[1], InputError | EndedEarlyError)
+        )
 
 
 Forward = Callable[[list[dict[str, Any]]], Any]
@@ -296,6 +320,8 @@ class Trainer(DefaultTrainer):
                 logger.warning(message)
             run = resolve(cfg, detectron2_data_sets())
             check_precision(run.cfg)
+            if self._evaluates_as_wend():
+                rehearse(run)
         self.run = run
         self.mapper = mapper
         cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, comm.get_world_size())
@@ -323,6 +349,9 @@ class Trainer(DefaultTrainer):
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
+        self.evaluations = Evaluations(cfg, self._keep_best)
+        if self.evaluations.best is not None:
+            self.checkpointer.add_checkpointable(evaluations.STATE_KEY, self.evaluations)
         assert self.run.training is not None
         self.checkpointer.origin = Origin(self.run.cfg.dump(), "detectron2", self.run.training.exif)
         self.start_iter = 0
@@ -330,25 +359,36 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
 
+    @classmethod
+    def _evaluates_as_wend(cls) -> bool:
+        """Whether its evaluators are WEND's, whose numbers are known before the first one."""
+        return all(
+            inspect.getattr_static(cls, name) is vars(Trainer)[name]
+            for name in ("test", "build_evaluator")
+        )
+
     def resume_or_load(self, resume: bool = True) -> None:
         """Detectron2's, with ``MODEL.WEIGHTS pretrained``."""
         extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
         resumed = resume and self.checkpointer.has_checkpoint()
         if resumed:
             self.start_iter = self.iter + 1  # that of the checkpoint is done
+            self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumed)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Detectron2's hooks; the last two checkpoints are kept, evaluations go to a curve."""
         cfg = self.cfg
+        self._evaluation = hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.test_for_curve)
         mine = {
             hooks.PeriodicCheckpointer: hooks.PeriodicCheckpointer(
                 self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS
             ),
-            hooks.EvalHook: hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.test_for_curve),
+            hooks.EvalHook: self._evaluation,
         }
         ours = [mine.get(type(hook), hook) for hook in super().build_hooks()]
-        return [*ours, EventSinksHook(cfg)] if comm.is_main_process() else ours
+        ours += [EventSinksHook(cfg)] if comm.is_main_process() else []
+        return [*ours, EndsEarly()]
 
     def run_step(self) -> None:
         """Detectron2's, after the losses were told how far the training is."""
@@ -371,20 +411,65 @@ class Trainer(DefaultTrainer):
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
         assert self.run is not None
         share_buffers(self.model)
-        self.in_full = self.iter + 1 >= self.max_iter
+        iteration = min(self.iter + 1, self.max_iter)  # after training iter is max_iter
+        self.in_full = self.evaluations.may_be_last(iteration)
         model = self.model if self.average is None else self.average.evaluated
         results = self.test(self.cfg, model)
         self._last_eval_results = results
-        if comm.is_main_process():
-            names = list(self.run.tests)
-            by_dataset = {names[0]: results} if len(names) == 1 else results
-            iteration = min(self.iter + 1, self.max_iter)  # after training iter is max_iter
-            by_epoch = self.cfg.WEND.EPOCHS and self.cfg.TEST.EVAL_PERIOD
-            epoch = iteration / self.cfg.TEST.EVAL_PERIOD if by_epoch else 0
-            for name, metrics in by_dataset.items():
-                path = f"{self.cfg.OUTPUT_DIR}/{CURVE_FILE}"
-                append_to_curve(path, iteration, epoch, name, metrics)
+        self.evaluations.add(iteration, self._by_data_set(results))
         return results
+
+    def _by_data_set(self, results: dict[str, Any]) -> Results:
+        """The results of :meth:`test` with the data set's name also where there is one alone."""
+        assert self.run is not None
+        names = list(self.run.tests)
+        return {names[0]: results} if len(names) == 1 else results
+
+    def _keep_best(self, iteration: int) -> None:
+        self._save_after(iteration, self.checkpointer.write, BEST_WEIGHTS)
+
+    def _save_after(self, iteration: int, save: Callable[..., Any], file_name: str) -> None:
+        """Save a checkpoint from which the training goes on after so many iterations."""
+        now, self.iter = self.iter, iteration - 1
+        try:
+            if self.checkpointer.save_to_disk:
+                save(file_name.removesuffix(".pth"), iteration=iteration - 1)
+        finally:
+            self.iter = now
+
+    def before_train(self) -> None:
+        """Detectron2's; then the evaluation that was due at the checkpoint is made up."""
+        super().before_train()
+        done = self.start_iter
+        is_finished = done >= self.max_iter or self.evaluations.had_ended
+        if done and self.evaluations.is_due(done):
+            results = self.evaluations.at(done)
+            if results:
+                assert self.run is not None
+                (first, *others) = (results[name] for name in self.run.tests if name in results)
+                self._last_eval_results = results if others else first
+            elif done < self.max_iter:
+                self._at_end_of(done, self._evaluation._do_eval)
+        if is_finished:
+            self.evaluations.say_finished(done)
+            if done < self.max_iter or hasattr(self, "_last_eval_results"):
+                self._hooks.remove(self._evaluation)
+        if self.evaluations.had_ended:
+            raise EndedEarlyError
+        if self.evaluations.have_ended and not is_finished:
+            self._at_end_of(done, self.end_early)
+
+    def _at_end_of(self, iteration: int, do: Callable[[], None]) -> None:
+        """Do what belongs to the end of a step, after so many iterations."""
+        self.iter = self.storage.iter = iteration - 1
+        do()
+        self.iter = self.storage.iter = iteration
+
+    def end_early(self) -> None:
+        """End the training after this step as a finished one."""
+        self.evaluations.say_end(self.iter + 1)
+        self._save_after(self.iter + 1, self.checkpointer.save, FINAL_WEIGHTS)
+        raise EndedEarlyError
 
     @staticmethod
     def build_average(
@@ -418,9 +503,15 @@ class Trainer(DefaultTrainer):
         loop, no_traceback = logging.getLogger(TrainerBase.__module__), _NoTraceback()
         loop.addFilter(no_traceback)
         try:
-            return super().train()
+            TrainerBase.train(self, self.start_iter, self.max_iter)
+        except EndedEarlyError:
+            pass
         finally:
             loop.removeFilter(no_traceback)
+        if not (self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process()):
+            return None
+        check_results(self.cfg, self._last_eval_results)
+        return self._last_eval_results
 
     def after_train(self) -> None:
         """Detectron2's hooks, but no evaluation where the user's data ended the training."""
@@ -429,7 +520,8 @@ class Trainer(DefaultTrainer):
         super().after_train()
         guard = self.loader.loader
         if isinstance(guard, GuardedLoader):
-            if self.iter >= self.max_iter:  # all processes come here, none was ended by an error
+            # all processes come here, none was ended by an error
+            if self.iter >= self.max_iter or isinstance(sys.exc_info()[1], EndedEarlyError):
                 guard.exchange()
             guard.summarize()
 
@@ -518,6 +610,12 @@ def _scored(
             logger.info("evaluation of %s:", name)
             print_csv_format(results[name])
     return next(iter(results.values())) if len(results) == 1 else results
+
+
+def check_results(cfg: CfgNode, results: OrderedDict[str, Any]) -> None:
+    """End the program where ``TEST.EXPECTED_RESULTS`` did not come out, of the first test set."""
+    several = len(cfg.DATASETS.TEST) > 1
+    verify_results(cfg, next(iter(results.values())) if several else results)
 
 
 def evaluate(run: Run, model: nn.Module) -> OrderedDict[str, Any]:

@@ -6,9 +6,8 @@ cannot differ in it.
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from wend.evaluation.score_files import (
 )
 from wend.evaluation.scoring import ProtocolScores, score_all
 from wend.evaluation.tables import score_table
-from wend.files import atomic_write, write_json
+from wend.files import write_json
 from wend.structures.box_table import BoxTable
 from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
@@ -40,7 +39,6 @@ logger = logging.getLogger(__name__)
 DETECTIONS_FILE = "detections.json"
 MORE_KS = (1, 5, 10)  # in the tables, besides WEND.MAX_BOXES and all boxes
 LEVEL = 0.95  # the confidence of the intervals
-CURVE_COLUMNS = ("iteration", "epoch", "dataset", "protocol", "metric", "value")
 
 
 @dataclass(frozen=True)
@@ -221,35 +219,3 @@ def _told_where(path: Path | None, data_set: str) -> Iterator[None]:
         if path is not None:
             logger.error("the detections are not lost: %s holds them", path)
         raise
-
-
-def append_to_curve(
-    path: str | Path,
-    iteration: int,
-    epoch: float,
-    dataset: str,
-    metrics: Mapping[str, Mapping[str, float]],
-) -> None:
-    """Add an evaluation to ``curve.csv``: one row for each protocol and metric, in per cent.
-
-    Rows of this or a later iteration are replaced: a run that was resumed repeats them.
-
-    Args:
-        metrics: protocol name -> metric name -> value.
-    """
-    path = Path(path)
-    rows = []
-    if path.is_file():
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                earlier = int(row["iteration"]) < iteration
-                if earlier or (int(row["iteration"]) == iteration and row["dataset"] != dataset):
-                    rows.append(row)
-    for protocol, values in metrics.items():
-        for metric, value in values.items():
-            cells = (str(iteration), f"{epoch:.6g}", dataset, protocol, metric, f"{value:.6f}")
-            rows.append(dict(zip(CURVE_COLUMNS, cells, strict=True)))
-    with atomic_write(path) as file:
-        writer = csv.DictWriter(file, CURVE_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

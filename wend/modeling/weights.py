@@ -153,6 +153,10 @@ class CheckedLoading(Checkpointer):
         """Saves as fvcore's, but atomically: where writing fails, the file stays as it was."""
         if not self.save_dir or not self.save_to_disk:
             return
+        self.tag_last_checkpoint(self.write(name, **kwargs).name)
+
+    def write(self, name: str, **kwargs: Any) -> Path:
+        """Write a checkpoint that is not noted as the last one."""
         parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
         path = Path(self.save_dir) / f"{name}.pth"
         logger.info("saving checkpoint to %s", path)
@@ -160,4 +164,4 @@ class CheckedLoading(Checkpointer):
             model = self.model if self.saved_model is None else self.saved_model
             content = {"model": model.state_dict(), **parts, **kwargs}
             torch.save(content | stated_origin(self.origin), file)
-        self.tag_last_checkpoint(path.name)
+        return path

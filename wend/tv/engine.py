@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from wend.config import teaching_of
 from wend.evaluation.collect import DetectionCollector
-from wend.evaluation.evaluation import append_to_curve
+from wend.evaluation.best import flat
+from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
 from wend.loading.bad_images import say_wrong
 from wend.loading.first_epoch import FirstEpoch
@@ -36,9 +37,11 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.run import Run, iterations_per_epoch
-from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
+from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.training import evaluations
+from wend.training.evaluations import Evaluations
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
@@ -115,6 +118,9 @@ class Trainer:
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
+        self.evaluations = Evaluations(cfg, self._keep_best)
+        if self.evaluations.best is not None:
+            self.checkpointer.add_checkpointable(evaluations.STATE_KEY, self.evaluations)
         self.checkpointer.origin = Origin(cfg.dump(), "torchvision", self.training.exif)
         self.start_iter = 0
         self.first_epoch = FirstEpoch(
@@ -135,6 +141,7 @@ class Trainer:
         extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
         if resumes:
             self.start_iter = extra["iteration"] + 1
+            self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumes)
 
     def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
@@ -172,17 +179,31 @@ class Trainer:
         values = {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
         return {**values, **self._force}
 
-    def train(self) -> dict[str, dict[str, dict[str, float]]]:
+    def train(self) -> Results:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
         resumed = self.start_iter > 0
         self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, resumed=resumed)
         try:
+            results = self._made_up()
+            if self.start_iter >= cfg.SOLVER.MAX_ITER or self.evaluations.had_ended:
+                self.evaluations.say_finished(self.start_iter)
+                return results
+            if self.evaluations.have_ended:
+                self._end_early(self.start_iter)
+                return results
             return self._train()
         finally:
             self.sinks.close()
 
-    def _train(self) -> dict[str, dict[str, dict[str, float]]]:
+    def _made_up(self) -> Results:
+        """The evaluation that was due when the checkpoint to go on from was saved, made up."""
+        done = self.start_iter
+        if not done or not self.evaluations.is_due(done):
+            return {}
+        return self.evaluations.at(done) or self._evaluate(done)
+
+    def _train(self) -> Results:
         cfg, max_iter = self.cfg, self.cfg.SOLVER.MAX_ITER
         saver = PeriodicCheckpointer(
             self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter, KEPT_CHECKPOINTS
@@ -193,7 +214,7 @@ class Trainer:
         logger.info("iterations %d to %d", self.start_iter, max_iter - 1)
         self.model.train()
         start = time.perf_counter()
-        results = self._evaluate(max_iter) if self.start_iter >= max_iter else {}
+        results: Results = {}
         for iteration in range(self.start_iter, max_iter):
             values = self._step(iteration, next(batches))
             self.first_epoch.after_step(last=iteration + 1 == max_iter)
@@ -202,11 +223,20 @@ class Trainer:
                 values |= self.teacher.scalars() if self.teacher is not None else {}
                 self._log(iteration, values, (time.perf_counter() - start) / done)
             saver.step(iteration)
-            period = cfg.TEST.EVAL_PERIOD
-            if iteration + 1 == max_iter or (period > 0 and (iteration + 1) % period == 0):
+            if self.evaluations.is_due(iteration + 1):
                 results = self._evaluate(iteration + 1)
+            if self.evaluations.have_ended and iteration + 1 < max_iter:
+                self._end_early(iteration + 1)
+                break
         loader.summarize()
         return results
+
+    def _keep_best(self, iteration: int) -> None:
+        self.checkpointer.write(Path(BEST_WEIGHTS).stem, iteration=iteration - 1)
+
+    def _end_early(self, iteration: int) -> None:
+        self.evaluations.say_end(iteration)
+        self.checkpointer.save(Path(FINAL_WEIGHTS).stem, iteration=iteration - 1)
 
     def _log(self, iteration: int, values: dict[str, float], seconds: float) -> None:
         rate = self.optimizer.param_groups[0]["lr"]
@@ -220,30 +250,23 @@ class Trainer:
             file.write(json.dumps({"iteration": iteration, **numbers}) + "\n")
         self.sinks.add(numbers, iteration)
 
-    def _evaluate(self, iteration: int) -> dict[str, dict[str, dict[str, float]]]:
-        cfg = self.cfg
-        at_the_end = iteration >= cfg.SOLVER.MAX_ITER
+    def _evaluate(self, iteration: int) -> Results:
         model = self.model if self.average is None else self.average.evaluated
-        results = evaluate(self.run, model, in_full=at_the_end)
-        epoch = iteration / cfg.TEST.EVAL_PERIOD if cfg.WEND.EPOCHS else 0
-        for name, metrics in results.items():
-            append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)
+        results = evaluate(self.run, model, in_full=self.evaluations.may_be_last(iteration))
+        self.evaluations.add(iteration, results)
         self.sinks.add(_numbers(results), iteration)
         self.model.train()
         return results
 
 
-def _numbers(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+def _numbers(results: Results) -> dict[str, float]:
     """Metrics as ``protocol/metric``, of several data sets as ``data set/protocol/metric``.
 
     So Detectron2 calls them, too.
     """
-    numbers: dict[str, float] = {}
-    for name, protocols in results.items():
-        prefix = f"{name}/" if len(results) > 1 else ""
-        for protocol, metrics in protocols.items():
-            numbers |= {f"{prefix}{protocol}/{metric}": v for metric, v in metrics.items()}
-    return numbers
+    if len(results) == 1:
+        results = {"": next(iter(results.values()))}
+    return flat(results)
 
 
 def evaluate(

@@ -15,6 +15,7 @@ from wend.files import atomic_write
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, remove_logs, resolve, write_machine
 from wend.run_files import CONFIG_FILE
+from wend.training.rehearsal import rehearse
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
@@ -41,7 +42,9 @@ def setup(args: argparse.Namespace) -> Run:
         )
     cfg = read_config(args.config_file, args.opts, args.imports)
     check_arguments(args, cfg)
-    return resolve(cfg, DataSets(args.datasets_root), train=not args.eval_only)
+    resolved = resolve(cfg, DataSets(args.datasets_root), train=not args.eval_only)
+    rehearse(resolved)
+    return resolved
 
 
 def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
