@@ -86,9 +86,7 @@ def _toy(toy_root, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
 
 
-def test_a_kill_costs_no_evaluation_and_patience_is_counted_on(
-    engine, evaluations, tmp_path, said
-):
+def test_a_kill_costs_no_evaluation_and_patience_is_counted_on(engine, evaluations, tmp_path, said):
     folder = tmp_path / "run"
     evaluations(3.0, 5.0, None)
     with pytest.raises(Killed):
@@ -123,7 +121,10 @@ def test_a_kill_costs_no_evaluation_and_patience_is_counted_on(
 def test_a_finished_training_has_its_last_evaluation_alone_left(
     engine, evaluations, tmp_path, said
 ):
-    folder, changes = tmp_path / "run", {**KEEPS, "SOLVER.MAX_ITER": "2", "WEND.EARLY_STOPPING": "0"}
+    folder, changes = (
+        tmp_path / "run",
+        {**KEEPS, "SOLVER.MAX_ITER": "2", "WEND.EARLY_STOPPING": "0"},
+    )
     changes["SOLVER.WARMUP_ITERS"] = "0"
     evaluations(3.0, None)
     with pytest.raises(Killed):

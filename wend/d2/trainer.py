@@ -74,8 +74,7 @@ from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.teaching.teacher import Teacher
-from wend.training import evaluations
-from wend.training.evaluations import Evaluations
+from wend.training.evaluations import BEST_KEY, Evaluations
 from wend.training.rehearsal import rehearse
 from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
@@ -351,7 +350,7 @@ class Trainer(DefaultTrainer):
             self.checkpointer.saved_model = self.average.evaluated
         self.evaluations = Evaluations(cfg, self._keep_best)
         if self.evaluations.best is not None:
-            self.checkpointer.add_checkpointable(evaluations.STATE_KEY, self.evaluations)
+            self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
         assert self.run.training is not None
         self.checkpointer.origin = Origin(self.run.cfg.dump(), "detectron2", self.run.training.exif)
         self.start_iter = 0

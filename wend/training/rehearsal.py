@@ -76,5 +76,3 @@ def check_expected(cfg: CfgNode, evaluations: list[Evaluation]) -> None:
                 f"{row!r}"
             )
         find_number(f"{first.data_set.name}/{row[0]}/{row[1]}", known, entry)
-
-

@@ -40,8 +40,7 @@ from wend.run import Run, iterations_per_epoch
 from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
-from wend.training import evaluations
-from wend.training.evaluations import Evaluations
+from wend.training.evaluations import BEST_KEY, Evaluations
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
@@ -120,7 +119,7 @@ class Trainer:
             self.checkpointer.saved_model = self.average.evaluated
         self.evaluations = Evaluations(cfg, self._keep_best)
         if self.evaluations.best is not None:
-            self.checkpointer.add_checkpointable(evaluations.STATE_KEY, self.evaluations)
+            self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
         self.checkpointer.origin = Origin(cfg.dump(), "torchvision", self.training.exif)
         self.start_iter = 0
         self.first_epoch = FirstEpoch(
