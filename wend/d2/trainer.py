@@ -309,6 +309,7 @@ class Trainer(DefaultTrainer):
     run: Run | None = None
     mapper: Mapper | None = None
     in_full = True  # whether an evaluation logs the whole table, or a line for each protocol
+    iter: int  # Detectron2's
 
     def __init__(self, cfg: CfgNode, run: Run | None = None, mapper: Mapper | None = None) -> None:
         # Not DefaultTrainer.__init__: it gives DDP a device, which DDP refuses for a CPU model.
@@ -429,7 +430,8 @@ class Trainer(DefaultTrainer):
 
     def _save_after(self, iteration: int, save: Callable[..., Any], file_name: str) -> None:
         """Save a checkpoint from which the training goes on after so many iterations."""
-        now, self.iter = self.iter, iteration - 1
+        now = self.iter
+        self.iter = iteration - 1
         try:
             if self.checkpointer.save_to_disk:
                 save(file_name.removesuffix(".pth"), iteration=iteration - 1)

@@ -76,8 +76,8 @@ def read_rows(path: str | Path) -> Iterator[CurveRow]:
     expected = f"columns {', '.join(CURVE_COLUMNS)}"
     for number, row in enumerate(csv.DictReader(read_lines(path, expected)), start=2):
         try:
-            iteration, epoch, *names, value = (row[name] for name in CURVE_COLUMNS)
-            yield CurveRow(int(iteration), float(epoch), *names, value=float(value))
+            iteration, epoch, dataset, protocol, metric, value = (row[c] for c in CURVE_COLUMNS)
+            yield CurveRow(int(iteration), float(epoch), dataset, protocol, metric, float(value))
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{path}, line {number}: expected {expected}, got {row}") from None
 

@@ -6,9 +6,7 @@ file or a function of the user's is tried once on made-up boxes. Nothing is writ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from fvcore.common.config import CfgNode

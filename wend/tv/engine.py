@@ -22,8 +22,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from wend.config import teaching_of
-from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.best import flat
+from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
 from wend.loading.bad_images import say_wrong

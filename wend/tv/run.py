@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from fvcore.common.config import CfgNode
 
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
+from wend.evaluation.curve import Results
 from wend.files import atomic_write
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, remove_logs, resolve, write_machine
@@ -47,7 +49,7 @@ def setup(args: argparse.Namespace) -> Run:
     return resolved
 
 
-def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
+def verify_results(cfg: CfgNode, results: Mapping[str, Mapping[str, float]]) -> None:
     """Check TEST.EXPECTED_RESULTS ``[[protocol, metric, value, tolerance], ...]``."""
     for protocol, metric, expected, tolerance in cfg.TEST.EXPECTED_RESULTS:
         actual = results[protocol][metric]
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
         checkpointer.require_all = True
         checkpointer.resume_or_load(initial_weights(cfg), resume=args.resume)
         _write_config(cfg)
-        results = evaluate(resolved, model)
+        results: Results = evaluate(resolved, model)
     else:
         trainer = Trainer(resolved, model)
         trainer.resume_or_load(resume=args.resume)
@@ -84,4 +86,4 @@ def run(args: argparse.Namespace) -> None:
             remove_logs(cfg.OUTPUT_DIR)
         _write_config(cfg)
         results = trainer.train()
-    verify_results(cfg, next(iter(results.values())))
+    verify_results(cfg, results.get(next(iter(resolved.tests)), {}))
