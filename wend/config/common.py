@@ -157,7 +157,7 @@ COMMON = (
         "",
         "A number of the evaluations, the best one's checkpoint being kept as model_best.pth: "
         '"data set/protocol/metric" or the end of it, such as "gt_known_loc", or '
-        '"held_out/total_loss" with HELD_OUT; empty: none (docs/checkpoints.md).',
+        '"held_out/total_loss" with HELD_OUT; empty: none (docs/best_checkpoint.md).',
     ),
     Entry(
         "EARLY_STOPPING",

@@ -35,7 +35,7 @@ from detectron2.evaluation import (
 )
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
-from detectron2.utils.events import get_event_storage
+from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
 from wend.config import check_carries_loss, check_config, teaching_of
@@ -75,6 +75,7 @@ from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.teaching.teacher import Teacher
 from wend.training.evaluations import BEST_KEY, Evaluations
+from wend.training.held_out import held_out_loader, held_out_losses
 from wend.training.rehearsal import rehearse
 from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
@@ -328,6 +329,9 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
         self.average, self.teacher = self.build_average(cfg, model)
+        self._evaluated = model if self.average is None else self.average.evaluated
+        self._losses_of = self._evaluated.forward  # before it is guarded and taught
+        self.held_out = held_out_images(self.run.training, cfg, self.mapper)
         guard_losses(model)
         if self.teacher is not None:
             let_teach(model, self.teacher)
@@ -416,8 +420,17 @@ class Trainer(DefaultTrainer):
         model = self.model if self.average is None else self.average.evaluated
         results = self.test(self.cfg, model)
         self._last_eval_results = results
-        self.evaluations.add(iteration, self._by_data_set(results))
-        return results
+        held_out = self._held_out_losses(iteration)
+        self.evaluations.add(iteration, {**self._by_data_set(results), **held_out})
+        return {**results, **{name: losses[""] for name, losses in held_out.items()}}
+
+    def _held_out_losses(self, iteration: int) -> Results:
+        if self.held_out is None:
+            return {}
+        with EventStorage(iteration):  # what detectors put there is no step of the training
+            return held_out_losses(
+                self._evaluated, self.held_out, self._losses_of, iteration, self.max_iter
+            )
 
     def _by_data_set(self, results: dict[str, Any]) -> Results:
         """The results of :meth:`test` with the data set's name also where there is one alone."""
@@ -674,6 +687,20 @@ def train_loader(
         names=training.names,
         gather=comm.all_gather if comm.get_world_size() > 1 else None,
     )
+
+
+def held_out_images(
+    training: TrainingData | None, cfg: CfgNode, mapper: Mapper | None = None
+) -> GuardedLoader | None:
+    """Batches of the images that are held out, as in training; None where none are.
+
+    Args:
+        training: the training images.
+        mapper: instead of :class:`WSOLDatasetMapper`.
+    """
+    assert training is not None
+    mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
+    return held_out_loader(training, cfg, lambda images: MappedImages(images, mapper))
 
 
 def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:

@@ -19,6 +19,7 @@ from wend.loading.selection import Selection, shuffled
 from wend.run import TestData, TrainingData
 from wend.structures.frame import Frame
 from wend.structures.records import ImageId
+from wend.training.held_out import held_out_loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +104,12 @@ def build_train_loader(training: TrainingData, cfg: CfgNode, seed: int) -> Guard
         generator=torch.Generator().manual_seed(seed),
     )
     return GuardedLoader(loader, total=len(dataset), most=training.most_bad, names=training.names)
+
+
+def build_held_out_loader(training: TrainingData, cfg: CfgNode) -> GuardedLoader | None:
+    """Batches of the images that are held out, as in training; None where none are."""
+    mapper = CropMapper(**crop_arguments(cfg), train=True, caches=training.caches)
+    return held_out_loader(training, cfg, lambda images: CroppedImages(images, mapper))
 
 
 def crops_to_test(

@@ -7,6 +7,7 @@ import logging
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from fvcore.common.checkpoint import PeriodicCheckpointer
@@ -17,7 +18,7 @@ from fvcore.common.param_scheduler import (
     LinearParamScheduler,
     ParamScheduler,
 )
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
@@ -41,8 +42,14 @@ from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.training.evaluations import BEST_KEY, Evaluations
+from wend.training.held_out import held_out_losses
 from wend.tv.checkpointer import TVCheckpointer
-from wend.tv.dataset import Example, build_test_loader, build_train_loader
+from wend.tv.dataset import (
+    Example,
+    build_held_out_loader,
+    build_test_loader,
+    build_train_loader,
+)
 from wend.tv.inference import predict
 from wend.tv.teaching import build_teacher, taught
 from wend.weight_files import Origin
@@ -117,6 +124,7 @@ class Trainer:
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
+        self.held_out = build_held_out_loader(self.training, cfg)
         self.evaluations = Evaluations(cfg, self._keep_best)
         if self.evaluations.best is not None:
             self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
@@ -143,7 +151,8 @@ class Trainer:
             self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumes)
 
-    def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
+    def _inputs(self, batch: list[Example]) -> tuple[list[Tensor], list[dict[str, Any]]]:
+        """A batch as torchvision's detectors take it in training."""
         device = self.cfg.MODEL.DEVICE
         label = getattr(self.model, "foreground_label", 1)  # torchvision's labels begin at 1
         images = [example.image.to(device) for example in batch]
@@ -158,6 +167,10 @@ class Trainer:
             }
             for example in batch
         ]
+        return images, targets
+
+    def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
+        images, targets = self._inputs(batch)
         self.first_epoch.add(example.counts for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
         if self.teacher is not None:
@@ -244,18 +257,32 @@ class Trainer:
         logger.info(
             "eta: %s  iter: %d  %s  time: %.3f  lr: %.4g", eta, iteration, losses, seconds, rate
         )
-        with open(Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE, "a", encoding="utf-8") as file:
-            numbers = {"lr": rate, "time": seconds, **values}
-            file.write(json.dumps({"iteration": iteration, **numbers}) + "\n")
+        numbers = {"lr": rate, "time": seconds, **values}
+        self._write({"iteration": iteration, **numbers})
         self.sinks.add(numbers, iteration)
+
+    def _write(self, numbers: dict[str, float]) -> None:
+        with open(Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE, "a", encoding="utf-8") as file:
+            file.write(json.dumps(numbers) + "\n")
 
     def _evaluate(self, iteration: int) -> Results:
         model = self.model if self.average is None else self.average.evaluated
         results = evaluate(self.run, model, in_full=self.evaluations.may_be_last(iteration))
-        self.evaluations.add(iteration, results)
-        self.sinks.add(_numbers(results), iteration)
+        held_out = self._held_out_losses(iteration, model)
+        self.evaluations.add(iteration, {**results, **held_out})
+        self.sinks.add({**_numbers(results), **flat(held_out)}, iteration)
         self.model.train()
         return results
+
+    def _held_out_losses(self, iteration: int, model: nn.Module) -> Results:
+        if self.held_out is None:
+            return {}
+        losses = held_out_losses(
+            *(model, self.held_out, lambda batch: model(*self._inputs(batch))),
+            *(iteration, self.cfg.SOLVER.MAX_ITER),
+        )
+        self._write({"iteration": iteration - 1, **flat(losses)})
+        return losses
 
 
 def _numbers(results: Results) -> dict[str, float]:
