@@ -529,9 +529,7 @@ def _held_out_figure(runs: Sequence[RunFolder]) -> Figure | None:
         for name, line in lines.items()
         if np.isfinite(line.y).any()
     )
-    return figure(
-        "Loss on held-out images", drawn, f"Images that are never trained on: {lowest}."
-    )
+    return figure("Loss on held-out images", drawn, f"Images that are never trained on: {lowest}.")
 
 
 def _best(run: RunFolder, best: Best) -> str:
