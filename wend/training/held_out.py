@@ -1,8 +1,8 @@
 """The losses on a part of the training images that is never trained on: ``WEND.HELD_OUT``.
 
-They need no true boxes, and tell when a detector begins to learn its images by heart. Batches, crops
-and what is drawn inside a detector are the same at each evaluation, on any number of processes and
-loader workers; the training is left as it was, to the last bit.
+They need no true boxes, and tell when a detector begins to learn its images by heart. Batches,
+crops and what is drawn inside a detector are the same at each evaluation, on any number of
+processes and loader workers; the training is left as it was, to the last bit.
 """
 
 from __future__ import annotations
