@@ -538,7 +538,8 @@ def _best(run: RunFolder, best: Best) -> str:
         return f"{run.name}: {best.name} was never finite; no evaluation is the best."
     return (
         f"{run.name}: the best evaluation by {best.name} is that after {best.iteration} iterations "
-        f"({best.value:.6g}), whose checkpoint is {BEST_WEIGHTS}; evaluations since: {best.without}."
+        f"({best.value:.6g}), whose checkpoint is {BEST_WEIGHTS}; evaluations since then: "
+        f"{best.without}."
     )
 
 
