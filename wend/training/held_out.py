@@ -81,9 +81,8 @@ def held_out_loader(
     if held_out is None:
         return None
     size = cfg.SOLVER.IMS_PER_BATCH
-    batches = [
-        range(start, min(start + size, len(held_out))) for start in range(0, len(held_out), size)
-    ]
+    images_of = list(range(len(held_out)))
+    batches = [images_of[start : start + size] for start in range(0, len(held_out), size)]
     most = int(training.most_bad * len(held_out) / len(training.images))
     loader = DataLoader(
         GuardedImages(_Fixed(images(held_out)), most, cfg.WEND.IMPORTS),
