@@ -10,6 +10,7 @@ from torch import nn
 
 from wend.datasets.catalog import DataSets
 from wend.evaluation.curve import read_results
+from wend.randomness import sample_numbers
 from wend.run import resolve_training
 from wend.training.held_out import held_out_losses, untouched
 
@@ -109,7 +110,10 @@ def test_a_detector_is_left_as_it_was_and_repeats_its_losses():
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert not model.norm.training
     # with running statistics of mean 0 and variance 1 a norm passes what it gets, dropout all
-    drawn = [torch.rand((), generator=torch.Generator().manual_seed(i)).item() for i in range(3)]
+    drawn = []
+    for i in range(3):
+        with sample_numbers(0, i):
+            drawn.append(torch.rand(()).item())
     sums = [torch.stack(b).sum().item() / math.sqrt(1 + 1e-5) for b in batches]
     expected = sum(n * (s + d) for n, s, d in zip((3, 3, 1), sums, drawn, strict=True)) / 7
     assert first["loss"] == pytest.approx(expected, rel=1e-6)

@@ -18,7 +18,7 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from detectron2.data.samplers import TrainingSampler
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
@@ -51,7 +51,8 @@ from wend.event_sinks import OpenSinks
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
-from wend.loading.selection import Selection, shuffled
+from wend.loading.order import InOrder, Pass, Repeated, Shuffled
+from wend.loading.selection import Selection
 from wend.losses import ForceLog, count_positives, tell_progress
 from wend.modeling.initial_weights import initial_weights, settled
 from wend.modeling.optimizer import (
@@ -61,6 +62,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
+from wend.randomness import seed_step, shared_seed
 from wend.run import (
     Run,
     TestData,
@@ -68,6 +70,7 @@ from wend.run import (
     iterations_per_epoch,
     resolve,
     resolve_training,
+    set_seed,
     value_of,
 )
 from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, evaluation_folder
@@ -75,8 +78,10 @@ from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.teaching.teacher import Teacher
 from wend.training.evaluations import BEST_KEY, Evaluations
-from wend.training.held_out import held_out_loader, held_out_losses
+from wend.training.held_out import check_seed, held_out_loader, held_out_losses
+from wend.training.normalizers import Normalizers
 from wend.training.rehearsal import rehearse
+from wend.training.state import TRAINING_KEY, TrainingState
 from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
 
@@ -87,16 +92,6 @@ KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head w
 
 class WENDCheckpointer(CheckedLoading, DetectionCheckpointer):
     """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file."""
-
-
-class ShuffledPasses(TrainingSampler):
-    """Detectron2's sampler and its order, without its list of a whole pass in each worker."""
-
-    def _infinite_indices(self) -> Iterator[int]:
-        generator = torch.Generator()
-        generator.manual_seed(self._seed)
-        while True:
-            yield from shuffled(self._size, generator)
 
 
 class CountedLoader:
@@ -110,6 +105,11 @@ class CountedLoader:
 
     def __init__(self, loader: Iterable[list[dict[str, Any]]], first_epoch: FirstEpoch) -> None:
         self.loader, self.first_epoch = loader, first_epoch
+
+    @property
+    def guard(self) -> GuardedLoader | None:
+        """The loader, where it is WEND's own and so knows positions and bad images."""
+        return self.loader if isinstance(self.loader, GuardedLoader) else None
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         for batch in self.loader:
@@ -339,6 +339,7 @@ class Trainer(DefaultTrainer):
         self.first_epoch = self.build_first_epoch(cfg, model)
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = CountedLoader(self.build_train_loader(cfg), self.first_epoch)
+        guard = self.loader.guard
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         model = create_ddp_model(
             model,
@@ -356,8 +357,17 @@ class Trainer(DefaultTrainer):
         self.evaluations = Evaluations(cfg, self._keep_best)
         if self.evaluations.best is not None:
             self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
-        assert self.run.training is not None
-        self.checkpointer.origin = Origin(self.run.cfg.dump(), "detectron2", self.run.training.exif)
+        self._state_origin()
+        self.training_state = TrainingState(
+            {"seed": cfg.SEED, "batch": cfg.SOLVER.IMS_PER_BATCH},
+            {
+                "normalizers": Normalizers(self.checkpointer.model),
+                "first_epoch": self.first_epoch,
+                "force": self.force_log,
+                **({} if guard is None else {"skipped": guard}),
+            },
+        )
+        self.checkpointer.add_checkpointable(TRAINING_KEY, self.training_state)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -377,8 +387,26 @@ class Trainer(DefaultTrainer):
         resumed = resume and self.checkpointer.has_checkpoint()
         if resumed:
             self.start_iter = self.iter + 1  # that of the checkpoint is done
+            self._take_seed()
             self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumed)
+
+    def _take_seed(self) -> None:
+        """Go on with the checkpoint's seed where the config leaves it open."""
+        assert self.run is not None
+        seed = self.training_state.saved.get("seed")
+        if self.run.seed_was_drawn and seed is not None:
+            check_seed(self.cfg, seed)
+            for cfg in (self.run.cfg, self.cfg):
+                set_seed(cfg, seed)
+            self.training_state.facts["seed"] = seed
+            self._state_origin()
+
+    def _state_origin(self) -> None:
+        """Say of checkpoints how they came about."""
+        assert self.run is not None
+        assert self.run.training is not None
+        self.checkpointer.origin = Origin(self.run.cfg.dump(), "detectron2", self.run.training.exif)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Detectron2's hooks; the last two checkpoints are kept, evaluations go to a curve."""
@@ -393,6 +421,18 @@ class Trainer(DefaultTrainer):
         ours = [mine.get(type(hook), hook) for hook in super().build_hooks()]
         ours += [EventSinksHook(cfg)] if comm.is_main_process() else []
         return [*ours, EndsEarly()]
+
+    def before_step(self) -> None:
+        """Detectron2's, after the generators were seeded for this step."""
+        seed_step(self.cfg.SEED, self.iter, comm.get_rank())
+        super().before_step()
+
+    def after_step(self) -> None:
+        """Detectron2's; before a checkpoint the processes tell each other what they counted."""
+        done = self.iter + 1
+        if done % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0 or done >= self.max_iter:
+            self.training_state.exchange()
+        super().after_step()
 
     def run_step(self) -> None:
         """Detectron2's, after the losses were told how far the training is."""
@@ -443,6 +483,7 @@ class Trainer(DefaultTrainer):
 
     def _save_after(self, iteration: int, save: Callable[..., Any], file_name: str) -> None:
         """Save a checkpoint from which the training goes on after so many iterations."""
+        self.training_state.exchange()
         now = self.iter
         self.iter = iteration - 1
         try:
@@ -514,6 +555,14 @@ class Trainer(DefaultTrainer):
 
     def train(self) -> dict[str, Any] | None:
         """Detectron2's; an error that the user can mend leaves no traceback in the log."""
+        guard = self.loader.guard
+        if guard is not None:
+            guard.start_at(self.start_iter, self.cfg.SEED)
+        elif self.start_iter > 0:
+            logger.warning(
+                "build_train_loader is your own: its order of images begins again, as after "
+                "iteration 0; that of WEND's loader goes on (docs/detectron2.md)"
+            )
         loop, no_traceback = logging.getLogger(TrainerBase.__module__), _NoTraceback()
         loop.addFilter(no_traceback)
         try:
@@ -532,8 +581,8 @@ class Trainer(DefaultTrainer):
         if isinstance(sys.exc_info()[1], InputError):
             self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, hooks.EvalHook)]
         super().after_train()
-        guard = self.loader.loader
-        if isinstance(guard, GuardedLoader):
+        guard = self.loader.guard
+        if guard is not None:
             # all processes come here, none was ended by an error
             if self.iter >= self.max_iter or isinstance(sys.exc_info()[1], EndedEarlyError):
                 guard.exchange()
@@ -661,24 +710,24 @@ def train_loader(
         mapper: instead of :class:`WSOLDatasetMapper`.
     """
     mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
-    common = {"total_batch_size": cfg.SOLVER.IMS_PER_BATCH, "aspect_ratio_grouping": False}
-    common["num_workers"] = cfg.DATALOADER.NUM_WORKERS  # crops are square: nothing to group
-    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":  # these look through all dicts
-        if cfg.WEND.DATA.QUARANTINE or cfg.WEND.DATA.ON_BAD_IMAGE != "raise":
-            raise InputError(
-                f"config entry DATALOADER.SAMPLER_TRAIN: WEND.DATA.QUARANTINE and "
-                f"ON_BAD_IMAGE skip need TrainingSampler, got {cfg.DATALOADER.SAMPLER_TRAIN!r}"
-            )
-        dicts = [dataset_dict(*image) for image in training.images]
-        return build_detection_train_loader(
-            cfg, dataset=dicts, mapper=mapper, aspect_ratio_grouping=False
-        )
-    images = MappedImages(training.images, mapper)
+    images = GuardedImages(
+        MappedImages(training.images, mapper), training.most_bad, cfg.WEND.IMPORTS
+    )
+    in_order = InOrder(
+        images,
+        _pass_over(training.images, cfg),
+        seed=shared_seed(cfg.SEED),
+        batch=cfg.SOLVER.IMS_PER_BATCH,
+        rank=comm.get_rank(),
+        processes=comm.get_world_size(),
+    )
     loader = build_detection_train_loader(
-        dataset=GuardedImages(images, training.most_bad, cfg.WEND.IMPORTS),
+        dataset=in_order,
         mapper=None,
-        sampler=ShuffledPasses(len(images), seed=cfg.SEED),
-        **common,
+        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        aspect_ratio_grouping=False,  # crops are square: nothing to group
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        seed=0,  # a generator of its own: nothing is drawn from that of the step
     )
     return GuardedLoader(
         loader,
@@ -701,6 +750,25 @@ def held_out_images(
     assert training is not None
     mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
     return held_out_loader(training, cfg, lambda images: MappedImages(images, mapper))
+
+
+def _pass_over(images: Selection, cfg: CfgNode) -> Pass:
+    """A pass as Detectron2's sampler ``DATALOADER.SAMPLER_TRAIN`` draws it."""
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name == "TrainingSampler":
+        return Shuffled(len(images))
+    if name != "RepeatFactorTrainingSampler":
+        raise InputError(
+            f"config entry DATALOADER.SAMPLER_TRAIN: expected TrainingSampler or "
+            f"RepeatFactorTrainingSampler, got {name!r}; another one needs a build_train_loader of "
+            f"your own"
+        )
+    factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+        [dataset_dict(*image) for image in images],
+        cfg.DATALOADER.REPEAT_THRESHOLD,
+        sqrt=cfg.DATALOADER.REPEAT_SQRT,
+    )
+    return Repeated(factors)
 
 
 def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:

@@ -8,24 +8,24 @@ processes and loader workers; the training is left as it was, to the last bit.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from wend import processes
+from wend.errors import InputError
 from wend.evaluation.best import HELD_OUT
 from wend.loading.bad_images import GuardedImages, GuardedLoader, Images
 from wend.loading.selection import Selection
 from wend.losses import tell_progress
 from wend.losses.positives import PositiveShare
 from wend.losses.training import localization_losses
+from wend.randomness import sample_numbers
 from wend.run import TrainingData
 from wend.user_code import is_raised_by_own
 
@@ -44,26 +44,32 @@ class _Fixed(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Any:
-        with fixed_numbers(index):
+        with sample_numbers(SEED, index):
             return self.images[index]
 
 
 @contextmanager
 def fixed_numbers(index: int) -> Iterator[None]:
     """Draw what follows from an index alone; the generators of the process are as before after."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    random.seed(SEED + index)
-    np.random.seed(SEED + index)
-    torch.manual_seed(SEED + index)
-    try:
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices), sample_numbers(SEED, index):
+        for device in devices:
+            torch.cuda.default_generators[device].manual_seed(index)
         yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
+
+
+def check_seed(cfg: CfgNode, seed: int) -> None:
+    """Raise InputError where the training that is resumed held out other images than this run.
+
+    Args:
+        cfg: the run's, with a seed that was drawn.
+        seed: the training's own.
+    """
+    if cfg.WEND.HELD_OUT and cfg.SEED != seed:
+        raise InputError(
+            f"config entry WEND.HELD_OUT: SEED {seed} drew the images that this training holds "
+            f"out; resume it with SEED {seed}, as its own config.yaml has it, not with -1"
+        )
 
 
 def held_out_loader(

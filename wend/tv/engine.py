@@ -37,12 +37,16 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.run import Run, iterations_per_epoch
+from wend.processes import rank
+from wend.randomness import seed_step
+from wend.run import Run, iterations_per_epoch, set_seed
 from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.training.evaluations import BEST_KEY, Evaluations
-from wend.training.held_out import held_out_losses
+from wend.training.held_out import check_seed, held_out_losses
+from wend.training.normalizers import Normalizers
+from wend.training.state import TRAINING_KEY, TrainingState
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.dataset import (
     Example,
@@ -128,7 +132,7 @@ class Trainer:
         self.evaluations = Evaluations(cfg, self._keep_best)
         if self.evaluations.best is not None:
             self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
-        self.checkpointer.origin = Origin(cfg.dump(), "torchvision", self.training.exif)
+        self._state_origin()
         self.start_iter = 0
         self.first_epoch = FirstEpoch(
             names=self.training.names,
@@ -140,7 +144,17 @@ class Trainer:
             output_dir=cfg.OUTPUT_DIR,
         )
         self.force_log = ForceLog(model, self.first_epoch.steps)
-        self._force: dict[str, float] = {}  # as of the last step that was measured
+        self.loader = build_train_loader(self.training, cfg)
+        self.training_state = TrainingState(
+            {"seed": cfg.SEED, "batch": cfg.SOLVER.IMS_PER_BATCH},
+            {
+                "normalizers": Normalizers(model),
+                "first_epoch": self.first_epoch,
+                "force": self.force_log,
+                "skipped": self.loader,
+            },
+        )
+        self.checkpointer.add_checkpointable(TRAINING_KEY, self.training_state)
 
     def resume_or_load(self, *, resume: bool) -> None:
         """Continue from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS."""
@@ -148,8 +162,18 @@ class Trainer:
         extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
         if resumes:
             self.start_iter = extra["iteration"] + 1
+            seed = self.training_state.saved.get("seed")
+            if self.run.seed_was_drawn and seed is not None:  # the config leaves it open
+                check_seed(self.cfg, seed)
+                set_seed(self.cfg, seed)
+                self.training_state.facts["seed"] = seed
+                self._state_origin()
             self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumes)
+
+    def _state_origin(self) -> None:
+        """Say of checkpoints how they came about."""
+        self.checkpointer.origin = Origin(self.cfg.dump(), "torchvision", self.training.exif)
 
     def _inputs(self, batch: list[Example]) -> tuple[list[Tensor], list[dict[str, Any]]]:
         """A batch as torchvision's detectors take it in training."""
@@ -187,9 +211,9 @@ class Trainer:
         self.scheduler.step()
         if self.average is not None:
             self.average.update()
-        self._force.update(self.force_log.after_step())
+        self.force_log.after_step()
         values = {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
-        return {**values, **self._force}
+        return {**values, **self.force_log.latest}
 
     def train(self) -> Results:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
@@ -220,34 +244,38 @@ class Trainer:
         saver = PeriodicCheckpointer(
             self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter, KEPT_CHECKPOINTS
         )
-        seed = max(cfg.SEED, 0) + self.start_iter
-        loader = build_train_loader(self.training, cfg, seed)
-        batches = iter(loader)
+        self.loader.start_at(self.start_iter, cfg.SEED)
+        batches = iter(self.loader)
         logger.info("iterations %d to %d", self.start_iter, max_iter - 1)
         self.model.train()
         start = time.perf_counter()
         results: Results = {}
         for iteration in range(self.start_iter, max_iter):
+            seed_step(cfg.SEED, iteration, rank())
             values = self._step(iteration, next(batches))
             self.first_epoch.after_step(last=iteration + 1 == max_iter)
             done = iteration + 1 - self.start_iter
             if done % LOG_PERIOD == 0 or iteration + 1 == max_iter:
                 values |= self.teacher.scalars() if self.teacher is not None else {}
                 self._log(iteration, values, (time.perf_counter() - start) / done)
+            if (iteration + 1) % cfg.SOLVER.CHECKPOINT_PERIOD == 0 or iteration + 1 == max_iter:
+                self.training_state.exchange()
             saver.step(iteration)
             if self.evaluations.is_due(iteration + 1):
                 results = self._evaluate(iteration + 1)
             if self.evaluations.have_ended and iteration + 1 < max_iter:
                 self._end_early(iteration + 1)
                 break
-        loader.summarize()
+        self.loader.summarize()
         return results
 
     def _keep_best(self, iteration: int) -> None:
+        self.training_state.exchange()
         self.checkpointer.write(Path(BEST_WEIGHTS).stem, iteration=iteration - 1)
 
     def _end_early(self, iteration: int) -> None:
         self.evaluations.say_end(iteration)
+        self.training_state.exchange()
         self.checkpointer.save(Path(FINAL_WEIGHTS).stem, iteration=iteration - 1)
 
     def _log(self, iteration: int, values: dict[str, float], seconds: float) -> None:

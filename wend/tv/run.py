@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, or with ``--eval-only`` evaluate."""
     resolved = setup(args)
     cfg = resolved.cfg
-    if cfg.SEED >= 0:
+    if cfg.SEED >= 0:  # negative: an evaluation, which draws nothing
         torch.manual_seed(cfg.SEED)
     model = build_model(cfg)
     if args.eval_only:
