@@ -81,6 +81,7 @@ from wend.training.evaluations import BEST_KEY, Evaluations
 from wend.training.held_out import check_seed, held_out_loader, held_out_losses
 from wend.training.normalizers import Normalizers
 from wend.training.rehearsal import rehearse
+from wend.training.space import warn_of_space
 from wend.training.state import TRAINING_KEY, TrainingState
 from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
@@ -354,6 +355,9 @@ class Trainer(DefaultTrainer):
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
+        if comm.is_main_process():
+            averaged = self.average is not None
+            warn_of_space(cfg, self.checkpointer.model, optimizer, averaged=averaged)
         self.evaluations = Evaluations(cfg, self._keep_best)
         if self.evaluations.best is not None:
             self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)

@@ -37,7 +37,7 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.processes import rank
+from wend.processes import is_main, rank
 from wend.randomness import seed_step
 from wend.run import Run, iterations_per_epoch, set_seed
 from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_folder
@@ -46,6 +46,7 @@ from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.training.evaluations import BEST_KEY, Evaluations
 from wend.training.held_out import check_seed, held_out_losses
 from wend.training.normalizers import Normalizers
+from wend.training.space import warn_of_space
 from wend.training.state import TRAINING_KEY, TrainingState
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.dataset import (
@@ -128,6 +129,9 @@ class Trainer:
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
+        if is_main():
+            averaged = self.average is not None
+            warn_of_space(cfg, model, self.optimizer, averaged=averaged)
         self.held_out = build_held_out_loader(self.training, cfg)
         self.evaluations = Evaluations(cfg, self._keep_best)
         if self.evaluations.best is not None:
