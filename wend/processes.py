@@ -7,13 +7,15 @@ there is a single process, and every function is the identity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+from wend.errors import InputError
 
 Value = TypeVar("Value")
 
@@ -65,6 +67,29 @@ def gather(value: Value) -> list[Value]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def of_main(compute: Callable[[], Value]) -> Value:
+    """What the main process computes, on all of them; all processes call it.
+
+    Args:
+        compute: called in the main process alone.
+
+    Raises:
+        InputError: of the main process's, on all.
+    """
+    result: tuple[Value | None, InputError | None] = (None, None)
+    if is_main():
+        try:
+            result = compute(), None
+        except InputError as error:
+            if world_size() == 1:
+                raise
+            result = None, error
+    value, problem = gather(result)[0]
+    if problem is not None:
+        raise problem
+    return cast(Value, value)
 
 
 def mean(value: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from wend.cli.failures import exit_status
 from wend.cli.options import add_datasets_root_option, add_engine_option, add_import_option
 from wend.cli.strict_parser import StrictParser
-from wend.inference.engines import choose_engine, engine_module
+from wend.inference.engines import engine_module
 from wend.logs import setup_logging
 
 logger = logging.getLogger("wend")
@@ -27,7 +27,15 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="a YAML, or the name of one of WEND's, such as CUB/fcos_R50_we (wend config --list)",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
+        "--resume",
+        action="store_true",
+        help="go on from the newest whole checkpoint of OUTPUT_DIR; without --config-file, with "
+        "that training's own config",
+    )
+    parser.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="with --resume: go on though config, data or number of processes differ",
     )
     parser.add_argument(
         "--eval-only", action="store_true", help="evaluate the checkpoint MODEL.WEIGHTS"
@@ -65,12 +73,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the user's input is wrong.
     """
-    if args.config_file:
-        from wend.config.reading import config_path
+    from wend.inference.own_config import completed
 
-        args.config_file = str(config_path(args.config_file))
-        logger.info("config: %s", args.config_file)
-    engine = choose_engine(args.engine)
-    logger.info("engine: %s", engine)
-    engine_module(engine, "run").run(args)
+    with completed(args) as complete:
+        if args.config_file:
+            logger.info("config: %s", complete.config_file)
+        logger.info("engine: %s", complete.engine)
+        engine_module(complete.engine, "run").run(complete)
     return 0

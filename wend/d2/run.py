@@ -6,7 +6,9 @@ import argparse
 import logging
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,9 +41,14 @@ from wend.d2.trainer import (
     without_effect,
 )
 from wend.errors import InputError
+from wend.files import atomic_write
 from wend.logs import StdoutHandler
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, remove_logs, resolve, value_of, write_machine
+from wend.run_files import CONFIG_FILE, checkpoint_files
+from wend.training.changes import warn_if_trained_otherwise
+from wend.training.checkpoints import refuse_changes
+from wend.training.facts import asked_of
 from wend.training.rehearsal import rehearse
 from wend.user_code import UserModules, is_own
 
@@ -96,7 +103,11 @@ def setup(args: argparse.Namespace) -> Run:
         raise InputError(message)
     check_model(cfg)
     check_arguments(args, cfg)
-    run = resolve(cfg, detectron2_data_sets(args.datasets_root), train=not args.eval_only)
+    resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    data_sets = detectron2_data_sets(args.datasets_root)
+    run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
+    if resumes and not args.eval_only:
+        refuse_changes(cfg.OUTPUT_DIR, asked_of(run, "detectron2"), allow=args.allow_changes)
     if not args.eval_only:
         check_precision(run.cfg)
         check_batch(run.cfg, args.num_gpus * args.num_machines)
@@ -161,6 +172,16 @@ def _check_resnet_pyramid(cfg: CfgNode) -> None:
         )
 
 
+@contextmanager
+def _kept(file: Path) -> Iterator[None]:
+    """A training's file, which an evaluation in its folder leaves as it is."""
+    content = file.read_bytes() if file.is_file() and comm.is_main_process() else None
+    yield
+    if content is not None:
+        with atomic_write(file, "wb") as restored:
+            restored.write(content)
+
+
 def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
     """Run one process; unpickling ``modules`` imports the user's code before ``run`` is."""
     cfg = run.cfg
@@ -170,13 +191,15 @@ def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str,
         for handler in [h for h in target.handlers if isinstance(h, StdoutHandler)]:
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
-    default_setup(cfg, args)
-    if comm.is_main_process():
+    keeps_its_own = args.eval_only and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    with _kept(Path(cfg.OUTPUT_DIR, CONFIG_FILE)) if keeps_its_own else nullcontext():
+        default_setup(cfg, args)
+    if comm.is_main_process() and not keeps_its_own:
         write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
         return _evaluate(args, run)
     trainer = Trainer(cfg, run)
-    trainer.resume_or_load(resume=args.resume)
+    trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
     return trainer.train()
 
 
@@ -184,7 +207,10 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     model = Trainer.build_model(run.cfg)
     checkpointer = WENDCheckpointer(model, save_dir=run.cfg.OUTPUT_DIR)
     checkpointer.require_all = True
-    checkpointer.resume_or_load(initial_weights(run.cfg), resume=args.resume)
+    weights = "" if args.resume and checkpointer.has_checkpoint() else initial_weights(run.cfg)
+    checkpointer.resume_or_load(weights, resume=args.resume)
+    if comm.is_main_process():
+        warn_if_trained_otherwise(checkpointer.path, run.cfg.dump())
     results = evaluate(run, model)
     if comm.is_main_process():
         check_results(run.cfg, results)

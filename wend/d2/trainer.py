@@ -35,7 +35,12 @@ from detectron2.evaluation import (
 )
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage, get_event_storage
+from detectron2.utils.events import (
+    EventStorage,
+    EventWriter,
+    TensorboardXWriter,
+    get_event_storage,
+)
 from torch import Tensor, nn
 
 from wend.config import check_carries_loss, check_config, teaching_of
@@ -61,7 +66,7 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.modeling.weights import CheckedLoading
+from wend.processes import is_main
 from wend.randomness import seed_step, shared_seed
 from wend.run import (
     Run,
@@ -77,22 +82,28 @@ from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.teaching.teacher import Teacher
+from wend.training.asked_rates import AskedRates
+from wend.training.checkpoints import ClearsByListing, RunCheckpointer, clear_leftovers
 from wend.training.evaluations import BEST_KEY, Evaluations
+from wend.training.facts import TRAINING_KEY, asked_of
 from wend.training.held_out import check_seed, held_out_loader, held_out_losses
+from wend.training.log_files import cut_logs
 from wend.training.normalizers import Normalizers
 from wend.training.rehearsal import rehearse
 from wend.training.space import warn_of_space
-from wend.training.state import TRAINING_KEY, TrainingState
+from wend.training.state import TrainingState
 from wend.user_code import is_raised_by_own
-from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
 SINK_PERIOD = 20  # iterations, and the window of the median, as of Detectron2's writers
-KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
 
 
-class WENDCheckpointer(CheckedLoading, DetectionCheckpointer):
+class WENDCheckpointer(RunCheckpointer, DetectionCheckpointer):
     """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file."""
+
+
+class PeriodicSaving(ClearsByListing, hooks.PeriodicCheckpointer):
+    """Detectron2's hook, of a folder in which few checkpoints stay."""
 
 
 class CountedLoader:
@@ -138,8 +149,8 @@ class EventSinksHook(hooks.HookBase):
 
     def before_train(self) -> None:
         """Open the sinks."""
-        resumed = self.trainer.start_iter > 0
-        self._sinks = OpenSinks(self._names, self._cfg.OUTPUT_DIR, self._cfg, resumed=resumed)
+        start = self.trainer.start_iter
+        self._sinks = OpenSinks(self._names, self._cfg.OUTPUT_DIR, self._cfg, start_iter=start)
 
     def after_step(self) -> None:
         """Hand on what came since the last time."""
@@ -174,6 +185,24 @@ class EndsEarly(hooks.HookBase):
         """Stands behind the evaluation and the writers."""
         if self.trainer.evaluations.have_ended and self.trainer.iter + 1 < self.trainer.max_iter:
             self.trainer.end_early()
+
+
+class TensorBoardWriter(TensorboardXWriter):
+    """Detectron2's, of which TensorBoard leaves out what an earlier start logged and comes again.
+
+    Args:
+        trainer: says where its training starts, once that is known.
+    """
+
+    def __init__(self, trainer: TrainerBase) -> None:
+        super().__init__(trainer.cfg.OUTPUT_DIR)
+        self._trainer = weakref.proxy(trainer)
+
+    def write(self) -> None:
+        """Detectron2's."""
+        start = self._trainer.start_iter
+        self._writer_args.update({"purge_step": start} if start > 0 else {})  # until it is open
+        super().write()
 
 
 class _NoTraceback(logging.Filter):
@@ -385,13 +414,30 @@ class Trainer(DefaultTrainer):
             for name in ("test", "build_evaluator")
         )
 
-    def resume_or_load(self, resume: bool = True) -> None:
-        """Detectron2's, with ``MODEL.WEIGHTS pretrained``."""
-        extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
+    def resume_or_load(self, resume: bool = True, *, allow_changes: bool = False) -> None:
+        """Detectron2's, with ``MODEL.WEIGHTS pretrained``, from the newest whole checkpoint.
+
+        Args:
+            resume: whether to go on with the training of OUTPUT_DIR, if there is one.
+            allow_changes: whether it may be another one than the config's.
+
+        Raises:
+            InputError: it is, and that is not allowed; or the checkpoints are all damaged.
+        """
         resumed = resume and self.checkpointer.has_checkpoint()
+        weights = "" if resumed else initial_weights(self.cfg)
+        self.checkpointer.allow_changes = allow_changes
+        rates = AskedRates(self.optimizer, self.scheduler)
+        extra = self.checkpointer.resume_or_load(weights, resume=resume)
         if resumed:
+            rates.restore(self.checkpointer.changed)
             self.start_iter = self.iter + 1  # that of the checkpoint is done
             self._take_seed()
+        if is_main():
+            clear_leftovers(self.cfg.OUTPUT_DIR)
+            if resume:
+                cut_logs(self.cfg.OUTPUT_DIR, self.start_iter)
+        if resumed:
             self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumed)
 
@@ -410,15 +456,16 @@ class Trainer(DefaultTrainer):
         """Say of checkpoints how they came about."""
         assert self.run is not None
         assert self.run.training is not None
-        self.checkpointer.origin = Origin(self.run.cfg.dump(), "detectron2", self.run.training.exif)
+        self.checkpointer.asked = asked_of(self.run, "detectron2", processes=comm.get_world_size())
+        self.checkpointer.origin = self.checkpointer.asked.origin
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Detectron2's hooks; the last two checkpoints are kept, evaluations go to a curve."""
         cfg = self.cfg
         self._evaluation = hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.test_for_curve)
         mine = {
-            hooks.PeriodicCheckpointer: hooks.PeriodicCheckpointer(
-                self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS
+            hooks.PeriodicCheckpointer: PeriodicSaving(
+                self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD
             ),
             hooks.EvalHook: self._evaluation,
         }
@@ -437,6 +484,14 @@ class Trainer(DefaultTrainer):
         if done % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0 or done >= self.max_iter:
             self.training_state.exchange()
         super().after_step()
+
+    def build_writers(self) -> list[EventWriter]:
+        """Detectron2's; TensorBoard leaves out what comes again where the training goes on."""
+        writers = super().build_writers()
+        return [
+            TensorBoardWriter(self) if type(writer) is TensorboardXWriter else writer
+            for writer in writers
+        ]
 
     def run_step(self) -> None:
         """Detectron2's, after the losses were told how far the training is."""

@@ -17,6 +17,7 @@ from wend.inference.detector import Detector, Model
 from wend.inference.engines import ENGINES, choose_engine, engine_module
 from wend.inference.fine_tune import as_options, fine_tune
 from wend.structures.records import EXIF
+from wend.training.changes import warn_if_trained_otherwise
 
 # What only training and evaluation need, and what stands for it where a detector just predicts
 UNUSED = {
@@ -175,5 +176,7 @@ def load(
     predictor = engine_module(chosen, "inference")
     with checkpoint.config_file(entries_to_predict(checkpoint)) as file:
         model = predictor.load(file, as_options(entries), str(checkpoint.weights))
+    if config is not None:
+        warn_if_trained_otherwise(checkpoint.weights, model.cfg.dump())
     policy = exif or checkpoint.exif or EXIF[0]
     return TrainedDetector(model, policy, checkpoint, chosen)

@@ -85,6 +85,7 @@ def fine_tune(
             opts=as_options({**OF_EARLIER_DATA, **schedule, **data, **overrides}),
             imports=list(imports),
             resume=resume,
+            allow_changes=False,
             eval_only=False,
             num_gpus=1,
             num_machines=1,

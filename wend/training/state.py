@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from wend.errors import InputError
+from wend.training.facts import TRAINING_KEY
 
 logger = logging.getLogger(__name__)
-TRAINING_KEY = "training"  # of checkpoints
 
 
 class Part(Protocol):

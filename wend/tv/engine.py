@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fvcore.common.checkpoint import PeriodicCheckpointer
 from fvcore.common.config import CfgNode
 from fvcore.common.param_scheduler import (
     CompositeParamScheduler,
@@ -37,18 +36,22 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.processes import is_main, rank
+from wend.processes import is_main, rank, world_size
 from wend.randomness import seed_step
 from wend.run import Run, iterations_per_epoch, set_seed
 from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.training.asked_rates import AskedRates
+from wend.training.checkpoints import clear_leftovers
 from wend.training.evaluations import BEST_KEY, Evaluations
+from wend.training.facts import TRAINING_KEY, asked_of
 from wend.training.held_out import check_seed, held_out_losses
+from wend.training.log_files import cut_logs
 from wend.training.normalizers import Normalizers
 from wend.training.space import warn_of_space
-from wend.training.state import TRAINING_KEY, TrainingState
-from wend.tv.checkpointer import TVCheckpointer
+from wend.training.state import TrainingState
+from wend.tv.checkpointer import PeriodicSaving, TVCheckpointer
 from wend.tv.dataset import (
     Example,
     build_held_out_loader,
@@ -57,11 +60,9 @@ from wend.tv.dataset import (
 )
 from wend.tv.inference import predict
 from wend.tv.teaching import build_teacher, taught
-from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
 LOG_PERIOD = 20  # iterations, as Detectron2
-KEPT_CHECKPOINTS = 2  # besides model_final.pth
 NORM_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -160,11 +161,23 @@ class Trainer:
         )
         self.checkpointer.add_checkpointable(TRAINING_KEY, self.training_state)
 
-    def resume_or_load(self, *, resume: bool) -> None:
-        """Continue from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS."""
+    def resume_or_load(self, *, resume: bool, allow_changes: bool = False) -> None:
+        """Continue from OUTPUT_DIR's newest whole checkpoint, or load MODEL.WEIGHTS.
+
+        Args:
+            resume: whether to go on with the training of OUTPUT_DIR, if there is one.
+            allow_changes: whether it may be another one than the config's.
+
+        Raises:
+            InputError: it is, and that is not allowed; or the checkpoints are all damaged.
+        """
         resumes = resume and self.checkpointer.has_checkpoint()
-        extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
+        weights = "" if resumes else initial_weights(self.cfg)
+        self.checkpointer.allow_changes = allow_changes
+        rates = AskedRates(self.optimizer, self.scheduler)
+        extra = self.checkpointer.resume_or_load(weights, resume=resume)
         if resumes:
+            rates.restore(self.checkpointer.changed)
             self.start_iter = extra["iteration"] + 1
             seed = self.training_state.saved.get("seed")
             if self.run.seed_was_drawn and seed is not None:  # the config leaves it open
@@ -172,12 +185,18 @@ class Trainer:
                 set_seed(self.cfg, seed)
                 self.training_state.facts["seed"] = seed
                 self._state_origin()
+        if is_main():
+            clear_leftovers(self.cfg.OUTPUT_DIR)
+            if resume:
+                cut_logs(self.cfg.OUTPUT_DIR, self.start_iter)
+        if resumes:
             self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumes)
 
     def _state_origin(self) -> None:
         """Say of checkpoints how they came about."""
-        self.checkpointer.origin = Origin(self.cfg.dump(), "torchvision", self.training.exif)
+        self.checkpointer.asked = asked_of(self.run, "torchvision", processes=world_size())
+        self.checkpointer.origin = self.checkpointer.asked.origin
 
     def _inputs(self, batch: list[Example]) -> tuple[list[Tensor], list[dict[str, Any]]]:
         """A batch as torchvision's detectors take it in training."""
@@ -222,8 +241,7 @@ class Trainer:
     def train(self) -> Results:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
-        resumed = self.start_iter > 0
-        self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, resumed=resumed)
+        self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, start_iter=self.start_iter)
         try:
             results = self._made_up()
             if self.start_iter >= cfg.SOLVER.MAX_ITER or self.evaluations.had_ended:
@@ -245,9 +263,7 @@ class Trainer:
 
     def _train(self) -> Results:
         cfg, max_iter = self.cfg, self.cfg.SOLVER.MAX_ITER
-        saver = PeriodicCheckpointer(
-            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter, KEPT_CHECKPOINTS
-        )
+        saver = PeriodicSaving(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter)
         self.loader.start_at(self.start_iter, cfg.SEED)
         batches = iter(self.loader)
         logger.info("iterations %d to %d", self.start_iter, max_iter - 1)
@@ -259,7 +275,7 @@ class Trainer:
             values = self._step(iteration, next(batches))
             self.first_epoch.after_step(last=iteration + 1 == max_iter)
             done = iteration + 1 - self.start_iter
-            if done % LOG_PERIOD == 0 or iteration + 1 == max_iter:
+            if (iteration + 1) % LOG_PERIOD == 0 or iteration + 1 == max_iter:
                 values |= self.teacher.scalars() if self.teacher is not None else {}
                 self._log(iteration, values, (time.perf_counter() - start) / done)
             if (iteration + 1) % cfg.SOLVER.CHECKPOINT_PERIOD == 0 or iteration + 1 == max_iter:
@@ -302,7 +318,9 @@ class Trainer:
         results = evaluate(self.run, model, in_full=self.evaluations.may_be_last(iteration))
         held_out = self._held_out_losses(iteration, model)
         self.evaluations.add(iteration, {**results, **held_out})
-        self.sinks.add({**_numbers(results), **flat(held_out)}, iteration)
+        at_the_end = iteration >= self.cfg.SOLVER.MAX_ITER
+        step = iteration if at_the_end else iteration - 1  # counted from 0, as Detectron2 does
+        self.sinks.add({**_numbers(results), **flat(held_out)}, step)
         self.model.train()
         return results
 

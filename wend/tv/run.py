@@ -16,7 +16,10 @@ from wend.evaluation.curve import Results
 from wend.files import atomic_write
 from wend.modeling.initial_weights import initial_weights
 from wend.run import Run, check_arguments, remove_logs, resolve, write_machine
-from wend.run_files import CONFIG_FILE
+from wend.run_files import CONFIG_FILE, checkpoint_files
+from wend.training.changes import warn_if_trained_otherwise
+from wend.training.checkpoints import refuse_changes
+from wend.training.facts import asked_of
 from wend.training.rehearsal import rehearse
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
@@ -44,9 +47,13 @@ def setup(args: argparse.Namespace) -> Run:
         )
     cfg = read_config(args.config_file, args.opts, args.imports)
     check_arguments(args, cfg)
-    resolved = resolve(cfg, DataSets(args.datasets_root), train=not args.eval_only)
-    rehearse(resolved)
-    return resolved
+    resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    data_sets = DataSets(args.datasets_root)
+    run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
+    if resumes and not args.eval_only:
+        refuse_changes(cfg.OUTPUT_DIR, asked_of(run, "torchvision"), allow=args.allow_changes)
+    rehearse(run)
+    return run
 
 
 def verify_results(cfg: CfgNode, results: Mapping[str, Mapping[str, float]]) -> None:
@@ -76,12 +83,15 @@ def run(args: argparse.Namespace) -> None:
     if args.eval_only:
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         checkpointer.require_all = True
-        checkpointer.resume_or_load(initial_weights(cfg), resume=args.resume)
-        _write_config(cfg)
+        weights = "" if args.resume and checkpointer.has_checkpoint() else initial_weights(cfg)
+        checkpointer.resume_or_load(weights, resume=args.resume)
+        warn_if_trained_otherwise(checkpointer.path, cfg.dump())
+        if not checkpoint_files(cfg.OUTPUT_DIR):  # a training's folder keeps its own
+            _write_config(cfg)
         results: Results = evaluate(resolved, model)
     else:
         trainer = Trainer(resolved, model)
-        trainer.resume_or_load(resume=args.resume)
+        trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
         if not args.resume:
             remove_logs(cfg.OUTPUT_DIR)
         _write_config(cfg)
