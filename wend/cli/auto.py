@@ -16,6 +16,8 @@ from wend.cli.options import add_engine_option, key_values
 from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.engines import choose_engine, engine_module
+from wend.run_lock import locked
+from wend.stop_signals import SAME_COMMAND, keeping
 from wend.structures.records import EXIF
 
 BACKBONES = {"pretrained": "photos", "small": "photos_small"}  # -> config of the detector
@@ -78,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     """
     wishes = _wishes(args)
     cfg = engine_module(wishes.engine, "run").read_config(wishes.config_file, args.opts)
-    Auto(wishes, run_command, cfg).run()
+    with keeping(SAME_COMMAND), locked(wishes.output, doing="wend auto"):
+        Auto(wishes, run_command, cfg).run()
     return 0
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
+import socket
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.engine import default_setup, launch
+from detectron2.engine import default_setup
 from detectron2.modeling import (
     ANCHOR_GENERATOR_REGISTRY,
     BACKBONE_REGISTRY,
@@ -25,9 +27,9 @@ from detectron2.modeling import (
 )
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from torch.multiprocessing import ProcessRaisedException
 
 import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
+from wend import launch
 from wend.config import add_wend_config, check_carries_loss, merge_config
 from wend.config.entries import require
 from wend.d2.catalog import detectron2_data_sets
@@ -42,14 +44,17 @@ from wend.d2.trainer import (
 )
 from wend.errors import InputError
 from wend.files import atomic_write
-from wend.logs import StdoutHandler
+from wend.launch import Processes, check_devices, settle
+from wend.logs import StdoutHandler, let_files_fail
 from wend.modeling.initial_weights import initial_weights
-from wend.run import Run, check_arguments, remove_logs, resolve, value_of, write_machine
+from wend.processes import gather
+from wend.run import Run, check_arguments, check_shares, resolve, value_of, write_machine
 from wend.run_files import CONFIG_FILE, checkpoint_files
 from wend.training.changes import warn_if_trained_otherwise
 from wend.training.checkpoints import refuse_changes
 from wend.training.facts import asked_of
 from wend.training.rehearsal import rehearse
+from wend.training.run_folder import begin, taken
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -89,8 +94,11 @@ def read_config(config_file: str, opts: Sequence[str], imports: Sequence[str] = 
     return cfg
 
 
-def setup(args: argparse.Namespace) -> Run:
+def setup(args: argparse.Namespace, processes: Processes) -> Run:
     """The run that the arguments name: its config checked, its data read, before anything is built.
+
+    Args:
+        processes: those that are to share it.
 
     Raises:
         InputError: names what is wrong.
@@ -108,21 +116,12 @@ def setup(args: argparse.Namespace) -> Run:
     run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
     if resumes and not args.eval_only:
         refuse_changes(cfg.OUTPUT_DIR, asked_of(run, "detectron2"), allow=args.allow_changes)
+    check_devices(run.cfg.MODEL.DEVICE, processes)
     if not args.eval_only:
         check_precision(run.cfg)
-        check_batch(run.cfg, args.num_gpus * args.num_machines)
+        check_shares(run.cfg, processes.world_size)
     rehearse(run)
     return run
-
-
-def check_batch(cfg: CfgNode, processes: int) -> None:
-    """Raise InputError for a batch that so many processes cannot share equally.
-
-    With ``SOLVER.REFERENCE_WORLD_SIZE`` it is the batch of that many, which Detectron2 scales.
-    """
-    batch, processes = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE or processes
-    expected = f"a multiple of the {processes} processes that share it"
-    require("SOLVER.IMS_PER_BATCH", batch, expected, batch % processes == 0)
 
 
 def check_model(cfg: CfgNode) -> None:
@@ -182,9 +181,26 @@ def _kept(file: Path) -> Iterator[None]:
             restored.write(content)
 
 
-def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
-    """Run one process; unpickling ``modules`` imports the user's code before ``run`` is."""
+def _prepare(args: argparse.Namespace, processes: Processes) -> tuple[UserModules, Run]:
+    """What is handed on; unpickling the modules imports the user's code before the run is."""
+    resolved = setup(args, processes)
+    return UserModules(resolved.cfg.WEND.IMPORTS), resolved
+
+
+def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> dict[str, Any] | None:
+    """Run one process."""
+    _, run = prepared
+    with taken(run.cfg.OUTPUT_DIR, "an evaluation" if args.eval_only else "a training"):
+        if not args.eval_only:
+            launch.go_on_if_restarted(args, run.cfg.OUTPUT_DIR)
+            begin(run.cfg, overwrite=args.overwrite, resume=args.resume)
+            launch.note_start(run.cfg.OUTPUT_DIR)
+        return _train_or_evaluate(args, run)
+
+
+def _train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
     cfg = run.cfg
+    _let_machines_differ()
     for name in ("wend", "fvcore.common.checkpoint"):  # from here on Detectron2 prints and logs
         target = logging.getLogger(name)
         target.propagate = name != "wend"
@@ -194,6 +210,7 @@ def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str,
     keeps_its_own = args.eval_only and bool(checkpoint_files(cfg.OUTPUT_DIR))
     with _kept(Path(cfg.OUTPUT_DIR, CONFIG_FILE)) if keeps_its_own else nullcontext():
         default_setup(cfg, args)
+    let_files_fail()
     if comm.is_main_process() and not keeps_its_own:
         write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
@@ -201,6 +218,14 @@ def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str,
     trainer = Trainer(cfg, run)
     trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
     return trainer.train()
+
+
+def _let_machines_differ() -> None:
+    """Make Detectron2's groups of the processes of a machine, which it has for equal ones alone."""
+    if comm.get_world_size() > 1:
+        sizes = set(Counter(gather(socket.gethostname())).values())
+        if len(sizes) == 1:
+            comm.create_local_process_group(sizes.pop())
 
 
 def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
@@ -218,21 +243,6 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run in ``--num-gpus`` processes (with gloo where there is no GPU)."""
-    resolved = setup(args)
-    if not args.resume and not args.eval_only and args.machine_rank == 0:
-        remove_logs(resolved.cfg.OUTPUT_DIR)
-    try:
-        launch(
-            _main,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(UserModules(resolved.cfg.WEND.IMPORTS), args, resolved),
-        )
-    except ProcessRaisedException as error:  # its text is a traceback of one process
-        _, *ours = re.split(r"^wend\.(?:errors|user_code)\.\w+: ", str(error), flags=re.MULTILINE)
-        if not ours:
-            raise
-        raise InputError(ours[-1].strip()) from None
+    """Train, or with ``--eval-only`` evaluate, in as many processes as there are to be."""
+    processes = settle(args)
+    launch.run(processes, partial(_prepare, args, processes), partial(_main, args))

@@ -49,15 +49,18 @@ from wend.d2.evaluator import WSOLEvaluator, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.d2.teaching import broadcast, build_teacher, let_teach, share_average
+from wend.d2.teaching import build_teacher, let_teach
 from wend.errors import InputError
 from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
+from wend.files import is_refusal
+from wend.launch import is_lost
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
 from wend.loading.order import InOrder, Pass, Repeated, Shuffled
 from wend.loading.selection import Selection
+from wend.loading.shares import own_share
 from wend.losses import ForceLog, count_positives, tell_progress
 from wend.modeling.initial_weights import initial_weights, settled
 from wend.modeling.optimizer import (
@@ -66,7 +69,7 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.processes import is_main
+from wend.processes import broadcast, gather, is_main, largest
 from wend.randomness import seed_step, shared_seed
 from wend.run import (
     Run,
@@ -78,18 +81,20 @@ from wend.run import (
     set_seed,
     value_of,
 )
-from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, evaluation_folder
+from wend.run_files import BEST_WEIGHTS, CONFIG_FILE, FINAL_WEIGHTS, evaluation_folder
 from wend.schedules import Progress
-from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.teaching.teacher import Teacher
 from wend.training.asked_rates import AskedRates
 from wend.training.checkpoints import ClearsByListing, RunCheckpointer, clear_leftovers
 from wend.training.evaluations import BEST_KEY, Evaluations
 from wend.training.facts import TRAINING_KEY, asked_of
 from wend.training.held_out import check_seed, held_out_loader, held_out_losses
+from wend.training.interruption import Interruption, telling_what_is_kept
 from wend.training.log_files import cut_logs
 from wend.training.normalizers import Normalizers
 from wend.training.rehearsal import rehearse
+from wend.training.run_folder import clear, refuse_used, taken
 from wend.training.space import warn_of_space
 from wend.training.state import TrainingState
 from wend.user_code import is_raised_by_own
@@ -205,22 +210,43 @@ class TensorBoardWriter(TensorboardXWriter):
         super().write()
 
 
+class EndsWhenAsked(hooks.HookBase):
+    """Ends the training after a step, once its checkpoint is saved, where a signal asked for it.
+
+    Args:
+        interruption: knows of the signal.
+        save: saves a checkpoint of the step, unless there is one.
+    """
+
+    def __init__(self, interruption: Interruption, save: Callable[[], None]) -> None:
+        self._interruption, self._save = interruption, save
+
+    def after_step(self) -> None:
+        """Stands behind the periodic checkpoint and before the evaluation."""
+        self._interruption.end_if_asked(self._save)
+
+
 class _NoTraceback(logging.Filter):
     """Leaves out Detectron2's traceback of an error that the command line prints in a line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (
-            record.exc_info and isinstance(record.exc_info[1], InputError | EndedEarlyError)
-        )
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return True
+        is_said = isinstance(error, InputError | EndedEarlyError)
+        return not (is_said or is_refusal(error) or is_lost(error))
 
 
 Forward = Callable[[list[dict[str, Any]]], Any]
 
 
 # These two stand before a model's forward as partials: a deep copy has its own, of a closure not
-def _guarded(model: nn.Module, forward: Forward, batch: list[dict[str, Any]]) -> Any:
+def _guarded(
+    model: nn.Module, forward: Forward, interruption: Interruption, batch: list[dict[str, Any]]
+) -> Any:
     if not model.training:
         return forward(batch)
+    interruption.begin_step()
     image_ids = [entry.get("image_id", entry.get("file_name")) for entry in batch]
     losses: dict[str, Tensor] = {}
     try:
@@ -231,11 +257,11 @@ def _guarded(model: nn.Module, forward: Forward, batch: list[dict[str, Any]]) ->
             raise
         ids = ", ".join(map(str, image_ids))
         report = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
-    on_any = torch.tensor(float(bool(report)), device=next(model.parameters()).device)
-    if comm.get_world_size() > 1:
-        torch.distributed.all_reduce(on_any)
+    device = next(model.parameters()).device
+    on_any, number = largest([int(bool(report)), interruption.noted], device)
+    interruption.agree(number)
     if on_any:
-        refuse_non_finite(comm.all_gather(report), f"iteration {get_event_storage().iter}")
+        refuse_non_finite(gather(report), f"iteration {get_event_storage().iter}")
     return losses
 
 
@@ -245,7 +271,7 @@ def _predicting(
     return forward(batch) if model.training else predict(forward, batch, closer_look)
 
 
-def guard_losses(model: nn.Module) -> None:
+def guard_losses(model: nn.Module, interruption: Interruption | None = None) -> None:
     """Make a training end, on every process and before the step, where a loss is not finite.
 
     The message names the terms and the images of the batch. NaN in a prediction can also end in an
@@ -253,8 +279,9 @@ def guard_losses(model: nn.Module) -> None:
 
     Args:
         model: takes a batch of :class:`WSOLDatasetMapper`'s dicts and returns loss terms.
+        interruption: is told when a step begins, and what signal came to any process.
     """
-    model.forward = partial(_guarded, model, model.forward)
+    model.forward = partial(_guarded, model, model.forward, interruption or Interruption())
 
 
 def share_buffers(model: nn.Module) -> None:
@@ -262,8 +289,7 @@ def share_buffers(model: nn.Module) -> None:
 
     The statistics of batch norm differ between processes: each sees other images.
     """
-    if comm.get_world_size() > 1:
-        broadcast(list(model.buffers()))
+    broadcast(list(model.buffers()))
 
 
 # Detectron2's entries that nothing here reads -> what has the effect instead
@@ -335,6 +361,8 @@ class Trainer(DefaultTrainer):
         run: the config, resolved; by default it is resolved here (:func:`wend.run.resolve`).
         mapper: maps training images, instead of :class:`WSOLDatasetMapper`; takes the dicts of
             ``DatasetCatalog``.
+        overwrite: remove what an earlier training left in ``OUTPUT_DIR``; else :meth:`train`
+            refuses to begin anew beside it.
     """
 
     run: Run | None = None
@@ -342,7 +370,14 @@ class Trainer(DefaultTrainer):
     in_full = True  # whether an evaluation logs the whole table, or a line for each protocol
     iter: int  # Detectron2's
 
-    def __init__(self, cfg: CfgNode, run: Run | None = None, mapper: Mapper | None = None) -> None:
+    def __init__(
+        self,
+        cfg: CfgNode,
+        run: Run | None = None,
+        mapper: Mapper | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
         # Not DefaultTrainer.__init__: it gives DDP a device, which DDP refuses for a CPU model.
         TrainerBase.__init__(self)
         if run is None:
@@ -355,6 +390,8 @@ class Trainer(DefaultTrainer):
                 rehearse(run)
         self.run = run
         self.mapper = mapper
+        if overwrite and comm.is_main_process():
+            clear(run.cfg, keep=(CONFIG_FILE, "log.txt*"))  # the script's own default_setup wrote
         cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, comm.get_world_size())
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
@@ -362,7 +399,8 @@ class Trainer(DefaultTrainer):
         self._evaluated = model if self.average is None else self.average.evaluated
         self._losses_of = self._evaluated.forward  # before it is guarded and taught
         self.held_out = held_out_images(self.run.training, cfg, self.mapper)
-        guard_losses(model)
+        self.interruption = Interruption()
+        guard_losses(model, self.interruption)
         if self.teacher is not None:
             let_teach(model, self.teacher)
         optimizer = self.build_optimizer(cfg, model)
@@ -371,11 +409,12 @@ class Trainer(DefaultTrainer):
         self.loader = CountedLoader(self.build_train_loader(cfg), self.first_epoch)
         guard = self.loader.guard
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
+        own_gpu = None if on_cpu else [torch.cuda.current_device()]
         model = create_ddp_model(
             model,
             broadcast_buffers=False,
             find_unused_parameters=leaves_parts_unused(model),
-            **({"device_ids": None} if on_cpu else {}),
+            device_ids=own_gpu,
         )
         engine = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = engine(model, self.loader, optimizer)
@@ -470,6 +509,8 @@ class Trainer(DefaultTrainer):
             hooks.EvalHook: self._evaluation,
         }
         ours = [mine.get(type(hook), hook) for hook in super().build_hooks()]
+        evaluation = next(i for i, h in enumerate(ours) if isinstance(h, hooks.EvalHook))
+        ours.insert(evaluation, EndsWhenAsked(self.interruption, self.save_unless_saved))
         ours += [EventSinksHook(cfg)] if comm.is_main_process() else []
         return [*ours, EndsEarly()]
 
@@ -492,6 +533,13 @@ class Trainer(DefaultTrainer):
             TensorBoardWriter(self) if type(writer) is TensorboardXWriter else writer
             for writer in writers
         ]
+
+    def save_unless_saved(self) -> None:
+        """Save a checkpoint of the step that is done, unless its period has."""
+        done = min(self.iter + 1, self.max_iter)  # after the last step iter is max_iter
+        if done < self.max_iter and done % self.cfg.SOLVER.CHECKPOINT_PERIOD:
+            self.training_state.exchange()
+            self.checkpointer.save(f"model_{done - 1:07d}", iteration=done - 1)
 
     def run_step(self) -> None:
         """Detectron2's, after the losses were told how far the training is."""
@@ -517,7 +565,8 @@ class Trainer(DefaultTrainer):
         iteration = min(self.iter + 1, self.max_iter)  # after training iter is max_iter
         self.in_full = self.evaluations.may_be_last(iteration)
         model = self.model if self.average is None else self.average.evaluated
-        results = self.test(self.cfg, model)
+        with self.interruption.at_once(self.save_unless_saved):
+            results = self.test(self.cfg, model)
         self._last_eval_results = results
         held_out = self._held_out_losses(iteration)
         self.evaluations.add(iteration, {**self._by_data_set(results), **held_out})
@@ -556,17 +605,16 @@ class Trainer(DefaultTrainer):
         super().before_train()
         done = self.start_iter
         is_finished = done >= self.max_iter or self.evaluations.had_ended
-        if done and self.evaluations.is_due(done):
-            results = self.evaluations.at(done)
-            if results:
-                assert self.run is not None
-                (first, *others) = (results[name] for name in self.run.tests if name in results)
-                self._last_eval_results = results if others else first
-            elif done < self.max_iter:
-                self._at_end_of(done, self._evaluation._do_eval)
+        results = self.evaluations.at(done) if done else {}
+        if results:
+            assert self.run is not None
+            own = {name: results.get(name, {}) for name in self.run.tests}
+            self._last_eval_results = own if len(own) > 1 else next(iter(own.values()))
+        elif done and self.evaluations.is_due(done) and done < self.max_iter:
+            self._at_end_of(done, self._evaluation._do_eval)
         if is_finished:
             self.evaluations.say_finished(done)
-            if done < self.max_iter or hasattr(self, "_last_eval_results"):
+            if done < self.max_iter or results:
                 self._hooks.remove(self._evaluation)
         if self.evaluations.had_ended:
             raise EndedEarlyError
@@ -625,7 +673,11 @@ class Trainer(DefaultTrainer):
         loop, no_traceback = logging.getLogger(TrainerBase.__module__), _NoTraceback()
         loop.addFilter(no_traceback)
         try:
-            TrainerBase.train(self, self.start_iter, self.max_iter)
+            with taken(self.cfg.OUTPUT_DIR, "a training"):
+                if self.start_iter == 0:
+                    refuse_used(self.cfg.OUTPUT_DIR)
+                with telling_what_is_kept(self.cfg.OUTPUT_DIR), self.interruption.listening():
+                    TrainerBase.train(self, self.start_iter, self.max_iter)
         except EndedEarlyError:
             pass
         finally:
@@ -636,8 +688,8 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
     def after_train(self) -> None:
-        """Detectron2's hooks, but no evaluation where the user's data ended the training."""
-        if isinstance(sys.exc_info()[1], InputError):
+        """Detectron2's hooks, but no evaluation where a signal or the user's data ended it."""
+        if isinstance(sys.exc_info()[1], InputError | KeyboardInterrupt | OSError):
             self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, hooks.EvalHook)]
         super().after_train()
         guard = self.loader.guard
@@ -841,5 +893,6 @@ def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         mapper=None,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         batch_size=cfg.WEND.TEST_BATCH,
+        sampler=own_share(len(images), cfg.WEND.TEST_BATCH),
     )
     return GuardedLoader(loader, total=len(images), names=test.data_set.name, to_do=TEST_TO_DO)

@@ -17,6 +17,7 @@ from wend.loading.crop import CropMapper, Sample
 from wend.loading.image_cache import ImageCache
 from wend.loading.order import InOrder, Shuffled
 from wend.loading.selection import Selection
+from wend.loading.shares import own_share
 from wend.processes import gather, rank, world_size
 from wend.randomness import shared_seed
 from wend.run import TestData, TrainingData
@@ -123,12 +124,13 @@ def crops_to_test(
 
 
 def build_test_loader(test: TestData, cfg: CfgNode) -> GuardedLoader:
-    """Batches of WEND.TEST_BATCH examples of one data set, each image once."""
+    """Batches of WEND.TEST_BATCH examples of one data set, each image once in one process."""
     mapper = crops_to_test(cfg, test.caches, test.count_bad_as_wrong)
     dataset = CroppedImages(Selection([test.data_set], with_boxes=False), mapper)
     loader = DataLoader(
         GuardedImages(dataset, imports=cfg.WEND.IMPORTS),
         batch_size=cfg.WEND.TEST_BATCH,
+        sampler=own_share(len(dataset), cfg.WEND.TEST_BATCH),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,
     )

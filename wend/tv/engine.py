@@ -1,11 +1,14 @@
-"""Training and evaluation on torchvision's detectors, one process."""
+"""Training and evaluation on torchvision's detectors, in one process or as one of several."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from fvcore.common.param_scheduler import (
     ParamScheduler,
 )
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
@@ -26,6 +30,7 @@ from wend.evaluation.best import flat
 from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
+from wend.files import writing
 from wend.loading.bad_images import say_wrong
 from wend.loading.first_epoch import FirstEpoch
 from wend.losses import ForceLog, count_positives, tell_progress
@@ -36,19 +41,29 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.processes import is_main, rank, world_size
+from wend.processes import (
+    broadcast,
+    gather,
+    gather_on_main,
+    is_main,
+    largest,
+    rank,
+    world_size,
+)
 from wend.randomness import seed_step
 from wend.run import Run, iterations_per_epoch, set_seed
 from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
-from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.training.asked_rates import AskedRates
 from wend.training.checkpoints import clear_leftovers
 from wend.training.evaluations import BEST_KEY, Evaluations
 from wend.training.facts import TRAINING_KEY, asked_of
 from wend.training.held_out import check_seed, held_out_losses
+from wend.training.interruption import Interruption, telling_what_is_kept
 from wend.training.log_files import cut_logs
 from wend.training.normalizers import Normalizers
+from wend.training.run_folder import refuse_used, taken
 from wend.training.space import warn_of_space
 from wend.training.state import TrainingState
 from wend.tv.checkpointer import PeriodicSaving, TVCheckpointer
@@ -59,6 +74,7 @@ from wend.tv.dataset import (
     build_train_loader,
 )
 from wend.tv.inference import predict
+from wend.tv.models import leaves_parts_unused
 from wend.tv.teaching import build_teacher, taught
 
 logger = logging.getLogger(__name__)
@@ -101,6 +117,22 @@ def lr_multiplier(cfg: CfgNode) -> ParamScheduler:
     )
 
 
+def gradients_shared(model: nn.Module) -> Callable[..., Any]:
+    """The model's forward in training, after which all processes have the mean of gradients.
+
+    Buffers stay each process's own: the statistics of its images.
+    """
+    if world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    return DistributedDataParallel(
+        model,
+        device_ids=[torch.cuda.current_device()] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        find_unused_parameters=leaves_parts_unused(model),
+    )
+
+
 class Trainer:
     """Trains the detector of a config, evaluating and saving as its schedule says.
 
@@ -114,6 +146,7 @@ class Trainer:
         self.run, self.cfg, self.training = run, run.cfg, run.training
         cfg = run.cfg
         self.model = model
+        self._in_training = gradients_shared(model)
         ema, teaching = cfg.WEND.EMA, teaching_of(cfg)
         self.average = self.teacher = None
         if ema.DECAY:
@@ -125,7 +158,11 @@ class Trainer:
         max_iter = cfg.SOLVER.MAX_ITER
         self.scheduler = LambdaLR(self.optimizer, lambda i: multiplier(min(i / max_iter, 1.0)))
         self.checkpointer = TVCheckpointer(
-            model, cfg.OUTPUT_DIR, optimizer=self.optimizer, scheduler=self.scheduler
+            model,
+            cfg.OUTPUT_DIR,
+            save_to_disk=is_main(),
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
         )
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
@@ -139,6 +176,7 @@ class Trainer:
             self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
         self._state_origin()
         self.start_iter = 0
+        self.interruption = Interruption()
         self.first_epoch = FirstEpoch(
             names=self.training.names,
             left_out=self.training.left_out,
@@ -146,7 +184,8 @@ class Trainer:
             steps=iterations_per_epoch(cfg, len(self.training.images)),
             max_lost=cfg.WEND.DATA.MAX_LOST_SHARE,
             positives=count_positives(model),
-            output_dir=cfg.OUTPUT_DIR,
+            output_dir=cfg.OUTPUT_DIR if is_main() else None,
+            gather=gather if world_size() > 1 else None,
         )
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = build_train_loader(self.training, cfg)
@@ -218,15 +257,21 @@ class Trainer:
 
     def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
         images, targets = self._inputs(batch)
+        self.interruption.begin_step()
         self.first_epoch.add(example.counts for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
         if self.teacher is not None:
             self.teacher.progress = Progress(iteration, self.cfg.SOLVER.MAX_ITER)
             if self.teacher.has_begun:
                 targets = taught(self.teacher, images, batch, targets)
-        losses = self.model(images, targets)
+        losses = self._in_training(images, targets)
         report = describe_non_finite(losses, [example.image_id for example in batch])
-        refuse_non_finite([report], f"iteration {iteration}")
+        on_any, number = largest(
+            [int(bool(report)), self.interruption.noted], self.cfg.MODEL.DEVICE
+        )
+        self.interruption.agree(number)
+        if on_any:
+            refuse_non_finite(gather(report), f"iteration {iteration}")
         total = sum(losses.values())
         self.optimizer.zero_grad()
         total.backward()
@@ -234,6 +279,7 @@ class Trainer:
         self.scheduler.step()
         if self.average is not None:
             self.average.update()
+            share_average(self.average)
         self.force_log.after_step()
         values = {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
         return {**values, **self.force_log.latest}
@@ -241,18 +287,27 @@ class Trainer:
     def train(self) -> Results:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
-        self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, start_iter=self.start_iter)
-        try:
-            results = self._made_up()
-            if self.start_iter >= cfg.SOLVER.MAX_ITER or self.evaluations.had_ended:
-                self.evaluations.say_finished(self.start_iter)
-                return results
-            if self.evaluations.have_ended:
-                self._end_early(self.start_iter)
-                return results
-            return self._train()
-        finally:
-            self.sinks.close()
+        with taken(cfg.OUTPUT_DIR, "a training"), telling_what_is_kept(cfg.OUTPUT_DIR):
+            if self.start_iter == 0:
+                refuse_used(cfg.OUTPUT_DIR)
+            names = cfg.WEND.LOGGERS if is_main() else ()
+            self.sinks = OpenSinks(names, cfg.OUTPUT_DIR, cfg, start_iter=self.start_iter)
+            try:
+                with self.interruption.listening():
+                    return self._go_on()
+            finally:
+                self.sinks.close()
+
+    def _go_on(self) -> Results:
+        """What is left to do of the training."""
+        results = self._made_up()
+        if self.start_iter >= self.cfg.SOLVER.MAX_ITER or self.evaluations.had_ended:
+            self.evaluations.say_finished(self.start_iter)
+            return results
+        if self.evaluations.have_ended:
+            self._end_early(self.start_iter)
+            return results
+        return self._train()
 
     def _made_up(self) -> Results:
         """The evaluation that was due when the checkpoint to go on from was saved, made up."""
@@ -277,26 +332,38 @@ class Trainer:
             done = iteration + 1 - self.start_iter
             if (iteration + 1) % LOG_PERIOD == 0 or iteration + 1 == max_iter:
                 values |= self.teacher.scalars() if self.teacher is not None else {}
-                self._log(iteration, values, (time.perf_counter() - start) / done)
+                values = _mean_of_each(gather_on_main(values))
+                if is_main():
+                    self._log(iteration, values, (time.perf_counter() - start) / done)
             if (iteration + 1) % cfg.SOLVER.CHECKPOINT_PERIOD == 0 or iteration + 1 == max_iter:
                 self.training_state.exchange()
             saver.step(iteration)
+            self.interruption.end_if_asked(partial(self._save_unless_saved, iteration))
             if self.evaluations.is_due(iteration + 1):
                 results = self._evaluate(iteration + 1)
             if self.evaluations.have_ended and iteration + 1 < max_iter:
                 self._end_early(iteration + 1)
                 break
+        self.loader.exchange()
         self.loader.summarize()
         return results
 
     def _keep_best(self, iteration: int) -> None:
         self.training_state.exchange()
-        self.checkpointer.write(Path(BEST_WEIGHTS).stem, iteration=iteration - 1)
+        if is_main():
+            self.checkpointer.write(Path(BEST_WEIGHTS).stem, iteration=iteration - 1)
 
     def _end_early(self, iteration: int) -> None:
         self.evaluations.say_end(iteration)
         self.training_state.exchange()
         self.checkpointer.save(Path(FINAL_WEIGHTS).stem, iteration=iteration - 1)
+
+    def _save_unless_saved(self, iteration: int) -> None:
+        """Save a checkpoint of a step, unless its period has."""
+        solver, done = self.cfg.SOLVER, iteration + 1
+        if done < solver.MAX_ITER and done % solver.CHECKPOINT_PERIOD:
+            self.training_state.exchange()
+            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
 
     def _log(self, iteration: int, values: dict[str, float], seconds: float) -> None:
         rate = self.optimizer.param_groups[0]["lr"]
@@ -310,12 +377,16 @@ class Trainer:
         self.sinks.add(numbers, iteration)
 
     def _write(self, numbers: dict[str, float]) -> None:
-        with open(Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE, "a", encoding="utf-8") as file:
+        path = Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE
+        with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(numbers) + "\n")
 
     def _evaluate(self, iteration: int) -> Results:
         model = self.model if self.average is None else self.average.evaluated
-        results = evaluate(self.run, model, in_full=self.evaluations.may_be_last(iteration))
+        broadcast(list(self.model.buffers()))
+        in_full = self.evaluations.may_be_last(iteration)
+        with self.interruption.at_once(partial(self._save_unless_saved, iteration - 1)):
+            results = evaluate(self.run, model, in_full=in_full)
         held_out = self._held_out_losses(iteration, model)
         self.evaluations.add(iteration, {**results, **held_out})
         at_the_end = iteration >= self.cfg.SOLVER.MAX_ITER
@@ -331,8 +402,16 @@ class Trainer:
             *(model, self.held_out, lambda batch: model(*self._inputs(batch))),
             *(iteration, self.cfg.SOLVER.MAX_ITER),
         )
-        self._write({"iteration": iteration - 1, **flat(losses)})
+        if is_main():
+            self._write({"iteration": iteration - 1, **flat(losses)})
         return losses
+
+
+def _mean_of_each(numbers: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each number, of the processes that have it."""
+    names = dict.fromkeys(name for each in numbers for name in each)
+    values = {name: [each[name] for each in numbers if name in each] for name in names}
+    return {name: sum(each) / len(each) for name, each in values.items()}
 
 
 def _numbers(results: Results) -> dict[str, float]:
@@ -354,13 +433,14 @@ def evaluate(
         in_full: whether the whole table is logged, or a line for each protocol.
 
     Returns:
-        Data set -> protocol -> metric -> per cent.
+        Data set -> protocol -> metric -> per cent; on the main process alone.
     """
     model.eval()
     cfg, results = run.cfg, {}
+    quiet = None if is_main() else True  # None: where nobody looks
     for name, test in run.tests.items():
         detections, problems = DetectionCollector(test.data_set), []
-        for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=None):
+        for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=quiet):
             images, frames = zip(*((e.image, e.frame) for e in batch), strict=True)
             predictions = predict(model, images, frames, cfg)
             for example, predicted in zip(batch, predictions, strict=True):
@@ -369,6 +449,12 @@ def evaluate(
                     detections.add(example.image_id)
                 else:
                     detections.add(example.image_id, *predicted)
+        gathered = gather_on_main((detections.rows, problems))
+        if not is_main():
+            continue
+        detections.rows, problems = (
+            list(chain.from_iterable(each)) for each in zip(*gathered, strict=True)
+        )
         output_dir = evaluation_folder(cfg.OUTPUT_DIR, name)
         say_wrong(name, problems, len(detections))
         evaluated = test.evaluation.run(detections.table(), output_dir, in_full=in_full)
