@@ -69,29 +69,6 @@ def gather(value: Value) -> list[Value]:
     return values
 
 
-def of_main(compute: Callable[[], Value]) -> Value:
-    """What the main process computes, on all of them; all processes call it.
-
-    Args:
-        compute: called in the main process alone.
-
-    Raises:
-        InputError: of the main process's, on all.
-    """
-    result: tuple[Value | None, InputError | None] = (None, None)
-    if is_main():
-        try:
-            result = compute(), None
-        except InputError as error:
-            if world_size() == 1:
-                raise
-            result = None, error
-    value, problem = gather(result)[0]
-    if problem is not None:
-        raise problem
-    return cast(Value, value)
-
-
 def gather_on_main(value: Value) -> list[Value]:
     """Each process's value, in the order of ranks, on the main one; an empty list on the others.
 
@@ -151,6 +128,12 @@ def agreed(action: Callable[[], Value]) -> Value:
 def main_first(action: Callable[[], Any]) -> None:
     """Let the main process do something before the others go on; errors as of :func:`agreed`."""
     agreed(lambda: action() if is_main() else None)
+
+
+def of_main(compute: Callable[[], Value]) -> Value:
+    """What the main process computes, on all of them; errors as of :func:`agreed`."""
+    values = gather(agreed(lambda: compute() if is_main() else None))
+    return cast(Value, values[0])
 
 
 def mean(value: Tensor) -> Tensor:

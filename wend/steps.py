@@ -61,10 +61,11 @@ def run_command(command: Callable[[Sequence[str]], None], words: Sequence[str]) 
 def resume_flag(folder: Path, resumes: bool) -> list[str]:
     """``--resume`` where an interrupted training left a checkpoint, else no word.
 
-    Else what a training left that ended before its first checkpoint is removed.
+    Whether it is the same training, the settings of the step tell, also of one that an earlier WEND
+    began. Else what a training left that ended before its first checkpoint is removed.
     """
     if resumes and checkpoint_files(folder):
-        return ["--resume"]
+        return ["--resume", "--allow-changes"]
     for pattern in TRAINING_FILES:
         for path in folder.glob(pattern):
             remove(path)

@@ -196,6 +196,25 @@ def test_a_single_flipped_bit_is_seen_which_torch_does_not_see(tmp_path):
         newest_whole(tmp_path)
 
 
+def test_a_damaged_file_of_ours_is_refused_by_its_name_too(tmp_path):
+    saving = checkpointer(tmp_path)
+    saving.origin = Origin("VERSION: 2\n", "torchvision", "apply")
+    path = saving.write("model_final")
+    flip_a_bit_of_the_weights(path)
+    with pytest.raises(InputError, match=r"model_final\.pth: is damaged: .*record .*data/0"):
+        checkpointer(tmp_path).load(str(path))
+
+
+def test_checksums_are_written_whatever_the_user_has_set(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        saved(tmp_path, 1)
+        assert not torch.serialization.get_crc32_options()
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert newest_whole(tmp_path).path.name == "model_0000001.pth"
+
+
 def test_where_none_is_whole_the_error_names_each_and_what_to_do(tmp_path):
     for path, damage in zip(saved(tmp_path, 2, 5), (truncate, store_code), strict=True):
         damage(path)

@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from wend.cli.failures import exit_status
 from wend.cli.options import (
@@ -120,10 +121,11 @@ def run(args: argparse.Namespace) -> int:
     """
     from wend.inference.own_config import completed
 
-    with completed(args) as complete:
+    with ExitStack() as stack:
         with first_tells():
-            if args.config_file:
-                logger.info("config: %s", complete.config_file)
+            complete = stack.enter_context(completed(args))
+        if args.config_file:
+            logger.info("config: %s", complete.config_file)
         logger.info("engine: %s", complete.engine)
         engine_module(complete.engine, "run").run(complete)
     return 0

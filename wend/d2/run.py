@@ -114,9 +114,10 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
     data_sets = detectron2_data_sets(args.datasets_root)
     run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
-    if resumes and not args.eval_only:
-        refuse_changes(cfg.OUTPUT_DIR, asked_of(run, "detectron2"), allow=args.allow_changes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
+    if resumes and not args.eval_only:
+        asked = asked_of(run, "detectron2", processes=processes.world_size)
+        refuse_changes(cfg.OUTPUT_DIR, asked, allow=args.allow_changes)
     if not args.eval_only:
         check_precision(run.cfg)
         check_shares(run.cfg, processes.world_size)

@@ -86,15 +86,14 @@ from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.teaching.teacher import Teacher
 from wend.training.asked_rates import AskedRates
-from wend.training.checkpoints import ClearsByListing, RunCheckpointer, clear_leftovers
+from wend.training.checkpoints import ClearsByListing, RunCheckpointer
 from wend.training.evaluations import BEST_KEY, Evaluations
 from wend.training.facts import TRAINING_KEY, asked_of
 from wend.training.held_out import check_seed, held_out_loader, held_out_losses
 from wend.training.interruption import Interruption, telling_what_is_kept
-from wend.training.log_files import cut_logs
 from wend.training.normalizers import Normalizers
 from wend.training.rehearsal import rehearse
-from wend.training.run_folder import clear, refuse_used, taken
+from wend.training.run_folder import clear, refuse_used, take_up, taken
 from wend.training.space import warn_of_space
 from wend.training.state import TrainingState
 from wend.user_code import is_raised_by_own
@@ -472,11 +471,6 @@ class Trainer(DefaultTrainer):
             rates.restore(self.checkpointer.changed)
             self.start_iter = self.iter + 1  # that of the checkpoint is done
             self._take_seed()
-        if is_main():
-            clear_leftovers(self.cfg.OUTPUT_DIR)
-            if resume:
-                cut_logs(self.cfg.OUTPUT_DIR, self.start_iter)
-        if resumed:
             self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumed)
 
@@ -676,6 +670,8 @@ class Trainer(DefaultTrainer):
             with taken(self.cfg.OUTPUT_DIR, "a training"):
                 if self.start_iter == 0:
                     refuse_used(self.cfg.OUTPUT_DIR)
+                if is_main():
+                    take_up(self.cfg.OUTPUT_DIR, self.start_iter)
                 with telling_what_is_kept(self.cfg.OUTPUT_DIR), self.interruption.listening():
                     TrainerBase.train(self, self.start_iter, self.max_iter)
         except EndedEarlyError:

@@ -122,6 +122,7 @@ class TrainedDetector(Detector):
         output: str | os.PathLike[str],
         datasets_root: str | None = None,
         resume: bool = False,
+        allow_changes: bool = False,
         overwrite: bool = False,
         imports: Sequence[str] = (),
         **overrides: Any,
@@ -138,6 +139,7 @@ class TrainedDetector(Detector):
             output: the folder of the run.
             datasets_root: as ``--datasets-root``.
             resume: go on with a run that was interrupted.
+            allow_changes: go on though config or data differ from that run's.
             overwrite: remove a run that is in ``output``.
             imports: modules of yours, as ``--import``.
             overrides: config entries to change, such as
@@ -153,6 +155,7 @@ class TrainedDetector(Detector):
             *(self.checkpoint, self.cfg, self.engine, train, test, output),
             datasets_root=datasets_root,
             resume=resume,
+            allow_changes=allow_changes,
             overwrite=overwrite,
             imports=imports,
             overrides=overrides,

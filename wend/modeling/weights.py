@@ -16,7 +16,9 @@ from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
 from wend.errors import InputError, MissingFileError
 from wend.modeling.weight_names import match_names
 from wend.weight_files import (
+    ORIGIN_KEY,
     WeightDifferences,
+    damage,
     read_checkpoint,
     without_counters,
     without_prefix,
@@ -97,6 +99,8 @@ class CheckedLoading(Checkpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = read_checkpoint(filename)
+        if ORIGIN_KEY in content and (problem := damage(Path(filename))):
+            raise InputError(f"{filename}: is damaged: {problem}; copy it again, or take another")
         wanted = self.model.state_dict().keys()
         weights = match_names(without_prefix(filename, content["model"], wanted), wanted)
         if wanted & weights.keys():  # Detectron2's guess by suffix is not needed

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,17 @@ def unshared(weights: Mapping[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
+@contextmanager
+def _checksums() -> Iterator[None]:
+    """Let torch write the checksums by which damage is seen, whatever the user has set."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(True)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(before)
+
+
 class RunCheckpointer(CheckedLoading):
     """Saves a training's checkpoints and goes on from the newest whole one.
 
@@ -305,7 +317,7 @@ class RunCheckpointer(CheckedLoading):
         if self.asked is not None:
             parts[TRAINING_KEY] = {**self.asked.facts, **parts.get(TRAINING_KEY, {})}
         stated = stated_origin(self.origin)
-        with atomic_write(path, "wb", durable=True) as file:
+        with atomic_write(path, "wb", durable=True) as file, _checksums():
             torch.save({"model": weights, **parts, **kwargs, **stated}, file)
         if path.name in WITH_TENSORS:
             texts = {key: json.dumps(value) for key, value in stated.items()}

@@ -56,14 +56,12 @@ from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.training.asked_rates import AskedRates
-from wend.training.checkpoints import clear_leftovers
 from wend.training.evaluations import BEST_KEY, Evaluations
 from wend.training.facts import TRAINING_KEY, asked_of
 from wend.training.held_out import check_seed, held_out_losses
 from wend.training.interruption import Interruption, telling_what_is_kept
-from wend.training.log_files import cut_logs
 from wend.training.normalizers import Normalizers
-from wend.training.run_folder import refuse_used, taken
+from wend.training.run_folder import refuse_used, take_up, taken
 from wend.training.space import warn_of_space
 from wend.training.state import TrainingState
 from wend.tv.checkpointer import PeriodicSaving, TVCheckpointer
@@ -224,11 +222,6 @@ class Trainer:
                 set_seed(self.cfg, seed)
                 self.training_state.facts["seed"] = seed
                 self._state_origin()
-        if is_main():
-            clear_leftovers(self.cfg.OUTPUT_DIR)
-            if resume:
-                cut_logs(self.cfg.OUTPUT_DIR, self.start_iter)
-        if resumes:
             self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumes)
 
@@ -287,11 +280,14 @@ class Trainer:
     def train(self) -> Results:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
+        start = self.start_iter
         with taken(cfg.OUTPUT_DIR, "a training"), telling_what_is_kept(cfg.OUTPUT_DIR):
-            if self.start_iter == 0:
+            if not start:
                 refuse_used(cfg.OUTPUT_DIR)
+            if is_main():
+                take_up(cfg.OUTPUT_DIR, start)
             names = cfg.WEND.LOGGERS if is_main() else ()
-            self.sinks = OpenSinks(names, cfg.OUTPUT_DIR, cfg, start_iter=self.start_iter)
+            self.sinks = OpenSinks(names, cfg.OUTPUT_DIR, cfg, start_iter=start)
             try:
                 with self.interruption.listening():
                     return self._go_on()

@@ -54,11 +54,12 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
     data_sets = DataSets(args.datasets_root)
     run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
-    if resumes and not args.eval_only:
-        refuse_changes(cfg.OUTPUT_DIR, asked_of(run, "torchvision"), allow=args.allow_changes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
     if not args.eval_only:
         check_shares(run.cfg, processes.world_size)
+    if resumes and not args.eval_only:
+        asked = asked_of(run, "torchvision", processes=processes.world_size)
+        refuse_changes(cfg.OUTPUT_DIR, asked, allow=args.allow_changes)
     rehearse(run)
     return run
 
@@ -108,7 +109,8 @@ def _train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
         checkpointer.require_all = True
         weights = "" if args.resume and checkpointer.has_checkpoint() else initial_weights(cfg)
         checkpointer.resume_or_load(weights, resume=args.resume)
-        warn_if_trained_otherwise(checkpointer.path, cfg.dump())
+        if is_main():
+            warn_if_trained_otherwise(checkpointer.path, cfg.dump())
         if not checkpoint_files(cfg.OUTPUT_DIR):  # a training's folder keeps its own
             main_first(lambda: _write_config(cfg))
         with logged_to(cfg.OUTPUT_DIR, rank()):
