@@ -27,12 +27,17 @@ SEED_BITS = 31  # of a drawn seed; Detectron2 adds the rank to it, and NumPy tak
 SAMPLE, STEP = 0, 1  # what numbers are for: these never meet
 
 
-def shared_seed(seed: int) -> int:
-    """The seed of all processes: the given one, or where it is negative, one that is drawn.
+def settled_seed(seed: int) -> int:
+    """The given seed, or where it is negative, one that the operating system draws.
 
-    The operating system draws it: no generator of the process is asked. All processes call it.
+    No generator of the process is asked.
     """
-    return seed if seed >= 0 else processes.gather(secrets.randbits(SEED_BITS))[0]
+    return seed if seed >= 0 else secrets.randbits(SEED_BITS)
+
+
+def shared_seed(seed: int) -> int:
+    """:func:`settled_seed` of the first process, for all of them; all call it."""
+    return processes.gather(settled_seed(seed))[0]
 
 
 def _mixed(*words: int) -> tuple[int, ...]:

@@ -45,7 +45,7 @@ from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
 from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.pseudo_boxes.report import KINDS
-from wend.randomness import shared_seed
+from wend.randomness import settled_seed
 from wend.run_files import MACHINE_FILE, WEIGHTS, checkpoint_files
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
@@ -226,7 +226,7 @@ def settle_seed(cfg: CfgNode) -> bool:
     """Make ``SEED`` one that is drawn where the config leaves it open; whether it was."""
     if cfg.SEED >= 0:
         return False
-    cfg.SEED = shared_seed(cfg.SEED)
+    cfg.SEED = settled_seed(cfg.SEED)
     logger.info("SEED %d was drawn for this run; the same entry repeats it", cfg.SEED)
     return True
 

@@ -48,6 +48,7 @@ from wend.d2.catalog import MappedImages, dataset_dict, detectron2_data_sets
 from wend.d2.evaluator import WSOLEvaluator, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
+from wend.d2.log_window import LogWindow
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.teaching import build_teacher, let_teach
 from wend.errors import InputError
@@ -69,7 +70,7 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.processes import broadcast, gather, is_main, largest
+from wend.processes import agreed, broadcast, gather, is_main, largest
 from wend.randomness import seed_step, shared_seed
 from wend.run import (
     Run,
@@ -387,6 +388,9 @@ class Trainer(DefaultTrainer):
             check_precision(run.cfg)
             if self._evaluates_as_wend():
                 rehearse(run)
+        seed = shared_seed(run.cfg.SEED)  # each process draws one where it is open
+        agreed(partial(check_seed, run.cfg, seed))
+        set_seed(run.cfg, seed)
         self.run = run
         self.mapper = mapper
         if overwrite and comm.is_main_process():
@@ -428,13 +432,15 @@ class Trainer(DefaultTrainer):
         self.evaluations = Evaluations(cfg, self._keep_best)
         if self.evaluations.best is not None:
             self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
-        self._state_origin()
+        self._state_what_it_is()
+        self.log_window = LogWindow()
         self.training_state = TrainingState(
-            {"seed": cfg.SEED, "batch": cfg.SOLVER.IMS_PER_BATCH},
             {
                 "normalizers": Normalizers(self.checkpointer.model),
                 "first_epoch": self.first_epoch,
                 "force": self.force_log,
+                **({} if self.teacher is None else {"teacher": self.teacher}),
+                "log": self.log_window,
                 **({} if guard is None else {"skipped": guard}),
             },
         )
@@ -482,13 +488,11 @@ class Trainer(DefaultTrainer):
             check_seed(self.cfg, seed)
             for cfg in (self.run.cfg, self.cfg):
                 set_seed(cfg, seed)
-            self.training_state.facts["seed"] = seed
-            self._state_origin()
+            self._state_what_it_is()
 
-    def _state_origin(self) -> None:
-        """Say of checkpoints how they came about."""
+    def _state_what_it_is(self) -> None:
+        """Let checkpoints say what the training is."""
         assert self.run is not None
-        assert self.run.training is not None
         self.checkpointer.asked = asked_of(self.run, "detectron2", processes=comm.get_world_size())
         self.checkpointer.origin = self.checkpointer.asked.origin
 
@@ -540,7 +544,10 @@ class Trainer(DefaultTrainer):
         tell_progress(self.model, self.iter, self.max_iter)
         if self.teacher is not None:
             self.teacher.progress = Progress(self.iter, self.max_iter)
-        super().run_step()
+        # TorchScript, such as Detectron2's focal loss, would round otherwise in its first calls
+        # than later, once it is optimized: one that goes on would not be the uninterrupted one
+        with torch.jit.optimized_execution(False):
+            super().run_step()
         if self.average is not None:
             self.average.update()
             share_average(self.average)
@@ -595,7 +602,11 @@ class Trainer(DefaultTrainer):
             self.iter = now
 
     def before_train(self) -> None:
-        """Detectron2's; then the evaluation that was due at the checkpoint is made up."""
+        """Detectron2's, with the log's numbers of a training that goes on.
+
+        Then the evaluation that was due at the checkpoint is made up.
+        """
+        self.log_window.restore(self.storage)
         super().before_train()
         done = self.start_iter
         is_finished = done >= self.max_iter or self.evaluations.had_ended

@@ -59,16 +59,16 @@ def fixed_numbers(index: int) -> Iterator[None]:
 
 
 def check_seed(cfg: CfgNode, seed: int) -> None:
-    """Raise InputError where the training that is resumed held out other images than this run.
+    """Raise InputError where another seed than the training's drew the images that are held out.
 
     Args:
-        cfg: the run's, with a seed that was drawn.
-        seed: the training's own.
+        cfg: the run's, with the seed that drew them.
+        seed: the training's own: that of the first process, or of the checkpoint to go on from.
     """
     if cfg.WEND.HELD_OUT and cfg.SEED != seed:
         raise InputError(
-            f"config entry WEND.HELD_OUT: SEED {seed} drew the images that this training holds "
-            f"out; resume it with SEED {seed}, as its own config.yaml has it, not with -1"
+            f"config entries WEND.HELD_OUT and SEED: the images that are held out follow from the "
+            f"seed, which is {seed} here, and SEED -1 drew another one; give SEED {seed}"
         )
 
 

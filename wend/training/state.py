@@ -6,7 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from fvcore.common.config import CfgNode
+
 from wend.errors import InputError
+from wend.training.checkpoints import newest_whole
 from wend.training.facts import TRAINING_KEY
 
 logger = logging.getLogger(__name__)
@@ -25,18 +28,19 @@ class Part(Protocol):
 
 
 class TrainingState:
-    """The entry :data:`TRAINING_KEY` of checkpoints.
+    """What of the entry :data:`TRAINING_KEY` of checkpoints changes while a training goes on.
+
+    The checkpointer adds what the training is (:mod:`wend.training.facts`).
 
     Args:
-        facts: what the training is made of, which does not change: ``seed``, ``batch``, ...
         parts: what a training that is resumed goes on with, by name.
 
     Attributes:
         saved: the entry of the checkpoint that was resumed; empty where there was none.
     """
 
-    def __init__(self, facts: Mapping[str, Any], parts: Mapping[str, Part]) -> None:
-        self.facts, self.parts = dict(facts), dict(parts)
+    def __init__(self, parts: Mapping[str, Part]) -> None:
+        self.parts = dict(parts)
         self.saved: dict[str, Any] = {}
 
     def exchange(self) -> None:
@@ -47,8 +51,8 @@ class TrainingState:
                 exchange()
 
     def state_dict(self) -> dict[str, Any]:
-        """The entry: the facts, and the state of each part."""
-        return {**self.facts, **{name: part.state_dict() for name, part in self.parts.items()}}
+        """The state of each part."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the parts that the entry has.
@@ -71,3 +75,12 @@ class TrainingState:
                     f"{where}: {name!r} is damaged, or of another version of WEND "
                     f"({type(error).__name__}: {error})"
                 ) from error
+
+
+def take_stored_seed(cfg: CfgNode) -> None:
+    """Give a config that leaves the seed open that of the training that goes on in OUTPUT_DIR."""
+    choice = newest_whole(cfg.OUTPUT_DIR) if cfg.SEED < 0 else None
+    if choice is not None:
+        seed = choice.content.get(TRAINING_KEY, {}).get("seed")
+        if isinstance(seed, int) and seed >= 0:
+            cfg.SEED = seed

@@ -42,6 +42,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.processes import (
+    agreed,
     broadcast,
     gather,
     gather_on_main,
@@ -50,7 +51,7 @@ from wend.processes import (
     rank,
     world_size,
 )
-from wend.randomness import seed_step
+from wend.randomness import seed_step, shared_seed
 from wend.run import Run, iterations_per_epoch, set_seed
 from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
@@ -141,6 +142,9 @@ class Trainer:
 
     def __init__(self, run: Run, model: nn.Module) -> None:
         assert run.training is not None
+        seed = shared_seed(run.cfg.SEED)  # each process draws one where it is open
+        agreed(partial(check_seed, run.cfg, seed))
+        set_seed(run.cfg, seed)
         self.run, self.cfg, self.training = run, run.cfg, run.training
         cfg = run.cfg
         self.model = model
@@ -172,7 +176,7 @@ class Trainer:
         self.evaluations = Evaluations(cfg, self._keep_best)
         if self.evaluations.best is not None:
             self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
-        self._state_origin()
+        self._state_what_it_is()
         self.start_iter = 0
         self.interruption = Interruption()
         self.first_epoch = FirstEpoch(
@@ -188,11 +192,11 @@ class Trainer:
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = build_train_loader(self.training, cfg)
         self.training_state = TrainingState(
-            {"seed": cfg.SEED, "batch": cfg.SOLVER.IMS_PER_BATCH},
             {
                 "normalizers": Normalizers(model),
                 "first_epoch": self.first_epoch,
                 "force": self.force_log,
+                **({} if self.teacher is None else {"teacher": self.teacher}),
                 "skipped": self.loader,
             },
         )
@@ -220,13 +224,12 @@ class Trainer:
             if self.run.seed_was_drawn and seed is not None:  # the config leaves it open
                 check_seed(self.cfg, seed)
                 set_seed(self.cfg, seed)
-                self.training_state.facts["seed"] = seed
-                self._state_origin()
+                self._state_what_it_is()
             self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumes)
 
-    def _state_origin(self) -> None:
-        """Say of checkpoints how they came about."""
+    def _state_what_it_is(self) -> None:
+        """Let checkpoints say what the training is."""
         self.checkpointer.asked = asked_of(self.run, "torchvision", processes=world_size())
         self.checkpointer.origin = self.checkpointer.asked.origin
 

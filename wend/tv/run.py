@@ -26,6 +26,7 @@ from wend.training.checkpoints import refuse_changes
 from wend.training.facts import asked_of
 from wend.training.rehearsal import rehearse
 from wend.training.run_folder import begin, taken
+from wend.training.state import take_stored_seed
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
@@ -52,6 +53,8 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     cfg = read_config(args.config_file, args.opts, args.imports)
     check_arguments(args, cfg)
     resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    if resumes and not args.eval_only:
+        take_stored_seed(cfg)
     data_sets = DataSets(args.datasets_root)
     run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
