@@ -36,6 +36,11 @@ def real_path(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether it names something in a folder itself: no path, and neither the folder nor above."""
+    return name not in ("", ".", "..") and "\0" not in name and Path(name).name == name
+
+
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file beside ``path`` and move it there at the end, or remove it on error."""

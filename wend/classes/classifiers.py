@@ -178,7 +178,8 @@ class _Images(Dataset):
     def __getitem__(self, index: int) -> Tensor | InputError:
         try:
             record = self.records[index]
-            return self.preprocessing(read_image(record.file_name, record.exif), self.ten_crop)
+            image = read_image(record.file_name, record.exif, record.max_megapixels)
+            return self.preprocessing(image, self.ten_crop)
         except InputError as error:  # raised in the worker, its message would be a traceback
             return error
 

@@ -26,7 +26,12 @@ from wend.classes.predictions import (
     write_class_predictions,
 )
 from wend.classes.preprocessing import C2AM, CANONICAL
-from wend.cli.options import add_datasets_root_option, check_keys_differ, known_data_sets
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_megapixels_option,
+    check_keys_differ,
+    known_data_sets,
+)
 from wend.devices import choose_device
 from wend.errors import InputError, some
 from wend.files import read_text, sha256
@@ -70,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="convert this JSON, CSV or Parquet file of another program instead of running a model",
     )
+    add_megapixels_option(parser)
     add_datasets_root_option(parser)
 
 
@@ -80,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: the user's input is wrong.
     """
     _check_arguments(args)
-    data_set = known_data_sets(args).get(args.dataset)
+    data_set = known_data_sets(args).images(args.dataset)
     check_keys_differ(data_set, "class predictions")
     names = _read_names(args.class_names) if args.class_names else []
     if args.import_file:

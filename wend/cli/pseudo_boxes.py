@@ -23,10 +23,13 @@ from wend import __version__
 from wend.cli.options import (
     add_datasets_root_option,
     add_import_option,
+    add_megapixels_option,
     check_keys_differ,
     known_data_sets,
+    max_megapixels,
 )
 from wend.errors import InputError, some
+from wend.files import is_plain_name
 from wend.images.sizes import SizeReader
 from wend.localize.border_prior import BorderPriorConfig
 from wend.localize.partial import Partial
@@ -58,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--boxes", type=int, default=1, metavar="N", help="boxes per image at most (default: 1)")
     add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
     add("--skip-unreadable", action="store_true", help="leave out and count unreadable images")
+    add_megapixels_option(parser)
     add_datasets_root_option(parser)
     add_import_option(parser)
     border = parser.add_argument_group("border")
@@ -121,7 +125,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise InputError("--method ddt: needs --backbone and --weights, a local file or pretrained")
     elif args.side is not None:
         raise InputError("--side is of --method border; DDT has --input-size")
-    if Path(args.split).name != args.split or args.split in ("", ".", ".."):
+    if not is_plain_name(args.split):
         raise InputError(f"--split: expected a folder's name such as train, got {args.split!r}")
     for name, value, low in (
         ("--boxes", args.boxes, 1),
@@ -140,7 +144,11 @@ def _read_images(args: argparse.Namespace) -> DataSet:
         from wend.formats.folder import load_folder
 
         reader = SizeReader(exif=args.exif or EXIF[0])
-        data_set = replace(load_folder(args.images, classes="none", sizes=reader), exif=reader.exif)
+        data_set = replace(
+            load_folder(args.images, classes="none", sizes=reader),
+            exif=reader.exif,
+            max_megapixels=max_megapixels(args),
+        )
     elif args.exif:
         raise InputError("--exif is for --images; a data set's declaration has the key 'exif'")
     else:
@@ -166,7 +174,14 @@ def _prepare_border(args: argparse.Namespace, data_set: DataSet) -> tuple:
     def work(partial: Partial) -> None:
         waiting = [i for i, key in enumerate(data_set.keys) if key not in partial.done]
         files = [data_set.file_names[i] for i in waiting]
-        results = localize(files, config, args.num_workers, data_set.exif, args.boxes)
+        results = localize(
+            files,
+            config,
+            args.num_workers,
+            data_set.exif,
+            args.boxes,
+            data_set.max_megapixels,
+        )
         start = len(data_set) - len(waiting)
         with tqdm(
             total=len(data_set), initial=start, desc="border", unit="image", disable=None

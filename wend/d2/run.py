@@ -89,7 +89,8 @@ def setup(args: argparse.Namespace) -> Run:
         raise InputError(message)
     check_model(cfg)
     check_arguments(args, cfg)
-    run = resolve(cfg, detectron2_data_sets(args.datasets_root), train=not args.eval_only)
+    data_sets = detectron2_data_sets(args.datasets_root, cfg.WEND.DATA.MAX_MEGAPIXELS)
+    run = resolve(cfg, data_sets, train=not args.eval_only)
     if not args.eval_only:
         check_precision(run.cfg)
         check_batch(run.cfg, args.num_gpus * args.num_machines)

@@ -294,7 +294,8 @@ class Trainer(DefaultTrainer):
             check_config(cfg)
             for message in without_effect(cfg):  # a script's own loaders may use them
                 logger.warning(message)
-            run = resolve(cfg, detectron2_data_sets())
+            max_megapixels = cfg.WEND.DATA.MAX_MEGAPIXELS
+            run = resolve(cfg, detectron2_data_sets(max_megapixels=max_megapixels))
             check_precision(run.cfg)
         self.run = run
         self.mapper = mapper

@@ -80,8 +80,10 @@ def group_images(data_set: DataSet, by_class: bool = True) -> dict[str, list[int
 class _Images(Dataset):
     """A file's network input (3, S, S), or the InputError that its reading ended in."""
 
-    def __init__(self, files: Sequence[str], backbone: Backbone, exif: str) -> None:
-        self.files, self.exif = files, exif
+    def __init__(
+        self, files: Sequence[str], backbone: Backbone, exif: str, max_megapixels: float
+    ) -> None:
+        self.files, self.exif, self.max_megapixels = files, exif, max_megapixels
         self.preprocessing = backbone.preprocessing
 
     def __len__(self) -> int:
@@ -89,7 +91,8 @@ class _Images(Dataset):
 
     def __getitem__(self, index: int) -> Tensor | InputError:
         try:
-            return self.preprocessing(read_image(self.files[index], self.exif))[0]
+            image = read_image(self.files[index], self.exif, self.max_megapixels)
+            return self.preprocessing(image)[0]
         except InputError as error:  # raised in a worker, its message would be a traceback
             return error
 
@@ -240,7 +243,8 @@ def localize(
             torch.inference_mode(),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
         ):
-            _stream(run, backbone, device, waiting, _Images(files, backbone, data_set.exif))
+            images = _Images(files, backbone, data_set.exif, data_set.max_megapixels)
+            _stream(run, backbone, device, waiting, images)
     if run.turned:
         logger.warning(
             "%d of %d groups: the maps' borders are more object than their middles; the sign may "

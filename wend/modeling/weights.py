@@ -16,7 +16,7 @@ from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
 from torch import nn
 
 from wend.errors import InputError, MissingFileError, shown
-from wend.files import atomic_write, read_text
+from wend.files import atomic_write, is_plain_name, read_text
 from wend.modeling.weight_names import match_names
 from wend.run_files import FINAL_WEIGHTS, LAST_CHECKPOINT
 from wend.weight_files import (
@@ -45,7 +45,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     if not note.is_file():
         return None
     name = read_text(note, "the name of the run's last checkpoint").strip()
-    if name in ("", ".", "..") or Path(name).name != name:
+    if not is_plain_name(name):
         raise InputError(
             f"{note}: expected the name of a checkpoint beside it, such as {FINAL_WEIGHTS}, got "
             f"{shown(name)}; correct it, or remove it to have no last checkpoint"

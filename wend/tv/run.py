@@ -41,7 +41,8 @@ def setup(args: argparse.Namespace) -> Run:
         )
     cfg = read_config(args.config_file, args.opts, args.imports)
     check_arguments(args, cfg)
-    return resolve(cfg, DataSets(args.datasets_root), train=not args.eval_only)
+    data_sets = DataSets(args.datasets_root, max_megapixels=cfg.WEND.DATA.MAX_MEGAPIXELS)
+    return resolve(cfg, data_sets, train=not args.eval_only)
 
 
 def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
