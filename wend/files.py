@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -142,7 +143,11 @@ def open_bytes(path: str | Path, expected: str) -> Iterator[IO[bytes]]:
         MissingFileError, InputError: not there, or the system does not let it be read.
     """
     try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):  # opening it would wait for who writes into it
+            raise InputError(f"{path}: is a pipe, and no file; expected {expected}")
         with open(path, "rb") as file:
+            if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):  # /dev/zero never ends
+                raise InputError(f"{path}: is a device, and no file; expected {expected}")
             yield file
     except InputError:  # of what is done with the file
         raise

@@ -77,7 +77,12 @@ KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head w
 
 
 class WENDCheckpointer(CheckedLoading, DetectionCheckpointer):
-    """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file."""
+    """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file.
+
+    As Detectron2's it fetches URLs and ``detectron2://``; what comes is read as any file.
+    """
+
+    fetches = True
 
 
 class ShuffledPasses(TrainingSampler):

@@ -231,7 +231,10 @@ def predict_video(
         As of :func:`predict_photos`.
     """
     seen: list[Detections] = []
-    with Video(source) as video, VideoWriter(output.unfinished, video) as drawn:
+    with (
+        Video(source, detector.max_megapixels) as video,
+        VideoWriter(output.unfinished, video) as drawn,
+    ):
         output.start()
         _empty(output.unfinished)
         stream = detector(iter(video), **choices.arguments())

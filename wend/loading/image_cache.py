@@ -71,7 +71,9 @@ class ImageCache:
         self.padded = self.info.get("padded", False)
         self.exif = self.info.get("exif", EXIF[0])
         try:
-            self._hashes, self._rows = np.asarray(np.load(folder / "index.npy", mmap_mode="r"))
+            self._hashes, self._rows = np.asarray(
+                np.load(folder / "index.npy", mmap_mode="r", allow_pickle=False)
+            )
             self._pixels = self._map("pixels.bin", np.uint8, self.resize, self.resize, 3)
             self._state = self._map("state.bin", STATE, FIELDS)
         except (OSError, ValueError) as error:
@@ -310,7 +312,7 @@ def _prepare(
                 "folder to have it made again",
                 *(folder, cache.info["libraries"], _libraries()),
             )
-        index, filled = np.load(folder / "index.npy"), cache.num_filled()
+        index, filled = np.load(folder / "index.npy", allow_pickle=False), cache.num_filled()
     wanted = np.array([name_hash(name, root) for name in data_set.file_names], np.uint64)
     new = np.setdiff1d(wanted, index[0])
     rows = index.shape[1] + len(new)

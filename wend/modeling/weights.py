@@ -104,12 +104,14 @@ class CheckedLoading(Checkpointer):
     Attributes:
         require_all: the file must be this very detector, see :func:`check_loaded`. Always so when
             training is resumed.
+        fetches: whether a URL is fetched, as Detectron2's does; otherwise it is an error.
         origin: how the weights came about, which checkpoints then say; None: they do not.
         saved_model: the model whose weights are saved as the checkpoint's, such as an average of
             those that are trained; None: the one that is loaded.
     """
 
     require_all = False
+    fetches = False
     origin: Origin | None = None
     saved_model: nn.Module | None = None
     _path = ""
@@ -128,6 +130,11 @@ class CheckedLoading(Checkpointer):
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Loads as fvcore's; a missing or unreadable file is an InputError that names it."""
         self._path = path
+        if "://" in path and not self.fetches:
+            raise InputError(
+                f"config entry MODEL.WEIGHTS: {path} is a URL, which the torchvision engine does "
+                f"not fetch; download the file and name it"
+            )
         if path and "://" not in path and not Path(path).is_file():
             raise MissingFileError(
                 f"{path}: there is no such file; config entry MODEL.WEIGHTS expects a checkpoint "
