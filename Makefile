@@ -26,7 +26,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/wend toy $(DEMO)/data/toy
-	$(BIN)/wend train --config-file configs/demo.yaml --datasets-root $(DEMO)/data OUTPUT_DIR $(DEMO)
+	$(BIN)/wend train --overwrite --config-file configs/demo.yaml --datasets-root $(DEMO)/data OUTPUT_DIR $(DEMO)
 	$(BIN)/wend report $(DEMO) --datasets-root $(DEMO)/data
 	@echo
 	@echo "Try next:"

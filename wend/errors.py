@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+import signal
 from collections.abc import Iterable
 
 
@@ -29,6 +30,10 @@ class NonFiniteLossError(InputError, FloatingPointError):
     """A loss became NaN or infinite; raised before the optimizer's step."""
 
 
+class ToldError(InputError):
+    """All processes of a group end, and another one of them tells the user why."""
+
+
 class BadImageError(InputError):
     """An image file is not there, cannot be read, or is not the one that was recorded.
 
@@ -38,6 +43,31 @@ class BadImageError(InputError):
 
 class MissingImageError(BadImageError, MissingFileError):
     """An image file is not there."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the work to end: Ctrl-C, a scheduler's SIGTERM or SIGUSR1.
+
+    No :class:`Exception`, so that nothing that goes on after errors goes on after it.
+
+    Args:
+        number: the signal's, such as ``signal.SIGTERM``.
+        kept: what of the work is kept and how to go on, for the user.
+        is_told: whether another process of a group tells the user.
+    """
+
+    def __init__(self, number: int, kept: str = "", is_told: bool = False) -> None:
+        super().__init__(number, kept, is_told)  # all, so that it can be pickled
+        self.signal, self.kept, self.is_told = number, kept, is_told
+
+    @property
+    def exit_status(self) -> int:
+        """What a shell says of a command that the signal ended."""
+        return 128 + self.signal
+
+    def __str__(self) -> str:
+        name = "Ctrl-C" if self.signal == signal.SIGINT else signal.Signals(self.signal).name
+        return f"interrupted by {name}; {self.kept or 'every file is either whole or as it was'}"
 
 
 def shown(value: object, limit: int = 300) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,12 @@ _STARTS = {  # how files begin that are no UTF-8 -> what to do
     codecs.BOM_UTF16_BE: "text in UTF-16, as Windows writes it; save it as UTF-8",
     b"PAR1": "a Parquet file; its name should end in .parquet",
 }
+# why the system does not write or open a file: the disk, a quota, a limit, missing rights
+REFUSALS = frozenset(
+    getattr(errno, name)
+    for name in "EACCES EDQUOT EFBIG EIO EMFILE ENFILE ENOSPC EPERM EROFS".split()
+    if hasattr(errno, name)  # Windows has no EDQUOT
+)
 MAX_NUMBER = 1e100  # areas and sums of what is smaller are finite, too
 
 
@@ -43,19 +50,58 @@ def is_plain_name(name: str) -> bool:
 
 
 @contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Let an error of the system name the file that is written inside.
+
+    A full disk, a quota or a limit on a file's size comes from a ``write`` that knows no name, and
+    PyTorch hides it behind an error of its own.
+
+    Raises:
+        OSError: with the path as its ``filename``.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        refused = _refusal(error)
+        if refused is None:
+            raise
+        raise OSError(refused.errno, refused.strerror, str(path)) from error
+
+
+def _refusal(error: BaseException | None) -> OSError | None:
+    """The system's error without a name that another one was raised for; None if there is none."""
+    while error is not None and not isinstance(error, InputError):
+        if isinstance(error, OSError):
+            return error if error.filename is None and error.errno in REFUSALS else None
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether the system refused a file, which a line says better than a traceback."""
+    return (isinstance(error, OSError) and error.filename is not None) or bool(_refusal(error))
+
+
+@contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file beside ``path`` and move it there at the end, or remove it on error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, mode, encoding=encoding) as file:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:  # names the temporary file
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    try:
+        with writing(path), os.fdopen(handle, mode, encoding=encoding) as file:
             yield file
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)  # mkstemp makes files private
-        os.replace(name, path)
+        try:
+            os.replace(name, path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -68,7 +114,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     remove(unfinished)
     unfinished.mkdir(parents=True)
     try:
-        yield unfinished
+        with writing(path):
+            yield unfinished
         unfinished.rename(path)
     finally:
         remove(unfinished)  # only there after a failure

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from wend.errors import some
-from wend.files import atomic_write
+from wend.files import atomic_write, writing
 
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")  # SHA-256
 Item = TypeVar("Item")
@@ -97,7 +97,7 @@ class PartialFile(Generic[Item]):
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Note work as done: all rows or, if interrupted, the first of them."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
 
     def remove(self) -> None:

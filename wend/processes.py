@@ -7,11 +7,14 @@ there is a single process, and every function is the identity.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+from wend.errors import InputError, ToldError
 
 Value = TypeVar("Value")
 
@@ -46,6 +49,67 @@ def gather(value: Value) -> list[Value]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def gather_on_main(value: Value) -> list[Value]:
+    """Each process's value, in the order of ranks, on the main one; an empty list on the others.
+
+    All processes call it.
+    """
+    if world_size() == 1:
+        return [value]
+    values: list[Any] | None = [None] * world_size() if is_main() else None
+    dist.gather_object(value, values)
+    return values or []
+
+
+def largest(numbers: Sequence[int], device: torch.device | str) -> list[int]:
+    """The largest of each process's numbers, on all of them; all call it with as many.
+
+    Args:
+        device: where the processes' tensors are.
+    """
+    if world_size() == 1:
+        return list(numbers)
+    most = torch.tensor(numbers, device=device)
+    dist.all_reduce(most, dist.ReduceOp.MAX)
+    return most.tolist()
+
+
+def broadcast(tensors: Sequence[Tensor]) -> None:
+    """Give all processes the first one's numbers, of each type in one message; all call it."""
+    if world_size() == 1:
+        return
+    for dtype in sorted({tensor.dtype for tensor in tensors}, key=str):
+        chosen = [tensor for tensor in tensors if tensor.dtype == dtype]
+        flat = torch.cat([tensor.flatten() for tensor in chosen])
+        dist.broadcast(flat, 0)
+        for tensor, part in zip(chosen, flat.split([t.numel() for t in chosen]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+def agreed(action: Callable[[], Value]) -> Value:
+    """What an action returns, once it is done on each process; all processes call it.
+
+    Raises:
+        InputError: it cannot be done on one of them: its own error there (on several, the first
+            one's), :class:`wend.errors.ToldError` on the others.
+    """
+    try:
+        value, error = action(), None
+    except InputError as wrong:
+        error = wrong
+    failed = [index for index, has in enumerate(gather(error is not None)) if has]
+    if not failed:
+        return value
+    if error is not None and failed[0] == rank():
+        raise error
+    raise ToldError(f"process {failed[0]} cannot go on")
+
+
+def main_first(action: Callable[[], Any]) -> None:
+    """Let the main process do something before the others go on; errors as of :func:`agreed`."""
+    agreed(lambda: action() if is_main() else None)
 
 
 def mean(value: Tensor) -> Tensor:

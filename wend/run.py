@@ -26,6 +26,7 @@ from fvcore.common.config import CfgNode
 
 from wend.classes.predictions import read_class_predictions
 from wend.config import view_of
+from wend.config.entries import require
 from wend.datasets.catalog import DataSets
 from wend.datasets.declared import lasting_name
 from wend.datasets.plausible_truth import check_plausible
@@ -43,7 +44,7 @@ from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
 from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.pseudo_boxes.report import KINDS
-from wend.run_files import LOGS, MACHINE_FILE
+from wend.run_files import MACHINE_FILE
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
 from wend.structures.unit_scores import describe_scores
@@ -153,14 +154,16 @@ def check_arguments(args: argparse.Namespace, cfg: CfgNode) -> None:
             "--eval-only: config entry MODEL.WEIGHTS is empty; name the checkpoint to evaluate, "
             "such as MODEL.WEIGHTS output/model_final.pth"
         )
-    for flag, number in (("--num-gpus", args.num_gpus), ("--num-machines", args.num_machines)):
-        if number < 1:
-            raise InputError(f"{flag}: expected at least 1, got {number}")
-    if not 0 <= args.machine_rank < args.num_machines:
-        raise InputError(
-            f"--machine-rank: expected one of the {args.num_machines} machines, from 0, got "
-            f"{args.machine_rank}"
-        )
+
+
+def check_shares(cfg: CfgNode, processes: int) -> None:
+    """Raise InputError for a batch that so many processes cannot share equally.
+
+    With Detectron2's ``SOLVER.REFERENCE_WORLD_SIZE`` it is the batch of that many, and is scaled.
+    """
+    processes = cfg.SOLVER.get("REFERENCE_WORLD_SIZE") or processes
+    batch, expected = cfg.SOLVER.IMS_PER_BATCH, f"a multiple of the {processes} processes"
+    require("SOLVER.IMS_PER_BATCH", batch, f"{expected} that share it", batch % processes == 0)
 
 
 def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
@@ -189,21 +192,6 @@ def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
         cfg = resolve_schedule(cfg, len(training.images))
     cfg.freeze()
     return Run(cfg, training, tests)
-
-
-def remove_logs(output_dir: str | Path) -> None:
-    """Remove what a training adds to, of an earlier training in the same folder, and say so.
-
-    A run that is resumed keeps it. Checkpoints and results are replaced as the run comes to them.
-    """
-    removed = [path for pattern in LOGS for path in Path(output_dir).glob(pattern)]
-    for path in removed:
-        path.unlink()
-    if removed:
-        logger.info(
-            "%s holds an earlier run: its %s are removed (--resume goes on with a run)",
-            *(output_dir, some(sorted(path.name for path in removed))),
-        )
 
 
 def settle_device(cfg: CfgNode) -> None:

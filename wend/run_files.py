@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ TRAINING_FILES = (CONFIG_FILE, *LOGS, EVALUATIONS, LAST_CHECKPOINT, WEIGHTS)
 def evaluation_folder(output_dir: str | Path, data_set: str) -> Path:
     """The folder of a run's evaluation on a data set, by the data set's own name."""
     return Path(output_dir) / EVALUATIONS / data_set
+
+
+def noted_checkpoint(folder: str | Path) -> Path | None:
+    """The file that ``last_checkpoint`` names; None where it names no file of the folder."""
+    note = Path(folder) / LAST_CHECKPOINT
+    try:
+        name = note.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    is_name = name not in ("", ".", "..") and "\0" not in name and Path(name).name == name
+    return note.with_name(name) if is_name and os.path.isfile(note.with_name(name)) else None
 
 
 def read_object(path: Path, expected: str) -> dict[str, Any]:

@@ -245,4 +245,7 @@ def test_ctrl_c_ends_in_a_line(monkeypatch, capsys):
 
     monkeypatch.setattr("wend.cli.config.run", interrupted)
     assert cli.main(["config"]) == 130
-    assert capsys.readouterr().err == "interrupted; every file is either whole or as it was\n"
+    assert (
+        capsys.readouterr().err
+        == "interrupted by Ctrl-C; every file is either whole or as it was\n"
+    )

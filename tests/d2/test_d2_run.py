@@ -2,19 +2,17 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
-from engine_runs import DETECTORS, EVALUATION_FILES, REPOSITORY, d2_config, options, run
-from torch.multiprocessing import ProcessRaisedException
+from engine_runs import DETECTORS, EVALUATION_FILES, REPOSITORY, options, run
 
 from wend.cli.train import make_parser
-from wend.d2.run import run as run_processes
 from wend.d2.run import setup
 from wend.errors import InputError
+from wend.launch import settle
 
 pytestmark = pytest.mark.detectron2
 
@@ -107,35 +105,11 @@ def test_nan_in_one_of_two_processes_ends_both_with_one_line(toy_root, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("last", "said"),
-    [
-        ("wend.errors.InputError: no such image\n", "no such image"),
-        (
-            "wend.user_code.UserCodeError: it failed; its own\nKeyError: 1\n",
-            "it failed; .*KeyError",
-        ),
-    ],
-)
-def test_an_error_of_the_users_in_a_process_is_told_without_its_traceback(monkeypatch, last, said):
-    def fails(*arguments, **options):
-        text = "\n\n-- Process 1 terminated\nTraceback\n  raise\nValueError\n\nTraceback\n  raise\n"
-        raise ProcessRaisedException(text + last, 1, 7)
-
-    monkeypatch.setattr("wend.d2.run.setup", lambda args: SimpleNamespace(cfg=d2_config()))
-    monkeypatch.setattr("wend.d2.run.launch", fails)
-    args = make_parser().parse_args(["--num-gpus", "2", "--dist-url", "auto", "--resume"])
-    with pytest.raises(InputError, match=f"(?s)^{said}"):
-        run_processes(args)
-
-
-@pytest.mark.parametrize(
     ("flags", "batch", "reference", "message"),
     [
         (["--num-gpus", "2"], "7", "0", "SOLVER.IMS_PER_BATCH: expected a multiple of the 2 pro"),
         (["--num-gpus", "2"], "3", "1", ""),  # Detectron2 makes it 6
         (["--num-gpus", "2"], "6", "4", "SOLVER.IMS_PER_BATCH: expected a multiple of the 4 pro"),
-        (["--num-machines", "0"], "8", "0", "--num-machines: expected at least 1, got 0"),
-        (["--machine-rank", "1"], "8", "0", "--machine-rank: expected one of the 1 machines, from"),
     ],
 )
 def test_a_batch_and_processes_that_do_not_fit(flags, batch, reference, message, tmp_path):
@@ -143,7 +117,7 @@ def test_a_batch_and_processes_that_do_not_fit(flags, batch, reference, message,
     entries = options({**changes, "WEND.EPOCHS": "9", "OUTPUT_DIR": str(tmp_path / "out")})
     args = make_parser().parse_args(["--config-file", str(DETECTORS["fcos"]), *flags, *entries])
     with pytest.raises(InputError, match=message) if message else nullcontext():
-        setup(args)
+        setup(args, settle(args))
 
 
 @pytest.mark.slow

@@ -278,7 +278,7 @@ def test_an_unknown_name_is_refused_before_anything_is_written(root, capsys):
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; what was there before is as it was"),
+        (KeyboardInterrupt(), 130, "interrupted by Ctrl-C; what was there before is as it was"),
         (OSError(28, "No space left on device"), 2, "No space left on device); what was there"),
     ],
 )

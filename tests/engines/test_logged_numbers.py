@@ -33,9 +33,10 @@ def test_tensorboard_and_an_own_sink_have_the_losses_and_metrics(engine, tmp_pat
     earlier = ("metrics.json", "curve.csv", "events.out.tfevents.1.earlier")
     for name in earlier:
         (output_dir / name).write_text("an earlier run\n")
-    assert run(engine, output_dir, changes={**TWO_TESTS, "WEND.LOGGERS": loggers}) == 0
+    changes = {**TWO_TESTS, "WEND.LOGGERS": loggers}
+    assert run(engine, output_dir, "--overwrite", changes=changes) == 0
     said = capsys.readouterr().out
-    assert f"{output_dir} holds an earlier run: its {', '.join(sorted(earlier, key=str))}" in said
+    assert f"{output_dir}: held an earlier run; removed: {', '.join(sorted(earlier))}" in said
     logged = [json.loads(line) for line in (output_dir / "metrics.json").read_text().splitlines()]
     assert [line["iteration"] for line in logged if "total_loss" in line] == [5]
     lines = [json.loads(line) for line in (output_dir / "lines.jsonl").read_text().splitlines()]

@@ -136,11 +136,10 @@ def test_an_unknown_entry_wherever_it_stands(where, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("flag", ["--num-gpus", "--num-machines"])
-def test_several_processes_on_torchvision(tmp_path, capsys, flag):
-    assert run("torchvision", tmp_path / "out", flag, "2") == 2
+def test_a_batch_that_processes_cannot_share(engine, tmp_path, capsys):
+    assert run(engine, tmp_path / "out", "--num-gpus", "3") == 2
     assert capsys.readouterr().err == (
-        "error: --num-gpus, --num-machines: the torchvision engine runs one process; several need "
-        "--engine detectron2\n"
+        "error: config entry SOLVER.IMS_PER_BATCH: expected a multiple of the 3 processes that "
+        "share it, got 8\n"
     )
     assert not (tmp_path / "out").exists()

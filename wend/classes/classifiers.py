@@ -22,6 +22,7 @@ from wend.classes.preprocessing import C2AM, CANONICAL, Preprocessing, c2am
 from wend.distribution import pip_install
 from wend.errors import InputError, some
 from wend.images.reading import read_image
+from wend.loader_workers import begin_worker, told_of_memory
 from wend.pretrained import find_weights
 from wend.pretrained.efficientnet_names import as_timm
 from wend.structures.records import ImageRecord
@@ -202,6 +203,11 @@ def top_classes(model: nn.Module, images: Tensor, top_k: int) -> tuple[list, lis
     return classes.tolist(), rounded
 
 
+def _batches(loader: DataLoader) -> Iterator[list]:
+    with told_of_memory("--num-workers"):
+        yield from loader
+
+
 def predict(
     classifier: Classifier,
     records: Sequence[ImageRecord],
@@ -216,9 +222,15 @@ def predict(
         return
     images = _Images(records, classifier.preprocessing, ten_crop)
     model = classifier.model.to(device)
-    loader = DataLoader(images, batch_size, num_workers=num_workers, collate_fn=list)
+    loader = DataLoader(
+        images,
+        batch_size,
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=begin_worker,
+    )
     start = 0
-    for batch in loader:
+    for batch in _batches(loader):
         for item in batch:
             if isinstance(item, InputError):
                 raise item

@@ -21,6 +21,8 @@ from wend.cli.options import (
 from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.engines import choose_engine, engine_module
+from wend.run_lock import locked
+from wend.stop_signals import SAME_COMMAND, keeping
 from wend.structures.records import EXIF
 
 BACKBONES = {"pretrained": "photos", "small": "photos_small"}  # -> config of the detector
@@ -85,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     wishes = _wishes(args)
     opts = [text for pair in wishes.overrides.items() for text in pair]
     cfg = engine_module(wishes.engine, "run").read_config(wishes.config_file, opts)
-    Auto(wishes, run_command, cfg).run()
+    with keeping(SAME_COMMAND), locked(wishes.output, doing="wend auto"):
+        Auto(wishes, run_command, cfg).run()
     return 0
 
 

@@ -36,6 +36,8 @@ from wend.devices import choose_device
 from wend.errors import InputError, some
 from wend.files import read_text, sha256
 from wend.partial import PartialFile, differences
+from wend.run_lock import locked_file
+from wend.stop_signals import SAME_COMMAND, keeping
 from wend.structures.data_set import DataSet
 
 MIN_TOP_K = 5
@@ -89,10 +91,12 @@ def run(args: argparse.Namespace) -> int:
     data_set = known_data_sets(args).images(args.dataset)
     check_keys_differ(data_set, "class predictions")
     names = _read_names(args.class_names) if args.class_names else []
-    if args.import_file:
-        _import(args, data_set, names)
-    else:
-        _classify(args, data_set, names)
+    with locked_file(args.output, doing="wend classify"):
+        if args.import_file:
+            _import(args, data_set, names)
+        else:
+            with keeping(SAME_COMMAND):
+                _classify(args, data_set, names)
     return 0
 
 

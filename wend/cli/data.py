@@ -19,6 +19,7 @@ from wend.cli.options import (
 )
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, some
+from wend.stop_signals import keeping
 from wend.structures.view import VIEWS, View
 
 logger = logging.getLogger(__name__)
@@ -123,8 +124,5 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the user's input is wrong.
     """
-    try:
+    with keeping("what was there before is as it was"):
         return args.run_command(args, known_data_sets(args))
-    except KeyboardInterrupt:
-        logger.warning("interrupted; what was there before is as it was")
-        return 130

@@ -64,6 +64,7 @@ from wend.evaluation.scoring import ProtocolScores, drop_low_scores, parse_k, sc
 from wend.evaluation.tables import score_table
 from wend.files import atomic_write, read_json, write_json
 from wend.formats.coco import TRUTH, to_coco
+from wend.run_lock import locked
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.frame import ORIGINAL
@@ -358,6 +359,11 @@ def _recall_note(scores: dict[str, ProtocolScores]) -> str:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the files; returns the exit status."""
     check_numbers(args)
+    with locked(args.output, doing="wend evaluate"):
+        return _evaluate(args)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
     if args.view:
         describe_view(args.view)  # an unknown one is told before anything is read
     check_picture_arguments(args)

@@ -9,6 +9,7 @@ from wend.cli.options import (
     add_datasets_root_option,
     add_device_option,
     add_opts_option,
+    add_overwrite_option,
     key_values,
 )
 from wend.errors import InputError
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--test", nargs="+", metavar="NAME", help="data sets to evaluate on (default: --train's)")
     add("--output", required=True, metavar="DIR", help="OUTPUT_DIR of the new run")
     add("--resume", action="store_true", help="go on with a run that was interrupted")
+    add_overwrite_option(parser)
     add_device_option(parser)
     add_checkpoint_options(parser)
     add_datasets_root_option(parser)
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         output=args.output,
         datasets_root=args.datasets_root,
         resume=args.resume,
+        overwrite=args.overwrite,
         imports=args.imports,
         **overrides,
     )

@@ -33,6 +33,16 @@ def add_engine_option(parser: argparse._ActionsContainer, meaning: str) -> None:
     parser.add_argument("--engine", default="auto", choices=["auto", *ENGINES], help=meaning)
 
 
+def add_overwrite_option(parser: argparse._ActionsContainer) -> None:
+    """Add ``--overwrite`` of a training."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="remove an earlier run that is in the output folder; without it a used folder is "
+        "refused",
+    )
+
+
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     """Add what a run's folder or checkpoint may need to be loaded: its engine, config and code."""
     add_engine_option(parser, "auto (default): the one that trained the detector")

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from wend import __version__
 from wend.cli.failures import exit_status
 from wend.cli.strict_parser import StrictParser
+from wend.errors import InputError
+from wend.launchers import first_tells, member
 from wend.user_code import load_modules
 
 MODULES = {  # verb -> module with add_arguments and run, help
@@ -34,6 +36,8 @@ MODULES = {  # verb -> module with add_arguments and run, help
     "pseudo-boxes": ("wend.cli.pseudo_boxes", "boxes from images alone, to train on"),
 }
 
+SHARED = ("train", "classify", "pseudo-boxes")  # verbs whose work several processes share
+
 
 def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
     """The parser of all verbs, of which only the chosen one has its arguments."""
@@ -48,6 +52,23 @@ def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
             loaded.add_arguments(command)
             command.set_defaults(run=loaded.run)
     return parser
+
+
+def rank_of(verb: str) -> int:
+    """Which process of those that a launcher started this is, of a verb that they share.
+
+    Raises:
+        InputError: the verb cannot be shared, and several were started.
+    """
+    this = member()
+    if this is None or this.world_size == 1 or verb in SHARED:
+        return 0 if this is None else this.rank
+    message = (
+        f"wend {verb} runs in one process, and {this.launcher} has started {this.world_size}, "
+        f"which would all do the same; start it without. Shared out are {', '.join(SHARED)}"
+    )
+    with first_tells():
+        raise InputError(message)
 
 
 def run_command(argv: Sequence[str]) -> int:
@@ -66,7 +87,7 @@ def run_command(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``wend ...``; returns the exit status (2: the user's input is wrong, 130: Ctrl-C)."""
+    """Run ``wend ...``; returns the exit status (:func:`wend.cli.failures.exit_status`)."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ["train"]:
         from wend.cli.train import main as train_main
@@ -76,14 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _make_parser(verb).parse_args(argv)
     from wend.logs import setup_logging
 
-    setup_logging()
-
     def run() -> int:
+        setup_logging(rank_of(args.verb))
         load_modules(getattr(args, "imports", ()))
         return args.run(args)
 
-    try:
-        return exit_status(run)
-    except KeyboardInterrupt:
-        print("interrupted; every file is either whole or as it was", file=sys.stderr)
-        return 130  # as a shell says of SIGINT
+    return exit_status(run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ from wend.inference.load import load
 from wend.inference.run import Choices, Output, Photos, predict_photos, predict_video
 from wend.numerals import decimal_number
 from wend.run_files import ADVICE_FILE, read_advice
+from wend.run_lock import locked
+from wend.stop_signals import SAME_COMMAND, keeping
 
 ADVISED = "advised"
 logger = logging.getLogger(__name__)
@@ -118,9 +119,11 @@ def _run_video(args: argparse.Namespace, choices: Choices, overrides: Mapping[st
     if len(args.images) > 1:
         raise InputError("IMAGES: a video is predicted on alone; run once for each")
     source = args.images[0] if args.images else args.webcam
-    output = Output(args.output, overwrite=args.overwrite)
-    detector = _load(args, overrides)
-    _report(*predict_video(detector, source, output, choices), unit="frames")
+    with locked(args.output, doing="wend predict"):
+        output = Output(args.output, overwrite=args.overwrite)
+        detector = _load(args, overrides)
+        written = predict_video(detector, source, output, choices)
+    _report(*written, unit="frames")
     return 0
 
 
@@ -158,13 +161,10 @@ def run(args: argparse.Namespace) -> int:
         return _run_video(args, choices, overrides)
     photos = Photos.of_paths(args.images)
     _check_apart(args.output, args.images)
-    output = Output(args.output, overwrite=args.overwrite)
-    detector = _load(args, overrides)
-    try:
+    with keeping(SAME_COMMAND), locked(args.output, doing="wend predict"):
+        output = Output(args.output, overwrite=args.overwrite)
+        detector = _load(args, overrides)
         written, manifest = predict_photos(detector, photos, output, choices)
-    except KeyboardInterrupt:
-        print("the same command goes on where it stopped", file=sys.stderr)
-        raise
     _report(written, manifest)
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from wend.cli.nested import run_command
 from wend.cli.options import (
@@ -16,9 +15,12 @@ from wend.config.reading import config_path
 from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.engines import choose_engine, engine_module
+from wend.launch import TIMEOUT, settle
 from wend.rounds.keep import KEEP
 from wend.rounds.looks import DEFAULT_LOOKS, LOOKS
 from wend.rounds.pipeline import Rounds, Wishes
+from wend.run_lock import locked
+from wend.stop_signals import SAME_COMMAND, keeping
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,14 +112,12 @@ def run(args: argparse.Namespace) -> int:
     )
     training = argparse.Namespace(
         **{**vars(args), "engine": engine, "resume": False, "eval_only": False},
-        num_machines=1,
-        machine_rank=0,
-        dist_url="auto",
+        num_machines=None,
+        machine_rank=None,
+        dist_url=None,
+        dist_timeout=TIMEOUT,
     )
-    resolved = engine_module(engine, "run").setup(training)
-    try:
+    resolved = engine_module(engine, "run").setup(training, settle(training))
+    with keeping(SAME_COMMAND), locked(resolved.cfg.OUTPUT_DIR, doing="wend rounds"):
         Rounds(wishes, run_command, resolved).run()
-    except KeyboardInterrupt:
-        print("the same command goes on where it stopped", file=sys.stderr)
-        raise
     return 0

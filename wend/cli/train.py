@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import shlex
+import sys
 from collections.abc import Sequence
 
 from wend.cli.failures import exit_status
-from wend.cli.options import add_datasets_root_option, add_engine_option, add_import_option
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_engine_option,
+    add_import_option,
+    add_overwrite_option,
+)
 from wend.cli.strict_parser import StrictParser
+from wend.errors import Interrupted
 from wend.inference.engines import choose_engine, engine_module
+from wend.launch import TIMEOUT
+from wend.launchers import first_tells, member
 from wend.logs import setup_logging
 
 logger = logging.getLogger("wend")
@@ -29,16 +40,31 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
     )
+    add_overwrite_option(parser)
     parser.add_argument(
         "--eval-only", action="store_true", help="evaluate the checkpoint MODEL.WEIGHTS"
     )
     parser.add_argument(
-        "--num-gpus", type=int, default=1, help="number of GPUs, or of processes without a GPU"
+        "--num-gpus",
+        type=int,
+        help="number of GPUs of a machine, or of processes without a GPU, that are started here "
+        "(default: 1); torchrun and srun start them themselves",
     )
-    parser.add_argument("--num-machines", type=int, default=1, help="total number of machines")
-    parser.add_argument("--machine-rank", type=int, default=0, help="the rank of this machine")
+    parser.add_argument("--num-machines", type=int, help="total number of machines (default: 1)")
+    parser.add_argument("--machine-rank", type=int, help="the rank of this machine (default: 0)")
     parser.add_argument(
-        "--dist-url", default="auto", help="initialization URL of the processes (default: auto)"
+        "--dist-url",
+        metavar="URL",
+        help="where the processes of several machines meet, such as tcp://HOST:PORT of the first "
+        "(default: auto, a free port of this machine)",
+    )
+    parser.add_argument(
+        "--dist-timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="MINUTES",
+        help="how long processes wait for each other to come, and for what they exchange "
+        "(default: %(default)g)",
     )
     add_engine_option(parser, "auto: detectron2 where it is installed, else torchvision")
     add_datasets_root_option(parser)
@@ -54,9 +80,28 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run a training or an evaluation; returns the exit status (2: the user's input is wrong)."""
+    argv = sys.argv[1:] if argv is None else argv
     args = make_parser(prog).parse_args(argv)
-    setup_logging()
-    return exit_status(lambda: run(args))
+
+    def start() -> int:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # not stacks of lost connections
+        this = member()
+        setup_logging(0 if this is None else this.rank)
+        try:
+            return run(args)
+        except Interrupted as error:
+            kept = f"{error.kept}; go on with: {_going_on(argv, prog)}" if error.kept else ""
+            raise Interrupted(error.signal, kept, error.is_told) from None
+
+    return exit_status(start)
+
+
+def _going_on(argv: Sequence[str], prog: str | None) -> str:
+    """The command that goes on with a training that was interrupted."""
+    words = [word for word in argv if word != "--overwrite"]
+    resume = [] if "--resume" in words else ["--resume"]
+    program = [sys.argv[0]] if prog is None else prog.split()
+    return shlex.join([*program, *resume, *words])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,12 +110,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the user's input is wrong.
     """
-    if args.config_file:
-        from wend.config.reading import config_path
+    with first_tells():
+        if args.config_file:
+            from wend.config.reading import config_path
 
-        args.config_file = str(config_path(args.config_file))
-        logger.info("config: %s", args.config_file)
-    engine = choose_engine(args.engine)
+            args.config_file = str(config_path(args.config_file))
+            logger.info("config: %s", args.config_file)
+        engine = choose_engine(args.engine)
     logger.info("engine: %s", engine)
     engine_module(engine, "run").run(args)
     return 0

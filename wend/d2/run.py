@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
+import socket
 import traceback
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.engine import default_setup, launch
+from detectron2.engine import default_setup
 from detectron2.evaluation import verify_results
 from detectron2.modeling import (
     ANCHOR_GENERATOR_REGISTRY,
@@ -24,18 +26,21 @@ from detectron2.modeling import (
 )
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from torch.multiprocessing import ProcessRaisedException
 
 import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
+from wend import launch
 from wend.config import add_wend_config, check_carries_loss, merge_config
 from wend.config.entries import require
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate, without_effect
 from wend.errors import InputError
-from wend.logs import StdoutHandler
+from wend.launch import Processes, check_devices, settle
+from wend.logs import StdoutHandler, let_files_fail
 from wend.modeling.initial_weights import initial_weights
-from wend.run import Run, check_arguments, remove_logs, resolve, value_of, write_machine
+from wend.processes import gather
+from wend.run import Run, check_arguments, check_shares, resolve, value_of, write_machine
+from wend.training.run_folder import begin, taken
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -75,8 +80,11 @@ def read_config(config_file: str, opts: Sequence[str], imports: Sequence[str] = 
     return cfg
 
 
-def setup(args: argparse.Namespace) -> Run:
+def setup(args: argparse.Namespace, processes: Processes) -> Run:
     """The run that the arguments name: its config checked, its data read, before anything is built.
+
+    Args:
+        processes: those that are to share it.
 
     Raises:
         InputError: names what is wrong.
@@ -91,20 +99,11 @@ def setup(args: argparse.Namespace) -> Run:
     check_arguments(args, cfg)
     data_sets = detectron2_data_sets(args.datasets_root, cfg.WEND.DATA.MAX_MEGAPIXELS)
     run = resolve(cfg, data_sets, train=not args.eval_only)
+    check_devices(run.cfg.MODEL.DEVICE, processes)
     if not args.eval_only:
         check_precision(run.cfg)
-        check_batch(run.cfg, args.num_gpus * args.num_machines)
+        check_shares(run.cfg, processes.world_size)
     return run
-
-
-def check_batch(cfg: CfgNode, processes: int) -> None:
-    """Raise InputError for a batch that so many processes cannot share equally.
-
-    With ``SOLVER.REFERENCE_WORLD_SIZE`` it is the batch of that many, which Detectron2 scales.
-    """
-    batch, processes = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE or processes
-    expected = f"a multiple of the {processes} processes that share it"
-    require("SOLVER.IMS_PER_BATCH", batch, expected, batch % processes == 0)
 
 
 def check_model(cfg: CfgNode) -> None:
@@ -154,9 +153,26 @@ def _check_resnet_pyramid(cfg: CfgNode) -> None:
         )
 
 
-def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
-    """Run one process; unpickling ``modules`` imports the user's code before ``run`` is."""
+def _prepare(args: argparse.Namespace, processes: Processes) -> tuple[UserModules, Run]:
+    """What is handed on; unpickling the modules imports the user's code before the run is."""
+    resolved = setup(args, processes)
+    return UserModules(resolved.cfg.WEND.IMPORTS), resolved
+
+
+def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> dict[str, Any] | None:
+    """Run one process."""
+    _, run = prepared
+    with taken(run.cfg.OUTPUT_DIR, "an evaluation" if args.eval_only else "a training"):
+        if not args.eval_only:
+            launch.go_on_if_restarted(args, run.cfg.OUTPUT_DIR)
+            begin(run.cfg, overwrite=args.overwrite, resume=args.resume)
+            launch.note_start(run.cfg.OUTPUT_DIR)
+        return _train_or_evaluate(args, run)
+
+
+def _train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
     cfg = run.cfg
+    _let_machines_differ()
     for name in ("wend", "fvcore.common.checkpoint"):  # from here on Detectron2 prints and logs
         target = logging.getLogger(name)
         target.propagate = name != "wend"
@@ -164,6 +180,7 @@ def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str,
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
     default_setup(cfg, args)
+    let_files_fail()
     if comm.is_main_process():
         write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
@@ -171,6 +188,14 @@ def _main(modules: UserModules, args: argparse.Namespace, run: Run) -> dict[str,
     trainer = Trainer(cfg, run)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
+
+
+def _let_machines_differ() -> None:
+    """Make Detectron2's groups of the processes of a machine, which it has for equal ones alone."""
+    if comm.get_world_size() > 1:
+        sizes = set(Counter(gather(socket.gethostname())).values())
+        if len(sizes) == 1:
+            comm.create_local_process_group(sizes.pop())
 
 
 def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
@@ -185,21 +210,6 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run in ``--num-gpus`` processes (with gloo where there is no GPU)."""
-    resolved = setup(args)
-    if not args.resume and not args.eval_only and args.machine_rank == 0:
-        remove_logs(resolved.cfg.OUTPUT_DIR)
-    try:
-        launch(
-            _main,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(UserModules(resolved.cfg.WEND.IMPORTS), args, resolved),
-        )
-    except ProcessRaisedException as error:  # its text is a traceback of one process
-        _, *ours = re.split(r"^wend\.(?:errors|user_code)\.\w+: ", str(error), flags=re.MULTILINE)
-        if not ours:
-            raise
-        raise InputError(ours[-1].strip()) from None
+    """Train, or with ``--eval-only`` evaluate, in as many processes as there are to be."""
+    processes = settle(args)
+    launch.run(processes, partial(_prepare, args, processes), partial(_main, args))

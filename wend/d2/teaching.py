@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 from detectron2.structures import Boxes, Instances
-from detectron2.utils import comm
 from torch import Tensor, nn
 
 from wend.d2.frames import Batch, PredictsOnCrops
 from wend.structures.frame import Frame
 from wend.teaching import refine
-from wend.teaching.ema import WeightAverage, average_buffers
+from wend.teaching.ema import WeightAverage
 from wend.teaching.teacher import Lesson, Teacher, Teaching
 
 
@@ -82,19 +81,3 @@ def _instances(given: Instances, lesson: Lesson) -> Instances:
     if given.has("gt_scores"):
         fields |= {"gt_scores": lesson.scores}
     return Instances(given.image_size, **fields)
-
-
-def share_average(average: WeightAverage) -> None:
-    """Give all processes the first one's averaged buffers; the weights are the same anyway."""
-    if comm.get_world_size() > 1:
-        broadcast(average_buffers(average.average))
-
-
-def broadcast(tensors: list[Tensor]) -> None:
-    """Give all processes the first one's numbers, of each type in one message."""
-    for dtype in sorted({tensor.dtype for tensor in tensors}, key=str):
-        chosen = [tensor for tensor in tensors if tensor.dtype == dtype]
-        flat = torch.cat([tensor.flatten() for tensor in chosen])
-        torch.distributed.broadcast(flat, 0)
-        for tensor, part in zip(chosen, flat.split([t.numel() for t in chosen]), strict=True):
-            tensor.copy_(part.view_as(tensor))

@@ -38,14 +38,17 @@ from wend.d2.evaluator import WSOLEvaluator, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.d2.teaching import broadcast, build_teacher, let_teach, share_average
+from wend.d2.teaching import build_teacher, let_teach
 from wend.errors import InputError
 from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
+from wend.files import is_refusal
+from wend.launch import is_lost
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
 from wend.loading.selection import Selection, shuffled
+from wend.loading.shares import own_share
 from wend.losses import ForceLog, count_positives, tell_progress
 from wend.modeling.initial_weights import initial_weights, settled
 from wend.modeling.optimizer import (
@@ -55,6 +58,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.modeling.weights import CheckedLoading
+from wend.processes import broadcast, gather, largest
 from wend.run import (
     Run,
     TestData,
@@ -64,10 +68,12 @@ from wend.run import (
     resolve_training,
     value_of,
 )
-from wend.run_files import CURVE_FILE, evaluation_folder
+from wend.run_files import CONFIG_FILE, CURVE_FILE, evaluation_folder
 from wend.schedules import Progress
-from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.teaching.teacher import Teacher
+from wend.training.interruption import Interruption, telling_what_is_kept
+from wend.training.run_folder import clear, refuse_used, taken
 from wend.user_code import is_raised_by_own
 from wend.weight_files import Origin
 
@@ -158,20 +164,42 @@ class EventSinksHook(hooks.HookBase):
             self._last_write = step
 
 
+class EndsWhenAsked(hooks.HookBase):
+    """Ends the training after a step, once its checkpoint is saved, where a signal asked for it.
+
+    Args:
+        interruption: knows of the signal.
+        save: saves a checkpoint of the step, unless there is one.
+    """
+
+    def __init__(self, interruption: Interruption, save: Callable[[], None]) -> None:
+        self._interruption, self._save = interruption, save
+
+    def after_step(self) -> None:
+        """Stands behind the periodic checkpoint and before the evaluation."""
+        self._interruption.end_if_asked(self._save)
+
+
 class _NoTraceback(logging.Filter):
     """Leaves out Detectron2's traceback of an error that the command line prints in a line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], InputError))
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return True
+        return not (isinstance(error, InputError) or is_refusal(error) or is_lost(error))
 
 
 Forward = Callable[[list[dict[str, Any]]], Any]
 
 
 # These two stand before a model's forward as partials: a deep copy has its own, of a closure not
-def _guarded(model: nn.Module, forward: Forward, batch: list[dict[str, Any]]) -> Any:
+def _guarded(
+    model: nn.Module, forward: Forward, interruption: Interruption, batch: list[dict[str, Any]]
+) -> Any:
     if not model.training:
         return forward(batch)
+    interruption.begin_step()
     image_ids = [entry.get("image_id", entry.get("file_name")) for entry in batch]
     losses: dict[str, Tensor] = {}
     try:
@@ -182,11 +210,11 @@ def _guarded(model: nn.Module, forward: Forward, batch: list[dict[str, Any]]) ->
             raise
         ids = ", ".join(map(str, image_ids))
         report = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
-    on_any = torch.tensor(float(bool(report)), device=next(model.parameters()).device)
-    if comm.get_world_size() > 1:
-        torch.distributed.all_reduce(on_any)
+    device = next(model.parameters()).device
+    on_any, number = largest([int(bool(report)), interruption.noted], device)
+    interruption.agree(number)
     if on_any:
-        refuse_non_finite(comm.all_gather(report), f"iteration {get_event_storage().iter}")
+        refuse_non_finite(gather(report), f"iteration {get_event_storage().iter}")
     return losses
 
 
@@ -196,7 +224,7 @@ def _predicting(
     return forward(batch) if model.training else predict(forward, batch, closer_look)
 
 
-def guard_losses(model: nn.Module) -> None:
+def guard_losses(model: nn.Module, interruption: Interruption | None = None) -> None:
     """Make a training end, on every process and before the step, where a loss is not finite.
 
     The message names the terms and the images of the batch. NaN in a prediction can also end in an
@@ -204,8 +232,9 @@ def guard_losses(model: nn.Module) -> None:
 
     Args:
         model: takes a batch of :class:`WSOLDatasetMapper`'s dicts and returns loss terms.
+        interruption: is told when a step begins, and what signal came to any process.
     """
-    model.forward = partial(_guarded, model, model.forward)
+    model.forward = partial(_guarded, model, model.forward, interruption or Interruption())
 
 
 def share_buffers(model: nn.Module) -> None:
@@ -213,8 +242,7 @@ def share_buffers(model: nn.Module) -> None:
 
     The statistics of batch norm differ between processes: each sees other images.
     """
-    if comm.get_world_size() > 1:
-        broadcast(list(model.buffers()))
+    broadcast(list(model.buffers()))
 
 
 # Detectron2's entries that nothing here reads -> what has the effect instead
@@ -286,13 +314,22 @@ class Trainer(DefaultTrainer):
         run: the config, resolved; by default it is resolved here (:func:`wend.run.resolve`).
         mapper: maps training images, instead of :class:`WSOLDatasetMapper`; takes the dicts of
             ``DatasetCatalog``.
+        overwrite: remove what an earlier training left in ``OUTPUT_DIR``; else :meth:`train`
+            refuses to begin anew beside it.
     """
 
     run: Run | None = None
     mapper: Mapper | None = None
     in_full = True  # whether an evaluation logs the whole table, or a line for each protocol
 
-    def __init__(self, cfg: CfgNode, run: Run | None = None, mapper: Mapper | None = None) -> None:
+    def __init__(
+        self,
+        cfg: CfgNode,
+        run: Run | None = None,
+        mapper: Mapper | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
         # Not DefaultTrainer.__init__: it gives DDP a device, which DDP refuses for a CPU model.
         TrainerBase.__init__(self)
         if run is None:
@@ -304,11 +341,14 @@ class Trainer(DefaultTrainer):
             check_precision(run.cfg)
         self.run = run
         self.mapper = mapper
+        if overwrite and comm.is_main_process():
+            clear(run.cfg, keep=(CONFIG_FILE, "log.txt*"))  # the script's own default_setup wrote
         cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, comm.get_world_size())
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
         self.average, self.teacher = self.build_average(cfg, model)
-        guard_losses(model)
+        self.interruption = Interruption()
+        guard_losses(model, self.interruption)
         if self.teacher is not None:
             let_teach(model, self.teacher)
         optimizer = self.build_optimizer(cfg, model)
@@ -316,11 +356,12 @@ class Trainer(DefaultTrainer):
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = CountedLoader(self.build_train_loader(cfg), self.first_epoch)
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
+        own_gpu = None if on_cpu else [torch.cuda.current_device()]
         model = create_ddp_model(
             model,
             broadcast_buffers=False,
             find_unused_parameters=leaves_parts_unused(model),
-            **({"device_ids": None} if on_cpu else {}),
+            device_ids=own_gpu,
         )
         engine = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = engine(model, self.loader, optimizer)
@@ -354,7 +395,15 @@ class Trainer(DefaultTrainer):
             hooks.EvalHook: hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.test_for_curve),
         }
         ours = [mine.get(type(hook), hook) for hook in super().build_hooks()]
+        evaluation = next(i for i, h in enumerate(ours) if isinstance(h, hooks.EvalHook))
+        ours.insert(evaluation, EndsWhenAsked(self.interruption, self.save_unless_saved))
         return [*ours, EventSinksHook(cfg)] if comm.is_main_process() else ours
+
+    def save_unless_saved(self) -> None:
+        """Save a checkpoint of the step that is done, unless its period has."""
+        done = min(self.iter + 1, self.max_iter)  # after the last step iter is max_iter
+        if done < self.max_iter and done % self.cfg.SOLVER.CHECKPOINT_PERIOD:
+            self.checkpointer.save(f"model_{done - 1:07d}", iteration=done - 1)
 
     def run_step(self) -> None:
         """Detectron2's, after the losses were told how far the training is."""
@@ -379,7 +428,8 @@ class Trainer(DefaultTrainer):
         share_buffers(self.model)
         self.in_full = self.iter + 1 >= self.max_iter
         model = self.model if self.average is None else self.average.evaluated
-        results = self.test(self.cfg, model)
+        with self.interruption.at_once(self.save_unless_saved):
+            results = self.test(self.cfg, model)
         self._last_eval_results = results
         if comm.is_main_process():
             names = list(self.run.tests)
@@ -424,13 +474,17 @@ class Trainer(DefaultTrainer):
         loop, no_traceback = logging.getLogger(TrainerBase.__module__), _NoTraceback()
         loop.addFilter(no_traceback)
         try:
-            return super().train()
+            with taken(self.cfg.OUTPUT_DIR, "a training"):
+                if self.start_iter == 0:
+                    refuse_used(self.cfg.OUTPUT_DIR)
+                with telling_what_is_kept(self.cfg.OUTPUT_DIR), self.interruption.listening():
+                    return super().train()
         finally:
             loop.removeFilter(no_traceback)
 
     def after_train(self) -> None:
-        """Detectron2's hooks, but no evaluation where the user's data ended the training."""
-        if isinstance(sys.exc_info()[1], InputError):
+        """Detectron2's hooks, but no evaluation where a signal or the user's data ended it."""
+        if isinstance(sys.exc_info()[1], InputError | KeyboardInterrupt | OSError):
             self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, hooks.EvalHook)]
         super().after_train()
         guard = self.loader.loader
@@ -594,5 +648,6 @@ def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         mapper=None,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         batch_size=cfg.WEND.TEST_BATCH,
+        sampler=own_share(len(images), cfg.WEND.TEST_BATCH),
     )
     return GuardedLoader(loader, total=len(images), names=test.data_set.name, to_do=TEST_TO_DO)

@@ -34,6 +34,7 @@ from wend.evaluation.pixel_precision import PixelCurve, bin_edges, count_pixels
 from wend.evaluation.protocols import EvalProtocol
 from wend.evaluation.score_maps import FRAME, SIDE, ScoreMaps, prepare_map
 from wend.formats.masks import read_pixel_truth
+from wend.stop_signals import deaf_children
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.masks import MaskFiles
@@ -268,7 +269,8 @@ def _run(job: _Job, number: int, num_workers: int, task: str) -> Iterator[tuple[
     pool = None
     if num_workers > 0 and len(batches) > 1:  # spawned: OpenCV's threads do not survive a fork
         pool = ProcessPoolExecutor(num_workers, get_context("spawn"), _set_job, (job,))
-    results = map(job.run, batches) if pool is None else pool.map(_run_job, batches)
+    with deaf_children():
+        results = map(job.run, batches) if pool is None else pool.map(_run_job, batches)
     bar = tqdm(total=number, desc=task, unit="map", leave=False, disable=None)
     try:
         for images, result in zip(batches, results, strict=True):

@@ -124,6 +124,7 @@ class TrainedDetector(Detector):
         output: str | os.PathLike[str],
         datasets_root: str | None = None,
         resume: bool = False,
+        overwrite: bool = False,
         imports: Sequence[str] = (),
         **overrides: Any,
     ) -> TrainedDetector:
@@ -139,6 +140,7 @@ class TrainedDetector(Detector):
             output: the folder of the run.
             datasets_root: as ``--datasets-root``.
             resume: go on with a run that was interrupted.
+            overwrite: remove a run that is in ``output``.
             imports: modules of yours, as ``--import``.
             overrides: config entries to change, such as
                 ``**{"WEND.EPOCHS": 5, "SOLVER.BASE_LR": 0.001}``.
@@ -153,6 +155,7 @@ class TrainedDetector(Detector):
             *(self.checkpoint, self.cfg, self.engine, train, test, output),
             datasets_root=datasets_root,
             resume=resume,
+            overwrite=overwrite,
             imports=imports,
             overrides=overrides,
         )

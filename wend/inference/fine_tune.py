@@ -13,6 +13,7 @@ from fvcore.common.config import CfgNode
 from wend.errors import InputError
 from wend.inference.checkpoint import Checkpoint
 from wend.inference.engines import engine_module
+from wend.launch import TIMEOUT
 from wend.run import DEFAULT_CHECKPOINT_PERIOD, DEFAULT_EVAL_PERIOD, DEFAULT_MAX_ITER
 from wend.user_code import load_modules
 
@@ -53,6 +54,7 @@ def fine_tune(
     *,
     datasets_root: str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     imports: Sequence[str] = (),
     overrides: Mapping[str, Any],
 ) -> Path:
@@ -87,11 +89,13 @@ def fine_tune(
             opts=as_options({**OF_EARLIER_DATA, **schedule, **data, **overrides}),
             imports=list(imports),
             resume=resume,
+            overwrite=overwrite,
             eval_only=False,
-            num_gpus=1,
-            num_machines=1,
-            machine_rank=0,
-            dist_url="auto",
+            num_gpus=None,
+            num_machines=None,
+            machine_rank=None,
+            dist_url=None,
+            dist_timeout=TIMEOUT,
             engine=engine,
             datasets_root=datasets_root,
         )

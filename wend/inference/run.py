@@ -27,6 +27,7 @@ from wend.label_files import FOREGROUND, write_all
 from wend.partial import PartialFile
 from wend.reports.draw import spread
 from wend.reports.likely_boxes import number_shown
+from wend.run_lock import LOCK_FILE
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -123,7 +124,7 @@ class Output:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder}: is a file; expected a folder to write to")
         there = self.folder.iterdir() if self.folder.exists() else ()
-        others = {path.name for path in there} - {UNFINISHED}
+        others = {path.name for path in there} - {UNFINISHED, LOCK_FILE}
         if MANIFEST in others:
             self.earlier = [MANIFEST, *self._written_earlier()]
         foreign = sorted(others - set(self.earlier))

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from wend.errors import BadImageError, InputError, shown, some
 from wend.files import parse_json, read_text
+from wend.loader_workers import begin_worker, told_of_memory
 from wend.structures.data_set import DataSet
 from wend.user_code import UserModules
 
@@ -76,11 +77,15 @@ class GuardedImages(Dataset):
     def __init__(self, images: Images, most: int = 0, imports: Iterable[str] = ()) -> None:
         self.imports = UserModules(imports)  # the first attribute is the first to be unpickled
         self.images, self.most = images, most
+        self._has_begun = False
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Guarded:
+        if not self._has_begun and get_worker_info() is not None:
+            begin_worker()
+            self._has_begun = True
         bad: list[tuple[int, str]] = []
         while len(bad) <= self.most:
             current = (index + len(bad)) % len(self.images)
@@ -124,7 +129,7 @@ class GuardedLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        for number, batch in enumerate(self.loader, 1):
+        for number, batch in enumerate(self._batches(), 1):
             for guarded in batch:
                 self._new += guarded.bad
                 if guarded.example is None and not self.most:
@@ -134,6 +139,10 @@ class GuardedLoader:
             if self.gather is None or number % EXCHANGE_PERIOD == 0:
                 self.exchange()
             yield [guarded.example for guarded in batch]
+
+    def _batches(self) -> Iterator[list[Guarded]]:
+        with told_of_memory("DATALOADER.NUM_WORKERS"):
+            yield from self.loader
 
     def exchange(self) -> None:
         """Learn what all processes skipped; all call it at the same batch and do the same after.

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image, features
 
 from wend.errors import InputError
-from wend.files import atomic_write, read_json, write_json
+from wend.files import atomic_write, read_json, write_json, writing
 from wend.images.reading import fit, read_image, squash
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF, MAX_MEGAPIXELS
@@ -199,16 +199,19 @@ class ImageCache:
         if self._state[row, -1]:
             self.write_state(row, [0] * FIELDS)
         self._seen[row] = False
-        _write_at(self._open()[0], pixels.tobytes(), row * self._row_bytes)
+        with writing(self.folder / "pixels.bin"):
+            _write_at(self._open()[0], pixels.tobytes(), row * self._row_bytes)
 
     def write_state(self, row: int, state: list[int]) -> None:
         """Write a row's state."""
         content = np.array(state, STATE).tobytes()
-        _write_at(self._open()[1], content, row * len(content))
+        with writing(self.folder / "state.bin"):
+            _write_at(self._open()[1], content, row * len(content))
 
     def sync(self) -> None:
         """Wait until the pixels are on the disk."""
-        os.fsync(self._open()[0])
+        with writing(self.folder / "pixels.bin"):
+            os.fsync(self._open()[0])
 
 
 def _reopen(folder: Path, root: str, fill: bool, max_megapixels: float) -> ImageCache:
@@ -323,7 +326,7 @@ def _prepare(
     if len(new):
         row_bytes = {"pixels.bin": resize**2 * 3, "state.bin": FIELDS * STATE.itemsize}
         for name, size in row_bytes.items():
-            with open(folder / name, "ab") as file:
+            with writing(folder / name), open(folder / name, "ab") as file:
                 file.truncate(rows * size)
         info = {
             "format": FORMAT,

@@ -25,6 +25,7 @@ import numpy as np
 from wend.errors import InputError
 from wend.images.reading import read_image
 from wend.localize.boxes import Corners, FoundBox, boxes_of_map
+from wend.stop_signals import deaf_children
 from wend.structures.records import MAX_MEGAPIXELS
 
 _SEED = 0  # of k-means, for each image anew: equal images get equal boxes, in any process
@@ -170,6 +171,8 @@ def localize(
     # not forked: OpenCV's threads do not survive it, and a forked child would wait for them
     pool = ProcessPoolExecutor(num_workers, get_context("spawn"), _use_one_thread)
     try:
-        yield from pool.map(task, file_names, chunksize=16)
+        with deaf_children():
+            results = pool.map(task, file_names, chunksize=16)
+        yield from results
     finally:
         pool.shutdown(cancel_futures=True)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from wend.errors import InputError
 from wend.images.reading import read_image
+from wend.loader_workers import begin_worker, told_of_memory
 from wend.localize.backbones import Backbone
 from wend.localize.ddt import Moments, border_contrast, find_boxes, orient, project
 from wend.localize.partial import Partial, Result
@@ -266,9 +267,13 @@ def _stream(
         batch_sampler=[list(batch) for _, batch in plan],
         num_workers=options.num_workers,
         collate_fn=list,
+        worker_init_fn=begin_worker,
     )
     total = sum(len(batch) for _, batch in plan)
-    with tqdm(total=total, desc="DDT", unit="image", disable=None) as bar:
+    with (
+        told_of_memory("--num-workers"),
+        tqdm(total=total, desc="DDT", unit="image", disable=None) as bar,
+    ):
         for (group, batch), items in zip(plan, loader, strict=True):
             inputs = []
             for index, item in zip(batch, items, strict=True):

@@ -18,9 +18,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from wend.errors import InputError
+from wend.processes import broadcast
 
 logger = logging.getLogger(__name__)
 STATE_KEY = "weight_average"  # of checkpoints: the state of a WeightAverage
@@ -144,7 +145,8 @@ def after_loading(
         average.restart()
 
 
-def average_buffers(model: nn.Module) -> list[Tensor]:
-    """The buffers of a model that are numbers of its state dict."""
+def share_average(average: WeightAverage) -> None:
+    """Give all processes the first one's averaged buffers; the weights are the same anyway."""
+    model = average.average
     names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    return [value for name, value in model.state_dict().items() if name not in names]
+    broadcast([value for name, value in model.state_dict().items() if name not in names])

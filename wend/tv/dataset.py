@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count, islice
 
 import torch
 from fvcore.common.config import CfgNode
@@ -16,6 +17,8 @@ from wend.loading.box_counts import BoxCounts
 from wend.loading.crop import CropMapper, Sample
 from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection, shuffled
+from wend.loading.shares import own_share
+from wend.processes import gather, rank, world_size
 from wend.run import TestData, TrainingData
 from wend.structures.frame import Frame
 from wend.structures.records import ImageId
@@ -86,23 +89,29 @@ class EndlessSampler(Sampler):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed)
-        while True:
-            yield from shuffled(self.size, generator)
+        endless = chain.from_iterable(shuffled(self.size, generator) for _ in count())
+        yield from islice(endless, rank(), None, world_size())
 
 
 def build_train_loader(training: TrainingData, cfg: CfgNode, seed: int) -> GuardedLoader:
-    """Batches of SOLVER.IMS_PER_BATCH examples, without end."""
+    """Batches of SOLVER.IMS_PER_BATCH examples of all processes together, without end."""
     mapper = CropMapper(**crop_arguments(cfg), train=True, caches=training.caches)
     dataset = CroppedImages(training.images, mapper)
     loader = DataLoader(
         GuardedImages(dataset, training.most_bad, cfg.WEND.IMPORTS),
-        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size(),
         sampler=EndlessSampler(len(dataset), seed),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,
         generator=torch.Generator().manual_seed(seed),
     )
-    return GuardedLoader(loader, total=len(dataset), most=training.most_bad, names=training.names)
+    return GuardedLoader(
+        loader,
+        total=len(dataset),
+        most=training.most_bad,
+        names=training.names,
+        gather=gather if world_size() > 1 else None,
+    )
 
 
 def crops_to_test(
@@ -113,12 +122,13 @@ def crops_to_test(
 
 
 def build_test_loader(test: TestData, cfg: CfgNode) -> GuardedLoader:
-    """Batches of WEND.TEST_BATCH examples of one data set, each image once."""
+    """Batches of WEND.TEST_BATCH examples of one data set, each image once in one process."""
     mapper = crops_to_test(cfg, test.caches, test.count_bad_as_wrong)
     dataset = CroppedImages(Selection([test.data_set], with_boxes=False), mapper)
     loader = DataLoader(
         GuardedImages(dataset, imports=cfg.WEND.IMPORTS),
         batch_size=cfg.WEND.TEST_BATCH,
+        sampler=own_share(len(dataset), cfg.WEND.TEST_BATCH),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,
     )

@@ -1,12 +1,16 @@
-"""Training and evaluation on torchvision's detectors, one process."""
+"""Training and evaluation on torchvision's detectors, in one process or as one of several."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from fvcore.common.checkpoint import PeriodicCheckpointer
@@ -18,6 +22,7 @@ from fvcore.common.param_scheduler import (
     ParamScheduler,
 )
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
@@ -25,6 +30,7 @@ from wend.config import teaching_of
 from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.evaluation import append_to_curve
 from wend.event_sinks import OpenSinks
+from wend.files import writing
 from wend.loading.bad_images import say_wrong
 from wend.loading.first_epoch import FirstEpoch
 from wend.losses import ForceLog, count_positives, tell_progress
@@ -35,13 +41,17 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
+from wend.processes import broadcast, gather, gather_on_main, is_main, largest, world_size
 from wend.run import Run, iterations_per_epoch
 from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
-from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
+from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
+from wend.training.interruption import Interruption, telling_what_is_kept
+from wend.training.run_folder import refuse_used, taken
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
+from wend.tv.models import leaves_parts_unused
 from wend.tv.teaching import build_teacher, taught
 from wend.weight_files import Origin
 
@@ -86,6 +96,22 @@ def lr_multiplier(cfg: CfgNode) -> ParamScheduler:
     )
 
 
+def gradients_shared(model: nn.Module) -> Callable[..., Any]:
+    """The model's forward in training, after which all processes have the mean of gradients.
+
+    Buffers stay each process's own: the statistics of its images.
+    """
+    if world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    return DistributedDataParallel(
+        model,
+        device_ids=[torch.cuda.current_device()] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        find_unused_parameters=leaves_parts_unused(model),
+    )
+
+
 class Trainer:
     """Trains the detector of a config, evaluating and saving as its schedule says.
 
@@ -99,6 +125,7 @@ class Trainer:
         self.run, self.cfg, self.training = run, run.cfg, run.training
         cfg = run.cfg
         self.model = model
+        self._in_training = gradients_shared(model)
         ema, teaching = cfg.WEND.EMA, teaching_of(cfg)
         self.average = self.teacher = None
         if ema.DECAY:
@@ -110,13 +137,18 @@ class Trainer:
         max_iter = cfg.SOLVER.MAX_ITER
         self.scheduler = LambdaLR(self.optimizer, lambda i: multiplier(min(i / max_iter, 1.0)))
         self.checkpointer = TVCheckpointer(
-            model, cfg.OUTPUT_DIR, optimizer=self.optimizer, scheduler=self.scheduler
+            model,
+            cfg.OUTPUT_DIR,
+            save_to_disk=is_main(),
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
         )
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
         self.checkpointer.origin = Origin(cfg.dump(), "torchvision", self.training.exif)
         self.start_iter = 0
+        self.interruption = Interruption()
         self.first_epoch = FirstEpoch(
             names=self.training.names,
             left_out=self.training.left_out,
@@ -124,7 +156,8 @@ class Trainer:
             steps=iterations_per_epoch(cfg, len(self.training.images)),
             max_lost=cfg.WEND.DATA.MAX_LOST_SHARE,
             positives=count_positives(model),
-            output_dir=cfg.OUTPUT_DIR,
+            output_dir=cfg.OUTPUT_DIR if is_main() else None,
+            gather=gather if world_size() > 1 else None,
         )
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self._force: dict[str, float] = {}  # as of the last step that was measured
@@ -152,15 +185,19 @@ class Trainer:
             }
             for example in batch
         ]
+        self.interruption.begin_step()
         self.first_epoch.add(example.counts for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
         if self.teacher is not None:
             self.teacher.progress = Progress(iteration, self.cfg.SOLVER.MAX_ITER)
             if self.teacher.has_begun:
                 targets = taught(self.teacher, images, batch, targets)
-        losses = self.model(images, targets)
+        losses = self._in_training(images, targets)
         report = describe_non_finite(losses, [example.image_id for example in batch])
-        refuse_non_finite([report], f"iteration {iteration}")
+        on_any, number = largest([int(bool(report)), self.interruption.noted], device)
+        self.interruption.agree(number)
+        if on_any:
+            refuse_non_finite(gather(report), f"iteration {iteration}")
         total = sum(losses.values())
         self.optimizer.zero_grad()
         total.backward()
@@ -168,6 +205,7 @@ class Trainer:
         self.scheduler.step()
         if self.average is not None:
             self.average.update()
+            share_average(self.average)
         self._force.update(self.force_log.after_step())
         values = {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
         return {**values, **self._force}
@@ -176,11 +214,16 @@ class Trainer:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
         resumed = self.start_iter > 0
-        self.sinks = OpenSinks(cfg.WEND.LOGGERS, cfg.OUTPUT_DIR, cfg, resumed=resumed)
-        try:
-            return self._train()
-        finally:
-            self.sinks.close()
+        with taken(cfg.OUTPUT_DIR, "a training"), telling_what_is_kept(cfg.OUTPUT_DIR):
+            if not resumed:
+                refuse_used(cfg.OUTPUT_DIR)
+            names = cfg.WEND.LOGGERS if is_main() else ()
+            self.sinks = OpenSinks(names, cfg.OUTPUT_DIR, cfg, resumed=resumed)
+            try:
+                with self.interruption.listening():
+                    return self._train()
+            finally:
+                self.sinks.close()
 
     def _train(self) -> dict[str, dict[str, dict[str, float]]]:
         cfg, max_iter = self.cfg, self.cfg.SOLVER.MAX_ITER
@@ -200,13 +243,23 @@ class Trainer:
             done = iteration + 1 - self.start_iter
             if done % LOG_PERIOD == 0 or iteration + 1 == max_iter:
                 values |= self.teacher.scalars() if self.teacher is not None else {}
-                self._log(iteration, values, (time.perf_counter() - start) / done)
+                values = _mean_of_each(gather_on_main(values))
+                if is_main():
+                    self._log(iteration, values, (time.perf_counter() - start) / done)
             saver.step(iteration)
+            self.interruption.end_if_asked(partial(self._save_unless_saved, iteration))
             period = cfg.TEST.EVAL_PERIOD
             if iteration + 1 == max_iter or (period > 0 and (iteration + 1) % period == 0):
                 results = self._evaluate(iteration + 1)
+        loader.exchange()
         loader.summarize()
         return results
+
+    def _save_unless_saved(self, iteration: int) -> None:
+        """Save a checkpoint of a step, unless its period has."""
+        solver, done = self.cfg.SOLVER, iteration + 1
+        if done < solver.MAX_ITER and done % solver.CHECKPOINT_PERIOD:
+            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
 
     def _log(self, iteration: int, values: dict[str, float], seconds: float) -> None:
         rate = self.optimizer.param_groups[0]["lr"]
@@ -215,7 +268,8 @@ class Trainer:
         logger.info(
             "eta: %s  iter: %d  %s  time: %.3f  lr: %.4g", eta, iteration, losses, seconds, rate
         )
-        with open(Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE, "a", encoding="utf-8") as file:
+        path = Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE
+        with writing(path), path.open("a", encoding="utf-8") as file:
             numbers = {"lr": rate, "time": seconds, **values}
             file.write(json.dumps({"iteration": iteration, **numbers}) + "\n")
         self.sinks.add(numbers, iteration)
@@ -224,13 +278,23 @@ class Trainer:
         cfg = self.cfg
         at_the_end = iteration >= cfg.SOLVER.MAX_ITER
         model = self.model if self.average is None else self.average.evaluated
-        results = evaluate(self.run, model, in_full=at_the_end)
+        broadcast(list(self.model.buffers()))
+        with self.interruption.at_once(partial(self._save_unless_saved, iteration - 1)):
+            results = evaluate(self.run, model, in_full=at_the_end)
         epoch = iteration / cfg.TEST.EVAL_PERIOD if cfg.WEND.EPOCHS else 0
-        for name, metrics in results.items():
-            append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)
+        if is_main():
+            for name, metrics in results.items():
+                append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)
         self.sinks.add(_numbers(results), iteration)
         self.model.train()
         return results
+
+
+def _mean_of_each(numbers: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each number, of the processes that have it."""
+    names = dict.fromkeys(name for each in numbers for name in each)
+    values = {name: [each[name] for each in numbers if name in each] for name in names}
+    return {name: sum(each) / len(each) for name, each in values.items()}
 
 
 def _numbers(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
@@ -255,13 +319,14 @@ def evaluate(
         in_full: whether the whole table is logged, or a line for each protocol.
 
     Returns:
-        Data set -> protocol -> metric -> per cent.
+        Data set -> protocol -> metric -> per cent; on the main process alone.
     """
     model.eval()
     cfg, results = run.cfg, {}
+    quiet = None if is_main() else True  # None: where nobody looks
     for name, test in run.tests.items():
         detections, problems = DetectionCollector(test.data_set), []
-        for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=None):
+        for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=quiet):
             images, frames = zip(*((e.image, e.frame) for e in batch), strict=True)
             predictions = predict(model, images, frames, cfg)
             for example, predicted in zip(batch, predictions, strict=True):
@@ -270,6 +335,12 @@ def evaluate(
                     detections.add(example.image_id)
                 else:
                     detections.add(example.image_id, *predicted)
+        gathered = gather_on_main((detections.rows, problems))
+        if not is_main():
+            continue
+        detections.rows, problems = (
+            list(chain.from_iterable(each)) for each in zip(*gathered, strict=True)
+        )
         output_dir = evaluation_folder(cfg.OUTPUT_DIR, name)
         say_wrong(name, problems, len(detections))
         evaluated = test.evaluation.run(detections.table(), output_dir, in_full=in_full)

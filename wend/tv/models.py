@@ -35,7 +35,7 @@ from wend.modeling.detectors import DETECTORS, Detector
 from wend.modeling.sampling import keep_exact_ratio
 from wend.registry import Registry
 from wend.tv.adapter import adapted, images_of
-from wend.tv.backbones import build_feature_backbone
+from wend.tv.backbones import FeatureBackbone, PyramidBackbone, build_feature_backbone
 
 META_ARCH_REGISTRY: Registry[Callable[[CfgNode], nn.Module]] = Registry("detector")
 
@@ -351,6 +351,22 @@ class BinaryRCNN(JointLoss, FasterRCNN):
             detections_per_img=cfg.TEST.DETECTIONS_PER_IMAGE,
             **boxes,
         )
+
+
+def leaves_parts_unused(model: nn.Module) -> bool:
+    """Whether a detector's backbone may have parameters that no loss depends on.
+
+    So it is where torchvision's detectors read no map as coarse as the coarsest, or not every level
+    of a pyramid; of others it is not known.
+    """
+    backbone = model.backbone if isinstance(model, JointLoss) else None
+    if isinstance(backbone, PyramidBackbone):
+        if set(backbone.names) < set(backbone.channels):
+            return True
+        backbone = backbone.bottom_up
+    if not isinstance(backbone, FeatureBackbone):
+        return True
+    return max(backbone.strides.values()) > max(backbone.chosen_strides)
 
 
 @DETECTORS.follow

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 
 import torch
 from fvcore.common.config import CfgNode
 
+from wend import launch
 from wend.datasets.catalog import DataSets
-from wend.errors import InputError
 from wend.files import atomic_write
+from wend.launch import Processes, check_devices, settle
+from wend.logs import logged_to
 from wend.modeling.initial_weights import initial_weights
-from wend.run import Run, check_arguments, remove_logs, resolve, write_machine
+from wend.processes import is_main, main_first, rank
+from wend.run import Run, check_arguments, check_shares, resolve, write_machine
 from wend.run_files import CONFIG_FILE
+from wend.training.run_folder import begin, taken
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
 from wend.tv.models import build_model
+from wend.user_code import UserModules
 
 logger = logging.getLogger(__name__)
 
@@ -28,21 +34,23 @@ def default_config() -> CfgNode:
     return get_cfg()
 
 
-def setup(args: argparse.Namespace) -> Run:
+def setup(args: argparse.Namespace, processes: Processes) -> Run:
     """The run that the arguments name: its config checked, its data read.
+
+    Args:
+        processes: those that are to share it.
 
     Raises:
         InputError: names what is wrong.
     """
-    if args.num_gpus > 1 or args.num_machines > 1:
-        raise InputError(
-            "--num-gpus, --num-machines: the torchvision engine runs one process; several need "
-            "--engine detectron2"
-        )
     cfg = read_config(args.config_file, args.opts, args.imports)
     check_arguments(args, cfg)
     data_sets = DataSets(args.datasets_root, max_megapixels=cfg.WEND.DATA.MAX_MEGAPIXELS)
-    return resolve(cfg, data_sets, train=not args.eval_only)
+    run = resolve(cfg, data_sets, train=not args.eval_only)
+    check_devices(run.cfg.MODEL.DEVICE, processes)
+    if not args.eval_only:
+        check_shares(run.cfg, processes.world_size)
+    return run
 
 
 def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
@@ -57,14 +65,30 @@ def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
 
 
 def _write_config(cfg: CfgNode) -> None:
+    """Write what the run is; the main process does."""
     with atomic_write(Path(cfg.OUTPUT_DIR) / CONFIG_FILE) as file:
         file.write(cfg.dump())
     write_machine(cfg.OUTPUT_DIR, "torchvision", cfg.MODEL.DEVICE)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Train, or with ``--eval-only`` evaluate."""
-    resolved = setup(args)
+def _prepare(args: argparse.Namespace, processes: Processes) -> tuple[UserModules, Run]:
+    """What is handed on; unpickling the modules imports the user's code before the run is."""
+    resolved = setup(args, processes)
+    return UserModules(resolved.cfg.WEND.IMPORTS), resolved
+
+
+def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> None:
+    """Run one process."""
+    _, resolved = prepared
+    with taken(resolved.cfg.OUTPUT_DIR, "an evaluation" if args.eval_only else "a training"):
+        if not args.eval_only:
+            launch.go_on_if_restarted(args, resolved.cfg.OUTPUT_DIR)
+            begin(resolved.cfg, overwrite=args.overwrite, resume=args.resume)
+            launch.note_start(resolved.cfg.OUTPUT_DIR)
+        _train_or_evaluate(args, resolved)
+
+
+def _train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
     cfg = resolved.cfg
     if cfg.SEED >= 0:
         torch.manual_seed(cfg.SEED)
@@ -73,13 +97,20 @@ def run(args: argparse.Namespace) -> None:
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         checkpointer.require_all = True
         checkpointer.resume_or_load(initial_weights(cfg), resume=args.resume)
-        _write_config(cfg)
-        results = evaluate(resolved, model)
+        main_first(lambda: _write_config(cfg))
+        with logged_to(cfg.OUTPUT_DIR, rank()):
+            results = evaluate(resolved, model)
     else:
         trainer = Trainer(resolved, model)
         trainer.resume_or_load(resume=args.resume)
-        if not args.resume:
-            remove_logs(cfg.OUTPUT_DIR)
-        _write_config(cfg)
-        results = trainer.train()
-    verify_results(cfg, next(iter(results.values())))
+        main_first(lambda: _write_config(cfg))
+        with logged_to(cfg.OUTPUT_DIR, rank()):
+            results = trainer.train()
+    if is_main():
+        verify_results(cfg, next(iter(results.values())))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, or with ``--eval-only`` evaluate, in as many processes as there are to be."""
+    processes = settle(args)
+    launch.run(processes, partial(_prepare, args, processes), partial(_main, args))
