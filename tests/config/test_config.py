@@ -172,6 +172,7 @@ RANGES = [
     ("WEND.DATA.ON_BAD_TEST_IMAGE", ["skip", ""], ["raise", "wrong"]),
     ("WEND.DATA.MAX_BAD_SHARE", [-0.001, 1.001, NAN], [0.0, 1.0]),
     ("WEND.DATA.MAX_LOST_SHARE", [-0.001, 1.001, NAN], [0.0, 1.0]),
+    ("WEND.DATA.MAX_MEGAPIXELS", [0.0, -1.0, NAN, INF], [0.001, 250.0]),
     ("WEND.DATA.QUARANTINE", ["no_such_file.jsonl"], ["", __file__]),
     ("WEND.DATA.CACHE", [__file__], ["", "a/new/folder"]),
     ("WEND.SMALL_CNN.CHANNELS", [(), (32, 0), (-32,)], [(1,), (32, 64)]),

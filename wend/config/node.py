@@ -48,6 +48,7 @@ from wend.losses import (
 from wend.modeling.initial_weights import settled
 from wend.registry import FunctionRegistry
 from wend.schedules import SCHEDULES, Scheduled
+from wend.structures.records import MAX_MEGAPIXELS
 from wend.structures.view import View
 from wend.teaching.refine import REFINEMENTS, Refinement
 from wend.teaching.teacher import Teaching
@@ -226,6 +227,8 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
         "fill": [min(max(round(channel), 0), 255) for channel in mean],
         "flip": cfg.INPUT.RANDOM_FLIP,
         "mirror": cfg.WEND.MIRROR,
+        # files that an earlier version exported do not state it
+        "max_megapixels": cfg.WEND.DATA.get("MAX_MEGAPIXELS", MAX_MEGAPIXELS),
     }
 
 

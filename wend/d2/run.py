@@ -115,7 +115,7 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
     if resumes and not args.eval_only:
         take_stored_seed(cfg)
-    data_sets = detectron2_data_sets(args.datasets_root)
+    data_sets = detectron2_data_sets(args.datasets_root, cfg.WEND.DATA.MAX_MEGAPIXELS)
     run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
     if resumes and not args.eval_only:

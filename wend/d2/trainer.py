@@ -104,7 +104,12 @@ SINK_PERIOD = 20  # iterations, and the window of the median, as of Detectron2's
 
 
 class WENDCheckpointer(RunCheckpointer, DetectionCheckpointer):
-    """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file."""
+    """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file.
+
+    As Detectron2's it fetches URLs and ``detectron2://``; what comes is read as any file.
+    """
+
+    fetches = True
 
 
 class PeriodicSaving(ClearsByListing, hooks.PeriodicCheckpointer):
@@ -384,7 +389,8 @@ class Trainer(DefaultTrainer):
             check_config(cfg)
             for message in without_effect(cfg):  # a script's own loaders may use them
                 logger.warning(message)
-            run = resolve(cfg, detectron2_data_sets())
+            max_megapixels = cfg.WEND.DATA.MAX_MEGAPIXELS
+            run = resolve(cfg, detectron2_data_sets(max_megapixels=max_megapixels))
             check_precision(run.cfg)
             if self._evaluates_as_wend():
                 rehearse(run)

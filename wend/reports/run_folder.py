@@ -15,8 +15,9 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from wend.config import add_wend_config
+from wend.config.sources import require_named_code
 from wend.datasets.catalog import DataSets
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, MissingFileError, shown
 from wend.evaluation.best import Best, best_of
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.curve import read_results
@@ -38,7 +39,6 @@ from wend.run_files import (
 )
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
-from wend.user_code import load_modules
 from wend.yaml_files import read_yaml
 
 logger = logging.getLogger(__name__)
@@ -126,8 +126,11 @@ def read_config(output_dir: Path) -> CfgNode:
         raise MissingFileError(
             f"{path}: there is no such file; expected the OUTPUT_DIR of a training"
         )
-    cfg, defaults = CfgNode(read_yaml(path, "the config of a run")), CfgNode()
-    load_modules(cfg.WEND.get("IMPORTS", ()))  # they register entries, metrics, data sets
+    tree = read_yaml(path, "the config of a run")
+    if not isinstance(tree, dict) or not isinstance(tree.get("WEND"), dict):
+        raise InputError(f"{path}: expected the config of a run, got {shown(tree)}")
+    cfg, defaults = CfgNode(tree), CfgNode()
+    require_named_code(path, tree)  # which registered entries, metrics, data sets
     add_wend_config(defaults)  # what came after the run was written
     try:
         defaults.merge_from_other_cfg(CfgNode({"WEND": cfg.WEND}))

@@ -55,7 +55,7 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
     if resumes and not args.eval_only:
         take_stored_seed(cfg)
-    data_sets = DataSets(args.datasets_root)
+    data_sets = DataSets(args.datasets_root, max_megapixels=cfg.WEND.DATA.MAX_MEGAPIXELS)
     run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
     if not args.eval_only:
