@@ -44,7 +44,7 @@ def _no_leaked_state(monkeypatch):
     """Each test starts without DETECTRON2_DATASETS and with loggers that caplog sees."""
     monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     yield
-    for name in ("wend", "fvcore.common.checkpoint"):
+    for name in ("wend", "fvcore.common.checkpoint", "fvcore", "detectron2"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
 

@@ -5,6 +5,7 @@ The registry's ``wend`` is another project; ours is imported as ``wend`` all the
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from wend.errors import InputError
@@ -25,6 +26,14 @@ def is_installed(package: str) -> bool:
     """
     spec = find_spec(package)
     return spec is not None and spec.origin is not None
+
+
+def installed_version(name: str) -> str:
+    """The version of an installed distribution; empty where it states none."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def require_installed(purpose: str, install: str, *packages: str) -> None:

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,8 +78,13 @@ def is_refusal(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
-    """Open a temporary file beside ``path`` and move it there at the end, or remove it on error."""
+def atomic_write(path: str | Path, mode: str = "w", *, durable: bool = False) -> Iterator[IO]:
+    """Open a temporary file beside ``path`` and move it there at the end, or remove it on error.
+
+    Args:
+        durable: whether the file is on the disk before it gets its name, and the name before this
+            ends, so that a machine that loses its power has the old file or the new one, whole.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
@@ -89,6 +95,9 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     try:
         with writing(path), os.fdopen(handle, mode, encoding=encoding) as file:
             yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)  # mkstemp makes files private
@@ -99,6 +108,40 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    if durable:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the names of a folder's files reach the disk, where its file system can do that."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")  # as tempfile.mkstemp names them above
+
+
+def leftovers(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """Temporary files that :func:`atomic_write` left in a folder where its process was killed.
+
+    Args:
+        patterns: of the names of the files that were to be written, such as ``model_*.pth``.
+    """
+    patterns = tuple(patterns)
+    return [
+        path
+        for path in sorted(folder.glob(".*"))
+        if (match := _TEMPORARY.fullmatch(path.name))
+        and any(fnmatchcase(match[1], pattern) for pattern in patterns)
+        and path.is_file()
+        and not path.is_symlink()
+    ]
 
 
 @contextmanager

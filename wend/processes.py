@@ -8,7 +8,7 @@ there is a single process, and every function is the identity.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -110,6 +110,12 @@ def agreed(action: Callable[[], Value]) -> Value:
 def main_first(action: Callable[[], Any]) -> None:
     """Let the main process do something before the others go on; errors as of :func:`agreed`."""
     agreed(lambda: action() if is_main() else None)
+
+
+def of_main(compute: Callable[[], Value]) -> Value:
+    """What the main process computes, on all of them; errors as of :func:`agreed`."""
+    values = gather(agreed(lambda: compute() if is_main() else None))
+    return cast(Value, values[0])
 
 
 def mean(value: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
 from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.pseudo_boxes.report import KINDS
-from wend.run_files import MACHINE_FILE
+from wend.run_files import MACHINE_FILE, WEIGHTS, checkpoint_files
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
 from wend.structures.unit_scores import describe_scores
@@ -149,6 +149,12 @@ def value_of(cfg: CfgNode, entry: str) -> Any:
 
 def check_arguments(args: argparse.Namespace, cfg: CfgNode) -> None:
     """Raise InputError for arguments of ``train_net.py`` that do not fit the config."""
+    resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    if args.eval_only and args.resume and not resumes and not cfg.MODEL.WEIGHTS:
+        raise InputError(
+            f"--eval-only --resume: {cfg.OUTPUT_DIR} holds no checkpoint ({WEIGHTS}), and "
+            f"MODEL.WEIGHTS names none"
+        )
     if args.eval_only and not cfg.MODEL.WEIGHTS and not args.resume:
         raise InputError(
             "--eval-only: config entry MODEL.WEIGHTS is empty; name the checkpoint to evaluate, "
@@ -166,18 +172,25 @@ def check_shares(cfg: CfgNode, processes: int) -> None:
     require("SOLVER.IMS_PER_BATCH", batch, f"{expected} that share it", batch % processes == 0)
 
 
-def resolve(cfg: CfgNode, data_sets: DataSets, *, train: bool = True) -> Run:
+def resolve(
+    cfg: CfgNode, data_sets: DataSets, *, train: bool = True, needs_weights: bool = True
+) -> Run:
     """Read what a config names: data sets, quarantine, caches, class predictions, fixed boxes.
 
     Args:
         cfg: checked entries (:func:`wend.config.check_config`).
         data_sets: the data sets by name.
         train: whether the run trains; otherwise ``DATASETS.TRAIN`` only gives fixed boxes.
+        needs_weights: whether the file MODEL.WEIGHTS has to be there; a checkpoint that a training
+            goes on from has its own.
 
     Raises:
         InputError: names the config entry, data set or file that is wrong.
     """
-    _check_files(cfg)
+    if needs_weights:
+        _check_weights(cfg)
+    if not cfg.DATASETS.TEST:
+        raise InputError("config entry DATASETS.TEST: expected at least one data set, got none")
     if train:
         require_packages(cfg.WEND.LOGGERS)
     cfg = cfg.clone()
@@ -279,12 +292,10 @@ def _apart(baseline: FixedBoxes | None, why_not: str, scored: DataSet) -> dict[s
     return {"baseline": baseline, "why_no_baseline": why_not}
 
 
-def _check_files(cfg: CfgNode) -> None:
+def _check_weights(cfg: CfgNode) -> None:
     weights = initial_weights(cfg)
     if weights and "://" not in weights and not Path(weights).is_file():
         raise MissingFileError(f"config entry MODEL.WEIGHTS: there is no file {weights}")
-    if not cfg.DATASETS.TEST:
-        raise InputError("config entry DATASETS.TEST: expected at least one data set, got none")
 
 
 def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from wend.files import is_number, read_json
 
 CONFIG_FILE = "config.yaml"
 FINAL_WEIGHTS, WEIGHTS = "model_final.pth", "model_*.pth"
-LAST_CHECKPOINT = "last_checkpoint"  # names one of the weights, from which a run is resumed
+BEST_WEIGHTS = "model_best.pth"
+TENSORS = ".safetensors"  # the ending of the file that lies beside those two: weights alone
+LAST_CHECKPOINT = "last_checkpoint"  # names the newest of the weights, for whoever looks for it
 LOSSES_FILE = "metrics.json"  # a JSON object a line, as Detectron2 writes it
 CURVE_FILE = "curve.csv"
 MACHINE_FILE = "machine.json"
@@ -21,7 +24,13 @@ ADVICE_FILE = "advice.json"  # the score from which boxes are worth showing
 # What a training adds lines to: its folder would else hold those of two runs
 LOGS = (LOSSES_FILE, CURVE_FILE, "log.txt", "log.txt.rank*", "events.out.tfevents.*")
 # What a training leaves, as patterns
-TRAINING_FILES = (CONFIG_FILE, *LOGS, EVALUATIONS, LAST_CHECKPOINT, WEIGHTS)
+TRAINING_FILES = (CONFIG_FILE, *LOGS, EVALUATIONS, LAST_CHECKPOINT, WEIGHTS, f"model_*{TENSORS}")
+# What a training and its evaluations write to the folder, whole or not at all
+WRITTEN_FILES = (
+    *(CONFIG_FILE, MACHINE_FILE, LOSSES_FILE, CURVE_FILE, "first_epoch.json", LAST_CHECKPOINT),
+    *(WEIGHTS, f"model_*{TENSORS}"),
+)
+_PERIODIC = re.compile(r"model_([0-9]{7,})\.pth")  # as fvcore's PeriodicCheckpointer names them
 
 
 def evaluation_folder(output_dir: str | Path, data_set: str) -> Path:
@@ -29,14 +38,37 @@ def evaluation_folder(output_dir: str | Path, data_set: str) -> Path:
     return Path(output_dir) / EVALUATIONS / data_set
 
 
+def periodic_checkpoints(folder: str | Path) -> dict[int, Path]:
+    """Iteration -> the checkpoint that a training saved after it, in their order."""
+    matches = ((_PERIODIC.fullmatch(path.name), path) for path in Path(folder).glob(WEIGHTS))
+    files = {int(match[1]): path for match, path in matches if match and path.is_file()}
+    return dict(sorted(files.items()))
+
+
+def checkpoint_files(folder: str | Path) -> list[Path]:
+    """The checkpoints of a run's folder: periodic ones, the best, the last, and the noted one.
+
+    Those that are the more finished come later; whether they are whole is not looked at.
+    """
+    folder = Path(folder)
+    named = [folder / name for name in (BEST_WEIGHTS, FINAL_WEIGHTS)]
+    files = [*periodic_checkpoints(folder).values(), *(path for path in named if path.is_file())]
+    noted = noted_checkpoint(folder)
+    return files if noted is None or noted in files else [noted, *files]
+
+
 def noted_checkpoint(folder: str | Path) -> Path | None:
-    """The file that ``last_checkpoint`` names; None where it names no file of the folder."""
+    """The file that ``last_checkpoint`` names; None where it names no file of the folder.
+
+    A training that was killed may leave an earlier note, and one of another program's any.
+    """
     note = Path(folder) / LAST_CHECKPOINT
     try:
         name = note.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
     is_name = name not in ("", ".", "..") and "\0" not in name and Path(name).name == name
+    # unlike Path.is_file, false of a name that is too long
     return note.with_name(name) if is_name and os.path.isfile(note.with_name(name)) else None
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from wend.errors import InputError
 from wend.files import read_json, remove, write_json
 from wend.partial import differences
-from wend.run_files import CONFIG_FILE, LAST_CHECKPOINT, TRAINING_FILES
+from wend.run_files import CONFIG_FILE, TRAINING_FILES, checkpoint_files
 
 FILE = "steps.json"
 # loggers of which only warnings are printed: what they say stands in inference/, config.yaml and
@@ -61,10 +61,11 @@ def run_command(command: Callable[[Sequence[str]], None], words: Sequence[str]) 
 def resume_flag(folder: Path, resumes: bool) -> list[str]:
     """``--resume`` where an interrupted training left a checkpoint, else no word.
 
-    Else what a training left that ended before its first checkpoint is removed.
+    Whether it is the same training, the settings of the step tell, also of one that an earlier WEND
+    began. Else what a training left that ended before its first checkpoint is removed.
     """
-    if resumes and (folder / LAST_CHECKPOINT).exists():
-        return ["--resume"]
+    if resumes and checkpoint_files(folder):
+        return ["--resume", "--allow-changes"]
     for pattern in TRAINING_FILES:
         for path in folder.glob(pattern):
             remove(path)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +126,69 @@ class ArrayUnpickler(pickle.Unpickler):
         return _HARMLESS[module, name]
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path, *, mmap: bool = False) -> Any:
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
     if path.suffix == ".pkl":
         with path.open("rb") as file:
             return ArrayUnpickler(file, encoding="latin1").load()
-    return torch.load(path, map_location="cpu", weights_only=True)
+    # files of before torch 1.6 are no archives, and cannot be mapped
+    mmap = mmap and zipfile.is_zipfile(path)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def read_content(path: str | Path, *, mmap: bool = False) -> Any:
+    """What stands in a weight file, as it stands there.
+
+    Args:
+        mmap: tensors are read once they are used, and not at all where they are not.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: it cannot be read, or holds other objects.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: there is no such file; expected a model's weights")
+    try:
+        return _content(path, mmap=mmap)
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]  # torch writes several
+        raise InputError(
+            f"{path}: cannot be read as a weight file ({type(error).__name__}: {reason}); expected "
+            f"a PyTorch .pth, a Detectron2 .pkl or a .safetensors of weights alone. Where it holds "
+            f"other Python objects, save its weights again: "
+            f"torch.save(checkpoint['state_dict'], FILE)"
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _damaged_record(path: Path, size: int, changed: int) -> str:
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip() or ""
+
+
+def damage(path: Path) -> str:
+    """What is wrong with the bytes of a weight file of PyTorch's, in words; empty: nothing is.
+
+    Each record of it has a CRC-32, which torch writes and does not look at when it loads; here all
+    are compared, at the speed of the disk. Files of before torch 1.6 have none.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            read_content(path)
+            return ""
+        status = path.stat()
+        record = _damaged_record(path, status.st_size, status.st_mtime_ns)
+    except InputError as error:
+        return str(error)
+    except Exception as error:  # zipfile raises many kinds
+        return f"{path.name}: its archive is damaged ({type(error).__name__}: {error})"
+    return (
+        f"{path.name}: the bytes of its record {record} are not those that were written"
+        if (record)
+        else ""
+    )
 
 
 def _is_weight(value: object) -> bool:
@@ -154,18 +212,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         InputError: it cannot be read, holds other objects, or no weights.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: there is no such file; expected a model's weights")
-    try:
-        content = _content(path)
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0]  # torch writes several
-        raise InputError(
-            f"{path}: cannot be read as a weight file ({type(error).__name__}: {reason}); expected "
-            f"a PyTorch .pth, a Detectron2 .pkl or a .safetensors of weights alone. Where it holds "
-            f"other Python objects, save its weights again: "
-            f"torch.save(checkpoint['state_dict'], FILE)"
-        ) from error
+    content = read_content(path)
     weights, others = _unwrapped(content)
     if path.suffix == ".pkl" and "__author__" not in others and isinstance(weights, Mapping):
         others |= {"__author__": "Caffe2", "matching_heuristics": True}

@@ -155,7 +155,7 @@ def main() -> None:
             shutil.rmtree(output, ignore_errors=True)
             shutil.copytree(shared, output)
             trainer = trainer_of(seed, METHODS[name], output)
-            trainer.resume_or_load(resume=True)
+            trainer.resume_or_load(resume=True, allow_changes=True)
             trainer.train()
             run = trainer.run
             line = {

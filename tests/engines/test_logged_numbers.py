@@ -79,13 +79,37 @@ def test_what_is_no_sink_ends_the_run_before_it_writes(
 
 
 @pytest.mark.slow
+def test_a_training_that_was_killed_logs_nothing_twice(engine, tmp_path):
+    """Killed after the evaluation at its end, which its last whole checkpoint does not know."""
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    changes = {"WEND.LOGGERS": "('tensorboard',)", "WEND.EPOCHS": "8"}
+    output_dir = tmp_path / "run"
+    assert run(engine, output_dir, changes=changes) == 0
+    logged = (output_dir / "metrics.json").read_text().splitlines()
+    curve = (output_dir / "curve.csv").read_text()
+    for name in ("model_final.pth", "model_final.safetensors", "model_0000023.pth"):
+        (output_dir / name).unlink()
+    assert run(engine, output_dir, "--resume", changes=changes) == 0
+    again = [json.loads(line) for line in (output_dir / "metrics.json").read_text().splitlines()]
+    numbers = [(line["iteration"], name) for line in again for name in line if name != "iteration"]
+    assert len(set(numbers)) == len(numbers)
+    assert {json.loads(line)["iteration"] for line in logged} <= {step for step, _ in numbers}
+    # evaluations before the last are those of before; of the last there are as many rows
+    assert len((output_dir / "curve.csv").read_text().splitlines()) == len(curve.splitlines())
+    events = reader.EventAccumulator(str(output_dir)).Reload()
+    for tag in events.Tags()["scalars"]:
+        steps = [event.step for event in events.Scalars(tag)]
+        assert steps == sorted(set(steps)), tag
+
+
+@pytest.mark.slow
 def test_a_resumed_training_goes_on_in_its_files(engine, tmp_path):
     (tmp_path / "sink.py").write_text(SINK)
     changes = {"WEND.LOGGERS": f"('{tmp_path}/sink.py:Lines',)"}
     output_dir = tmp_path / "run"
     assert run(engine, output_dir, changes={**changes, "WEND.EPOCHS": "1"}) == 0
     first = (output_dir / "lines.jsonl").read_text()
-    assert run(engine, output_dir, "--resume", changes=changes) == 0
+    assert run(engine, output_dir, "--resume", "--allow-changes", changes=changes) == 0
     assert (output_dir / "lines.jsonl").read_text().startswith(first)
     logged = [json.loads(line) for line in (output_dir / "metrics.json").read_text().splitlines()]
     assert [line["iteration"] for line in logged if "total_loss" in line] == [2, 5]

@@ -242,9 +242,10 @@ def test_a_run_is_resumed_with_and_without_an_average(engine, tmp_path, capsys):
     """From a checkpoint without one, and from one whose average is left out."""
     longer = {"WEND.EPOCHS": "2"}
     assert run(engine, tmp_path, detector="scr", changes={"WEND.EPOCHS": "1"}) == 0
-    assert run(engine, tmp_path, "--resume", detector="scr", changes={**longer, **EMA}) == 0
+    again = ("--resume", "--allow-changes")
+    assert run(engine, tmp_path, *again, detector="scr", changes={**longer, **EMA}) == 0
     assert weights_of(tmp_path / "model_final.pth")[STATE_KEY]["updates"] == 3
-    assert run(engine, tmp_path, "--resume", detector="scr", changes={"WEND.EPOCHS": "3"}) == 0
+    assert run(engine, tmp_path, *again, detector="scr", changes={"WEND.EPOCHS": "3"}) == 0
     assert STATE_KEY not in weights_of(tmp_path / "model_final.pth")
     captured = capsys.readouterr()
     said = captured.out + captured.err

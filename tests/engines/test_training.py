@@ -244,7 +244,7 @@ def test_the_config_that_a_run_wrote_goes_on_with_more_epochs_and_evaluates(engi
         assert main([*command, "--eval-only", *folder]) == 0
     assert _files(own_run) == expected
     with kept_logging():
-        assert main([*command, *folder, "WEND.EPOCHS", "3"]) == 0
+        assert main([*command, "--allow-changes", *folder, "WEND.EPOCHS", "3"]) == 0
     assert (before, _checkpoint(own_run)["iteration"]) == (5, 8)
     assert {row["epoch"] for row in _curve(own_run)} == {"1", "2", "3"}
 
@@ -265,4 +265,6 @@ def test_checkpoint_of_another_detector_is_refused(engine, finished, tmp_path, c
 
 def test_resuming_with_another_detector_is_refused(engine, own_run, capsys):
     assert run(engine, own_run, "--resume", detector="rcnn") == 2
+    assert "MODEL.META_ARCHITECTURE: 'BinaryFCOS' -> 'BinaryRCNN'" in capsys.readouterr().err
+    assert run(engine, own_run, "--resume", "--allow-changes", detector="rcnn") == 2
     assert "not a checkpoint of this detector" in capsys.readouterr().err

@@ -36,7 +36,7 @@ class Recorder:
 
 def test_a_sink_gets_the_run_and_all_numbers(tmp_path):
     event_sink("recorder")(Recorder)
-    sinks = OpenSinks(["recorder"], tmp_path / "my run", CONFIG, resumed=True)
+    sinks = OpenSinks(["recorder"], tmp_path / "my run", CONFIG, start_iter=3)
     sinks.add({"a": 1.5}, 0)
     sinks.add({"a": 2.5, "b/c": 3}, 19)
     sinks.close()
@@ -116,7 +116,7 @@ def test_weights_and_biases_gets_one_run_also_after_an_interruption(monkeypatch,
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     require_packages(["wandb"])
     for resumed in (False, True, False):
-        sinks = OpenSinks(["wandb"], tmp_path / "run", CONFIG, resumed=resumed)
+        sinks = OpenSinks(["wandb"], tmp_path / "run", CONFIG, start_iter=3 * resumed)
         sinks.add({"total_loss": 0.5}, 7)
         sinks.close()
     common = {"project": "wend", "name": "run", "dir": str(tmp_path / "run"), "config": FLAT}
@@ -146,7 +146,7 @@ def test_mlflow_gets_one_run_also_after_an_interruption(monkeypatch, tmp_path):
     )
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "birds")
     for resumed in (False, True):
-        sinks = OpenSinks(["mlflow"], tmp_path / "run", CONFIG, resumed=resumed)
+        sinks = OpenSinks(["mlflow"], tmp_path / "run", CONFIG, start_iter=3 * resumed)
         sinks.add({"lr": 0.1}, 3)
         sinks.close()
     params = {name: str(value) for name, value in FLAT.items()}

@@ -227,8 +227,11 @@ def test_the_newest_checkpoint_of_a_folder_is_loaded(trained, tmp_path):
     for name in ("model_0000002.pth", "model_0000005.pth"):
         shutil.copy(trained / "model_final.pth", folder / name)
     assert wend.load(folder).checkpoint.weights.name == "model_0000005.pth"
-    (folder / "last_checkpoint").write_text("model_0000002.pth")
+    (folder / "model_0000005.pth").write_bytes(b"")
     assert wend.load(folder).checkpoint.weights.name == "model_0000002.pth"
+    (folder / "model_0000002.pth").write_bytes(b"")
+    with pytest.raises(InputError, match="none of its 2 checkpoints is whole"):
+        wend.load(folder)
 
 
 def test_entries_can_be_changed_and_wrong_ones_are_named(trained, images):

@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--test", nargs="+", metavar="NAME", help="data sets to evaluate on (default: --train's)")
     add("--output", required=True, metavar="DIR", help="OUTPUT_DIR of the new run")
     add("--resume", action="store_true", help="go on with a run that was interrupted")
+    add(
+        "--allow-changes",
+        action="store_true",
+        help="with --resume: go on though config or data differ from that run's",
+    )
     add_overwrite_option(parser)
     add_device_option(parser)
     add_checkpoint_options(parser)
@@ -54,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         output=args.output,
         datasets_root=args.datasets_root,
         resume=args.resume,
+        allow_changes=args.allow_changes,
         overwrite=args.overwrite,
         imports=args.imports,
         **overrides,

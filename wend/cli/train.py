@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from wend.cli.failures import exit_status
 from wend.cli.options import (
@@ -18,7 +19,7 @@ from wend.cli.options import (
 )
 from wend.cli.strict_parser import StrictParser
 from wend.errors import Interrupted
-from wend.inference.engines import choose_engine, engine_module
+from wend.inference.engines import engine_module
 from wend.launch import TIMEOUT
 from wend.launchers import first_tells, member
 from wend.logs import setup_logging
@@ -38,7 +39,15 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="a YAML, or the name of one of WEND's, such as CUB/fcos_R50_we (wend config --list)",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
+        "--resume",
+        action="store_true",
+        help="go on from the newest whole checkpoint of OUTPUT_DIR; without --config-file, with "
+        "that training's own config",
+    )
+    parser.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="with --resume: go on though config, data or number of processes differ",
     )
     add_overwrite_option(parser)
     parser.add_argument(
@@ -110,13 +119,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the user's input is wrong.
     """
-    with first_tells():
-        if args.config_file:
-            from wend.config.reading import config_path
+    from wend.inference.own_config import completed
 
-            args.config_file = str(config_path(args.config_file))
-            logger.info("config: %s", args.config_file)
-        engine = choose_engine(args.engine)
-    logger.info("engine: %s", engine)
-    engine_module(engine, "run").run(args)
+    with ExitStack() as stack:
+        with first_tells():
+            complete = stack.enter_context(completed(args))
+        if args.config_file:
+            logger.info("config: %s", complete.config_file)
+        logger.info("engine: %s", complete.engine)
+        engine_module(complete.engine, "run").run(complete)
     return 0

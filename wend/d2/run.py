@@ -7,8 +7,10 @@ import logging
 import socket
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,11 +37,16 @@ from wend.d2.catalog import detectron2_data_sets
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate, without_effect
 from wend.errors import InputError
+from wend.files import atomic_write
 from wend.launch import Processes, check_devices, settle
 from wend.logs import StdoutHandler, let_files_fail
 from wend.modeling.initial_weights import initial_weights
 from wend.processes import gather
 from wend.run import Run, check_arguments, check_shares, resolve, value_of, write_machine
+from wend.run_files import CONFIG_FILE, checkpoint_files
+from wend.training.changes import warn_if_trained_otherwise
+from wend.training.checkpoints import refuse_changes
+from wend.training.facts import asked_of
 from wend.training.run_folder import begin, taken
 from wend.user_code import UserModules, is_own
 
@@ -97,8 +104,13 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
         raise InputError(message)
     check_model(cfg)
     check_arguments(args, cfg)
-    run = resolve(cfg, detectron2_data_sets(args.datasets_root), train=not args.eval_only)
+    resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    data_sets = detectron2_data_sets(args.datasets_root)
+    run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
+    if resumes and not args.eval_only:
+        asked = asked_of(run, "detectron2", processes=processes.world_size)
+        refuse_changes(cfg.OUTPUT_DIR, asked, allow=args.allow_changes)
     if not args.eval_only:
         check_precision(run.cfg)
         check_shares(run.cfg, processes.world_size)
@@ -152,6 +164,16 @@ def _check_resnet_pyramid(cfg: CfgNode) -> None:
         )
 
 
+@contextmanager
+def _kept(file: Path) -> Iterator[None]:
+    """A training's file, which an evaluation in its folder leaves as it is."""
+    content = file.read_bytes() if file.is_file() and comm.is_main_process() else None
+    yield
+    if content is not None:
+        with atomic_write(file, "wb") as restored:
+            restored.write(content)
+
+
 def _prepare(args: argparse.Namespace, processes: Processes) -> tuple[UserModules, Run]:
     """What is handed on; unpickling the modules imports the user's code before the run is."""
     resolved = setup(args, processes)
@@ -178,14 +200,16 @@ def _train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | N
         for handler in [h for h in target.handlers if isinstance(h, StdoutHandler)]:
             target.removeHandler(handler)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
-    default_setup(cfg, args)
+    keeps_its_own = args.eval_only and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    with _kept(Path(cfg.OUTPUT_DIR, CONFIG_FILE)) if keeps_its_own else nullcontext():
+        default_setup(cfg, args)
     let_files_fail()
-    if comm.is_main_process():
+    if comm.is_main_process() and not keeps_its_own:
         write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
         return _evaluate(args, run)
     trainer = Trainer(cfg, run)
-    trainer.resume_or_load(resume=args.resume)
+    trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
     return trainer.train()
 
 
@@ -201,7 +225,10 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     model = Trainer.build_model(run.cfg)
     checkpointer = WENDCheckpointer(model, save_dir=run.cfg.OUTPUT_DIR)
     checkpointer.require_all = True
-    checkpointer.resume_or_load(initial_weights(run.cfg), resume=args.resume)
+    weights = "" if args.resume and checkpointer.has_checkpoint() else initial_weights(run.cfg)
+    checkpointer.resume_or_load(weights, resume=args.resume)
+    if comm.is_main_process():
+        warn_if_trained_otherwise(checkpointer.path, run.cfg.dump())
     results = evaluate(run, model)
     if comm.is_main_process():
         verify_results(run.cfg, results)

@@ -29,7 +29,7 @@ from detectron2.engine import (
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
-from detectron2.utils.events import get_event_storage
+from detectron2.utils.events import EventWriter, TensorboardXWriter, get_event_storage
 from torch import Tensor, nn
 
 from wend.config import check_carries_loss, check_config, teaching_of
@@ -57,8 +57,7 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.modeling.weights import CheckedLoading
-from wend.processes import broadcast, gather, largest
+from wend.processes import broadcast, gather, is_main, largest
 from wend.run import (
     Run,
     TestData,
@@ -72,18 +71,23 @@ from wend.run_files import CONFIG_FILE, CURVE_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.teaching.teacher import Teacher
+from wend.training.asked_rates import AskedRates
+from wend.training.checkpoints import ClearsByListing, RunCheckpointer
+from wend.training.facts import asked_of
 from wend.training.interruption import Interruption, telling_what_is_kept
-from wend.training.run_folder import clear, refuse_used, taken
+from wend.training.run_folder import clear, refuse_used, take_up, taken
 from wend.user_code import is_raised_by_own
-from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
 SINK_PERIOD = 20  # iterations, and the window of the median, as of Detectron2's writers
-KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
 
 
-class WENDCheckpointer(CheckedLoading, DetectionCheckpointer):
+class WENDCheckpointer(RunCheckpointer, DetectionCheckpointer):
     """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file."""
+
+
+class PeriodicSaving(ClearsByListing, hooks.PeriodicCheckpointer):
+    """Detectron2's hook, of a folder in which few checkpoints stay."""
 
 
 class ShuffledPasses(TrainingSampler):
@@ -134,8 +138,8 @@ class EventSinksHook(hooks.HookBase):
 
     def before_train(self) -> None:
         """Open the sinks."""
-        resumed = self.trainer.start_iter > 0
-        self._sinks = OpenSinks(self._names, self._cfg.OUTPUT_DIR, self._cfg, resumed=resumed)
+        start = self.trainer.start_iter
+        self._sinks = OpenSinks(self._names, self._cfg.OUTPUT_DIR, self._cfg, start_iter=start)
 
     def after_step(self) -> None:
         """Hand on what came since the last time."""
@@ -157,6 +161,24 @@ class EventSinksHook(hooks.HookBase):
         for step, values in sorted(by_step.items()):
             self._sinks.add(values, step)
             self._last_write = step
+
+
+class TensorBoardWriter(TensorboardXWriter):
+    """Detectron2's, of which TensorBoard leaves out what an earlier start logged and comes again.
+
+    Args:
+        trainer: says where its training starts, once that is known.
+    """
+
+    def __init__(self, trainer: TrainerBase) -> None:
+        super().__init__(trainer.cfg.OUTPUT_DIR)
+        self._trainer = weakref.proxy(trainer)
+
+    def write(self) -> None:
+        """Detectron2's."""
+        start = self._trainer.start_iter
+        self._writer_args.update({"purge_step": start} if start > 0 else {})  # until it is open
+        super().write()
 
 
 class EndsWhenAsked(hooks.HookBase):
@@ -365,17 +387,30 @@ class Trainer(DefaultTrainer):
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
         assert self.run.training is not None
-        self.checkpointer.origin = Origin(self.run.cfg.dump(), "detectron2", self.run.training.exif)
+        self.checkpointer.asked = asked_of(self.run, "detectron2", processes=comm.get_world_size())
+        self.checkpointer.origin = self.checkpointer.asked.origin
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
 
-    def resume_or_load(self, resume: bool = True) -> None:
-        """Detectron2's, with ``MODEL.WEIGHTS pretrained``."""
-        extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
+    def resume_or_load(self, resume: bool = True, *, allow_changes: bool = False) -> None:
+        """Detectron2's, with ``MODEL.WEIGHTS pretrained``, from the newest whole checkpoint.
+
+        Args:
+            resume: whether to go on with the training of OUTPUT_DIR, if there is one.
+            allow_changes: whether it may be another one than the config's.
+
+        Raises:
+            InputError: it is, and that is not allowed; or the checkpoints are all damaged.
+        """
         resumed = resume and self.checkpointer.has_checkpoint()
+        weights = "" if resumed else initial_weights(self.cfg)
+        self.checkpointer.allow_changes = allow_changes
+        rates = AskedRates(self.optimizer, self.scheduler)
+        extra = self.checkpointer.resume_or_load(weights, resume=resume)
         if resumed:
+            rates.restore(self.checkpointer.changed)
             self.start_iter = self.iter + 1  # that of the checkpoint is done
         after_loading(self.average, extra, resumed=resumed)
 
@@ -383,8 +418,8 @@ class Trainer(DefaultTrainer):
         """Detectron2's hooks; the last two checkpoints are kept, evaluations go to a curve."""
         cfg = self.cfg
         mine = {
-            hooks.PeriodicCheckpointer: hooks.PeriodicCheckpointer(
-                self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS
+            hooks.PeriodicCheckpointer: PeriodicSaving(
+                self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD
             ),
             hooks.EvalHook: hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.test_for_curve),
         }
@@ -392,6 +427,14 @@ class Trainer(DefaultTrainer):
         evaluation = next(i for i, h in enumerate(ours) if isinstance(h, hooks.EvalHook))
         ours.insert(evaluation, EndsWhenAsked(self.interruption, self.save_unless_saved))
         return [*ours, EventSinksHook(cfg)] if comm.is_main_process() else ours
+
+    def build_writers(self) -> list[EventWriter]:
+        """Detectron2's; TensorBoard leaves out what comes again where the training goes on."""
+        writers = super().build_writers()
+        return [
+            TensorBoardWriter(self) if type(writer) is TensorboardXWriter else writer
+            for writer in writers
+        ]
 
     def save_unless_saved(self) -> None:
         """Save a checkpoint of the step that is done, unless its period has."""
@@ -471,6 +514,8 @@ class Trainer(DefaultTrainer):
             with taken(self.cfg.OUTPUT_DIR, "a training"):
                 if self.start_iter == 0:
                     refuse_used(self.cfg.OUTPUT_DIR)
+                if is_main():
+                    take_up(self.cfg.OUTPUT_DIR, self.start_iter)
                 with telling_what_is_kept(self.cfg.OUTPUT_DIR), self.interruption.listening():
                     return super().train()
         finally:

@@ -24,7 +24,7 @@ class OpenSinks:
         names: as :meth:`wend.registry.Registry.get` takes them.
         output_dir: the run's folder.
         config: the run's config.
-        resumed: whether the training goes on where an earlier one ended.
+        start_iter: the iteration, from 0, that the training begins with.
 
     Raises:
         InputError: a sink cannot be opened; those before it are closed.
@@ -37,9 +37,9 @@ class OpenSinks:
         output_dir: str | Path,
         config: Mapping[str, Any],
         *,
-        resumed: bool = False,
+        start_iter: int = 0,
     ) -> None:
-        run = RunToLog(Path(output_dir), dict(leaves(config)), resumed)
+        run = RunToLog(Path(output_dir), dict(leaves(config)), start_iter)
         self._sinks: dict[str, EventSink] = {}
         try:
             for name in names:

@@ -19,12 +19,18 @@ class RunToLog:
     Attributes:
         output_dir: the run's folder; its name is the run's.
         config: the value of each config entry by its whole name, ``SOLVER.BASE_LR``.
-        resumed: whether the training goes on where an earlier one in this folder ended.
+        start_iter: the iteration, from 0, that the training begins with; what an earlier start of
+            it has logged of this and later ones comes again.
     """
 
     output_dir: Path
     config: Mapping[str, Any]
-    resumed: bool
+    start_iter: int = 0
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the training goes on where an earlier one in this folder ended."""
+        return self.start_iter > 0
 
     @property
     def name(self) -> str:

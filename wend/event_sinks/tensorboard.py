@@ -16,7 +16,9 @@ class TensorBoard:
     def __init__(self, run: RunToLog) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(run.output_dir))
+        # TensorBoard leaves out what an earlier start has logged from there on
+        purge = {"purge_step": run.start_iter} if run.resumed else {}
+        self._writer = SummaryWriter(str(run.output_dir), **purge)
 
     def add(self, values: Mapping[str, float], step: int) -> None:
         """Add scalars, in the file at once."""

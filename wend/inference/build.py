@@ -17,6 +17,7 @@ from wend.inference.detector import Detector, Model
 from wend.inference.engines import ENGINES, choose_engine, engine_module
 from wend.inference.fine_tune import as_options, fine_tune
 from wend.structures.records import EXIF
+from wend.training.changes import warn_if_trained_otherwise
 
 # What only training and evaluation need, and what stands for it where a detector just predicts
 UNUSED = {
@@ -121,6 +122,7 @@ class TrainedDetector(Detector):
         output: str | os.PathLike[str],
         datasets_root: str | None = None,
         resume: bool = False,
+        allow_changes: bool = False,
         overwrite: bool = False,
         imports: Sequence[str] = (),
         **overrides: Any,
@@ -137,6 +139,7 @@ class TrainedDetector(Detector):
             output: the folder of the run.
             datasets_root: as ``--datasets-root``.
             resume: go on with a run that was interrupted.
+            allow_changes: go on though config or data differ from that run's.
             overwrite: remove a run that is in ``output``.
             imports: modules of yours, as ``--import``.
             overrides: config entries to change, such as
@@ -152,6 +155,7 @@ class TrainedDetector(Detector):
             *(self.checkpoint, self.cfg, self.engine, train, test, output),
             datasets_root=datasets_root,
             resume=resume,
+            allow_changes=allow_changes,
             overwrite=overwrite,
             imports=imports,
             overrides=overrides,
@@ -178,5 +182,7 @@ def load(
     predictor = engine_module(chosen, "inference")
     with checkpoint.config_file(entries_to_predict(checkpoint)) as file:
         model = predictor.load(file, as_options(entries), str(checkpoint.weights))
+    if config is not None:
+        warn_if_trained_otherwise(checkpoint.weights, model.cfg.dump())
     policy = exif or checkpoint.exif or EXIF[0]
     return TrainedDetector(model, policy, checkpoint, chosen)

@@ -14,8 +14,8 @@ from fvcore.common.config import BASE_KEY
 
 from wend.errors import InputError, MissingFileError
 from wend.files import read_text
-from wend.modeling.weights import last_checkpoint
-from wend.run_files import CONFIG_FILE, FINAL_WEIGHTS, WEIGHTS
+from wend.run_files import BEST_WEIGHTS, CONFIG_FILE, FINAL_WEIGHTS, TENSORS, WEIGHTS
+from wend.training.checkpoints import newest_whole
 from wend.weight_files import Origin, read_origin, read_weights
 
 _OF_ALL, _OF_DETECTRON2 = "VERSION:", "CUDNN_BENCHMARK:"  # entries of the configs that runs write
@@ -72,26 +72,27 @@ class Checkpoint:
 
 
 def newest_weights(folder: Path) -> Path:
-    """The newest checkpoint of a run's folder.
+    """The newest whole checkpoint of a run's folder.
 
     Raises:
         MissingFileError: there is none.
+        InputError: all are damaged.
     """
-    last = last_checkpoint(folder)
-    if last is not None and last.is_file():
-        return last
-    files = sorted(folder.glob(WEIGHTS))
-    if (folder / FINAL_WEIGHTS) in files:
-        return folder / FINAL_WEIGHTS
-    if not files:
-        config = folder / CONFIG_FILE
-        why = (
-            "the run has saved none yet, or only evaluated one (MODEL.WEIGHTS of its config.yaml)"
-            if config.is_file()
-            else f"it is no run's OUTPUT_DIR, which has a {CONFIG_FILE}, too"
-        )
-        raise MissingFileError(f"{folder}: there is no checkpoint ({WEIGHTS}); {why}")
-    return files[-1]
+    choice = newest_whole(folder, of_training=False)
+    if choice is not None:
+        choice.say()
+        return choice.path
+    for name in (FINAL_WEIGHTS, BEST_WEIGHTS):
+        tensors = (folder / name).with_suffix(TENSORS)
+        if tensors.is_file():
+            return tensors
+    config = folder / CONFIG_FILE
+    why = (
+        "the run has saved none yet, or only evaluated one (MODEL.WEIGHTS of its config.yaml)"
+        if config.is_file()
+        else f"it is no run's OUTPUT_DIR, which has a {CONFIG_FILE}, too"
+    )
+    raise MissingFileError(f"{folder}: there is no checkpoint ({WEIGHTS}); {why}")
 
 
 def read_checkpoint(path: Path, config: str | Path | None = None) -> Checkpoint:

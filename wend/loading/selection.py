@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -88,6 +90,26 @@ class Selection:
         """Boxes to learn from of all images."""
         parts = zip(self.data_sets, self.indices, strict=True)
         return sum(int(part.training_boxes.counts[rows].sum()) for part, rows in parts)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what is learned from: names, sizes, boxes and scores, in their order.
+
+        The names are the keys, which do not change where the images are moved, and the pixels are
+        not looked at. Columns are hashed, not rows: a million images take seconds.
+        """
+        digest = hashlib.sha256()
+        for data_set, chosen in zip(self.data_sets, self.indices, strict=True):
+            rows = np.asarray(chosen, dtype=np.int64)
+            boxes = data_set.training_boxes.take(rows)
+            names = "\n".join(map(data_set.keys.__getitem__, rows.tolist()))
+            digest.update(f"{data_set.exif} {len(rows)}\n".encode())
+            digest.update(names.encode("utf-8", "surrogatepass"))
+            for column in (data_set.sizes[rows], boxes.counts, boxes.boxes, boxes.scores):
+                if column is not None:
+                    kind = np.int64 if column.dtype.kind in "iu" else np.float64
+                    digest.update(np.ascontiguousarray(column, dtype=kind).data)
+        return digest.hexdigest()
 
     def __iter__(self) -> Iterator[Selected]:
         return (self[index] for index in range(len(self)))

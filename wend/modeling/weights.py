@@ -11,19 +11,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
-from torch import nn
 
-from wend.errors import InputError, MissingFileError, shown
-from wend.files import atomic_write, read_text
+from wend.errors import InputError, MissingFileError
 from wend.modeling.weight_names import match_names
-from wend.run_files import FINAL_WEIGHTS, LAST_CHECKPOINT
 from wend.weight_files import (
-    Origin,
+    ORIGIN_KEY,
     WeightDifferences,
+    damage,
     read_checkpoint,
-    stated_origin,
     without_counters,
     without_prefix,
 )
@@ -33,24 +29,6 @@ logger = logging.getLogger(__name__)
 
 def _is_backbone(name: str) -> bool:
     return name.startswith("backbone.") and ".fpn" not in name and ".top_block" not in name
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that a run's ``last_checkpoint`` names; None where there is no such note.
-
-    Raises:
-        InputError: it names no file of the folder: another's weights would be taken for the run's.
-    """
-    note = folder / LAST_CHECKPOINT
-    if not note.is_file():
-        return None
-    name = read_text(note, "the name of the run's last checkpoint").strip()
-    if name in ("", ".", "..") or Path(name).name != name:
-        raise InputError(
-            f"{note}: expected the name of a checkpoint beside it, such as {FINAL_WEIGHTS}, got "
-            f"{shown(name)}; correct it, or remove it to have no last checkpoint"
-        )
-    return folder / name
 
 
 def check_loaded(
@@ -102,32 +80,16 @@ class CheckedLoading(Checkpointer):
     It may also be mixed in before a subclass of fvcore's.
 
     Attributes:
-        require_all: the file must be this very detector, see :func:`check_loaded`. Always so when
-            training is resumed.
-        origin: how the weights came about, which checkpoints then say; None: they do not.
-        saved_model: the model whose weights are saved as the checkpoint's, such as an average of
-            those that are trained; None: the one that is loaded.
+        require_all: the file must be this very detector, see :func:`check_loaded`.
+        path: the file that was loaded last; empty for none.
     """
 
     require_all = False
-    origin: Origin | None = None
-    saved_model: nn.Module | None = None
-    _path = ""
-
-    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Resumes or loads as fvcore's; a resumed file must be this very detector."""
-        resumes = resume and self.has_checkpoint()
-        self.require_all = self.require_all or resumes
-        return super().resume_or_load(path, resume=resume)
-
-    def get_checkpoint_file(self) -> str:
-        """The path of the last checkpoint, in its folder; empty where there is none."""
-        path = last_checkpoint(Path(self.save_dir))
-        return "" if path is None else str(path)
+    path = ""
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Loads as fvcore's; a missing or unreadable file is an InputError that names it."""
-        self._path = path
+        self.path = path
         if path and "://" not in path and not Path(path).is_file():
             raise MissingFileError(
                 f"{path}: there is no such file; config entry MODEL.WEIGHTS expects a checkpoint "
@@ -137,6 +99,8 @@ class CheckedLoading(Checkpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = read_checkpoint(filename)
+        if ORIGIN_KEY in content and (problem := damage(Path(filename))):
+            raise InputError(f"{filename}: is damaged: {problem}; copy it again, or take another")
         wanted = self.model.state_dict().keys()
         weights = match_names(without_prefix(filename, content["model"], wanted), wanted)
         if wanted & weights.keys():  # Detectron2's guess by suffix is not needed
@@ -146,18 +110,5 @@ class CheckedLoading(Checkpointer):
     def _load_model(self, checkpoint: dict[str, Any]) -> _IncompatibleKeys:
         incompatible = super()._load_model(checkpoint)
         names = self.model.state_dict().keys()
-        check_loaded(self._path, names, incompatible, whole=self.require_all)
+        check_loaded(self.path, names, incompatible, whole=self.require_all)
         return _IncompatibleKeys([], [], [])  # reported already
-
-    def save(self, name: str, **kwargs: Any) -> None:
-        """Saves as fvcore's, but atomically: where writing fails, the file stays as it was."""
-        if not self.save_dir or not self.save_to_disk:
-            return
-        parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
-        path = Path(self.save_dir) / f"{name}.pth"
-        logger.info("saving checkpoint to %s", path)
-        with atomic_write(path, "wb") as file:
-            model = self.model if self.saved_model is None else self.saved_model
-            content = {"model": model.state_dict(), **parts, **kwargs}
-            torch.save(content | stated_origin(self.origin), file)
-        self.tag_last_checkpoint(path.name)

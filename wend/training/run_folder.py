@@ -24,8 +24,11 @@ from wend.run_files import (
     LOSSES_FILE,
     TRAINING_FILES,
     WEIGHTS,
+    checkpoint_files,
 )
 from wend.run_lock import locked
+from wend.training.checkpoints import clear_leftovers
+from wend.training.log_files import cut_logs
 from wend.yaml_files import read_yaml
 
 logger = logging.getLogger(__name__)
@@ -62,7 +65,7 @@ def begin(cfg: CfgNode, *, overwrite: bool, resume: bool) -> bool:
     folder = Path(cfg.OUTPUT_DIR)
     if resume and overwrite:
         raise InputError("--resume goes on with a run, --overwrite removes it: give one of both")
-    if gather(resume and any(folder.glob(WEIGHTS)))[0]:  # as the main process sees it
+    if gather(resume and bool(checkpoint_files(folder)))[0]:  # as the main process sees it
         return True
 
     def make_ready() -> None:
@@ -86,6 +89,17 @@ def _check_unused(output_dir: Path) -> None:
             f"with it (in a script: resume_or_load(resume=True)), --overwrite removes it and "
             f"starts anew (Trainer(cfg, overwrite=True)), and another OUTPUT_DIR leaves it as it is"
         )
+
+
+def take_up(output_dir: str | Path, start_iter: int) -> None:
+    """Remove of a folder what a run that was killed left unfinished, and what comes again.
+
+    Args:
+        output_dir: the folder, held by this run.
+        start_iter: the iteration that the training begins with, from 0.
+    """
+    clear_leftovers(output_dir)
+    cut_logs(output_dir, start_iter)
 
 
 def clear(cfg: CfgNode, *, keep: Sequence[str] = ()) -> None:

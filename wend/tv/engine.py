@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fvcore.common.checkpoint import PeriodicCheckpointer
 from fvcore.common.config import CfgNode
 from fvcore.common.param_scheduler import (
     CompositeParamScheduler,
@@ -46,18 +45,18 @@ from wend.run import Run, iterations_per_epoch
 from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
+from wend.training.asked_rates import AskedRates
+from wend.training.facts import asked_of
 from wend.training.interruption import Interruption, telling_what_is_kept
-from wend.training.run_folder import refuse_used, taken
-from wend.tv.checkpointer import TVCheckpointer
+from wend.training.run_folder import refuse_used, take_up, taken
+from wend.tv.checkpointer import PeriodicSaving, TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
 from wend.tv.models import leaves_parts_unused
 from wend.tv.teaching import build_teacher, taught
-from wend.weight_files import Origin
 
 logger = logging.getLogger(__name__)
 LOG_PERIOD = 20  # iterations, as Detectron2
-KEPT_CHECKPOINTS = 2  # besides model_final.pth
 NORM_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -146,7 +145,8 @@ class Trainer:
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
-        self.checkpointer.origin = Origin(cfg.dump(), "torchvision", self.training.exif)
+        self.checkpointer.asked = asked_of(run, "torchvision", processes=world_size())
+        self.checkpointer.origin = self.checkpointer.asked.origin
         self.start_iter = 0
         self.interruption = Interruption()
         self.first_epoch = FirstEpoch(
@@ -162,11 +162,23 @@ class Trainer:
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self._force: dict[str, float] = {}  # as of the last step that was measured
 
-    def resume_or_load(self, *, resume: bool) -> None:
-        """Continue from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS."""
+    def resume_or_load(self, *, resume: bool, allow_changes: bool = False) -> None:
+        """Continue from OUTPUT_DIR's newest whole checkpoint, or load MODEL.WEIGHTS.
+
+        Args:
+            resume: whether to go on with the training of OUTPUT_DIR, if there is one.
+            allow_changes: whether it may be another one than the config's.
+
+        Raises:
+            InputError: it is, and that is not allowed; or the checkpoints are all damaged.
+        """
         resumes = resume and self.checkpointer.has_checkpoint()
-        extra = self.checkpointer.resume_or_load(initial_weights(self.cfg), resume=resume)
+        weights = "" if resumes else initial_weights(self.cfg)
+        self.checkpointer.allow_changes = allow_changes
+        rates = AskedRates(self.optimizer, self.scheduler)
+        extra = self.checkpointer.resume_or_load(weights, resume=resume)
         if resumes:
+            rates.restore(self.checkpointer.changed)
             self.start_iter = extra["iteration"] + 1
         after_loading(self.average, extra, resumed=resumes)
 
@@ -213,12 +225,14 @@ class Trainer:
     def train(self) -> dict[str, dict[str, dict[str, float]]]:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
-        resumed = self.start_iter > 0
+        start = self.start_iter
         with taken(cfg.OUTPUT_DIR, "a training"), telling_what_is_kept(cfg.OUTPUT_DIR):
-            if not resumed:
+            if not start:
                 refuse_used(cfg.OUTPUT_DIR)
+            if is_main():
+                take_up(cfg.OUTPUT_DIR, start)
             names = cfg.WEND.LOGGERS if is_main() else ()
-            self.sinks = OpenSinks(names, cfg.OUTPUT_DIR, cfg, resumed=resumed)
+            self.sinks = OpenSinks(names, cfg.OUTPUT_DIR, cfg, start_iter=start)
             try:
                 with self.interruption.listening():
                     return self._train()
@@ -227,9 +241,7 @@ class Trainer:
 
     def _train(self) -> dict[str, dict[str, dict[str, float]]]:
         cfg, max_iter = self.cfg, self.cfg.SOLVER.MAX_ITER
-        saver = PeriodicCheckpointer(
-            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter, KEPT_CHECKPOINTS
-        )
+        saver = PeriodicSaving(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter)
         seed = max(cfg.SEED, 0) + self.start_iter
         loader = build_train_loader(self.training, cfg, seed)
         batches = iter(loader)
@@ -241,7 +253,7 @@ class Trainer:
             values = self._step(iteration, next(batches))
             self.first_epoch.after_step(last=iteration + 1 == max_iter)
             done = iteration + 1 - self.start_iter
-            if done % LOG_PERIOD == 0 or iteration + 1 == max_iter:
+            if (iteration + 1) % LOG_PERIOD == 0 or iteration + 1 == max_iter:
                 values |= self.teacher.scalars() if self.teacher is not None else {}
                 values = _mean_of_each(gather_on_main(values))
                 if is_main():
@@ -285,7 +297,8 @@ class Trainer:
         if is_main():
             for name, metrics in results.items():
                 append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)
-        self.sinks.add(_numbers(results), iteration)
+        step = iteration if at_the_end else iteration - 1  # counted from 0, as Detectron2 does
+        self.sinks.add(_numbers(results), step)
         self.model.train()
         return results
 

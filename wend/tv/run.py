@@ -18,7 +18,10 @@ from wend.logs import logged_to
 from wend.modeling.initial_weights import initial_weights
 from wend.processes import is_main, main_first, rank
 from wend.run import Run, check_arguments, check_shares, resolve, write_machine
-from wend.run_files import CONFIG_FILE
+from wend.run_files import CONFIG_FILE, checkpoint_files
+from wend.training.changes import warn_if_trained_otherwise
+from wend.training.checkpoints import refuse_changes
+from wend.training.facts import asked_of
 from wend.training.run_folder import begin, taken
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
@@ -45,10 +48,15 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     """
     cfg = read_config(args.config_file, args.opts, args.imports)
     check_arguments(args, cfg)
-    run = resolve(cfg, DataSets(args.datasets_root), train=not args.eval_only)
+    resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    data_sets = DataSets(args.datasets_root)
+    run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
     if not args.eval_only:
         check_shares(run.cfg, processes.world_size)
+    if resumes and not args.eval_only:
+        asked = asked_of(run, "torchvision", processes=processes.world_size)
+        refuse_changes(cfg.OUTPUT_DIR, asked, allow=args.allow_changes)
     return run
 
 
@@ -95,13 +103,17 @@ def _train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
     if args.eval_only:
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         checkpointer.require_all = True
-        checkpointer.resume_or_load(initial_weights(cfg), resume=args.resume)
-        main_first(lambda: _write_config(cfg))
+        weights = "" if args.resume and checkpointer.has_checkpoint() else initial_weights(cfg)
+        checkpointer.resume_or_load(weights, resume=args.resume)
+        if is_main():
+            warn_if_trained_otherwise(checkpointer.path, cfg.dump())
+        if not checkpoint_files(cfg.OUTPUT_DIR):  # a training's folder keeps its own
+            main_first(lambda: _write_config(cfg))
         with logged_to(cfg.OUTPUT_DIR, rank()):
             results = evaluate(resolved, model)
     else:
         trainer = Trainer(resolved, model)
-        trainer.resume_or_load(resume=args.resume)
+        trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
         main_first(lambda: _write_config(cfg))
         with logged_to(cfg.OUTPUT_DIR, rank()):
             results = trainer.train()
