@@ -1,10 +1,8 @@
 """wend.partial: what an interrupted run noted is taken up whole, or not at all."""
 
-import json
-
 import pytest
 
-from wend.partial import PartialFile, differences
+from wend.partial import PartialFile, differences, read_record
 
 FORMAT = "wend-test-partial-1"
 
@@ -79,9 +77,6 @@ def test_changed_settings_start_anew_and_are_said(tmp_path, caplog):
         '{"format": "another", "settings": {"a": 1}}\n',
         f'{{"format": "{FORMAT}"}}\n',
         f'{{"format": "{FORMAT}", "settings": 3}}\n',
-        json.dumps({"format": FORMAT, "settings": {"a": 1}}) + '\n{"key": 1}\n',
-        json.dumps({"format": FORMAT, "settings": {"a": 1}}) + "\n[]\n",
-        json.dumps({"format": FORMAT, "settings": {"a": 1}}) + "\n\x00\x00\n",
     ],
 )
 def test_a_file_that_is_none_is_not_trusted(tmp_path, caplog, content):
@@ -89,9 +84,72 @@ def test_a_file_that_is_none_is_not_trusted(tmp_path, caplog, content):
     path.write_text(content)
     started = open_file(path)
     assert (started.resumed, started.items) == (False, [])
-    assert "x.partial: is no record of an interrupted run; starting anew" in caplog.text
+    assert "x.partial: is no record of an interrupted run of this version" in caplog.text
     started.add(rows(1))
     assert open_file(path).items == items(1)
+
+
+@pytest.mark.parametrize("damage", [b"\x00\x00", b"[]", b"nonsense", b'{"key": 1, "n": 2}'])
+def test_a_damaged_line_costs_its_own_work_alone(tmp_path, caplog, damage):
+    path = tmp_path / "x.partial"
+    open_file(path).add(rows(1, 2, 3))
+    lines = path.read_bytes().split(b"\n")
+    lines[2] = damage
+    path.write_bytes(b"\n".join(lines))
+    again = open_file(path)
+    assert again.items == items(1, 3)
+    assert "x.partial: 1 of 3 lines are damaged; what they held is done again" in caplog.text
+    again.add(rows(2))
+    caplog.clear()
+    assert open_file(path).items == items(1, 3, 2)
+    assert caplog.text == ""
+
+
+def test_every_changed_bit_of_a_line_is_seen(tmp_path):
+    path = tmp_path / "x.partial"
+    open_file(path).add(rows(1, 2))
+    content = path.read_bytes()
+    start = content.index(b"\n") + 1
+    for place in range(start, content.index(b"\n", start)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        assert read_record(path, FORMAT, lambda row: (row["key"], row["n"])).items == items(2)
+
+
+def test_a_line_of_other_rows_is_damaged(tmp_path, caplog):
+    path = tmp_path / "x.partial"
+    open_file(path).add([{"key": "x"}, *rows(1)])
+    assert open_file(path).items == items(1)
+
+
+def test_what_was_added_is_on_the_disk_at_the_end_and_now_and_then(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    record = open_file(tmp_path / "x.partial")
+    synced.clear()
+    record.add(rows(1))
+    assert not synced
+    monkeypatch.setattr("wend.partial.SYNC_SECONDS", 0.0)
+    record.add(rows(2))
+    assert len(synced) == 1
+    record.close()
+    assert len(synced) == 2
+    record.close()
+    assert len(synced) == 2
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+    record = open_file(tmp_path / "x.partial")
+    record.add(rows(1))
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        record.close()
+    assert raised.value.filename == str(tmp_path / "x.partial")
 
 
 def test_a_change_is_said_without_digests_and_of_a_config_by_its_lines():

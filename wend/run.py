@@ -44,6 +44,7 @@ from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
 from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.pseudo_boxes.report import KINDS
+from wend.randomness import settled_seed
 from wend.run_files import MACHINE_FILE, WEIGHTS, checkpoint_files
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
@@ -117,11 +118,21 @@ class Run:
         cfg: frozen; its schedule is in iterations, files of declarations have absolute paths.
         training: None for a run that only evaluates.
         tests: the test sets by their own names, in the config's order.
+        seed_was_drawn: whether the config left the seed open (SEED -1) and ``cfg`` has one that was
+            drawn; a training that is resumed takes that of its checkpoint instead.
     """
 
     cfg: CfgNode
     training: TrainingData | None
     tests: Mapping[str, TestData]
+    seed_was_drawn: bool = False
+
+
+def set_seed(cfg: CfgNode, seed: int) -> None:
+    """Set ``SEED`` of a frozen config: that of the training that is resumed."""
+    cfg.defrost()
+    cfg.SEED = seed
+    cfg.freeze()
 
 
 def write_machine(output_dir: str | Path, engine: str, device: str) -> None:
@@ -199,12 +210,22 @@ def resolve(
     cfg.DATASETS.TRAIN = tuple(map(lasting_name, cfg.DATASETS.TRAIN))
     cfg.DATASETS.TEST = tuple(map(lasting_name, cfg.DATASETS.TEST))
     settle_device(cfg)
+    seed_was_drawn = train and settle_seed(cfg)
     training = resolve_training(cfg, data_sets) if train else None
     tests = resolve_tests(cfg, data_sets, training)
     if training is not None:
         cfg = resolve_schedule(cfg, len(training.images))
     cfg.freeze()
-    return Run(cfg, training, tests)
+    return Run(cfg, training, tests, seed_was_drawn)
+
+
+def settle_seed(cfg: CfgNode) -> bool:
+    """Make ``SEED`` one that is drawn where the config leaves it open; whether it was."""
+    if cfg.SEED >= 0:
+        return False
+    cfg.SEED = settled_seed(cfg.SEED)
+    logger.info("SEED %d was drawn for this run; the same entry repeats it", cfg.SEED)
+    return True
 
 
 def settle_device(cfg: CfgNode) -> None:

@@ -65,26 +65,31 @@ def locked(folder: str | os.PathLike[str], *, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def locked_file(path: str | os.PathLike[str], *, doing: str) -> Iterator[None]:
+def locked_file(
+    path: str | os.PathLike[str], *, doing: str, shared: bool = False
+) -> Iterator[None]:
     """Hold a file, or a folder that is made as a whole, by a lock beside it; see :func:`locked`.
 
     Args:
         path: is made or replaced.
         doing: what makes it.
+        shared: others who share it may hold it, too, but none who wants it alone.
     """
     path = Path(os.path.abspath(path))
     beside = path.with_name(f".{path.name[:200]}{LOCK_FILE}")
-    with _held_lock(path, beside, path.parent, doing):
+    with _held_lock(path, beside, path.parent, doing, shared):
         yield
 
 
 @contextmanager
-def _held_lock(held: Path, lock_file: Path, folder: Path, doing: str) -> Iterator[None]:
+def _held_lock(
+    held: Path, lock_file: Path, folder: Path, doing: str, shared: bool = False
+) -> Iterator[None]:
     made = _make(folder)
     key = os.path.realpath(lock_file)
     with _guard:
         first = not _held.get(key)
-        descriptor = _acquire(held, lock_file, doing) if first else None
+        descriptor = _acquire(held, lock_file, doing, shared) if first else None
         _held[key] = _held.get(key, 0) + 1
         if descriptor is not None:
             _descriptors.add(descriptor)
@@ -96,7 +101,8 @@ def _held_lock(held: Path, lock_file: Path, folder: Path, doing: str) -> Iterato
                 _held[key] -= 1
                 if descriptor in _descriptors:
                     _descriptors.discard(descriptor)
-                    lock_file.unlink(missing_ok=True)  # while it is held: see _acquire
+                    if not shared or _is_last(descriptor):
+                        lock_file.unlink(missing_ok=True)  # while it is held: see _acquire
                     os.close(descriptor)
                 if not _held[key]:
                     del _held[key]
@@ -120,14 +126,23 @@ def _make(folder: Path) -> list[Path]:
     return new
 
 
-def _acquire(held: Path, lock_file: Path, doing: str) -> int | None:
+def _is_last(descriptor: int) -> bool:
+    """Whether nobody else holds the file of a shared lock; it is then held alone."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _acquire(held: Path, lock_file: Path, doing: str, shared: bool = False) -> int | None:
     """The descriptor of the locked file; None where the file system has no locks."""
     if fcntl is None:
         return None
     while True:
         descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if _is_still(lock_file, descriptor):  # not removed by who held it, between both lines
                 about = {"pid": os.getpid(), "host": socket.gethostname(), "doing": doing}
                 about["since"] = time.strftime("%Y-%m-%d %H:%M:%S")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from cases import STEPS, Case
+import yaml
+from cases import Case
 from comparing import FINAL, differences
 from kills import SAME, References, last_line
 from outcomes import Outcome
@@ -14,6 +16,7 @@ from running import Ended, Machine, Started
 
 REFUSED = "second refused in one line, first undisturbed"
 KILLED_AT = 15
+SAVED = 12  # steps that the newest checkpoint then has
 
 
 def sharing(
@@ -56,10 +59,11 @@ class _Folders:
             folder = self.place / f"two-{number}"
             first = self.machine.start(self.case.arguments(folder), folder=folder)
             first.wait_until(lambda first=first: first.steps() >= 3)
+            first.signal(signal.SIGSTOP)  # a training that takes long
             case = self.case.but(MODEL__WEIGHTS=final) if "--eval-only" in flags else self.case
             second = self.machine.run(case.arguments(folder, *flags), folder=self.place / "none")
-            alive = first.process.poll() is None
-            yield self._two(name, "the first has begun to train", first, second, folder, alive)
+            first.signal(signal.SIGCONT)
+            yield self._two(name, "the first has begun to train", first, second, folder)
         if short:
             return
         folder = self.place / "together"
@@ -73,13 +77,9 @@ class _Folders:
             "folder", "fresh + fresh", "in the same moment", REFUSED, problems, _words(loser)
         )
 
-    def _two(
-        self, name: str, moment: str, first: Started, second: Ended, folder: Path, alive: bool
-    ) -> Outcome:
+    def _two(self, name: str, moment: str, first: Started, second: Ended, folder: Path) -> Outcome:
         ended = first.wait()
         problems = _not_refused(second)
-        if not alive and second.status == 0:
-            problems.append("the first had ended before: no test")
         if ended.status != 0:
             problems.append(f"the first: {ended.said()}")
         problems += differences(folder, self.reference)
@@ -136,8 +136,8 @@ class _Folders:
             allowed = case.arguments(folder, "--resume", "--allow-changes")
             ended = self.machine.run(allowed, folder=folder)
             problems = [] if ended.status == 0 else [_words(ended)]
-            if ended.status == 0 and name != "data" and ended.steps > STEPS + 6:
-                problems.append("began anew")
+            if ended.status == 0 and ended.steps != (left := _max_iter(folder) - SAVED):
+                problems.append(f"{left} steps were to be done")
             yield self._outcome(
                 "folder", f"--allow-changes, another {name}", "after 14 steps",
                 "goes on", problems, f"{ended.steps} more steps",
@@ -186,6 +186,11 @@ class _Folders:
             "folder", "--eval-only with a run's config.yaml", "at the end",
             "the run's detections", problems, "" if problems else "the same",
         )  # fmt: skip
+
+
+def _max_iter(folder: Path) -> int:
+    """The steps of the run that a folder's config says."""
+    return yaml.safe_load((folder / "config.yaml").read_text())["SOLVER"]["MAX_ITER"]
 
 
 def _content(folder: Path) -> dict[str, bytes]:

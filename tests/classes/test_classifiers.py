@@ -8,6 +8,7 @@ from classifier_models import EFFICIENTNET, TIMM, efficientnet
 from wend.classes import classifiers
 from wend.classes.classifiers import build_classifier, top_classes
 from wend.errors import InputError, MissingFileError
+from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 
 
@@ -70,6 +71,6 @@ def test_checkpoints_that_do_not_fit_say_what_differs(tmp_path):
 def test_a_reading_process_names_the_image_without_a_traceback(tmp_path):
     torch.save(efficientnet().state_dict(), tmp_path / "b0.pth")
     built = build_classifier("efficientnet-b0", tmp_path / "b0.pth", "canonical", crop=64)
-    records = [ImageRecord(1, str(tmp_path / "gone.png"), 9, 9)]
+    data_set = DataSet.from_records([ImageRecord(1, str(tmp_path / "gone.png"), 9, 9)])
     with pytest.raises(MissingFileError, match=r"^\S*gone\.png: there is no such image file$"):
-        list(classifiers.predict(built, records, torch.device("cpu"), num_workers=1))
+        list(classifiers.predict(built, data_set, [[0]], torch.device("cpu"), num_workers=1))

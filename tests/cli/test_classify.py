@@ -158,16 +158,42 @@ def test_an_interrupted_run_leaves_no_output_and_goes_on_where_it_stopped(
         command("--batch-size", 5)
     partial = tmp_path / "out.json.partial"
     assert not (tmp_path / "out.json").exists()
-    with partial.open("a") as file:
-        file.write('{"key": "half-writ')
+    (part,) = partial.iterdir()
+    part.write_bytes(part.read_bytes()[:-7])
     Counter(monkeypatch, stop_at=2)
     with pytest.raises(KeyboardInterrupt):
-        command("--batch-size", 1)
+        command("--batch-size", 5)
     counter = Counter(monkeypatch)
     command("--batch-size", 5)
-    assert counter.images == 1  # of 12, ten and then one were done
+    assert counter.images == 2  # of 12, two batches of five were done, one of them twice
     assert (tmp_path / "out.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert not partial.exists()
+
+
+def test_shards_are_merged_to_the_bytes_of_one_process(command, tmp_path, monkeypatch, caplog):
+    command("--batch-size", 5, output=tmp_path / "whole.json")
+    caplog.set_level(logging.INFO, "wend")
+    command("--batch-size", 5, "--shard", "1/2")
+    assert "shard 1/2: done; of 12 images 5 are (not finished: shard 0/2)" in caplog.text
+    merge = {"model": None, "output": tmp_path / "out.json"}
+    with pytest.raises(InputError, match=r"7 of 12 images are not done .*; not finished: shard 0"):
+        command("--merge", **merge)
+    for change in (("--top-k", 6), ("--batch-size", 4)):
+        with pytest.raises(
+            InputError, match=r"settings have changed \(.*remove .*out.json.partial"
+        ):
+            command("--batch-size", 5, "--shard", "0/2", *change)
+    command("--batch-size", 5, "--shard", "0/2")
+    command("--merge", **merge)
+    assert (tmp_path / "out.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert not (tmp_path / "out.json.partial").exists()
+
+
+def test_a_record_of_an_earlier_version_is_started_anew(command, tmp_path, caplog):
+    (tmp_path / "out.json.partial").write_text('{"format": "wend-class-predictions-partial-1"}\n')
+    command()
+    assert "out.json.partial: is of another version; starting anew" in caplog.text
+    assert not (tmp_path / "out.json.partial").exists()
 
 
 def test_a_changed_setting_starts_again_and_says_which(command, tmp_path, monkeypatch, caplog):
@@ -176,10 +202,11 @@ def test_a_changed_setting_starts_again_and_says_which(command, tmp_path, monkey
         command("--batch-size", 5)
     counter = Counter(monkeypatch)
     with caplog.at_level(logging.WARNING):
-        command("--top-k", 6)
+        command("--batch-size", 5, "--top-k", 6)
     assert counter.images == 12
     assert "settings have changed (top_k: 5, now 6); starting anew" in caplog.text
     assert len(read_predictions_file(tmp_path / "out.json").predictions) == 12
+    assert not (tmp_path / "out.json.partial").exists()
 
 
 def test_a_finished_output_is_kept_and_never_overwritten(command, tmp_path, monkeypatch):
@@ -222,6 +249,8 @@ def test_timm_model_with_its_own_preprocessing(command, toy_root, tmp_path, monk
         (["--batch-size", "0"], "--batch-size: expected at least 1"),
         (["--device", "cuda:99"], "--device cuda:99: cannot be used here"),
         (["--import", "x.json"], "--import runs no model; leave out --model"),
+        (["--merge"], "--merge runs no model; leave out --model"),
+        (["--shard", "2/2"], "shards count from 0"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -253,7 +282,8 @@ def test_an_unreadable_image_is_named_and_what_was_done_is_kept(command, tmp_pat
     with pytest.raises(InputError, match="cannot be read as an image"):
         command("--batch-size", 3)
     assert not (tmp_path / "out.json").exists()
-    assert len((tmp_path / "out.json.partial").read_text().splitlines()) == 1 + 6
+    (part,) = (tmp_path / "out.json.partial").iterdir()
+    assert len(part.read_text().splitlines()) == 1 + 6
 
 
 def test_import_writes_the_same_format(command, toy_root, tmp_path, monkeypatch):

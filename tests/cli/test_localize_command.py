@@ -3,7 +3,7 @@
 import argparse
 import json
 import logging
-import os
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -11,13 +11,15 @@ import torch
 from localize_reference import slow_box, slow_projections
 from PIL import Image
 
+from wend.cli import boxes_merge
 from wend.cli import pseudo_boxes as localize_command
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.formats.coco import load_coco
 from wend.formats.folder import load_folder
 from wend.localize import border_prior, ddt_run
-from wend.localize.partial import Partial
+from wend.localize.boxes import FoundBox
+from wend.localize.found import EitherSide, from_row, image_row
 from wend.pseudo_boxes import attach_pseudo_boxes, read_boxes, read_c2am
 
 
@@ -172,7 +174,7 @@ def test_an_interrupted_border_run_goes_on_after_its_last_image(command, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         command()
     assert not (tmp_path / "out/train").exists()
-    lines = tmp_path / "out/train.partial/found.jsonl"
+    (lines,) = (tmp_path / "out/train.partial").iterdir()
     lines.write_bytes(lines.read_bytes()[:-7])  # the last line was cut off
     command()
     assert len(seen) == 6 + 12 - 4
@@ -185,22 +187,22 @@ def test_an_interrupted_border_run_goes_on_after_its_last_image(command, tmp_pat
 
 @pytest.mark.parametrize("options", [(), ("--keep-gib", 0), ("--group", "all", "--keep-gib", 0)])
 def test_ddt_is_bitwise_the_same_after_an_interruption(ddt, tmp_path, monkeypatch, options):
-    monkeypatch.setattr(ddt_run, "SAVE_EVERY", 1)
+    monkeypatch.setattr(ddt_run, "BLOCK_BATCHES", 1)
     ddt(*options, "--split", "whole")
-    take = ddt_run._Run.take
+    maps = ddt_run._Work._maps
     for stop in (2, 4):
         calls = []
 
-        def interrupted(run, group, maps, calls=calls, stop=stop):
+        def interrupted(work, *given, calls=calls, stop=stop):
             calls.append(1)
             if len(calls) == stop:
                 raise KeyboardInterrupt
-            take(run, group, maps)
+            return maps(work, *given)
 
-        monkeypatch.setattr(ddt_run._Run, "take", interrupted)
+        monkeypatch.setattr(ddt_run._Work, "_maps", interrupted)
         with pytest.raises(KeyboardInterrupt):
             ddt(*options, "--split", "parts")
-    monkeypatch.setattr(ddt_run._Run, "take", take)
+    monkeypatch.setattr(ddt_run._Work, "_maps", maps)
     ddt(*options, "--split", "parts")
     whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
@@ -289,6 +291,9 @@ def test_unreadable_images_end_the_run_or_are_left_out_and_named(command, tmp_pa
         ("ddt", ["--backbone", "x", "--weights", "y", "--side", "32"], "--side is of --method bor"),
         ("ddt", ["--backbone", "torchvision:vgg16", "--weights", "no.pth"], "there is no such fil"),
         ("border", ["--boxes", "0"], "--boxes: expected at least 1, got 0"),
+        ("border", ["--shard", "8/8"], "shards count from 0, so that of 8 the last is 7/8"),
+        ("border", ["--shard", "1"], "--shard: expected I/N, such as 0/8, got '1'"),
+        ("border", ["--shard", "0/0"], "--shard: expected I/N"),
         ("border", ["--num-workers", "-1"], "--num-workers: expected at least 0, got -1"),
     ],
 )
@@ -297,30 +302,74 @@ def test_arguments_that_do_not_go_together_are_refused(command, method, more, me
         command(*more, method=method)
 
 
-def test_changed_settings_start_an_interrupted_run_anew_and_say_so(tmp_path, caplog):
-    from wend.localize.boxes import FoundBox
-
-    first = Partial(tmp_path / "p", {"side": 128})
-    boxes = (FoundBox((0.0, 0.1, 0.5, 1.0), 0.25), FoundBox((0.5, 0.1, 0.75, 1.0), 0.125))
-    first.add({"a": boxes, "b": "cut off"})
-    first.save_group(name=np.array("x"))
-    again = Partial(tmp_path / "p", {"side": 128})
-    assert again.done == first.done
-    assert str(again.load_group()["name"]) == "x"
-    other = Partial(tmp_path / "p", {"side": 64})
-    assert (other.done, other.load_group()) == ({}, {})
-    assert "settings have changed (side: 128, now 64); starting anew" in caplog.text
+def test_rows_of_parts_come_back_as_they_were_noted():
+    one = (FoundBox((0.0, 0.1, 0.5, 1.0), 0.25),)
+    two = (*one, FoundBox((0.5, 0.1, 0.75, 1.0), 0.125, True))
+    for item in (one, two, "cut off", EitherSide(one, two, "7")):
+        row = json.loads(json.dumps(image_row("a/b.jpg", item)))
+        assert from_row(row) == ("a/b.jpg", item)
 
 
-def test_a_group_state_that_is_none_is_not_trusted_and_runs_nothing(tmp_path, caplog):
-    class Attack:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "trace"),)
+@pytest.mark.parametrize("method", ["border", "ddt"])
+def test_shards_are_merged_to_the_bytes_of_one_process(command, ddt, tmp_path, caplog, method):
+    make = command if method == "border" else ddt
+    make("--split", "whole")
+    caplog.set_level(logging.INFO, "wend")
+    make("--split", "parts", "--shard", "1/3")
+    assert "shard 1/3: done; of 12 images 4 are (not finished: shard 0/3, 2/3)" in caplog.text
+    with pytest.raises(InputError, match=r"8 of 12 images are not done \(.*shard 0/3, 2/3\. Run"):
+        merge(tmp_path, "--split", "parts")
+    make("--split", "parts", "--shard", "0/3")
+    with pytest.raises(InputError, match=r"boxes: None, now 2.*; remove .*parts\.partial to start"):
+        make("--split", "parts", "--shard", "2/3", "--boxes", 2)
+    make("--split", "parts", "--shard", "2/3")
+    merge(tmp_path, "--split", "parts")
+    whole, parts = (tmp_path / "out" / name for name in ("whole", "parts"))
+    for file in ("pseudo_boxes.json", "pseudo_boxes/0_0_bbox.json"):
+        text = (whole / file).read_text().replace("wend/whole/", "wend/parts/")
+        assert (parts / file).read_text() == text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["parts", "whole"]
+    with pytest.raises(InputError, match="holds no part of an unfinished run"):
+        merge(tmp_path, "--split", "parts")
 
-    partial = Partial(tmp_path / "p", {"side": 64})
-    partial.save_group(name=np.array([Attack()], dtype=object))
-    assert partial.load_group() == {}
-    (tmp_path / "p/group.npz").write_bytes(b"PK\x03\x04cut")
-    assert partial.load_group() == {}
-    assert caplog.text.count("is no state of a group; its group starts anew") == 2
-    assert not (tmp_path / "trace").exists()
+
+def merge(tmp_path, *more):
+    parser = argparse.ArgumentParser()
+    boxes_merge.add_arguments(parser)
+    return boxes_merge.run(parser.parse_args([str(tmp_path / "out"), *more]))
+
+
+def test_the_same_command_without_shard_does_the_rest_and_merges(command, tmp_path, monkeypatch):
+    command("--split", "whole")
+    command("--split", "parts", "--shard", "0/2")
+    seen = []
+    find = border_prior.find_boxes
+    monkeypatch.setattr(border_prior, "find_boxes", lambda *given: seen.append(1) or find(*given))
+    command("--split", "parts")
+    assert len(seen) == 6
+    whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_parts_of_other_settings_are_started_anew_and_of_other_images_not_merged(
+    command, tmp_path, caplog, monkeypatch
+):
+    write_images(tmp_path / "mine", "one.png", "two.png")
+    images = ("--images", str(tmp_path / "mine"))
+    command("--shard", "0/2", images=images)
+    with pytest.raises(InputError, match="is of a folder of images, mine; name it: --images DIR"):
+        merge(tmp_path)
+    write_images(tmp_path / "mine", "three.png")
+    with pytest.raises(InputError, match=r"is of other images \(keys_sha256: of other content"):
+        merge(tmp_path, *images)
+    with pytest.raises(InputError, match=r"remove .*train.partial to start anew"):
+        command("--side", 64, images=images)
+    rmtree(tmp_path / "out/train.partial")
+    monkeypatch.setattr("wend.localize.whole.write_boxes", None)
+    with pytest.raises(TypeError):
+        command(images=images)
+    monkeypatch.undo()
+    command("--side", 64, images=images)
+    assert "starting anew" in caplog.text
+    assert len(load_coco(tmp_path / "out/train/pseudo_boxes.json")) == 3
+    assert not (tmp_path / "out/train.partial").exists()

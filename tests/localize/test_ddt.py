@@ -6,7 +6,8 @@ import torch
 from localize_reference import slow_box, slow_projections
 from torch import nn
 
-from wend.localize.ddt import Moments, border_contrast, find_boxes, orient, project
+from wend.localize.ddt import Moments, find_boxes, project
+from wend.localize.signs import turns
 
 
 def fast_projections(maps, sign, batch=3):
@@ -14,8 +15,16 @@ def fast_projections(maps, sign, batch=3):
     moments = Moments.empty(maps.shape[1])
     for part in tensors:
         moments.add(part)
-    axis = moments.axis()
-    return orient(np.concatenate([project(part, *axis) for part in tensors]), sign)
+    mean, component = moments.axis()
+    values = np.concatenate([project(part, mean, component) for part in tensors])
+    extreme = values.flat[np.abs(values).argmax()]
+    contrast = moments.border_contrast(component)
+    inner = values[:, 1:-1, 1:-1]
+    outer = (values.sum() - inner.sum()) / (values.size - inner.size)
+    assert contrast == pytest.approx(
+        outer - inner.mean(), rel=1e-6, abs=1e-6 * np.abs(values).max()
+    )
+    return -values if turns(sign, contrast, extreme) else values
 
 
 @pytest.mark.parametrize("sign", ["psol", "loading"])
@@ -61,14 +70,33 @@ def test_large_means_cost_no_accuracy():
 
 def test_signs_of_a_hand_made_map():
     """One far negative cell, in the middle; the border is a little above the mean."""
-    maps = np.full((1, 3, 3), 0.5)
-    maps[0, 1, 1] = -4.0
-    assert orient(maps, "psol")[0, 1, 1] == 4.0
-    assert orient(maps, "loading") is maps
-    assert border_contrast(maps) == 4.5
-    assert orient(maps, "border")[0, 1, 1] == 4.0
-    assert orient(-maps, "border")[0, 1, 1] == 4.0
-    assert border_contrast(np.ones((2, 2, 5))) == 0.0
+    maps = torch.full((1, 2, 3, 3), 0.5)
+    maps[0, 1, 1, 1] = -4.0
+    moments = Moments.empty(2)
+    moments.add(maps)
+    _, component = moments.axis()
+    assert component.tolist() == [0.0, 1.0]
+    contrast = moments.border_contrast(component)
+    assert contrast == 4.5
+    assert turns("border", contrast, -4.0)
+    assert turns("psol", contrast, -4.0)
+    assert not turns("loading", contrast, -4.0)
+    assert not turns("border", -contrast, 4.0)
+    assert not turns("psol", -contrast, 4.0)
+    flat = Moments.empty(1)
+    flat.add(torch.ones(2, 1, 2, 5))
+    assert flat.border_contrast(torch.ones(1, dtype=torch.float64)) == 0.0
+
+
+def test_sums_of_blocks_are_those_of_all_batches():
+    maps = torch.randn(9, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    whole, first, second = (Moments.empty(4) for _ in range(3))
+    for moments, part in ((whole, maps), (first, maps[:5]), (second, maps[5:])):
+        moments.add(part)
+    first.add_sums(second)
+    assert (first.count, first.inner_count) == (whole.count, whole.inner_count) == (270, 108)
+    for name in ("total", "second", "inner"):
+        torch.testing.assert_close(getattr(first, name), getattr(whole, name))
 
 
 def test_boxes_lie_on_the_grid_or_between_cells():

@@ -1,17 +1,23 @@
-"""Runs of DDT: obvious objects found, interruptions without trace, bad files, groups."""
+"""Runs of DDT: obvious objects, interruptions and sharing without trace, bad files, groups."""
+
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from crews import together
 from PIL import Image
 from torch import nn
 
 from wend.classes.preprocessing import Preprocessing
 from wend.errors import InputError
+from wend.launch.crew import Crew
 from wend.localize import ddt_run
 from wend.localize.backbones import Backbone
-from wend.localize.ddt_run import DdtOptions, group_images, localize
-from wend.localize.partial import Partial
+from wend.localize.ddt_run import DdtOptions, blocks_of, group_images, localize
+from wend.localize.found import FORMAT, LEFTOVERS, from_row
+from wend.localize.signs import settle
+from wend.parts import Parts, Shard
 from wend.structures.boxes import paired_iou
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
@@ -56,13 +62,22 @@ def birds(tmp_path):
     return records
 
 
-def make(records, folder, network=None, by_class=True, **options):
+def share(records, folder, network=None, by_class=True, crew=None, shard=None, **options):
+    """What a process of a crew, or a shard, does; the parts that it then knows of."""
     options = DdtOptions(**{"batch_size": 5, "num_workers": 0, **options})
-    partial = Partial(folder, {"settings": 1})
     data_set = DataSet.from_records(records)
     groups = group_images(data_set, by_class)
-    localize(network or backbone(), data_set, groups, partial, CPU, options)
-    return partial.done
+    output, about = folder.with_suffix(".json"), {"settings": 1}
+    crew = crew or Crew()
+    with crew, Parts(output, folder, FORMAT, about, from_row, crew, shard, LEFTOVERS) as parts:
+        waits_for = localize(network or backbone(), data_set, groups, parts, CPU, options)
+    return parts, waits_for
+
+
+def make(records, folder, network=None, by_class=True, **options):
+    parts, waits_for = share(records, folder, network, by_class, **options)
+    assert waits_for == ""
+    return settle(parts.done, options.get("sign", "psol"))
 
 
 def overlaps(records, located):
@@ -96,7 +111,7 @@ def test_descriptors_kept_and_made_twice_give_the_same_boxes(birds, tmp_path):
 def test_an_interrupted_run_ends_in_the_same_boxes(
     birds, tmp_path, monkeypatch, keep_bytes, by_class
 ):
-    monkeypatch.setattr(ddt_run, "SAVE_EVERY", 2)
+    monkeypatch.setattr(ddt_run, "BLOCK_BATCHES", 2)
     options = {"keep_bytes": keep_bytes, "by_class": by_class}
     whole = backbone()
     expected = make(birds, tmp_path / "whole", whole, **options)
@@ -116,7 +131,7 @@ def test_an_interrupted_run_ends_in_the_same_boxes(
 def test_a_small_network_interrupted_at_random_batches_is_bitwise_the_same(
     birds, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(ddt_run, "SAVE_EVERY", 1)
+    monkeypatch.setattr(ddt_run, "BLOCK_BATCHES", 1)
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Conv2d(3, 12, 5, 4, 2), nn.ReLU(), nn.Conv2d(12, 24, 3, 2, 1))
 
@@ -202,3 +217,61 @@ def test_groups_are_classes_else_folders_else_an_error():
     assert groups(("a.jpg", None), ("b.jpg", None), by_class=False) == {"all": [0, 1]}
     with pytest.raises(InputError, match=r"a\.jpg: has no class .* use --group all"):
         groups(("a.jpg", None))
+
+
+@pytest.mark.parametrize("sign", ["psol", "border"])
+@pytest.mark.parametrize("by_class", [True, False])
+def test_boxes_do_not_depend_on_who_did_which_unit(birds, tmp_path, monkeypatch, sign, by_class):
+    """In memory, in blocks, as three processes, as shards of which each has several goes."""
+    monkeypatch.setattr(ddt_run, "BLOCK_BATCHES", 2)
+    options = {"by_class": by_class, "sign": sign}
+    expected = make(birds, tmp_path / "memory", **options)
+    assert make(birds, tmp_path / "blocks", keep_bytes=0, **options) == expected
+    for keep in (0, 2 << 30):
+        task = partial(share, birds, tmp_path / f"crew{keep}", keep_bytes=keep, **options)
+        everyone = together(3, lambda crew, task=task: task(crew=crew))
+        assert settle(everyone[0][0].done, sign) == expected
+    folder = tmp_path / "shards"
+    open_steps = []
+    for index in (2, 0, 1, 2, 0):
+        shard = Shard(index, 3)
+        parts, waits_for = share(birds, folder, shard=shard, keep_bytes=0, **options)
+        open_steps.append(waits_for)
+    assert open_steps == ["sums", "sums", "", "", ""]
+    assert parts.open_shards("boxes") == ""
+    with Parts.of_folder(tmp_path / "shards.json", folder, FORMAT, from_row) as merged:
+        assert settle(merged.done, sign) == expected
+
+
+def test_the_statistics_of_all_blocks_are_needed_for_psols_sign(birds, tmp_path, monkeypatch):
+    monkeypatch.setattr(ddt_run, "BLOCK_BATCHES", 1)
+    parts, _ = share(birds, tmp_path / "p", by_class=False, keep_bytes=0)
+    lost = next(key for key in parts.done if not isinstance(key, str) and hasattr(key, "group"))
+    del parts.done[lost]
+    with pytest.raises(InputError, match=r"not all blocks of 1 groups are there \(all: 4 of 5\)"):
+        settle(parts.done, "psol")
+
+
+def test_blocks_are_whole_batches_and_not_too_many():
+    assert blocks_of(12, 5) == [range(12)]
+    assert blocks_of(501, 5) == [range(250), range(250, 500), range(500, 501)]
+    many = blocks_of(1_281_167, 32)
+    assert len(many) <= 128
+    assert all(block.start % 32 == 0 for block in many)
+    assert [many[0].start, many[-1].stop] == [0, 1_281_167]
+
+
+def test_a_damaged_sum_is_removed_and_made_again(birds, tmp_path, monkeypatch):
+    monkeypatch.setattr(ddt_run, "BLOCK_BATCHES", 1)
+    options = {"by_class": False, "keep_bytes": 0}
+    expected = make(birds, tmp_path / "whole", **options)
+    with pytest.raises(KeyboardInterrupt):
+        make(birds, tmp_path / "p", backbone(stop_at=8), **options)
+    file = tmp_path / "p/sums/0.3.npz"
+    content = file.read_bytes()
+    file.write_bytes(content[:-400])
+    (tmp_path / "p/sums/0.axis.npz").unlink()
+    with pytest.raises(InputError, match=r"0\.3\.npz: is no sum of DDT's .* makes it anew"):
+        make(birds, tmp_path / "p", **options)
+    assert make(birds, tmp_path / "p", **options) == expected
+    assert content == file.read_bytes()

@@ -25,7 +25,7 @@ from wend.images.reading import read_image
 from wend.loader_workers import begin_worker, told_of_memory
 from wend.pretrained import find_weights
 from wend.pretrained.efficientnet_names import as_timm
-from wend.structures.records import ImageRecord
+from wend.structures.data_set import DataSet
 from wend.weight_files import load_weights, read_weights, without_prefix
 
 _INSTALL = pip_install("classifier")
@@ -166,20 +166,18 @@ def build_classifier(
 
 
 class _Images(Dataset):
-    """A record's model input (crops, 3, H, W), or the InputError that its file ended in."""
+    """An image's model input (crops, 3, H, W), or the InputError that its file ended in."""
 
-    def __init__(
-        self, records: Sequence[ImageRecord], preprocessing: Preprocessing, ten_crop: bool
-    ) -> None:
-        self.records, self.preprocessing, self.ten_crop = records, preprocessing, ten_crop
+    def __init__(self, data_set: DataSet, preprocessing: Preprocessing, ten_crop: bool) -> None:
+        self.data_set, self.preprocessing, self.ten_crop = data_set, preprocessing, ten_crop
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.data_set)
 
     def __getitem__(self, index: int) -> Tensor | InputError:
         try:
-            record = self.records[index]
-            return self.preprocessing(read_image(record.file_name, record.exif), self.ten_crop)
+            image = read_image(self.data_set.file_names[index], self.data_set.exif)
+            return self.preprocessing(image, self.ten_crop)
         except InputError as error:  # raised in the worker, its message would be a traceback
             return error
 
@@ -209,33 +207,38 @@ def _batches(loader: DataLoader) -> Iterator[list]:
 
 def predict(
     classifier: Classifier,
-    records: Sequence[ImageRecord],
+    data_set: DataSet,
+    batches: Sequence[Sequence[int]],
     device: torch.device,
     top_k: int = 5,
     ten_crop: bool = False,
-    batch_size: int = 16,
     num_workers: int = 0,
 ) -> Iterator[tuple[list[str], list, list]]:
-    """Keys, classes and scores of the records, one batch at a time."""
-    if not records:
+    """Keys, classes and scores of the images, one batch at a time.
+
+    Args:
+        batches: indices of the images that go through the model together.
+
+    Raises:
+        InputError: an image cannot be read, or scores are not finite.
+    """
+    if not batches:
         return
-    images = _Images(records, classifier.preprocessing, ten_crop)
+    images = _Images(data_set, classifier.preprocessing, ten_crop)
     model = classifier.model.to(device)
     loader = DataLoader(
         images,
-        batch_size,
+        batch_sampler=[list(batch) for batch in batches],
         num_workers=num_workers,
         collate_fn=list,
         worker_init_fn=begin_worker,
     )
-    start = 0
-    for batch in _batches(loader):
-        for item in batch:
+    for batch, items in zip(batches, _batches(loader), strict=True):
+        for item in items:
             if isinstance(item, InputError):
                 raise item
-        keys = [record.key for record in records[start : start + len(batch)]]
-        start += len(batch)
-        classes, scores = top_classes(model, torch.stack(batch).to(device), top_k)
+        keys = [data_set.keys[index] for index in batch]
+        classes, scores = top_classes(model, torch.stack(items).to(device), top_k)
         if not np.isfinite(scores).all():
             raise InputError(
                 f"the model's scores for {keys[0]} and the images after it are not finite numbers; "

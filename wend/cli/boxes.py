@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from wend.cli import boxes_audit, boxes_export, boxes_fuse
+from wend.cli import boxes_audit, boxes_export, boxes_fuse, boxes_merge
 from wend.cli.named_boxes import SOURCE_HELP, add_join_options, load_images, read_source
 from wend.cli.options import (
     add_datasets_root_option,
@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     boxes_audit.add_arguments(audit)
     fuse = verbs.add_parser("fuse", help="boxes of several sources as one, scored by agreement")
     boxes_fuse.add_arguments(fuse)
+    merge = verbs.add_parser("merge", help="the whole of what shards of pseudo-boxes have done")
+    boxes_merge.add_arguments(merge)
     report = verbs.add_parser("report", help="coverage, shapes, agreement and accuracy of boxes")
     report.add_argument(
         "boxes",
@@ -80,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         "audit": boxes_audit.run,
         "export": boxes_export.run,
         "fuse": _fuse,
+        "merge": boxes_merge.run,
         "report": _report,
     }
     return runs[args.boxes_verb](args)

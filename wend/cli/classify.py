@@ -1,7 +1,8 @@
 """``wend classify``: a classifier's best classes of each image of a data set, as a file.
 
-An interrupted run goes on where it stopped: finished images stand in ``<output>.partial``
-(:mod:`wend.partial`). The output itself appears at the end, whole.
+An interrupted run goes on where it stopped: finished images stand in the folder
+``<output>.partial`` (:mod:`wend.parts`), whichever process did them. The output itself appears at
+the end, whole; ``--merge`` makes it of what shards have done.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from wend import __version__
 from wend.classes.classifiers import Classifier, build_classifier, predict
@@ -26,17 +26,27 @@ from wend.classes.predictions import (
     write_class_predictions,
 )
 from wend.classes.preprocessing import C2AM, CANONICAL
-from wend.cli.options import add_datasets_root_option, check_keys_differ, known_data_sets
+from wend.cli.options import (
+    add_datasets_root_option,
+    add_shard_option,
+    check_keys_differ,
+    known_data_sets,
+    shard_of,
+)
 from wend.devices import choose_device
 from wend.errors import InputError, some
 from wend.files import read_text, sha256
-from wend.partial import PartialFile, differences
+from wend.launch.crew import Crew
+from wend.partial import differences
+from wend.parts import Parts, digest_of_keys
 from wend.run_lock import locked_file
-from wend.stop_signals import SAME_COMMAND, keeping
 from wend.structures.data_set import DataSet
 
 MIN_TOP_K = 5
-PARTIAL_FORMAT = "wend-class-predictions-partial-1"
+PART_FORMAT = "wend-class-predictions-part-2"
+STEP = "classes"  # what shards note as finished
+# settings of parts that are none of the file's
+OF_PARTS = ("num_images", "keys_sha256", "batch_size", "num_classes", "class_names")
 logger = logging.getLogger(__name__)
 
 
@@ -72,6 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="convert this JSON, CSV or Parquet file of another program instead of running a model",
     )
+    add_shard_option(parser, "--merge")
+    add("--merge", action="store_true", help="make the file of what all shards have done")
     add_datasets_root_option(parser)
 
 
@@ -81,16 +93,20 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the user's input is wrong.
     """
-    _check_arguments(args)
-    data_set = known_data_sets(args).get(args.dataset)
-    check_keys_differ(data_set, "class predictions")
-    names = _read_names(args.class_names) if args.class_names else []
-    with locked_file(args.output, doing="wend classify"):
-        if args.import_file:
-            _import(args, data_set, names)
+    with Crew() as crew:
+        _check_arguments(args)
+        data_set = known_data_sets(args).get(args.dataset)
+        check_keys_differ(data_set, "class predictions")
+        names = _read_names(args.class_names) if args.class_names else []
+        if not args.import_file and not args.merge:
+            _classify(args, data_set, names, crew)
+        elif crew.size > 1:
+            raise InputError("--import and --merge are the work of one process; start one")
+        elif args.import_file:
+            with locked_file(args.output, doing="wend classify --import"):
+                _import(args, data_set, names)
         else:
-            with keeping(SAME_COMMAND):
-                _classify(args, data_set, names)
+            _merge(args, data_set)
     return 0
 
 
@@ -99,9 +115,14 @@ def _check_arguments(args: argparse.Namespace) -> None:
     needed["--preprocessing"] = args.preprocessing
     given = [name for name, value in needed.items() if value]
     missing = [name for name, value in needed.items() if not value]
-    if args.import_file and given:
-        raise InputError(f"--import runs no model; leave out {', '.join(given)}")
-    if not args.import_file and missing:
+    without = "--import" if args.import_file else "--merge" if args.merge else ""
+    if args.import_file and args.merge:
+        raise InputError("--import and --merge: give one of them")
+    if without and args.shard is not None:
+        given.append("--shard")
+    if without and given:
+        raise InputError(f"{without} runs no model; leave out {', '.join(given)}")
+    if not without and missing:
         raise InputError(f"{', '.join(missing)}: needed to run a classifier (or use --import FILE)")
     for name, value, low in (
         ("--top-k", args.top_k, MIN_TOP_K),
@@ -160,8 +181,8 @@ def _finish(output: str, file: PredictionsFile, data_set: DataSet) -> None:
     logger.info("written: %s", output)
 
 
-def _classify(args: argparse.Namespace, data_set: DataSet, names: list[str]) -> None:
-    device = choose_device(args.device, "--device")
+def _classify(args: argparse.Namespace, data_set: DataSet, names: list[str], crew: Crew) -> None:
+    device = choose_device(args.device or crew.device_name(), "--device")
     classifier = build_classifier(
         args.model, args.weights, args.preprocessing, args.resize_size, args.crop_size
     )
@@ -173,51 +194,111 @@ def _classify(args: argparse.Namespace, data_set: DataSet, names: list[str]) -> 
     _check_names(args.class_names, names, count)
     check_class_list(str(classifier.weights), count, names, data_set)
     settings = _settings(args, classifier, data_set)
-    if _is_done(args.output, settings, data_set):
+
+    def is_there() -> bool:
+        return crew.broadcast(crew.is_main and _is_done(args.output, settings, data_set))
+
+    if is_there():  # a folder that cannot be written into is no problem then
         return
-    partial = PartialFile(
-        f"{args.output}.partial",
-        PARTIAL_FORMAT,
-        settings,
-        lambda row: (row["key"], (row["classes"], row["scores"])),
-    )
-    done = _predict_rest(args, classifier, data_set, device, partial)
-    file = PredictionsFile(
-        {key: done[key][0] for key in data_set.keys},
-        {key: done[key][1] for key in data_set.keys},
-        count,
-        names,
-        settings,
-        source=args.output,
-    )
-    _finish(args.output, file, data_set)
-    partial.remove()
+    values = (len(data_set), digest_of_keys(data_set.keys), args.batch_size, count, names)
+    of_parts = settings | dict(zip(OF_PARTS, values, strict=True))
+    shard, folder = shard_of(args), _folder(args.output)
+    with Parts(
+        *(args.output, folder, PART_FORMAT, of_parts, _from_row, crew, shard),
+        doing="wend classify",
+    ) as parts:
+        if is_there():  # another run has just ended
+            return
+        _predict_share(args, classifier, data_set, device, parts)
+        if crew.is_main and shard is None:
+            _write_whole(args.output, data_set, parts)
+        elif crew.is_main:
+            logger.info(
+                "shard %s: done; of %d images %d are (%s); when all are, make the whole: wend "
+                "classify --merge --dataset %s --output %s, or the same command without --shard",
+                *(shard, len(data_set), parts.num_images),
+                *(parts.open_shards(STEP) or "no shard is missing", args.dataset, args.output),
+            )
 
 
-def _predict_rest(
+def _folder(output: str) -> Path:
+    return Path(f"{output}.partial")
+
+
+def _from_row(row: dict[str, Any]) -> tuple[str, tuple[list, list]]:
+    return row["key"], (row["classes"], row["scores"])
+
+
+def _predict_share(
     args: argparse.Namespace,
     classifier: Classifier,
     data_set: DataSet,
     device: torch.device,
-    partial: PartialFile[tuple[str, tuple[list, list]]],
-) -> dict[str, tuple[list, list]]:
-    """Classify what an interrupted run did not; key -> classes and scores of all images."""
-    done = dict(partial.items)
-    waiting = [record for record in data_set if record.key not in done]
-    num_done = len(data_set) - len(waiting)
-    if done:
-        logger.info("%s: %d of %d images are done", partial.path, num_done, len(data_set))
-    sizes = (args.top_k, args.ten_crop, args.batch_size, args.num_workers)
-    with tqdm(total=len(data_set), initial=num_done, desc=args.dataset, unit="image") as bar:
-        for batch in predict(classifier, waiting, device, *sizes):
-            rows = [
+    parts: Parts[tuple[list, list]],
+) -> None:
+    """Classify this process's share of what is not done; batches are those of a single process."""
+    keys = data_set.keys
+    batches = [
+        range(start, min(start + args.batch_size, len(keys)))
+        for start in range(0, len(keys), args.batch_size)
+    ]
+
+    def is_done(batch: range) -> bool:
+        return all(keys[i] in parts.done for i in batch)
+
+    mine = parts.share(args.dataset, batches, is_done, len)
+    choices = (args.top_k, args.ten_crop, args.num_workers)
+    for predicted in predict(classifier, data_set, mine, device, *choices):
+        parts.add(
+            [
                 {"key": key, "classes": classes, "scores": scores}
-                for key, classes, scores in zip(*batch, strict=True)
+                for key, classes, scores in zip(*predicted, strict=True)
             ]
-            partial.add(rows)
-            done |= {row["key"]: (row["classes"], row["scores"]) for row in rows}
-            bar.update(len(rows))
-    return done
+        )
+        parts.advance(len(predicted[0]))
+    parts.end_step(STEP)
+
+
+def _merge(args: argparse.Namespace, data_set: DataSet) -> None:
+    """Make the file of what all shards have done."""
+    folder = _folder(args.output)
+    parts = Parts.of_folder(
+        args.output, folder, PART_FORMAT, _from_row, doing="wend classify --merge"
+    )
+    images = {"dataset": args.dataset, "num_images": len(data_set)}
+    images["keys_sha256"] = digest_of_keys(data_set.keys)
+    changed = differences({key: parts.settings.get(key) for key in images}, images)
+    if changed:
+        raise InputError(f"{folder}: is of other images ({changed})")
+    made_by = parts.settings["versions"]["wend"]
+    if made_by != __version__:
+        raise InputError(
+            f"{folder}: was made by WEND {made_by}, this is {__version__}; merge with that version"
+        )
+    with parts:
+        if _is_done(args.output, _of_file(parts), data_set):
+            raise InputError(f"{args.output}: is there already, whole; {folder} can be removed")
+        _write_whole(args.output, data_set, parts)
+
+
+def _of_file(parts: Parts) -> dict[str, Any]:
+    """The settings of parts that stand in the file, too."""
+    return {key: value for key, value in parts.settings.items() if key not in OF_PARTS}
+
+
+def _write_whole(output: str, data_set: DataSet, parts: Parts[tuple[list, list]]) -> None:
+    """Write the file of all parts, and remove them."""
+    done = parts.of_all(data_set.keys, STEP)
+    file = PredictionsFile(
+        {key: classes for key, (classes, _) in done.items()},
+        {key: scores for key, (_, scores) in done.items()},
+        parts.settings["num_classes"],
+        parts.settings["class_names"],
+        _of_file(parts),
+        source=output,
+    )
+    _finish(output, file, data_set)
+    parts.remove()
 
 
 def _settings(

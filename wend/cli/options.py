@@ -12,6 +12,7 @@ from wend.inference.engines import ENGINES
 
 if TYPE_CHECKING:  # the parser waits for no NumPy
     from wend.datasets.catalog import DataSets
+    from wend.parts import Shard
     from wend.structures.data_set import DataSet
 
 
@@ -52,6 +53,23 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
         help="YAML, for weights that neither hold their config nor lie beside it",
     )
     add_import_option(parser)
+
+
+def add_shard_option(parser: argparse._ActionsContainer, merge: str) -> None:
+    """Add ``--shard``, which :func:`shard_of` reads; ``merge`` makes the whole of the shards."""
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help=f"do one of N shares of the images alone, 0/N to N-1/N, as a job array does; then "
+        f"{merge} (docs/scale.md)",
+    )
+
+
+def shard_of(args: argparse.Namespace) -> Shard | None:
+    """The shard that ``--shard`` names; None where all is to be done."""
+    from wend.parts import Shard
+
+    return None if args.shard is None else Shard.parse(args.shard)
 
 
 def add_device_option(parser: argparse._ActionsContainer) -> None:

@@ -1,38 +1,36 @@
 """``wend pseudo-boxes``: boxes from images alone, in C2AM's layout and as COCO JSON.
 
 An interrupted run goes on where it stopped: what is finished stands in
-``<output>/<split>.partial``. The output itself appears at the end, whole.
+``<output>/<split>.partial`` (:mod:`wend.parts`), whichever process did it. The output itself
+appears at the end, whole; ``wend boxes merge`` makes it of what shards have done.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from tqdm import tqdm
 
 from wend import __version__
 from wend.cli.options import (
     add_datasets_root_option,
     add_import_option,
+    add_shard_option,
     check_keys_differ,
     known_data_sets,
+    shard_of,
 )
-from wend.errors import InputError, some
+from wend.errors import InputError
 from wend.images.sizes import SizeReader
+from wend.launch.crew import Crew
 from wend.localize.border_prior import BorderPriorConfig
-from wend.localize.partial import Partial
-from wend.localize.writers import found_table, is_done, write_boxes
-from wend.structures.box_table import BoxTable
-from wend.structures.boxes import paired_iou
+from wend.localize.found import BOXES_STEP, FORMAT, LEFTOVERS, from_row, image_row, part_folder
+from wend.localize.whole import check_split, describe_images, write_whole
+from wend.localize.writers import is_done
+from wend.parts import Parts
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
 
@@ -45,20 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``wend pseudo-boxes``."""
     add = parser.add_argument
     add("--method", required=True, choices=METHODS, help="border and centre prior, or DDT")
-    images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument("--dataset", metavar="NAME", help="name of the data set")
-    images.add_argument("--images", metavar="DIR", help="or a folder of images, all below it")
-    add(
-        "--exif",
-        choices=EXIF,
-        help="of --images: take them as stored (default), or turned by EXIF's orientation",
-    )
+    add_images_options(parser, required=True)
     add("--output", required=True, metavar="DIR", help="gets <split>/pseudo_boxes and a COCO JSON")
     add("--split", default="train", help="folder in the output (default: train)")
     add("--boxes", type=int, default=1, metavar="N", help="boxes per image at most (default: 1)")
     add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
     add("--skip-unreadable", action="store_true", help="leave out and count unreadable images")
-    add_datasets_root_option(parser)
+    add_shard_option(parser, "wend boxes merge")
     add_import_option(parser)
     border = parser.add_argument_group("border")
     border.add_argument("--side", type=int, metavar="N", help="working size (default: 128)")
@@ -89,27 +80,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ddt("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
 
 
+def add_images_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add what says which images are meant, for :func:`read_images`."""
+    images = parser.add_mutually_exclusive_group(required=required)
+    images.add_argument("--dataset", metavar="NAME", help="name of the data set")
+    images.add_argument("--images", metavar="DIR", help="or a folder of images, all below it")
+    parser.add_argument(
+        "--exif",
+        choices=EXIF,
+        help="of --images: take them as stored (default), or turned by EXIF's orientation",
+    )
+    add_datasets_root_option(parser)
+
+
 def run(args: argparse.Namespace) -> int:
     """Make boxes as the arguments say; returns the exit status.
 
     Raises:
         InputError: the user's input is wrong.
     """
-    _check_arguments(args)
-    data_set = _read_images(args)
-    prepare = _prepare_ddt if args.method == "ddt" else _prepare_border
-    settings, work = prepare(args, data_set)
-    settings = {"method": args.method, **_source(args, data_set), **settings}
-    if args.boxes > 1:
-        settings["boxes"] = args.boxes
-    settings = json.loads(json.dumps(settings))  # as they are read back
-    if is_done(args.output, args.split, data_set.keys, settings, args.boxes):
-        logger.info("%s: is there already, made with the same settings", args.output)
-        return 0
-    partial = Partial(Path(args.output) / f"{args.split}.partial", settings)
-    work(partial)
-    _finish(args, data_set, partial, settings)
+    with Crew() as crew:
+        _check_arguments(args)
+        shard = shard_of(args)
+        data_set = read_images(args)
+        prepare = _prepare_ddt if args.method == "ddt" else _prepare_border
+        settings, work = prepare(args, data_set, crew)
+        images = describe_images(data_set, args.dataset, args.images)
+        settings = {"method": args.method, **images, **settings}
+        if args.boxes > 1:
+            settings["boxes"] = args.boxes
+        settings = json.loads(json.dumps(settings))  # as they are read back
+
+        def is_there() -> bool:
+            there = crew.is_main and is_done(args.output, args.split, data_set.keys, settings)
+            if there:
+                logger.info("%s: is there already, made with the same settings", args.output)
+            return crew.broadcast(there)
+
+        if is_there():  # a folder that cannot be written into is no problem then
+            return 0
+        folder = part_folder(args.output, args.split)
+        output = Path(args.output) / args.split
+        with Parts(
+            *(output, folder, FORMAT, settings, from_row, crew, shard, LEFTOVERS),
+            doing="wend pseudo-boxes",
+        ) as parts:
+            if is_there():  # another run has just ended
+                return 0
+            steps_left = work(parts)
+            if crew.is_main and shard is None:
+                write_whole(args.output, args.split, data_set, parts)
+            elif crew.is_main:
+                _say_what_is_next(args, parts, len(data_set), steps_left)
     return 0
+
+
+def _say_what_is_next(
+    args: argparse.Namespace, parts: Parts, num_images: int, steps_left: str
+) -> None:
+    """Log what a shard has done, and what has to be done when all have."""
+    if steps_left:
+        logger.info(
+            "shard %s: its sums are done, and boxes need those of all shards (%s); when they are "
+            "there, start the same command of every shard again",
+            *(args.shard, parts.open_shards(steps_left) or "others are running"),
+        )
+        return
+    logger.info(
+        "shard %s: done; of %d images %d are (%s); when all are, make the whole: wend boxes merge "
+        "%s --split %s, or the same command without --shard",
+        *(args.shard, num_images, parts.num_images),
+        *(parts.open_shards(BOXES_STEP) or "no shard is missing", args.output, args.split),
+    )
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -121,8 +163,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise InputError("--method ddt: needs --backbone and --weights, a local file or pretrained")
     elif args.side is not None:
         raise InputError("--side is of --method border; DDT has --input-size")
-    if Path(args.split).name != args.split or args.split in ("", ".", ".."):
-        raise InputError(f"--split: expected a folder's name such as train, got {args.split!r}")
+    check_split(args.split)
     for name, value, low in (
         ("--boxes", args.boxes, 1),
         ("--num-workers", args.num_workers, 0),
@@ -135,7 +176,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
             raise InputError(f"{name}: expected at least {low}, got {value}")
 
 
-def _read_images(args: argparse.Namespace) -> DataSet:
+def read_images(args: argparse.Namespace) -> DataSet:
+    """The images that the arguments name."""
     if args.images:
         from wend.formats.folder import load_folder
 
@@ -149,34 +191,25 @@ def _read_images(args: argparse.Namespace) -> DataSet:
     return data_set
 
 
-def _source(args: argparse.Namespace, data_set: DataSet) -> dict[str, Any]:
-    """The images, their names as a digest, so that a resumed run has the same ones."""
-    digest = hashlib.sha256("\n".join(data_set.keys).encode()).hexdigest()
-    source = {"dataset": args.dataset} if args.dataset else {"images": Path(args.images).name}
-    turned = {} if data_set.exif == "ignore" else {"exif": data_set.exif}
-    return source | {"num_images": len(data_set), "keys_sha256": digest, **turned}
-
-
-def _prepare_border(args: argparse.Namespace, data_set: DataSet) -> tuple:
+def _prepare_border(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> tuple:
     from wend.localize.border_prior import localize
 
     config = BorderPriorConfig(side=args.side) if args.side else BorderPriorConfig()
     packages = {"wend": __version__, "opencv": _opencv_version(), "pillow": version("pillow")}
 
-    def work(partial: Partial) -> None:
-        waiting = [i for i, key in enumerate(data_set.keys) if key not in partial.done]
-        files = [data_set.file_names[i] for i in waiting]
+    def work(parts: Parts) -> str:
+        keys = data_set.keys
+        mine = parts.share("border", range(len(keys)), lambda i: keys[i] in parts.done, lambda _: 1)
+        files = [data_set.file_names[i] for i in mine]
         results = localize(files, config, args.num_workers, data_set.exif, args.boxes)
-        start = len(data_set) - len(waiting)
-        with tqdm(
-            total=len(data_set), initial=start, desc="border", unit="image", disable=None
-        ) as bar:
-            for index, result in zip(waiting, results, strict=True):
-                if isinstance(result, InputError) and not args.skip_unreadable:
-                    raise result
-                row = str(result) if isinstance(result, InputError) else result
-                partial.add({data_set.keys[index]: row})
-                bar.update()
+        for index, result in zip(mine, results, strict=True):
+            if isinstance(result, InputError) and not args.skip_unreadable:
+                raise result
+            row = str(result) if isinstance(result, InputError) else result
+            parts.add([image_row(keys[index], row)])
+            parts.advance(1)
+        parts.end_step(BOXES_STEP)
+        return ""
 
     return {"config": asdict(config), "versions": packages}, work
 
@@ -187,14 +220,14 @@ def _opencv_version() -> str:
     return cv2.__version__
 
 
-def _prepare_ddt(args: argparse.Namespace, data_set: DataSet) -> tuple:
+def _prepare_ddt(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> tuple:
     import torch
 
     from wend.devices import choose_device
     from wend.localize.backbones import build_backbone
     from wend.localize.ddt_run import DdtOptions, group_images, localize
 
-    device = choose_device(args.device, "--device")
+    device = choose_device(args.device or crew.device_name(), "--device")
     groups = group_images(data_set, args.group == "class")
     backbone = build_backbone(args.backbone, args.weights, args.layer, args.input_size)
     options = DdtOptions(
@@ -215,55 +248,7 @@ def _prepare_ddt(args: argparse.Namespace, data_set: DataSet) -> tuple:
         "versions": {"wend": __version__, "torch": torch.__version__, "pillow": version("pillow")},
     }
 
-    def work(partial: Partial) -> None:
-        localize(backbone, data_set, groups, partial, device, options)
+    def work(parts: Parts) -> str:
+        return localize(backbone, data_set, groups, parts, device, options)
 
     return settings, work
-
-
-def _finish(
-    args: argparse.Namespace,
-    data_set: DataSet,
-    partial: Partial,
-    settings: dict[str, Any],
-) -> None:
-    """Write the boxes and log how many of each kind there are, and how many are right."""
-    rows = {key: partial.done[key] for key in data_set.keys}
-    errors = [message for message in rows.values() if isinstance(message, str)]
-    found_boxes = {key: row for key, row in rows.items() if not isinstance(row, str)}
-    if not found_boxes:
-        raise InputError(f"none of {len(rows)} images could be read ({some(errors, 1)})")
-    for path in write_boxes(args.output, args.split, data_set, found_boxes, settings, args.boxes):
-        logger.info("written: %s", path)
-    partial.remove()
-    located = list(chain.from_iterable(found_boxes.values()))
-    whole = sum(box.whole_image for box in located)
-    logger.info(
-        "%d images: %d boxes, of which %d are the whole image because nothing was found; %d images "
-        "could not be read",
-        len(rows),
-        len(located),
-        whole,
-        len(errors),
-    )
-    if errors:
-        logger.warning("left out: %s", some(errors, 20))
-    _log_accuracy(data_set, found_table(data_set, found_boxes))
-
-
-def _log_accuracy(data_set: DataSet, boxes: BoxTable) -> None:
-    """Log how many boxes are right, where the truth is known; at most one box per image."""
-    known = data_set.truth.with_boxes
-    if not len(known):
-        return
-    best = np.zeros(len(data_set))  # of the true boxes; 0 where no box was found
-    owner = data_set.truth.owner
-    paired = boxes.counts[owner] > 0
-    iou = paired_iou(boxes.boxes[boxes.offsets[owner[paired]]], data_set.truth.boxes[paired])
-    np.maximum.at(best, owner[paired], iou)
-    logger.info(
-        "%.1f %% of the %d images with known truth have a box with IoU > 0.5 (mean IoU %.3f)",
-        100 * np.mean(best[known] > 0.5),
-        len(known),
-        np.mean(best[known]),
-    )

@@ -48,6 +48,7 @@ from wend.training.changes import warn_if_trained_otherwise
 from wend.training.checkpoints import refuse_changes
 from wend.training.facts import asked_of
 from wend.training.run_folder import begin, taken
+from wend.training.state import take_stored_seed
 from wend.user_code import UserModules, is_own
 
 REGISTRIES = {
@@ -105,6 +106,8 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     check_model(cfg)
     check_arguments(args, cfg)
     resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    if resumes and not args.eval_only:
+        take_stored_seed(cfg)
     data_sets = detectron2_data_sets(args.datasets_root)
     run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
@@ -210,6 +213,9 @@ def _train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | N
         return _evaluate(args, run)
     trainer = Trainer(cfg, run)
     trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
+    if run.seed_was_drawn and comm.is_main_process():  # that of the checkpoint holds
+        with atomic_write(Path(run.cfg.OUTPUT_DIR) / CONFIG_FILE) as file:
+            file.write(run.cfg.dump())
     return trainer.train()
 
 

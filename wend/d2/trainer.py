@@ -17,7 +17,7 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from detectron2.data.samplers import TrainingSampler
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
@@ -37,6 +37,7 @@ from wend.d2.catalog import MappedImages, dataset_dict, detectron2_data_sets
 from wend.d2.evaluator import WSOLEvaluator, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
+from wend.d2.log_window import LogWindow
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.teaching import build_teacher, let_teach
 from wend.errors import InputError
@@ -47,7 +48,8 @@ from wend.launch import is_lost
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
-from wend.loading.selection import Selection, shuffled
+from wend.loading.order import InOrder, Pass, Repeated, Shuffled
+from wend.loading.selection import Selection
 from wend.loading.shares import own_share
 from wend.losses import ForceLog, count_positives, tell_progress
 from wend.modeling.initial_weights import initial_weights, settled
@@ -58,6 +60,7 @@ from wend.modeling.optimizer import (
     refuse_non_finite,
 )
 from wend.processes import broadcast, gather, is_main, largest
+from wend.randomness import seed_step, shared_seed
 from wend.run import (
     Run,
     TestData,
@@ -65,6 +68,7 @@ from wend.run import (
     iterations_per_epoch,
     resolve,
     resolve_training,
+    set_seed,
     value_of,
 )
 from wend.run_files import CONFIG_FILE, CURVE_FILE, evaluation_folder
@@ -73,9 +77,11 @@ from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_ave
 from wend.teaching.teacher import Teacher
 from wend.training.asked_rates import AskedRates
 from wend.training.checkpoints import ClearsByListing, RunCheckpointer
-from wend.training.facts import asked_of
+from wend.training.facts import TRAINING_KEY, asked_of
 from wend.training.interruption import Interruption, telling_what_is_kept
+from wend.training.normalizers import Normalizers
 from wend.training.run_folder import clear, refuse_used, take_up, taken
+from wend.training.state import TrainingState
 from wend.user_code import is_raised_by_own
 
 logger = logging.getLogger(__name__)
@@ -90,16 +96,6 @@ class PeriodicSaving(ClearsByListing, hooks.PeriodicCheckpointer):
     """Detectron2's hook, of a folder in which few checkpoints stay."""
 
 
-class ShuffledPasses(TrainingSampler):
-    """Detectron2's sampler and its order, without its list of a whole pass in each worker."""
-
-    def _infinite_indices(self) -> Iterator[int]:
-        generator = torch.Generator()
-        generator.manual_seed(self._seed)
-        while True:
-            yield from shuffled(self._size, generator)
-
-
 class CountedLoader:
     """A training loader that tells the first epoch of its boxes.
 
@@ -111,6 +107,11 @@ class CountedLoader:
 
     def __init__(self, loader: Iterable[list[dict[str, Any]]], first_epoch: FirstEpoch) -> None:
         self.loader, self.first_epoch = loader, first_epoch
+
+    @property
+    def guard(self) -> GuardedLoader | None:
+        """The loader, where it is WEND's own and so knows positions and bad images."""
+        return self.loader if isinstance(self.loader, GuardedLoader) else None
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         for batch in self.loader:
@@ -355,6 +356,7 @@ class Trainer(DefaultTrainer):
                 logger.warning(message)
             run = resolve(cfg, detectron2_data_sets())
             check_precision(run.cfg)
+        set_seed(run.cfg, shared_seed(run.cfg.SEED))  # each process draws one where it is open
         self.run = run
         self.mapper = mapper
         if overwrite and comm.is_main_process():
@@ -371,6 +373,7 @@ class Trainer(DefaultTrainer):
         self.first_epoch = self.build_first_epoch(cfg, model)
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = CountedLoader(self.build_train_loader(cfg), self.first_epoch)
+        guard = self.loader.guard
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         own_gpu = None if on_cpu else [torch.cuda.current_device()]
         model = create_ddp_model(
@@ -386,9 +389,19 @@ class Trainer(DefaultTrainer):
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
-        assert self.run.training is not None
-        self.checkpointer.asked = asked_of(self.run, "detectron2", processes=comm.get_world_size())
-        self.checkpointer.origin = self.checkpointer.asked.origin
+        self._state_what_it_is()
+        self.log_window = LogWindow()
+        self.training_state = TrainingState(
+            {
+                "normalizers": Normalizers(self.checkpointer.model),
+                "first_epoch": self.first_epoch,
+                "force": self.force_log,
+                **({} if self.teacher is None else {"teacher": self.teacher}),
+                "log": self.log_window,
+                **({} if guard is None else {"skipped": guard}),
+            },
+        )
+        self.checkpointer.add_checkpointable(TRAINING_KEY, self.training_state)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -412,7 +425,23 @@ class Trainer(DefaultTrainer):
         if resumed:
             rates.restore(self.checkpointer.changed)
             self.start_iter = self.iter + 1  # that of the checkpoint is done
+            self._take_seed()
         after_loading(self.average, extra, resumed=resumed)
+
+    def _take_seed(self) -> None:
+        """Go on with the checkpoint's seed where the config leaves it open."""
+        assert self.run is not None
+        seed = self.training_state.saved.get("seed")
+        if self.run.seed_was_drawn and seed is not None:
+            for cfg in (self.run.cfg, self.cfg):
+                set_seed(cfg, seed)
+            self._state_what_it_is()
+
+    def _state_what_it_is(self) -> None:
+        """Let checkpoints say what the training is."""
+        assert self.run is not None
+        self.checkpointer.asked = asked_of(self.run, "detectron2", processes=comm.get_world_size())
+        self.checkpointer.origin = self.checkpointer.asked.origin
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Detectron2's hooks; the last two checkpoints are kept, evaluations go to a curve."""
@@ -428,6 +457,23 @@ class Trainer(DefaultTrainer):
         ours.insert(evaluation, EndsWhenAsked(self.interruption, self.save_unless_saved))
         return [*ours, EventSinksHook(cfg)] if comm.is_main_process() else ours
 
+    def before_train(self) -> None:
+        """Detectron2's, with the log's numbers of a training that goes on."""
+        self.log_window.restore(self.storage)
+        super().before_train()
+
+    def before_step(self) -> None:
+        """Detectron2's, after the generators were seeded for this step."""
+        seed_step(self.cfg.SEED, self.iter, comm.get_rank())
+        super().before_step()
+
+    def after_step(self) -> None:
+        """Detectron2's; before a checkpoint the processes tell each other what they counted."""
+        done = self.iter + 1
+        if done % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0 or done >= self.max_iter:
+            self.training_state.exchange()
+        super().after_step()
+
     def build_writers(self) -> list[EventWriter]:
         """Detectron2's; TensorBoard leaves out what comes again where the training goes on."""
         writers = super().build_writers()
@@ -440,6 +486,7 @@ class Trainer(DefaultTrainer):
         """Save a checkpoint of the step that is done, unless its period has."""
         done = min(self.iter + 1, self.max_iter)  # after the last step iter is max_iter
         if done < self.max_iter and done % self.cfg.SOLVER.CHECKPOINT_PERIOD:
+            self.training_state.exchange()
             self.checkpointer.save(f"model_{done - 1:07d}", iteration=done - 1)
 
     def run_step(self) -> None:
@@ -447,7 +494,10 @@ class Trainer(DefaultTrainer):
         tell_progress(self.model, self.iter, self.max_iter)
         if self.teacher is not None:
             self.teacher.progress = Progress(self.iter, self.max_iter)
-        super().run_step()
+        # TorchScript, such as Detectron2's focal loss, would round otherwise in its first calls
+        # than later, once it is optimized: one that goes on would not be the uninterrupted one
+        with torch.jit.optimized_execution(False):
+            super().run_step()
         if self.average is not None:
             self.average.update()
             share_average(self.average)
@@ -508,6 +558,14 @@ class Trainer(DefaultTrainer):
 
     def train(self) -> dict[str, Any] | None:
         """Detectron2's; an error that the user can mend leaves no traceback in the log."""
+        guard = self.loader.guard
+        if guard is not None:
+            guard.start_at(self.start_iter, self.cfg.SEED)
+        elif self.start_iter > 0:
+            logger.warning(
+                "build_train_loader is your own: its order of images begins again, as after "
+                "iteration 0; that of WEND's loader goes on (docs/detectron2.md)"
+            )
         loop, no_traceback = logging.getLogger(TrainerBase.__module__), _NoTraceback()
         loop.addFilter(no_traceback)
         try:
@@ -526,8 +584,8 @@ class Trainer(DefaultTrainer):
         if isinstance(sys.exc_info()[1], InputError | KeyboardInterrupt | OSError):
             self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, hooks.EvalHook)]
         super().after_train()
-        guard = self.loader.loader
-        if isinstance(guard, GuardedLoader):
+        guard = self.loader.guard
+        if guard is not None:
             if self.iter >= self.max_iter:  # all processes come here, none was ended by an error
                 guard.exchange()
             guard.summarize()
@@ -648,24 +706,24 @@ def train_loader(
         mapper: instead of :class:`WSOLDatasetMapper`.
     """
     mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
-    common = {"total_batch_size": cfg.SOLVER.IMS_PER_BATCH, "aspect_ratio_grouping": False}
-    common["num_workers"] = cfg.DATALOADER.NUM_WORKERS  # crops are square: nothing to group
-    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":  # these look through all dicts
-        if cfg.WEND.DATA.QUARANTINE or cfg.WEND.DATA.ON_BAD_IMAGE != "raise":
-            raise InputError(
-                f"config entry DATALOADER.SAMPLER_TRAIN: WEND.DATA.QUARANTINE and "
-                f"ON_BAD_IMAGE skip need TrainingSampler, got {cfg.DATALOADER.SAMPLER_TRAIN!r}"
-            )
-        dicts = [dataset_dict(*image) for image in training.images]
-        return build_detection_train_loader(
-            cfg, dataset=dicts, mapper=mapper, aspect_ratio_grouping=False
-        )
-    images = MappedImages(training.images, mapper)
+    images = GuardedImages(
+        MappedImages(training.images, mapper), training.most_bad, cfg.WEND.IMPORTS
+    )
+    in_order = InOrder(
+        images,
+        _pass_over(training.images, cfg),
+        seed=shared_seed(cfg.SEED),
+        batch=cfg.SOLVER.IMS_PER_BATCH,
+        rank=comm.get_rank(),
+        processes=comm.get_world_size(),
+    )
     loader = build_detection_train_loader(
-        dataset=GuardedImages(images, training.most_bad, cfg.WEND.IMPORTS),
+        dataset=in_order,
         mapper=None,
-        sampler=ShuffledPasses(len(images), seed=cfg.SEED),
-        **common,
+        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        aspect_ratio_grouping=False,  # crops are square: nothing to group
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        seed=0,  # a generator of its own: nothing is drawn from that of the step
     )
     return GuardedLoader(
         loader,
@@ -674,6 +732,25 @@ def train_loader(
         names=training.names,
         gather=comm.all_gather if comm.get_world_size() > 1 else None,
     )
+
+
+def _pass_over(images: Selection, cfg: CfgNode) -> Pass:
+    """A pass as Detectron2's sampler ``DATALOADER.SAMPLER_TRAIN`` draws it."""
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name == "TrainingSampler":
+        return Shuffled(len(images))
+    if name != "RepeatFactorTrainingSampler":
+        raise InputError(
+            f"config entry DATALOADER.SAMPLER_TRAIN: expected TrainingSampler or "
+            f"RepeatFactorTrainingSampler, got {name!r}; another one needs a build_train_loader of "
+            f"your own"
+        )
+    factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+        [dataset_dict(*image) for image in images],
+        cfg.DATALOADER.REPEAT_THRESHOLD,
+        sqrt=cfg.DATALOADER.REPEAT_SQRT,
+    )
+    return Repeated(factors)
 
 
 def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:

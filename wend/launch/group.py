@@ -45,7 +45,7 @@ def joined(this: Member, timeout: timedelta) -> Iterator[None]:
     if this.world_size == 1:
         yield
         return
-    store = _meet(this, timeout, served)
+    store = meet(this, timeout, served)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus:
         torch.cuda.set_device(0 if this.has_own_gpu else min(this.local_rank, gpus - 1))
@@ -127,7 +127,7 @@ def _end_together(this: Member, store: Store) -> None:
             time.sleep(0.1)
 
 
-def _meet(this: Member, timeout: timedelta, served: Store) -> Store:
+def meet(this: Member, timeout: timedelta, served: Store) -> Store:
     """The group's part of the store, once all processes have come there; see :func:`joined`."""
     from torch import distributed as dist
 

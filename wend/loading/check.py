@@ -163,8 +163,13 @@ def _check_rest(
         return _rows(record, check_record(record, size_known=index not in data_set.unreadable))
 
     name, number = data_set.name, len(data_set)
-    rows = [row for _, chunk in partial.items for row in chunk]
-    done = partial.items[-1][0] if partial.items else 0
+    rows: list[dict[str, Any]] = []
+    done = 0
+    for end, problems in partial.items:
+        if end - done > CHUNK:  # what was between them was damaged
+            break
+        rows += problems
+        done = end
     if done:
         logger.info("%s: going on after image %d of %d", name, done, number)
     rest = range(done, number)

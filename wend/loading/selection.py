@@ -11,14 +11,12 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from wend.errors import InputError
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 from wend.structures.unit_scores import rescaled
 
-CHUNK = 1 << 16
 MANY = 100_000  # images; from here on a store is worth the words
 NONE = np.zeros(0, dtype=np.int64)
 logger = logging.getLogger(__name__)
@@ -125,9 +123,3 @@ class Selection:
         if scores is not None:
             scores = scores[table.offsets[row] : table.offsets[row + 1]]
         return Selected(data_set[row], table[row], scores)
-
-
-def shuffled(size: int, generator: torch.Generator) -> Iterator[int]:
-    """``torch.randperm(size)`` number by number, without a list of them all in each worker."""
-    for chunk in torch.randperm(size, generator=generator).split(CHUNK):
-        yield from chunk.tolist()

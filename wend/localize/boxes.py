@@ -15,7 +15,7 @@ WHOLE_IMAGE: Corners = (0.0, 0.0, 1.0, 1.0)
 LEAST_SHARE = 0.3  # of the first box's share of the map; what has less is no object
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class FoundBox:
     """The box that a method proposes for an image.
 

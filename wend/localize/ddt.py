@@ -8,15 +8,7 @@ component; where the projection is positive is object, and the box is that of it
 
 Letters: N images, C channels, h·w cells of a map.
 
-**Sign.** A principal component has none; a rule must choose. :data:`SIGNS` are
-
-* ``psol``: the descriptor farthest along the component is object. PSOL takes scikit-learn's
-  ``PCA``, which before 1.5 turned components so (``svd_flip`` on U);
-* ``loading``: the component's largest entry is positive, as in scikit-learn from 1.5 on and in
-  MATLAB's ``pca``. After a ReLU, that says that objects excite the channels more;
-* ``border``: the maps' outermost cells are scenery on average, compared with those inside them.
-
-The first two rest on one number of thousands; where ``border`` contradicts, it is counted.
+The component has no sign of its own: :mod:`wend.localize.signs`.
 """
 
 from __future__ import annotations
@@ -30,7 +22,6 @@ from torch import Tensor
 
 from wend.localize.boxes import FoundBox, boxes_of_map
 
-SIGNS = ("psol", "loading", "border")
 UPSAMPLINGS = ("nearest", "bilinear")
 
 
@@ -49,18 +40,23 @@ class Moments:
         count: number of descriptors.
         total: their sum (C,).
         second: sum of their outer products (C, C).
+        inner_count, inner: the same of those that are not the outermost cells of their maps, and
+            the sum (C,).
     """
 
     count: int
     total: Tensor
     second: Tensor
+    inner_count: int
+    inner: Tensor
 
     @classmethod
     def empty(cls, channels: int, device: torch.device | str = "cpu") -> Moments:
         """The sums over no descriptor."""
         device = "cpu" if torch.device(device).type == "mps" else device
         total = torch.zeros(channels, dtype=torch.float64, device=device)
-        return cls(0, total, total.new_zeros(channels, channels))
+        second = total.new_zeros(channels, channels)
+        return cls(0, total, second, 0, torch.zeros_like(total))
 
     def add(self, maps: Tensor) -> None:
         """Take in the descriptors of maps (N, C, h, w)."""
@@ -68,6 +64,18 @@ class Moments:
         self.count += len(rows)
         self.total += rows.sum(0)
         self.second += rows.T @ rows
+        if min(maps.shape[2:]) > 2:
+            inner = _rows(maps[:, :, 1:-1, 1:-1])
+            self.inner_count += len(inner)
+            self.inner += inner.sum(0)
+
+    def add_sums(self, other: Moments) -> None:
+        """Take in the descriptors that other sums are of."""
+        self.count += other.count
+        self.total += other.total
+        self.second += other.second
+        self.inner_count += other.inner_count
+        self.inner += other.inner
 
     def covariance(self) -> Tensor:
         """The covariance (C, C) of the population (divided by the count)."""
@@ -83,30 +91,22 @@ class Moments:
         component = component * torch.sign(component[component.abs().argmax()])
         return self.total / self.count, component
 
+    def border_contrast(self, component: Tensor) -> float:
+        """The mean of the outermost cells' projections, less that of the others.
+
+        Returns:
+            0 where all cells are outermost.
+        """
+        if not self.inner_count:
+            return 0.0
+        outer = (self.total - self.inner) / (self.count - self.inner_count)
+        return float((outer - self.inner / self.inner_count) @ component)
+
 
 def project(maps: Tensor, mean: Tensor, component: Tensor) -> np.ndarray:
     """Each descriptor's projection on the component: maps (N, C, h, w) to (N, h, w) float64."""
     values = (_rows(maps) - mean) @ component
     return values.view(len(maps), *maps.shape[2:]).cpu().numpy()
-
-
-def border_contrast(projections: np.ndarray) -> float:
-    """Mean of the outermost cells of (N, h, w), less that of the others; 0 where all are outer."""
-    if min(projections.shape[1:]) < 3:
-        return 0.0
-    inner = projections[:, 1:-1, 1:-1]
-    total, cells = projections.sum(), projections.size
-    return float((total - inner.sum()) / (cells - inner.size) - inner.mean())
-
-
-def orient(projections: np.ndarray, sign: str) -> np.ndarray:
-    """Projections (N, h, w) on ``loading``'s component, turned by one of :data:`SIGNS`."""
-    if sign == "psol":
-        extreme = projections.flat[np.abs(projections).argmax()]
-        return projections if extreme >= 0 else -projections
-    if sign == "border":
-        return projections if border_contrast(projections) <= 0 else -projections
-    return projections
 
 
 def find_boxes(

@@ -1,35 +1,56 @@
-"""DDT over a data set, group by group, in batches, resumable.
+"""DDT over a data set, group by group, in batches, shared out and resumable.
 
-A group is a class as in PSOL, or the whole set. A small group's descriptors stay in memory between
-finding the component and projecting on it; a larger one's images go through the network twice, and
-its sums and projections are saved every :data:`SAVE_EVERY` batches. All batches of all groups come
-from one loader, whose processes read ahead from one group to the next.
+A group is a class as in PSOL, or the whole set. The images of a group are cut into blocks of whole
+batches; each block's sums are made by one process, and those of the blocks are added in their
+order. A small group's descriptors stay in memory between finding the component and projecting on
+it, so that a group is a unit of work. A larger one's images go through the network twice, and its
+units are blocks: first their sums, each in a file; when all are there, their boxes.
 
-A batch is always of the same images and sums are added in the same order, so a run that was
-interrupted ends in the same boxes as one that was not.
+Batches and blocks depend on the images and the batch size alone, so that the boxes are the same
+bits whoever did which unit, and after any interruption.
+
+Where the sign is PSOL's, it is that of the largest projection of all, which is only known at the
+end: a block of a large group notes the boxes on both sides, and
+:func:`wend.localize.signs.settle` chooses.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import zipfile
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from wend.errors import InputError
+from wend.files import atomic_write
 from wend.images.reading import read_image
 from wend.loader_workers import begin_worker, told_of_memory
 from wend.localize.backbones import Backbone
-from wend.localize.ddt import Moments, border_contrast, find_boxes, orient, project
-from wend.localize.partial import Partial, Result
+from wend.localize.ddt import Moments, find_boxes, project
+from wend.localize.found import (
+    BOXES_STEP,
+    SUMS,
+    SUMS_STEP,
+    Boxes,
+    EitherSide,
+    GroupBlock,
+    Result,
+    SumsOf,
+    image_row,
+)
+from wend.localize.signs import turns
+from wend.parts import Parts
 from wend.structures.data_set import DataSet
 
-SAVE_EVERY = 50  # batches
+BLOCK_BATCHES = 50  # of a block at least, where the group has as many
+MOST_BLOCKS = 128  # of a group: sums of 1280 channels take 13 MB each
 logger = logging.getLogger(__name__)
 
 
@@ -38,7 +59,7 @@ class DdtOptions:
     """The options of a run.
 
     Attributes:
-        sign: one of :data:`wend.localize.ddt.SIGNS`.
+        sign: one of :data:`wend.localize.signs.SIGNS`.
         upsampling: one of :data:`wend.localize.ddt.UPSAMPLINGS`.
         batch_size: images at a time, at least 1.
         num_workers: processes that read images; 0: this one.
@@ -78,212 +99,375 @@ def group_images(data_set: DataSet, by_class: bool = True) -> dict[str, list[int
     return groups
 
 
-class _Images(Dataset):
-    """A file's network input (3, S, S), or the InputError that its reading ended in."""
+def blocks_of(num_images: int, batch_size: int) -> list[range]:
+    """The blocks of a group: ranges of its images, of whole batches but for the last."""
+    batches = -(-num_images // batch_size)
+    length = max(BLOCK_BATCHES, -(-batches // MOST_BLOCKS)) * batch_size
+    return [range(i, min(i + length, num_images)) for i in range(0, num_images, length)]
 
-    def __init__(self, files: Sequence[str], backbone: Backbone, exif: str) -> None:
-        self.files, self.exif = files, exif
-        self.preprocessing = backbone.preprocessing
+
+class _Images(Dataset):
+    """An image's network input (3, S, S), or the InputError that its reading ended in."""
+
+    def __init__(self, data_set: DataSet, backbone: Backbone) -> None:
+        self.data_set, self.preprocessing = data_set, backbone.preprocessing
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.data_set)
 
     def __getitem__(self, index: int) -> Tensor | InputError:
         try:
-            return self.preprocessing(read_image(self.files[index], self.exif))[0]
+            image = read_image(self.data_set.file_names[index], self.data_set.exif)
+            return self.preprocessing(image)[0]
         except InputError as error:  # raised in a worker, its message would be a traceback
             return error
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Group:
-    """A group's images and its state so far.
-
-    Attributes:
-        keys: its images'.
-        start: the index of its first image among those of all groups.
-        in_memory: whether its descriptors are kept, so that one pass is enough.
-    """
+    """A group's name, its number, which its files are called by, and the indices of its images."""
 
     name: str
-    keys: list[str]
-    start: int
-    in_memory: bool
-    moments: Moments | None = None
-    axis: tuple[Tensor, Tensor] | None = None
-    passes_done: int = 0
-    batches_done: int = 0
-    kept: list[Tensor] = field(default_factory=list)
-    projections: list[np.ndarray] = field(default_factory=list)
-    errors: dict[str, str] = field(default_factory=dict)
+    number: int
+    images: Sequence[int]
+    blocks: Sequence[range]
 
-    def batches(self, size: int) -> list[range]:
-        """Indices of the images that are still to go through the network, one range per batch."""
-        stop = self.start + len(self.keys)
-        one_pass = [range(i, min(i + size, stop)) for i in range(self.start, stop, size)]
-        every = one_pass if self.in_memory else one_pass * 2
-        return every[self.passes_done * len(one_pass) + self.batches_done :]
+    def sums_file(self, parts: Parts, block: int) -> Path:
+        return parts.folder / SUMS / f"{self.number}.{block}.npz"
+
+    def axis_file(self, parts: Parts) -> Path:
+        return parts.folder / SUMS / f"{self.number}.axis.npz"
 
 
-class _Run:
-    """Takes batches of descriptors in order and notes each group's boxes."""
+@dataclass(frozen=True)
+class _Unit:
+    """Images of a group: those of one of its blocks, or all (None)."""
 
-    def __init__(self, side: int, partial: Partial, options: DdtOptions) -> None:
-        self.side, self.partial, self.options = side, partial, options
-        self.turned = self.groups = 0
+    group: _Group
+    block: int | None
 
-    def save(self, group: _Group) -> None:
-        """Keep a group's state, so that an interruption costs few batches."""
-        moments, errors = group.moments, list(group.errors.items())
-        self.partial.save_group(
-            name=np.array(group.name),
-            done=np.array([group.passes_done, group.batches_done, moments.count if moments else 0]),
-            total=moments.total.cpu().numpy() if moments else np.zeros(0),
-            second=moments.second.cpu().numpy() if moments else np.zeros((0, 0)),
-            projections=np.concatenate(group.projections) if group.projections else np.zeros(0),
-            errors=np.array(errors, dtype=str).reshape(-1, 2),
-        )
+    @property
+    def images(self) -> Sequence[int]:
+        if self.block is None:
+            return self.group.images
+        block = self.group.blocks[self.block]
+        return self.group.images[block.start : block.stop]
 
-    def restore(self, group: _Group, device: torch.device) -> None:
-        """Restore the saved state if it is this group's."""
-        state = self.partial.load_group()
-        if group.in_memory or not state or str(state["name"]) != group.name:
-            return
-        group.passes_done, group.batches_done, count = map(int, state["done"])
-        if count:
-            group.moments = Moments.empty(len(state["total"]), device)
-            group.moments.count = count
-            group.moments.total.copy_(torch.from_numpy(state["total"]))
-            group.moments.second.copy_(torch.from_numpy(state["second"]))
-        group.projections = [state["projections"]] if state["projections"].ndim == 3 else []
-        group.errors = dict(state["errors"].tolist())
-        logger.info(
-            "group %s: going on after batch %d of pass %d",
-            group.name,
-            group.batches_done,
-            group.passes_done + 1,
-        )
 
-    def take(self, group: _Group, maps: Tensor | None) -> None:
+class _Axis(NamedTuple):
+    """A group's mean and component (C,), and on which side of it the border is."""
+
+    mean: Tensor
+    component: Tensor
+    contrast: float
+
+    @classmethod
+    def of(cls, moments: Moments) -> _Axis:
+        mean, component = moments.axis()
+        return cls(mean, component, moments.border_contrast(component))
+
+    def project(self, maps: Tensor) -> np.ndarray:
+        return project(maps.to(self.mean.device), self.mean, self.component)
+
+
+class _Taker:
+    """What becomes of the descriptors of one unit's images.
+
+    Attributes:
+        errors: index of an image -> why it cannot be read.
+    """
+
+    def __init__(self, unit: _Unit, options: DdtOptions) -> None:
+        self.unit, self.options = unit, options
+        self.errors: dict[int, str] = {}
+
+    def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
         """Take in a batch's descriptors (N, C, h, w); None if none of its images could be read."""
-        if maps is not None and group.passes_done == 0:
-            group.moments = group.moments or Moments.empty(maps.shape[1], maps.device)
-            group.moments.add(maps)
-            if group.in_memory:
-                group.kept.append(maps.cpu())
-        elif maps is not None:
-            group.projections.append(self._project(group, maps))
-        group.batches_done += 1
-        if group.batches_done == -(-len(group.keys) // self.options.batch_size):
-            group.passes_done, group.batches_done = group.passes_done + 1, 0
-        if group.passes_done == (1 if group.in_memory else 2):
-            self._finish(group)
-        elif not group.in_memory and group.batches_done % SAVE_EVERY == 0:
-            self.save(group)
+        raise NotImplementedError
 
-    def _project(self, group: _Group, maps: Tensor) -> np.ndarray:
-        if group.axis is None:
-            assert group.moments is not None  # of the first pass
-            group.axis = group.moments.axis()
-        return project(maps.to(group.axis[0].device), *group.axis)
+    def finish(self, work: _Work) -> None:
+        """Note the unit as done."""
+        raise NotImplementedError
 
-    def _finish(self, group: _Group) -> None:
-        """Turn a group's projections into boxes and note them."""
-        group.projections += [self._project(group, maps) for maps in group.kept]
-        results: dict[str, Result] = dict(group.errors)
-        readable = [key for key in group.keys if key not in group.errors]
-        if readable:
-            options = self.options
-            values = orient(np.concatenate(group.projections), options.sign)
-            self.groups += 1
-            self.turned += border_contrast(values) > 0
-            for key, value in zip(readable, values, strict=True):
-                results[key] = find_boxes(value, options.upsampling, self.side, options.number)
-        group.moments = group.axis = None
-        group.kept, group.projections = [], []
-        self.partial.add(results)
-        self.partial.drop_group()
+
+class _Sums(_Taker):
+    """The sums of a block of a large group."""
+
+    moments: Moments | None = None
+
+    def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
+        if maps is not None:
+            self.moments = self.moments or Moments.empty(maps.shape[1], maps.device)
+            self.moments.add(maps)
+
+    def finish(self, work: _Work) -> None:
+        assert self.unit.block is not None
+        _save(self.unit.group.sums_file(work.parts, self.unit.block), self.moments)
+        work.parts.add([{"sums": self.unit.group.name, "block": self.unit.block}])
+
+
+class _Boxes(_Taker):
+    """The boxes of a unit's images."""
+
+    def __init__(self, unit: _Unit, options: DdtOptions) -> None:
+        super().__init__(unit, options)
+        self.projections: list[np.ndarray] = []
+        self.axis: _Axis | None = None  # None: no image of the group can be read
+
+    def _note(self, work: _Work, blocks: int) -> None:
+        """Note the boxes, and what the group's sign depends on."""
+        name, sign = self.unit.group.name, self.options.sign
+        results: dict[int, Result | EitherSide] = dict(self.errors)
+        extreme, contrast = None, self.axis.contrast if self.axis else 0.0
+        if self.projections:
+            values = np.concatenate(self.projections)
+            extreme = float(values.flat[np.abs(values).argmax()])
+            turned = turns(sign, contrast, extreme)
+            readable = (index for index in self.unit.images if index not in self.errors)
+            for index, value in zip(readable, values, strict=True):
+                if sign == "psol" and blocks > 1:  # another block may have a larger extreme
+                    sides = work.find_boxes(value), work.find_boxes(-value)
+                    results[index] = EitherSide(*sides, name)
+                else:
+                    results[index] = work.find_boxes(-value if turned else value)
+        statistics = {"blocks": blocks, "extreme": extreme, "contrast": contrast}
+        rows = [{"group": name, "block": self.unit.block or 0, **statistics}]
+        rows += [image_row(work.data_set.keys[i], results[i]) for i in self.unit.images]
+        work.parts.add(rows)
+
+
+class _BoxesOfGroup(_Boxes):
+    """The boxes of a group whose descriptors are kept in memory."""
+
+    def __init__(self, unit: _Unit, options: DdtOptions) -> None:
+        super().__init__(unit, options)
+        self.kept: list[Tensor] = []
+        self.total: Moments | None = None
+        self.block: Moments | None = None
+        self.ends = {unit.images[block[-1]] for block in unit.group.blocks}
+
+    def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
+        if maps is not None:
+            self.block = self.block or Moments.empty(maps.shape[1], maps.device)
+            self.block.add(maps)
+            self.kept.append(maps.cpu())
+        if batch[-1] in self.ends:
+            self.total, self.block = _sum([self.total, self.block]), None
+
+    def finish(self, work: _Work) -> None:
+        if self.total is not None:
+            self.axis = _Axis.of(self.total)
+            self.projections = [self.axis.project(maps) for maps in self.kept]
+        self._note(work, 1)
+
+
+class _BoxesOfBlock(_Boxes):
+    """The boxes of a block of a large group."""
+
+    def __init__(self, unit: _Unit, options: DdtOptions, axis: _Axis | None) -> None:
+        super().__init__(unit, options)
+        self.axis = axis
+
+    def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
+        if maps is not None and self.axis is not None:
+            self.projections.append(self.axis.project(maps))
+
+    def finish(self, work: _Work) -> None:
+        self._note(work, len(self.unit.group.blocks))
+
+
+def _sum(several: Iterable[Moments | None]) -> Moments | None:
+    """The sums of blocks together, in their order; None where all are of no image."""
+    total: Moments | None = None
+    for moments in several:
+        if moments is not None:
+            total = total or Moments.empty(len(moments.total), moments.total.device)
+            total.add_sums(moments)
+    return total
+
+
+def _save(path: Path, value: Moments | _Axis | None) -> None:
+    """Write tensors and numbers by name; nothing for None."""
+    fields = {} if value is None else value._asdict() if isinstance(value, tuple) else vars(value)
+    arrays = {k: v.cpu().numpy() if isinstance(v, Tensor) else v for k, v in fields.items()}
+    with atomic_write(path, "wb") as file:
+        # the ignored error: numpy's stub takes one of the arrays for savez' own allow_pickle
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _load(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """Tensors and numbers by name; None for nothing.
+
+    Raises:
+        InputError: it is not there, or not as it was written: it is removed.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        path.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: is no sum of DDT's as it was written ({error}); the same command makes it "
+            f"anew"
+        ) from error
+    on = "cpu" if device.type == "mps" else device  # Apple's GPU has no float64
+    return {
+        k: torch.from_numpy(v).to(on) if v.ndim else v.item() for k, v in arrays.items()
+    } or None
+
+
+@dataclass
+class _Work:
+    """The network and the images."""
+
+    backbone: Backbone
+    data_set: DataSet
+    parts: Parts
+    device: torch.device
+    options: DdtOptions
+
+    def __post_init__(self) -> None:
+        self.model = self.backbone.model.to(self.device)
+        self.side = self.backbone.preprocessing.crop
+
+    def size_of_maps(self) -> int:
+        """Numbers in an image's descriptors."""
+        with torch.inference_mode():
+            return self.model(torch.zeros(1, 3, self.side, self.side, device=self.device)).numel()
+
+    def find_boxes(self, projection: np.ndarray) -> Boxes:
+        """The boxes of a projection (h, w)."""
+        return find_boxes(projection, self.options.upsampling, self.side, self.options.number)
+
+    def run(self, units: Sequence[_Unit], taker_of: Callable[[_Unit], _Taker]) -> None:
+        """Pass all batches through the network; one loader reads ahead from unit to unit."""
+        size = self.options.batch_size
+        plan = [
+            (unit, unit.images[start : start + size])
+            for unit in units
+            for start in range(0, len(unit.images), size)
+        ]
+        loader = DataLoader(
+            _Images(self.data_set, self.backbone),
+            batch_sampler=[list(batch) for _, batch in plan],
+            num_workers=self.options.num_workers,
+            collate_fn=list,
+            worker_init_fn=begin_worker,
+        )
+        taker = None
+        with (
+            told_of_memory("--num-workers"),
+            torch.inference_mode(),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+        ):
+            for (unit, batch), items in zip(plan, loader, strict=True):
+                taker = taker or taker_of(unit)
+                taker.take(batch, self._maps(batch, items, taker.errors))
+                if batch[-1] == unit.images[-1]:
+                    taker.finish(self)
+                    taker = None
+                self.parts.advance(len(batch))
+
+    def _maps(
+        self, batch: Sequence[int], items: Sequence[Tensor | InputError], errors: dict[int, str]
+    ) -> Tensor | None:
+        """Descriptors (N, C, h, w) of those that could be read; None where none could."""
+        inputs = []
+        for index, item in zip(batch, items, strict=True):
+            if not isinstance(item, InputError):
+                inputs.append(item)
+            elif self.options.skip_unreadable:
+                errors[index] = str(item)
+            else:
+                raise item
+        if not inputs:
+            return None
+        maps = self.model(torch.stack(inputs).to(self.device))
+        if not torch.isfinite(maps).all():
+            raise InputError(
+                f"the network's descriptors of {self.data_set.keys[batch[0]]} and the images after "
+                f"it are not finite numbers; are the weights whole, and trained?"
+            )
+        return maps
+
+    def axis_of(self, group: _Group) -> _Axis | None:
+        """A large group's axis, from the sums of all its blocks; the first to ask writes it down.
+
+        The others read it: processors of another kind may round otherwise.
+        """
+        path = group.axis_file(self.parts)
+        if self.parts.crew.is_main and not path.exists():
+            sums = (
+                Moments(**loaded)
+                for block in range(len(group.blocks))
+                if (loaded := _load(group.sums_file(self.parts, block), self.device))
+            )
+            total = _sum(sums)
+            _save(path, None if total is None else _Axis.of(total))
+        self.parts.crew.wait()
+        loaded = _load(path, self.device)
+        return _Axis(**loaded) if loaded else None
 
 
 def localize(
     backbone: Backbone,
     data_set: DataSet,
     groups: Mapping[str, Sequence[int]],
-    partial: Partial,
+    parts: Parts,
     device: torch.device,
     options: DdtOptions,
-) -> None:
-    """Find the boxes of all groups that are not done; they end in ``partial``.
+) -> str:
+    """Find the boxes of this process's share of the images; ``parts`` notes them.
 
     Args:
         groups: name -> indices of images, as of :func:`group_images`.
 
+    Returns:
+        The step that other shards have to finish before this one can go on; empty where all of the
+        share is done.
+
     Raises:
         InputError: an image cannot be read (unless skipped), or descriptors are not finite.
     """
-    model = backbone.model.to(device)
-    side = backbone.preprocessing.crop
-    with torch.inference_mode():
-        size = model(torch.zeros(1, 3, side, side, device=device)).numel()
-    waiting: list[_Group] = []
-    files: list[str] = []
-    for name, members in groups.items():
-        keys = [data_set.keys[i] for i in members]
-        if all(key in partial.done for key in keys):
-            continue
-        in_memory = 4 * len(members) * size <= options.keep_bytes
-        waiting.append(_Group(name, keys, len(files), in_memory))
-        files += [data_set.file_names[i] for i in members]
-    run = _Run(side, partial, options)
-    if waiting:
-        run.restore(waiting[0], device)
-        with (
-            torch.inference_mode(),
-            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
-        ):
-            _stream(run, backbone, device, waiting, _Images(files, backbone, data_set.exif))
-    if run.turned:
-        logger.warning(
-            "%d of %d groups: the maps' borders are more object than their middles; the sign may "
-            "be wrong there (--sign %s; --sign border would turn them)",
-            run.turned,
-            run.groups,
-            options.sign,
+    work = _Work(backbone, data_set, parts, device, options)
+    most_images = options.keep_bytes / (4 * work.size_of_maps())
+    small: list[_Unit] = []
+    large: list[_Unit] = []
+    for number, (name, images) in enumerate(groups.items()):
+        group = _Group(name, number, images, blocks_of(len(images), options.batch_size))
+        if len(images) <= most_images:
+            small.append(_Unit(group, None))
+        else:
+            large += [_Unit(group, block) for block in range(len(group.blocks))]
+
+    def has_sums(unit: _Unit) -> bool:
+        assert unit.block is not None
+        file = unit.group.sums_file(parts, unit.block)
+        return SumsOf(unit.group.name, unit.block) in parts.done and file.is_file()
+
+    def has_boxes(unit: _Unit) -> bool:
+        keys: list[Hashable] = [data_set.keys[i] for i in unit.images]
+        return all(key in parts.done for key in keys) and (
+            GroupBlock(unit.group.name, unit.block or 0) in parts.done
         )
 
+    def is_done(unit: _Unit) -> bool:
+        return has_boxes(unit) or (unit.block is not None and has_sums(unit))
 
-def _stream(
-    run: _Run, backbone: Backbone, device: torch.device, waiting: list[_Group], images: _Images
-) -> None:
-    """Pass all batches of all groups through the network."""
-    options = run.options
-    plan = [(group, batch) for group in waiting for batch in group.batches(options.batch_size)]
-    loader = DataLoader(
-        images,
-        batch_sampler=[list(batch) for _, batch in plan],
-        num_workers=options.num_workers,
-        collate_fn=list,
-        worker_init_fn=begin_worker,
-    )
-    total = sum(len(batch) for _, batch in plan)
-    with (
-        told_of_memory("--num-workers"),
-        tqdm(total=total, desc="DDT", unit="image", disable=None) as bar,
-    ):
-        for (group, batch), items in zip(plan, loader, strict=True):
-            inputs = []
-            for index, item in zip(batch, items, strict=True):
-                if not isinstance(item, InputError):
-                    inputs.append(item)
-                elif options.skip_unreadable:
-                    group.errors[group.keys[index - group.start]] = str(item)
-                else:
-                    raise item
-            maps = backbone.model(torch.stack(inputs).to(device)) if inputs else None
-            if maps is not None and not torch.isfinite(maps).all():
-                raise InputError(
-                    f"the network's descriptors of {group.keys[batch[0] - group.start]} and the "
-                    f"images after it are not finite numbers; are the weights whole, and trained?"
-                )
-            run.take(group, maps)
-            bar.update(len(batch))
+    def num_images(unit: _Unit) -> int:
+        return len(unit.images)
+
+    mine = parts.share("DDT" if small else "DDT, sums", [*small, *large], is_done, num_images)
+    work.run(mine, lambda unit: (_BoxesOfGroup if unit.block is None else _Sums)(unit, options))
+    parts.end_step(SUMS_STEP if large else BOXES_STEP)
+    if not large:
+        return ""
+    waits = parts.crew.is_main and not all(map(is_done, large))
+    if parts.crew.broadcast(waits):
+        return SUMS_STEP
+    mine = parts.share("DDT, boxes", large, has_boxes, num_images)
+    groups_of_blocks = {unit.group.name: unit.group for unit in large}
+    axes = {name: work.axis_of(group) for name, group in groups_of_blocks.items()}
+    work.run(mine, lambda unit: _BoxesOfBlock(unit, options, axes[unit.group.name]))
+    parts.end_step(BOXES_STEP)
+    return ""

@@ -127,7 +127,6 @@ def is_done(
     split: str,
     keys: Sequence[str],
     settings: dict[str, Any],
-    boxes_per_image: int = 1,
 ) -> bool:
     """Whether the output of the images of these keys is there already, from the same settings.
 
@@ -150,4 +149,4 @@ def is_done(
             f"{coco}: is there already, made with other settings ({differences(old, settings)}); "
             f"{advice}"
         )
-    return folder.exists() or bool(unfit_for_c2am(keys, split, boxes_per_image))
+    return folder.exists() or bool(unfit_for_c2am(keys, split, settings.get("boxes", 1)))

@@ -40,15 +40,18 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.processes import broadcast, gather, gather_on_main, is_main, largest, world_size
-from wend.run import Run, iterations_per_epoch
+from wend.processes import broadcast, gather, gather_on_main, is_main, largest, rank, world_size
+from wend.randomness import seed_step, shared_seed
+from wend.run import Run, iterations_per_epoch, set_seed
 from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.training.asked_rates import AskedRates
-from wend.training.facts import asked_of
+from wend.training.facts import TRAINING_KEY, asked_of
 from wend.training.interruption import Interruption, telling_what_is_kept
+from wend.training.normalizers import Normalizers
 from wend.training.run_folder import refuse_used, take_up, taken
+from wend.training.state import TrainingState
 from wend.tv.checkpointer import PeriodicSaving, TVCheckpointer
 from wend.tv.dataset import Example, build_test_loader, build_train_loader
 from wend.tv.inference import predict
@@ -121,6 +124,7 @@ class Trainer:
 
     def __init__(self, run: Run, model: nn.Module) -> None:
         assert run.training is not None
+        set_seed(run.cfg, shared_seed(run.cfg.SEED))  # each process draws one where it is open
         self.run, self.cfg, self.training = run, run.cfg, run.training
         cfg = run.cfg
         self.model = model
@@ -145,8 +149,7 @@ class Trainer:
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
-        self.checkpointer.asked = asked_of(run, "torchvision", processes=world_size())
-        self.checkpointer.origin = self.checkpointer.asked.origin
+        self._state_what_it_is()
         self.start_iter = 0
         self.interruption = Interruption()
         self.first_epoch = FirstEpoch(
@@ -160,7 +163,17 @@ class Trainer:
             gather=gather if world_size() > 1 else None,
         )
         self.force_log = ForceLog(model, self.first_epoch.steps)
-        self._force: dict[str, float] = {}  # as of the last step that was measured
+        self.loader = build_train_loader(self.training, cfg)
+        self.training_state = TrainingState(
+            {
+                "normalizers": Normalizers(model),
+                "first_epoch": self.first_epoch,
+                "force": self.force_log,
+                **({} if self.teacher is None else {"teacher": self.teacher}),
+                "skipped": self.loader,
+            },
+        )
+        self.checkpointer.add_checkpointable(TRAINING_KEY, self.training_state)
 
     def resume_or_load(self, *, resume: bool, allow_changes: bool = False) -> None:
         """Continue from OUTPUT_DIR's newest whole checkpoint, or load MODEL.WEIGHTS.
@@ -180,7 +193,16 @@ class Trainer:
         if resumes:
             rates.restore(self.checkpointer.changed)
             self.start_iter = extra["iteration"] + 1
+            seed = self.training_state.saved.get("seed")
+            if self.run.seed_was_drawn and seed is not None:  # the config leaves it open
+                set_seed(self.cfg, seed)
+                self._state_what_it_is()
         after_loading(self.average, extra, resumed=resumes)
+
+    def _state_what_it_is(self) -> None:
+        """Let checkpoints say what the training is."""
+        self.checkpointer.asked = asked_of(self.run, "torchvision", processes=world_size())
+        self.checkpointer.origin = self.checkpointer.asked.origin
 
     def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
         device = self.cfg.MODEL.DEVICE
@@ -218,9 +240,9 @@ class Trainer:
         if self.average is not None:
             self.average.update()
             share_average(self.average)
-        self._force.update(self.force_log.after_step())
+        self.force_log.after_step()
         values = {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
-        return {**values, **self._force}
+        return {**values, **self.force_log.latest}
 
     def train(self) -> dict[str, dict[str, dict[str, float]]]:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
@@ -242,14 +264,14 @@ class Trainer:
     def _train(self) -> dict[str, dict[str, dict[str, float]]]:
         cfg, max_iter = self.cfg, self.cfg.SOLVER.MAX_ITER
         saver = PeriodicSaving(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter)
-        seed = max(cfg.SEED, 0) + self.start_iter
-        loader = build_train_loader(self.training, cfg, seed)
-        batches = iter(loader)
+        self.loader.start_at(self.start_iter, cfg.SEED)
+        batches = iter(self.loader)
         logger.info("iterations %d to %d", self.start_iter, max_iter - 1)
         self.model.train()
         start = time.perf_counter()
         results = self._evaluate(max_iter) if self.start_iter >= max_iter else {}
         for iteration in range(self.start_iter, max_iter):
+            seed_step(cfg.SEED, iteration, rank())
             values = self._step(iteration, next(batches))
             self.first_epoch.after_step(last=iteration + 1 == max_iter)
             done = iteration + 1 - self.start_iter
@@ -258,19 +280,22 @@ class Trainer:
                 values = _mean_of_each(gather_on_main(values))
                 if is_main():
                     self._log(iteration, values, (time.perf_counter() - start) / done)
+            if (iteration + 1) % cfg.SOLVER.CHECKPOINT_PERIOD == 0 or iteration + 1 == max_iter:
+                self.training_state.exchange()
             saver.step(iteration)
             self.interruption.end_if_asked(partial(self._save_unless_saved, iteration))
             period = cfg.TEST.EVAL_PERIOD
             if iteration + 1 == max_iter or (period > 0 and (iteration + 1) % period == 0):
                 results = self._evaluate(iteration + 1)
-        loader.exchange()
-        loader.summarize()
+        self.loader.exchange()
+        self.loader.summarize()
         return results
 
     def _save_unless_saved(self, iteration: int) -> None:
         """Save a checkpoint of a step, unless its period has."""
         solver, done = self.cfg.SOLVER, iteration + 1
         if done < solver.MAX_ITER and done % solver.CHECKPOINT_PERIOD:
+            self.training_state.exchange()
             self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
 
     def _log(self, iteration: int, values: dict[str, float], seconds: float) -> None:

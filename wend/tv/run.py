@@ -23,6 +23,7 @@ from wend.training.changes import warn_if_trained_otherwise
 from wend.training.checkpoints import refuse_changes
 from wend.training.facts import asked_of
 from wend.training.run_folder import begin, taken
+from wend.training.state import take_stored_seed
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
@@ -49,6 +50,8 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     cfg = read_config(args.config_file, args.opts, args.imports)
     check_arguments(args, cfg)
     resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
+    if resumes and not args.eval_only:
+        take_stored_seed(cfg)
     data_sets = DataSets(args.datasets_root)
     run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
@@ -97,7 +100,7 @@ def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> None:
 
 def _train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
     cfg = resolved.cfg
-    if cfg.SEED >= 0:
+    if cfg.SEED >= 0:  # negative: an evaluation, which draws nothing
         torch.manual_seed(cfg.SEED)
     model = build_model(cfg)
     if args.eval_only:
