@@ -17,6 +17,7 @@ from torch import distributed as dist
 
 from wend.errors import InputError, ToldError
 
+DONE, FAILED = "done", "failed"
 Value = TypeVar("Value")
 
 
@@ -117,7 +118,9 @@ def agreed(action: Callable[[], Value]) -> Value:
         value, error = action(), None
     except InputError as wrong:
         error = wrong
-    failed = [index for index, has in enumerate(gather(error is not None)) if has]
+    # words, since one that failed may meet others that exchange something in the action
+    said = gather(FAILED if error is not None else DONE)
+    failed = [index for index, word in enumerate(said) if word == FAILED]
     if not failed:
         return value
     if error is not None and failed[0] == rank():
