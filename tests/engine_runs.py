@@ -92,6 +92,14 @@ def run(
         return main(["--engine", engine, *file, *flags, *chosen])
 
 
+def go_on(engine: str, checkpoint: Path, output_dir: Path, *flags: str, **options) -> int:
+    """Exit status of :func:`run` with ``--resume``, in a new folder that has this checkpoint."""
+    output_dir.mkdir()
+    (output_dir / checkpoint.name).write_bytes(checkpoint.read_bytes())
+    (output_dir / "last_checkpoint").write_text(checkpoint.name)
+    return run(engine, output_dir, "--resume", *flags, **options)
+
+
 def assert_refused(
     engine: str, override: str, message: str, output_dir: Path, capsys, detector: str = "fcos"
 ) -> None:

@@ -21,6 +21,7 @@ MAY_LOAD = {
             "wend.losses",
             "wend.modeling",
             "wend.processes",
+            "wend.randomness",
         ),
         *("wend.reports", "wend.rounds", "wend.run", "wend.teaching", "wend.training", "wend.tv"),
         *("wend.weight_files",),

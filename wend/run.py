@@ -29,6 +29,7 @@ from wend.config import view_of
 from wend.config.entries import require
 from wend.datasets.catalog import DataSets
 from wend.datasets.declared import lasting_name
+from wend.datasets.parts import hold_out
 from wend.datasets.plausible_truth import check_plausible
 from wend.devices import choose_device
 from wend.errors import BadImageError, InputError, MissingFileError, some
@@ -44,6 +45,7 @@ from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
 from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.pseudo_boxes.report import KINDS
+from wend.randomness import settled_seed
 from wend.run_files import MACHINE_FILE, WEIGHTS, checkpoint_files
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
@@ -63,11 +65,13 @@ class TrainingData:
         images: the images with the boxes to learn from, without those in quarantine.
         caches: caches of resized images, one for each data set; none without ``WEND.DATA.CACHE``.
         most_bad: images that may be skipped because they cannot be read.
+        held_out: images that are not among them, to compute the losses on; None for none.
     """
 
     images: Selection
     caches: tuple[ImageCache, ...]
     most_bad: int
+    held_out: Selection | None = None
 
     @property
     def names(self) -> str:
@@ -117,11 +121,21 @@ class Run:
         cfg: frozen; its schedule is in iterations, files of declarations have absolute paths.
         training: None for a run that only evaluates.
         tests: the test sets by their own names, in the config's order.
+        seed_was_drawn: whether the config left the seed open (SEED -1) and ``cfg`` has one that was
+            drawn; a training that is resumed takes that of its checkpoint instead.
     """
 
     cfg: CfgNode
     training: TrainingData | None
     tests: Mapping[str, TestData]
+    seed_was_drawn: bool = False
+
+
+def set_seed(cfg: CfgNode, seed: int) -> None:
+    """Set ``SEED`` of a frozen config: that of the training that is resumed."""
+    cfg.defrost()
+    cfg.SEED = seed
+    cfg.freeze()
 
 
 def write_machine(output_dir: str | Path, engine: str, device: str) -> None:
@@ -199,12 +213,22 @@ def resolve(
     cfg.DATASETS.TRAIN = tuple(map(lasting_name, cfg.DATASETS.TRAIN))
     cfg.DATASETS.TEST = tuple(map(lasting_name, cfg.DATASETS.TEST))
     settle_device(cfg)
+    seed_was_drawn = train and settle_seed(cfg)
     training = resolve_training(cfg, data_sets) if train else None
     tests = resolve_tests(cfg, data_sets, training)
     if training is not None:
         cfg = resolve_schedule(cfg, len(training.images))
     cfg.freeze()
-    return Run(cfg, training, tests)
+    return Run(cfg, training, tests, seed_was_drawn)
+
+
+def settle_seed(cfg: CfgNode) -> bool:
+    """Make ``SEED`` one that is drawn where the config leaves it open; whether it was."""
+    if cfg.SEED >= 0:
+        return False
+    cfg.SEED = settled_seed(cfg.SEED)
+    logger.info("SEED %d was drawn for this run; the same entry repeats it", cfg.SEED)
+    return True
 
 
 def settle_device(cfg: CfgNode) -> None:
@@ -335,7 +359,27 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
             *(data.QUARANTINE, len(listed), usable - len(images), usable),
         )
     caches = _open_caches(cfg, chosen, data_sets)
-    return TrainingData(images, caches, most_to_skip(cfg, len(images)))
+    images, held_out = _hold_out(cfg, images)
+    return TrainingData(images, caches, most_to_skip(cfg, len(images)), held_out)
+
+
+def _hold_out(cfg: CfgNode, images: Selection) -> tuple[Selection, Selection | None]:
+    """The images to train on, and those to hold out; a file of two data sets is on one side."""
+    share = cfg.WEND.HELD_OUT
+    if not share:
+        return images, None
+    files = np.unique(images.file_names, return_inverse=True)[1].reshape(-1)
+    held_out = hold_out(files, share, max(cfg.SEED, 0))
+    if not held_out.any():
+        raise InputError(
+            f"config entry WEND.HELD_OUT: expected 0.0, as there is a single image to train on, "
+            f"got {share}"
+        )
+    logger.info(
+        "WEND.HELD_OUT %g: %d of %d training images are held out (drawn by SEED %d)",
+        *(share, held_out.sum(), len(images), max(cfg.SEED, 0)),
+    )
+    return images.part(~held_out), images.part(held_out)
 
 
 def _log_scores(data_sets: Sequence[DataSet], *, is_weighed: bool) -> None:

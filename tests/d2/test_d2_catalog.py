@@ -1,6 +1,6 @@
 import json
 import pickle
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 import pytest
@@ -15,18 +15,18 @@ from detectron2.data import (
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
-from detectron2.data.samplers import TrainingSampler
+from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from detectron2.structures import BoxMode
 from engine_runs import d2_config
 
 from wend.d2 import Trainer, WSOLDatasetMapper, register_wsol_dataset
 from wend.d2.catalog import MappedImages
-from wend.d2.trainer import ShuffledPasses
 from wend.datasets.catalog import REGISTERED, DataSets
 from wend.datasets.importing import import_data_set
 from wend.errors import InputError
-from wend.loading import selection
+from wend.loading.order import Order, Repeated, Shuffled
 from wend.loading.selection import Selection
+from wend.randomness import sample_numbers
 from wend.structures.records import ImageRecord
 
 pytestmark = pytest.mark.detectron2
@@ -203,10 +203,18 @@ def _batches(loader, number):
     ]
 
 
-def _before(cfg):
-    """Detectron2's loader on a list of dicts, as it was used before there was a store."""
-    mapper = WSOLDatasetMapper(cfg, is_train=True)
-    return build_detection_train_loader(cfg, mapper=mapper, aspect_ratio_grouping=False)
+def _as_detectron2(cfg, number):
+    """Batches of Detectron2's loader on its list of dicts; each image's crop is drawn by place."""
+    mapper, positions = WSOLDatasetMapper(cfg, is_train=True), count()
+
+    def mapped(dataset_dict):
+        with sample_numbers(cfg.SEED, next(positions)):
+            return mapper(dataset_dict)
+
+    cfg = cfg.clone()
+    cfg.DATALOADER.NUM_WORKERS = 0
+    loader = build_detection_train_loader(cfg, mapper=mapped, aspect_ratio_grouping=False)
+    return _batches(loader, number)
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
@@ -214,7 +222,7 @@ def test_training_batches_are_those_of_detectron2s_own_list_of_dicts(source, wor
     changes = {"SEED": "7", "DATALOADER.NUM_WORKERS": workers}
     cfg = d2_config("fcos", {**changes, "DATASETS.TRAIN": "('toy_train_c2am', 'toy_test')"})
     ours = _batches(Trainer.build_train_loader(cfg), 10)  # 80 of 36 images: into the third pass
-    assert ours == _batches(_before(cfg), 10)
+    assert ours == _as_detectron2(cfg, 10)
 
 
 def test_test_batches_are_those_of_detectron2s_own_list_of_dicts(source):
@@ -226,11 +234,12 @@ def test_test_batches_are_those_of_detectron2s_own_list_of_dicts(source):
     assert ours == _batches(before, 99)
 
 
-def test_detectron2s_other_samplers_work(source):
+def test_detectron2s_other_sampler_works(source):
     changes = {"DATALOADER.SAMPLER_TRAIN": "RepeatFactorTrainingSampler"}
     cfg = d2_config("fcos", {**changes, "DATALOADER.REPEAT_THRESHOLD": "0.5"})
-    batches = _batches(Trainer.build_train_loader(cfg), 3)
-    assert len({example[0] for batch in batches for example in batch}) == 24
+    ours = _batches(Trainer.build_train_loader(cfg), 5)
+    assert len({example[0] for batch in ours[:3] for example in batch}) == 24
+    assert ours == _as_detectron2(cfg, 5)
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -244,7 +253,7 @@ def test_images_without_a_box_are_left_out_unless_the_config_keeps_them(register
     changes = {"DATASETS.TRAIN": "('some_boxless',)", "SOLVER.IMS_PER_BATCH": "1"}
     changes["DATALOADER.FILTER_EMPTY_ANNOTATIONS"] = str(not keep)
     loader = Trainer.build_train_loader(d2_config("fcos", changes))
-    images = loader.loader.dataset.dataset.images
+    images = loader.loader.dataset.images.images
     assert len(images) == (6 if keep else 4)
     assert len(images) == len(get_detection_dataset_dicts(["some_boxless"], filter_empty=not keep))
 
@@ -260,11 +269,20 @@ def test_a_store_goes_to_a_loaders_worker_as_its_path(source):
     assert again[5]["image_id"] == images[5]["image_id"]
 
 
-def test_order_of_the_passes_is_detectron2s(monkeypatch):
-    monkeypatch.setattr(selection, "CHUNK", 3)
+def test_order_of_the_passes_is_detectron2s():
     for size in (1, 7, 9):
         theirs = list(islice(TrainingSampler(size, seed=5), 40))
-        assert list(islice(ShuffledPasses(size, seed=5), 40)) == theirs
+        order = Order(Shuffled(size), seed=5)
+        assert [order[position] for position in range(40)] == theirs
+        assert Order(Shuffled(size), seed=5)[33] == theirs[33]
+
+
+def test_order_of_repeated_images_is_detectron2s():
+    factors = torch.tensor([1.0, 2.0, 1.5, 3.25, 1.0])
+    theirs = list(islice(RepeatFactorTrainingSampler(factors, seed=5), 60))
+    order = Order(Repeated(factors), seed=5)
+    assert [order[position] for position in range(60)] == theirs
+    assert Order(Repeated(factors), seed=5)[47] == theirs[47]
 
 
 def test_no_image_to_train_on_is_an_error_that_names_the_data_sets(registered):

@@ -22,7 +22,7 @@ def _train_loader(engine, cfg):
     from wend.tv.dataset import build_train_loader
 
     run = resolve(cfg, DataSets())
-    return build_train_loader(run.training, run.cfg, seed=1)
+    return build_train_loader(run.training, run.cfg)
 
 
 def _test_loader(engine, cfg):

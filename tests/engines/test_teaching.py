@@ -4,7 +4,17 @@ import copy
 
 import pytest
 import torch
-from engine_runs import BUILDABLE, ONE_ANCHOR, build, config, d2_inputs, losses, random_crops, run
+from engine_runs import (
+    BUILDABLE,
+    ONE_ANCHOR,
+    build,
+    config,
+    d2_inputs,
+    go_on,
+    losses,
+    random_crops,
+    run,
+)
 
 import wend
 from wend.schedules import Progress
@@ -174,62 +184,13 @@ def test_without_evaluate_the_weights_are_the_model(engine, tmp_path):
     assert not same(final[STATE_KEY]["other"], plain["model"])
 
 
-class FixedBatches:
-    """The same batches in each run, from whichever iteration it begins."""
-
-    def __init__(self, images, size, first):
-        self.images, self.size, self.first = images, size, first
-
-    def __iter__(self):
-        iteration = self.first()
-        while True:
-            with torch.random.fork_rng():
-                torch.manual_seed(iteration)
-                batch = [self.images[(iteration * 5 + i) % 24] for i in range(self.size)]
-            yield batch
-            iteration += 1
-
-    def summarize(self):
-        pass
-
-
-@pytest.fixture
-def _fixed_batches(monkeypatch):
-    import wend.tv.engine
-    from wend.config import crop_arguments
-    from wend.loading.crop import CropMapper
-    from wend.tv.dataset import CroppedImages
-
-    def loader(training, cfg, seed):
-        images = CroppedImages(training.images, CropMapper(**crop_arguments(cfg), train=True))
-        return FixedBatches(images, cfg.SOLVER.IMS_PER_BATCH, lambda: seed - cfg.SEED)
-
-    monkeypatch.setattr(wend.tv.engine, "build_train_loader", loader)
-    try:
-        import wend.d2.trainer as d2
-    except ImportError:
-        return
-    from detectron2.utils.events import get_event_storage
-
-    def d2_loader(training, cfg, mapper=None):
-        images = d2.MappedImages(training.images, d2.WSOLDatasetMapper(cfg, is_train=True))
-        return FixedBatches(images, cfg.SOLVER.IMS_PER_BATCH, lambda: get_event_storage().iter)
-
-    monkeypatch.setattr(d2, "train_loader", d2_loader)
-
-
-@pytest.mark.usefixtures("_fixed_batches")
 @pytest.mark.parametrize("evaluates", ["True", "False"])
 def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(engine, evaluates, tmp_path):
     changes = {**EMA, "WEND.REFINE": "average", "WEND.TEACHER.START": "0.1"}
     changes |= {"WEND.EMA.EVALUATE": evaluates, "WEND.TEACHER.IOU": "0.0"}
     assert run(engine, tmp_path / "whole", detector="scr", changes=changes) == 0
-    resumed = tmp_path / "resumed"
-    resumed.mkdir()
     half = tmp_path / "whole" / "model_0000002.pth"
-    (resumed / half.name).write_bytes(half.read_bytes())
-    (resumed / "last_checkpoint").write_text(half.name)
-    assert run(engine, resumed, "--resume", detector="scr", changes=changes) == 0
+    assert go_on(engine, half, tmp_path / "resumed", detector="scr", changes=changes) == 0
     a, b = (weights_of(tmp_path / name / "model_final.pth") for name in ("whole", "resumed"))
     assert a["iteration"] == b["iteration"] == 5
     assert a[STATE_KEY]["updates"] == b[STATE_KEY]["updates"] == 6

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
@@ -7,19 +6,7 @@ from wend.datasets.catalog import DataSets
 from wend.loading.crop import CropMapper
 from wend.loading.selection import Selection
 from wend.structures.data_set import DataSet
-from wend.tv.dataset import (
-    CroppedImages,
-    EndlessSampler,
-)
-
-
-def test_each_pass_shows_every_image_once_in_another_order():
-    drawn = list(islice(EndlessSampler(7, seed=1), 21))
-    passes = [drawn[i : i + 7] for i in (0, 7, 14)]
-    assert [sorted(order) for order in passes] == [list(range(7))] * 3
-    assert passes[0] != passes[1] != passes[2]
-    assert list(islice(EndlessSampler(7, seed=1), 21)) == drawn
-    assert list(islice(EndlessSampler(7, seed=2), 21)) != drawn
+from wend.tv.dataset import CroppedImages
 
 
 def test_images_without_a_box_are_left_out_of_training_only():

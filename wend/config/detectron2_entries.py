@@ -270,7 +270,7 @@ TEST = (
 
 ROOT = (
     Entry("OUTPUT_DIR", "./output", "Folder that the run writes to."),
-    Entry("SEED", -1, "Seed of all random numbers; negative: another one in each run."),
+    Entry("SEED", -1, "Seed of all random numbers; negative: a run draws one and writes it down."),
     Entry("VERSION", 2, "Version of Detectron2's entries.", one_of(2)),
 )
 

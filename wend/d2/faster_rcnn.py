@@ -33,6 +33,7 @@ from wend.losses import (
     WeighedOutputs,
     image_indices,
     scale_gradient,
+    share_of_mean,
 )
 from wend.modeling.sampling import keep_exact_ratio
 
@@ -80,8 +81,9 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         )
         weights = loss.weights(context)
         weighed = tuple(scale_gradient(each, weights) for each in predictions)
-        losses = self.supervised(weighed, proposals)
-        scale = self.loss_weight.get("loss_cls", 1.0) / max(len(classes), 1)
+        share = share_of_mean(len(classes), scores.device)
+        losses = {name: share * term for name, term in self.supervised(weighed, proposals).items()}
+        scale = share * self.loss_weight.get("loss_cls", 1.0) / max(len(classes), 1)
         losses["loss_cls"] = loss.classification(losses["loss_cls"], context, weights, scale)
         unsupervised = loss.unsupervised_of(context, supervised=losses["loss_cls"], shared=[scores])
         return {**losses, **unsupervised}
@@ -204,6 +206,8 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
                 f"{type(self.roi_heads).__name__}; set it so or leave that out (WEND.LOSS none)"
             )
         self.localization_loss = localization_loss
+        if isinstance(self.proposal_generator, nn.Module):
+            self.proposal_generator.register_forward_hook(self._share_proposal_losses)
         head = getattr(self.proposal_generator, "rpn_head", None)
         if isinstance(head, nn.Module):
             head.register_forward_hook(WeighedOutputs(localization_loss.weigh_images))
@@ -213,6 +217,12 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
                 f"rpn_head, got {type(self.proposal_generator).__name__}; set it to RPN, or "
                 f"{OF_IMAGES} to ()"
             )
+
+    def _share_proposal_losses(self, module: nn.Module, arguments: Any, outputs: Any) -> Any:
+        """The RPN's losses, which it divides by this process's images, over the mean of images."""
+        proposals, losses = outputs
+        share = self.localization_loss.images_share
+        return proposals, {name: share * term for name, term in losses.items()}
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

@@ -110,6 +110,7 @@ class BinaryFCOS(JointLoss, FCOS):
     # Detectron2's, which has no types
     num_classes: int
     loss_normalizer: float
+    _num_positives: float  # of the batch, the mean over the processes
     box2box_transform: Box2BoxTransformLinear
     _match_anchors: ClassVar[Callable[..., Tensor]]
 
@@ -223,6 +224,8 @@ class BinaryFCOS(JointLoss, FCOS):
             labels=labels,
             sample_boxes=lambda: self._predicted_boxes(anchors, pred_anchor_deltas),
         )
+        assert context.num_positives is not None
+        self._num_positives = float(context.num_positives)
         weights = loss.weights(context)
         by_image = None if weights is None else weights.view_as(labels)  # (N, R)
         losses = super().losses(
@@ -245,6 +248,17 @@ class BinaryFCOS(JointLoss, FCOS):
             context, supervised=losses["loss_fcos_cls"], shared=pred_logits
         )
         return {**losses, **unsupervised}
+
+    def _ema_update(
+        self, name: str, value: float, initial_value: float, momentum: float = 0.9
+    ) -> float:
+        """Detectron2's moving average of a batch's positives, which the losses are divided by.
+
+        It begins with those of the first batch, not with 300, and is that of all processes.
+        """
+        if name == "loss_normalizer":
+            value = initial_value = self._num_positives
+        return super()._ema_update(name, value, initial_value, momentum)
 
     @torch.no_grad()
     def _predicted_boxes(self, anchors: list[Boxes], deltas: list[Tensor]) -> Tensor:

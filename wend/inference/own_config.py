@@ -1,7 +1,8 @@
 """The config and the engine of ``wend train``, where its arguments leave them to a run's folder.
 
 ``--resume`` goes on with the config of OUTPUT_DIR, ``--eval-only`` takes that which the checkpoint
-itself holds. Neither needs the file that the training was started with.
+itself holds. Neither needs the file that the training was started with. Code that such a config
+names is not imported unless ``--import`` names it: the folder may be anybody's.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from typing import Any
 
 from wend.config.common import IMPORTS, REFERENCES
 from wend.config.reading import config_path
-from wend.config.sources import yaml_sources
+from wend.config.sources import require_named_code, yaml_sources
 from wend.errors import InputError
 from wend.files import read_text
 from wend.inference.build import engine_of
 from wend.inference.checkpoint import Checkpoint, newest_weights, read_checkpoint
 from wend.inference.engines import choose_engine
 from wend.run_files import CONFIG_FILE, MACHINE_FILE, checkpoint_files, read_object
+from wend.user_code import is_named, load_modules
 from wend.weight_files import read_origin
-from wend.yaml_files import leaves, parse_yaml
+from wend.yaml_files import leaves, parse_yaml, read_yaml
 
 OUTPUT_DIR = "./output"  # where no one says another
 EVALUATES = ("WEND.METRICS", "WEND.LOGGERS", "MODEL.META_ARCHITECTURE")  # of the user's own code
@@ -43,6 +45,7 @@ def completed(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
     """
     args = copy.copy(args)
     args.opts = list(args.opts)
+    load_modules(args.imports)
     if args.config_file:
         args.config_file = str(config_path(args.config_file))
     folder, weights = (
@@ -107,6 +110,7 @@ def _of_folder(folder: Path, args: argparse.Namespace) -> Iterator[argparse.Name
         args.engine = str(machine.get("engine", "auto"))
     if not why_not:
         logger.info("config: %s, that of the training that goes on", file)
+        require_named_code(file, read_yaml(file, "a run's config"))
         args.config_file = str(file)
         args.engine = choose_engine(args.engine)
         yield args
@@ -174,14 +178,14 @@ def entries_to_evaluate(checkpoint: Checkpoint) -> dict[str, Any]:
         values["WEND"]["IMPORTS"] = [module for module in imports if module not in lost]
     if gone:
         logger.warning(
-            "%s: evaluated without what is not there any more: %s",
+            "%s: evaluated without what is not there any more, and code that no --import names: %s",
             *(checkpoint.source, ", ".join(gone)),
         )
     return values
 
 
 def _is_lost(module: str) -> bool:
-    return module.endswith(".py") and not Path(module).is_file()
+    return bool(module) and not is_named(module)
 
 
 def _names_lost_code(value: Any) -> bool:

@@ -120,27 +120,38 @@ def _forwarding(pids: list[int], forwarded: list[int]) -> Iterator[None]:
 def _started(
     local_rank: int, first: Member, timeout: timedelta, errors: Any, value: Any, work: Any
 ) -> None:
-    """A process that :func:`_start` started."""
+    """A process that :func:`start` started."""
     from wend.logs import setup_logging
 
     os.setpgrp()  # a signal of the terminal's comes once, through the parent
     this = replace(first, rank=first.rank + local_rank, local_rank=local_rank)
     setup_logging(this.rank)
+    if status := _exit_status(this, timeout, errors, value, work):
+        raise SystemExit(status)
+
+
+def _exit_status(this: Member, timeout: timedelta, errors: Any, value: Any, work: Any) -> int:
+    """Work as a member of a group, and tell the starting process where that ends with an error.
+
+    An error holds all that was open where it was raised, and Python's end waits for ever on some of
+    it: it does not leave this function.
+    """
     try:
         with handled(end_at_once), joined(this, timeout):
             work(value)
     except ToldError:
-        raise SystemExit(2) from None
+        return 2
     except InputError as error:
         _tell(errors, error)
-        raise SystemExit(2) from None
+        return 2
     except KeyboardInterrupt as error:
         interrupted = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
         _tell(errors, interrupted)
-        raise SystemExit(interrupted.exit_status) from None
-    except Exception as error:
+        return interrupted.exit_status
+    except Exception:
         _tell(errors, RuntimeError(f"process {this.rank}:\n{traceback.format_exc()}"))
-        raise SystemExit(1) from error
+        return 1
+    return 0
 
 
 def _tell(errors: Any, error: BaseException) -> None:

@@ -55,7 +55,13 @@ class Images(Protocol):
 
 
 class Batches(Protocol):
-    """A loader of :class:`GuardedImages`."""
+    """A loader of :class:`GuardedImages`.
+
+    Attributes:
+        dataset: in training a :class:`wend.loading.order.InOrder` of them.
+    """
+
+    dataset: Any
 
     def __len__(self) -> int: ...
 
@@ -127,6 +133,25 @@ class GuardedLoader:
 
     def __len__(self) -> int:
         return len(self.loader)
+
+    def start_at(self, iteration: int, seed: int) -> None:
+        """Begin at an iteration of a training; before the batches are asked for.
+
+        Args:
+            iteration: steps taken.
+            seed: the training's.
+        """
+        in_order = self.loader.dataset
+        in_order.start, in_order.seed = iteration, seed
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was skipped, of all processes as of their last :meth:`exchange`."""
+        return {"images": dict(self.skipped), "times": self.times}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what was skipped before."""
+        self.skipped = {int(index): str(message) for index, message in state["images"].items()}
+        self.times = int(state["times"])
 
     def __iter__(self) -> Iterator[list[Any]]:
         for number, batch in enumerate(self._batches(), 1):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from wend import processes
 from wend.errors import InputError
 from wend.files import write_json
 from wend.loading.box_counts import LOST, BoxCounts
@@ -58,6 +59,34 @@ class FirstEpoch:
         self.counts = BoxCounts()
         self._own = BoxCounts()
         self._step = self._taken = 0
+        self._everybodys: dict[str, Any] = {}
+
+    def exchange(self) -> None:
+        """Learn what all processes have counted, for :meth:`state_dict`; all of them call it."""
+        if self.is_over:
+            return
+        own = self._own, [counted.so_far() for counted in self.positives]
+        each = [own] if self.gather is None else self.gather(own)
+        positives = zip(*(numbers for _, numbers in each), strict=True)
+        self._everybodys = {
+            "counts": BoxCounts.total(counts for counts, _ in each)._asdict(),
+            "positives": [[*map(sum, zip(*rows, strict=True))] for rows in positives],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps taken, and the counts of all processes as of the last :meth:`exchange`."""
+        return {"step": self._step, **({} if self.is_over else self._everybodys)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with it; the first process takes the counts of all, whose sum stays the same."""
+        step, counts = int(state["step"]), state.get("counts")
+        if counts is None and step < self.steps:
+            return  # nobody counted
+        self._step = self._taken = step
+        if counts is not None and processes.is_main():
+            self._own = BoxCounts(**{name: int(number) for name, number in counts.items()})
+            for counted, numbers in zip(self.positives, state["positives"], strict=True):
+                counted.go_on(*map(int, numbers))
 
     @property
     def is_over(self) -> bool:

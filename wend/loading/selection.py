@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from bisect import bisect_right
@@ -11,14 +12,12 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from wend.errors import InputError
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageRecord
 from wend.structures.unit_scores import rescaled
 
-CHUNK = 1 << 16
 MANY = 100_000  # images; from here on a store is worth the words
 NONE = np.zeros(0, dtype=np.int64)
 logger = logging.getLogger(__name__)
@@ -82,6 +81,23 @@ class Selection:
             missing = "image with a box to learn from" if with_boxes else "image"
             raise InputError(f"data sets {names}: there is no {missing}")
 
+    def part(self, chosen: np.ndarray) -> Selection:
+        """The images for which ``chosen`` (len(self),) is true, of the same data sets."""
+        part = copy.copy(self)
+        pieces = np.split(chosen, self._ends[:-1])
+        part.indices = [
+            np.asarray(rows, dtype=np.int64)[piece]
+            for rows, piece in zip(self.indices, pieces, strict=True)
+        ]
+        part._ends = list(accumulate(map(len, part.indices)))
+        return part
+
+    @property
+    def file_names(self) -> list[str]:
+        """The images' files, in order."""
+        parts = zip(self.data_sets, self.indices, strict=True)
+        return [data_set.file_names[int(row)] for data_set, rows in parts for row in rows]
+
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
@@ -125,9 +141,3 @@ class Selection:
         if scores is not None:
             scores = scores[table.offsets[row] : table.offsets[row + 1]]
         return Selected(data_set[row], table[row], scores)
-
-
-def shuffled(size: int, generator: torch.Generator) -> Iterator[int]:
-    """``torch.randperm(size)`` number by number, without a list of them all in each worker."""
-    for chunk in torch.randperm(size, generator=generator).split(CHUNK):
-        yield from chunk.tolist()

@@ -34,6 +34,7 @@ from wend.losses.force import FORCE_EVERY, UnsupervisedForce
 from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss, weighted
 from wend.losses.localization import CLS, OF_IMAGES, OF_SAMPLES, LocalizationLoss
 from wend.losses.positives import PositiveCounts
+from wend.losses.process_counts import counts_per_process, share_of_mean
 from wend.losses.readings import (
     LOSSES,
     NO_LOSS,
@@ -83,6 +84,7 @@ __all__ = [
     "check_weighted_entropy",
     "classification_loss",
     "count_positives",
+    "counts_per_process",
     "entropy",
     "entropy_loss",
     "image_indices",
@@ -92,6 +94,7 @@ __all__ = [
     "no_loss",
     "sample_weights",
     "scale_gradient",
+    "share_of_mean",
     "tell_progress",
     "unsupervised_loss",
     "weighted",

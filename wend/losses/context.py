@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from wend.errors import InputError
+from wend.losses.process_counts import counts_per_process
 from wend.schedules import Progress
 
 BoxesAndScores = tuple[Tensor, Tensor]  # (P, 4) and (P,)
@@ -129,10 +130,11 @@ class LossContext:
             detector assigns none.
         image_index: (S,) int64, which image of the batch a sample belongs to; None if not known.
         image_ids: ids of the batch's images; empty if not known.
-        num_positives: samples of label 1, as the detector's own L_cls counts them (FCOS of
-            Detectron2: a moving average; Deformable DETR: the mean of all processes), at least 1: a
-            number or a scalar tensor; None without labels. Weights of samples come before
-            Detectron2's FCOS has averaged: for them it is the number of this batch there, too.
+        num_positives: samples of label 1, the mean over the processes, as the detector's own L_cls
+            counts them (FCOS of Detectron2: a moving average; Deformable DETR: its boxes), at least
+            one of all processes: a number or a scalar tensor; None without labels. Weights of
+            samples come before Detectron2's FCOS has averaged: for them it is the number of this
+            batch there, too.
         num_boxes: pseudo boxes of the batch, counted and given likewise; None if not known.
         progress: how far the training is.
         sample_boxes: (S, 4) xyxy in pixels of the crop, without a gradient: the proposal of Faster
@@ -141,6 +143,9 @@ class LossContext:
         images: the images, with their pseudo boxes.
         box_index: (S,) int64, which of its image's boxes a sample is assigned to, -1 none; None
             where the detector does not say.
+        num_samples: S, the mean over the processes, at least one of all: a sum over the samples
+            divided by it is the mean over the samples of all processes; None if not known.
+        is_trial: whether a function is only tried, on no samples: other processes are not asked.
     """
 
     logits: Tensor
@@ -153,6 +158,8 @@ class LossContext:
     sample_boxes: _WhenRead = _WhenRead()
     images: ImagesContext = field(default_factory=ImagesContext)
     box_index: Tensor | None = None
+    num_samples: Tensor | float | None = None
+    is_trial: bool = False
 
     @property
     def known_labels(self) -> Tensor:
@@ -160,6 +167,19 @@ class LossContext:
         if self.labels is None:
             raise InputError("labels of the samples are needed, and the detector assigns none")
         return self.labels
+
+    def count(self, chosen: Tensor) -> Tensor:
+        """How many samples are chosen: the mean over the processes, at least one of all: a scalar.
+
+        For a loss that divides by it. All processes call it, as it waits for the others.
+
+        Args:
+            chosen: (S,) bool.
+        """
+        number = chosen.sum()
+        if self.is_trial:
+            return number.clamp(min=1)
+        return counts_per_process(number, device=chosen.device)[0]
 
     def changed(self, **fields: Any) -> LossContext:
         """The same samples with other values of some fields; boxes are not made by it."""

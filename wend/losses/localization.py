@@ -17,8 +17,10 @@ from wend.losses.entropies import upcast
 from wend.losses.force import FORCE_EVERY, UnsupervisedForce
 from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss
 from wend.losses.positives import PositiveCounts, PositiveShare
+from wend.losses.process_counts import counts_per_process
 from wend.losses.readings import LOSSES, NO_LOSS
 from wend.losses.weights import IMAGE_WEIGHTS, SAMPLE_WEIGHTS, product, scale_gradient
+from wend.processes import world_size
 from wend.schedules import Progress, Scheduled
 
 CLS, OF_SAMPLES, OF_IMAGES = "WEND.CLS_LOSS", "WEND.SAMPLE_WEIGHTS", "WEND.IMAGE_WEIGHTS"
@@ -39,6 +41,7 @@ class LocalizationLoss:
         images: the images of the batch.
         positives: counts the positives of each batch; None, where nobody asks for it.
         positive_share: counts the samples that are positive.
+        images_share: images of the batch over the mean of the processes': 1 where each has as many.
 
     Args:
         name: name of a registered L_unsup, ``module:name`` or ``./file.py:name``. It is called
@@ -85,16 +88,20 @@ class LocalizationLoss:
         self._image_weights: Tensor | None = None
         self._obeyed: set[str] = set()
         self._box_index: Tensor | None = None
+        self._num_boxes: Tensor | float | None = None
+        self.images_share: Tensor | float = 1.0
         with torch.device("cpu"):  # a detector may be built where tensors have no memory
             empty = torch.zeros(0, dtype=torch.int64)
             trial = self.context(
                 torch.zeros(0, requires_grad=True),
                 labels=empty,
                 image_index=empty,
+                num_positives=1.0,
                 num_boxes=1.0,
+                num_samples=1.0,
                 sample_boxes=torch.zeros(0, 4),
                 box_index=empty,
-            )
+            ).changed(is_trial=True)
             with LOSSES.trial(name, self.parameters):
                 self.unsupervised_of(trial)
             self._cls: Chosen | None = None
@@ -140,11 +147,22 @@ class LocalizationLoss:
         """
         images = ImagesContext() if images is None else images
         self.images = replace(images, progress=self.progress)
+        self._num_boxes, self.images_share = self._of_all_processes(self.images)
         self._obeyed.clear()
         self._box_index = None
         self._image_weights = product(self._of_images, self.images, len(images), images.device)
         is_due = torch.is_grad_enabled() and self.progress.iteration % FORCE_EVERY == 0
         self.force = UnsupervisedForce() if is_due else None
+
+    @staticmethod
+    def _of_all_processes(images: ImagesContext) -> tuple[Tensor | float | None, Tensor | float]:
+        """Boxes of a batch, and its images over those of the other processes' batches."""
+        if not len(images):
+            return None, 1.0
+        if world_size() == 1:
+            return max(images.num_boxes, 1), 1.0
+        counted = counts_per_process(images.num_boxes, len(images), device=images.device)
+        return counted[0], len(images) / counted[1]
 
     def context(
         self,
@@ -154,10 +172,11 @@ class LocalizationLoss:
         image_index: Tensor | None = None,
         num_positives: Tensor | float | None = None,
         num_boxes: Tensor | float | None = None,
+        num_samples: Tensor | float | None = None,
         sample_boxes: Tensor | Callable[[], Tensor] | None = None,
         box_index: Tensor | None = None,
     ) -> LossContext:
-        """The context of a batch's samples.
+        """The context of a batch's samples; all processes make as many.
 
         Args:
             logits: foreground log-odds, any shape; of more than one dimension, the first is images.
@@ -166,6 +185,8 @@ class LocalizationLoss:
                 of images, asks for it.
             num_positives: given where it is not the number of labels that are 1.
             num_boxes: given where it is not the number of those that :meth:`start_batch` received.
+            num_samples: given where it is not the number of samples. All three are means over the
+                processes (:mod:`wend.losses.process_counts`).
             sample_boxes: (S, 4), or a function that returns them.
             box_index: of the same shape as ``logits``; by default what :meth:`count_positives` got.
         """
@@ -174,10 +195,14 @@ class LocalizationLoss:
             image_index = images.view(-1, *[1] * (logits.dim() - 1)).expand_as(logits).flatten()
         if labels is not None:
             labels = labels.flatten()
-            if num_positives is None:
-                num_positives = (labels == 1).sum().clamp(min=1)
-        if num_boxes is None and len(self.images):
-            num_boxes = max(self.images.num_boxes, 1)
+        if num_samples is None or num_positives is None:
+            positives = 0 if labels is None else (labels == 1).sum()
+            counted = counts_per_process(logits.numel(), positives, device=logits.device)
+            num_samples = counted[0] if num_samples is None else num_samples
+            if labels is not None and num_positives is None:
+                num_positives = counted[1]
+        if num_boxes is None:
+            num_boxes = self._num_boxes
         return LossContext(
             logits.flatten(),
             labels,
@@ -189,6 +214,7 @@ class LocalizationLoss:
             sample_boxes,
             self.images,
             self._box_index if box_index is None else box_index.flatten(),
+            num_samples,
         )
 
     def weights(self, context: LossContext) -> Tensor | None:

@@ -28,14 +28,22 @@ class PositiveCounts:
         )
         per_box = index.new_zeros(sum(counts) + 1).index_add_(0, index, torch.ones_like(index))[1:]
         sums = torch.stack([per_box.sum(), (per_box == 0).sum()])
-        self._sums = sums if self._sums is None else self._sums + sums
+        self._sums = sums if self._sums is None else self._sums.to(sums.device) + sums
         self._boxes += sum(counts)
 
-    def read(self) -> tuple[int, int, int]:
-        """Boxes, positive samples, and boxes that had none; nothing is counted from now on."""
-        self._is_read = True
+    def so_far(self) -> tuple[int, int, int]:
+        """Boxes, positive samples, and boxes that had none. Waits for the device."""
         samples, without = (0, 0) if self._sums is None else self._sums.tolist()
         return self._boxes, samples, without
+
+    def go_on(self, boxes: int, samples: int, without: int) -> None:
+        """Begin with these numbers of :meth:`so_far`, such as those of a training that went on."""
+        self._boxes, self._sums = boxes, torch.tensor([samples, without])
+
+    def read(self) -> tuple[int, int, int]:
+        """:meth:`so_far`; nothing is counted from now on."""
+        self._is_read = True
+        return self.so_far()
 
 
 class PositiveShare:
@@ -47,7 +55,16 @@ class PositiveShare:
     def add(self, labels: Tensor) -> None:
         """Count the samples (S,) of a batch: 1 positive, 0 background, -1 ignored."""
         sums = torch.stack([(labels == 1).sum(), (labels >= 0).sum()])
-        self._sums = sums if self._sums is None else self._sums + sums
+        self._sums = sums if self._sums is None else self._sums.to(sums.device) + sums
+
+    def state_dict(self) -> dict[str, int]:
+        """What was counted since it was last read. Waits for the device."""
+        positives, samples = (0, 0) if self._sums is None else self._sums.tolist()
+        return {"positives": positives, "samples": samples}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on with what was counted."""
+        self._sums = torch.tensor([int(state["positives"]), int(state["samples"])])
 
     def read(self) -> float | None:
         """Positives over positives and background; None without any. Waits for the device."""

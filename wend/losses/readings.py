@@ -36,7 +36,7 @@ def average_over(
         context: the samples.
         normalizer: N is the number of "samples" that are summed (the literal reading); of
             "positives" as the detector's own L_cls counts them, by which focal losses are divided;
-            or of pseudo "boxes".
+            or of pseudo "boxes". Each is counted over all processes.
         samples: "all"; "unassigned", those that no pseudo box was assigned to (background and
             ignored); or "ignored" alone.
 
@@ -49,13 +49,15 @@ def average_over(
     """
     check_choice("normalizer", normalizer, NORMALIZERS)
     check_choice("samples", samples, SAMPLES)
-    number: Tensor | float | None = max(losses.numel(), 1)
+    number = context.num_samples
+    if number is None:
+        number = max(losses.numel(), 1)
     if samples != "all":
         if context.labels is None:
             raise InputError(f"samples {samples!r} need labels, and the detector assigns none")
         summed = context.labels != 1 if samples == "unassigned" else context.labels < 0
         losses = torch.where(summed, losses, torch.zeros_like(losses))
-        number = summed.sum().clamp(min=1)
+        number = context.count(summed)
     if normalizer != "samples":
         number = context.num_positives if normalizer == "positives" else context.num_boxes
     if number is None:

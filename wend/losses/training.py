@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from torch import nn
 
@@ -37,14 +38,36 @@ class ForceLog:
     Args:
         model: the detector.
         steps: steps of an epoch.
+
+    Attributes:
+        latest: each scalar as of the last step that it was measured at.
     """
 
     def __init__(self, model: nn.Module, steps: int) -> None:
         self.losses = localization_losses(model)
         self.steps = max(steps, FORCE_EVERY)
+        self.latest: dict[str, float] = {}
         self._ratios: list[float] = []
         self._step = 0
         self._is_said = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a training that is resumed goes on with, of this process."""
+        return {
+            "step": self._step,
+            "ratios": list(self._ratios),
+            "is_said": self._is_said,
+            "latest": dict(self.latest),
+            "positive_shares": [loss.positive_share.state_dict() for loss in self.losses],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with it."""
+        self._step, self._is_said = int(state["step"]), bool(state["is_said"])
+        self.latest = {str(name): float(value) for name, value in state["latest"].items()}
+        self._ratios = [float(ratio) for ratio in state["ratios"]]
+        for loss, share in zip(self.losses, state["positive_shares"], strict=True):
+            loss.positive_share.load_state_dict(share)
 
     def after_step(self) -> dict[str, float]:
         """The scalars of the step that was taken; empty where it was not measured.
@@ -59,6 +82,7 @@ class ForceLog:
                 share = loss.positive_share.read()
                 if share is not None:
                     values["positive_share"] = share
+        self.latest |= values
         if not self._is_said and "unsup_to_cls" in values:
             self._ratios.append(values["unsup_to_cls"])
         if self._step % self.steps == 0 and self._ratios:

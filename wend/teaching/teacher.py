@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -205,6 +206,15 @@ class Teacher:
         sums = torch.stack([kept, unchanged, score])
         self._sums.append(torch.cat([sums, counts]))
 
+    def state_dict(self) -> dict[str, Any]:
+        """What :meth:`scalars` is made of since its last call. Waits for the device."""
+        return {"is_said": self._is_said, "sums": [sums.tolist() for sums in self._sums]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with it."""
+        self._is_said = bool(state["is_said"])
+        self._sums = [torch.tensor([float(number) for number in sums]) for sums in state["sums"]]
+
     def scalars(self) -> dict[str, float]:
         """The numbers of the batches since the last call; empty where there were none.
 
@@ -215,7 +225,8 @@ class Teacher:
         """
         if not self._sums:
             return {}
-        kept, unchanged, score, number, images = torch.stack(self._sums).sum(0).tolist()
+        sums = torch.stack([each.to(self._sums[-1].device) for each in self._sums]).sum(0)
+        kept, unchanged, score, number, images = sums.tolist()
         self._sums.clear()
         values = {"teacher/score": score / images} if images else {}
         if number and not self.teaching.refinement.is_none:

@@ -78,4 +78,4 @@ def asked_of(run: Run, engine: str, *, processes: int | None = None) -> Asked:
     assert run.training is not None
     origin = Origin(run.cfg.dump(), engine, run.training.exif)
     facts = facts_of(run.cfg, engine, run.training, processes)
-    return Asked(origin, facts, seed_is_open=run.cfg.SEED < 0)
+    return Asked(origin, facts, seed_is_open=run.seed_was_drawn)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, count, islice
 
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from wend.config import crop_arguments
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.crop import CropMapper, Sample
 from wend.loading.image_cache import ImageCache
-from wend.loading.selection import Selection, shuffled
+from wend.loading.order import InOrder, Shuffled
+from wend.loading.selection import Selection
 from wend.loading.shares import own_share
 from wend.processes import gather, rank, world_size
+from wend.randomness import shared_seed
 from wend.run import TestData, TrainingData
 from wend.structures.frame import Frame
 from wend.structures.records import ImageId
+from wend.training.held_out import held_out_loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,30 +82,24 @@ class CroppedImages(Dataset):
         )
 
 
-class EndlessSampler(Sampler):
-    """Shuffled passes over the data without end, as Detectron2's ``TrainingSampler``."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size = size
-        self.seed = seed
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed)
-        endless = chain.from_iterable(shuffled(self.size, generator) for _ in count())
-        yield from islice(endless, rank(), None, world_size())
-
-
-def build_train_loader(training: TrainingData, cfg: CfgNode, seed: int) -> GuardedLoader:
+def build_train_loader(training: TrainingData, cfg: CfgNode) -> GuardedLoader:
     """Batches of SOLVER.IMS_PER_BATCH examples of all processes together, without end."""
     mapper = CropMapper(**crop_arguments(cfg), train=True, caches=training.caches)
     dataset = CroppedImages(training.images, mapper)
-    loader = DataLoader(
+    in_order = InOrder(
         GuardedImages(dataset, training.most_bad, cfg.WEND.IMPORTS),
+        Shuffled(len(dataset)),
+        seed=shared_seed(cfg.SEED),
+        batch=cfg.SOLVER.IMS_PER_BATCH,
+        rank=rank(),
+        processes=world_size(),
+    )
+    loader = DataLoader(
+        in_order,
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size(),
-        sampler=EndlessSampler(len(dataset), seed),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=list,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator(),  # nothing is drawn from that of the step
     )
     return GuardedLoader(
         loader,
@@ -112,6 +108,12 @@ def build_train_loader(training: TrainingData, cfg: CfgNode, seed: int) -> Guard
         names=training.names,
         gather=gather if world_size() > 1 else None,
     )
+
+
+def build_held_out_loader(training: TrainingData, cfg: CfgNode) -> GuardedLoader | None:
+    """Batches of the images that are held out, as in training; None where none are."""
+    mapper = CropMapper(**crop_arguments(cfg), train=True, caches=training.caches)
+    return held_out_loader(training, cfg, lambda images: CroppedImages(images, mapper))
 
 
 def crops_to_test(

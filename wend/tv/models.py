@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.fcos import FCOS, FCOSHead
@@ -29,6 +30,7 @@ from wend.losses import (
     WeighedOutputs,
     image_indices,
     scale_gradient,
+    share_of_mean,
     weighted,
 )
 from wend.modeling.detectors import DETECTORS, Detector
@@ -136,10 +138,12 @@ class BinaryFCOSHead(FCOSHead):
         weights = loss.weights(context)
         by_image = None if weights is None else weights.view_as(labels)
         weighed = {name: scale_gradient(each, by_image) for name, each in head_outputs.items()}
-        losses = super().compute_loss(targets, weighed, anchors, matched_idxs)
+        share = share_of_mean(labels.sum(), labels.device)
+        own = super().compute_loss(targets, weighed, anchors, matched_idxs)
+        losses = {name: share * term for name, term in own.items()}
         context = context.changed(logits=logits[..., 0].flatten())
         losses["classification"] = loss.classification(
-            losses["classification"], context, weights, 1 / labels.sum().clamp(min=1)
+            losses["classification"], context, weights, share / labels.sum().clamp(min=1)
         )
         losses = weighted(losses, self.loss_weights)
         unsupervised = loss.unsupervised_of(
@@ -271,10 +275,36 @@ class BinaryRoIHeads(RoIHeads):
         )
         weights = loss.weights(context)
         weighed = (scale_gradient(each, weights) for each in (scores, predicted))
-        own, regression = fastrcnn_loss(*weighed, labels, deltas)
-        classifier = loss.classification(own, context, weights, 1 / max(len(scores), 1))
+        share = share_of_mean(len(scores), scores.device)
+        own, regression = (share * each for each in fastrcnn_loss(*weighed, labels, deltas))
+        classifier = loss.classification(own, context, weights, share / max(len(scores), 1))
         unsupervised = loss.unsupervised_of(context, supervised=classifier, shared=[scores])
         return {"loss_classifier": classifier, "loss_box_reg": regression, **unsupervised}
+
+
+class CountedSampler(BalancedPositiveNegativeSampler):
+    """Torchvision's sampler of an RPN's anchors, which knows how many it drew.
+
+    Attributes:
+        drawn: samples of the last batch, by the number of which torchvision divides: a scalar.
+    """
+
+    drawn: Tensor
+
+    def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Masks of the positives and of the negatives of each image."""
+        positive, negative = super().__call__(matched_idxs)
+        self.drawn = torch.cat([*positive, *negative]).sum()
+        return positive, negative
+
+
+def _share_proposal_losses(rpn: Any, arguments: Any, outputs: Any) -> Any:
+    """An RPN's losses, which it divides by this process's samples, over the mean of samples."""
+    if not rpn.training:
+        return outputs
+    proposals, losses = outputs
+    share = share_of_mean(rpn.fg_bg_sampler.drawn, rpn.fg_bg_sampler.drawn.device)
+    return proposals, {name: share * term for name, term in losses.items()}
 
 
 @META_ARCH_REGISTRY.register()
@@ -336,6 +366,9 @@ class BinaryRCNN(JointLoss, FasterRCNN):
             "loss_rpn_box_reg": rpn.LOSS_WEIGHT * rpn.BBOX_REG_LOSS_WEIGHT,
         }
         self.localization_loss = localization_loss(cfg)
+        proposals: Any = self.rpn
+        proposals.fg_bg_sampler = CountedSampler(rpn.BATCH_SIZE_PER_IMAGE, rpn.POSITIVE_FRACTION)
+        proposals.register_forward_hook(_share_proposal_losses)
         weigh = WeighedOutputs(self.localization_loss.weigh_images)
         self.get_submodule("rpn.head").register_forward_hook(weigh)
         self.roi_heads = BinaryRoIHeads(

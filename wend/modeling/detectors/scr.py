@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from wend.errors import InputError
-from wend.losses import CLS, NO_LOSS, OF_IMAGES, OF_SAMPLES
+from wend.losses import CLS, NO_LOSS, OF_IMAGES, OF_SAMPLES, share_of_mean
 from wend.modeling.backbones.feature_maps import check_feature_maps
 from wend.modeling.detectors.base import DETECTORS, Detector, Size, frame_sides
 
@@ -93,7 +93,9 @@ class SCR(Detector):
         matched = [corners.new_zeros(min(len(corners), 1), dtype=torch.int64) for corners in boxes]
         self.localization_loss.count_positives(matched, [*map(len, boxes)])
         weighed = self.localization_loss.weigh_images(predictions)
-        return {"loss_box_reg": self.loss_weight * scr_loss(weighed, targets, self.loss)}
+        known = (~targets.isnan()).sum()  # which scr_loss is a mean over
+        share = share_of_mean(known, targets.device)
+        return {"loss_box_reg": share * self.loss_weight * scr_loss(weighed, targets, self.loss)}
 
     def best_boxes(self, predictions: Tensor, frames: Sequence[Size]) -> tuple[Tensor, Tensor]:
         """One box (N, 1, 4) and its score 1 (N, 1) for each image."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from wend.losses import counts_per_process
 from wend.modeling.layers.box_matching import (
     centre_to_corners,
     focal_terms,
@@ -20,15 +21,6 @@ from wend.modeling.layers.box_matching import (
     hungarian_matching,
     matching_cost,
 )
-
-
-def boxes_per_process(count: int, device: torch.device) -> Tensor:
-    """Mean number of boxes per process over all processes, at least 1: a scalar."""
-    total, processes = torch.tensor(float(count), device=device), 1
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(total)
-        processes = distributed.get_world_size()
-    return (total / processes).clamp(min=1)
 
 
 class Matches(NamedTuple):
@@ -40,7 +32,7 @@ class Matches(NamedTuple):
         wanted: its box to learn (matches, 4).
         labels: (D, N, Q) int64, 1 for queries that a box was matched to, else 0.
         box_index: (D, N, Q) int64, which of its image's boxes that is, -1 none.
-        num_boxes: a scalar, which the losses are divided by.
+        num_boxes: a scalar, which the losses are divided by: the mean over the processes.
     """
 
     image: Tensor
@@ -138,7 +130,7 @@ class DETRLosses:
             padded[image % len(targets), box],
             (index >= 0).long(),
             index,
-            boxes_per_process(sum(each), logits.device),
+            counts_per_process(sum(each), device=logits.device)[0],
         )
 
 

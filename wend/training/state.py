@@ -1,0 +1,86 @@
+"""What a checkpoint says of a training beside its weights: the entry ``training``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from fvcore.common.config import CfgNode
+
+from wend.errors import InputError
+from wend.training.checkpoints import newest_whole
+from wend.training.facts import TRAINING_KEY
+
+logger = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    """What changes while a training goes on: numbers, text, and lists and dicts of them."""
+
+    def state_dict(self) -> dict[Any, Any]:
+        """What a training that is resumed goes on with."""
+        ...
+
+    def load_state_dict(self, state: dict[Any, Any], /) -> None:
+        """Go on with it."""
+        ...
+
+
+class TrainingState:
+    """What of the entry :data:`TRAINING_KEY` of checkpoints changes while a training goes on.
+
+    The checkpointer adds what the training is (:mod:`wend.training.facts`).
+
+    Args:
+        parts: what a training that is resumed goes on with, by name.
+
+    Attributes:
+        saved: the entry of the checkpoint that was resumed; empty where there was none.
+    """
+
+    def __init__(self, parts: Mapping[str, Part]) -> None:
+        self.parts = dict(parts)
+        self.saved: dict[str, Any] = {}
+
+    def exchange(self) -> None:
+        """Let parts learn what the other processes have; all call it before the main one saves."""
+        for part in self.parts.values():
+            exchange = getattr(part, "exchange", None)
+            if exchange is not None:
+                exchange()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of each part."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the parts that the entry has.
+
+        Raises:
+            InputError: the entry is none of :meth:`state_dict`.
+        """
+        where = f"the checkpoint's entry {TRAINING_KEY!r}"
+        if not isinstance(state, dict):
+            raise InputError(f"{where}: expected a dict, got {type(state).__name__}")
+        self.saved = state
+        for name, part in self.parts.items():
+            if name not in state:
+                logger.info("%s has no %r: it begins anew", where, name)
+                continue
+            try:
+                part.load_state_dict(state[name])
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{where}: {name!r} is damaged, or of another version of WEND "
+                    f"({type(error).__name__}: {error})"
+                ) from error
+
+
+def take_stored_seed(cfg: CfgNode) -> None:
+    """Give a config that leaves the seed open that of the training that goes on in OUTPUT_DIR."""
+    choice = newest_whole(cfg.OUTPUT_DIR) if cfg.SEED < 0 else None
+    if choice is not None:
+        seed = choice.content.get(TRAINING_KEY, {}).get("seed")
+        if isinstance(seed, int) and seed >= 0:
+            cfg.SEED = seed
