@@ -27,6 +27,7 @@ import wend.user_code
 from wend.cli.parser import main
 from wend.errors import InputError
 from wend.inference.run import MANIFEST, UNFINISHED, Output
+from wend.steps import Steps
 from wend.weight_files import Origin, read_weights, stated_origin
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -285,6 +286,25 @@ def test_a_pipe_in_place_of_a_text_file_is_told(tmp_path):
     for path, kind in ((tmp_path / "a.txt", "a pipe"), ("/dev/zero", "a device")):
         with pytest.raises(InputError, match=f"is {kind}, and no file; expected a list"):
             read_text(path, "a list")
+
+
+def test_pipes_in_place_of_detections_are_told(folder, capsys):
+    Path("truth.json").write_text(
+        '{"images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}], "annotations": '
+        '[{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}], '
+        '"categories": [{"id": 1, "name": "x"}]}'
+    )
+    start = ["evaluate", "--ground-truth", "truth.json", "--output", "out", "--detections"]
+    for ending in ("json", "csv", "parquet"):
+        os.mkfifo(f"pipe.{ending}")
+        refused(capsys, [*start, f"pipe.{ending}"], f"pipe.{ending}")
+
+
+@pytest.mark.parametrize("text", ["[]", '{"format": "wend-auto-1"}', "{", '{"steps": {"a": 1}}'])
+def test_a_record_of_steps_that_is_none_is_told(tmp_path, text):
+    (tmp_path / "steps.json").write_text(text)
+    with pytest.raises(InputError, match=r"steps\.json: "):
+        Steps(tmp_path, {})
 
 
 def test_an_onnx_file_whose_numbers_lie_elsewhere_is_refused(tmp_path):
