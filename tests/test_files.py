@@ -9,7 +9,16 @@ import stat
 import pytest
 
 from wend.errors import InputError, MissingFileError
-from wend.files import atomic_write, read_json, read_text, sha256, state_digest, write_json
+from wend.files import (
+    atomic_write,
+    read_json,
+    read_text,
+    sha256,
+    state_digest,
+    whole_folder,
+    write_json,
+    writing,
+)
 
 
 @pytest.fixture
@@ -182,3 +191,45 @@ def test_a_state_digest_tells_whether_a_file_was_changed_renamed_or_is_gone(tmp_
     path.unlink()
     gone = state_digest([str(path)])
     assert len({first, changed, gone, state_digest([str(tmp_path / "b.jpg")])}) == 4
+
+
+def _fill_disk():
+    with open("/dev/full", "w", buffering=1) as file:
+        file.write("more than fits\n")
+
+
+def _hide():
+    try:
+        _fill_disk()
+    finally:
+        raise RuntimeError("as torch.save's archive, which then cannot be closed")
+
+
+@pytest.mark.parametrize("write", [_fill_disk, _hide])
+def test_a_full_disk_is_named_with_the_file(tmp_path, write):
+    path = tmp_path / "folder" / "out.json"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="No space left on device") as info, writing(path):
+        write()
+    assert info.value.filename == str(path)
+    with pytest.raises(OSError, match="No space left on device") as info, atomic_write(path):
+        write()
+    assert info.value.filename == str(path)
+    with pytest.raises(OSError, match="No space left") as info, whole_folder(tmp_path / "many"):
+        write()
+    assert info.value.filename == str(tmp_path / "many")
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder"]
+
+
+def test_errors_that_are_not_of_a_file_stay(tmp_path):
+    error = ConnectionResetError(104, "Connection reset by peer")
+    with pytest.raises(ConnectionResetError) as info, writing(tmp_path):
+        raise error
+    assert info.value is error
+
+
+def test_temporary_names_are_not_shown(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError) as info, atomic_write(tmp_path / "file" / "out.json"):  # noqa: PT011
+        pass
+    assert "." + "out.json" not in str(info.value.filename)

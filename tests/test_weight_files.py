@@ -375,14 +375,12 @@ def test_no_engine_runs_a_files_code(toy_root, tmp_path, monkeypatch, capsys, en
     monkeypatch.setenv("DETECTRON2_DATASETS", str(toy_root.parent))
     out = tmp_path / "out"
     out.mkdir()
-    path = write_attack(out / "evil.pkl", tmp_path / "trace")
-    changes = {"MODEL.WEIGHTS": str(path)}
-    if flag == "--resume":
-        (out / "last_checkpoint").write_text(path.name)
-        changes = {}
+    name = "model_0000003.pth" if flag == "--resume" else "evil.pkl"
+    path = write_attack(out / name, tmp_path / "trace")
+    changes = {} if flag == "--resume" else {"MODEL.WEIGHTS": str(path)}
     flags = [] if flag == "train" else [flag]
     assert run(engine, out, *flags, changes=changes) == 2
-    assert "evil.pkl: cannot be read as a weight file" in capsys.readouterr().err
+    assert f"{name}: cannot be read as a weight file" in capsys.readouterr().err
     assert not (tmp_path / "trace").exists()
 
 

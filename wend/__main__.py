@@ -23,6 +23,12 @@ def look_last_in_working_folder() -> None:
 def main() -> int:
     """Run ``wend ...``; returns the exit status."""
     look_last_in_working_folder()
+    from wend.cli.failures import exit_status
+
+    return exit_status(_run)  # what a command imports takes seconds, in which Ctrl-C may come, too
+
+
+def _run() -> int:
     from wend.cli.parser import main as run
 
     return run()

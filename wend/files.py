@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,11 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
 def real_path(path: str | Path) -> Path:
     """The path without links; those in a circle stay, and whoever opens it says so."""
     return Path(os.path.realpath(path))
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether it names something in a folder itself: no path, and neither the folder nor above."""
+    return name not in ("", ".", "..") and "\0" not in name and Path(name).name == name
 
 
 @contextmanager
@@ -227,7 +233,11 @@ def open_bytes(path: str | Path, expected: str) -> Iterator[IO[bytes]]:
         MissingFileError, InputError: not there, or the system does not let it be read.
     """
     try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):  # opening it would wait for who writes into it
+            raise InputError(f"{path}: is a pipe, and no file; expected {expected}")
         with open(path, "rb") as file:
+            if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):  # /dev/zero never ends
+                raise InputError(f"{path}: is a device, and no file; expected {expected}")
             yield file
     except InputError:  # of what is done with the file
         raise

@@ -16,7 +16,7 @@ from typing import Any
 from wend.errors import InputError
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # Linux' own, in which tensors travel between processes
-_ENDED = re.compile(r"DataLoader worker \(pid.+?\) (is killed by signal: \w+( error)?|exited)")
+_ENDED = re.compile(r"DataLoader worker \(pid[^:]*?\) (is killed by signal: \w+(?: error)?|exited)")
 _REFUSED = re.compile(r"shared memory|ancdata|Too many open files")
 
 
@@ -56,10 +56,10 @@ def told_of_memory(option: str) -> Iterator[None]:
         raise
     except (RuntimeError, OSError) as error:
         text = " ".join(f"{error} {error.__cause__ or error.__context__ or ''}".split())
-        ended = _ENDED.search(text)
+        ended = _ENDED.findall(text)
         if not ended and not _REFUSED.search(text):
             raise
-        problem = f"ended ({ended[0]})" if ended else f"cannot hand on a batch ({error})"
+        problem = f"ended ({max(ended, key=len)})" if ended else f"cannot hand on a batch ({error})"
         raise InputError(
             f"{option}: a process that reads images {problem}; it may lack shared memory"
             f"{_shared_memory()} or memory. Set {option} to less, or to 0 to read in this process, "

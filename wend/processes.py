@@ -7,7 +7,8 @@ there is a single process, and every function is the identity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
@@ -16,11 +17,29 @@ from torch import distributed as dist
 
 from wend.errors import InputError, ToldError
 
+DONE, FAILED = "done", "failed"
 Value = TypeVar("Value")
 
 
+_apart = False  # inside alone()
+
+
 def _is_shared() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return not _apart and dist.is_available() and dist.is_initialized()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Compute as a single process inside, without a word to the others.
+
+    For what processes do a different number of times, such as their shares of some batches.
+    """
+    global _apart
+    before, _apart = _apart, True
+    try:
+        yield
+    finally:
+        _apart = before
 
 
 def world_size() -> int:
@@ -99,7 +118,9 @@ def agreed(action: Callable[[], Value]) -> Value:
         value, error = action(), None
     except InputError as wrong:
         error = wrong
-    failed = [index for index, has in enumerate(gather(error is not None)) if has]
+    # words, since one that failed may meet others that exchange something in the action
+    said = gather(FAILED if error is not None else DONE)
+    failed = [index for index, word in enumerate(said) if word == FAILED]
     if not failed:
         return value
     if error is not None and failed[0] == rank():

@@ -29,6 +29,7 @@ from wend.config import view_of
 from wend.config.entries import require
 from wend.datasets.catalog import DataSets
 from wend.datasets.declared import lasting_name
+from wend.datasets.parts import hold_out
 from wend.datasets.plausible_truth import check_plausible
 from wend.devices import choose_device
 from wend.errors import BadImageError, InputError, MissingFileError, some
@@ -64,11 +65,13 @@ class TrainingData:
         images: the images with the boxes to learn from, without those in quarantine.
         caches: caches of resized images, one for each data set; none without ``WEND.DATA.CACHE``.
         most_bad: images that may be skipped because they cannot be read.
+        held_out: images that are not among them, to compute the losses on; None for none.
     """
 
     images: Selection
     caches: tuple[ImageCache, ...]
     most_bad: int
+    held_out: Selection | None = None
 
     @property
     def names(self) -> str:
@@ -356,7 +359,27 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
             *(data.QUARANTINE, len(listed), usable - len(images), usable),
         )
     caches = _open_caches(cfg, chosen, data_sets)
-    return TrainingData(images, caches, most_to_skip(cfg, len(images)))
+    images, held_out = _hold_out(cfg, images)
+    return TrainingData(images, caches, most_to_skip(cfg, len(images)), held_out)
+
+
+def _hold_out(cfg: CfgNode, images: Selection) -> tuple[Selection, Selection | None]:
+    """The images to train on, and those to hold out; a file of two data sets is on one side."""
+    share = cfg.WEND.HELD_OUT
+    if not share:
+        return images, None
+    files = np.unique(images.file_names, return_inverse=True)[1].reshape(-1)
+    held_out = hold_out(files, share, max(cfg.SEED, 0))
+    if not held_out.any():
+        raise InputError(
+            f"config entry WEND.HELD_OUT: expected 0.0, as there is a single image to train on, "
+            f"got {share}"
+        )
+    logger.info(
+        "WEND.HELD_OUT %g: %d of %d training images are held out (drawn by SEED %d)",
+        *(share, held_out.sum(), len(images), max(cfg.SEED, 0)),
+    )
+    return images.part(~held_out), images.part(held_out)
 
 
 def _log_scores(data_sets: Sequence[DataSet], *, is_weighed: bool) -> None:

@@ -140,7 +140,10 @@ def _acquire(held: Path, lock_file: Path, doing: str, shared: bool = False) -> i
     if fcntl is None:
         return None
     while True:
-        descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:  # what cannot be written is the place, not its lock
+            raise OSError(error.errno, error.strerror, str(held)) from error
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if _is_still(lock_file, descriptor):  # not removed by who held it, between both lines

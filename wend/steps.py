@@ -117,7 +117,7 @@ class Steps:
         about = json.loads(json.dumps(about))
         if self._path.exists():
             record = read_json(self._path, f"the record of {command}")
-            if not isinstance(record, dict) or record.get("format") != self._format:
+            if not isinstance(record, dict) or not self._is_whole(record):
                 raise InputError(
                     f"{self._path}: is no record of {command} of this version; name another folder"
                 )
@@ -133,6 +133,19 @@ class Steps:
             )
         self._about = about
         self._write()
+
+    def _is_whole(self, record: dict[str, Any]) -> bool:
+        """Whether a record has the form that :meth:`_write` gives it."""
+        steps = record.get("steps")
+        return (
+            record.get("format") == self._format
+            and isinstance(record.get("about"), dict)
+            and isinstance(steps, dict)
+            and all(
+                isinstance(s, dict) and {"settings", "done"} <= s.keys() for s in steps.values()
+            )
+            and all(isinstance(s["settings"], dict) for s in steps.values())
+        )
 
     def _write(self) -> None:
         content = {"format": self._format, "about": self._about, "steps": self._steps}

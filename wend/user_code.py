@@ -3,6 +3,11 @@
 A file is written ``./losses/mine.py`` and needs no package around it, no installation and no
 ``PYTHONPATH``. What it registers (losses, detectors, box sources, config entries) is known from
 then on. It runs with the user's rights: only name files that you trust.
+
+Whoever calls :func:`load_module` says that the user named the module: on the command line
+(``--import``, ``KEY VALUE``), or in the YAML of ``--config-file``. Other files that name code
+(a run folder's config, a checkpoint's, a data set's declaration) may be anybody's:
+:func:`require_named` lets them name only what the user named before.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from types import ModuleType
 
 from wend.errors import InputError, MissingFileError
 
+_named: set[str] = set()  # names of the modules that the user named, as of sys.modules
 LIBRARIES = ("wend", "detectron2", "fvcore", "torch", "torchvision")
 
 
@@ -37,16 +43,54 @@ def load_module(reference: str, base: Path | None = None) -> ModuleType:
         base: folder that a relative file starts from; the working directory by default.
 
     Raises:
-        MissingFileError, InputError: there is no such file or module.
+        MissingFileError, InputError: there is no such file or module, or it is Python's own.
         UserCodeError: it raised an error.
     """
+    name, file = _module_name(reference, base)
+    if not file.is_file() and name != reference:
+        raise MissingFileError(f"{file}: there is no such file; expected Python code of yours")
+    if name.partition(".")[0] in sys.stdlib_module_names:
+        raise InputError(f"{reference}: is a module of Python's own; expected code of yours")
+    module = _import(name, reference, file)
+    _named.add(name)
+    return module
+
+
+def _module_name(reference: str, base: Path | None) -> tuple[str, Path]:
+    """The name in ``sys.modules`` of a reference, and its file, where it is one."""
     if not reference.endswith(".py"):
-        name = reference
-    else:
-        file = Path(os.path.realpath((base or Path()) / os.path.expanduser(reference)))
-        if not file.is_file():
-            raise MissingFileError(f"{file}: there is no such file; expected Python code of yours")
-        name = f"wend_user_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+        return reference, Path()
+    file = Path(os.path.realpath((base or Path()) / os.path.expanduser(reference)))
+    return f"wend_user_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}", file
+
+
+def is_named(reference: str, base: Path | None = None) -> bool:
+    """Whether the user named a module, so that it is imported; arguments as of ``load_module``."""
+    name, _ = _module_name(reference, base)
+    return name in _named and name in sys.modules
+
+
+def require_named(references: Iterable[str], where: str, base: Path | None = None) -> None:
+    """Raise InputError for code that a file names and the user did not.
+
+    Args:
+        references: of :func:`load_module`.
+        where: the file, for the message.
+        base: as of :func:`load_module`.
+    """
+    for reference in references:
+        if not is_named(reference, base):
+            option = reference
+            if reference.endswith(".py"):
+                option = os.path.relpath((base or Path()) / os.path.expanduser(reference))
+            raise InputError(
+                f"{where}: names the code {reference}, and a file that may be anybody's starts "
+                f"none. If it is yours or you know it, name it: --import {option} (in Python "
+                f"wend.user_code.load_module({option!r}))"
+            )
+
+
+def _import(name: str, reference: str, file: Path) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     try:

@@ -36,6 +36,7 @@ WRAPPERS = (
     *("model_ema", "ema", "state_dict_ema", "ema_state_dict", "ema_model", "shadow"),
 )
 ORIGIN_KEY = "wend"  # beside the weights, how they came about; in safetensors of its metadata
+MOST_SHARED = 4  # bytes of arrays for a byte of a pickle: weights may share an array
 MAX_WRAPPERS = 4  # around one another; a file may hold itself
 logger = logging.getLogger(__name__)
 
@@ -126,12 +127,28 @@ class ArrayUnpickler(pickle.Unpickler):
         return _HARMLESS[module, name]
 
 
+def check_archive(path: Path) -> None:
+    """Raise ValueError for a ZIP archive that states more bytes than it has.
+
+    PyTorch's archives are not compressed. One that is, or whose parts share their bytes, makes
+    gigabytes of a megabyte.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+    stated, held = sum(part.file_size for part in parts), path.stat().st_size
+    if stated > held:
+        raise ValueError(f"its parts state {stated} bytes, more than the {held} of the file")
+
+
 def _content(path: Path, *, mmap: bool = False) -> Any:
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
     if path.suffix == ".pkl":
         with path.open("rb") as file:
             return ArrayUnpickler(file, encoding="latin1").load()
+    check_archive(path)
     # files of before torch 1.6 are no archives, and cannot be mapped
     mmap = mmap and zipfile.is_zipfile(path)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -178,6 +195,7 @@ def damage(path: Path) -> str:
         if not zipfile.is_zipfile(path):
             read_content(path)
             return ""
+        check_archive(path)
         status = path.stat()
         record = _damaged_record(path, status.st_size, status.st_mtime_ns)
     except InputError as error:
@@ -267,6 +285,13 @@ def _tensors(path: Path, weights: object) -> dict[str, Tensor]:
     wrong = [n for n, v in weights.items() if not (isinstance(n, str) and _is_weight(v))]
     if wrong:
         raise InputError(f"{expected}; got entries that are no weights ({some(wrong)})")
+    arrays = [value for value in weights.values() if isinstance(value, np.ndarray)]
+    odd = sorted({str(array.dtype) for array in arrays if array.dtype.kind not in "biufc"})
+    if odd:
+        raise InputError(f"{expected}; got an array that is no tensor ({some(odd)})")
+    stated, held = sum(array.nbytes for array in arrays), path.stat().st_size
+    if stated > MOST_SHARED * held + (1 << 20):  # an array's header alone makes it that large
+        raise InputError(f"{expected}; got {stated} bytes of arrays in a file of {held}")
     try:
         tensors = {
             _bare(name): value if isinstance(value, Tensor) else torch.from_numpy(value.copy())

@@ -37,11 +37,24 @@ _READINGS = {
 }
 
 
+MOST_VALUES = 100_000  # once aliases are written out; WEND's largest config has 400
+
+
 class StrictLoader(yaml.SafeLoader):
     """Refuses a key that stands twice in a mapping, and scalars that YAML 1.1 and 1.2 read apart.
 
     Both are seen where nodes are composed, so that values which are never constructed count, too.
+    So are aliases of aliases, by which ten lines state 10^9 values: who walks or writes them would
+    never end.
     """
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document, of so many values."""
+        node = super().get_single_node()
+        if node is not None and _values(node, {}) > MOST_VALUES:
+            problem = f"its aliases (*name) state more than {MOST_VALUES} values"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        return node
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         """A scalar, with its reading in YAML 1.1."""
@@ -67,6 +80,26 @@ class StrictLoader(yaml.SafeLoader):
                     raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
                 lines[key.tag, key.value] = key.start_mark.line + 1
         return node
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node is with its aliases written out.
+
+    Args:
+        known: those of the nodes that were counted, by their id; 0 while one is.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0
+        children = node.value
+        if isinstance(node, yaml.MappingNode):
+            children = [child for pair in children for child in pair]
+        known[id(node)] = 1 + sum(_values(child, known) for child in children)
+    elif not known[id(node)]:
+        problem = "an alias (*name) stands in the value that it means"
+        raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+    return known[id(node)]
 
 
 def yaml_error(error: Exception, where: str, expected: str) -> InputError:

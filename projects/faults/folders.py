@@ -7,7 +7,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from cases import STEPS, Case
+import yaml
+from cases import Case
 from comparing import FINAL, differences
 from kills import SAME, References, last_line
 from outcomes import Outcome
@@ -15,6 +16,7 @@ from running import Ended, Machine, Started
 
 REFUSED = "second refused in one line, first undisturbed"
 KILLED_AT = 15
+SAVED = 12  # steps that the newest checkpoint then has
 
 
 def sharing(
@@ -134,8 +136,8 @@ class _Folders:
             allowed = case.arguments(folder, "--resume", "--allow-changes")
             ended = self.machine.run(allowed, folder=folder)
             problems = [] if ended.status == 0 else [_words(ended)]
-            if ended.status == 0 and name != "data" and ended.steps > STEPS + 6:
-                problems.append("began anew")
+            if ended.status == 0 and ended.steps != (left := _max_iter(folder) - SAVED):
+                problems.append(f"{left} steps were to be done")
             yield self._outcome(
                 "folder", f"--allow-changes, another {name}", "after 14 steps",
                 "goes on", problems, f"{ended.steps} more steps",
@@ -184,6 +186,11 @@ class _Folders:
             "folder", "--eval-only with a run's config.yaml", "at the end",
             "the run's detections", problems, "" if problems else "the same",
         )  # fmt: skip
+
+
+def _max_iter(folder: Path) -> int:
+    """The steps of the run that a folder's config says."""
+    return yaml.safe_load((folder / "config.yaml").read_text())["SOLVER"]["MAX_ITER"]
 
 
 def _content(folder: Path) -> dict[str, bytes]:

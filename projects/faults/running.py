@@ -21,7 +21,7 @@ import wend
 HERE = Path(__file__).resolve().parent
 WEND = Path(wend.__file__).resolve().parents[1]  # what Python finds here is what is tried
 SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
-GRACE = 1.0  # seconds for what is just ending
+GRACE = 10.0  # seconds for what is just ending, on a machine that others use
 
 
 def adopt_orphans() -> None:

@@ -89,7 +89,7 @@ def test_only_new_and_changed_photos_are_read_again(folder, monkeypatch):
     monkeypatch.setattr(
         photos_module,
         "_look",
-        lambda root, path, exif: read.append(path) or original(root, path, exif),
+        lambda root, path, **how: read.append(path) or original(root, path, **how),
     )
     assert seen(folder).digest == first.digest
     assert read == []

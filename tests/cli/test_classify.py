@@ -272,7 +272,7 @@ def test_a_classifier_of_too_few_classes_is_refused_before_it_runs(command, tmp_
 
 
 def test_an_unreadable_image_is_named_and_what_was_done_is_kept(command, tmp_path, monkeypatch):
-    def fail_on_seventh(path, exif, seen=[]):  # noqa: B006
+    def fail_on_seventh(path, *how, seen=[]):  # noqa: B006
         seen.append(path)
         if len(seen) == 7:
             raise InputError(f"{path}: cannot be read as an image")

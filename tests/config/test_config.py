@@ -75,6 +75,7 @@ RANGES = [
     ("WEND.UNSUP_FACTOR_END", [-0.001, NAN, INF], [0.0, 392.0]),
     ("WEND.CLOSER_LOOK", [-0.5, 0.999, 1.0, NAN, INF], [0.0, 1.001, 3.0]),
     ("WEND.STEP_AT", [-0.001, 1.001, NAN], [0.0, 1.0]),
+    ("WEND.HELD_OUT", [-0.001, 1.0, NAN], [0.0, 0.999]),
     ("WEND.EMA.DECAY", [-0.001, 1.0, NAN], [0.0, 0.9999]),
     ("WEND.EMA.WARM_UP", [-0.001, NAN, INF], [0.0, 1.0]),
     *[
@@ -171,6 +172,7 @@ RANGES = [
     ("WEND.DATA.ON_BAD_TEST_IMAGE", ["skip", ""], ["raise", "wrong"]),
     ("WEND.DATA.MAX_BAD_SHARE", [-0.001, 1.001, NAN], [0.0, 1.0]),
     ("WEND.DATA.MAX_LOST_SHARE", [-0.001, 1.001, NAN], [0.0, 1.0]),
+    ("WEND.DATA.MAX_MEGAPIXELS", [0.0, -1.0, NAN, INF], [0.001, 250.0]),
     ("WEND.DATA.QUARANTINE", ["no_such_file.jsonl"], ["", __file__]),
     ("WEND.DATA.CACHE", [__file__], ["", "a/new/folder"]),
     ("WEND.SMALL_CNN.CHANNELS", [(), (32, 0), (-32,)], [(1,), (32, 64)]),
@@ -233,6 +235,7 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
     elsewhere = {"WEND.RESIZE", "WEND.CROP", "WEND.CLASS_PREDICTIONS"}
     elsewhere |= {"WEND.LOSS", "WEND.CLS_LOSS", "WEND.ETA_SCHEDULE", "WEND.IMPORTS"}
     elsewhere |= {"WEND.UNSUP_FACTOR_SCHEDULE", "WEND.LOGGERS"}
+    elsewhere |= {"WEND.KEEP_BEST", "WEND.EARLY_STOPPING"}  # engines/test_evaluations.py
     elsewhere |= {"WEND.REFINE", "WEND.TEACHER.WEIGHT_SCHEDULE"}  # test_teaching_entries.py
     # true or false, or what only a built backbone can tell
     without_range = {

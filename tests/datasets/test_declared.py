@@ -9,6 +9,7 @@ from PIL import Image
 from wend.datasets.catalog import DataSets
 from wend.datasets.declared import FORMATS, read_declaration
 from wend.errors import InputError, MissingFileError
+from wend.user_code import load_module
 
 EXAMPLES = Path(__file__).parents[2] / "datasets"
 
@@ -254,7 +255,28 @@ def test_a_box_source_of_ones_own_beside_the_file(root, write_cub):
         "format: cub\nimages: CUB_200_2011\nsplit: train\n"
         "pseudo_boxes: {source: './own.py:read', path: ./own.py, scale: 3}\n",
     )
+    with pytest.raises(
+        InputError, match=r"mine\.yaml: pseudo_boxes: source: names the code \./own"
+    ):
+        DataSets().get("mine")
+    load_module(str(root / "own.py"))  # as --import does
     assert [r.pseudo_boxes.tolist() for r in DataSets().get("mine")] == [[], [[0, 0, 3, 6]]]
+
+
+@pytest.mark.parametrize("source", ["os:system", "subprocess:call", "torch:load", "numpy:load"])
+def test_a_declaration_cannot_call_functions_of_libraries(root, write_cub, source):
+    """With a path and options of its own, such a function would run anything."""
+    write_cub(root)
+    write(
+        root / "mine.yaml",
+        "format: cub\nimages: CUB_200_2011\nsplit: train\n"
+        f"pseudo_boxes: {{source: '{source}', path: './; touch {root}/trace'}}\n",
+    )
+    with pytest.raises(
+        InputError, match=rf"mine\.yaml: .*names the code {source.partition(':')[0]}"
+    ):
+        DataSets().get("mine")
+    assert not (root / "trace").exists()
 
 
 def test_sources_are_the_file_and_all_it_names(root, tmp_path):

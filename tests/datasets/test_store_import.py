@@ -173,13 +173,13 @@ def test_stores_can_lie_elsewhere(root, capsys, caplog, monkeypatch, tmp_path):
 def opened(monkeypatch):
     """Names of the images that are opened."""
     names = []
-    real = Image.open
+    real = images.open_image
 
-    def watched(path, *args, **kwargs):
+    def watched(path, *limit):
         names.append(os.path.basename(path))
-        return real(path, *args, **kwargs)
+        return real(path, *limit)
 
-    monkeypatch.setattr(images.Image, "open", watched)
+    monkeypatch.setattr(images, "open_image", watched)
     return names
 
 

@@ -37,7 +37,9 @@ def _iterations(output_dir):
         return {row["iteration"] for row in csv.DictReader(file)}
 
 
-def test_a_signal_lets_the_step_finish_and_saves_it(engine, tmp_path, monkeypatch, capsys):
+def test_a_signal_lets_the_step_finish_and_saves_it(
+    engine, finished, tmp_path, monkeypatch, capsys
+):
     output_dir = tmp_path / "Läufe und mehr"
     with monkeypatch.context() as patch:
         _at_step(patch, 5, lambda: _send(signal.SIGTERM))
@@ -52,6 +54,11 @@ def test_a_signal_lets_the_step_finish_and_saves_it(engine, tmp_path, monkeypatc
     with kept_logging():
         assert main(command[command.index("--resume") :]) == 0
     assert _iterations(output_dir) == {"3", "6"}
+    expected, got = (
+        torch.load(folder / "model_final.pth", weights_only=True)["model"]
+        for folder in (finished(engine), output_dir)
+    )
+    assert all(torch.equal(expected[name], got[name]) for name in expected)  # nothing was lost
 
 
 def test_a_signal_ends_an_evaluation_at_once(engine, tmp_path, monkeypatch, capsys):

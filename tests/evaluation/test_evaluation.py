@@ -14,7 +14,8 @@ from pycocotools.coco import COCO
 from wend.errors import InputError
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.collect import detection_table
-from wend.evaluation.evaluation import Evaluation, append_to_curve
+from wend.evaluation.curve import append_to_curve
+from wend.evaluation.evaluation import Evaluation
 from wend.evaluation.fixed_boxes import FixedBoxes
 from wend.evaluation.metrics import METRICS, RESERVED, choose_metrics, register_metric
 from wend.evaluation.protocols import get_protocol
@@ -206,7 +207,7 @@ def test_metrics_of_any_form_go_into_every_file_and_the_curve(data_set, detectio
     assert rows["Boxes (boxes)", "all"]["low"] == ""
     assert ("IoU sum of (IoU)", "1") in rows
     assert rows["AP50", "100"]["boxes/image"] == "1.00"
-    append_to_curve(tmp_path / "c.csv", 1, 1, "made_up", {"original": scalars})
+    append_to_curve(tmp_path / "c.csv", 1, 1, {"made_up": {"original": scalars}})
     assert {row[4]: float(row[5]) for row in read(tmp_path / "c.csv")} == pytest.approx(
         scalars, abs=1e-6
     )
@@ -243,6 +244,22 @@ def test_a_metric_that_is_none_is_named(evaluation, detections, function, option
 
     with METRICS.temporary(), pytest.raises(InputError, match=message):
         run()
+
+
+def test_a_metric_that_fails_loses_no_detections(evaluation, detections, tmp_path):
+    @register_metric("fails", name="fails")
+    def fails(per_image):
+        raise ZeroDivisionError("of mine")
+
+    metrics = choose_metrics(["fails"])
+    with pytest.raises(InputError, match=r"metric fails failed") as raised:
+        replace(evaluation, metrics=metrics).run(detections, tmp_path)
+    path = tmp_path / "detections.json"
+    assert f"The detections are not lost: {path} holds them" in str(raised.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["detections.json"]
+    kept = read_detections(path, evaluation.data_set)
+    assert kept.boxes.tolist() == detections.boxes.tolist()
+    assert kept.scores.tolist() == detections.scores.tolist()
 
 
 def test_a_metric_may_be_registered_again_and_has_a_title_of_its_own(tmp_path):
@@ -297,27 +314,6 @@ def test_metrics_are_chosen_by_name_or_from_a_file(tmp_path):
 def read(path):
     with open(path, newline="") as file:
         return [tuple(row.values()) for row in csv.DictReader(file)]
-
-
-def test_curve_keeps_a_row_for_each_evaluation_and_metric(tmp_path):
-    path = tmp_path / "curve.csv"
-    for iteration, value in ((10, 1.5), (20, 2.5)):
-        append_to_curve(path, iteration, iteration / 10, "d", {"p": {"gt_known_loc": value}})
-    assert read(path) == [
-        ("10", "1", "d", "p", "gt_known_loc", "1.500000"),
-        ("20", "2", "d", "p", "gt_known_loc", "2.500000"),
-    ]
-
-
-def test_a_resumed_run_replaces_the_rows_that_it_repeats(tmp_path):
-    path = tmp_path / "curve.csv"
-    for iteration in (10, 20, 30):
-        for dataset in ("a", "b"):
-            append_to_curve(path, iteration, 0, dataset, {"p": {"m": float(iteration)}})
-    for dataset in ("a", "b"):
-        append_to_curve(path, 20, 0, dataset, {"p": {"m": 99.0}})
-    rows = [(row[0], row[2], float(row[5])) for row in read(path)]
-    assert rows == [("10", "a", 10), ("10", "b", 10), ("20", "a", 99), ("20", "b", 99)]
 
 
 def test_a_data_set_of_which_some_images_have_no_truth_is_refused():

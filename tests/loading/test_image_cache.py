@@ -205,11 +205,11 @@ def test_an_interrupted_filling_goes_on_where_it_stopped(tmp_path, records, monk
     monkeypatch.setattr(fill_cache, "CHUNK", 2)
     count = []
 
-    def interrupted(file_name, exif):
+    def interrupted(file_name, *how):
         count.append(file_name)
         if len(count) == 5:
             raise KeyboardInterrupt
-        return read_image(file_name, exif)
+        return read_image(file_name, *how)
 
     monkeypatch.setattr(image_cache, "read_image", interrupted)
     monkeypatch.setattr("wend.images.threads.CHUNK", 1)
@@ -218,7 +218,7 @@ def test_an_interrupted_filling_goes_on_where_it_stopped(tmp_path, records, monk
     assert opened(tmp_path).num_filled() == 4
     count.clear()
     monkeypatch.setattr(
-        image_cache, "read_image", lambda name, exif: count.append(name) or read_image(name, exif)
+        image_cache, "read_image", lambda name, *how: count.append(name) or read_image(name, *how)
     )
     fill(tmp_path)
     assert sorted(count) == sorted(r.file_name for r in records[4:])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from wend.errors import MissingFileError
-from wend.evaluation.evaluation import append_to_curve
+from wend.evaluation.curve import append_to_curve
 from wend.reports.curve import draw_curve
 from wend.reports.draw import draw_boxes, draw_record, draw_sheet
 from wend.reports.likely_boxes import distinct_boxes, likely_score
@@ -135,7 +135,7 @@ def test_boxes_that_overlap_a_better_one_are_not_distinct():
 def test_curve_is_a_picture_whose_line_is_not_empty(tmp_path):
     for epoch in (1, 2, 3):
         append_to_curve(
-            tmp_path / "c.csv", epoch, epoch, "d", {"original": {"gt_known_loc": 30.0 * epoch}}
+            tmp_path / "c.csv", epoch, epoch, {"d": {"original": {"gt_known_loc": 30.0 * epoch}}}
         )
     draw_curve(tmp_path / "c.csv", tmp_path / "c.png")
     image = np.asarray(Image.open(tmp_path / "c.png").convert("RGB")).astype(int)

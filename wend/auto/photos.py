@@ -11,25 +11,26 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tabulate import tabulate
 from tqdm import tqdm
 
 from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.files import sha256
 from wend.images.near_duplicates import SIDE, group, thumbnail
+from wend.images.opening import open_image
 from wend.images.orientation import UPRIGHT, orientation_of
 from wend.images.paths import find_images
 from wend.images.reading import read_image
 from wend.partial import PartialFile
+from wend.structures.records import MAX_MEGAPIXELS
 
 FORMAT = "wend-auto-photos-1"
 _THREADS = min(8, os.cpu_count() or 1)
@@ -70,12 +71,12 @@ def _state(file: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _look(root: Path, path: str, exif: str) -> Photo:
+def _look(root: Path, path: str, exif: str, max_megapixels: float) -> Photo:
     file = root / path
     state = _state(file)
     try:
-        image = read_image(file, exif)
-        with Image.open(file) as opened:
+        image = read_image(file, exif, max_megapixels)
+        with open_image(file) as opened:
             orientation = orientation_of(opened)
         digest = sha256(file)
     except BadImageError as error:
@@ -188,7 +189,9 @@ def _below(paths: Iterable[str], root: Path, output: Path) -> list[str]:
     return [path for path in paths if not path.startswith(prefix)]
 
 
-def look(root: Path, output: Path, record: Path, exif: str) -> Photos:
+def look(
+    root: Path, output: Path, record: Path, exif: str, max_megapixels: float = MAX_MEGAPIXELS
+) -> Photos:
     """Look at all photos below a folder.
 
     Args:
@@ -196,6 +199,7 @@ def look(root: Path, output: Path, record: Path, exif: str) -> Photos:
         output: what lies in it is no photo.
         record: file of what was seen, JSON lines; made or gone on with.
         exif: "apply" or "ignore".
+        max_megapixels: a photo of more pixels (in millions) counts as unreadable.
 
     Raises:
         InputError: there is no photo, or none that can be read.
@@ -216,9 +220,12 @@ def look(root: Path, output: Path, record: Path, exif: str) -> Photos:
         raise MissingFileError(
             f"{root}: holds no photo (.jpg, .png, .webp, .tif, .bmp, .gif, .ppm){more}"
         )
-    known_file: PartialFile[Photo] = PartialFile(record, FORMAT, {"exif": exif}, _from_row)
+    known_file: PartialFile[Photo] = PartialFile(
+        record, FORMAT, {"exif": exif, "max_megapixels": max_megapixels}, _from_row
+    )
     known = {photo.path: photo for photo in known_file.items}
-    photos = _look_at_new(root, paths, exif, known, known_file)
+    read = partial(_look, root, exif=exif, max_megapixels=max_megapixels)
+    photos = _look_at_new(root, paths, read, known, known_file)
     seen = Photos(root, exif, tuple(photos), others)
     if not seen.readable:
         problems = some(f"{photo.path}: {photo.problem}" for photo in photos)
@@ -229,16 +236,15 @@ def look(root: Path, output: Path, record: Path, exif: str) -> Photos:
 def _look_at_new(
     root: Path,
     paths: Sequence[str],
-    exif: str,
+    read: Callable[[str], Photo],
     known: dict[str, Photo],
     record: PartialFile[Photo],
 ) -> list[Photo]:
     """The photos of the paths; those that are new or have changed are read and recorded."""
     new = [path for path in paths if path not in known or known[path].state != _state(root / path)]
-    Image.init()  # loads the formats' plug-ins, which threads must not do side by side
     pool = ThreadPoolExecutor(_THREADS)
     try:
-        photos = pool.map(lambda path: _look(root, path, exif), new)
+        photos = pool.map(read, new)
         for photo in tqdm(photos, total=len(new), desc="photos", unit="photo", disable=None):
             record.add([vars(photo)])
             known[photo.path] = photo

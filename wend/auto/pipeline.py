@@ -128,7 +128,8 @@ class Auto:
         self._weights_digest()  # whether they are there, before anything is made
         self.folder = wishes.output.resolve()
         root = wishes.photos.resolve()
-        photos = look(root, self.folder, self.folder / "photos.jsonl", wishes.exif)
+        limit = self.cfg.WEND.DATA.MAX_MEGAPIXELS
+        photos = look(root, self.folder, self.folder / "photos.jsonl", wishes.exif, limit)
         self.steps = Steps(self.folder, {"photos": str(root)})
         held_out = hold_out(photos.groups, wishes.held_out, wishes.seed)
         logger.info("%s:\n%s", root, photos.table(held_out))
@@ -215,6 +216,7 @@ class Auto:
             *("pseudo-boxes", *arguments, "--boxes", str(self.wishes.boxes)),
             *("--dataset", str(self._declaration("photos")), "--skip-unreadable"),
             *("--output", str(self.folder / "boxes" / name)),
+            *("--max-megapixels", str(self.cfg.WEND.DATA.MAX_MEGAPIXELS)),
         ]
         settings: dict[str, Any] = {"arguments": " ".join(arguments), "photos": digest}
         settings["boxes"] = self.wishes.boxes

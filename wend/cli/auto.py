@@ -12,7 +12,12 @@ from wend.cli.label_file_options import (
     prediction_formats,
 )
 from wend.cli.nested import run_command
-from wend.cli.options import add_engine_option, key_values
+from wend.cli.options import (
+    add_engine_option,
+    add_megapixels_option,
+    key_values,
+    max_megapixels,
+)
 from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.engines import choose_engine, engine_module
@@ -29,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("photos", help="folder of the photos, all below it")
     add("--output", required=True, metavar="DIR", help="a run folder, with all that is made")
+    add_megapixels_option(parser)
     add("--exif", choices=EXIF[::-1], default="apply", help="turn photos by EXIF (default), or not")
     boxes = parser.add_argument_group("pseudo boxes").add_argument
     boxes(
@@ -79,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
         InputError: the user's input is wrong.
     """
     wishes = _wishes(args)
-    cfg = engine_module(wishes.engine, "run").read_config(wishes.config_file, args.opts)
+    opts = [text for pair in wishes.overrides.items() for text in pair]
+    cfg = engine_module(wishes.engine, "run").read_config(wishes.config_file, opts)
     with keeping(SAME_COMMAND), locked(wishes.output, doing="wend auto"):
         Auto(wishes, run_command, cfg).run()
     return 0
@@ -95,6 +102,8 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         if not good:
             raise InputError(f"{name}: expected {expected}, got {value}")
     overrides = key_values(args.opts, "overrides of config entries")
+    if args.max_megapixels is not None:
+        overrides.setdefault("WEND.DATA.MAX_MEGAPIXELS", str(max_megapixels(args)))
     if "OUTPUT_DIR" in overrides:
         raise InputError("OUTPUT_DIR: wend auto writes to --output")
     number_of_pictures(args.pictures)  # a wrong one is told before anything is made

@@ -28,6 +28,7 @@ from wend.classes.predictions import (
 from wend.classes.preprocessing import C2AM, CANONICAL
 from wend.cli.options import (
     add_datasets_root_option,
+    add_megapixels_option,
     add_shard_option,
     check_keys_differ,
     known_data_sets,
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="convert this JSON, CSV or Parquet file of another program instead of running a model",
     )
+    add_megapixels_option(parser)
     add_shard_option(parser, "--merge")
     add("--merge", action="store_true", help="make the file of what all shards have done")
     add_datasets_root_option(parser)
@@ -95,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     """
     with Crew() as crew:
         _check_arguments(args)
-        data_set = known_data_sets(args).get(args.dataset)
+        data_set = known_data_sets(args).images(args.dataset)
         check_keys_differ(data_set, "class predictions")
         names = _read_names(args.class_names) if args.class_names else []
         if not args.import_file and not args.merge:

@@ -14,6 +14,7 @@ from wend.cli.options import (
     add_datasets_root_option,
     add_implausible_option,
     add_import_option,
+    add_megapixels_option,
     known_data_sets,
 )
 from wend.datasets.catalog import DataSets
@@ -56,6 +57,7 @@ def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="FILE", help="the list, JSON lines (default: NAME.problems.jsonl)"
     )
+    add_megapixels_option(parser)
 
 
 def _check(args: argparse.Namespace, data_sets: DataSets) -> int:
@@ -74,6 +76,7 @@ def _add_cache_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", required=True, metavar="DIR", help="folder of caches, for WEND.DATA.CACHE"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: by the cores)")
+    add_megapixels_option(parser)
 
 
 def _cache(args: argparse.Namespace, data_sets: DataSets) -> int:

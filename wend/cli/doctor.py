@@ -50,7 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the report; the exit status is 1 if no engine works."""
     engines, works = _engines()
-    sections = [_machine(), _packages(), *_namesakes(), *engines, *_names(), _data_sets()]
+    sections = [
+        _machine(),
+        _packages(),
+        *_namesakes(),
+        *_holes(),
+        *engines,
+        *_names(),
+        _data_sets(),
+    ]
     print("\n".join(sections))
     return 0 if works else 1
 
@@ -117,6 +125,17 @@ def _namesakes() -> list[str]:
         f"another package, wend {version}, is installed: it and {NAME} have the same import name, "
         f"and the one that was installed last has replaced files of the other; pip uninstall "
         f"wend, then pip install --force-reinstall --no-deps {NAME}\n"
+    ]
+
+
+def _holes() -> list[str]:
+    """What files of others can do to this torch, see docs/safety.md."""
+    major, minor = (int(part) for part in torch.__version__.split(".")[:2])
+    if (major, minor) >= (2, 10):
+        return []
+    return [
+        f"torch {torch.__version__}: before 2.10 a .pth of somebody else's can damage the memory "
+        f"(CVE-2026-24747); install a later torch, or take only .safetensors from others\n"
     ]
 
 

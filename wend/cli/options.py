@@ -120,6 +120,33 @@ def add_datasets_root_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_megapixels_option(parser: argparse._ActionsContainer, default: str = "89.5") -> None:
+    """Add ``--max-megapixels``, which :func:`max_megapixels` reads; ``default`` as help says it."""
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        metavar="M",
+        help="images that state more pixels, in millions, are not decoded: a small file can state "
+        f"one that fills the memory (default: {default})",
+    )
+
+
+def max_megapixels(args: argparse.Namespace) -> float:
+    """``--max-megapixels``, or its default, also of a command without it.
+
+    Raises:
+        InputError: it is not above 0.
+    """
+    from wend.structures.records import MAX_MEGAPIXELS
+
+    value = getattr(args, "max_megapixels", None)
+    if value is None:
+        return MAX_MEGAPIXELS
+    if not value > 0:
+        raise InputError(f"--max-megapixels: expected a number above 0, got {value:g}")
+    return value
+
+
 def known_data_sets(args: argparse.Namespace) -> DataSets:
     """Data sets by name below ``--datasets-root``; those registered with Detectron2 alone, too.
 
@@ -127,7 +154,7 @@ def known_data_sets(args: argparse.Namespace) -> DataSets:
     """
     from wend.datasets.catalog import DataSets
 
-    return DataSets(args.datasets_root, others=_of_detectron2)
+    return DataSets(args.datasets_root, others=_of_detectron2, max_megapixels=max_megapixels(args))
 
 
 def _of_detectron2(name: str) -> DataSet | None:

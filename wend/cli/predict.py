@@ -16,6 +16,7 @@ from wend.cli.label_file_options import (
 from wend.cli.options import (
     add_checkpoint_options,
     add_device_option,
+    add_megapixels_option,
     add_opts_option,
     key_values,
 )
@@ -86,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["raise", "skip"],
         help="an image that cannot be read: an error (default), or leave it out and say so",
     )
+    add_megapixels_option(parser, default="the run's WEND.DATA.MAX_MEGAPIXELS")
     add_device_option(parser)
     add_checkpoint_options(parser)
     add_opts_option(parser)
@@ -132,6 +134,7 @@ def _load(args: argparse.Namespace, overrides: Mapping[str, str]) -> Detector:
         engine=args.engine,
         config=args.config_file,
         exif=args.exif,
+        max_megapixels=args.max_megapixels,
         **overrides,
     )
 

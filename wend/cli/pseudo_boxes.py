@@ -18,9 +18,11 @@ from wend import __version__
 from wend.cli.options import (
     add_datasets_root_option,
     add_import_option,
+    add_megapixels_option,
     add_shard_option,
     check_keys_differ,
     known_data_sets,
+    max_megapixels,
     shard_of,
 )
 from wend.errors import InputError
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--boxes", type=int, default=1, metavar="N", help="boxes per image at most (default: 1)")
     add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
     add("--skip-unreadable", action="store_true", help="leave out and count unreadable images")
+    add_megapixels_option(parser)
     add_shard_option(parser, "wend boxes merge")
     add_import_option(parser)
     border = parser.add_argument_group("border")
@@ -182,7 +185,11 @@ def read_images(args: argparse.Namespace) -> DataSet:
         from wend.formats.folder import load_folder
 
         reader = SizeReader(exif=args.exif or EXIF[0])
-        data_set = replace(load_folder(args.images, classes="none", sizes=reader), exif=reader.exif)
+        data_set = replace(
+            load_folder(args.images, classes="none", sizes=reader),
+            exif=reader.exif,
+            max_megapixels=max_megapixels(args),
+        )
     elif args.exif:
         raise InputError("--exif is for --images; a data set's declaration has the key 'exif'")
     else:
@@ -201,7 +208,8 @@ def _prepare_border(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> 
         keys = data_set.keys
         mine = parts.share("border", range(len(keys)), lambda i: keys[i] in parts.done, lambda _: 1)
         files = [data_set.file_names[i] for i in mine]
-        results = localize(files, config, args.num_workers, data_set.exif, args.boxes)
+        how = (data_set.exif, args.boxes, data_set.max_megapixels)
+        results = localize(files, config, args.num_workers, *how)
         for index, result in zip(mine, results, strict=True):
             if isinstance(result, InputError) and not args.skip_unreadable:
                 raise result

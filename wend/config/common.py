@@ -1,6 +1,7 @@
 """The entries of the ``WEND`` node that every detector has; Greek letters are the paper's."""
 
 from wend.config.entries import (
+    BELOW_1,
     CLOSER,
     NOT_NEGATIVE,
     POSITIVE,
@@ -150,6 +151,27 @@ COMMON = (
         "Length of the training in epochs, evaluated and saved after each; 0: SOLVER.MAX_ITER, "
         "TEST.EVAL_PERIOD and SOLVER.CHECKPOINT_PERIOD count in iterations, as in Detectron2.",
         Range("a whole number >= 0", lambda x: x >= 0, {"minimum": 0}),
+    ),
+    Entry(
+        "KEEP_BEST",
+        "",
+        "A number of the evaluations, the best one's checkpoint being kept as model_best.pth: "
+        '"data set/protocol/metric" or the end of it, such as "gt_known_loc", or '
+        '"held_out/total_loss" with HELD_OUT; empty: none (docs/best_checkpoint.md).',
+    ),
+    Entry(
+        "EARLY_STOPPING",
+        0,
+        "Evaluations in a row without a better number KEEP_BEST, after which the training ends; "
+        "0: it takes its whole length.",
+        Range("a whole number >= 0", lambda x: x >= 0, {"minimum": 0}),
+    ),
+    Entry(
+        "HELD_OUT",
+        0.0,
+        "Share of the training images that are never trained on, drawn by SEED; each evaluation "
+        "computes the losses on them, for which no true boxes are needed; 0: none, [0, 1).",
+        BELOW_1,
     ),
     Entry(
         "OPTIMIZER",

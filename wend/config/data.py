@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from wend.config.entries import SHARE, Entry, Range, config_entries, one_of
+from wend.config.entries import POSITIVE, SHARE, Entry, Range, config_entries, one_of
+from wend.structures.records import MAX_MEGAPIXELS
 
 DATA = (
     Entry(
@@ -17,6 +18,13 @@ DATA = (
         0.001,
         'Share of the training images that "skip" may skip; more end the run.',
         SHARE,
+    ),
+    Entry(
+        "MAX_MEGAPIXELS",
+        MAX_MEGAPIXELS,
+        "Images that state more pixels, in millions, are not decoded: a small file can state one "
+        "that fills the memory. For photos of 108 or 200 megapixels set 250.0.",
+        POSITIVE,
     ),
     Entry(
         "QUARANTINE",

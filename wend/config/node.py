@@ -32,6 +32,7 @@ from wend.config.entries import (
     require,
 )
 from wend.errors import InputError, MissingFileError, shown
+from wend.evaluation.best import HELD_OUT
 from wend.evaluation.metrics import choose_metrics
 from wend.evaluation.protocols import get_protocol
 from wend.event_sinks import EVENT_SINKS
@@ -47,6 +48,7 @@ from wend.losses import (
 from wend.modeling.initial_weights import settled
 from wend.registry import FunctionRegistry
 from wend.schedules import SCHEDULES, Scheduled
+from wend.structures.records import MAX_MEGAPIXELS
 from wend.structures.view import View
 from wend.teaching.refine import REFINEMENTS, Refinement
 from wend.teaching.teacher import Teaching
@@ -225,6 +227,8 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
         "fill": [min(max(round(channel), 0), 255) for channel in mean],
         "flip": cfg.INPUT.RANDOM_FLIP,
         "mirror": cfg.WEND.MIRROR,
+        # files that an earlier version exported do not state it
+        "max_megapixels": cfg.WEND.DATA.get("MAX_MEGAPIXELS", MAX_MEGAPIXELS),
     }
 
 
@@ -328,6 +332,7 @@ def check_config(cfg: CfgNode) -> None:
             EVENT_SINKS.get(name)
         except InputError as error:
             raise InputError(f"config entry WEND.LOGGERS: {error}") from None
+    _check_choice_of_the_best(wend)
     most = cfg.TEST.DETECTIONS_PER_IMAGE
     require(
         "WEND.MAX_BOXES",
@@ -339,6 +344,22 @@ def check_config(cfg: CfgNode) -> None:
         raise MissingFileError(
             f"config entry WEND.CLASS_PREDICTIONS: there is no file {wend.CLASS_PREDICTIONS}"
         )
+
+
+def _check_choice_of_the_best(wend: CfgNode) -> None:
+    """Raise InputError where KEEP_BEST, EARLY_STOPPING and HELD_OUT do not fit each other."""
+    require(
+        "WEND.EARLY_STOPPING",
+        wend.EARLY_STOPPING,
+        "0, where WEND.KEEP_BEST names no number that could stop improving",
+        wend.KEEP_BEST != "" or wend.EARLY_STOPPING == 0,
+    )
+    require(
+        "WEND.KEEP_BEST",
+        wend.KEEP_BEST,
+        "no loss on a held-out part, where WEND.HELD_OUT is 0 (such as WEND.HELD_OUT 0.1)",
+        wend.HELD_OUT > 0 or not wend.KEEP_BEST.startswith(f"{HELD_OUT}/"),
+    )
 
 
 def _check_detectron2s(cfg: CfgNode) -> None:

@@ -22,6 +22,7 @@ from wend.config.shipped import find_config, no_config
 from wend.errors import InputError, MissingFileError, shown
 from wend.files import expand_user, read_text, real_path
 from wend.numerals import decimal_number
+from wend.user_code import require_named
 from wend.yaml_files import leaves, parse_yaml
 
 # in iterations, of Detectron2
@@ -78,6 +79,24 @@ class Source:
         if not module.endswith(".py"):
             return module
         return str(real_path(self.folder / expand_user(module)))
+
+
+def require_named_code(path: Path, tree: Mapping[str, Any]) -> None:
+    """Raise InputError for code that a config names and the user did not.
+
+    For configs that a command finds by itself, in a run's folder or in a checkpoint, which may be
+    anybody's.
+
+    Args:
+        path: where the config stands: a YAML, or a weight file.
+        tree: its nested mappings; what they name as ``_BASE_`` is looked at, too.
+    """
+    if BASE_KEY in tree:
+        sources: Sequence[Source] = yaml_sources(path)
+    else:
+        sources = [Source(str(path), path.parent, dict(leaves(tree)))]
+    for source in sources:
+        require_named(source.modules(), source.name)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from wend.images.sizes import SizeReader
 from wend.loading.selection import Selection
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
-from wend.structures.records import ImageRecord, image_key
+from wend.structures.records import MAX_MEGAPIXELS, ImageRecord, image_key
 
 logger = logging.getLogger(__name__)
 
@@ -212,9 +212,11 @@ def of_detectron2(name: str) -> DataSet | None:
     return data_set_of_dicts(name, DatasetCatalog.get(name), exif)
 
 
-def detectron2_data_sets(root: str | Path | None = None) -> DataSets:
+def detectron2_data_sets(
+    root: str | Path | None = None, max_megapixels: float = MAX_MEGAPIXELS
+) -> DataSets:
     """WEND's data sets, and those registered with Detectron2 alone, by name."""
-    return DataSets(root, others=of_detectron2)
+    return DataSets(root, others=of_detectron2, max_megapixels=max_megapixels)
 
 
 def _announce(name: str) -> None:

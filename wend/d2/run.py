@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
-from detectron2.evaluation import verify_results
 from detectron2.modeling import (
     ANCHOR_GENERATOR_REGISTRY,
     BACKBONE_REGISTRY,
@@ -35,7 +34,14 @@ from wend.config import add_wend_config, check_carries_loss, merge_config
 from wend.config.entries import require
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.d2.trainer import Trainer, WENDCheckpointer, check_precision, evaluate, without_effect
+from wend.d2.trainer import (
+    Trainer,
+    WENDCheckpointer,
+    check_precision,
+    check_results,
+    evaluate,
+    without_effect,
+)
 from wend.errors import InputError
 from wend.files import atomic_write
 from wend.launch import Processes, check_devices, settle
@@ -47,6 +53,7 @@ from wend.run_files import CONFIG_FILE, checkpoint_files
 from wend.training.changes import warn_if_trained_otherwise
 from wend.training.checkpoints import refuse_changes
 from wend.training.facts import asked_of
+from wend.training.rehearsal import rehearse
 from wend.training.run_folder import begin, taken
 from wend.training.state import take_stored_seed
 from wend.user_code import UserModules, is_own
@@ -108,7 +115,7 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
     if resumes and not args.eval_only:
         take_stored_seed(cfg)
-    data_sets = detectron2_data_sets(args.datasets_root)
+    data_sets = detectron2_data_sets(args.datasets_root, cfg.WEND.DATA.MAX_MEGAPIXELS)
     run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
     if resumes and not args.eval_only:
@@ -117,6 +124,7 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     if not args.eval_only:
         check_precision(run.cfg)
         check_shares(run.cfg, processes.world_size)
+    rehearse(run)
     return run
 
 
@@ -237,7 +245,7 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
         warn_if_trained_otherwise(checkpointer.path, run.cfg.dump())
     results = evaluate(run, model)
     if comm.is_main_process():
-        verify_results(run.cfg, results)
+        check_results(run.cfg, results)
     return results
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import weakref
@@ -26,10 +27,20 @@ from detectron2.engine import (
     create_ddp_model,
     hooks,
 )
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import (
+    DatasetEvaluator,
+    inference_on_dataset,
+    print_csv_format,
+    verify_results,
+)
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
-from detectron2.utils.events import EventWriter, TensorboardXWriter, get_event_storage
+from detectron2.utils.events import (
+    EventStorage,
+    EventWriter,
+    TensorboardXWriter,
+    get_event_storage,
+)
 from torch import Tensor, nn
 
 from wend.config import check_carries_loss, check_config, teaching_of
@@ -41,7 +52,7 @@ from wend.d2.log_window import LogWindow
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.teaching import build_teacher, let_teach
 from wend.errors import InputError
-from wend.evaluation.evaluation import append_to_curve
+from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
 from wend.files import is_refusal
 from wend.launch import is_lost
@@ -59,7 +70,7 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.processes import broadcast, gather, is_main, largest
+from wend.processes import agreed, broadcast, gather, is_main, largest
 from wend.randomness import seed_step, shared_seed
 from wend.run import (
     Run,
@@ -71,16 +82,20 @@ from wend.run import (
     set_seed,
     value_of,
 )
-from wend.run_files import CONFIG_FILE, CURVE_FILE, evaluation_folder
+from wend.run_files import BEST_WEIGHTS, CONFIG_FILE, FINAL_WEIGHTS, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.teaching.teacher import Teacher
 from wend.training.asked_rates import AskedRates
 from wend.training.checkpoints import ClearsByListing, RunCheckpointer
+from wend.training.evaluations import BEST_KEY, Evaluations
 from wend.training.facts import TRAINING_KEY, asked_of
+from wend.training.held_out import check_seed, held_out_loader, held_out_losses
 from wend.training.interruption import Interruption, telling_what_is_kept
 from wend.training.normalizers import Normalizers
+from wend.training.rehearsal import rehearse
 from wend.training.run_folder import clear, refuse_used, take_up, taken
+from wend.training.space import warn_of_space
 from wend.training.state import TrainingState
 from wend.user_code import is_raised_by_own
 
@@ -89,7 +104,12 @@ SINK_PERIOD = 20  # iterations, and the window of the median, as of Detectron2's
 
 
 class WENDCheckpointer(RunCheckpointer, DetectionCheckpointer):
-    """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file."""
+    """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file.
+
+    As Detectron2's it fetches URLs and ``detectron2://``; what comes is read as any file.
+    """
+
+    fetches = True
 
 
 class PeriodicSaving(ClearsByListing, hooks.PeriodicCheckpointer):
@@ -164,6 +184,19 @@ class EventSinksHook(hooks.HookBase):
             self._last_write = step
 
 
+class EndedEarlyError(Exception):
+    """Takes Detectron2's loop to its end before all iterations are done."""
+
+
+class EndsEarly(hooks.HookBase):
+    """Ends the training after the evaluation that ``WEND.EARLY_STOPPING`` makes the last one."""
+
+    def after_step(self) -> None:
+        """Stands behind the evaluation and the writers."""
+        if self.trainer.evaluations.have_ended and self.trainer.iter + 1 < self.trainer.max_iter:
+            self.trainer.end_early()
+
+
 class TensorBoardWriter(TensorboardXWriter):
     """Detectron2's, of which TensorBoard leaves out what an earlier start logged and comes again.
 
@@ -205,7 +238,8 @@ class _NoTraceback(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if error is None:
             return True
-        return not (isinstance(error, InputError) or is_refusal(error) or is_lost(error))
+        is_said = isinstance(error, InputError | EndedEarlyError)
+        return not (is_said or is_refusal(error) or is_lost(error))
 
 
 Forward = Callable[[list[dict[str, Any]]], Any]
@@ -339,6 +373,7 @@ class Trainer(DefaultTrainer):
     run: Run | None = None
     mapper: Mapper | None = None
     in_full = True  # whether an evaluation logs the whole table, or a line for each protocol
+    iter: int  # Detectron2's
 
     def __init__(
         self,
@@ -354,9 +389,14 @@ class Trainer(DefaultTrainer):
             check_config(cfg)
             for message in without_effect(cfg):  # a script's own loaders may use them
                 logger.warning(message)
-            run = resolve(cfg, detectron2_data_sets())
+            max_megapixels = cfg.WEND.DATA.MAX_MEGAPIXELS
+            run = resolve(cfg, detectron2_data_sets(max_megapixels=max_megapixels))
             check_precision(run.cfg)
-        set_seed(run.cfg, shared_seed(run.cfg.SEED))  # each process draws one where it is open
+            if self._evaluates_as_wend():
+                rehearse(run)
+        seed = shared_seed(run.cfg.SEED)  # each process draws one where it is open
+        agreed(partial(check_seed, run.cfg, seed))
+        set_seed(run.cfg, seed)
         self.run = run
         self.mapper = mapper
         if overwrite and comm.is_main_process():
@@ -365,6 +405,9 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
         self.average, self.teacher = self.build_average(cfg, model)
+        self._evaluated = model if self.average is None else self.average.evaluated
+        self._losses_of = self._evaluated.forward  # before it is guarded and taught
+        self.held_out = held_out_images(self.run.training, cfg, self.mapper)
         self.interruption = Interruption()
         guard_losses(model, self.interruption)
         if self.teacher is not None:
@@ -389,6 +432,12 @@ class Trainer(DefaultTrainer):
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
+        if comm.is_main_process():
+            averaged = self.average is not None
+            warn_of_space(cfg, self.checkpointer.model, optimizer, averaged=averaged)
+        self.evaluations = Evaluations(cfg, self._keep_best)
+        if self.evaluations.best is not None:
+            self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
         self._state_what_it_is()
         self.log_window = LogWindow()
         self.training_state = TrainingState(
@@ -406,6 +455,14 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def _evaluates_as_wend(cls) -> bool:
+        """Whether its evaluators are WEND's, whose numbers are known before the first one."""
+        return all(
+            inspect.getattr_static(cls, name) is vars(Trainer)[name]
+            for name in ("test", "build_evaluator")
+        )
 
     def resume_or_load(self, resume: bool = True, *, allow_changes: bool = False) -> None:
         """Detectron2's, with ``MODEL.WEIGHTS pretrained``, from the newest whole checkpoint.
@@ -426,6 +483,7 @@ class Trainer(DefaultTrainer):
             rates.restore(self.checkpointer.changed)
             self.start_iter = self.iter + 1  # that of the checkpoint is done
             self._take_seed()
+            self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumed)
 
     def _take_seed(self) -> None:
@@ -433,6 +491,7 @@ class Trainer(DefaultTrainer):
         assert self.run is not None
         seed = self.training_state.saved.get("seed")
         if self.run.seed_was_drawn and seed is not None:
+            check_seed(self.cfg, seed)
             for cfg in (self.run.cfg, self.cfg):
                 set_seed(cfg, seed)
             self._state_what_it_is()
@@ -446,21 +505,18 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Detectron2's hooks; the last two checkpoints are kept, evaluations go to a curve."""
         cfg = self.cfg
+        self._evaluation = hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.test_for_curve)
         mine = {
             hooks.PeriodicCheckpointer: PeriodicSaving(
                 self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD
             ),
-            hooks.EvalHook: hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.test_for_curve),
+            hooks.EvalHook: self._evaluation,
         }
         ours = [mine.get(type(hook), hook) for hook in super().build_hooks()]
         evaluation = next(i for i, h in enumerate(ours) if isinstance(h, hooks.EvalHook))
         ours.insert(evaluation, EndsWhenAsked(self.interruption, self.save_unless_saved))
-        return [*ours, EventSinksHook(cfg)] if comm.is_main_process() else ours
-
-    def before_train(self) -> None:
-        """Detectron2's, with the log's numbers of a training that goes on."""
-        self.log_window.restore(self.storage)
-        super().before_train()
+        ours += [EventSinksHook(cfg)] if comm.is_main_process() else []
+        return [*ours, EndsEarly()]
 
     def before_step(self) -> None:
         """Detectron2's, after the generators were seeded for this step."""
@@ -513,21 +569,80 @@ class Trainer(DefaultTrainer):
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
         assert self.run is not None
         share_buffers(self.model)
-        self.in_full = self.iter + 1 >= self.max_iter
+        iteration = min(self.iter + 1, self.max_iter)  # after training iter is max_iter
+        self.in_full = self.evaluations.may_be_last(iteration)
         model = self.model if self.average is None else self.average.evaluated
         with self.interruption.at_once(self.save_unless_saved):
             results = self.test(self.cfg, model)
         self._last_eval_results = results
-        if comm.is_main_process():
-            names = list(self.run.tests)
-            by_dataset = {names[0]: results} if len(names) == 1 else results
-            iteration = min(self.iter + 1, self.max_iter)  # after training iter is max_iter
-            by_epoch = self.cfg.WEND.EPOCHS and self.cfg.TEST.EVAL_PERIOD
-            epoch = iteration / self.cfg.TEST.EVAL_PERIOD if by_epoch else 0
-            for name, metrics in by_dataset.items():
-                path = f"{self.cfg.OUTPUT_DIR}/{CURVE_FILE}"
-                append_to_curve(path, iteration, epoch, name, metrics)
-        return results
+        held_out = self._held_out_losses(iteration)
+        self.evaluations.add(iteration, {**self._by_data_set(results), **held_out})
+        return {**results, **{name: losses[""] for name, losses in held_out.items()}}
+
+    def _held_out_losses(self, iteration: int) -> Results:
+        if self.held_out is None:
+            return {}
+        with EventStorage(iteration):  # what detectors put there is no step of the training
+            return held_out_losses(
+                self._evaluated, self.held_out, self._losses_of, iteration, self.max_iter
+            )
+
+    def _by_data_set(self, results: dict[str, Any]) -> Results:
+        """The results of :meth:`test` with the data set's name also where there is one alone."""
+        assert self.run is not None
+        names = list(self.run.tests)
+        return {names[0]: results} if len(names) == 1 else results
+
+    def _keep_best(self, iteration: int) -> None:
+        self._save_after(iteration, self.checkpointer.write, BEST_WEIGHTS)
+
+    def _save_after(self, iteration: int, save: Callable[..., Any], file_name: str) -> None:
+        """Save a checkpoint from which the training goes on after so many iterations."""
+        self.training_state.exchange()
+        now = self.iter
+        self.iter = iteration - 1
+        try:
+            if self.checkpointer.save_to_disk:
+                save(file_name.removesuffix(".pth"), iteration=iteration - 1)
+        finally:
+            self.iter = now
+
+    def before_train(self) -> None:
+        """Detectron2's, with the log's numbers of a training that goes on.
+
+        Then the evaluation that was due at the checkpoint is made up.
+        """
+        self.log_window.restore(self.storage)
+        super().before_train()
+        done = self.start_iter
+        is_finished = done >= self.max_iter or self.evaluations.had_ended
+        results = self.evaluations.at(done) if done else {}
+        if results:
+            assert self.run is not None
+            own = {name: results.get(name, {}) for name in self.run.tests}
+            self._last_eval_results = own if len(own) > 1 else next(iter(own.values()))
+        elif done and self.evaluations.is_due(done) and done < self.max_iter:
+            self._at_end_of(done, self._evaluation._do_eval)
+        if is_finished:
+            self.evaluations.say_finished(done)
+            if done < self.max_iter or results:
+                self._hooks.remove(self._evaluation)
+        if self.evaluations.had_ended:
+            raise EndedEarlyError
+        if self.evaluations.have_ended and not is_finished:
+            self._at_end_of(done, self.end_early)
+
+    def _at_end_of(self, iteration: int, do: Callable[[], None]) -> None:
+        """Do what belongs to the end of a step, after so many iterations."""
+        self.iter = self.storage.iter = iteration - 1
+        do()
+        self.iter = self.storage.iter = iteration
+
+    def end_early(self) -> None:
+        """End the training after this step as a finished one."""
+        self.evaluations.say_end(self.iter + 1)
+        self._save_after(self.iter + 1, self.checkpointer.save, FINAL_WEIGHTS)
+        raise EndedEarlyError
 
     @staticmethod
     def build_average(
@@ -575,9 +690,15 @@ class Trainer(DefaultTrainer):
                 if is_main():
                     take_up(self.cfg.OUTPUT_DIR, self.start_iter)
                 with telling_what_is_kept(self.cfg.OUTPUT_DIR), self.interruption.listening():
-                    return super().train()
+                    TrainerBase.train(self, self.start_iter, self.max_iter)
+        except EndedEarlyError:
+            pass
         finally:
             loop.removeFilter(no_traceback)
+        if not (self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process()):
+            return None
+        check_results(self.cfg, self._last_eval_results)
+        return self._last_eval_results
 
     def after_train(self) -> None:
         """Detectron2's hooks, but no evaluation where a signal or the user's data ended it."""
@@ -586,7 +707,8 @@ class Trainer(DefaultTrainer):
         super().after_train()
         guard = self.loader.guard
         if guard is not None:
-            if self.iter >= self.max_iter:  # all processes come here, none was ended by an error
+            # all processes come here, none was ended by an error
+            if self.iter >= self.max_iter or isinstance(sys.exc_info()[1], EndedEarlyError):
                 guard.exchange()
             guard.summarize()
 
@@ -677,6 +799,12 @@ def _scored(
     return next(iter(results.values())) if len(results) == 1 else results
 
 
+def check_results(cfg: CfgNode, results: OrderedDict[str, Any]) -> None:
+    """End the program where ``TEST.EXPECTED_RESULTS`` did not come out, of the first test set."""
+    several = len(cfg.DATASETS.TEST) > 1
+    verify_results(cfg, next(iter(results.values())) if several else results)
+
+
 def evaluate(run: Run, model: nn.Module) -> OrderedDict[str, Any]:
     """Evaluate a model, with its weights, on each test set of a run."""
     tests = [
@@ -732,6 +860,20 @@ def train_loader(
         names=training.names,
         gather=comm.all_gather if comm.get_world_size() > 1 else None,
     )
+
+
+def held_out_images(
+    training: TrainingData | None, cfg: CfgNode, mapper: Mapper | None = None
+) -> GuardedLoader | None:
+    """Batches of the images that are held out, as in training; None where none are.
+
+    Args:
+        training: the training images.
+        mapper: instead of :class:`WSOLDatasetMapper`.
+    """
+    assert training is not None
+    mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
+    return held_out_loader(training, cfg, lambda images: MappedImages(images, mapper))
 
 
 def _pass_over(images: Selection, cfg: CfgNode) -> Pass:

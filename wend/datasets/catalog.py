@@ -29,7 +29,7 @@ from wend.images.sizes import SizeReader
 from wend.registry import Registry
 from wend.structures.data_set import BOX_KINDS, DataSet
 from wend.structures.plausibility import look_at_boxes, report
-from wend.structures.records import ImageRecord
+from wend.structures.records import MAX_MEGAPIXELS, ImageRecord
 
 if TYPE_CHECKING:  # pyarrow is slow to import
     from wend.pseudo_boxes import PseudoBoxes
@@ -129,6 +129,7 @@ class DataSets:
         folders: further folders of declarations, besides those that ``docs/datasets.md`` lists.
         others: returns the data set that another catalog, such as Detectron2's, has under a name,
             or None.
+        max_megapixels: image files that state more pixels, in millions, are not decoded.
     """
 
     def __init__(
@@ -136,8 +137,10 @@ class DataSets:
         root: str | Path | None = None,
         folders: Sequence[str | Path] = (),
         others: Callable[[str], DataSet | None] | None = None,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         self._others = others
+        self.max_megapixels = max_megapixels
         self.root = expand_user(root) if root else datasets_root()
         self._folders = declaration_folders(self.root, folders)
         self._given: dict[str, list[Path]] = {}  # names of declarations that were named by path
@@ -237,7 +240,15 @@ class DataSets:
         """The imported copy, if there is a fresh one."""
         sources = recipe.sources(self.root)
         store = find_store(name, sources, self.root) if sources else None
-        return None if store is None else replace(store, name=name, train_on=recipe.train_on)
+        return None if store is None else self._known_as(name, recipe, store)
+
+    def _known_as(self, name: str, recipe: Recipe | _Registered, data_set: DataSet) -> DataSet:
+        return replace(
+            data_set,
+            name=name,
+            train_on=recipe.train_on,
+            max_megapixels=self.max_megapixels,
+        )
 
     def read(
         self, name: str, sizes: SizeReader | None = None, implausible: str | None = None
@@ -252,7 +263,7 @@ class DataSets:
         name = self.own_name(name)
         recipe = self._recipe(name)
         data_set = recipe.load(self.root, sizes or SizeReader(), implausible)
-        return replace(data_set, name=name, train_on=recipe.train_on)
+        return self._known_as(name, recipe, data_set)
 
     def images(self, name: str) -> DataSet:
         """The data set of a name without the pseudo boxes of a source, which are not read for it.
@@ -265,7 +276,7 @@ class DataSets:
         data_set = self._find_store(name, recipe)
         if data_set is None:
             data_set = recipe.load_images(self.root, SizeReader())
-            data_set = replace(data_set, name=name, train_on=recipe.train_on)
+            data_set = self._known_as(name, recipe, data_set)
         return data_set
 
     def boxes(self, name: str) -> PseudoBoxes | None:

@@ -26,6 +26,7 @@ from wend.images.paths import resolve_path
 from wend.images.sizes import SizeReader
 from wend.structures.data_set import BOX_KINDS, DataSet
 from wend.structures.records import EXIF
+from wend.user_code import require_named
 from wend.yaml_files import ODD_VALUES, PROBLEMS, StrictLoader, yaml_error
 
 if TYPE_CHECKING:  # pyarrow is slow to import
@@ -168,7 +169,10 @@ class Recipe:
             return None
         from wend.pseudo_boxes import read_boxes
 
+        module, colon, _ = str(self.pseudo_boxes.get("source", "")).rpartition(":")
         with self.named_errors():
+            if colon:
+                require_named([module], "pseudo_boxes: source", self.folder)
             return read_boxes(self.pseudo_boxes, base=self.folder, root=root)
 
     def named_errors(self) -> AbstractContextManager:

@@ -6,9 +6,9 @@ cannot differ in it.
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from wend.evaluation.score_files import (
 )
 from wend.evaluation.scoring import ProtocolScores, score_all
 from wend.evaluation.tables import score_table
-from wend.files import atomic_write, write_json
+from wend.files import write_json
 from wend.structures.box_table import BoxTable
 from wend.structures.class_predictions import ClassPredictions
 from wend.structures.data_set import DataSet
@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 DETECTIONS_FILE = "detections.json"
 MORE_KS = (1, 5, 10)  # in the tables, besides WEND.MAX_BOXES and all boxes
 LEVEL = 0.95  # the confidence of the intervals
-CURVE_COLUMNS = ("iteration", "epoch", "dataset", "protocol", "metric", "value")
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,9 @@ class Evaluation:
     ) -> dict[str, ProtocolScores]:
         """Score, log the table and, with ``output_dir``, write what ``wend evaluate`` writes.
 
-        It also writes ``detections.json``, COCO results in original pixels, in the data set's
-        order. The numbers are those of its content, so that they follow from the file alone.
+        First it writes ``detections.json``, COCO results in original pixels, in the data set's
+        order: where a metric fails, they are there. The numbers are those of its content, so that
+        they follow from the file alone.
 
         Args:
             detections: detections of the data set's images, by the same index.
@@ -152,24 +152,29 @@ class Evaluation:
             Numbers by protocol name; empty if no image has a true box.
 
         Raises:
-            InputError: the table has other images.
+            InputError: the table has other images; or a metric failed, and the message says where
+                the detections lie.
         """
         check_aligned(self.data_set, detections)
-        if not self.has_truth:
-            return self._write_unscored(detections, output_dir)
-        scored, counts = as_read(self.data_set, detections, DETECTIONS_FILE)
-        counts = with_threshold(counts, scored, None)
-        scores = self.score_in_full(scored)
-        fixed = self.why_no_baseline if self.baseline is None else self.baseline.name
-        about = detections_notes(self.data_set.name, counts)
-        notes = evaluation_notes(about, fixed, self.view)
-        if output_dir is not None:
+        path = None
+        if output_dir is not None:  # before any metric, whose error shall lose nothing
             path = Path(output_dir) / DETECTIONS_FILE
             write_json(path, detections_to_coco(self.data_set, detections))
-            inputs = self._inputs(path)
-            write_scores(
-                output_dir, scores, counts=counts, inputs=inputs, notes=notes, view=self.view
-            )
+        if not self.has_truth:
+            self._say_unscored(detections, path)
+            return {}
+        with _told_where(path, self.data_set.name):
+            scored, counts = as_read(self.data_set, detections, DETECTIONS_FILE)
+            counts = with_threshold(counts, scored, None)
+            scores = self.score_in_full(scored)
+            fixed = self.why_no_baseline if self.baseline is None else self.baseline.name
+            about = detections_notes(self.data_set.name, counts)
+            notes = evaluation_notes(about, fixed, self.view)
+            if path is not None:
+                inputs = self._inputs(path)
+                write_scores(
+                    path.parent, scores, counts=counts, inputs=inputs, notes=notes, view=self.view
+                )
         if in_full:
             logger.info("%s:\n%s", self.data_set.name, score_table(scores, notes))
         else:
@@ -178,20 +183,13 @@ class Evaluation:
                 logger.info("%s, %s: %s", self.data_set.name, protocol, numbers)
         return scores
 
-    def _write_unscored(
-        self, detections: BoxTable, output_dir: str | Path | None
-    ) -> dict[str, ProtocolScores]:
-        """Write ``detections.json`` of a data set whose truth is unknown; returns no result."""
-        where = ""
-        if output_dir is not None:
-            path = Path(output_dir) / DETECTIONS_FILE
-            write_json(path, detections_to_coco(self.data_set, detections))
-            where = f" in {path}"
+    def _say_unscored(self, detections: BoxTable, path: Path | None) -> None:
+        """Log what there is of a data set whose truth is unknown."""
         logger.info(
             "%s: %d boxes on %d images%s; no image has a true box, so there is nothing to score",
-            *(self.data_set.name, len(detections.boxes), len(detections), where),
+            *(self.data_set.name, len(detections.boxes), len(detections)),
+            "" if path is None else f" in {path}",
         )
-        return {}
 
     def _inputs(self, detections: Path) -> dict:
         inputs = {
@@ -205,33 +203,19 @@ class Evaluation:
         return inputs
 
 
-def append_to_curve(
-    path: str | Path,
-    iteration: int,
-    epoch: float,
-    dataset: str,
-    metrics: Mapping[str, Mapping[str, float]],
-) -> None:
-    """Add an evaluation to ``curve.csv``: one row for each protocol and metric, in per cent.
-
-    Rows of this or a later iteration are replaced: a run that was resumed repeats them.
-
-    Args:
-        metrics: protocol name -> metric name -> value.
-    """
-    path = Path(path)
-    rows = []
-    if path.is_file():
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                earlier = int(row["iteration"]) < iteration
-                if earlier or (int(row["iteration"]) == iteration and row["dataset"] != dataset):
-                    rows.append(row)
-    for protocol, values in metrics.items():
-        for metric, value in values.items():
-            cells = (str(iteration), f"{epoch:.6g}", dataset, protocol, metric, f"{value:.6f}")
-            rows.append(dict(zip(CURVE_COLUMNS, cells, strict=True)))
-    with atomic_write(path) as file:
-        writer = csv.DictWriter(file, CURVE_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+@contextmanager
+def _told_where(path: Path | None, data_set: str) -> Iterator[None]:
+    """An error inside says that the detections are not lost, and how to go on with them."""
+    try:
+        yield
+    except InputError as error:
+        if path is None:
+            raise
+        raise type(error)(
+            f"{error}\nThe detections are not lost: {path} holds them, and 'wend evaluate "
+            f"--ground-truth {data_set} --detections' scores them once that is mended"
+        ) from error
+    except Exception:
+        if path is not None:
+            logger.error("the detections are not lost: %s holds them", path)
+        raise

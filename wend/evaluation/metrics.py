@@ -70,6 +70,7 @@ class Metric:
             table with equal returns are the same number by definition, and one of them is shown.
             None if it is a copy of no other metric.
         any_protocol: whether it is the same number under every protocol; then a table has it once.
+        higher_is_better: whether more of it is better, for whoever chooses by it.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Metric:
     bounds: tuple[float, float] | None = None
     same_as: Callable[[PerImage, int | None], tuple] | None = None
     any_protocol: bool = False
+    higher_is_better: bool = True
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+", self.name):  # "-" would not pass Detectron2's printer

@@ -241,6 +241,8 @@ def _decoded(text: bytes, kind: type[Kind]) -> list[Kind] | None:
 
 def _is_list(path: Path) -> bool:
     """Whether the file's first character opens a list."""
+    if not path.is_file():  # whoever reads it says so; opening a pipe would wait for ever
+        return False
     try:
         with path.open("rb") as file:
             return file.read(1 << 10).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["

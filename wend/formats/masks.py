@@ -10,10 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from wend.errors import InputError, MissingFileError
+from wend.images.opening import open_image
 from wend.structures.masks import MaskFiles
+from wend.structures.records import MAX_MEGAPIXELS
 
 BACKGROUND, OBJECT, IGNORED = 0, 1, 255
 
@@ -43,7 +44,7 @@ def read_mask(path: str | Path) -> np.ndarray:
         MissingFileError, InputError: no such file, or no image.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path, MAX_MEGAPIXELS) as image:
             pixels = np.asarray(image.convert("L") if image.mode != "I;16" else image)
     except FileNotFoundError as error:
         raise MissingFileError(
@@ -51,7 +52,8 @@ def read_mask(path: str | Path) -> np.ndarray:
             f"name the folder that the list's paths start from as 'masks'"
         ) from error
     except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
-        raise InputError(f"{path}: cannot be read as a mask image ({error})") from error
+        problem = str(error).removeprefix(f"{path}: ")
+        raise InputError(f"{path}: cannot be read as a mask image ({problem})") from error
     above: np.ndarray = pixels > 0
     return above
 

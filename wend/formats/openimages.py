@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from wend.errors import BadImageError, InputError, MissingFileError, some
 from wend.files import real_path
@@ -57,7 +56,6 @@ def _below(masks_root: Path, masks: Sequence[MaskFiles]) -> list[MaskFiles]:
 
 
 def _boxes_of_masks(masks: Sequence[MaskFiles], sizes: np.ndarray, source: Path) -> BoxTable:
-    Image.init()
     jobs = [(i, path, *sizes[i]) for i, each in enumerate(masks) for path in each.objects]
     boxes = list(map_in_threads(lambda job: mask_box(*job[1:]), jobs, "boxes of masks", "mask"))
     counts = np.array([len(box) for box in boxes], dtype=np.int64)

@@ -8,18 +8,23 @@ they are upright under either policy.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
+from wend.images.opening import open_image
 from wend.images.threads import map_in_threads
 
 UPRIGHT = 1
 SIDEWAYS = (5, 6, 7, 8)  # of these the width is the stored height
 _FLIPPED_X, _FLIPPED_Y = (2, 3, 6, 7), (3, 4, 7, 8)  # the latter of SIDEWAYS once transposed
 _TAG = 0x0112
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_IHDR_END = len(_SIGNATURE) + 25  # the first chunk's 13 bytes, and 12 around them
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,33 +37,50 @@ _TURNS = {
 
 
 def orientation_of(image: Image.Image) -> int:
-    """EXIF's orientation (1 to 8) of an opened image file; 1 where it has none, or a broken one."""
-    if image.format == "TIFF" or (image.format == "PNG" and not _png_may_have_exif(image)):
+    """EXIF's orientation (1 to 8) of an opened image file; 1 where it has none, or a broken one.
+
+    No pixel is decoded for it.
+    """
+    if image.format == "TIFF":
         return UPRIGHT
     try:
-        value = image.getexif().get(_TAG, UPRIGHT)
+        exif = _png_exif(image) if image.format == "PNG" else image.getexif()
+        value = exif.get(_TAG, UPRIGHT)
     except Exception:  # broken EXIF raises anything; the pixels are none the worse
         return UPRIGHT
     return value if value in _TURNS else UPRIGHT
 
 
-def _png_may_have_exif(image: Image.Image) -> bool:
-    """Whether a PNG has EXIF, without its pixels; Pillow would decode them all to look."""
-    if not image.info.keys().isdisjoint(("exif", "Raw profile type exif", "XML:com.adobe.xmp")):
-        return True
+_WITH_EXIF = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # PNG's chunks, also behind the pixels
+
+
+def _png_exif(image: Image.Image) -> Image.Exif:
+    """A PNG's EXIF by its chunks alone: Pillow would decode all pixels to see the last ones.
+
+    Pillow reads them from a PNG of one pixel that has them.
+    """
     file = getattr(image, "fp", None)
     if file is None:  # loaded: Pillow has seen all chunks
-        return True
+        return image.getexif()
+    chunks: list[bytes] = []
     start = file.tell()
     try:
-        file.seek(8)
+        file.seek(len(_SIGNATURE))
         while len(head := file.read(8)) == 8:
-            if head[4:] in (b"eXIf", b"zTXt", b"iTXt", b"tEXt"):
-                return True
-            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
-        return False
+            length = int.from_bytes(head[:4], "big")
+            if head[4:] in _WITH_EXIF:
+                chunks.append(head + file.read(length + 4))
+            else:
+                file.seek(length + 4, 1)
     finally:
         file.seek(start)
+    if not chunks:
+        return Image.Exif()
+    pixel = io.BytesIO()
+    Image.new("L", (1, 1)).save(pixel, "PNG")
+    beginning, pixels = pixel.getvalue()[:_IHDR_END], pixel.getvalue()[_IHDR_END:]
+    with PngImageFile(io.BytesIO(b"".join((beginning, *chunks, pixels)))) as small:
+        return small.getexif()
 
 
 def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
@@ -96,7 +118,7 @@ def turn_boxes(boxes: np.ndarray, sizes: np.ndarray, orientations: np.ndarray) -
 def read_orientation(path: str | Path) -> int:
     """EXIF's orientation (1 to 8) of an image file, from its header; 1 where it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return orientation_of(image)
     except Exception:  # decoders raise struct.error, IndexError, ... on damaged files
         return UPRIGHT
@@ -114,7 +136,6 @@ def read_orientations(
     Returns:
         1 to 8; 1 also for a file that is not there or cannot be read.
     """
-    Image.init()  # loads the formats' plug-ins, which threads must not do side by side
     values = map_in_threads(read_orientation, paths, task, "image", workers)
     return np.fromiter(values, dtype=np.uint8, count=len(paths))
 
@@ -127,7 +148,7 @@ def explain_size(path: str | Path, recorded: tuple[int, int], exif: str) -> str:
         exif: the data set's policy.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             size, orientation = image.size, orientation_of(image)
     except Exception:  # whoever reads its pixels says why
         return ""

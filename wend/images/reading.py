@@ -3,6 +3,7 @@
 Kinds of pixels: greyscale, palettes, CMYK and the like become RGB as Pillow converts them, alpha is
 dropped. Of more than 8 bits the highest 8 are kept, of numbers with a point 0 is black and 1 white;
 32-bit whole numbers have no white and are refused. Of several pages or frames the first is read.
+Which files are opened at all: :mod:`wend.images.opening`.
 """
 
 from __future__ import annotations
@@ -12,21 +13,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wend.errors import BadImageError, MissingImageError
-from wend.images.orientation import orientation_of, upright, upright_size
+from wend.errors import BadImageError
+from wend.images.opening import open_image, unreadable
+from wend.images.orientation import (
+    UPRIGHT,
+    explain_size,
+    orientation_of,
+    upright,
+    upright_size,
+)
 from wend.structures.frame import fitted_part
+from wend.structures.records import MAX_MEGAPIXELS
 
 WIDE_FORMATS = ("PNG", "PPM")  # Pillow gives their 16 bits in mode I, which has 32
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF's tags
-
-
-def _unreadable(path: str | Path, error: Exception) -> BadImageError:
-    if isinstance(error, FileNotFoundError):
-        return MissingImageError(f"{path}: there is no such image file")
-    return BadImageError(
-        f"{path}: cannot be read as an image ({error}); replace the file or take the image out of "
-        f"the data set"
-    )
 
 
 def read_image_size(path: str | Path, exif: str = "ignore") -> tuple[int, int]:
@@ -39,11 +39,25 @@ def read_image_size(path: str | Path, exif: str = "ignore") -> tuple[int, int]:
         BadImageError: the file is missing or no image; the message names it.
     """
     try:
-        with Image.open(path) as image:
-            turned = orientation_of(image) if exif == "apply" else 1
+        with open_image(path) as image:
+            turned = orientation_of(image) if exif == "apply" else UPRIGHT
             return upright_size(image.size, turned)
     except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
+
+
+def check_size(
+    path: str | Path, size: tuple[int, int], recorded: tuple[int, int], exif: str
+) -> None:
+    """Raise BadImageError for an image of another size than the data set has for it."""
+    if size != recorded:
+        frame = "of the file as stored" if exif == "ignore" else "turned by EXIF"
+        why = explain_size(path, recorded, exif)
+        raise BadImageError(
+            f"{path}: is {size[0]}x{size[1]}, expected {recorded[0]}x{recorded[1]} as recorded "
+            f"(sizes are {frame}); "
+            + (why or "was the file replaced or resized after the data set was made?")
+        )
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -88,28 +102,35 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def read_image(path: str | Path, exif: str = "ignore") -> Image.Image:
+def read_image(
+    path: str | Path,
+    exif: str = "ignore",
+    max_megapixels: float = MAX_MEGAPIXELS,
+    recorded: tuple[int, int] | None = None,
+) -> Image.Image:
     """The image as RGB; the module says how each kind of pixels becomes that.
 
     Detectron2's ``read_image`` turns by EXIF, PSOL's and C2AM's do not: where the policy is not
     that of the boxes, they lie beside their objects. The format is read from the file, whatever its
-    name ends in.
+    name ends in. What can be refused by the header is refused before a pixel is decoded.
 
     Args:
         exif: "ignore": as stored; "apply": turned by EXIF's orientation.
+        max_megapixels: an image of more pixels (in millions) is refused.
+        recorded: width and height that the data set has for it; another is an error.
 
     Raises:
-        BadImageError: the file is missing, cut off, no image, or of pixels whose white is not
-            known; the message names it.
+        BadImageError: the file is missing, cut off, no image, too large, of another size, or of
+            pixels whose white is not known; the message names it.
     """
     try:
-        with Image.open(path) as image:
-            if exif == "ignore":
-                return to_rgb(image)
-            orientation = orientation_of(image)
+        with open_image(path, max_megapixels) as image:
+            orientation = UPRIGHT if exif == "ignore" else orientation_of(image)
+            if recorded is not None:
+                check_size(path, upright_size(image.size, orientation), recorded, exif)
             return upright(to_rgb(image), orientation)
     except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def squash(image: Image.Image, side: int) -> np.ndarray:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from wend.errors import BadImageError
 from wend.images.reading import read_image_size
@@ -77,7 +76,6 @@ class SizeReader:
             BadImageError: there are such images and they are not to be kept; how many, and the
                 first. MissingImageError where files are not there.
         """
-        Image.init()  # loads the formats' plug-ins, which threads must not do side by side
         sizes = np.zeros((len(paths), 2), dtype=np.int64)
         unreadable: dict[int, BadImageError] = {}
         answers = map_in_threads(self._look_up, paths, task, "image", workers)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from PIL import Image
 
 from wend.errors import BadImageError
 from wend.images.reading import read_image_size
@@ -56,7 +55,6 @@ def compare_with_headers(
     """
     known = np.flatnonzero((sizes > 0).all(1))
     known = known[spread(len(known), most)]
-    Image.init()  # loads the formats' plug-ins, which threads must not do side by side
     paths = [file_names[i] for i in known.tolist()]
     if not any(map(os.path.isfile, paths)):
         return OtherSizes(0, known[:0], np.zeros((0, 2), dtype=np.int64))

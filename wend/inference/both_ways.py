@@ -103,7 +103,9 @@ def _predict(
     def pixels() -> Iterator[Image.Image]:
         for index in images:
             try:
-                image = read_image(data_set.file_names[index], data_set.exif)
+                image = read_image(
+                    data_set.file_names[index], data_set.exif, data_set.max_megapixels
+                )
             except BadImageError as error:
                 unreadable[index] = str(error)
                 continue

@@ -18,6 +18,7 @@ from wend.inference.engines import ENGINES, choose_engine, engine_module
 from wend.inference.fine_tune import as_options, fine_tune
 from wend.structures.records import EXIF
 from wend.training.changes import warn_if_trained_otherwise
+from wend.user_code import is_named
 
 # What only training and evaluation need, and what stands for it where a detector just predicts
 UNUSED = {
@@ -74,22 +75,24 @@ def entries_to_predict(checkpoint: Checkpoint) -> dict[str, Any]:
     """The config's entries without code that prediction does not need.
 
     Losses, metrics and schedules of the user's own need not be there to predict. Detectors,
-    backbones and entries of the user's own do: their files (``WEND.IMPORTS``) are imported, where
-    they are.
+    backbones and entries of the user's own do, and the user names their files: a config that comes
+    with weights may be anybody's, and imports nothing.
     """
     values = checkpoint.entries
     for entry in (*UNUSED, *REFERENCES):
         _remove(values, entry, keep=entry == "MODEL.META_ARCHITECTURE")
     wend = values.get("WEND") or {}
     imports = wend.get(IMPORTS.removeprefix("WEND."))
-    if isinstance(imports, list):
-        missing = [m for m in imports if str(m).endswith(".py") and not Path(m).is_file()]
-        if missing:
+    if isinstance(imports, list) and not checkpoint.is_config_named:
+        unnamed = [module for module in map(str, imports) if not is_named(module)]
+        if unnamed:
             logger.warning(
-                "%s: your code %s is not there; going on without it",
-                *(checkpoint.source, ", ".join(map(str, missing))),
+                "%s: names the code %s, which is not imported; going on without it. If the "
+                "detector needs it and it is yours, name it: --import FILE, wend.load(..., "
+                "imports=[FILE])",
+                *(checkpoint.source, ", ".join(unnamed)),
             )
-        wend["IMPORTS"] = [module for module in imports if module not in missing]
+        wend["IMPORTS"] = [module for module in imports if str(module) not in unnamed]
     return values
 
 

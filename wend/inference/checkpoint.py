@@ -12,11 +12,13 @@ from typing import Any
 import yaml
 from fvcore.common.config import BASE_KEY
 
+from wend.config.sources import require_named_code
 from wend.errors import InputError, MissingFileError
 from wend.files import read_text
 from wend.run_files import BEST_WEIGHTS, CONFIG_FILE, FINAL_WEIGHTS, TENSORS, WEIGHTS
 from wend.training.checkpoints import newest_whole
 from wend.weight_files import Origin, read_origin, read_weights
+from wend.yaml_files import parse_yaml
 
 _OF_ALL, _OF_DETECTRON2 = "VERSION:", "CUDNN_BENCHMARK:"  # entries of the configs that runs write
 
@@ -31,6 +33,8 @@ class Checkpoint:
         source: where that stands, for messages; a file from whose folder its ``_BASE_`` starts.
         engine: the engine that made it; None where nothing says which.
         exif: the policy of the images of its training; None where nothing says which.
+        is_config_named: whether the user named the config, whose code is then imported, as that of
+            any config that is trained with; what comes with weights may be anybody's.
     """
 
     weights: Path
@@ -38,6 +42,7 @@ class Checkpoint:
     source: Path
     engine: str | None
     exif: str | None
+    is_config_named: bool = False
 
     @property
     def entries(self) -> dict[str, Any]:
@@ -46,7 +51,7 @@ class Checkpoint:
         Raises:
             InputError: it is something else.
         """
-        values = yaml.safe_load(self.config)
+        values = parse_yaml(self.config, f"{self.source} (its config)", "config entries")
         if not isinstance(values, dict):
             raise InputError(f"{self.source}: expected a mapping of config entries")
         return values
@@ -58,6 +63,8 @@ class Checkpoint:
         Args:
             entries: the config's own, changed; one with a ``_BASE_`` is read where it stands.
         """
+        if not self.is_config_named:
+            require_named_code(self.source, entries)
         if BASE_KEY in entries:
             yield str(self.source)
             return
@@ -118,7 +125,8 @@ def read_checkpoint(path: Path, config: str | Path | None = None) -> Checkpoint:
                 f"config='my_config.yaml', --config-file my_config.yaml"
             )
         text = read_text(source, "a config in YAML")
-    return Checkpoint(weights, text, source, engine or _engine_that_wrote(text), exif)
+    made_by = engine or _engine_that_wrote(text)
+    return Checkpoint(weights, text, source, made_by, exif, is_config_named=config is not None)
 
 
 def _engine_that_wrote(config: str) -> str | None:

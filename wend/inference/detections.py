@@ -15,6 +15,7 @@ from wend.errors import InputError
 from wend.formats.coco import CATEGORY_ID, CATEGORY_NAME
 from wend.inference.inputs import ImageInput, is_path, read_rgb
 from wend.structures.boxes import xyxy_to_xywh
+from wend.structures.records import MAX_MEGAPIXELS
 
 if TYPE_CHECKING:
     import supervision
@@ -34,6 +35,7 @@ class Detections:
         size: width and height of the image in pixels.
         index: its position among the images that were predicted on, from 0.
         exif: how its file was read (:data:`wend.structures.records.EXIF`).
+        max_megapixels: up to how many pixels, in millions, its file is read.
     """
 
     xyxy: np.ndarray
@@ -42,6 +44,7 @@ class Detections:
     size: tuple[int, int]
     index: int = 0
     exif: str = "ignore"
+    max_megapixels: float = MAX_MEGAPIXELS
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -107,6 +110,6 @@ class Detections:
         from wend.reports.draw import draw_detections
 
         shown = self.above(min_score)[:max_boxes]
-        image = read_rgb(self.image, self.exif).copy()
+        image = read_rgb(self.image, self.exif, self.max_megapixels).copy()
         draw_detections(image, shown.xyxy, shown.scores)
         return image

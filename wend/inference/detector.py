@@ -88,6 +88,11 @@ class Detector:
         return self.exported if self.checkpoint is None else self.checkpoint.weights
 
     @property
+    def max_megapixels(self) -> float:
+        """Files that state more pixels, in millions, are not decoded."""
+        return self.model.mapper.max_megapixels
+
+    @property
     def cfg(self) -> CfgNode:
         """The config; a change to it changes nothing here."""
         return self.model.cfg
@@ -207,7 +212,8 @@ class Detector:
             scores = scores.astype(np.float64)
             order = np.argsort(-scores, kind="stable")
             detections = Detections(
-                boxes[order], scores[order], image, sample.size, index, self.exif
+                *(boxes[order], scores[order], image, sample.size, index),
+                *(self.exif, self.max_megapixels),
             )
             if min_score is not None:
                 detections = detections.above(min_score)
@@ -220,7 +226,6 @@ class Detector:
 
         An image that cannot be read is its error.
         """
-        Image.init()  # loads the formats' plug-ins, which threads must not do side by side
         workers = min(os.cpu_count() or 1, MOST_READERS)
         waiting: deque[tuple[int, ImageInput, Future[Sample | BadImageError]]] = deque()
         pool = ThreadPoolExecutor(workers)
@@ -240,7 +245,8 @@ class Detector:
 
     def _read(self, image: ImageInput, index: int) -> Sample | BadImageError:
         try:
-            return self.model.mapper.of_image(read_rgb(image, self.exif, f"image {index}"))
+            pixels = read_rgb(image, self.exif, self.max_megapixels, f"image {index}")
+            return self.model.mapper.of_image(pixels)
         except BadImageError as error:
             return error
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from wend.loading.closer_look import Prediction, look_closer
 from wend.loading.crop import CropMapper, Sample
 from wend.modeling.candidates.base import chosen
 from wend.structures.frame import Frame
+from wend.yaml_files import parse_yaml
 
 
 class ExportedModel:
@@ -40,7 +40,7 @@ class ExportedModel:
 
     def __init__(self, stated: Stated, run: Run) -> None:
         self.stated, self.run = stated, run
-        self.cfg = CfgNode(yaml.safe_load(stated.config))
+        self.cfg = CfgNode(parse_yaml(stated.config, "its config", "config entries"))
         self.mapper = CropMapper(**crop_arguments(self.cfg), train=False)
 
     def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
@@ -101,7 +101,7 @@ def load(
     stated = decoded(metadata[KEY], path)
     try:
         model = ExportedModel(stated, run)
-    except (AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: its config is not as `wend export` writes it ({error}); export the detector "
             f"again"

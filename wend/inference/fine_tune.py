@@ -15,6 +15,7 @@ from wend.inference.checkpoint import Checkpoint
 from wend.inference.engines import engine_module
 from wend.launch import TIMEOUT
 from wend.run import DEFAULT_CHECKPOINT_PERIOD, DEFAULT_EVAL_PERIOD, DEFAULT_MAX_ITER
+from wend.user_code import load_modules
 
 # What belongs to the data that the detector was trained on
 OF_EARLIER_DATA = {
@@ -82,6 +83,7 @@ def fine_tune(
     }
     epochs = overrides.get("WEND.EPOCHS", cfg.WEND.EPOCHS)
     schedule = SCHEDULE if str(epochs) != "0" else {}
+    load_modules(imports)
     with checkpoint.config_file(checkpoint.entries) as file:
         args = argparse.Namespace(
             config_file=file,

@@ -21,8 +21,10 @@ from PIL import Image
 
 from wend.errors import BadImageError, InputError, MissingImageError, shown
 from wend.files import expand_user
+from wend.images.opening import check_pixels
 from wend.images.paths import SUFFIXES, find_images
 from wend.images.reading import read_image, to_rgb
+from wend.structures.records import MAX_MEGAPIXELS
 
 ImageInput = str | os.PathLike | np.ndarray | Image.Image
 Images = ImageInput | Iterable[ImageInput]
@@ -138,13 +140,20 @@ def _unlike(value: object) -> str:
     return f"expected {EXPECTED}; got {name} {shown(value, 80)}"
 
 
-def read_rgb(image: ImageInput, exif: str, where: str = "image") -> Image.Image:
+def read_rgb(
+    image: ImageInput,
+    exif: str,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    where: str = "image",
+) -> Image.Image:
     """One image as RGB of Pillow's.
 
     Args:
         image: a file is read by the ``exif`` policy; pixels are taken as they stand. Arrays are
             (height, width, 3) RGB, (height, width, 4) whose alpha is dropped, or grey of
             (height, width) or (height, width, 1); PIL images of any mode become RGB as files do.
+        max_megapixels: a file, or an opened image of Pillow's that is not decoded yet, which states
+            more pixels, in millions, is refused.
         where: names pixels in messages.
 
     Raises:
@@ -152,8 +161,10 @@ def read_rgb(image: ImageInput, exif: str, where: str = "image") -> Image.Image:
         InputError: an array of another shape or type.
     """
     if is_path(image):
-        return read_image(os.fspath(image), exif)
+        return read_image(os.fspath(image), exif, max_megapixels)
     if isinstance(image, Image.Image):
+        if getattr(image, "tile", ()):  # opened, not decoded
+            check_pixels(where, image.size, max_megapixels)
         try:
             return to_rgb(image)
         except Exception as error:  # what the decoder of its file raises

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wend.errors import InputError, MissingFileError, shown
-from wend.files import expand_user
+from wend.files import expand_user, is_number
 from wend.inference.detector import Detector
 from wend.inference.file_formats import FORMATS
 from wend.structures.records import EXIF
+from wend.user_code import load_modules
 
 CHECKPOINTS, EXPORTED = "wend.inference.build", "wend.inference.exported"
 # ending -> module with load(path, device=, engine=, config=, exif=, overrides=) -> Detector
@@ -28,6 +30,8 @@ def load(
     engine: str = "auto",
     config: str | Path | None = None,
     exif: str | None = None,
+    max_megapixels: float | None = None,
+    imports: Sequence[str] = (),
     **overrides: Any,
 ) -> Detector:
     """Load a trained detector; no data set needs to be there.
@@ -43,6 +47,10 @@ def load(
         exif: how photos with an EXIF orientation are read: ``apply`` turns them upright, ``ignore``
             takes them as stored; by default as those of the training, or as stored where the file
             does not say.
+        max_megapixels: image files that state more pixels, in millions, are not decoded; by default
+            as in the training (``WEND.DATA.MAX_MEGAPIXELS``).
+        imports: modules and files of yours (``./mine.py``) to import first: a config that comes
+            with weights may name some, and imports none itself.
         overrides: config entries to change, such as
             ``**{"TEST.DETECTIONS_PER_IMAGE": 20, "WEND.FCOS.NMS_THRESH_TEST": 0.5}``.
 
@@ -66,10 +74,16 @@ def load(
             f"{path}: expected a run's OUTPUT_DIR or a file that ends in one of "
             f"{', '.join(LOADERS)}, got {suffix or 'a name without ending'}"
         )
+    load_modules(imports)
     loader = importlib.import_module(LOADERS[suffix])
-    return loader.load(
+    if max_megapixels is not None and not (is_number(max_megapixels) and max_megapixels > 0):
+        raise InputError(f"max_megapixels: expected a number above 0, got {max_megapixels!r}")
+    detector = loader.load(
         path, device=device, engine=engine, config=config, exif=exif, overrides=overrides
     )
+    if max_megapixels is not None:
+        detector.model.mapper.max_megapixels = max_megapixels
+    return detector
 
 
 def _check_path(name: str, value: object) -> None:

@@ -1,7 +1,8 @@
 """The config and the engine of ``wend train``, where its arguments leave them to a run's folder.
 
 ``--resume`` goes on with the config of OUTPUT_DIR, ``--eval-only`` takes that which the checkpoint
-itself holds. Neither needs the file that the training was started with.
+itself holds. Neither needs the file that the training was started with. Code that such a config
+names is not imported unless ``--import`` names it: the folder may be anybody's.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from typing import Any
 
 from wend.config.common import IMPORTS, REFERENCES
 from wend.config.reading import config_path
-from wend.config.sources import yaml_sources
+from wend.config.sources import require_named_code, yaml_sources
 from wend.errors import InputError
 from wend.files import read_text
 from wend.inference.build import engine_of
-from wend.inference.checkpoint import Checkpoint, newest_weights, read_checkpoint
+from wend.inference.checkpoint import Checkpoint, read_checkpoint
 from wend.inference.engines import choose_engine
 from wend.run_files import CONFIG_FILE, MACHINE_FILE, checkpoint_files, read_object
+from wend.training.checkpoints import newest_whole
+from wend.user_code import is_named, load_modules
 from wend.weight_files import read_origin
-from wend.yaml_files import leaves, parse_yaml
+from wend.yaml_files import leaves, parse_yaml, read_yaml
 
 OUTPUT_DIR = "./output"  # where no one says another
 EVALUATES = ("WEND.METRICS", "WEND.LOGGERS", "MODEL.META_ARCHITECTURE")  # of the user's own code
@@ -43,6 +46,7 @@ def completed(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
     """
     args = copy.copy(args)
     args.opts = list(args.opts)
+    load_modules(args.imports)
     if args.config_file:
         args.config_file = str(config_path(args.config_file))
     folder, weights = (
@@ -51,7 +55,7 @@ def completed(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
     )
     has_run = args.resume and bool(checkpoint_files(folder))
     if args.eval_only and (has_run or (weights and Path(weights).is_file())):
-        path = newest_weights(folder) if has_run else Path(weights)
+        path = _newest(folder) if has_run else Path(weights)
         if not args.config_file:
             with _of_checkpoint(read_checkpoint(path), args) as complete:
                 yield complete
@@ -60,7 +64,7 @@ def completed(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
         args.engine = _same_engine(path, origin.engine if origin else "auto", args.engine)
     elif args.resume and not args.eval_only:
         if has_run:
-            origin = read_origin(newest_weights(folder))
+            origin = read_origin(_newest(folder))
             args.engine = _same_engine(folder, origin.engine if origin else "auto", args.engine)
         if not args.config_file:
             with _of_folder(folder, args) as complete:
@@ -68,6 +72,13 @@ def completed(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
             return
     args.engine = choose_engine(args.engine)
     yield args
+
+
+def _newest(folder: Path) -> Path:
+    """The newest whole checkpoint of a folder that has some; whoever loads it says which."""
+    choice = newest_whole(folder, of_training=False)
+    assert choice is not None
+    return choice.path
 
 
 def _asked(args: argparse.Namespace, entry: str, default: str) -> str:
@@ -94,7 +105,7 @@ def _of_folder(folder: Path, args: argparse.Namespace) -> Iterator[argparse.Name
     """A training that goes on with the config of its folder, or that of its newest checkpoint."""
     file = folder / CONFIG_FILE
     args.opts = ["OUTPUT_DIR", str(folder), *args.opts]
-    newest = newest_weights(folder) if checkpoint_files(folder) else None
+    newest = _newest(folder) if checkpoint_files(folder) else None
     checkpoint = read_checkpoint(newest) if newest is not None and read_origin(newest) else None
     why_not = _why_not_whole(file, checkpoint)
     if why_not and checkpoint is None:
@@ -107,6 +118,7 @@ def _of_folder(folder: Path, args: argparse.Namespace) -> Iterator[argparse.Name
         args.engine = str(machine.get("engine", "auto"))
     if not why_not:
         logger.info("config: %s, that of the training that goes on", file)
+        require_named_code(file, read_yaml(file, "a run's config"))
         args.config_file = str(file)
         args.engine = choose_engine(args.engine)
         yield args
@@ -174,14 +186,14 @@ def entries_to_evaluate(checkpoint: Checkpoint) -> dict[str, Any]:
         values["WEND"]["IMPORTS"] = [module for module in imports if module not in lost]
     if gone:
         logger.warning(
-            "%s: evaluated without what is not there any more: %s",
+            "%s: evaluated without what is not there any more, and code that no --import names: %s",
             *(checkpoint.source, ", ".join(gone)),
         )
     return values
 
 
 def _is_lost(module: str) -> bool:
-    return module.endswith(".py") and not Path(module).is_file()
+    return bool(module) and not is_named(module)
 
 
 def _names_lost_code(value: Any) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from wend.errors import BadImageError, InputError, some
-from wend.files import atomic_write, read_json, remove, state_digest, write_json
+from wend.files import atomic_write, is_plain_name, read_json, remove, state_digest, write_json
 from wend.inference.detections import Detections
 from wend.inference.detector import Detector
 from wend.inference.inputs import image_files
@@ -119,6 +119,8 @@ class Output:
         self.folder = Path(folder)
         self.unfinished = self.folder / UNFINISHED
         self.earlier: list[str] = []
+        if self.unfinished.is_symlink():  # what it leads to would be emptied
+            raise InputError(f"{self.unfinished}: is a link; remove it, or name another folder")
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder}: is a file; expected a folder to write to")
         there = self.folder.iterdir() if self.folder.exists() else ()
@@ -146,7 +148,7 @@ class Output:
         manifest = read_json(path, "what an earlier run of wend predict wrote")
         names = manifest.get("written") if isinstance(manifest, dict) else None
         if not isinstance(names, list) or not all(
-            isinstance(name, str) and Path(name).name == name for name in names
+            isinstance(name, str) and is_plain_name(name) for name in names
         ):
             raise InputError(f"{path}: is not what wend predict writes; name another folder")
         return names
@@ -230,7 +232,10 @@ def predict_video(
         As of :func:`predict_photos`.
     """
     seen: list[Detections] = []
-    with Video(source) as video, VideoWriter(output.unfinished, video) as drawn:
+    with (
+        Video(source, detector.max_megapixels) as video,
+        VideoWriter(output.unfinished, video) as drawn,
+    ):
         output.start()
         _empty(output.unfinished)
         stream = detector(iter(video), **choices.arguments())
@@ -307,7 +312,14 @@ def _from_row(row: dict[str, Any]) -> tuple[int, Detections]:
 
 def _image_record(photos: Photos, index: int, detections: Detections) -> ImageRecord:
     name = photos.names[index]
-    return ImageRecord(name, photos.files[index], *detections.size, key=name, exif=detections.exif)
+    return ImageRecord(
+        name,
+        photos.files[index],
+        *detections.size,
+        key=name,
+        exif=detections.exif,
+        max_megapixels=detections.max_megapixels,
+    )
 
 
 def write_labels(
@@ -332,6 +344,7 @@ def draw_pictures(
             *(table[index], table.scores_of(index), record.file_name),
             size=(record.width, record.height),
             exif=record.exif,
+            max_megapixels=record.max_megapixels,
         )
         ending = "" if record.key.lower().endswith((".jpg", ".jpeg")) else ".jpg"
         with atomic_write(folder / f"{record.key}{ending}", "wb") as file:

@@ -14,6 +14,8 @@ import numpy as np
 
 from wend.errors import InputError, MissingFileError
 from wend.files import expand_user
+from wend.images.opening import check_pixels
+from wend.structures.records import MAX_MEGAPIXELS
 
 DEFAULT_RATE = 30.0  # frames a second where the file or the camera states none
 MEASURED = 10  # frames of a camera, by which its rate is measured
@@ -25,6 +27,7 @@ class Video:
 
     Args:
         source: a file, or the number of a camera.
+        max_megapixels: one whose frames have more pixels, in millions, is refused.
 
     Attributes:
         name: the file's name without its ending, or ``camera N``.
@@ -33,9 +36,12 @@ class Video:
 
     Raises:
         InputError: it cannot be opened.
+        BadImageError: its frames are too large.
     """
 
-    def __init__(self, source: str | os.PathLike | int) -> None:
+    def __init__(
+        self, source: str | os.PathLike | int, max_megapixels: float = MAX_MEGAPIXELS
+    ) -> None:
         self.is_camera = isinstance(source, int)
         if isinstance(source, int):
             self.name = f"camera {source}"
@@ -53,6 +59,9 @@ class Video:
             self._capture = _open(str(path))
             if not self._capture.isOpened():
                 raise InputError(f"{path}: cannot be read as a video by OpenCV; is it damaged?")
+        size = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        width, height = (int(self._capture.get(each)) for each in size)
+        check_pixels(self.name, (width, height), max_megapixels)
         stated = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = float(stated) if 0 < stated <= 1000 else DEFAULT_RATE
         count = 0 if self.is_camera else int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))

@@ -24,12 +24,14 @@ from wend.datasets.fingerprints import fingerprint
 from wend.datasets.plausible_truth import check_plausible
 from wend.errors import BadImageError, ImplausibleError, InputError
 from wend.files import atomic_write
+from wend.images.opening import open_image
 from wend.images.orientation import UPRIGHT, explain_size, orientation_of
 from wend.images.reading import read_image
 from wend.images.threads import map_in_threads
 from wend.partial import PartialFile
+from wend.run_lock import locked_file
 from wend.structures.data_set import DataSet
-from wend.structures.records import ImageRecord
+from wend.structures.records import MAX_MEGAPIXELS, ImageRecord
 
 CHUNK = 256  # images between two notes of what is done
 PARTIAL_FORMAT = "wend-data-check-partial-1"
@@ -62,7 +64,12 @@ class Problem(NamedTuple):
 
 
 def check_image(
-    path: str, width: int, height: int, size_known: bool = True, exif: str = "ignore"
+    path: str,
+    width: int,
+    height: int,
+    size_known: bool = True,
+    exif: str = "ignore",
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> list[Problem]:
     """The problems of an image file, of which every pixel is decoded.
 
@@ -70,22 +77,24 @@ def check_image(
         width, height: as recorded.
         size_known: False if the record has no size, since the header could not be read.
         exif: the data set's policy.
+        max_megapixels: an image of more pixels (in millions) is not decoded.
     """
     try:
         if not os.path.getsize(path):
             return [Problem("empty file", "0 bytes")]
-        with Image.open(path) as image:
+        with open_image(path) as image:
             stored, orientation = image.format or "", orientation_of(image)
             frames = 1 if stored == "MPO" else getattr(image, "n_frames", 1)
-        pixels = read_image(path, exif)
+        pixels = read_image(path, exif, max_megapixels)
     except FileNotFoundError:
         return [Problem("missing", "there is no such file")]
     except Exception as error:  # decoders raise anything on damaged files
         cause = error.__cause__ if isinstance(error, BadImageError) else None
         reason = cause or error
-        return [Problem("unreadable", str(reason) or type(reason).__name__)]
+        said = str(reason).removeprefix(f"{path}: ")
+        return [Problem("unreadable", said or type(reason).__name__)]
     problems = []
-    named = Image.registered_extensions().get(os.path.splitext(path)[1].lower())
+    named = Image.EXTENSION.get(os.path.splitext(path)[1].lower())
     if named and _SAME_FORMAT.get(named, named) != _SAME_FORMAT.get(stored, stored):
         problems.append(Problem("other format than its name says", f"is {stored}, not {named}"))
     if size_known and pixels.size != (width, height):
@@ -131,7 +140,7 @@ def check_boxes(boxes: np.ndarray, title: str, width: int, height: int) -> list[
 def check_record(record: ImageRecord, size_known: bool = True) -> list[Problem]:
     """The problems of a record's image and boxes."""
     size = (record.width, record.height)
-    problems = check_image(record.file_name, *size, size_known, record.exif)
+    problems = check_image(record.file_name, *size, size_known, record.exif, record.max_megapixels)
     if not size_known:
         return problems
     boxes = [("true box", record.gt_boxes), ("pseudo box", record.pseudo_boxes)]
@@ -202,14 +211,27 @@ def check_data_set(
     Raises:
         InputError: what the data set's readers say of lists and boxes, a full disk.
     """
-    Image.init()  # loads the formats' plug-ins, which threads must not do side by side
     sources = data_sets.sources(name)
     data_set, implausible = _load(data_sets, name)
-    name, number = data_set.name, len(data_set)
+    name = data_set.name
     path = Path(output or f"{name}.problems.jsonl")
+    with locked_file(path, doing="wend data check"):
+        status = _check_and_list(data_sets, data_set, path, sources, workers)
+    for sentence in implausible:
+        logger.warning("%s", sentence)
+    findings = check_plausible(data_set, "count")
+    return int(status or bool(implausible) or any(finding.certain for finding in findings))
+
+
+def _check_and_list(
+    data_sets: DataSets, data_set: DataSet, path: Path, sources: Sequence, workers: int | None
+) -> int:
+    """Check, write the list and print the table; whether boxes would be lost or a run would end."""
+    name, number = data_set.name, len(data_set)
     settings = {
         "data_set": name,
         "images": number,
+        "max_megapixels": data_set.max_megapixels,
         "sources": [fingerprint(source, data_sets.root) for source in sources],
     }
     try:
@@ -230,11 +252,7 @@ def check_data_set(
             f"run the same command again, it goes on where it stopped"
         ) from error
     partial.remove()
-    status = _report(name, path, number, rows)
-    for sentence in implausible:
-        logger.warning("%s", sentence)
-    findings = check_plausible(data_set, "count")
-    return int(status or bool(implausible) or any(finding.certain for finding in findings))
+    return _report(name, path, number, rows)
 
 
 def _load(data_sets: DataSets, name: str) -> tuple[DataSet, list[str]]:

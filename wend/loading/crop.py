@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 from wend.errors import BadImageError, InputError
-from wend.images.orientation import explain_size
-from wend.images.reading import fit, read_image, squash
+from wend.images.reading import check_size, fit, read_image, squash
 from wend.loading.box_counts import BoxCounts
 from wend.loading.image_cache import ImageCache
 from wend.structures.box_table import NO_BOXES
 from wend.structures.frame import Frame, Part
+from wend.structures.records import MAX_MEGAPIXELS
 from wend.structures.view import View
 
 FLIPS = ("horizontal", "vertical", "none")
@@ -57,19 +57,6 @@ def _flipped(pixels: np.ndarray) -> np.ndarray:
     return mirrored
 
 
-def _check_size(
-    file_name: str, size: tuple[int, int], recorded: tuple[int, int], exif: str
-) -> None:
-    if size != recorded:
-        frame = "of the file as stored" if exif == "ignore" else "turned by EXIF"
-        why = explain_size(file_name, recorded, exif)
-        raise BadImageError(
-            f"{file_name}: is {size[0]}x{size[1]}, expected {recorded[0]}x{recorded[1]} as "
-            f"recorded (sizes are {frame}); "
-            + (why or "was the file replaced or resized after the data set was made?")
-        )
-
-
 class CropMapper:
     """Maps image files and their boxes to the crop.
 
@@ -85,6 +72,7 @@ class CropMapper:
         view: "crop" (the paper's), "squash" or "pad", see :class:`wend.structures.view.View`.
         fill: the colour (R, G, B) of padding, 0..255.
         mirror: in testing, every crop is mirrored left to right.
+        max_megapixels: an image of more pixels (in millions) cannot be read.
 
     Raises:
         ValueError: the crop does not fit, or there is no such view.
@@ -103,6 +91,7 @@ class CropMapper:
         view: str = "crop",
         fill: Sequence[int] = (0, 0, 0),
         mirror: bool = False,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         self.view = View(view, resize, crop)
         if flip not in FLIPS:
@@ -118,6 +107,7 @@ class CropMapper:
         self.black_if_bad = black_if_bad
         self.fill = np.array(fill, np.uint8)
         self.mirror = mirror
+        self.max_megapixels = max_megapixels
 
     def draw_frame(self, width: int, height: int) -> Frame:
         """A frame for an image of this size: random in training, central in testing."""
@@ -140,11 +130,9 @@ class CropMapper:
         for cache in self.caches:
             cached = cache.resized(file_name) if cache.exif == exif else None
             if cached is not None:
-                _check_size(file_name, cached[1], (width, height), exif)
+                check_size(file_name, cached[1], (width, height), exif)
                 return cached[0]
-        image = read_image(file_name, exif)
-        _check_size(file_name, image.size, (width, height), exif)
-        return self._resize(image)
+        return self._resize(read_image(file_name, exif, self.max_megapixels, (width, height)))
 
     def _resize(self, image: Image.Image) -> np.ndarray:
         return (fit if self.view.pads else squash)(image, self.view.resize)

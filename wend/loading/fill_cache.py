@@ -44,7 +44,7 @@ def _open(folder: str, data_set: DataSet, resize: int, root: str, padded: bool) 
             *(folder, data_set.name, resize, " and WEND.VIEW pad" * padded, some(others)),
         )
     if (path / "index.npy").is_file():
-        cache = ImageCache(path, root, fill=True)
+        cache = ImageCache(path, root, fill=True, max_megapixels=data_set.max_megapixels)
         cache.check_view(resize, padded)
         step = max(1, len(data_set) // LOOKED_UP)
         looked_up = (data_set.file_names[i] for i in range(0, len(data_set), step))

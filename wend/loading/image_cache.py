@@ -34,7 +34,7 @@ from wend.errors import InputError
 from wend.files import atomic_write, read_json, write_json, writing
 from wend.images.reading import fit, read_image, squash
 from wend.structures.data_set import DataSet
-from wend.structures.records import EXIF
+from wend.structures.records import EXIF, MAX_MEGAPIXELS
 
 FORMAT = 1
 STATE, FIELDS = np.dtype(np.int64), 5
@@ -53,13 +53,17 @@ class ImageCache:
         folder: of the cache, as :func:`prepare` leaves it.
         root: folder of the data sets, below which images are found again if it moves.
         fill: write the rows that are made; it stops, with a warning, where the disk is full.
+        max_megapixels: an image file that states more pixels, in millions, is not decoded.
 
     Raises:
         MissingFileError, InputError: there is none, it is of another format, or not whole.
     """
 
-    def __init__(self, folder: Path, root: str, *, fill: bool) -> None:
+    def __init__(
+        self, folder: Path, root: str, *, fill: bool, max_megapixels: float = MAX_MEGAPIXELS
+    ) -> None:
         self.folder, self.root, self.fill = folder, root, fill
+        self.max_megapixels = max_megapixels
         self.info = read_json(folder / "cache.json", "the description of a cache of images")
         if not isinstance(self.info, dict) or self.info.get("format") != FORMAT:
             raise InputError(f"{folder}: is no cache of this version of WEND; remove the folder")
@@ -67,7 +71,9 @@ class ImageCache:
         self.padded = self.info.get("padded", False)
         self.exif = self.info.get("exif", EXIF[0])
         try:
-            self._hashes, self._rows = np.asarray(np.load(folder / "index.npy", mmap_mode="r"))
+            self._hashes, self._rows = np.asarray(
+                np.load(folder / "index.npy", mmap_mode="r", allow_pickle=False)
+            )
             self._pixels = self._map("pixels.bin", np.uint8, self.resize, self.resize, 3)
             self._state = self._map("state.bin", STATE, FIELDS)
         except (OSError, ValueError) as error:
@@ -84,7 +90,7 @@ class ImageCache:
         return np.asarray(np.memmap(self.folder / name, kind, "r", shape=shape))
 
     def __reduce__(self) -> tuple:
-        return _reopen, (self.folder, self.root, self.fill)
+        return _reopen, (self.folder, self.root, self.fill, self.max_megapixels)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -178,7 +184,7 @@ class ImageCache:
             size, time = stat.st_size, stat.st_mtime_ns
         except OSError:  # which read_image tells
             size = time = -1
-        image = read_image(file_name, self.exif)
+        image = read_image(file_name, self.exif, self.max_megapixels)
         pixels = (fit if self.padded else squash)(image, self.resize)
         return pixels, [size, time, *image.size, _checksum(pixels)]
 
@@ -208,8 +214,8 @@ class ImageCache:
             os.fsync(self._open()[0])
 
 
-def _reopen(folder: Path, root: str, fill: bool) -> ImageCache:
-    return ImageCache(folder, root, fill=fill)
+def _reopen(folder: Path, root: str, fill: bool, max_megapixels: float) -> ImageCache:
+    return ImageCache(folder, root, fill=fill, max_megapixels=max_megapixels)
 
 
 def _checksum(pixels: np.ndarray) -> int:
@@ -299,7 +305,7 @@ def _prepare(
 ) -> ImageCache:
     index, filled = np.zeros((2, 0), np.uint64), 0
     if (folder / "index.npy").is_file():
-        cache = ImageCache(folder, root, fill=fill)
+        cache = ImageCache(folder, root, fill=fill, max_megapixels=data_set.max_megapixels)
         cache.check_view(resize, padded)
         if cache.exif != data_set.exif:
             raise InputError(f"{folder}: was made with exif: {cache.exif}; remove the folder")
@@ -309,7 +315,7 @@ def _prepare(
                 "folder to have it made again",
                 *(folder, cache.info["libraries"], _libraries()),
             )
-        index, filled = np.load(folder / "index.npy"), cache.num_filled()
+        index, filled = np.load(folder / "index.npy", allow_pickle=False), cache.num_filled()
     wanted = np.array([name_hash(name, root) for name in data_set.file_names], np.uint64)
     new = np.setdiff1d(wanted, index[0])
     rows = index.shape[1] + len(new)
@@ -335,4 +341,4 @@ def _prepare(
         index = np.concatenate([index, added], 1)
         with atomic_write(folder / "index.npy", "wb") as file:
             np.save(file, np.ascontiguousarray(index[:, np.argsort(index[0])]))
-    return ImageCache(folder, root, fill=fill)
+    return ImageCache(folder, root, fill=fill, max_megapixels=data_set.max_megapixels)

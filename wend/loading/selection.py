@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from bisect import bisect_right
@@ -79,6 +80,23 @@ class Selection:
             names = ", ".join(data_set.name for data_set in data_sets)
             missing = "image with a box to learn from" if with_boxes else "image"
             raise InputError(f"data sets {names}: there is no {missing}")
+
+    def part(self, chosen: np.ndarray) -> Selection:
+        """The images for which ``chosen`` (len(self),) is true, of the same data sets."""
+        part = copy.copy(self)
+        pieces = np.split(chosen, self._ends[:-1])
+        part.indices = [
+            np.asarray(rows, dtype=np.int64)[piece]
+            for rows, piece in zip(self.indices, pieces, strict=True)
+        ]
+        part._ends = list(accumulate(map(len, part.indices)))
+        return part
+
+    @property
+    def file_names(self) -> list[str]:
+        """The images' files, in order."""
+        parts = zip(self.data_sets, self.indices, strict=True)
+        return [data_set.file_names[int(row)] for data_set, rows in parts for row in rows]
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

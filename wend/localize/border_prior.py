@@ -26,6 +26,7 @@ from wend.errors import InputError
 from wend.images.reading import read_image
 from wend.localize.boxes import Corners, FoundBox, boxes_of_map
 from wend.stop_signals import deaf_children
+from wend.structures.records import MAX_MEGAPIXELS
 
 _SEED = 0  # of k-means, for each image anew: equal images get equal boxes, in any process
 _FLAT = 0.1  # in units of Lab: an image whose pixels all lie this near to its border shows nothing
@@ -134,10 +135,11 @@ def find_boxes(
 
 
 def _localize(
-    config: BorderPriorConfig, exif: str, number: int, file_name: str
+    config: BorderPriorConfig, exif: str, number: int, max_megapixels: float, file_name: str
 ) -> tuple[FoundBox, ...] | InputError:
     try:
-        return find_boxes(np.asarray(read_image(file_name, exif)), config, number)
+        pixels = np.asarray(read_image(file_name, exif, max_megapixels))
+        return find_boxes(pixels, config, number)
     except InputError as error:  # raised in a worker, its message would be a traceback
         return error
 
@@ -152,6 +154,7 @@ def localize(
     num_workers: int = 0,
     exif: str = "ignore",
     number: int = 1,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Iterator[tuple[FoundBox, ...] | InputError]:
     """The boxes of each image file in order, or the error that its reading ended in.
 
@@ -159,8 +162,9 @@ def localize(
         num_workers: processes; 0: this one.
         exif: the data set's policy, see :data:`wend.structures.records.EXIF`.
         number: boxes per image at most, at least 1.
+        max_megapixels: an image that states more pixels, in millions, is not decoded.
     """
-    task = partial(_localize, config or BorderPriorConfig(), exif, number)
+    task = partial(_localize, config or BorderPriorConfig(), exif, number, max_megapixels)
     if num_workers == 0 or len(file_names) < 2:
         yield from map(task, file_names)
         return

@@ -117,7 +117,8 @@ class _Images(Dataset):
 
     def __getitem__(self, index: int) -> Tensor | InputError:
         try:
-            image = read_image(self.data_set.file_names[index], self.data_set.exif)
+            data_set = self.data_set
+            image = read_image(data_set.file_names[index], data_set.exif, data_set.max_megapixels)
             return self.preprocessing(image)[0]
         except InputError as error:  # raised in a worker, its message would be a traceback
             return error

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from wend.errors import InputError, some
+from wend.files import is_plain_name
 from wend.localize.found import BOXES_STEP
 from wend.localize.signs import settle
 from wend.localize.writers import found_table, write_boxes
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 def check_split(split: str) -> None:
     """Raise InputError unless it can be a folder's name."""
-    if Path(split).name != split or split in ("", ".", ".."):
+    if not is_plain_name(split):
         raise InputError(f"--split: expected a folder's name such as train, got {split!r}")
 
 

@@ -81,15 +81,22 @@ class CheckedLoading(Checkpointer):
 
     Attributes:
         require_all: the file must be this very detector, see :func:`check_loaded`.
+        fetches: whether a URL is fetched, as Detectron2's does; otherwise it is an error.
         path: the file that was loaded last; empty for none.
     """
 
     require_all = False
+    fetches = False
     path = ""
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Loads as fvcore's; a missing or unreadable file is an InputError that names it."""
         self.path = path
+        if "://" in path and not self.fetches:
+            raise InputError(
+                f"config entry MODEL.WEIGHTS: {path} is a URL, which the torchvision engine does "
+                f"not fetch; download the file and name it"
+            )
         if path and "://" not in path and not Path(path).is_file():
             raise MissingFileError(
                 f"{path}: there is no such file; config entry MODEL.WEIGHTS expects a checkpoint "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wend.errors import InputError, MissingFileError
-from wend.evaluation.evaluation import CURVE_COLUMNS
+from wend.evaluation.curve import read_rows
 from wend.evaluation.metrics import METRICS
 from wend.files import read_lines
 from wend.reports.figures import label_text, line_style, load_pyplot, panels, save_figure
@@ -105,15 +104,10 @@ def read_curve(path: str | Path) -> dict[tuple[str, str, str], Line]:
     """
     if not Path(path).is_file():
         raise MissingFileError(f"{path}: there is no such file; was the run evaluated?")
-    expected = f"columns {', '.join(CURVE_COLUMNS)}"
     rows: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
-    for number, row in enumerate(csv.DictReader(read_lines(path, expected)), start=2):
-        try:
-            at = float(row["epoch"]) or float(row["iteration"])
-            name = (row["dataset"], row["protocol"], row["metric"])
-            rows.setdefault(name, []).append((at, float(row["value"])))
-        except (KeyError, TypeError, ValueError):
-            raise InputError(f"{path}, line {number}: expected {expected}, got {row}") from None
+    for row in read_rows(path):
+        name = (row.dataset, row.protocol, row.metric)
+        rows.setdefault(name, []).append((row.epoch or row.iteration, row.value))
     return {name: Line(*np.array(points).T) for name, points in rows.items()}
 
 

@@ -109,7 +109,8 @@ def scaled_image(record: ImageRecord, side: int) -> tuple[Image.Image, float]:
     """
     scale = side / max(record.width, record.height, 1)
     size = (max(round(record.width * scale), 1), max(round(record.height * scale), 1))
-    return read_image(record.file_name, record.exif).resize(size), scale
+    image = read_image(record.file_name, record.exif, record.max_megapixels)
+    return image.resize(size), scale
 
 
 def draw_record(

@@ -15,9 +15,12 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from wend.config import add_wend_config
+from wend.config.sources import require_named_code
 from wend.datasets.catalog import DataSets
-from wend.errors import InputError, MissingFileError
+from wend.errors import InputError, MissingFileError, shown
+from wend.evaluation.best import Best, best_of
 from wend.evaluation.coco_results import read_detections
+from wend.evaluation.curve import read_results
 from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
 from wend.evaluation.score_files import METRICS_FILE
 from wend.evaluation.scoring import ProtocolScores
@@ -36,7 +39,6 @@ from wend.run_files import (
 )
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
-from wend.user_code import load_modules
 from wend.yaml_files import read_yaml
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class RunFolder:
         training: the data sets that it learned from, as far as they can be read here.
         losses: None where there is no log.
         curves: (data set, protocol, metric) -> values over epochs.
+        best: its best evaluation by the number ``WEND.KEEP_BEST``; None without one.
         stored: data set -> the ``metrics.json`` that its evaluation wrote.
         machine: what the run wrote about where it ran; empty for one of an earlier version.
         advice: what the run advises; ``min_score``, and ``how`` it was chosen; empty without any.
@@ -91,6 +94,7 @@ class RunFolder:
     training: Sequence[DataSet]
     losses: Losses | None
     curves: Mapping[tuple[str, str, str], Line]
+    best: Best | None
     stored: Mapping[str, dict[str, Any]]
     machine: Mapping[str, Any]
     advice: Mapping[str, Any]
@@ -122,8 +126,11 @@ def read_config(output_dir: Path) -> CfgNode:
         raise MissingFileError(
             f"{path}: there is no such file; expected the OUTPUT_DIR of a training"
         )
-    cfg, defaults = CfgNode(read_yaml(path, "the config of a run")), CfgNode()
-    load_modules(cfg.WEND.get("IMPORTS", ()))  # they register entries, metrics, data sets
+    tree = read_yaml(path, "the config of a run")
+    if not isinstance(tree, dict) or not isinstance(tree.get("WEND"), dict):
+        raise InputError(f"{path}: expected the config of a run, got {shown(tree)}")
+    cfg, defaults = CfgNode(tree), CfgNode()
+    require_named_code(path, tree)  # which registered entries, metrics, data sets
     add_wend_config(defaults)  # what came after the run was written
     try:
         defaults.merge_from_other_cfg(CfgNode({"WEND": cfg.WEND}))
@@ -149,19 +156,24 @@ def read_run(output_dir: str | Path, data_sets: DataSets, name: str = "") -> Run
     missing: list[str] = []
     tests = dict(_tests(path, cfg, data_sets, missing))
     training = list(_training(cfg, data_sets, missing))
-    losses, curves = None, {}
+    losses, curves, best = None, {}, None
     if (path / LOSSES_FILE).is_file():
         losses = read_losses(path / LOSSES_FILE)
         if losses.cut_off:
             missing.append(f"the last line of {LOSSES_FILE}: it is cut off")
     if (path / CURVE_FILE).is_file():
         curves = read_curve(path / CURVE_FILE)
+        try:
+            if cfg.WEND.KEEP_BEST:
+                best = best_of(cfg.WEND.KEEP_BEST, read_results(path / CURVE_FILE))
+        except InputError as error:
+            missing.append(f"the best evaluation: {error}")
     stored = {
         file.parent.name: read_object(file, "the numbers of an evaluation")
         for file in sorted((path / EVALUATIONS).glob(f"*/{METRICS_FILE}"))
     }
     return RunFolder(
-        *(path, name or path.resolve().name, cfg, tests, training, losses, curves, stored),
+        *(path, name or path.resolve().name, cfg, tests, training, losses, curves, best, stored),
         machine=read_object(path / MACHINE_FILE, "what a run says of its machine"),
         advice=read_advice(path),
         reference=read_object(path / REFERENCE_FILE, "what the boxes to score against are"),

@@ -13,6 +13,7 @@ from fvcore.common.config import CfgNode
 
 from wend.config import view_of
 from wend.errors import InputError
+from wend.evaluation.best import HELD_OUT, Best
 from wend.evaluation.metrics import METRICS
 from wend.evaluation.protocols import get_protocol
 from wend.evaluation.score_files import TABLE_FILES
@@ -50,7 +51,7 @@ from wend.reports.page_parts import (
 from wend.reports.roles import OURS, PSEUDO, TRUTH
 from wend.reports.run_folder import RunFolder, Tested, pseudo_scores
 from wend.reports.words import GT_KNOWN, how, rate, score_text, verdict
-from wend.run_files import evaluation_folder
+from wend.run_files import BEST_WEIGHTS, evaluation_folder
 from wend.structures.boxes import paired_iou
 from wend.structures.data_set import DataSet
 from wend.structures.view import describe_view
@@ -486,8 +487,7 @@ def _training(runs: Sequence[RunFolder]) -> Iterator[Any]:
                     x = next(iter(lines.values())).x
                     baseline["a fixed box"] = Line(x, np.full(len(x), value))
         if lines:
-            unit = "epoch" if all(run.cfg.WEND.EPOCHS for run in runs) else "iteration"
-            names = (unit, "images that are right (%)")
+            names = (_unit_of_curves(runs), "images that are right (%)")
             drawn = line_figure(lines, *names, baseline=baseline, per_cent=True)
             ends = "; ".join(f"{n} ends at {line.y[-1]:.1f} %" for n, line in lines.items())
             figures.append(
@@ -495,13 +495,52 @@ def _training(runs: Sequence[RunFolder]) -> Iterator[Any]:
                     f"GT-known Loc, {dataset}, {protocol}", drawn, f"After each evaluation: {ends}."
                 )
             )
+    held_out = _held_out_figure(runs)
+    figures += [] if held_out is None else [held_out]
     if figures:
         yield Figures(figures)
     for run in runs:
+        if run.best is not None:
+            yield Words([_best(run, run.best)])
         if not _losses(run):
             yield Words([f"{run.name}: there is no log of losses."])
         if not run.curves:
             yield Words([f"{run.name}: there is no curve of evaluations."])
+
+
+def _unit_of_curves(runs: Sequence[RunFolder]) -> str:
+    return "epoch" if all(run.cfg.WEND.EPOCHS for run in runs) else "iteration"
+
+
+def _held_out_figure(runs: Sequence[RunFolder]) -> Figure | None:
+    """The losses on the images that were held out: a run's terms, or several runs' totals."""
+    alone = len(runs) == 1
+    lines = {
+        name if alone else run.name: line
+        for run in runs
+        for (data_set, _, name), line in run.curves.items()
+        if data_set == HELD_OUT and (alone or name == TOTAL_LOSS)
+    }
+    if not lines:
+        return None
+    drawn = line_figure(lines, _unit_of_curves(runs), "loss", log=True)
+    lowest = "; ".join(
+        f"{name} is lowest at {line.x[np.nanargmin(line.y)]:g} ({np.nanmin(line.y):.3g})"
+        for name, line in lines.items()
+        if np.isfinite(line.y).any()
+    )
+    return figure("Loss on held-out images", drawn, f"Images that are never trained on: {lowest}.")
+
+
+def _best(run: RunFolder, best: Best) -> str:
+    """Which evaluation was the best one by the number that the run chose by."""
+    if best.value is None:
+        return f"{run.name}: {best.name} was never finite; no evaluation is the best."
+    return (
+        f"{run.name}: the best evaluation by {best.name} is that after {best.iteration} iterations "
+        f"({best.value:.6g}), whose checkpoint is {BEST_WEIGHTS}; evaluations since then: "
+        f"{best.without}."
+    )
 
 
 def _pseudo_boxes(runs: Sequence[RunFolder]) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from wend.reports.curve import draw_curve
 from wend.reports.draw import draw_sheet
 from wend.reports.page import PAGE_FILE, check_replaceable, write_page
 from wend.reports.run_folder import RunFolder, Tested, pseudo_scores, read_run
-from wend.reports.run_page import run_page
+from wend.reports.run_page import CURVE_METRIC, run_page
 from wend.reports.score_figures import draw_score_figures
 from wend.run_files import CURVE_FILE
 
@@ -66,9 +66,9 @@ def summarize_run(
     written = [output_dir / TABLE_FILE]
     for name, test in run.tests.items():
         written += _draw(run, name, test, num_images)
-    if run.curves:
+    if any(metric == CURVE_METRIC for _, _, metric in run.curves):
         written.append(output_dir / "curve.png")
-        draw_curve(output_dir / CURVE_FILE, written[-1])
+        draw_curve(output_dir / CURVE_FILE, written[-1], CURVE_METRIC)
     return text, [*written, write_page(page, run_page([run], defaults=defaults))]
 
 

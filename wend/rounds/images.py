@@ -141,7 +141,11 @@ def draw_folds(images: RoundImages, number: int, seed: int) -> Folds:
     Raises:
         InputError: there are fewer different images than folds.
     """
-    files = [(file, data_set.exif) for data_set in images.data_sets for file in data_set.file_names]
+    files = [
+        (file, data_set.exif, data_set.max_megapixels)
+        for data_set in images.data_sets
+        for file in data_set.file_names
+    ]
     seen = list(map_in_threads(_look, files, "near duplicates", "image"))
     readable = np.array([not isinstance(each, str) for each in seen])
     shown = [each for each in seen if not isinstance(each, str)]
@@ -169,7 +173,7 @@ def draw_folds(images: RoundImages, number: int, seed: int) -> Folds:
     )
 
 
-def _look(file: tuple[str, str]) -> tuple[np.ndarray, str] | str:
+def _look(file: tuple[str, str, float]) -> tuple[np.ndarray, str] | str:
     """A thumbnail and a digest of the pixels; or why the image cannot be read."""
     try:
         image = read_image(*file)

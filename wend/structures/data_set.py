@@ -21,7 +21,7 @@ import numpy as np
 from wend.errors import BadImageError, InputError, MissingImageError, shown, some
 from wend.structures.box_table import BoxTable
 from wend.structures.masks import MaskFiles
-from wend.structures.records import EXIF, ImageId, ImageRecord
+from wend.structures.records import EXIF, MAX_MEGAPIXELS, ImageId, ImageRecord
 
 BOX_KINDS = ("pseudo_boxes", "gt_boxes")  # as declarations and ImageRecord call them
 
@@ -46,6 +46,7 @@ class DataSet(Sequence[ImageRecord]):
             (images, for those of other images); see ``wend.pseudo_boxes.report.KINDS``.
         exif: "ignore": sizes, boxes and pixels are of the image files as stored; "apply": of the
             images turned by EXIF's orientation.
+        max_megapixels: an image file that states more pixels, in millions, is not decoded.
         unreadable: index of an image whose header cannot be read -> the error that says why.
         category_ids: what the truth's COCO file calls the classes 0, 1, ...; empty where classes
             are no categories of a file.
@@ -66,6 +67,7 @@ class DataSet(Sequence[ImageRecord]):
     pseudo_boxes: BoxTable
     train_on: str = "pseudo_boxes"
     exif: str = "ignore"
+    max_megapixels: float = MAX_MEGAPIXELS
     left_out: Mapping[str, int] = field(default_factory=dict)
     unreadable: Mapping[int, BadImageError] = field(default_factory=dict)
     category_ids: tuple[int, ...] = ()
@@ -124,6 +126,7 @@ class DataSet(Sequence[ImageRecord]):
             truth=BoxTable.from_arrays([row.gt_boxes for row in rows]),
             pseudo_boxes=_pseudo_boxes(rows),
             exif=policies.pop(),
+            max_megapixels=min((row.max_megapixels for row in rows), default=MAX_MEGAPIXELS),
         )
 
     def __repr__(self) -> str:
@@ -159,6 +162,7 @@ class DataSet(Sequence[ImageRecord]):
             gt_boxes=self.truth[row],
             pseudo_boxes=self.pseudo_boxes[row],
             exif=self.exif,
+            max_megapixels=self.max_megapixels,
             pseudo_scores=(
                 None if self.pseudo_boxes.scores is None else self.pseudo_boxes.scores_of(row)
             ),
@@ -166,7 +170,7 @@ class DataSet(Sequence[ImageRecord]):
 
     def __reduce__(self) -> tuple:
         if self.reopen is not None:
-            return _reopened, (self.reopen, self.name, self.train_on)
+            return _reopened, (self.reopen, self.name, self.train_on, self.max_megapixels)
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return _made, (values,)
 
@@ -304,9 +308,12 @@ def _pseudo_boxes(rows: Sequence[ImageRecord]) -> BoxTable:
     return BoxTable.from_counts(table.counts, table.boxes, np.concatenate(scores))
 
 
-def _reopened(reopen: tuple[Callable, tuple], name: str, train_on: str) -> DataSet:
+def _reopened(
+    reopen: tuple[Callable, tuple], name: str, train_on: str, max_megapixels: float
+) -> DataSet:
     function, arguments = reopen
-    return replace(function(*arguments), name=name, train_on=train_on)
+    data_set = function(*arguments)
+    return replace(data_set, name=name, train_on=train_on, max_megapixels=max_megapixels)
 
 
 def _made(values: dict) -> DataSet:

@@ -17,6 +17,7 @@ from wend.errors import InputError
 from wend.structures.checks import as_boxes, as_scores
 
 EXIF = ("ignore", "apply")  # a data set's policy on EXIF's orientation of its image files
+MAX_MEGAPIXELS = 89.5  # millions of pixels, 2^28 bytes of RGB, at which Pillow begins to warn
 ImageId = Hashable  # an int where the source numbers its images, else the listed file name
 
 
@@ -49,6 +50,7 @@ class ImageRecord:
         pseudo_scores: (P,) their scores, higher is better; None where they have none.
         exif: "ignore": size, boxes and pixels are of the file as stored; "apply": of the image
             turned by EXIF's orientation.
+        max_megapixels: its file is not decoded if it states more pixels, in millions.
     """
 
     image_id: ImageId
@@ -61,6 +63,7 @@ class ImageRecord:
     pseudo_boxes: np.ndarray = field(default_factory=_empty_boxes)
     exif: str = "ignore"
     pseudo_scores: np.ndarray | None = None
+    max_megapixels: float = MAX_MEGAPIXELS
 
     def __post_init__(self) -> None:
         if not self.key:

@@ -23,6 +23,7 @@ from wend.randomness import shared_seed
 from wend.run import TestData, TrainingData
 from wend.structures.frame import Frame
 from wend.structures.records import ImageId
+from wend.training.held_out import held_out_loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +108,12 @@ def build_train_loader(training: TrainingData, cfg: CfgNode) -> GuardedLoader:
         names=training.names,
         gather=gather if world_size() > 1 else None,
     )
+
+
+def build_held_out_loader(training: TrainingData, cfg: CfgNode) -> GuardedLoader | None:
+    """Batches of the images that are held out, as in training; None where none are."""
+    mapper = CropMapper(**crop_arguments(cfg), train=True, caches=training.caches)
+    return held_out_loader(training, cfg, lambda images: CroppedImages(images, mapper))
 
 
 def crops_to_test(

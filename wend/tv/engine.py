@@ -20,14 +20,15 @@ from fvcore.common.param_scheduler import (
     LinearParamScheduler,
     ParamScheduler,
 )
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from wend.config import teaching_of
+from wend.evaluation.best import flat
 from wend.evaluation.collect import DetectionCollector
-from wend.evaluation.evaluation import append_to_curve
+from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
 from wend.files import writing
 from wend.loading.bad_images import say_wrong
@@ -40,20 +41,37 @@ from wend.modeling.optimizer import (
     optimizer_class,
     refuse_non_finite,
 )
-from wend.processes import broadcast, gather, gather_on_main, is_main, largest, rank, world_size
+from wend.processes import (
+    agreed,
+    broadcast,
+    gather,
+    gather_on_main,
+    is_main,
+    largest,
+    rank,
+    world_size,
+)
 from wend.randomness import seed_step, shared_seed
 from wend.run import Run, iterations_per_epoch, set_seed
-from wend.run_files import CURVE_FILE, LOSSES_FILE, evaluation_folder
+from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.training.asked_rates import AskedRates
+from wend.training.evaluations import BEST_KEY, Evaluations
 from wend.training.facts import TRAINING_KEY, asked_of
+from wend.training.held_out import check_seed, held_out_losses
 from wend.training.interruption import Interruption, telling_what_is_kept
 from wend.training.normalizers import Normalizers
 from wend.training.run_folder import refuse_used, take_up, taken
+from wend.training.space import warn_of_space
 from wend.training.state import TrainingState
 from wend.tv.checkpointer import PeriodicSaving, TVCheckpointer
-from wend.tv.dataset import Example, build_test_loader, build_train_loader
+from wend.tv.dataset import (
+    Example,
+    build_held_out_loader,
+    build_test_loader,
+    build_train_loader,
+)
 from wend.tv.inference import predict
 from wend.tv.models import leaves_parts_unused
 from wend.tv.teaching import build_teacher, taught
@@ -124,7 +142,9 @@ class Trainer:
 
     def __init__(self, run: Run, model: nn.Module) -> None:
         assert run.training is not None
-        set_seed(run.cfg, shared_seed(run.cfg.SEED))  # each process draws one where it is open
+        seed = shared_seed(run.cfg.SEED)  # each process draws one where it is open
+        agreed(partial(check_seed, run.cfg, seed))
+        set_seed(run.cfg, seed)
         self.run, self.cfg, self.training = run, run.cfg, run.training
         cfg = run.cfg
         self.model = model
@@ -149,6 +169,13 @@ class Trainer:
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
+        if is_main():
+            averaged = self.average is not None
+            warn_of_space(cfg, model, self.optimizer, averaged=averaged)
+        self.held_out = build_held_out_loader(self.training, cfg)
+        self.evaluations = Evaluations(cfg, self._keep_best)
+        if self.evaluations.best is not None:
+            self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
         self._state_what_it_is()
         self.start_iter = 0
         self.interruption = Interruption()
@@ -195,8 +222,10 @@ class Trainer:
             self.start_iter = extra["iteration"] + 1
             seed = self.training_state.saved.get("seed")
             if self.run.seed_was_drawn and seed is not None:  # the config leaves it open
+                check_seed(self.cfg, seed)
                 set_seed(self.cfg, seed)
                 self._state_what_it_is()
+            self.evaluations.resume(self.start_iter)
         after_loading(self.average, extra, resumed=resumes)
 
     def _state_what_it_is(self) -> None:
@@ -204,7 +233,8 @@ class Trainer:
         self.checkpointer.asked = asked_of(self.run, "torchvision", processes=world_size())
         self.checkpointer.origin = self.checkpointer.asked.origin
 
-    def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
+    def _inputs(self, batch: list[Example]) -> tuple[list[Tensor], list[dict[str, Any]]]:
+        """A batch as torchvision's detectors take it in training."""
         device = self.cfg.MODEL.DEVICE
         label = getattr(self.model, "foreground_label", 1)  # torchvision's labels begin at 1
         images = [example.image.to(device) for example in batch]
@@ -219,6 +249,10 @@ class Trainer:
             }
             for example in batch
         ]
+        return images, targets
+
+    def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
+        images, targets = self._inputs(batch)
         self.interruption.begin_step()
         self.first_epoch.add(example.counts for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
@@ -228,7 +262,9 @@ class Trainer:
                 targets = taught(self.teacher, images, batch, targets)
         losses = self._in_training(images, targets)
         report = describe_non_finite(losses, [example.image_id for example in batch])
-        on_any, number = largest([int(bool(report)), self.interruption.noted], device)
+        on_any, number = largest(
+            [int(bool(report)), self.interruption.noted], self.cfg.MODEL.DEVICE
+        )
         self.interruption.agree(number)
         if on_any:
             refuse_non_finite(gather(report), f"iteration {iteration}")
@@ -244,7 +280,7 @@ class Trainer:
         values = {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
         return {**values, **self.force_log.latest}
 
-    def train(self) -> dict[str, dict[str, dict[str, float]]]:
+    def train(self) -> Results:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
         start = self.start_iter
@@ -257,11 +293,29 @@ class Trainer:
             self.sinks = OpenSinks(names, cfg.OUTPUT_DIR, cfg, start_iter=start)
             try:
                 with self.interruption.listening():
-                    return self._train()
+                    return self._go_on()
             finally:
                 self.sinks.close()
 
-    def _train(self) -> dict[str, dict[str, dict[str, float]]]:
+    def _go_on(self) -> Results:
+        """What is left to do of the training."""
+        results = self._made_up()
+        if self.start_iter >= self.cfg.SOLVER.MAX_ITER or self.evaluations.had_ended:
+            self.evaluations.say_finished(self.start_iter)
+            return results
+        if self.evaluations.have_ended:
+            self._end_early(self.start_iter)
+            return results
+        return self._train()
+
+    def _made_up(self) -> Results:
+        """The evaluation that was due when the checkpoint to go on from was saved, made up."""
+        done = self.start_iter
+        if not done or not self.evaluations.is_due(done):
+            return {}
+        return self.evaluations.at(done) or self._evaluate(done)
+
+    def _train(self) -> Results:
         cfg, max_iter = self.cfg, self.cfg.SOLVER.MAX_ITER
         saver = PeriodicSaving(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_iter)
         self.loader.start_at(self.start_iter, cfg.SEED)
@@ -269,7 +323,7 @@ class Trainer:
         logger.info("iterations %d to %d", self.start_iter, max_iter - 1)
         self.model.train()
         start = time.perf_counter()
-        results = self._evaluate(max_iter) if self.start_iter >= max_iter else {}
+        results: Results = {}
         for iteration in range(self.start_iter, max_iter):
             seed_step(cfg.SEED, iteration, rank())
             values = self._step(iteration, next(batches))
@@ -284,12 +338,24 @@ class Trainer:
                 self.training_state.exchange()
             saver.step(iteration)
             self.interruption.end_if_asked(partial(self._save_unless_saved, iteration))
-            period = cfg.TEST.EVAL_PERIOD
-            if iteration + 1 == max_iter or (period > 0 and (iteration + 1) % period == 0):
+            if self.evaluations.is_due(iteration + 1):
                 results = self._evaluate(iteration + 1)
+            if self.evaluations.have_ended and iteration + 1 < max_iter:
+                self._end_early(iteration + 1)
+                break
         self.loader.exchange()
         self.loader.summarize()
         return results
+
+    def _keep_best(self, iteration: int) -> None:
+        self.training_state.exchange()
+        if is_main():
+            self.checkpointer.write(Path(BEST_WEIGHTS).stem, iteration=iteration - 1)
+
+    def _end_early(self, iteration: int) -> None:
+        self.evaluations.say_end(iteration)
+        self.training_state.exchange()
+        self.checkpointer.save(Path(FINAL_WEIGHTS).stem, iteration=iteration - 1)
 
     def _save_unless_saved(self, iteration: int) -> None:
         """Save a checkpoint of a step, unless its period has."""
@@ -305,27 +371,39 @@ class Trainer:
         logger.info(
             "eta: %s  iter: %d  %s  time: %.3f  lr: %.4g", eta, iteration, losses, seconds, rate
         )
-        path = Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE
-        with writing(path), path.open("a", encoding="utf-8") as file:
-            numbers = {"lr": rate, "time": seconds, **values}
-            file.write(json.dumps({"iteration": iteration, **numbers}) + "\n")
+        numbers = {"lr": rate, "time": seconds, **values}
+        self._write({"iteration": iteration, **numbers})
         self.sinks.add(numbers, iteration)
 
-    def _evaluate(self, iteration: int) -> dict[str, dict[str, dict[str, float]]]:
-        cfg = self.cfg
-        at_the_end = iteration >= cfg.SOLVER.MAX_ITER
+    def _write(self, numbers: dict[str, float]) -> None:
+        path = Path(self.cfg.OUTPUT_DIR) / LOSSES_FILE
+        with writing(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(numbers) + "\n")
+
+    def _evaluate(self, iteration: int) -> Results:
         model = self.model if self.average is None else self.average.evaluated
         broadcast(list(self.model.buffers()))
+        in_full = self.evaluations.may_be_last(iteration)
         with self.interruption.at_once(partial(self._save_unless_saved, iteration - 1)):
-            results = evaluate(self.run, model, in_full=at_the_end)
-        epoch = iteration / cfg.TEST.EVAL_PERIOD if cfg.WEND.EPOCHS else 0
-        if is_main():
-            for name, metrics in results.items():
-                append_to_curve(Path(cfg.OUTPUT_DIR) / CURVE_FILE, iteration, epoch, name, metrics)
+            results = evaluate(self.run, model, in_full=in_full)
+        held_out = self._held_out_losses(iteration, model)
+        self.evaluations.add(iteration, {**results, **held_out})
+        at_the_end = iteration >= self.cfg.SOLVER.MAX_ITER
         step = iteration if at_the_end else iteration - 1  # counted from 0, as Detectron2 does
-        self.sinks.add(_numbers(results), step)
+        self.sinks.add({**_numbers(results), **flat(held_out)}, step)
         self.model.train()
         return results
+
+    def _held_out_losses(self, iteration: int, model: nn.Module) -> Results:
+        if self.held_out is None:
+            return {}
+        losses = held_out_losses(
+            *(model, self.held_out, lambda batch: model(*self._inputs(batch))),
+            *(iteration, self.cfg.SOLVER.MAX_ITER),
+        )
+        if is_main():
+            self._write({"iteration": iteration - 1, **flat(losses)})
+        return losses
 
 
 def _mean_of_each(numbers: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -335,17 +413,14 @@ def _mean_of_each(numbers: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(each) / len(each) for name, each in values.items()}
 
 
-def _numbers(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+def _numbers(results: Results) -> dict[str, float]:
     """Metrics as ``protocol/metric``, of several data sets as ``data set/protocol/metric``.
 
     So Detectron2 calls them, too.
     """
-    numbers: dict[str, float] = {}
-    for name, protocols in results.items():
-        prefix = f"{name}/" if len(results) > 1 else ""
-        for protocol, metrics in protocols.items():
-            numbers |= {f"{prefix}{protocol}/{metric}": v for metric, v in metrics.items()}
-    return numbers
+    if len(results) == 1:
+        results = {"": next(iter(results.values()))}
+    return flat(results)
 
 
 def evaluate(

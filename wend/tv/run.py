@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fvcore.common.config import CfgNode
 
 from wend import launch
 from wend.datasets.catalog import DataSets
+from wend.evaluation.curve import Results
 from wend.files import atomic_write
 from wend.launch import Processes, check_devices, settle
 from wend.logs import logged_to
@@ -22,6 +24,7 @@ from wend.run_files import CONFIG_FILE, checkpoint_files
 from wend.training.changes import warn_if_trained_otherwise
 from wend.training.checkpoints import refuse_changes
 from wend.training.facts import asked_of
+from wend.training.rehearsal import rehearse
 from wend.training.run_folder import begin, taken
 from wend.training.state import take_stored_seed
 from wend.tv.checkpointer import TVCheckpointer
@@ -52,7 +55,7 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
     if resumes and not args.eval_only:
         take_stored_seed(cfg)
-    data_sets = DataSets(args.datasets_root)
+    data_sets = DataSets(args.datasets_root, max_megapixels=cfg.WEND.DATA.MAX_MEGAPIXELS)
     run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
     if not args.eval_only:
@@ -60,10 +63,11 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     if resumes and not args.eval_only:
         asked = asked_of(run, "torchvision", processes=processes.world_size)
         refuse_changes(cfg.OUTPUT_DIR, asked, allow=args.allow_changes)
+    rehearse(run)
     return run
 
 
-def verify_results(cfg: CfgNode, results: dict[str, dict[str, float]]) -> None:
+def verify_results(cfg: CfgNode, results: Mapping[str, Mapping[str, float]]) -> None:
     """Check TEST.EXPECTED_RESULTS ``[[protocol, metric, value, tolerance], ...]``."""
     for protocol, metric, expected, tolerance in cfg.TEST.EXPECTED_RESULTS:
         actual = results[protocol][metric]
@@ -113,7 +117,7 @@ def _train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
         if not checkpoint_files(cfg.OUTPUT_DIR):  # a training's folder keeps its own
             main_first(lambda: _write_config(cfg))
         with logged_to(cfg.OUTPUT_DIR, rank()):
-            results = evaluate(resolved, model)
+            results: Results = evaluate(resolved, model)
     else:
         trainer = Trainer(resolved, model)
         trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
@@ -121,7 +125,7 @@ def _train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
         with logged_to(cfg.OUTPUT_DIR, rank()):
             results = trainer.train()
     if is_main():
-        verify_results(cfg, next(iter(results.values())))
+        verify_results(cfg, results.get(next(iter(resolved.tests)), {}))
 
 
 def run(args: argparse.Namespace) -> None:

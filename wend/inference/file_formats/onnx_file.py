@@ -1,8 +1,13 @@
-"""ONNX, which onnxruntime and many others run. Its files hold a graph and numbers, and no code."""
+"""ONNX, which onnxruntime and many others run. Its files hold a graph and numbers, and no code.
+
+A file may leave its numbers in others, wherever they lie; `wend export` never does, and such a file
+is refused.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -16,10 +21,12 @@ from torch import Tensor, nn
 
 from wend.distribution import pip_install, require_installed
 from wend.errors import InputError
-from wend.files import atomic_write
+from wend.files import atomic_write, open_bytes
 from wend.inference.file_formats.torch_export_file import exported_program
 from wend.inference.file_formats.types import Run
 
+# how protobuf writes the key "location", of a tensor in another file; lengths may be padded
+_ELSEWHERE = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)location")
 INPUT, OUTPUTS = "pixels", ("boxes", "scores")
 OPSET = 18
 INSTALL = pip_install("onnx")
@@ -103,10 +110,17 @@ def read(path: Path, device: str | None) -> tuple[dict[str, str], Run]:
     providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
     if kind != "cpu" and "CUDAExecutionProvider" in available:
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": index or "0"}))
+    with open_bytes(path, "an ONNX file") as file:
+        content = file.read()
+    if _ELSEWHERE.search(content):
+        raise InputError(
+            f"{path}: has its numbers in other files, which could be anybody's; export the "
+            f"detector again, into one file"
+        )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what is wrong is in the exception
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
         stated = dict(session.get_modelmeta().custom_metadata_map)
         names = [value.name for value in (*session.get_inputs(), *session.get_outputs())]
     except Exception as error:  # onnxruntime's have no common kind

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from wend.errors import InputError
 from wend.files import atomic_write
 from wend.inference.exported_info import KEY
+from wend.inference.file_formats.archives import refuse_twice
 from wend.inference.file_formats.types import Run
 
 MOST_IMAGES = 1 << 16  # in a batch; torch.export wants a bound
@@ -111,6 +112,7 @@ _SIZE = re.compile(r"[suz]\d+")
 
 def _check(archive: zipfile.ZipFile, path: Path) -> None:
     """Raise InputError unless the archive is tensors, plain shapes and operators of tensors."""
+    refuse_twice(path, archive)
     names = archive.namelist()
     for name in names:
         if not _PARTS.fullmatch(name.partition("/")[2]):

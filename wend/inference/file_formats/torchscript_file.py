@@ -1,7 +1,8 @@
 """TorchScript, which PyTorch runs from Python, C++ and Java.
 
-Loading it unpickles no Python objects. Its graph is a program of PyTorch's operators, two of which
-can touch files; a file that names them is refused.
+Loading it unpickles no Python objects. Its graph is a program of PyTorch's operators, some of which
+touch files or call other processes; a file that names them, or operators of other libraries than
+torchvision, is refused.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ from torch import Tensor, nn
 from wend.errors import InputError
 from wend.files import atomic_write
 from wend.inference.exported_info import KEY
+from wend.inference.file_formats.archives import refuse_twice
 from wend.inference.file_formats.types import Run
 
-_TOUCHES_FILES = re.compile(rb"\b(from_file|save)\b")
+_NOT_OF_DETECTORS = re.compile(
+    rb"\b(?:from_file|save|rpc_async|rpc_sync|rpc_remote|torch\.classes)\b"
+    rb"|\bops\.(?!torchvision\b|aten\b|prims?\b)\w+"
+)
+MOST_CODE = 1 << 26  # bytes of a program's part, unpacked
 
 
 def check_can_write() -> None:
@@ -70,9 +76,16 @@ def read(path: Path, device: str | None) -> tuple[dict[str, str], Run]:
 
 def _check(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.endswith(".py") and (match := _TOUCHES_FILES.search(archive.read(name))):
+        refuse_twice(path, archive)
+        for part in archive.infolist():
+            if not part.filename.lower().endswith(".py"):
+                continue
+            if part.file_size > MOST_CODE:
                 raise InputError(
-                    f"{path}: its program has the operator {match[0].decode()}, which touches "
-                    f"files and which no detector needs; not loaded"
+                    f"{path}: {part.filename} states {part.file_size} bytes of program; not loaded"
+                )
+            if match := _NOT_OF_DETECTORS.search(archive.read(part)):
+                raise InputError(
+                    f"{path}: its program has {match[0].decode()}, which can touch files or other "
+                    f"processes and which no detector needs; not loaded"
                 )
