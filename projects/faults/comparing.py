@@ -98,19 +98,24 @@ def _same(a: Any, b: Any) -> bool:
 
 def _losses(path: Path, reference: Path) -> Iterator[str]:
     try:
-        own, expected = _rows(path), _rows(reference)
+        own, expected = _numbers(path), _numbers(reference)
     except (OSError, ValueError, KeyError) as error:
         yield f"metrics.json: {type(error).__name__} {error}"
         return
-    iterations, wanted = [row["iteration"] for row in own], [row["iteration"] for row in expected]
-    if iterations != wanted:
-        yield f"metrics.json has iterations {iterations}, not {wanted}"
-    last = {row["iteration"]: row for row in own}
-    wrong = [row["iteration"] for row in expected if last.get(row["iteration"]) != row]
+    lacking = sorted({iteration for iteration, key in expected.keys() - own.keys()})
+    if lacking:
+        yield f"metrics.json lacks numbers of {', '.join(map(str, lacking))}"
+    both = own.keys() & expected.keys()
+    wrong = sorted({number[0] for number in both if own[number] != expected[number]})
     if wrong:
         yield f"metrics.json differs at {', '.join(map(str, wrong))}"
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{key: row[key] for key in row if key not in CLOCKS} for row in rows]
+def _numbers(path: Path) -> dict[tuple[int, str], set[float]]:
+    """Iteration and name -> values; a run that was stopped in order may have further rows."""
+    numbers: dict[tuple[int, str], set[float]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        for key in row.keys() - {"iteration", *CLOCKS}:
+            numbers.setdefault((row["iteration"], key), set()).add(row[key])
+    return numbers

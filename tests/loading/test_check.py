@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -237,3 +239,31 @@ def test_a_header_that_cannot_be_read_is_listed_too(tmp_path, write_cub):
         ("001.Wren/wren_a.png", "empty file", True),
         ("002.Gull/gull_b.png", "one colour everywhere", False),
     ]
+
+
+def test_a_second_check_into_the_same_list_is_refused_while_one_runs(tmp_path, birds, monkeypatch):
+    refused = []
+
+    def look(*_):
+        words = [sys.executable, "-c", SECOND, str(tmp_path / "list")]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        refused.append(done.stdout)
+        return []
+
+    monkeypatch.setattr(check, "_check_rest", look)
+    check_data_set(DataSets(), "birds", str(tmp_path / "list"))
+    assert "list: wend data check (process " in refused[0]
+    assert "writes here now" in refused[0]
+    assert sorted(path.name for path in tmp_path.glob("*list*")) == ["list"]
+
+
+SECOND = """
+import sys
+from wend.errors import InputError
+from wend.run_lock import locked_file
+try:
+    with locked_file(sys.argv[1], doing="another"):
+        print("may")
+except InputError as error:
+    print(error)
+"""

@@ -21,9 +21,10 @@ from wend.config.sources import require_named_code, yaml_sources
 from wend.errors import InputError
 from wend.files import read_text
 from wend.inference.build import engine_of
-from wend.inference.checkpoint import Checkpoint, newest_weights, read_checkpoint
+from wend.inference.checkpoint import Checkpoint, read_checkpoint
 from wend.inference.engines import choose_engine
 from wend.run_files import CONFIG_FILE, MACHINE_FILE, checkpoint_files, read_object
+from wend.training.checkpoints import newest_whole
 from wend.user_code import is_named, load_modules
 from wend.weight_files import read_origin
 from wend.yaml_files import leaves, parse_yaml, read_yaml
@@ -54,7 +55,7 @@ def completed(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
     )
     has_run = args.resume and bool(checkpoint_files(folder))
     if args.eval_only and (has_run or (weights and Path(weights).is_file())):
-        path = newest_weights(folder) if has_run else Path(weights)
+        path = _newest(folder) if has_run else Path(weights)
         if not args.config_file:
             with _of_checkpoint(read_checkpoint(path), args) as complete:
                 yield complete
@@ -63,7 +64,7 @@ def completed(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
         args.engine = _same_engine(path, origin.engine if origin else "auto", args.engine)
     elif args.resume and not args.eval_only:
         if has_run:
-            origin = read_origin(newest_weights(folder))
+            origin = read_origin(_newest(folder))
             args.engine = _same_engine(folder, origin.engine if origin else "auto", args.engine)
         if not args.config_file:
             with _of_folder(folder, args) as complete:
@@ -71,6 +72,13 @@ def completed(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
             return
     args.engine = choose_engine(args.engine)
     yield args
+
+
+def _newest(folder: Path) -> Path:
+    """The newest whole checkpoint of a folder that has some; whoever loads it says which."""
+    choice = newest_whole(folder, of_training=False)
+    assert choice is not None
+    return choice.path
 
 
 def _asked(args: argparse.Namespace, entry: str, default: str) -> str:
@@ -97,7 +105,7 @@ def _of_folder(folder: Path, args: argparse.Namespace) -> Iterator[argparse.Name
     """A training that goes on with the config of its folder, or that of its newest checkpoint."""
     file = folder / CONFIG_FILE
     args.opts = ["OUTPUT_DIR", str(folder), *args.opts]
-    newest = newest_weights(folder) if checkpoint_files(folder) else None
+    newest = _newest(folder) if checkpoint_files(folder) else None
     checkpoint = read_checkpoint(newest) if newest is not None and read_origin(newest) else None
     why_not = _why_not_whole(file, checkpoint)
     if why_not and checkpoint is None:

@@ -29,6 +29,7 @@ from wend.images.orientation import UPRIGHT, explain_size, orientation_of
 from wend.images.reading import read_image
 from wend.images.threads import map_in_threads
 from wend.partial import PartialFile
+from wend.run_lock import locked_file
 from wend.structures.data_set import DataSet
 from wend.structures.records import MAX_MEGAPIXELS, ImageRecord
 
@@ -212,8 +213,21 @@ def check_data_set(
     """
     sources = data_sets.sources(name)
     data_set, implausible = _load(data_sets, name)
-    name, number = data_set.name, len(data_set)
+    name = data_set.name
     path = Path(output or f"{name}.problems.jsonl")
+    with locked_file(path, doing="wend data check"):
+        status = _check_and_list(data_sets, data_set, path, sources, workers)
+    for sentence in implausible:
+        logger.warning("%s", sentence)
+    findings = check_plausible(data_set, "count")
+    return int(status or bool(implausible) or any(finding.certain for finding in findings))
+
+
+def _check_and_list(
+    data_sets: DataSets, data_set: DataSet, path: Path, sources: Sequence, workers: int | None
+) -> int:
+    """Check, write the list and print the table; whether boxes would be lost or a run would end."""
+    name, number = data_set.name, len(data_set)
     settings = {
         "data_set": name,
         "images": number,
@@ -238,11 +252,7 @@ def check_data_set(
             f"run the same command again, it goes on where it stopped"
         ) from error
     partial.remove()
-    status = _report(name, path, number, rows)
-    for sentence in implausible:
-        logger.warning("%s", sentence)
-    findings = check_plausible(data_set, "count")
-    return int(status or bool(implausible) or any(finding.certain for finding in findings))
+    return _report(name, path, number, rows)
 
 
 def _load(data_sets: DataSets, name: str) -> tuple[DataSet, list[str]]:
