@@ -104,7 +104,7 @@ def main() -> None:
     for name, work in rows.items():
         work(few)  # warms up
         per_second = rate(work, images)
-        costs = " | ".join(f"{IMAGENET / per_second / 3600 / cores:.1f}" for cores in CORES)
+        costs = " | ".join(f"{IMAGENET / per_second / 3600 / cores:.2f}" for cores in CORES)
         lines.append(f"| {name} | {per_second:.1f} | {costs} |")
         sys.stderr.write(f"{lines[-1]}\n")
     size = images.frame_sizes.mean(0)
