@@ -376,7 +376,7 @@ def test_a_trainer_takes_another_mapper_and_an_own_loader(tmp_path):
             seen.append(name)
             return super().build_evaluator(cfg, name)
 
-    Own(cfg).train()
+    Own(cfg, overwrite=True).train()
     assert "own" in seen
     assert seen[-1] == "toy_test"
 
