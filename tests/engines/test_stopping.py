@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import signal
+import time
 
 import pytest
 import torch
@@ -87,6 +88,7 @@ def test_a_signal_ends_an_evaluation_at_once(engine, tmp_path, monkeypatch, caps
 def test_a_second_signal_ends_at_once(engine, tmp_path, monkeypatch, capsys):
     def twice():
         _send(signal.SIGINT)
+        time.sleep(0.2)
         _send(signal.SIGINT)
 
     _at_step(monkeypatch, 5, twice)

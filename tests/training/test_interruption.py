@@ -4,13 +4,14 @@ import copy
 import os
 import signal
 import threading
+import time
 from functools import partial
 
 import pytest
 
 from wend.errors import Interrupted
 from wend.stop_signals import SIGNALS, end_at_once, handled
-from wend.training.interruption import Interruption
+from wend.training.interruption import ECHO, Interruption
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,8 @@ def test_signal_is_noted_and_a_second_one_ends_at_once(number):
             interruption.end_if_asked(lambda: saves.append(1))
         assert saves == [1]
         assert info.value.exit_status == 128 + number
+        os.kill(os.getpid(), number)  # as timeout(1) sends it: once more, at once
+        time.sleep(2 * ECHO)
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), number)
     with interruption.listening():

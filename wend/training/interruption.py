@@ -21,7 +21,9 @@ from wend.processes import is_main, wait_for_all, world_size
 from wend.run_files import noted_checkpoint
 from wend.stop_signals import handled
 
-ECHO = 1.0  # seconds: a launcher hands Ctrl-C on to processes that the terminal has told already
+# seconds in which a signal that comes again is the same one
+ECHO = 0.05  # timeout(1) tells the command, and then its group once more
+GROUP_ECHO = 1.0  # a launcher hands on what the terminal has told its processes already
 
 
 @contextmanager
@@ -149,7 +151,8 @@ class Interruption:
             self._at_once = False
 
     def _note(self, number: int) -> None:
-        if self.noted and world_size() > 1 and time.monotonic() - self._since < ECHO:
+        echo = GROUP_ECHO if world_size() > 1 else ECHO
+        if self.noted == number and time.monotonic() - self._since < echo:
             return
         is_second, self.noted, self._since = bool(self.noted), number, time.monotonic()
         if is_second or self._at_once:
