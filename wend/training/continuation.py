@@ -40,6 +40,7 @@ class Continuation:
         optimizer, scheduler: as the config has made them.
         average: of the weights, where the training has one.
         parts: what else changes while it goes on, by name.
+        of_each_process: such parts of which each process has its own.
 
     Attributes:
         evaluations: what follows from the training's evaluations.
@@ -56,12 +57,13 @@ class Continuation:
         scheduler: LRScheduler,
         average: WeightAverage | None,
         parts: Mapping[str, Part | None],
+        of_each_process: Mapping[str, Part | None],
     ) -> None:
         self.run, self.cfg, self.engine = run, cfg, engine
         self.checkpointer: Any = checkpointer  # fvcore's attributes are none of the mixin's
         self.optimizer, self.scheduler, self.average = optimizer, scheduler, average
         self.evaluations = Evaluations(cfg, self.save_best)
-        self.state = TrainingState({name: part for name, part in parts.items() if part is not None})
+        self.state = TrainingState(_there(parts), _there(of_each_process))
         add = self.checkpointer.add_checkpointable
         if average is not None:
             add(STATE_KEY, average)
@@ -141,3 +143,8 @@ class Continuation:
         self.state.exchange()
         if self.checkpointer.save_to_disk:
             write(name, iteration=done - 1)
+
+
+def _there(parts: Mapping[str, Part | None]) -> dict[str, Part]:
+    """The parts that the training has."""
+    return {name: part for name, part in parts.items() if part is not None}

@@ -94,7 +94,12 @@ def _check_unused(output_dir: Path) -> None:
 
 @contextmanager
 def trained_in(
-    output_dir: str | Path, start_iter: int, interruption: Interruption
+    output_dir: str | Path,
+    start_iter: int,
+    interruption: Interruption,
+    *,
+    logs_are_whole: bool = False,
+    first_line: int | None = None,
 ) -> Iterator[None]:
     """Hold a run's folder while a training writes into it; all processes come here.
 
@@ -104,6 +109,8 @@ def trained_in(
     Args:
         start_iter: the iteration that the training begins with, from 0.
         interruption: notes signals inside.
+        logs_are_whole: there is nothing left to do, and nothing will come again.
+        first_line: see :func:`wend.training.log_files.cut_logs`.
 
     Raises:
         InputError: another run writes there, nothing can be written there, or a training that
@@ -113,20 +120,11 @@ def trained_in(
         if not start_iter:
             refuse_used(output_dir)
         if is_main():
-            take_up(output_dir, start_iter)
+            clear_leftovers(output_dir)
+            if not logs_are_whole:
+                cut_logs(output_dir, start_iter, first_line)
         with interruption.listening():
             yield
-
-
-def take_up(output_dir: str | Path, start_iter: int) -> None:
-    """Remove of a folder what a run that was killed left unfinished, and what comes again.
-
-    Args:
-        output_dir: the folder, held by this run.
-        start_iter: the iteration that the training begins with, from 0.
-    """
-    clear_leftovers(output_dir)
-    cut_logs(output_dir, start_iter)
 
 
 def clear(cfg: CfgNode, *, keep: Sequence[str] = ()) -> None:

@@ -174,9 +174,11 @@ class Trainer:
             parts={
                 "normalizers": Normalizers(model),
                 "first_epoch": self.first_epoch,
+                "skipped": self.loader,
+            },
+            of_each_process={
                 "force": self.force_log,
                 "teacher": self.teacher,
-                "skipped": self.loader,
             },
         )
         self.evaluations = self.continuation.evaluations
@@ -235,9 +237,12 @@ class Trainer:
     def train(self) -> Results:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
-        with trained_in(cfg.OUTPUT_DIR, self.start_iter, self.interruption):
-            names = cfg.WEND.LOGGERS if is_main() else ()
-            self.sinks = OpenSinks(names, cfg.OUTPUT_DIR, cfg, start_iter=self.start_iter)
+        start = self.start_iter
+        is_done = self.evaluations.are_over(start) and bool(self.evaluations.at(start))
+        folder = cfg.OUTPUT_DIR
+        with trained_in(folder, start, self.interruption, logs_are_whole=is_done):
+            names = cfg.WEND.LOGGERS if is_main() and not is_done else ()
+            self.sinks = OpenSinks(names, folder, cfg, start_iter=start)
             try:
                 return self._go_on()
             finally:
@@ -246,7 +251,7 @@ class Trainer:
     def _go_on(self) -> Results:
         """What is left to do of the training."""
         results = self._made_up()
-        if self.start_iter >= self.cfg.SOLVER.MAX_ITER or self.evaluations.had_ended:
+        if self.evaluations.are_over(self.start_iter):
             self.evaluations.say_finished(self.start_iter)
             return results
         if self.evaluations.have_ended:
