@@ -27,6 +27,15 @@ def test_what_comes_again_is_taken_out_and_counted(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_lines_of_a_window_that_is_logged_again_are_taken_out(tmp_path):
+    """Detectron2's writer logs what a checkpoint restores; the last evaluation's line stays."""
+    (tmp_path / "metrics.json").write_text("".join(lines_of([1, 2, 3, 4])))
+    cut_logs(tmp_path, 4, logged_from=5)
+    assert (tmp_path / "metrics.json").read_text() == "".join(lines_of([1, 2, 3, 4]))
+    cut_logs(tmp_path, 4, logged_from=2)
+    assert (tmp_path / "metrics.json").read_text() == "".join(lines_of([1]))
+
+
 def test_a_file_that_is_open_for_adding_goes_on_at_its_new_end(tmp_path):
     """Also where an earlier version left lines of two starts among each other."""
     losses = tmp_path / "metrics.json"

@@ -51,6 +51,16 @@ class LogWindow:
             for name, each in state.items()
         }
 
+    @property
+    def begin(self) -> int | None:
+        """The first iteration that :meth:`restore` logs again; None where it has none."""
+        iterations = [i for _, values in self._to_restore.values() for _, i in values]
+        return min(iterations, default=None)
+
+    def forget(self) -> None:
+        """Restore nothing: the training has ended, and its log is whole."""
+        self._to_restore = {}
+
     def restore(self, storage: EventStorage) -> None:
         """Put them into the storage of a training that begins."""
         for name, (is_smoothed, values) in self._to_restore.items():

@@ -351,7 +351,6 @@ class Trainer(DefaultTrainer):
         self.log_window.restore(self.storage)
         super().before_train()
         done = self.start_iter
-        is_finished = done >= self.max_iter or self.evaluations.had_ended
         results = self.evaluations.at(done) if done else {}
         if results:
             assert self.run is not None
@@ -359,14 +358,19 @@ class Trainer(DefaultTrainer):
             self._last_eval_results = own if len(own) > 1 else next(iter(own.values()))
         elif done and self.evaluations.is_due(done) and done < self.max_iter:
             self._at_end_of(done, self._evaluation._do_eval)
-        if is_finished:
+        if self.is_finished:
             self.evaluations.say_finished(done)
             if done < self.max_iter or results:
                 self._hooks.remove(self._evaluation)
         if self.evaluations.had_ended:
             raise EndedEarlyError
-        if self.evaluations.have_ended and not is_finished:
+        if self.evaluations.have_ended and not self.is_finished:
             self._at_end_of(done, self.end_early)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training that is resumed has taken all its steps, or ended early."""
+        return self.start_iter >= self.max_iter or self.evaluations.had_ended
 
     def _at_end_of(self, iteration: int, do: Callable[[], None]) -> None:
         """Do what belongs to the end of a step, after so many iterations."""
@@ -423,8 +427,12 @@ class Trainer(DefaultTrainer):
             with taken(self.cfg.OUTPUT_DIR, "a training"):
                 if self.start_iter == 0:
                     refuse_used(self.cfg.OUTPUT_DIR)
+                logged_from = self.log_window.begin
+                if self.is_finished and self.evaluations.at(self.start_iter):
+                    self.log_window.forget()
+                    logged_from = self.start_iter + 1  # the last evaluation's line stays
                 if is_main():
-                    take_up(self.cfg.OUTPUT_DIR, self.start_iter)
+                    take_up(self.cfg.OUTPUT_DIR, self.start_iter, logged_from)
                 with telling_what_is_kept(self.cfg.OUTPUT_DIR), self.interruption.listening():
                     TrainerBase.train(self, self.start_iter, self.max_iter)
         except EndedEarlyError:

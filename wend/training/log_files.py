@@ -13,7 +13,7 @@ from wend.run_files import CURVE_FILE, LOSSES_FILE
 logger = logging.getLogger(__name__)
 
 
-def cut_logs(folder: str | Path, start_iter: int) -> None:
+def cut_logs(folder: str | Path, start_iter: int, logged_from: int | None = None) -> None:
     """Take out of a run's logs what lies past the checkpoint that it goes on from, and say so.
 
     Of ``metrics.json`` that are lines of an iteration (from 0) that comes again, of ``curve.csv``
@@ -23,17 +23,19 @@ def cut_logs(folder: str | Path, start_iter: int) -> None:
     Args:
         folder: the run's.
         start_iter: the iteration that the training goes on with.
+        logged_from: the first iteration whose lines of ``metrics.json`` come again, where it is
+            another one.
     """
     folder = Path(folder)
+    logged = start_iter if logged_from is None else logged_from
     numbers = {
-        LOSSES_FILE: _cut(folder / LOSSES_FILE, lambda line: _iteration(line) < start_iter),
+        LOSSES_FILE: _cut(folder / LOSSES_FILE, lambda line: _iteration(line) < logged),
         CURVE_FILE: _cut(folder / CURVE_FILE, lambda line: _evaluated_at(line) <= start_iter),
     }
     cut = [f"{number} lines of {name}" for name, number in numbers.items() if number]
     if cut:
         logger.info(
-            "%s: %s are taken out, which lie past iteration %d or were cut off",
-            *(folder, " and ".join(cut), start_iter - 1),
+            "%s: %s are taken out, which come again or were cut off", folder, " and ".join(cut)
         )
 
 

@@ -91,15 +91,16 @@ def _check_unused(output_dir: Path) -> None:
         )
 
 
-def take_up(output_dir: str | Path, start_iter: int) -> None:
+def take_up(output_dir: str | Path, start_iter: int, logged_from: int | None = None) -> None:
     """Remove of a folder what a run that was killed left unfinished, and what comes again.
 
     Args:
         output_dir: the folder, held by this run.
         start_iter: the iteration that the training begins with, from 0.
+        logged_from: see :func:`cut_logs`.
     """
     clear_leftovers(output_dir)
-    cut_logs(output_dir, start_iter)
+    cut_logs(output_dir, start_iter, logged_from)
 
 
 def clear(cfg: CfgNode, *, keep: Sequence[str] = ()) -> None:
