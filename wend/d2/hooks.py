@@ -32,7 +32,7 @@ class EventSinksHook(hooks.HookBase):
 
     def before_train(self) -> None:
         """Open the sinks."""
-        start = self.trainer.start_iter
+        start = self.trainer.first_line
         self._sinks = OpenSinks(self._names, self._cfg.OUTPUT_DIR, self._cfg, start_iter=start)
 
     def after_step(self) -> None:
@@ -74,7 +74,7 @@ class TensorBoardWriter(TensorboardXWriter):
     """Detectron2's, of which TensorBoard leaves out what an earlier start logged and comes again.
 
     Args:
-        trainer: says where its training starts, once that is known.
+        trainer: says which line of its log is the first to come, once that is known.
     """
 
     def __init__(self, trainer: TrainerBase) -> None:
@@ -83,7 +83,7 @@ class TensorBoardWriter(TensorboardXWriter):
 
     def write(self) -> None:
         """Detectron2's."""
-        start = self._trainer.start_iter
+        start = self._trainer.first_line
         self._writer_args.update({"purge_step": start} if start > 0 else {})  # until it is open
         super().write()
 

@@ -22,6 +22,7 @@ from detectron2.engine import (
     hooks,
 )
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils.events import EventStorage, EventWriter, TensorboardXWriter
 from torch import nn
@@ -47,7 +48,8 @@ from wend.d2.loaders import CountedLoader, Mapper, held_out_images, test_loader,
 from wend.d2.log_window import LogWindow
 from wend.d2.teaching import build_teacher, let_teach
 from wend.errors import InputError
-from wend.evaluation.curve import Results
+from wend.evaluation.best import HELD_OUT
+from wend.evaluation.curve import Results, as_in_curve
 from wend.loading.first_epoch import FirstEpoch
 from wend.losses import ForceLog, count_positives, tell_progress
 from wend.modeling.initial_weights import initial_weights, settled
@@ -180,14 +182,16 @@ class Trainer(DefaultTrainer):
             {
                 "normalizers": Normalizers(self.checkpointer.model),
                 "first_epoch": self.first_epoch,
-                "force": self.force_log,
-                **({} if self.teacher is None else {"teacher": self.teacher}),
                 "log": self.log_window,
                 **({} if guard is None else {"skipped": guard}),
             },
+            of_each_process={
+                "force": self.force_log,
+                **({} if self.teacher is None else {"teacher": self.teacher}),
+            },
         )
         self.checkpointer.add_checkpointable(TRAINING_KEY, self.training_state)
-        self.start_iter = 0
+        self.start_iter = self.first_line = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
@@ -286,10 +290,7 @@ class Trainer(DefaultTrainer):
         tell_progress(self.model, self.iter, self.max_iter)
         if self.teacher is not None:
             self.teacher.progress = Progress(self.iter, self.max_iter)
-        # TorchScript, such as Detectron2's focal loss, would round otherwise in its first calls
-        # than later, once it is optimized: one that goes on would not be the uninterrupted one
-        with torch.jit.optimized_execution(False):
-            super().run_step()
+        super().run_step()
         if self.average is not None:
             self.average.update()
             share_average(self.average)
@@ -313,7 +314,7 @@ class Trainer(DefaultTrainer):
         self._last_eval_results = results
         held_out = self._held_out_losses(iteration)
         self.evaluations.add(iteration, {**self._by_data_set(results), **held_out})
-        return {**results, **{name: losses[""] for name, losses in held_out.items()}}
+        return self._logged(results, held_out)
 
     def _held_out_losses(self, iteration: int) -> Results:
         if self.held_out is None:
@@ -343,34 +344,62 @@ class Trainer(DefaultTrainer):
         finally:
             self.iter = now
 
+    def _find_what_is_left(self) -> None:
+        """Look whether there are steps left to take, or their last evaluation to make."""
+        done = self.start_iter
+        self._is_finished = done >= self.max_iter or self.evaluations.had_ended
+        self._evaluated_at_start = self.evaluations.at(done) if done else {}
+        self._is_done = self._is_finished and bool(self._evaluated_at_start)
+        known = self.log_window.first_line
+        self.first_line = done if self._is_done or known is None else min(done, known)
+
     def before_train(self) -> None:
         """Detectron2's, with the log's numbers of a training that goes on.
 
         Then the evaluation that was due at the checkpoint is made up.
         """
-        self.log_window.restore(self.storage)
+        if not self._is_done:
+            self.log_window.restore(self.storage)
         super().before_train()
         done = self.start_iter
-        results = self.evaluations.at(done) if done else {}
+        results = self._evaluated_at_start
         if results:
-            assert self.run is not None
-            own = {name: results.get(name, {}) for name in self.run.tests}
-            self._last_eval_results = own if len(own) > 1 else next(iter(own.values()))
+            self._take_evaluation(results)
         elif done and self.evaluations.is_due(done) and done < self.max_iter:
             self._at_end_of(done, self._evaluation._do_eval)
-        if self.is_finished:
+        if not self._is_done and self.first_line < done:
+            for hook in self._hooks:  # the line that was due at the checkpoint, if one was
+                if isinstance(hook, hooks.PeriodicWriter | EventSinksHook):
+                    self._at_end_of(done, hook.after_step)
+        if self._is_finished:
             self.evaluations.say_finished(done)
-            if done < self.max_iter or results:
+            if done < self.max_iter or self._is_done:
                 self._hooks.remove(self._evaluation)
         if self.evaluations.had_ended:
             raise EndedEarlyError
-        if self.evaluations.have_ended and not self.is_finished:
+        if self.evaluations.have_ended and not self._is_finished:
             self._at_end_of(done, self.end_early)
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the training that is resumed has taken all its steps, or ended early."""
-        return self.start_iter >= self.max_iter or self.evaluations.had_ended
+    def _take_evaluation(self, results: Results) -> None:
+        """Go on after an evaluation that was made before, as ``curve.csv`` has it."""
+        assert self.run is not None
+        own = {name: results.get(name, {}) for name in self.run.tests}
+        self._last_eval_results = own if len(own) > 1 else next(iter(own.values()))
+        if not self._is_done:
+            numbers = self._logged(self._last_eval_results, results)
+            self.storage.put_scalars(**numbers, smoothing_hint=False, cur_iter=self.start_iter - 1)
+
+    @staticmethod
+    def _logged(results: dict[str, Any], others: Results) -> dict[str, float]:
+        """An evaluation's numbers for the log, as ``curve.csv`` states them.
+
+        Args:
+            results: as of :meth:`test`.
+            others: with the losses on held-out images, if there are any.
+        """
+        losses = {HELD_OUT: others[HELD_OUT][""]} if HELD_OUT in others else {}
+        numbers = flatten_results_dict({**results, **losses})
+        return {name: as_in_curve(value) for name, value in numbers.items()}
 
     def _at_end_of(self, iteration: int, do: Callable[[], None]) -> None:
         """Do what belongs to the end of a step, after so many iterations."""
@@ -427,14 +456,16 @@ class Trainer(DefaultTrainer):
             with taken(self.cfg.OUTPUT_DIR, "a training"):
                 if self.start_iter == 0:
                     refuse_used(self.cfg.OUTPUT_DIR)
-                logged_from = self.log_window.begin
-                if self.is_finished and self.evaluations.at(self.start_iter):
-                    self.log_window.forget()
-                    logged_from = self.start_iter + 1  # the last evaluation's line stays
+                self._find_what_is_left()
                 if is_main():
-                    take_up(self.cfg.OUTPUT_DIR, self.start_iter, logged_from)
+                    begins_with = None if self._is_done else self.start_iter
+                    take_up(self.cfg.OUTPUT_DIR, begins_with, self.first_line)
                 with telling_what_is_kept(self.cfg.OUTPUT_DIR), self.interruption.listening():
-                    TrainerBase.train(self, self.start_iter, self.max_iter)
+                    # TorchScript, such as Detectron2's focal loss, would round otherwise in its
+                    # first calls than later, once it is optimized: a training that goes on would
+                    # not be the uninterrupted one
+                    with torch.jit.optimized_execution(False):
+                        TrainerBase.train(self, self.start_iter, self.max_iter)
         except EndedEarlyError:
             pass
         finally:
@@ -446,6 +477,7 @@ class Trainer(DefaultTrainer):
 
     def after_train(self) -> None:
         """Detectron2's hooks, but no evaluation where a signal or the user's data ended it."""
+        self.iter = min(self.iter, self.max_iter)  # Detectron2 counts on where no step was left
         if isinstance(sys.exc_info()[1], InputError | KeyboardInterrupt | OSError):
             self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, hooks.EvalHook)]
         super().after_train()
