@@ -48,7 +48,7 @@ from wend.d2.loaders import CountedLoader, Mapper, held_out_images, test_loader,
 from wend.d2.log_window import LogWindow
 from wend.d2.teaching import build_teacher, let_teach
 from wend.errors import InputError
-from wend.evaluation.best import HELD_OUT
+from wend.evaluation.best import BEST_KEY, HELD_OUT
 from wend.evaluation.curve import Results, as_in_curve
 from wend.loading.first_epoch import FirstEpoch
 from wend.losses import ForceLog, count_positives, tell_progress
@@ -62,7 +62,7 @@ from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.teaching.teacher import Teacher
 from wend.training.asked_rates import AskedRates
-from wend.training.evaluations import BEST_KEY, Evaluations
+from wend.training.evaluations import Evaluations
 from wend.training.facts import TRAINING_KEY, asked_of
 from wend.training.held_out import check_seed, held_out_losses
 from wend.training.interruption import Interruption, telling_what_is_kept

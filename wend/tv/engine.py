@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from wend.config import teaching_of
-from wend.evaluation.best import flat
+from wend.evaluation.best import BEST_KEY, flat
 from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
@@ -57,7 +57,7 @@ from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.training.asked_rates import AskedRates
-from wend.training.evaluations import BEST_KEY, Evaluations
+from wend.training.evaluations import Evaluations
 from wend.training.facts import TRAINING_KEY, asked_of
 from wend.training.held_out import check_seed, held_out_losses
 from wend.training.interruption import Interruption, telling_what_is_kept
