@@ -29,7 +29,7 @@ from wend.run_files import (
     FINAL_WEIGHTS,
     LAST_CHECKPOINT,
     TENSORS,
-    WRITTEN_FILES,
+    TRAINING_FILES,
     checkpoint_files,
     noted_checkpoint,
     periodic_checkpoints,
@@ -146,7 +146,7 @@ def clear_leftovers(folder: str | Path) -> None:
     Only where no other run writes to it.
     """
     results = [path for path in Path(folder, EVALUATIONS).glob("*") if path.is_dir()]
-    files = leftovers(Path(folder), WRITTEN_FILES)
+    files = leftovers(Path(folder), TRAINING_FILES)
     for results_of_set in results:
         files += leftovers(results_of_set, ("*.json", "*.parquet", "*.md", "*.csv", "*.tex"))
     size = 0

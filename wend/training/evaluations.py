@@ -71,6 +71,10 @@ class Evaluations:
         """Whether the training ends because the best evaluation is too long ago."""
         return bool(self.best and self._patience and self.best.without >= self._patience)
 
+    def are_over(self, iteration: int) -> bool:
+        """Whether a training that goes on after so many iterations has no step left to take."""
+        return iteration >= self.cfg.SOLVER.MAX_ITER or self.had_ended
+
     def may_be_last(self, iteration: int) -> bool:
         """Whether the evaluation after so many iterations may be the last, to be told in full."""
         runs_out = self.best and self._patience and self.best.without + 1 >= self._patience
