@@ -157,6 +157,7 @@ def test_a_resume_in_an_empty_folder_starts_anew_and_says_so(engine, tmp_path, c
     assert json.loads(lines[0])["iteration"] <= 2
 
 
+@pytest.mark.slow
 def test_a_run_without_a_seed_goes_on_in_any(engine, folder):
     assert resume(engine, folder, SEED="-1") == 0
 
