@@ -13,6 +13,7 @@ from fvcore.common.config import CfgNode
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from wend.evaluation.best import BEST_KEY
 from wend.modeling.initial_weights import initial_weights
 from wend.processes import is_main, world_size
 from wend.run import Run
@@ -20,7 +21,7 @@ from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading
 from wend.training.asked_rates import AskedRates
 from wend.training.checkpoints import RunCheckpointer
-from wend.training.evaluations import BEST_KEY, Evaluations
+from wend.training.evaluations import Evaluations
 from wend.training.facts import TRAINING_KEY, asked_of
 from wend.training.seed import take_seed
 from wend.training.space import warn_of_space

@@ -22,7 +22,6 @@ from wend.processes import gather, is_main
 from wend.run_files import BEST_WEIGHTS, CURVE_FILE
 
 logger = logging.getLogger(__name__)
-BEST_KEY = "best"  # of checkpoints: the state of Evaluations
 
 
 def check_best(cfg: CfgNode, evaluations: Iterable[Evaluation]) -> None:
@@ -160,11 +159,11 @@ class Evaluations:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The entry :data:`BEST_KEY` of a checkpoint."""
+        """The entry :data:`wend.evaluation.best.BEST_KEY` of a checkpoint."""
         return {} if self.best is None else self.best.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the entry :data:`BEST_KEY` of a checkpoint; :meth:`resume` goes on from it."""
+        """Take :meth:`state_dict` of a checkpoint; :meth:`resume` goes on from it."""
         self._state = dict(state)
 
     def resume(self, iteration: int) -> None:
