@@ -36,7 +36,6 @@ from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.guard import Forward, guard_losses
 from wend.d2.hooks import (
-    SINK_PERIOD,
     EndedEarlyError,
     EndsEarly,
     EndsWhenAsked,
@@ -45,7 +44,7 @@ from wend.d2.hooks import (
     TensorBoardWriter,
 )
 from wend.d2.loaders import CountedLoader, Mapper, held_out_images, test_loader, train_loader
-from wend.d2.log_window import LogWindow
+from wend.d2.log_window import PERIOD, LogWindow
 from wend.d2.teaching import build_teacher, let_teach
 from wend.errors import InputError
 from wend.evaluation.best import HELD_OUT
@@ -265,7 +264,7 @@ class Trainer(DefaultTrainer):
             self.average.update()
             share_average(self.average)
         if self.teacher is not None and (
-            (self.iter + 1) % SINK_PERIOD == 0 or self.iter + 1 == self.max_iter
+            (self.iter + 1) % PERIOD == 0 or self.iter + 1 == self.max_iter
         ):
             self.storage.put_scalars(**self.teacher.scalars(), smoothing_hint=False)
         for name, value in self.force_log.after_step().items():

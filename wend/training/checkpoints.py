@@ -36,7 +36,7 @@ from wend.run_files import (
 )
 from wend.training.changes import check_changes
 from wend.training.facts import TRAINING_KEY, Asked
-from wend.weight_files import Origin, damage, read_content, stated_origin
+from wend.weight_files import Origin, UnreadableError, damage, read_content, stated_origin
 
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
 WITH_TENSORS = (FINAL_WEIGHTS, BEST_WEIGHTS)  # those beside which the weights lie as safetensors
@@ -106,7 +106,9 @@ def _peek(path: Path, *, of_training: bool) -> tuple[Mapping[str, Any], str]:
     """What a file holds, and why it is no checkpoint; empty where it is one."""
     try:
         content = read_content(path, mmap=True)
-    except InputError as error:
+    except UnreadableError as error:
+        return {}, error.reason
+    except InputError as error:  # gone in the meantime
         return {}, str(error)
     if not isinstance(content, dict):
         return {}, f"{path}: holds no checkpoint but {type(content).__name__}"
