@@ -61,7 +61,8 @@ def completed(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
                 yield complete
             return
         origin = read_origin(path)
-        args.engine = _same_engine(path, origin.engine if origin else "auto", args.engine)
+        if origin is not None and args.engine == "auto":  # a detector of both is loaded by either
+            args.engine = origin.engine
     elif args.resume and not args.eval_only:
         if has_run:
             origin = read_origin(_newest(folder))
