@@ -58,12 +58,12 @@ def start(processes: Processes, value: Prepared, work: Callable[[Prepared], Any]
         return
     name = f"process {first.rank + first_failed} of {first.world_size}"
     status = context.processes[first_failed].exitcode
-    if forwarded and not told:
+    if forwarded and (status < 0 or not told):  # before anybody could say what is kept
         raise Interrupted(forwarded[0])
     if status < 0:
+        why = "; out of memory?" if -status == signal.SIGKILL else ""
         raise InputError(
-            f"{name} was ended by {signal.Signals(-status).name}, and the others with it; out of "
-            f"memory?"
+            f"{name} was ended by {signal.Signals(-status).name}, and the others with it{why}"
         )
     if told:  # of an interruption the main process says what is kept
         raise min(told, key=lambda each: getattr(each, "is_told", False))
