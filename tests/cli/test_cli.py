@@ -154,7 +154,7 @@ WEND: {EPOCHS: 1, RESIZE: 64, CROP: 56, FCOS: {IN_FEATURES: [stage3]}}
             "config entry WEND.LOSS: unknown loss 'focal'. Known: entropy, none",
         ),
         (["WEND.TAU3", "0.1"], "Non-existent key: WEND.TAU3"),
-        (["WEND.ETA"], "it must be a list of pairs"),
+        (["WEND.ETA"], "expected KEY VALUE pairs; WEND.ETA has no value"),
         (["WEND.ETA", "one"], "WEND.ETA"),
         (
             ["DATASETS.TEST", "('toy_tset',)"],

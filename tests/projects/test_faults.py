@@ -57,10 +57,10 @@ def no_last_loss(folder):
 DIFFERENCES = {
     "model_final.pth: 1 of 2 of model differ": flip_a_weight,
     "metrics.json differs at 1": another_loss,
-    "metrics.json lacks numbers of 1": no_last_loss,
+    "metrics.json has rows of [0], not of [0, 1]": no_last_loss,
     "curve.csv differs": lambda folder: (folder / "curve.csv").write_text("iteration,value\n"),
     "no inference/detections.json": lambda folder: shutil.rmtree(folder / "inference"),
-    "checkpoints: .model_final.pth.abc": lambda folder: (
+    "checkpoints .model_final.pth.abc, model_final.pth, not model_final.pth": lambda folder: (
         folder / ".model_final.pth.abc"
     ).write_text(""),
     "no model_final.pth": lambda folder: (folder / comparing.FINAL).unlink(),
@@ -69,7 +69,10 @@ DIFFERENCES = {
 
 @pytest.mark.parametrize(
     ("words", "change"),
-    [*DIFFERENCES.items(), ("metrics.json differs at 1", another_loss_besides)],
+    [
+        *DIFFERENCES.items(),
+        ("metrics.json has rows of [0, 1, 1], not of [0, 1]", another_loss_besides),
+    ],
     ids=[*DIFFERENCES, "another loss besides"],
 )
 def test_every_difference_is_seen(folder, tmp_path, words, change):
