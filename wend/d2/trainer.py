@@ -42,15 +42,17 @@ from detectron2.utils.events import (
     get_event_storage,
 )
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from wend.config import check_carries_loss, check_config, teaching_of
+from wend.d2.accumulation import AccumulatingAMPTrainer, AccumulatingTrainer
 from wend.d2.catalog import MappedImages, dataset_dict, detectron2_data_sets
 from wend.d2.evaluator import WSOLEvaluator, read_test
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.log_window import LogWindow
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.d2.teaching import build_teacher, let_teach
+from wend.d2.teaching import build_teacher, lesson_of, let_teach
 from wend.errors import InputError
 from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
@@ -76,6 +78,7 @@ from wend.run import (
     Run,
     TestData,
     TrainingData,
+    check_shares,
     iterations_per_epoch,
     resolve,
     resolve_training,
@@ -86,6 +89,7 @@ from wend.run_files import BEST_WEIGHTS, CONFIG_FILE, FINAL_WEIGHTS, evaluation_
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.teaching.teacher import Teacher
+from wend.training.accumulation import Accumulation
 from wend.training.asked_rates import AskedRates
 from wend.training.checkpoints import ClearsByListing, RunCheckpointer
 from wend.training.evaluations import BEST_KEY, Evaluations
@@ -402,6 +406,7 @@ class Trainer(DefaultTrainer):
         if overwrite and comm.is_main_process():
             clear(run.cfg, keep=(CONFIG_FILE, "log.txt*"))  # the script's own default_setup wrote
         cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, comm.get_world_size())
+        check_shares(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
         self.average, self.teacher = self.build_average(cfg, model)
@@ -409,8 +414,9 @@ class Trainer(DefaultTrainer):
         self._losses_of = self._evaluated.forward  # before it is guarded and taught
         self.held_out = held_out_images(self.run.training, cfg, self.mapper)
         self.interruption = Interruption()
+        unguarded = model.forward
         guard_losses(model, self.interruption)
-        if self.teacher is not None:
+        if self.teacher is not None and cfg.WEND.ACCUMULATE == 1:
             let_teach(model, self.teacher)
         optimizer = self.build_optimizer(cfg, model)
         self.first_epoch = self.build_first_epoch(cfg, model)
@@ -425,8 +431,7 @@ class Trainer(DefaultTrainer):
             find_unused_parameters=leaves_parts_unused(model),
             device_ids=own_gpu,
         )
-        engine = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = engine(model, self.loader, optimizer)
+        self._trainer = self._build_engine(cfg, model, unguarded, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = WENDCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         if self.average is not None:
@@ -455,6 +460,29 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
+
+    def _build_engine(
+        self, cfg: CfgNode, model: nn.Module, forward: Forward, optimizer: torch.optim.Optimizer
+    ) -> SimpleTrainer:
+        """Detectron2's trainer of single steps, in micro-batches where there are several.
+
+        Args:
+            model: the detector, in DistributedDataParallel where there are several processes.
+            forward: its losses, before they are guarded and taught.
+        """
+        in_half = cfg.SOLVER.AMP.ENABLED
+        if cfg.WEND.ACCUMULATE == 1:
+            return (AMPTrainer if in_half else SimpleTrainer)(model, self.loader, optimizer)
+        trainer, teacher = weakref.proxy(self), self.teacher
+        detector = model.module if isinstance(model, DistributedDataParallel) else model
+        engine = AccumulatingAMPTrainer if in_half else AccumulatingTrainer
+        return engine(
+            *(model, self.loader, optimizer),
+            accumulation=Accumulation(detector, cfg.WEND.ACCUMULATE),
+            seed=lambda: trainer.cfg.SEED,
+            prepared=(lambda batch: batch) if teacher is None else partial(lesson_of, teacher),
+            count=forward,
+        )
 
     @classmethod
     def _evaluates_as_wend(cls) -> bool:
