@@ -319,7 +319,7 @@ def _checkpointer(path):
 
 def _detectron2s_checkpointer(path):
     pytest.importorskip("detectron2", reason="Detectron2 is not installed")
-    from wend.d2.trainer import WENDCheckpointer
+    from wend.d2.checkpointer import WENDCheckpointer
 
     WENDCheckpointer(nn.Linear(1, 1)).load(str(path))
 

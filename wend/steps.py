@@ -28,7 +28,7 @@ FILE = "steps.json"
 # machine.json
 SILENT = (
     "wend.evaluation.evaluation",
-    "wend.d2.trainer",
+    "wend.d2.evaluation",
     "detectron2",
     "detectron2.engine.defaults",
     "detectron2.evaluation.evaluator",

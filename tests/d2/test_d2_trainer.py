@@ -10,9 +10,9 @@ from detectron2.modeling import build_model
 from engine_runs import CONFIGS, d2_config
 from torch import nn
 
-import wend.d2.trainer
 from wend.config import add_wend_config, merge_config
-from wend.d2 import Trainer
+from wend.d2 import Trainer, loaders
+from wend.d2.guard import guard_losses
 from wend.errors import NonFiniteLossError
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
@@ -80,10 +80,10 @@ def test_loader_counts_boxes_also_of_a_mapper_that_does_not(monkeypatch):
         def put_scalar(self, name, value):
             seen.setdefault(name, []).append(value)
 
-    monkeypatch.setattr(wend.d2.trainer, "get_event_storage", Storage)
+    monkeypatch.setattr(loaders, "get_event_storage", Storage)
     counts = [BoxCounts(1, boxes=3, cut=1), BoxCounts(1, boxes=2, emptied=1, thin=2)]
     batches = [[{"box_counts": counts[0]}], [{"box_counts": counts[1]}, {"instances": [0, 0]}, {}]]
-    assert list(wend.d2.trainer.CountedLoader(batches, first_epoch)) == batches
+    assert list(loaders.CountedLoader(batches, first_epoch)) == batches
     first_epoch.after_step(last=True)
     total = BoxCounts(images=4, without_box=1, emptied=1, boxes=7, cut=1, thin=2)
     assert first_epoch.counts == total
@@ -114,7 +114,7 @@ class _Detector(nn.Module):
 )
 def test_guard_names_the_term_and_the_images(loss, said):
     model = _Detector()
-    wend.d2.trainer.guard_losses(model)
+    guard_losses(model)
     assert model([{"image_id": 8, "loss": 0.5}])["loss_box"] == 0.5
     with pytest.raises(NonFiniteLossError) as error:
         model([{"image_id": 8, "loss": loss}, {"image_id": 3, "loss": 0.0}])

@@ -9,7 +9,7 @@ pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from detectron2.modeling.backbone.resnet import BasicStem
 
 import wend.d2  # noqa: F401  (registers detectors)
-from wend.d2.trainer import WENDCheckpointer
+from wend.d2.checkpointer import WENDCheckpointer
 
 pytestmark = pytest.mark.detectron2
 

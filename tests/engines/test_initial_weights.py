@@ -26,7 +26,7 @@ def _model(engine, name=None):
 
 def _load(engine, model, path):
     if engine == "detectron2":
-        from wend.d2.trainer import WENDCheckpointer as Checkpointer
+        from wend.d2.checkpointer import WENDCheckpointer as Checkpointer
     else:
         from wend.tv.engine import TVCheckpointer as Checkpointer
     Checkpointer(model).resume_or_load(str(path), resume=False)

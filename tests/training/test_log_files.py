@@ -42,3 +42,20 @@ def test_all_is_taken_out_where_a_resume_starts_anew(tmp_path):
     cut_logs(tmp_path, 0)
     assert (tmp_path / "metrics.json").read_text() == ""
     cut_logs(tmp_path / "new", 0)
+
+
+def test_lines_that_are_still_to_be_written_whole_come_again(tmp_path):
+    """Detectron2 writes what came since its last line where a training is interrupted."""
+    (tmp_path / "metrics.json").write_text("".join(lines_of([17, 19, 20, 23, 26])))
+    cut_logs(tmp_path, 27, first_line=20)
+    assert (tmp_path / "metrics.json").read_text() == "".join(lines_of([17, 19]))
+
+
+def test_held_out_losses_of_an_evaluation_that_was_cut_off_come_again(tmp_path):
+    losses = tmp_path / "metrics.json"
+    held_out = [f'{{"iteration": {i}, "held_out/total_loss": 1.0}}\n' for i in (1, 3)]
+    losses.write_text("".join([held_out[0], *lines_of([3]), held_out[1]]))
+    header = "iteration,epoch,dataset,protocol,metric,value\n"
+    (tmp_path / "curve.csv").write_text(header + "2,1,held_out,,total_loss,1.0\n")
+    cut_logs(tmp_path, 4)
+    assert losses.read_text() == "".join([held_out[0], *lines_of([3])])

@@ -9,13 +9,13 @@ from typing import Any
 
 from detectron2.config import CfgNode, configurable
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.frames import boxes_and_scores
 from wend.evaluation.collect import DetectionCollector, detection_table
 from wend.evaluation.evaluation import Evaluation
 from wend.loading.bad_images import say_wrong
+from wend.processes import gather_on_main, is_main
 from wend.run import TestData, resolve_tests
 from wend.run_files import evaluation_folder
 
@@ -88,8 +88,8 @@ class WSOLEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather from all processes, score and write on the first; empty on the others."""
-        gathered = comm.gather((self.detections.rows, self.problems), dst=0)
-        if not comm.is_main_process():
+        gathered = gather_on_main((self.detections.rows, self.problems))
+        if not is_main():
             return OrderedDict()
         rows, problems = (list(chain.from_iterable(each)) for each in zip(*gathered, strict=True))
         detections = detection_table(self.evaluation.data_set, rows)

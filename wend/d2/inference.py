@@ -13,10 +13,11 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
+from wend.d2.checkpointer import WENDCheckpointer
 from wend.d2.frames import boxes_and_scores, model_input
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.run import check_model, read_config
-from wend.d2.trainer import Trainer, WENDCheckpointer
+from wend.d2.trainer import Trainer
 from wend.loading.crop import Sample
 from wend.run import settle_device
 

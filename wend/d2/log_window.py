@@ -1,7 +1,7 @@
-"""Detectron2's numbers that the next line of its log is the median of, as a part of a checkpoint.
+"""Detectron2's numbers of which lines of its log are still to come, as a part of a checkpoint.
 
-Its writers take the median of 20 iterations. A training that is resumed within them would have the
-median of fewer.
+Its writers take the median of 20 iterations, and write each 20. A training that goes on within them
+would have the median of fewer, and lack what was only to be written.
 """
 
 from __future__ import annotations
@@ -15,40 +15,49 @@ TIMES = frozenset({"time", "data_time", "rank_data_time", "eta_seconds"})  # of 
 
 
 class LogWindow:
-    """The numbers since the last line of the log, of this process."""
+    """The numbers that lines of the log to come are made of, of this process.
+
+    Attributes:
+        first_line: the first iteration whose line comes again where a training goes on; None where
+            the checkpoint does not say.
+    """
 
     def __init__(self) -> None:
+        self.first_line: int | None = None
         self._to_restore: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Name -> whether it is smoothed, and pairs of a value and its iteration."""
+        """``first_line``, and ``numbers``: name -> whether it is smoothed, and its values, each
+        with its iteration.
+        """
         if not has_event_storage():  # nothing is trained
             return {}
         storage = get_event_storage()
-        begin = (storage.iter + 1) // PERIOD * PERIOD
+        # a checkpoint is saved before the line of its own iteration is written
+        first_line = storage.iter // PERIOD * PERIOD
         hints = storage.smoothing_hints()
-        since = {
-            name: [[float(value), int(iteration)] for value, iteration in history.values()]
-            for name, history in storage.histories().items()
-            if name not in TIMES
-        }
-        since = {
-            name: [pair for pair in pairs if pair[1] >= begin] for name, pairs in since.items()
-        }
-        return {
-            name: {"is_smoothed": bool(hints[name]), "values": pairs}
-            for name, pairs in since.items()
-            if pairs
-        }
+        numbers = {}
+        for name, history in storage.histories().items():
+            values = [
+                [float(value), int(iteration)]
+                for value, iteration in history.values()
+                if iteration > storage.iter - PERIOD
+            ]
+            if name not in TIMES and values and values[-1][1] >= first_line:
+                numbers[name] = {"is_smoothed": bool(hints[name]), "values": values}
+        return {"first_line": first_line, "numbers": numbers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Keep them for :meth:`restore`: there is no storage yet."""
+        if not state:
+            return
+        self.first_line = int(state["first_line"])
         self._to_restore = {
             str(name): (
                 bool(each["is_smoothed"]),
                 [(float(value), int(iteration)) for value, iteration in each["values"]],
             )
-            for name, each in state.items()
+            for name, each in state["numbers"].items()
         }
 
     def restore(self, storage: EventStorage) -> None:

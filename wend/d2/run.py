@@ -33,21 +33,17 @@ from wend import launch
 from wend.config import add_wend_config, check_carries_loss, merge_config
 from wend.config.entries import require
 from wend.d2.catalog import detectron2_data_sets
+from wend.d2.checkpointer import WENDCheckpointer
+from wend.d2.config_checks import check_precision, without_effect
+from wend.d2.evaluation import check_results, evaluate
 from wend.d2.mapper import WSOLDatasetMapper
-from wend.d2.trainer import (
-    Trainer,
-    WENDCheckpointer,
-    check_precision,
-    check_results,
-    evaluate,
-    without_effect,
-)
+from wend.d2.trainer import Trainer
 from wend.errors import InputError
 from wend.files import atomic_write
 from wend.launch import Processes, check_devices, settle
 from wend.logs import StdoutHandler, let_files_fail
 from wend.modeling.initial_weights import initial_weights
-from wend.processes import gather
+from wend.processes import gather, is_main, rank, world_size
 from wend.run import Run, check_arguments, check_shares, resolve, value_of, write_machine
 from wend.run_files import CONFIG_FILE, checkpoint_files
 from wend.training.changes import warn_if_trained_otherwise
@@ -178,7 +174,7 @@ def _check_resnet_pyramid(cfg: CfgNode) -> None:
 @contextmanager
 def _kept(file: Path) -> Iterator[None]:
     """A training's file, which an evaluation in its folder leaves as it is."""
-    content = file.read_bytes() if file.is_file() and comm.is_main_process() else None
+    content = file.read_bytes() if file.is_file() and is_main() else None
     yield
     if content is not None:
         with atomic_write(file, "wb") as restored:
@@ -210,18 +206,18 @@ def _train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | N
         target.propagate = name != "wend"
         for handler in [h for h in target.handlers if isinstance(h, StdoutHandler)]:
             target.removeHandler(handler)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wend")
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank(), name="wend")
     keeps_its_own = args.eval_only and bool(checkpoint_files(cfg.OUTPUT_DIR))
     with _kept(Path(cfg.OUTPUT_DIR, CONFIG_FILE)) if keeps_its_own else nullcontext():
         default_setup(cfg, args)
     let_files_fail()
-    if comm.is_main_process() and not keeps_its_own:
+    if is_main() and not keeps_its_own:
         write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
         return _evaluate(args, run)
     trainer = Trainer(cfg, run)
     trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
-    if run.seed_was_drawn and comm.is_main_process():  # that of the checkpoint holds
+    if run.seed_was_drawn and is_main():  # that of the checkpoint holds
         with atomic_write(Path(run.cfg.OUTPUT_DIR) / CONFIG_FILE) as file:
             file.write(run.cfg.dump())
     return trainer.train()
@@ -229,7 +225,7 @@ def _train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | N
 
 def _let_machines_differ() -> None:
     """Make Detectron2's groups of the processes of a machine, which it has for equal ones alone."""
-    if comm.get_world_size() > 1:
+    if world_size() > 1:
         sizes = set(Counter(gather(socket.gethostname())).values())
         if len(sizes) == 1:
             comm.create_local_process_group(sizes.pop())
@@ -241,10 +237,10 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     checkpointer.require_all = True
     weights = "" if args.resume and checkpointer.has_checkpoint() else initial_weights(run.cfg)
     checkpointer.resume_or_load(weights, resume=args.resume)
-    if comm.is_main_process():
+    if is_main():
         warn_if_trained_otherwise(checkpointer.path, run.cfg.dump())
     results = evaluate(run, model)
-    if comm.is_main_process():
+    if is_main():
         check_results(run.cfg, results)
     return results
 

@@ -7,18 +7,12 @@ import logging
 import sys
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode, get_cfg
-from detectron2.data import (
-    build_detection_test_loader,
-    build_detection_train_loader,
-)
-from detectron2.data.samplers import RepeatFactorTrainingSampler
+from detectron2.config import CfgNode
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
@@ -27,324 +21,74 @@ from detectron2.engine import (
     create_ddp_model,
     hooks,
 )
-from detectron2.evaluation import (
-    DatasetEvaluator,
-    inference_on_dataset,
-    print_csv_format,
-    verify_results,
-)
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
-from detectron2.utils import comm
-from detectron2.utils.events import (
-    EventStorage,
-    EventWriter,
-    TensorboardXWriter,
-    get_event_storage,
-)
-from torch import Tensor, nn
+from detectron2.utils.events import EventStorage, EventWriter, TensorboardXWriter
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from wend.config import check_carries_loss, check_config, teaching_of
 from wend.d2.accumulation import AccumulatingAMPTrainer, AccumulatingTrainer
-from wend.d2.catalog import MappedImages, dataset_dict, detectron2_data_sets
-from wend.d2.evaluator import WSOLEvaluator, read_test
+from wend.d2.catalog import detectron2_data_sets
+from wend.d2.checkpointer import PeriodicSaving, WENDCheckpointer
+from wend.d2.config_checks import check_precision, without_effect
+from wend.d2.evaluation import check_results, evaluator_of, scored, test_data_of
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
+from wend.d2.guard import Forward, guard_losses
+from wend.d2.hooks import (
+    SINK_PERIOD,
+    EndedEarlyError,
+    EndsEarly,
+    EndsWhenAsked,
+    EventSinksHook,
+    NoTraceback,
+    TensorBoardWriter,
+)
+from wend.d2.loaders import CountedLoader, Mapper, held_out_images, test_loader, train_loader
 from wend.d2.log_window import LogWindow
-from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.teaching import build_teacher, lesson_of, let_teach
 from wend.errors import InputError
-from wend.evaluation.curve import Results
-from wend.event_sinks import OpenSinks
-from wend.files import is_refusal
-from wend.launch import is_lost
-from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
-from wend.loading.box_counts import BoxCounts
+from wend.evaluation.best import HELD_OUT
+from wend.evaluation.curve import Results, as_in_curve
 from wend.loading.first_epoch import FirstEpoch
-from wend.loading.order import InOrder, Pass, Repeated, Shuffled
-from wend.loading.selection import Selection
-from wend.loading.shares import own_share
 from wend.losses import ForceLog, count_positives, tell_progress
 from wend.modeling.initial_weights import initial_weights, settled
-from wend.modeling.optimizer import (
-    describe_non_finite,
-    lr_factor,
-    optimizer_class,
-    refuse_non_finite,
-)
-from wend.processes import agreed, broadcast, gather, is_main, largest
+from wend.modeling.optimizer import lr_factor, optimizer_class
+from wend.processes import agreed, broadcast, gather, is_main, rank, world_size
 from wend.randomness import seed_step, shared_seed
 from wend.run import (
     Run,
-    TestData,
-    TrainingData,
     check_shares,
     iterations_per_epoch,
     resolve,
     resolve_training,
     set_seed,
-    value_of,
 )
-from wend.run_files import BEST_WEIGHTS, CONFIG_FILE, FINAL_WEIGHTS, evaluation_folder
+from wend.run_files import BEST_WEIGHTS, CONFIG_FILE, FINAL_WEIGHTS
 from wend.schedules import Progress
 from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
 from wend.teaching.teacher import Teacher
 from wend.training.accumulation import Accumulation
 from wend.training.asked_rates import AskedRates
-from wend.training.checkpoints import ClearsByListing, RunCheckpointer
 from wend.training.evaluations import BEST_KEY, Evaluations
 from wend.training.facts import TRAINING_KEY, asked_of
-from wend.training.held_out import check_seed, held_out_loader, held_out_losses
+from wend.training.held_out import check_seed, held_out_losses
 from wend.training.interruption import Interruption, telling_what_is_kept
 from wend.training.normalizers import Normalizers
 from wend.training.rehearsal import rehearse
 from wend.training.run_folder import clear, refuse_used, take_up, taken
 from wend.training.space import warn_of_space
 from wend.training.state import TrainingState
-from wend.user_code import is_raised_by_own
 
 logger = logging.getLogger(__name__)
-SINK_PERIOD = 20  # iterations, and the window of the median, as of Detectron2's writers
-
-
-class WENDCheckpointer(RunCheckpointer, DetectionCheckpointer):
-    """Detectron2's checkpointer that also reads torchvision's names and refuses a wrong file.
-
-    As Detectron2's it fetches URLs and ``detectron2://``; what comes is read as any file.
-    """
-
-    fetches = True
-
-
-class PeriodicSaving(ClearsByListing, hooks.PeriodicCheckpointer):
-    """Detectron2's hook, of a folder in which few checkpoints stay."""
-
-
-class CountedLoader:
-    """A training loader that tells the first epoch of its boxes.
-
-    Args:
-        loader: yields lists of a mapper's dicts; :class:`WSOLDatasetMapper`'s say which boxes are
-            lost, of others all that there are count as kept.
-        first_epoch: is told.
-    """
-
-    def __init__(self, loader: Iterable[list[dict[str, Any]]], first_epoch: FirstEpoch) -> None:
-        self.loader, self.first_epoch = loader, first_epoch
-
-    @property
-    def guard(self) -> GuardedLoader | None:
-        """The loader, where it is WEND's own and so knows positions and bad images."""
-        return self.loader if isinstance(self.loader, GuardedLoader) else None
-
-    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        for batch in self.loader:
-            counts = [_counts_of(entry) for entry in batch]
-            self.first_epoch.add(counts)
-            get_event_storage().put_scalar("data/lost_boxes", BoxCounts.total(counts).lost)
-            yield batch
-
-
-def _counts_of(entry: dict[str, Any]) -> BoxCounts:
-    number = len(entry.get("instances", ()))
-    return entry.get("box_counts") or BoxCounts(1, without_box=int(not number), boxes=number)
-
-
-class EventSinksHook(hooks.HookBase):
-    """Hands the storage's numbers to the sinks of ``WEND.LOGGERS``, as Detectron2's writers do.
-
-    TensorBoard is not among them: Detectron2's own writer does the same.
-    """
-
-    def __init__(self, cfg: CfgNode) -> None:
-        self._cfg = cfg
-        self._names = [name for name in cfg.WEND.LOGGERS if name != "tensorboard"]
-        self._last_write = -1
-
-    def before_train(self) -> None:
-        """Open the sinks."""
-        start = self.trainer.start_iter
-        self._sinks = OpenSinks(self._names, self._cfg.OUTPUT_DIR, self._cfg, start_iter=start)
-
-    def after_step(self) -> None:
-        """Hand on what came since the last time."""
-        done = self.trainer.iter + 1
-        if done % SINK_PERIOD == 0 or done == self.trainer.max_iter:
-            self._write()
-
-    def after_train(self) -> None:
-        """Hand on the rest, such as the last evaluation's, and close the sinks."""
-        self._write()
-        self._sinks.close()
-
-    def _write(self) -> None:
-        by_step: dict[int, dict[str, float]] = {}
-        latest = self.trainer.storage.latest_with_smoothing_hint(SINK_PERIOD)
-        for name, (value, step) in latest.items():
-            if step > self._last_write:
-                by_step.setdefault(step, {})[name] = value
-        for step, values in sorted(by_step.items()):
-            self._sinks.add(values, step)
-            self._last_write = step
-
-
-class EndedEarlyError(Exception):
-    """Takes Detectron2's loop to its end before all iterations are done."""
-
-
-class EndsEarly(hooks.HookBase):
-    """Ends the training after the evaluation that ``WEND.EARLY_STOPPING`` makes the last one."""
-
-    def after_step(self) -> None:
-        """Stands behind the evaluation and the writers."""
-        if self.trainer.evaluations.have_ended and self.trainer.iter + 1 < self.trainer.max_iter:
-            self.trainer.end_early()
-
-
-class TensorBoardWriter(TensorboardXWriter):
-    """Detectron2's, of which TensorBoard leaves out what an earlier start logged and comes again.
-
-    Args:
-        trainer: says where its training starts, once that is known.
-    """
-
-    def __init__(self, trainer: TrainerBase) -> None:
-        super().__init__(trainer.cfg.OUTPUT_DIR)
-        self._trainer = weakref.proxy(trainer)
-
-    def write(self) -> None:
-        """Detectron2's."""
-        start = self._trainer.start_iter
-        self._writer_args.update({"purge_step": start} if start > 0 else {})  # until it is open
-        super().write()
-
-
-class EndsWhenAsked(hooks.HookBase):
-    """Ends the training after a step, once its checkpoint is saved, where a signal asked for it.
-
-    Args:
-        interruption: knows of the signal.
-        save: saves a checkpoint of the step, unless there is one.
-    """
-
-    def __init__(self, interruption: Interruption, save: Callable[[], None]) -> None:
-        self._interruption, self._save = interruption, save
-
-    def after_step(self) -> None:
-        """Stands behind the periodic checkpoint and before the evaluation."""
-        self._interruption.end_if_asked(self._save)
-
-
-class _NoTraceback(logging.Filter):
-    """Leaves out Detectron2's traceback of an error that the command line prints in a line."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if error is None:
-            return True
-        is_said = isinstance(error, InputError | EndedEarlyError)
-        return not (is_said or is_refusal(error) or is_lost(error))
-
-
-Forward = Callable[[list[dict[str, Any]]], Any]
-
-
-# These two stand before a model's forward as partials: a deep copy has its own, of a closure not
-def _guarded(
-    model: nn.Module, forward: Forward, interruption: Interruption, batch: list[dict[str, Any]]
-) -> Any:
-    if not model.training:
-        return forward(batch)
-    interruption.begin_step()
-    image_ids = [entry.get("image_id", entry.get("file_name")) for entry in batch]
-    losses: dict[str, Tensor] = {}
-    try:
-        losses = forward(batch)
-        report = describe_non_finite(losses, image_ids)
-    except (AssertionError, FloatingPointError) as error:
-        if isinstance(error, AssertionError) and is_raised_by_own(error):
-            raise
-        ids = ", ".join(map(str, image_ids))
-        report = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
-    device = next(model.parameters()).device
-    on_any, number = largest([int(bool(report)), interruption.noted], device)
-    interruption.agree(number)
-    if on_any:
-        refuse_non_finite(gather(report), f"iteration {get_event_storage().iter}")
-    return losses
 
 
 def _predicting(
     model: nn.Module, forward: Forward, closer_look: float, batch: list[dict[str, Any]]
 ) -> Any:
     return forward(batch) if model.training else predict(forward, batch, closer_look)
-
-
-def guard_losses(model: nn.Module, interruption: Interruption | None = None) -> None:
-    """Make a training end, on every process and before the step, where a loss is not finite.
-
-    The message names the terms and the images of the batch. NaN in a prediction can also end in an
-    assertion inside fvcore's or Detectron2's losses; that is reported in the same way.
-
-    Args:
-        model: takes a batch of :class:`WSOLDatasetMapper`'s dicts and returns loss terms.
-        interruption: is told when a step begins, and what signal came to any process.
-    """
-    model.forward = partial(_guarded, model, model.forward, interruption or Interruption())
-
-
-def share_buffers(model: nn.Module) -> None:
-    """Give all processes the first one's buffers, which are those of the checkpoints.
-
-    The statistics of batch norm differ between processes: each sees other images.
-    """
-    broadcast(list(model.buffers()))
-
-
-# Detectron2's entries that nothing here reads -> what has the effect instead
-WITHOUT_EFFECT = {
-    "INPUT.MIN_SIZE_TRAIN": "WEND.RESIZE and WEND.CROP set the size of crops",
-    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "WEND.RESIZE and WEND.CROP set the size of crops",
-    "INPUT.MAX_SIZE_TRAIN": "WEND.RESIZE and WEND.CROP set the size of crops",
-    "INPUT.MIN_SIZE_TEST": "WEND.RESIZE and WEND.CROP set the size of crops",
-    "INPUT.MAX_SIZE_TEST": "WEND.RESIZE and WEND.CROP set the size of crops",
-    "INPUT.CROP": "WEND.RESIZE and WEND.CROP set the random crop",
-    "TEST.AUG": "there is no augmentation in testing",
-    "TEST.PRECISE_BN": "the statistics of batch norm are those of training",
-    "MODEL.MASK_ON": "data sets have boxes, no masks",
-    "MODEL.KEYPOINT_ON": "data sets have boxes, no keypoints",
-    "MODEL.LOAD_PROPOSALS": "proposals come from the detector's own RPN",
-    "DATASETS.PROPOSAL_FILES_TRAIN": "proposals come from the detector's own RPN",
-    "DATASETS.PROPOSAL_FILES_TEST": "proposals come from the detector's own RPN",
-    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN": "proposals come from the detector's own RPN",
-    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST": "proposals come from the detector's own RPN",
-    "INPUT.MASK_FORMAT": "data sets have boxes, no masks",
-    "TEST.KEYPOINT_OKS_SIGMAS": "data sets have boxes, no keypoints",
-}
-
-
-def without_effect(cfg: CfgNode) -> Iterator[str]:
-    """A message for each entry of Detectron2 that was changed and does nothing here."""
-    before = get_cfg()
-    for entry, instead in WITHOUT_EFFECT.items():
-        value, default = value_of(cfg, entry), value_of(before, entry)
-        if value != default:
-            yield (
-                f"config entry {entry}: has no effect on WEND's crops ({instead}); leave it at "
-                f"Detectron2's {dict(default) if isinstance(default, CfgNode) else default!r}"
-            )
-
-
-def check_precision(cfg: CfgNode) -> None:
-    """Raise InputError for mixed precision without a GPU; the device is a resolved config's."""
-    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
-        raise InputError(
-            "config entry SOLVER.AMP.ENABLED: mixed precision needs a GPU, MODEL.DEVICE is cpu; "
-            "set SOLVER.AMP.ENABLED False"
-        )
-
-
-Mapper = Callable[[dict[str, Any]], Any]
 
 
 class on_class_or_instance:  # noqa: N801  # used as a decorator, as classmethod is
@@ -403,10 +147,10 @@ class Trainer(DefaultTrainer):
         set_seed(run.cfg, seed)
         self.run = run
         self.mapper = mapper
-        if overwrite and comm.is_main_process():
+        if overwrite and is_main():
             clear(run.cfg, keep=(CONFIG_FILE, "log.txt*"))  # the script's own default_setup wrote
-        cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, comm.get_world_size())
-        check_shares(cfg, comm.get_world_size())
+        cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, world_size())
+        check_shares(cfg, world_size())
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
         self.average, self.teacher = self.build_average(cfg, model)
@@ -437,7 +181,7 @@ class Trainer(DefaultTrainer):
         if self.average is not None:
             self.checkpointer.add_checkpointable(STATE_KEY, self.average)
             self.checkpointer.saved_model = self.average.evaluated
-        if comm.is_main_process():
+        if is_main():
             averaged = self.average is not None
             warn_of_space(cfg, self.checkpointer.model, optimizer, averaged=averaged)
         self.evaluations = Evaluations(cfg, self._keep_best)
@@ -449,14 +193,16 @@ class Trainer(DefaultTrainer):
             {
                 "normalizers": Normalizers(self.checkpointer.model),
                 "first_epoch": self.first_epoch,
-                "force": self.force_log,
-                **({} if self.teacher is None else {"teacher": self.teacher}),
                 "log": self.log_window,
                 **({} if guard is None else {"skipped": guard}),
             },
+            of_each_process={
+                "force": self.force_log,
+                **({} if self.teacher is None else {"teacher": self.teacher}),
+            },
         )
         self.checkpointer.add_checkpointable(TRAINING_KEY, self.training_state)
-        self.start_iter = 0
+        self.start_iter = self.first_line = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
@@ -527,7 +273,7 @@ class Trainer(DefaultTrainer):
     def _state_what_it_is(self) -> None:
         """Let checkpoints say what the training is."""
         assert self.run is not None
-        self.checkpointer.asked = asked_of(self.run, "detectron2", processes=comm.get_world_size())
+        self.checkpointer.asked = asked_of(self.run, "detectron2", processes=world_size())
         self.checkpointer.origin = self.checkpointer.asked.origin
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
@@ -543,12 +289,12 @@ class Trainer(DefaultTrainer):
         ours = [mine.get(type(hook), hook) for hook in super().build_hooks()]
         evaluation = next(i for i, h in enumerate(ours) if isinstance(h, hooks.EvalHook))
         ours.insert(evaluation, EndsWhenAsked(self.interruption, self.save_unless_saved))
-        ours += [EventSinksHook(cfg)] if comm.is_main_process() else []
+        ours += [EventSinksHook(cfg)] if is_main() else []
         return [*ours, EndsEarly()]
 
     def before_step(self) -> None:
         """Detectron2's, after the generators were seeded for this step."""
-        seed_step(self.cfg.SEED, self.iter, comm.get_rank())
+        seed_step(self.cfg.SEED, self.iter, rank())
         super().before_step()
 
     def after_step(self) -> None:
@@ -578,10 +324,7 @@ class Trainer(DefaultTrainer):
         tell_progress(self.model, self.iter, self.max_iter)
         if self.teacher is not None:
             self.teacher.progress = Progress(self.iter, self.max_iter)
-        # TorchScript, such as Detectron2's focal loss, would round otherwise in its first calls
-        # than later, once it is optimized: one that goes on would not be the uninterrupted one
-        with torch.jit.optimized_execution(False):
-            super().run_step()
+        super().run_step()
         if self.average is not None:
             self.average.update()
             share_average(self.average)
@@ -596,7 +339,7 @@ class Trainer(DefaultTrainer):
     def test_for_curve(self) -> dict[str, Any]:
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
         assert self.run is not None
-        share_buffers(self.model)
+        broadcast(list(self.model.buffers()))  # of norms: each process saw other images
         iteration = min(self.iter + 1, self.max_iter)  # after training iter is max_iter
         self.in_full = self.evaluations.may_be_last(iteration)
         model = self.model if self.average is None else self.average.evaluated
@@ -605,7 +348,7 @@ class Trainer(DefaultTrainer):
         self._last_eval_results = results
         held_out = self._held_out_losses(iteration)
         self.evaluations.add(iteration, {**self._by_data_set(results), **held_out})
-        return {**results, **{name: losses[""] for name, losses in held_out.items()}}
+        return self._logged(results, held_out)
 
     def _held_out_losses(self, iteration: int) -> Results:
         if self.held_out is None:
@@ -635,30 +378,62 @@ class Trainer(DefaultTrainer):
         finally:
             self.iter = now
 
+    def _find_what_is_left(self) -> None:
+        """Look whether there are steps left to take, or their last evaluation to make."""
+        done = self.start_iter
+        self._is_finished = done >= self.max_iter or self.evaluations.had_ended
+        self._evaluated_at_start = self.evaluations.at(done) if done else {}
+        self._is_done = self._is_finished and bool(self._evaluated_at_start)
+        known = self.log_window.first_line
+        self.first_line = done if self._is_done or known is None else min(done, known)
+
     def before_train(self) -> None:
         """Detectron2's, with the log's numbers of a training that goes on.
 
         Then the evaluation that was due at the checkpoint is made up.
         """
-        self.log_window.restore(self.storage)
+        if not self._is_done:
+            self.log_window.restore(self.storage)
         super().before_train()
         done = self.start_iter
-        is_finished = done >= self.max_iter or self.evaluations.had_ended
-        results = self.evaluations.at(done) if done else {}
+        results = self._evaluated_at_start
         if results:
-            assert self.run is not None
-            own = {name: results.get(name, {}) for name in self.run.tests}
-            self._last_eval_results = own if len(own) > 1 else next(iter(own.values()))
+            self._take_evaluation(results)
         elif done and self.evaluations.is_due(done) and done < self.max_iter:
             self._at_end_of(done, self._evaluation._do_eval)
-        if is_finished:
+        if not self._is_done and self.first_line < done:
+            for hook in self._hooks:  # the line that was due at the checkpoint, if one was
+                if isinstance(hook, hooks.PeriodicWriter | EventSinksHook):
+                    self._at_end_of(done, hook.after_step)
+        if self._is_finished:
             self.evaluations.say_finished(done)
-            if done < self.max_iter or results:
+            if done < self.max_iter or self._is_done:
                 self._hooks.remove(self._evaluation)
         if self.evaluations.had_ended:
             raise EndedEarlyError
-        if self.evaluations.have_ended and not is_finished:
+        if self.evaluations.have_ended and not self._is_finished:
             self._at_end_of(done, self.end_early)
+
+    def _take_evaluation(self, results: Results) -> None:
+        """Go on after an evaluation that was made before, as ``curve.csv`` has it."""
+        assert self.run is not None
+        own = {name: results.get(name, {}) for name in self.run.tests}
+        self._last_eval_results = own if len(own) > 1 else next(iter(own.values()))
+        if not self._is_done:
+            numbers = self._logged(self._last_eval_results, results)
+            self.storage.put_scalars(**numbers, smoothing_hint=False, cur_iter=self.start_iter - 1)
+
+    @staticmethod
+    def _logged(results: dict[str, Any], others: Results) -> dict[str, float]:
+        """An evaluation's numbers for the log, as ``curve.csv`` states them.
+
+        Args:
+            results: as of :meth:`test`.
+            others: with the losses on held-out images, if there are any.
+        """
+        losses = {HELD_OUT: others[HELD_OUT][""]} if HELD_OUT in others else {}
+        numbers = flatten_results_dict({**results, **losses})
+        return {name: as_in_curve(value) for name, value in numbers.items()}
 
     def _at_end_of(self, iteration: int, do: Callable[[], None]) -> None:
         """Do what belongs to the end of a step, after so many iterations."""
@@ -695,8 +470,8 @@ class Trainer(DefaultTrainer):
             steps=iterations_per_epoch(cfg, len(training.images)),
             max_lost=cfg.WEND.DATA.MAX_LOST_SHARE,
             positives=count_positives(model),
-            output_dir=cfg.OUTPUT_DIR if comm.is_main_process() else None,
-            gather=comm.all_gather if comm.get_world_size() > 1 else None,
+            output_dir=cfg.OUTPUT_DIR if is_main() else None,
+            gather=gather if world_size() > 1 else None,
         )
 
     def train(self) -> dict[str, Any] | None:
@@ -709,27 +484,34 @@ class Trainer(DefaultTrainer):
                 "build_train_loader is your own: its order of images begins again, as after "
                 "iteration 0; that of WEND's loader goes on (docs/detectron2.md)"
             )
-        loop, no_traceback = logging.getLogger(TrainerBase.__module__), _NoTraceback()
+        loop, no_traceback = logging.getLogger(TrainerBase.__module__), NoTraceback()
         loop.addFilter(no_traceback)
         try:
             with taken(self.cfg.OUTPUT_DIR, "a training"):
                 if self.start_iter == 0:
                     refuse_used(self.cfg.OUTPUT_DIR)
+                self._find_what_is_left()
                 if is_main():
-                    take_up(self.cfg.OUTPUT_DIR, self.start_iter)
+                    begins_with = None if self._is_done else self.start_iter
+                    take_up(self.cfg.OUTPUT_DIR, begins_with, self.first_line)
                 with telling_what_is_kept(self.cfg.OUTPUT_DIR), self.interruption.listening():
-                    TrainerBase.train(self, self.start_iter, self.max_iter)
+                    # TorchScript, such as Detectron2's focal loss, would round otherwise in its
+                    # first calls than later, once it is optimized: a training that goes on would
+                    # not be the uninterrupted one
+                    with torch.jit.optimized_execution(False):
+                        TrainerBase.train(self, self.start_iter, self.max_iter)
         except EndedEarlyError:
             pass
         finally:
             loop.removeFilter(no_traceback)
-        if not (self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process()):
+        if not (self.cfg.TEST.EXPECTED_RESULTS and is_main()):
             return None
         check_results(self.cfg, self._last_eval_results)
         return self._last_eval_results
 
     def after_train(self) -> None:
         """Detectron2's hooks, but no evaluation where a signal or the user's data ended it."""
+        self.iter = min(self.iter, self.max_iter)  # Detectron2 counts on where no step was left
         if isinstance(sys.exc_info()[1], InputError | KeyboardInterrupt | OSError):
             self._hooks[:] = [hook for hook in self._hooks if not isinstance(hook, hooks.EvalHook)]
         super().after_train()
@@ -774,12 +556,12 @@ class Trainer(DefaultTrainer):
     @on_class_or_instance
     def build_test_loader(self, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
         """Detectron2's loader with :class:`WSOLDatasetMapper`."""
-        return test_loader(_test_data(self.run, cfg, dataset_name), cfg)
+        return test_loader(test_data_of(self.run, cfg, dataset_name), cfg)
 
     @on_class_or_instance
     def build_evaluator(self, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """The WSOL metrics."""
-        return evaluator_of(_test_data(self.run, cfg, dataset_name), cfg, in_full=self.in_full)
+        return evaluator_of(test_data_of(self.run, cfg, dataset_name), cfg, in_full=self.in_full)
 
     @on_class_or_instance
     def test(
@@ -811,129 +593,4 @@ class Trainer(DefaultTrainer):
             loader = self.build_test_loader(cfg, name)
             evaluator = evaluators[index] if evaluators else self.build_evaluator(cfg, name)
             tests.append((name, loader, evaluator))
-        return _scored(model, tests)
-
-
-def _scored(
-    model: nn.Module, tests: Iterable[tuple[str, Iterable, DatasetEvaluator]]
-) -> OrderedDict[str, Any]:
-    """The evaluators' results by data set; of a single data set, its own as Detectron2 does."""
-    results: OrderedDict[str, Any] = OrderedDict()
-    for name, loader, evaluator in tests:
-        results[name] = inference_on_dataset(model, loader, evaluator)
-        if comm.is_main_process():
-            logger.info("evaluation of %s:", name)
-            print_csv_format(results[name])
-    return next(iter(results.values())) if len(results) == 1 else results
-
-
-def check_results(cfg: CfgNode, results: OrderedDict[str, Any]) -> None:
-    """End the program where ``TEST.EXPECTED_RESULTS`` did not come out, of the first test set."""
-    several = len(cfg.DATASETS.TEST) > 1
-    verify_results(cfg, next(iter(results.values())) if several else results)
-
-
-def evaluate(run: Run, model: nn.Module) -> OrderedDict[str, Any]:
-    """Evaluate a model, with its weights, on each test set of a run."""
-    tests = [
-        (name, test_loader(test, run.cfg), evaluator_of(test, run.cfg))
-        for name, test in run.tests.items()
-    ]
-    return _scored(model, tests)
-
-
-def evaluator_of(test: TestData, cfg: CfgNode, *, in_full: bool = True) -> WSOLEvaluator:
-    """The WSOL metrics of a test set, written to ``OUTPUT_DIR/inference/<data set>``."""
-    folder = evaluation_folder(cfg.OUTPUT_DIR, test.data_set.name)
-    return WSOLEvaluator(evaluation=test.evaluation, output_dir=folder, in_full=in_full)
-
-
-def _test_data(run: Run | None, cfg: CfgNode, name: str) -> TestData:
-    return run.tests[name] if run is not None and name in run.tests else read_test(cfg, name)
-
-
-def train_loader(
-    training: TrainingData, cfg: CfgNode, mapper: Mapper | None = None
-) -> Iterable[list[dict[str, Any]]]:
-    """Batches of ``SOLVER.IMS_PER_BATCH`` training images without end, of all processes together.
-
-    Args:
-        training: the images.
-        mapper: instead of :class:`WSOLDatasetMapper`.
-    """
-    mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
-    images = GuardedImages(
-        MappedImages(training.images, mapper), training.most_bad, cfg.WEND.IMPORTS
-    )
-    in_order = InOrder(
-        images,
-        _pass_over(training.images, cfg),
-        seed=shared_seed(cfg.SEED),
-        batch=cfg.SOLVER.IMS_PER_BATCH,
-        rank=comm.get_rank(),
-        processes=comm.get_world_size(),
-    )
-    loader = build_detection_train_loader(
-        dataset=in_order,
-        mapper=None,
-        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-        aspect_ratio_grouping=False,  # crops are square: nothing to group
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        seed=0,  # a generator of its own: nothing is drawn from that of the step
-    )
-    return GuardedLoader(
-        loader,
-        total=len(images),
-        most=training.most_bad,
-        names=training.names,
-        gather=comm.all_gather if comm.get_world_size() > 1 else None,
-    )
-
-
-def held_out_images(
-    training: TrainingData | None, cfg: CfgNode, mapper: Mapper | None = None
-) -> GuardedLoader | None:
-    """Batches of the images that are held out, as in training; None where none are.
-
-    Args:
-        training: the training images.
-        mapper: instead of :class:`WSOLDatasetMapper`.
-    """
-    assert training is not None
-    mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
-    return held_out_loader(training, cfg, lambda images: MappedImages(images, mapper))
-
-
-def _pass_over(images: Selection, cfg: CfgNode) -> Pass:
-    """A pass as Detectron2's sampler ``DATALOADER.SAMPLER_TRAIN`` draws it."""
-    name = cfg.DATALOADER.SAMPLER_TRAIN
-    if name == "TrainingSampler":
-        return Shuffled(len(images))
-    if name != "RepeatFactorTrainingSampler":
-        raise InputError(
-            f"config entry DATALOADER.SAMPLER_TRAIN: expected TrainingSampler or "
-            f"RepeatFactorTrainingSampler, got {name!r}; another one needs a build_train_loader of "
-            f"your own"
-        )
-    factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
-        [dataset_dict(*image) for image in images],
-        cfg.DATALOADER.REPEAT_THRESHOLD,
-        sqrt=cfg.DATALOADER.REPEAT_SQRT,
-    )
-    return Repeated(factors)
-
-
-def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
-    """Batches of ``WEND.TEST_BATCH`` images of a data set, each image once."""
-    mapper = WSOLDatasetMapper(
-        cfg, is_train=False, caches=test.caches, black_if_bad=test.count_bad_as_wrong
-    )
-    images = MappedImages(Selection([test.data_set], with_boxes=False), mapper)
-    loader = build_detection_test_loader(
-        dataset=GuardedImages(images, imports=cfg.WEND.IMPORTS),
-        mapper=None,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        batch_size=cfg.WEND.TEST_BATCH,
-        sampler=own_share(len(images), cfg.WEND.TEST_BATCH),
-    )
-    return GuardedLoader(loader, total=len(images), names=test.data_set.name, to_do=TEST_TO_DO)
+        return scored(model, tests)

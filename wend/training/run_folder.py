@@ -91,15 +91,18 @@ def _check_unused(output_dir: Path) -> None:
         )
 
 
-def take_up(output_dir: str | Path, start_iter: int) -> None:
+def take_up(output_dir: str | Path, start_iter: int | None, first_line: int | None = None) -> None:
     """Remove of a folder what a run that was killed left unfinished, and what comes again.
 
     Args:
         output_dir: the folder, held by this run.
-        start_iter: the iteration that the training begins with, from 0.
+        start_iter: the iteration that the training begins with, from 0; None where it has nothing
+            left to do, and so its logs are whole.
+        first_line: see :func:`wend.training.log_files.cut_logs`.
     """
     clear_leftovers(output_dir)
-    cut_logs(output_dir, start_iter)
+    if start_iter is not None:
+        cut_logs(output_dir, start_iter, first_line)
 
 
 def clear(cfg: CfgNode, *, keep: Sequence[str] = ()) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from fvcore.common.config import CfgNode
 
+from wend import processes
 from wend.errors import InputError
 from wend.training.checkpoints import newest_whole
 from wend.training.facts import TRAINING_KEY
@@ -27,6 +29,33 @@ class Part(Protocol):
         ...
 
 
+class OfEachProcess:
+    """A part of which each process has its own: its state is a list of all of theirs.
+
+    Args:
+        part: this process's.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._others: list[dict[Any, Any]] = []
+
+    def exchange(self) -> None:
+        """Learn the other processes' states; all call it."""
+        if processes.world_size() > 1:
+            self._others = processes.gather(self._part.state_dict())
+
+    def state_dict(self) -> dict[int, Any]:
+        """Rank -> state: its own, and the others' as of the last :meth:`exchange`."""
+        return {**dict(enumerate(self._others)), processes.rank(): self._part.state_dict()}
+
+    def load_state_dict(self, state: dict[int, Any]) -> None:
+        """Go on with that of this process's rank; one that there was not begins anew."""
+        own = state.get(processes.rank())
+        if own is not None:
+            self._part.load_state_dict(own)
+
+
 class TrainingState:
     """What of the entry :data:`TRAINING_KEY` of checkpoints changes while a training goes on.
 
@@ -34,13 +63,17 @@ class TrainingState:
 
     Args:
         parts: what a training that is resumed goes on with, by name.
+        of_each_process: such parts of which each process has its own.
 
     Attributes:
         saved: the entry of the checkpoint that was resumed; empty where there was none.
     """
 
-    def __init__(self, parts: Mapping[str, Part]) -> None:
-        self.parts = dict(parts)
+    def __init__(
+        self, parts: Mapping[str, Part], of_each_process: Mapping[str, Part] = MappingProxyType({})
+    ) -> None:
+        each = {name: OfEachProcess(part) for name, part in of_each_process.items()}
+        self.parts: dict[str, Part] = {**parts, **each}
         self.saved: dict[str, Any] = {}
 
     def exchange(self) -> None:

@@ -206,9 +206,11 @@ class Trainer:
             {
                 "normalizers": Normalizers(model),
                 "first_epoch": self.first_epoch,
+                "skipped": self.loader,
+            },
+            of_each_process={
                 "force": self.force_log,
                 **({} if self.teacher is None else {"teacher": self.teacher}),
-                "skipped": self.loader,
             },
         )
         self.checkpointer.add_checkpointable(TRAINING_KEY, self.training_state)
@@ -312,9 +314,10 @@ class Trainer:
         with taken(cfg.OUTPUT_DIR, "a training"), telling_what_is_kept(cfg.OUTPUT_DIR):
             if not start:
                 refuse_used(cfg.OUTPUT_DIR)
+            is_done = self._is_finished and bool(self.evaluations.at(start))
             if is_main():
-                take_up(cfg.OUTPUT_DIR, start)
-            names = cfg.WEND.LOGGERS if is_main() else ()
+                take_up(cfg.OUTPUT_DIR, None if is_done else start)
+            names = cfg.WEND.LOGGERS if is_main() and not is_done else ()
             self.sinks = OpenSinks(names, cfg.OUTPUT_DIR, cfg, start_iter=start)
             try:
                 with self.interruption.listening():
@@ -322,10 +325,15 @@ class Trainer:
             finally:
                 self.sinks.close()
 
+    @property
+    def _is_finished(self) -> bool:
+        """Whether the checkpoint to go on from is that of a training's end."""
+        return self.start_iter >= self.cfg.SOLVER.MAX_ITER or self.evaluations.had_ended
+
     def _go_on(self) -> Results:
         """What is left to do of the training."""
         results = self._made_up()
-        if self.start_iter >= self.cfg.SOLVER.MAX_ITER or self.evaluations.had_ended:
+        if self._is_finished:
             self.evaluations.say_finished(self.start_iter)
             return results
         if self.evaluations.have_ended:
