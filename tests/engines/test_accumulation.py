@@ -47,7 +47,6 @@ from torch import nn
 from wend.modeling.backbones import small_cnn
 small_cnn.nn = SimpleNamespace(**{**vars(nn), "BatchNorm2d": partial(nn.GroupNorm, 8)})
 """
-TIMES = {"time", "data_time", "rank_data_time", "eta_seconds"}
 BOXES = (1, 3, 0, 2, 1, 1, 0, 4)  # of each image: of four micro-batches one has none
 READINGS = [
     {"WEND.WE.NORMALIZER": normalizer, "WEND.WE.SAMPLES": samples}
@@ -107,16 +106,17 @@ def _difference(value, expected):
     return ((value - expected).abs() / expected.abs().clamp(min=1)).max().item()
 
 
+@pytest.mark.parametrize("engine", ["torchvision"])
 def test_gradients_losses_and_weights_are_those_of_one_large_batch(engine):
     assert_as_one(engine, "fcos", {"WEND.WE.NORMALIZER": "positives"})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("made", "detector"), BUILDABLE)
-def test_so_they_are_with_every_detector_and_reading(made, detector):
+@pytest.mark.parametrize(("engine", "detector"), BUILDABLE)
+def test_so_they_are_with_every_detector_and_reading(engine, detector):
     changes = ONE_ANCHOR if detector == "cln" else {}
     for reading in [{}] if detector == "scr" else READINGS:
-        assert_as_one(made, detector, {**changes, **reading})
+        assert_as_one(engine, detector, {**changes, **reading})
 
 
 @pytest.fixture
@@ -160,28 +160,31 @@ def assert_same_training(whole, parts, tolerance=1e-6):
     scale = parts_of(whole) / parts_of(parts)
     normalizers = {name: scale * value for name, value in told["normalizers"].items()}
     assert ours["normalizers"] == pytest.approx(normalizers, rel=1e-6)
-    assert ours["force"]["latest"] == pytest.approx(told["force"]["latest"], rel=1e-5)
-    assert ours["force"]["positive_shares"] == told["force"]["positive_shares"]
+    force, expected = ours["force"][0], told["force"][0]
+    assert force["latest"] == pytest.approx(expected["latest"], rel=1e-5)
+    assert force["positive_shares"] == expected["positive_shares"]
     for ours, theirs in zip(_logged(other_folder), _logged(folder), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
 
 
 def _logged(folder):
     lines = map(json.loads, (folder / "metrics.json").read_text().splitlines())
-    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+    # shares of a micro-batch's samples, such as fast_rcnn/fg_cls_accuracy, have a mean of their own
+    return [{name: value for name, value in line.items() if "loss" in name} for line in lines]
 
 
+@pytest.mark.parametrize("engine", ["detectron2"])
 def test_a_training_is_that_of_one_large_batch(engine, train, without_batch_norm):
     assert_same_training(train(engine, 1), train(engine, 4))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("made", "detector"), BUILDABLE)
-def test_so_it_is_with_every_detector(made, detector, train, without_batch_norm):
+@pytest.mark.parametrize(("engine", "detector"), BUILDABLE)
+def test_so_it_is_with_every_detector(engine, detector, train, without_batch_norm):
     changes = ONE_ANCHOR if detector == "cln" else {}
-    whole = train(made, 1, detector, **changes)
+    whole = train(engine, 1, detector, **changes)
     for number in (2, 4):
-        assert_same_training(whole, train(made, number, detector, **changes))
+        assert_same_training(whole, train(engine, number, detector, **changes))
 
 
 TAUGHT = {"WEND.EMA.DECAY": "0.9", "WEND.REFINE": "average", "WEND.TEACHER.START": "0.2"}
@@ -207,7 +210,7 @@ def test_a_training_goes_on_bit_for_bit(engine, detector, more, train, tmp_path)
 @pytest.mark.slow
 def test_two_processes_with_micro_batches_are_one(engine, train, without_batch_norm, tmp_path):
     """Both compute what one process does in twice as many, to the last bits."""
-    whole = train(engine, 1)
+    one, _ = train(engine, 1)
     norms = tmp_path / "norms.py"
     norms.write_text(NORMS)
     entries = options({"WEND.EPOCHS": "1", **EVERY_SAMPLE, **SGD, "WEND.ACCUMULATE": "2"})
@@ -216,7 +219,9 @@ def test_two_processes_with_micro_batches_are_one(engine, train, without_batch_n
     command += ["--config-file", str(DETECTORS["fcos"]), *entries]
     subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
     two = torch.load(tmp_path / "two" / "model_final.pth", weights_only=True)
-    assert_same_training(whole, (two, tmp_path / "two"))
+    assert two["training"]["world_size"] == 2
+    for name, value in one["model"].items():
+        assert (two["model"][name] - value).abs().max() < 1e-6, name
 
 
 @pytest.mark.parametrize(
@@ -250,6 +255,9 @@ def test_a_loss_that_counts_otherwise_in_its_second_pass_is_named():
     assert counts_per_process(7, device=cpu).tolist() == [7]  # outside there is one part
 
 
+@pytest.mark.parametrize(
+    "engine", ["torchvision", pytest.param("detectron2", marks=pytest.mark.slow)]
+)
 def test_numbers_that_are_not_finite_end_it_before_the_weights_change(engine, train, capsys):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LocalizationLoss, "joint", _not_finite_in_the_last_part)
