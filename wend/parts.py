@@ -197,7 +197,8 @@ class Parts(Generic[Item]):
                     to_merge=True,
                     doing=doing,
                 )
-        raise InputError(f"{folder}: holds no part of an unfinished run of this version")
+        there = f"; {output} is there already" if Path(output).exists() else ""
+        raise InputError(f"{folder}: holds no part of an unfinished run of this version{there}")
 
     @property
     def num_images(self) -> int:
@@ -337,6 +338,12 @@ class Parts(Generic[Item]):
             f"--shard, which does the rest and makes the whole. (Processes on several machines "
             f"need a folder that all of them see)"
         )
+
+    def what_is_open(self, num_images: int, step: str) -> str:
+        """Which shards have work left of so many images, in words; see :meth:`open_shards`."""
+        if self.num_images == num_images:  # be it by shards of another number
+            return "no shard is missing"
+        return self.open_shards(step) or "no shard is known to be missing"
 
     def open_shards(self, step: str) -> str:
         """Which shards have not finished a step, in words; empty where none is known to be open."""

@@ -44,6 +44,7 @@ from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
 from wend.modeling.initial_weights import initial_weights, settle_pixels
+from wend.processes import of_main
 from wend.pseudo_boxes.report import KINDS
 from wend.randomness import settled_seed
 from wend.run_files import MACHINE_FILE, WEIGHTS, checkpoint_files
@@ -228,10 +229,13 @@ def resolve(
 
 
 def settle_seed(cfg: CfgNode) -> bool:
-    """Make ``SEED`` one that is drawn where the config leaves it open; whether it was."""
+    """Make ``SEED`` one that is drawn where the config leaves it open; whether it was.
+
+    Processes that are there already have the first one's.
+    """
     if cfg.SEED >= 0:
         return False
-    cfg.SEED = settled_seed(cfg.SEED)
+    cfg.SEED = of_main(lambda: settled_seed(cfg.SEED))
     logger.info("SEED %d was drawn for this run; the same entry repeats it", cfg.SEED)
     return True
 

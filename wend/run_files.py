@@ -18,17 +18,16 @@ LAST_CHECKPOINT = "last_checkpoint"  # names the newest of the weights, for whoe
 LOSSES_FILE = "metrics.json"  # a JSON object a line, as Detectron2 writes it
 CURVE_FILE = "curve.csv"
 MACHINE_FILE = "machine.json"
+FIRST_EPOCH_FILE = "first_epoch.json"
 EVALUATIONS = "inference"  # a folder with one for each data set
 REFERENCE_FILE = "reference.json"  # data set -> what its true boxes are, where they are no truth
 ADVICE_FILE = "advice.json"  # the score from which boxes are worth showing
 # What a training adds lines to: its folder would else hold those of two runs
 LOGS = (LOSSES_FILE, CURVE_FILE, "log.txt", "log.txt.rank*", "events.out.tfevents.*")
 # What a training leaves, as patterns
-TRAINING_FILES = (CONFIG_FILE, *LOGS, EVALUATIONS, LAST_CHECKPOINT, WEIGHTS, f"model_*{TENSORS}")
-# What a training and its evaluations write to the folder, whole or not at all
-WRITTEN_FILES = (
-    *(CONFIG_FILE, MACHINE_FILE, LOSSES_FILE, CURVE_FILE, "first_epoch.json", LAST_CHECKPOINT),
-    *(WEIGHTS, f"model_*{TENSORS}"),
+TRAINING_FILES = (
+    *(CONFIG_FILE, MACHINE_FILE, FIRST_EPOCH_FILE, *LOGS, EVALUATIONS),
+    *(LAST_CHECKPOINT, WEIGHTS, f"model_*{TENSORS}"),
 )
 _PERIODIC = re.compile(r"model_([0-9]{7,})\.pth")  # as fvcore's PeriodicCheckpointer names them
 

@@ -56,6 +56,30 @@ class Origin:
     exif: str
 
 
+class UnreadableError(InputError):
+    """A weight file cannot be read, or holds other objects than weights.
+
+    Attributes:
+        reason: the file and why, without what to do.
+    """
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        why = (str(error).splitlines() or [""])[0]  # torch writes several lines, and sentences
+        if path.is_file() and not path.stat().st_size:
+            why = "it is empty"
+        elif not isinstance(error, pickle.UnpicklingError):
+            why = f"{type(error).__name__}: {why.split('. ')[0]}"
+        self.reason = f"{path}: cannot be read as a weight file ({why})"
+        advice = (
+            ". Where it holds other Python objects, save its weights again: "
+            "torch.save(checkpoint['state_dict'], FILE)"
+        )
+        super().__init__(
+            f"{self.reason}; expected a PyTorch .pth, a Detectron2 .pkl or a .safetensors of "
+            f"weights alone{advice if isinstance(error, pickle.UnpicklingError) else ''}"
+        )
+
+
 def stated_origin(origin: Origin | None) -> dict[str, dict[str, str]]:
     """The entry of a checkpoint that states an origin; none where it is not known."""
     return {} if origin is None else {ORIGIN_KEY: asdict(origin)}
@@ -170,13 +194,7 @@ def read_content(path: str | Path, *, mmap: bool = False) -> Any:
     try:
         return _content(path, mmap=mmap)
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0]  # torch writes several
-        raise InputError(
-            f"{path}: cannot be read as a weight file ({type(error).__name__}: {reason}); expected "
-            f"a PyTorch .pth, a Detectron2 .pkl or a .safetensors of weights alone. Where it holds "
-            f"other Python objects, save its weights again: "
-            f"torch.save(checkpoint['state_dict'], FILE)"
-        ) from error
+        raise UnreadableError(path, error) from error
 
 
 @lru_cache(maxsize=64)

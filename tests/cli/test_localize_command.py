@@ -281,6 +281,31 @@ def test_unreadable_images_end_the_run_or_are_left_out_and_named(command, tmp_pa
     assert list(read_c2am(tmp_path / "out/train/pseudo_boxes").keys) == ["birds/a.jpg"]
 
 
+def test_images_without_a_readable_header_are_left_out_by_shards_and_their_merge_too(
+    command, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO, "wend")
+    folder = tmp_path / "my images"
+    write_images(folder, "a.jpg", "c.jpg")
+    (folder / "b.jpg").write_text("no image")
+    images = ("--images", str(folder))
+    with pytest.raises(InputError, match=r"b\.jpg: cannot be read"):
+        command(images=images)
+    command("--skip-unreadable", "--split", "whole", images=images)
+    assert "3 images: 2 boxes, of which 0 are the whole image" in caplog.text
+    assert "1 images could not be read" in caplog.text
+    # it has no size, so that it cannot be listed
+    assert load_coco(tmp_path / "out/whole/pseudo_boxes.json").keys == ["a.jpg", "c.jpg"]
+    for index in (0, 1):
+        command("--skip-unreadable", "--shard", f"{index}/2", images=images)
+    assert f"make the whole: wend boxes merge {tmp_path}/out --images '{folder}'" in caplog.text
+    merge(tmp_path, *images)
+    whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "train"))
+    assert whole.read_bytes() == parts.read_bytes()
+    with pytest.raises(InputError, match=r"no part of an unfinished run .*train is there already"):
+        merge(tmp_path, *images)
+
+
 @pytest.mark.parametrize(
     ("method", "more", "message"),
     [

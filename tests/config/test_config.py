@@ -573,9 +573,15 @@ def test_of_an_entry_that_is_overridden_twice_the_last_holds_as_in_detectron2(ca
     assert not caplog.text
 
 
-def test_a_flag_behind_the_overrides():
-    with pytest.raises(InputError, match=r"^--config-file: flags come before the KEY VALUE"):
-        merge_config(config(), "", ["WEND.ETA", "1.0", "--config-file", "x.yaml"], "")
+@pytest.mark.parametrize("flag", [["--config-file", "x.yaml"], ["--overwrite"]])
+def test_a_flag_behind_the_overrides(flag):
+    with pytest.raises(InputError, match=rf"^{flag[0]}: flags come before the KEY VALUE"):
+        merge_config(config(), "", ["WEND.ETA", "1.0", *flag], "")
+
+
+def test_an_override_without_a_value():
+    with pytest.raises(InputError, match=r"KEY VALUE pairs; WEND.CROP has no value"):
+        merge_config(config(), "", ["WEND.ETA", "1.0", "WEND.CROP"], "")
 
 
 @pytest.mark.parametrize(

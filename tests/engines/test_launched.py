@@ -154,3 +154,9 @@ def test_other_verbs_are_refused_where_several_processes_are_started(tmp_path):
     assert done.returncode != 0
     assert done.stderr.count("error: wend toy runs in one process, and torchrun has started 2") == 1
     assert not (tmp_path / "toy").exists()
+
+
+def test_an_open_seed_is_the_first_ones_also_where_images_are_held_out_by_it(started, tmp_path):
+    changes = {"SEED": "-1", "WEND.HELD_OUT": "0.25"}
+    (done,) = started(tmp_path, *TORCHRUN, "-m", "wend", changes=changes)
+    assert done.returncode == 0, done.stderr[-2000:]

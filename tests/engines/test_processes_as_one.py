@@ -1,9 +1,11 @@
 """The gradients of two processes are those of one on the same images, whatever each of them has."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 import torch.multiprocessing as mp
-from engine_runs import BUILDABLE, ONE_ANCHOR, build, config, losses, random_crops
+from engine_runs import BUILDABLE, ENGINES, ONE_ANCHOR, build, config, losses, random_crops
 from torch import distributed as dist
 from torch import nn
 
@@ -71,8 +73,10 @@ READINGS = [
 ]
 
 
-def test_two_processes_are_as_one(tmp_path, engine):
-    _compare([(engine, "fcos", READINGS[0])], tmp_path)
+def test_two_processes_are_as_one(tmp_path):
+    """Both engines in the same two processes, which take longer to start than to compute."""
+    installed = [engine for engine in ENGINES if engine != "detectron2" or find_spec(engine)]
+    _compare([(engine, "fcos", READINGS[0]) for engine in installed], tmp_path)
 
 
 @pytest.mark.slow

@@ -125,7 +125,8 @@ def test_an_old_checkpoint_goes_on_where_it_is_said_to(engine, folder, capsys):
     content = checkpoint(folder)
     del content["training"]
     torch.save(content, path)
-    assert "whether they are the same is not known" in refused(engine, folder, capsys)
+    not_noted = "the data, the seed and the number of processes: not noted"
+    assert not_noted in refused(engine, folder, capsys)
     assert resume(engine, folder, "--allow-changes") == 0
     assert checkpoint(folder, "model_final")["iteration"] == 5
 
@@ -156,8 +157,17 @@ def test_a_resume_in_an_empty_folder_starts_anew_and_says_so(engine, tmp_path, c
     assert json.loads(lines[0])["iteration"] <= 2
 
 
+@pytest.mark.slow
 def test_a_run_without_a_seed_goes_on_in_any(engine, folder):
     assert resume(engine, folder, SEED="-1") == 0
+
+
+@pytest.mark.slow
+def test_a_finished_training_that_is_resumed_keeps_its_logs_as_they_are(engine, finished, tmp_path):
+    folder = shutil.copytree(finished(engine), tmp_path / "run")
+    logs = {name: (folder / name).read_bytes() for name in ("metrics.json", "curve.csv")}
+    assert resume(engine, folder) == 0
+    assert {name: (folder / name).read_bytes() for name in logs} == logs
 
 
 # ---- without a config file ----

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import signal
 import time
 
@@ -97,9 +98,10 @@ def test_a_second_signal_ends_at_once(engine, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "out/model_0000004.pth").exists()
 
 
-def test_a_used_folder_is_refused_and_overwritten_if_asked(engine, tmp_path, capsys):
+def test_a_used_folder_is_refused_and_overwritten_if_asked(engine, finished, tmp_path, capsys):
     output_dir = tmp_path / "out"
-    assert run(engine, output_dir) == 0
+    shutil.copytree(finished(engine), output_dir)
+    (output_dir / "first_epoch.json").write_text("of the earlier run")
     (output_dir / "notes.txt").touch()
     before = {path: path.stat().st_mtime_ns for path in output_dir.rglob("*")}
     assert run(engine, output_dir) == 2
@@ -113,10 +115,12 @@ def test_a_used_folder_is_refused_and_overwritten_if_asked(engine, tmp_path, cap
     assert run(engine, output_dir, "--overwrite", changes=weights) == 2
     assert "model_final.pth is of the run that --overwrite removes" in capsys.readouterr().err
     assert run(engine, output_dir, "--overwrite") == 0
-    assert "held an earlier run; removed: config.yaml, curve.csv" in capsys.readouterr().out
+    removed = capsys.readouterr().out.partition("held an earlier run; removed: ")[2]
+    assert removed.startswith("config.yaml, curve.csv, ")
     lines = (output_dir / "metrics.json").read_text().splitlines()
     assert [n["iteration"] for n in map(json.loads, lines) if "total_loss" in n] == [5]
     assert (output_dir / "notes.txt").exists()
+    assert "earlier" not in (output_dir / "first_epoch.json").read_text()
 
 
 def test_a_start_that_ended_before_its_first_checkpoint_is_no_run(

@@ -95,7 +95,7 @@ def test_other_versions_are_a_warning(caplog):
 @pytest.mark.parametrize("missing", [ORIGIN_KEY, TRAINING_KEY])
 def test_what_is_not_known_is_not_taken_for_the_same(missing):
     then = {key: value for key, value in THEN.items() if key != missing}
-    assert "whether they are the same is not known" in listed(then=then)
+    assert "the data, the seed and the number of processes: not noted" in listed(then=then)
 
 
 def test_every_free_entry_of_a_config_is_free(tmp_path):

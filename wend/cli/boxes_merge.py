@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             f"{folder}: was made by WEND {settings['versions']['wend']}, this is {__version__}; "
             f"merge with that version"
         )
-    data_set = read_images(args)
+    data_set = read_images(args, keep_unreadable=True)  # shards may have skipped them
     images = describe_images(data_set, args.dataset, args.images)
     changed = differences({key: settings.get(key) for key in images}, images)
     if changed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -215,11 +216,14 @@ def _classify(args: argparse.Namespace, data_set: DataSet, names: list[str], cre
         if crew.is_main and shard is None:
             _write_whole(args.output, data_set, parts)
         elif crew.is_main:
+            merge = ["wend", "classify", "--merge", "--dataset", args.dataset]
+            merge += ["--datasets-root", args.datasets_root] if args.datasets_root else []
             logger.info(
-                "shard %s: done; of %d images %d are (%s); when all are, make the whole: wend "
-                "classify --merge --dataset %s --output %s, or the same command without --shard",
+                "shard %s: done; of %d images %d are (%s); when all are, make the whole: %s, or "
+                "the same command without --shard",
                 *(shard, len(data_set), parts.num_images),
-                *(parts.open_shards(STEP) or "no shard is missing", args.dataset, args.output),
+                parts.what_is_open(len(data_set), STEP),
+                shlex.join([*merge, "--output", args.output]),
             )
 
 

@@ -94,8 +94,11 @@ def key_values(words: Sequence[str], option: str) -> dict[str, str]:
     """Words ``KEY VALUE KEY VALUE ...`` as values by config entry; of equal keys the last holds.
 
     Raises:
-        InputError: a key has no value.
+        InputError: a key has no value, or is a flag.
     """
+    for key in words[::2]:
+        if key.startswith("--"):
+            raise InputError(f"{key}: flags come before {option}, not behind them")
     if len(words) % 2:
         raise InputError(f"{option}: expected KEY VALUE pairs, got {' '.join(words)}")
     return dict(zip(words[::2], words[1::2], strict=True))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     with Crew() as crew:
         _check_arguments(args)
         shard = shard_of(args)
-        data_set = read_images(args)
+        data_set = read_images(args, keep_unreadable=args.skip_unreadable)
         prepare = _prepare_ddt if args.method == "ddt" else _prepare_border
         settings, work = prepare(args, data_set, crew)
         images = describe_images(data_set, args.dataset, args.images)
@@ -149,11 +150,18 @@ def _say_what_is_next(
             *(args.shard, parts.open_shards(steps_left) or "others are running"),
         )
         return
+    merge = ["wend", "boxes", "merge", args.output]
+    for option in ("split", "images", "exif", "datasets_root"):
+        value = getattr(args, option)
+        if value is not None and (option, value) != ("split", "train"):
+            merge += [f"--{option.replace('_', '-')}", value]
+    for module in args.imports:
+        merge += ["--import", module]
     logger.info(
-        "shard %s: done; of %d images %d are (%s); when all are, make the whole: wend boxes merge "
-        "%s --split %s, or the same command without --shard",
+        "shard %s: done; of %d images %d are (%s); when all are, make the whole: %s, or the same "
+        "command without --shard",
         *(args.shard, num_images, parts.num_images),
-        *(parts.open_shards(BOXES_STEP) or "no shard is missing", args.output, args.split),
+        *(parts.what_is_open(num_images, BOXES_STEP), shlex.join(merge)),
     )
 
 
@@ -179,12 +187,17 @@ def _check_arguments(args: argparse.Namespace) -> None:
             raise InputError(f"{name}: expected at least {low}, got {value}")
 
 
-def read_images(args: argparse.Namespace) -> DataSet:
-    """The images that the arguments name."""
+def read_images(args: argparse.Namespace, *, keep_unreadable: bool) -> DataSet:
+    """The images that the arguments name.
+
+    Args:
+        keep_unreadable: images whose header cannot be read are in ``DataSet.unreadable``, not an
+            error.
+    """
     if args.images:
         from wend.formats.folder import load_folder
 
-        reader = SizeReader(exif=args.exif or EXIF[0])
+        reader = SizeReader(keep_unreadable=keep_unreadable, exif=args.exif or EXIF[0])
         data_set = replace(
             load_folder(args.images, classes="none", sizes=reader),
             exif=reader.exif,
@@ -193,7 +206,7 @@ def read_images(args: argparse.Namespace) -> DataSet:
     elif args.exif:
         raise InputError("--exif is for --images; a data set's declaration has the key 'exif'")
     else:
-        data_set = known_data_sets(args).get(args.dataset)
+        data_set = known_data_sets(args).get(args.dataset, keep_unreadable=keep_unreadable)
     check_keys_differ(data_set, "boxes")
     return data_set
 

@@ -183,9 +183,12 @@ def command_line(opts: Sequence[str], imports: Sequence[str]) -> Source:
 def _check_overrides(opts: Sequence[str]) -> None:
     """Raise InputError for ``KEY VALUE`` overrides of which one cannot be what was meant."""
     seen: dict[str, str] = {}
-    for key, value in zip(opts[::2], opts[1::2], strict=False):
+    for key in opts[::2]:
         if key.startswith("--"):
             raise InputError(f"{key}: flags come before the KEY VALUE overrides, not behind them")
+    if len(opts) % 2:
+        raise InputError(f"command line: expected KEY VALUE pairs; {opts[-1]} has no value")
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
         if seen.get(key, value) != value:
             logger.warning(
                 "command line: config entry %s is given twice, %s and then %s; the last one holds",

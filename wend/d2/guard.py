@@ -9,9 +9,9 @@ from typing import Any
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from wend.modeling.optimizer import describe_non_finite, refuse_non_finite
-from wend.processes import gather, largest
+from wend.modeling.optimizer import describe_non_finite
 from wend.training.interruption import Interruption
+from wend.training.step_agreement import agree_on_step
 from wend.user_code import is_raised_by_own
 
 Forward = Callable[[list[dict[str, Any]]], Any]
@@ -35,10 +35,7 @@ def _guarded(
         ids = ", ".join(map(str, image_ids))
         report = f"{type(error).__name__} in the losses ({error}) on the images {ids}"
     device = next(model.parameters()).device
-    on_any, number = largest([int(bool(report)), interruption.noted], device)
-    interruption.agree(number)
-    if on_any:
-        refuse_non_finite(gather(report), f"iteration {get_event_storage().iter}")
+    agree_on_step(report, interruption, device, get_event_storage().iter)
     return losses
 
 

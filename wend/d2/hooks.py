@@ -10,13 +10,12 @@ from detectron2.config import CfgNode
 from detectron2.engine import TrainerBase, hooks
 from detectron2.utils.events import TensorboardXWriter
 
+from wend.d2.log_window import PERIOD
 from wend.errors import InputError
 from wend.event_sinks import OpenSinks
 from wend.files import is_refusal
 from wend.launch import is_lost
 from wend.training.interruption import Interruption
-
-SINK_PERIOD = 20  # iterations, and the window of the median, as of Detectron2's writers
 
 
 class EventSinksHook(hooks.HookBase):
@@ -38,7 +37,7 @@ class EventSinksHook(hooks.HookBase):
     def after_step(self) -> None:
         """Hand on what came since the last time."""
         done = self.trainer.iter + 1
-        if done % SINK_PERIOD == 0 or done == self.trainer.max_iter:
+        if done % PERIOD == 0 or done == self.trainer.max_iter:
             self._write()
 
     def after_train(self) -> None:
@@ -48,7 +47,7 @@ class EventSinksHook(hooks.HookBase):
 
     def _write(self) -> None:
         by_step: dict[int, dict[str, float]] = {}
-        latest = self.trainer.storage.latest_with_smoothing_hint(SINK_PERIOD)
+        latest = self.trainer.storage.latest_with_smoothing_hint(PERIOD)
         for name, (value, step) in latest.items():
             if step > self._last_write:
                 by_step.setdefault(step, {})[name] = value

@@ -9,7 +9,6 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
-from wend import launch
 from wend.config import add_wend_config, check_carries_loss, merge_config
 from wend.config.entries import require
 from wend.d2.catalog import detectron2_data_sets
@@ -40,19 +38,13 @@ from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.trainer import Trainer
 from wend.errors import InputError
 from wend.files import atomic_write
-from wend.launch import Processes, check_devices, settle
+from wend.launch import Processes
 from wend.logs import StdoutHandler, let_files_fail
-from wend.modeling.initial_weights import initial_weights
 from wend.processes import gather, is_main, rank, world_size
-from wend.run import Run, check_arguments, check_shares, resolve, value_of, write_machine
+from wend.run import Run, value_of, write_machine
 from wend.run_files import CONFIG_FILE, checkpoint_files
-from wend.training.changes import warn_if_trained_otherwise
-from wend.training.checkpoints import refuse_changes
-from wend.training.facts import asked_of
-from wend.training.rehearsal import rehearse
-from wend.training.run_folder import begin, taken
-from wend.training.state import take_stored_seed
-from wend.user_code import UserModules, is_own
+from wend.training.command import load_to_evaluate, resolve_checked, run_command
+from wend.user_code import is_own
 
 REGISTRIES = {
     "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
@@ -107,20 +99,10 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
     for message in without_effect(cfg):
         raise InputError(message)
     check_model(cfg)
-    check_arguments(args, cfg)
-    resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
-    if resumes and not args.eval_only:
-        take_stored_seed(cfg)
     data_sets = detectron2_data_sets(args.datasets_root, cfg.WEND.DATA.MAX_MEGAPIXELS)
-    run = resolve(cfg, data_sets, train=not args.eval_only, needs_weights=not resumes)
-    check_devices(run.cfg.MODEL.DEVICE, processes)
-    if resumes and not args.eval_only:
-        asked = asked_of(run, "detectron2", processes=processes.world_size)
-        refuse_changes(cfg.OUTPUT_DIR, asked, allow=args.allow_changes)
+    run = resolve_checked(args, cfg, data_sets, "detectron2", processes)
     if not args.eval_only:
         check_precision(run.cfg)
-        check_shares(run.cfg, processes.world_size)
-    rehearse(run)
     return run
 
 
@@ -181,24 +163,8 @@ def _kept(file: Path) -> Iterator[None]:
             restored.write(content)
 
 
-def _prepare(args: argparse.Namespace, processes: Processes) -> tuple[UserModules, Run]:
-    """What is handed on; unpickling the modules imports the user's code before the run is."""
-    resolved = setup(args, processes)
-    return UserModules(resolved.cfg.WEND.IMPORTS), resolved
-
-
-def _main(args: argparse.Namespace, prepared: tuple[UserModules, Run]) -> dict[str, Any] | None:
-    """Run one process."""
-    _, run = prepared
-    with taken(run.cfg.OUTPUT_DIR, "an evaluation" if args.eval_only else "a training"):
-        if not args.eval_only:
-            launch.go_on_if_restarted(args, run.cfg.OUTPUT_DIR)
-            begin(run.cfg, overwrite=args.overwrite, resume=args.resume)
-            launch.note_start(run.cfg.OUTPUT_DIR)
-        return _train_or_evaluate(args, run)
-
-
-def _train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
+def train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
+    """Do in one process what the arguments ask for."""
     cfg = run.cfg
     _let_machines_differ()
     for name in ("wend", "fvcore.common.checkpoint"):  # from here on Detectron2 prints and logs
@@ -234,11 +200,7 @@ def _let_machines_differ() -> None:
 def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     model = Trainer.build_model(run.cfg)
     checkpointer = WENDCheckpointer(model, save_dir=run.cfg.OUTPUT_DIR)
-    checkpointer.require_all = True
-    weights = "" if args.resume and checkpointer.has_checkpoint() else initial_weights(run.cfg)
-    checkpointer.resume_or_load(weights, resume=args.resume)
-    if is_main():
-        warn_if_trained_otherwise(checkpointer.path, run.cfg.dump())
+    load_to_evaluate(checkpointer, run.cfg, resume=args.resume)
     results = evaluate(run, model)
     if is_main():
         check_results(run.cfg, results)
@@ -247,5 +209,4 @@ def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> None:
     """Train, or with ``--eval-only`` evaluate, in as many processes as there are to be."""
-    processes = settle(args)
-    launch.run(processes, partial(_prepare, args, processes), partial(_main, args))
+    run_command(args, setup, train_or_evaluate)

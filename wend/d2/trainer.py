@@ -38,7 +38,6 @@ from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
 from wend.d2.guard import Forward, guard_losses
 from wend.d2.hooks import (
-    SINK_PERIOD,
     EndedEarlyError,
     EndsEarly,
     EndsWhenAsked,
@@ -47,40 +46,30 @@ from wend.d2.hooks import (
     TensorBoardWriter,
 )
 from wend.d2.loaders import CountedLoader, Mapper, held_out_images, test_loader, train_loader
-from wend.d2.log_window import LogWindow
+from wend.d2.log_window import PERIOD, LogWindow
 from wend.d2.teaching import build_teacher, lesson_of, let_teach
 from wend.errors import InputError
 from wend.evaluation.best import HELD_OUT
 from wend.evaluation.curve import Results, as_in_curve
-from wend.loading.first_epoch import FirstEpoch
-from wend.losses import ForceLog, count_positives, tell_progress
-from wend.modeling.initial_weights import initial_weights, settled
+from wend.losses import ForceLog, tell_progress
+from wend.modeling.initial_weights import settled
 from wend.modeling.optimizer import lr_factor, optimizer_class
-from wend.processes import agreed, broadcast, gather, is_main, rank, world_size
-from wend.randomness import seed_step, shared_seed
-from wend.run import (
-    Run,
-    check_shares,
-    iterations_per_epoch,
-    resolve,
-    resolve_training,
-    set_seed,
-)
-from wend.run_files import BEST_WEIGHTS, CONFIG_FILE, FINAL_WEIGHTS
+from wend.processes import broadcast, is_main, rank, world_size
+from wend.randomness import seed_step
+from wend.run import Run, check_shares, resolve, resolve_training
+from wend.run_files import CONFIG_FILE
 from wend.schedules import Progress
-from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
+from wend.teaching.ema import WeightAverage, share_average
 from wend.teaching.teacher import Teacher
 from wend.training.accumulation import Accumulation
-from wend.training.asked_rates import AskedRates
-from wend.training.evaluations import BEST_KEY, Evaluations
-from wend.training.facts import TRAINING_KEY, asked_of
-from wend.training.held_out import check_seed, held_out_losses
-from wend.training.interruption import Interruption, telling_what_is_kept
+from wend.training.continuation import Continuation
+from wend.training.first_epoch import count_first_epoch
+from wend.training.held_out import held_out_losses
+from wend.training.interruption import Interruption
 from wend.training.normalizers import Normalizers
 from wend.training.rehearsal import rehearse
-from wend.training.run_folder import clear, refuse_used, take_up, taken
-from wend.training.space import warn_of_space
-from wend.training.state import TrainingState
+from wend.training.run_folder import clear, trained_in
+from wend.training.seed import share_seed
 
 logger = logging.getLogger(__name__)
 
@@ -142,9 +131,7 @@ class Trainer(DefaultTrainer):
             check_precision(run.cfg)
             if self._evaluates_as_wend():
                 rehearse(run)
-        seed = shared_seed(run.cfg.SEED)  # each process draws one where it is open
-        agreed(partial(check_seed, run.cfg, seed))
-        set_seed(run.cfg, seed)
+        share_seed(run.cfg)
         self.run = run
         self.mapper = mapper
         if overwrite and is_main():
@@ -163,10 +150,10 @@ class Trainer(DefaultTrainer):
         if self.teacher is not None and cfg.WEND.ACCUMULATE == 1:
             let_teach(model, self.teacher)
         optimizer = self.build_optimizer(cfg, model)
-        self.first_epoch = self.build_first_epoch(cfg, model)
+        assert run.training is not None
+        self.first_epoch = count_first_epoch(run.training, cfg, model)
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = CountedLoader(self.build_train_loader(cfg), self.first_epoch)
-        guard = self.loader.guard
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         own_gpu = None if on_cpu else [torch.cuda.current_device()]
         model = create_ddp_model(
@@ -178,30 +165,24 @@ class Trainer(DefaultTrainer):
         self._trainer = self._build_engine(cfg, model, unguarded, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = WENDCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
-        if self.average is not None:
-            self.checkpointer.add_checkpointable(STATE_KEY, self.average)
-            self.checkpointer.saved_model = self.average.evaluated
-        if is_main():
-            averaged = self.average is not None
-            warn_of_space(cfg, self.checkpointer.model, optimizer, averaged=averaged)
-        self.evaluations = Evaluations(cfg, self._keep_best)
-        if self.evaluations.best is not None:
-            self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
-        self._state_what_it_is()
         self.log_window = LogWindow()
-        self.training_state = TrainingState(
-            {
+        self.continuation = Continuation(
+            run,
+            cfg,
+            "detectron2",
+            checkpointer=self.checkpointer,
+            optimizer=optimizer,
+            scheduler=self.scheduler,
+            average=self.average,
+            parts={
                 "normalizers": Normalizers(self.checkpointer.model),
                 "first_epoch": self.first_epoch,
                 "log": self.log_window,
-                **({} if guard is None else {"skipped": guard}),
+                "skipped": self.loader.guard,
             },
-            of_each_process={
-                "force": self.force_log,
-                **({} if self.teacher is None else {"teacher": self.teacher}),
-            },
+            of_each_process={"force": self.force_log, "teacher": self.teacher},
         )
-        self.checkpointer.add_checkpointable(TRAINING_KEY, self.training_state)
+        self.evaluations = self.continuation.evaluations
         self.start_iter = self.first_line = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -248,33 +229,13 @@ class Trainer(DefaultTrainer):
         Raises:
             InputError: it is, and that is not allowed; or the checkpoints are all damaged.
         """
-        resumed = resume and self.checkpointer.has_checkpoint()
-        weights = "" if resumed else initial_weights(self.cfg)
-        self.checkpointer.allow_changes = allow_changes
-        rates = AskedRates(self.optimizer, self.scheduler)
-        extra = self.checkpointer.resume_or_load(weights, resume=resume)
-        if resumed:
-            rates.restore(self.checkpointer.changed)
-            self.start_iter = self.iter + 1  # that of the checkpoint is done
-            self._take_seed()
-            self.evaluations.resume(self.start_iter)
-        after_loading(self.average, extra, resumed=resumed)
+        self.start_iter = self.continuation.resume_or_load(
+            resume=resume, allow_changes=allow_changes
+        )
 
-    def _take_seed(self) -> None:
-        """Go on with the checkpoint's seed where the config leaves it open."""
-        assert self.run is not None
-        seed = self.training_state.saved.get("seed")
-        if self.run.seed_was_drawn and seed is not None:
-            check_seed(self.cfg, seed)
-            for cfg in (self.run.cfg, self.cfg):
-                set_seed(cfg, seed)
-            self._state_what_it_is()
-
-    def _state_what_it_is(self) -> None:
-        """Let checkpoints say what the training is."""
-        assert self.run is not None
-        self.checkpointer.asked = asked_of(self.run, "detectron2", processes=world_size())
-        self.checkpointer.origin = self.checkpointer.asked.origin
+    def state_dict(self) -> dict[str, Any]:
+        """Detectron2's, also after the training, where its own counts an iteration more."""
+        return {**super().state_dict(), "iteration": min(self.iter, self.max_iter - 1)}
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Detectron2's hooks; the last two checkpoints are kept, evaluations go to a curve."""
@@ -300,8 +261,7 @@ class Trainer(DefaultTrainer):
     def after_step(self) -> None:
         """Detectron2's; before a checkpoint the processes tell each other what they counted."""
         done = self.iter + 1
-        if done % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0 or done >= self.max_iter:
-            self.training_state.exchange()
+        self.continuation.before_saving(done)
         super().after_step()
 
     def build_writers(self) -> list[EventWriter]:
@@ -312,12 +272,14 @@ class Trainer(DefaultTrainer):
             for writer in writers
         ]
 
+    @property
+    def _done(self) -> int:
+        """Iterations that are done; after the last one ``iter`` is ``max_iter``."""
+        return min(self.iter + 1, self.max_iter)
+
     def save_unless_saved(self) -> None:
         """Save a checkpoint of the step that is done, unless its period has."""
-        done = min(self.iter + 1, self.max_iter)  # after the last step iter is max_iter
-        if done < self.max_iter and done % self.cfg.SOLVER.CHECKPOINT_PERIOD:
-            self.training_state.exchange()
-            self.checkpointer.save(f"model_{done - 1:07d}", iteration=done - 1)
+        self.continuation.save_unless_saved(self._done)
 
     def run_step(self) -> None:
         """Detectron2's, after the losses were told how far the training is."""
@@ -329,7 +291,7 @@ class Trainer(DefaultTrainer):
             self.average.update()
             share_average(self.average)
         if self.teacher is not None and (
-            (self.iter + 1) % SINK_PERIOD == 0 or self.iter + 1 == self.max_iter
+            (self.iter + 1) % PERIOD == 0 or self.iter + 1 == self.max_iter
         ):
             self.storage.put_scalars(**self.teacher.scalars(), smoothing_hint=False)
         for name, value in self.force_log.after_step().items():
@@ -340,7 +302,7 @@ class Trainer(DefaultTrainer):
         """Evaluate, and add the metrics to ``OUTPUT_DIR/curve.csv``."""
         assert self.run is not None
         broadcast(list(self.model.buffers()))  # of norms: each process saw other images
-        iteration = min(self.iter + 1, self.max_iter)  # after training iter is max_iter
+        iteration = self._done
         self.in_full = self.evaluations.may_be_last(iteration)
         model = self.model if self.average is None else self.average.evaluated
         with self.interruption.at_once(self.save_unless_saved):
@@ -364,24 +326,10 @@ class Trainer(DefaultTrainer):
         names = list(self.run.tests)
         return {names[0]: results} if len(names) == 1 else results
 
-    def _keep_best(self, iteration: int) -> None:
-        self._save_after(iteration, self.checkpointer.write, BEST_WEIGHTS)
-
-    def _save_after(self, iteration: int, save: Callable[..., Any], file_name: str) -> None:
-        """Save a checkpoint from which the training goes on after so many iterations."""
-        self.training_state.exchange()
-        now = self.iter
-        self.iter = iteration - 1
-        try:
-            if self.checkpointer.save_to_disk:
-                save(file_name.removesuffix(".pth"), iteration=iteration - 1)
-        finally:
-            self.iter = now
-
     def _find_what_is_left(self) -> None:
         """Look whether there are steps left to take, or their last evaluation to make."""
         done = self.start_iter
-        self._is_finished = done >= self.max_iter or self.evaluations.had_ended
+        self._is_finished = self.evaluations.are_over(done)
         self._evaluated_at_start = self.evaluations.at(done) if done else {}
         self._is_done = self._is_finished and bool(self._evaluated_at_start)
         known = self.log_window.first_line
@@ -443,8 +391,7 @@ class Trainer(DefaultTrainer):
 
     def end_early(self) -> None:
         """End the training after this step as a finished one."""
-        self.evaluations.say_end(self.iter + 1)
-        self._save_after(self.iter + 1, self.checkpointer.save, FINAL_WEIGHTS)
+        self.continuation.end_early(self.iter + 1)
         raise EndedEarlyError
 
     @staticmethod
@@ -457,22 +404,6 @@ class Trainer(DefaultTrainer):
             return None, None
         average = WeightAverage(model, ema.DECAY, ema.WARM_UP, evaluates=ema.EVALUATE)
         return average, None if teaching is None else build_teacher(average, teaching)
-
-    def build_first_epoch(self, cfg: CfgNode, model: nn.Module) -> FirstEpoch:
-        """The count of the first epoch's boxes, of all processes."""
-        assert self.run is not None
-        training = self.run.training
-        assert training is not None
-        return FirstEpoch(
-            names=training.names,
-            left_out=training.left_out,
-            num_boxes=training.images.num_boxes,
-            steps=iterations_per_epoch(cfg, len(training.images)),
-            max_lost=cfg.WEND.DATA.MAX_LOST_SHARE,
-            positives=count_positives(model),
-            output_dir=cfg.OUTPUT_DIR if is_main() else None,
-            gather=gather if world_size() > 1 else None,
-        )
 
     def train(self) -> dict[str, Any] | None:
         """Detectron2's; an error that the user can mend leaves no traceback in the log."""
@@ -487,19 +418,17 @@ class Trainer(DefaultTrainer):
         loop, no_traceback = logging.getLogger(TrainerBase.__module__), NoTraceback()
         loop.addFilter(no_traceback)
         try:
-            with taken(self.cfg.OUTPUT_DIR, "a training"):
-                if self.start_iter == 0:
-                    refuse_used(self.cfg.OUTPUT_DIR)
-                self._find_what_is_left()
-                if is_main():
-                    begins_with = None if self._is_done else self.start_iter
-                    take_up(self.cfg.OUTPUT_DIR, begins_with, self.first_line)
-                with telling_what_is_kept(self.cfg.OUTPUT_DIR), self.interruption.listening():
-                    # TorchScript, such as Detectron2's focal loss, would round otherwise in its
-                    # first calls than later, once it is optimized: a training that goes on would
-                    # not be the uninterrupted one
-                    with torch.jit.optimized_execution(False):
-                        TrainerBase.train(self, self.start_iter, self.max_iter)
+            self._find_what_is_left()
+            with trained_in(
+                *(self.cfg.OUTPUT_DIR, self.start_iter, self.interruption),
+                logs_are_whole=self._is_done,
+                first_line=self.first_line,
+            ):
+                # TorchScript, such as Detectron2's focal loss, would round otherwise in its first
+                # calls than later, once it is optimized: a training that goes on would not be the
+                # uninterrupted one
+                with torch.jit.optimized_execution(False):
+                    TrainerBase.train(self, self.start_iter, self.max_iter)
         except EndedEarlyError:
             pass
         finally:

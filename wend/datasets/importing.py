@@ -109,8 +109,8 @@ def _write(
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{folder}: cannot be written ({error}); what was there before is as it was. Free the "
-            f"disk, or choose another with --output"
+            f"{folder}: cannot be written ({error.strerror or error}); what was there before is as "
+            f"it was. Free the disk, or choose another with --output"
         ) from error
     logger.info(
         "%s: %d image sizes read from headers, %d known from before",

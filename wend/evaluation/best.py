@@ -16,6 +16,7 @@ from wend.evaluation.curve import Results, as_in_curve
 from wend.evaluation.evaluation import Evaluation
 from wend.evaluation.metrics import METRICS, Metric, choose_metrics
 
+BEST_KEY = "best"  # of checkpoints, and the metadata of model_best.safetensors: a Best's state
 HELD_OUT = "held_out"  # stands for a data set in the names of losses on a held-out part
 TOTAL = f"{HELD_OUT}/total_loss"
 MOST_NAMES = 60  # in a message

@@ -61,7 +61,8 @@ def completed(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
                 yield complete
             return
         origin = read_origin(path)
-        args.engine = _same_engine(path, origin.engine if origin else "auto", args.engine)
+        if origin is not None and args.engine == "auto":  # a detector of both is loaded by either
+            args.engine = origin.engine
     elif args.resume and not args.eval_only:
         if has_run:
             origin = read_origin(_newest(folder))
@@ -104,7 +105,7 @@ def _same_engine(source: Path, made_by: str, wanted: str) -> str:
 def _of_folder(folder: Path, args: argparse.Namespace) -> Iterator[argparse.Namespace]:
     """A training that goes on with the config of its folder, or that of its newest checkpoint."""
     file = folder / CONFIG_FILE
-    args.opts = ["OUTPUT_DIR", str(folder), *args.opts]
+    args.opts = _with_folder(args.opts, folder)
     newest = _newest(folder) if checkpoint_files(folder) else None
     checkpoint = read_checkpoint(newest) if newest is not None and read_origin(newest) else None
     why_not = _why_not_whole(file, checkpoint)
@@ -156,11 +157,16 @@ def _of_checkpoint(
     """An evaluation with the config that a checkpoint holds, written to its folder by default."""
     logger.info("config: that of %s", checkpoint.source)
     args.engine = engine_of(checkpoint, args.engine)
-    args.opts = ["OUTPUT_DIR", str(checkpoint.weights.parent), *args.opts]
+    args.opts = _with_folder(args.opts, checkpoint.weights.parent)
     if args.resume:
         args.opts += ["MODEL.WEIGHTS", str(checkpoint.weights)]
     with checkpoint.config_file(entries_to_evaluate(checkpoint)) as args.config_file:
         yield args
+
+
+def _with_folder(opts: list[str], folder: Path) -> list[str]:
+    """``KEY VALUE`` overrides with the folder as OUTPUT_DIR, unless they name one."""
+    return opts if "OUTPUT_DIR" in opts[::2] else ["OUTPUT_DIR", str(folder), *opts]
 
 
 def entries_to_evaluate(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch.distributed import Store
 
 PARTING = 2.0  # seconds that the process with the store waits for the others to ask it
+SERVED = timedelta(minutes=1)  # for who listens before the processes start, as torchrun does
 
 
 @contextmanager
@@ -170,7 +171,8 @@ def store_of(this: Member, timeout: timedelta) -> Store:
     """
     from torch import distributed as dist
 
-    end = time.monotonic() + timeout.total_seconds()
+    patience = min(timeout, SERVED) if this.launcher == "torchrun" and this.is_served else timeout
+    end = time.monotonic() + patience.total_seconds()
     parts = urlsplit(this.url)
     if parts.scheme == "file":
         return dist.FileStore(parts.path, this.world_size)
@@ -183,7 +185,7 @@ def store_of(this: Member, timeout: timedelta) -> Store:
         except OSError as error:
             if time.monotonic() > end:
                 raise InputError(
-                    f"{_who(this)}: nobody answers at {this.url} for {_minutes(timeout)} "
+                    f"{_who(this)}: nobody answers at {this.url} for {_minutes(patience)} "
                     f"({error}). Is it the address of process 0, and has that been started? "
                     f"--dist-timeout sets how long processes wait"
                 ) from error

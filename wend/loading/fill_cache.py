@@ -95,8 +95,8 @@ def fill_cache(
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{path}: cannot be written ({error}); the {cache.num_filled()} rows that are filled "
-            f"stay and count. Free the disk and run the same command again"
+            f"{path}: cannot be written ({error.strerror or error}); the {cache.num_filled()} rows "
+            f"that are filled stay and count. Free the disk and run the same command again"
         ) from error
     logger.info(
         "%s: %d rows filled, %d before; %d images cannot be read",

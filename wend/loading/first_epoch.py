@@ -16,10 +16,10 @@ from wend.errors import InputError
 from wend.files import write_json
 from wend.loading.box_counts import LOST, BoxCounts
 from wend.losses import PositiveCounts
+from wend.run_files import FIRST_EPOCH_FILE
 
 PERIOD = 20  # steps after which processes add up their counts
 FEW = 100  # boxes; so many lost and none left is no chance
-FILE = "first_epoch.json"
 Gather = Callable[[Any], list[Any]]
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class FirstEpoch:
         if positives is not None:
             keys = ("boxes", "positive_samples", "boxes_without")
             content["positives"] = dict(zip(keys, positives, strict=True))
-        write_json(Path(self.output_dir) / FILE, content, indent=1)
+        write_json(Path(self.output_dir) / FIRST_EPOCH_FILE, content, indent=1)
 
     def _positives(self) -> tuple[int, int, int] | None:
         """Boxes, positive samples, and boxes without one, of all processes; None if not counted."""

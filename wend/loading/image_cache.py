@@ -169,7 +169,7 @@ class ImageCache:
                 self.fill = False
                 logger.warning(
                     "%s: cannot be written (%s); what is in it is used, it is not filled further",
-                    *(self.folder, error),
+                    *(self.folder, error.strerror or error),
                 )
         return pixels, (state[2], state[3])
 
@@ -296,7 +296,8 @@ def prepare(
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{folder}: the cache cannot be written ({error}); choose another folder, or none"
+            f"{folder}: the cache cannot be written ({error.strerror or error}); choose another "
+            f"folder, or none"
         ) from error
 
 

@@ -58,7 +58,12 @@ def _in_order(data_set: DataSet, found_boxes: FoundBoxes) -> list[FoundBox]:
 
 
 def _to_coco(data_set: DataSet, found_boxes: FoundBoxes, settings: dict[str, Any]) -> dict:
-    """All images with their boxes and scores; ``"whole_image": true`` where nothing was found."""
+    """All images with their boxes and scores; ``"whole_image": true`` where nothing was found.
+
+    An image whose header cannot be read is not among them: it has no size.
+    """
+    if data_set.unreadable:
+        data_set = data_set.take(np.setdiff1d(np.arange(len(data_set)), list(data_set.unreadable)))
     info = {"description": DESCRIPTION, "settings": settings}
     content = to_coco(data_set, found_table(data_set, found_boxes), info)
     rows = _in_order(data_set, found_boxes)

@@ -6,6 +6,7 @@ version lacks files, and a data set may have gone: what is missing is said, the 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from fvcore.common.config import CfgNode
+from safetensors import SafetensorError, safe_open
 
 from wend.config import add_wend_config
 from wend.config.sources import require_named_code
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, MissingFileError, shown
-from wend.evaluation.best import Best, best_of
+from wend.evaluation.best import BEST_KEY, Best, best_of
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.curve import read_results
 from wend.evaluation.evaluation import DETECTIONS_FILE, Evaluation
@@ -27,12 +29,14 @@ from wend.evaluation.scoring import ProtocolScores
 from wend.reports.curve import Line, Losses, read_curve, read_losses
 from wend.run import resolve_tests
 from wend.run_files import (
+    BEST_WEIGHTS,
     CONFIG_FILE,
     CURVE_FILE,
     EVALUATIONS,
     LOSSES_FILE,
     MACHINE_FILE,
     REFERENCE_FILE,
+    TENSORS,
     evaluation_folder,
     read_advice,
     read_object,
@@ -78,7 +82,7 @@ class RunFolder:
         training: the data sets that it learned from, as far as they can be read here.
         losses: None where there is no log.
         curves: (data set, protocol, metric) -> values over epochs.
-        best: its best evaluation by the number ``WEND.KEEP_BEST``; None without one.
+        best: its best evaluation by the number that it chose by; None where it did not choose.
         stored: data set -> the ``metrics.json`` that its evaluation wrote.
         machine: what the run wrote about where it ran; empty for one of an earlier version.
         advice: what the run advises; ``min_score``, and ``how`` it was chosen; empty without any.
@@ -164,8 +168,7 @@ def read_run(output_dir: str | Path, data_sets: DataSets, name: str = "") -> Run
     if (path / CURVE_FILE).is_file():
         curves = read_curve(path / CURVE_FILE)
         try:
-            if cfg.WEND.KEEP_BEST:
-                best = best_of(cfg.WEND.KEEP_BEST, read_results(path / CURVE_FILE))
+            best = kept_best(path, cfg.WEND.KEEP_BEST)
         except InputError as error:
             missing.append(f"the best evaluation: {error}")
     stored = {
@@ -179,6 +182,34 @@ def read_run(output_dir: str | Path, data_sets: DataSets, name: str = "") -> Run
         reference=read_object(path / REFERENCE_FILE, "what the boxes to score against are"),
         missing=list(dict.fromkeys(missing)),
     )
+
+
+def kept_best(path: Path, name: str) -> Best | None:
+    """What is best about a run's ``model_best.pth``, as the file beside it says, or the curve.
+
+    A run that was resumed with another ``WEND.KEEP_BEST`` chooses from what came since then.
+
+    Args:
+        path: the run's folder, with a ``curve.csv``.
+        name: ``WEND.KEEP_BEST``; may be empty.
+
+    Raises:
+        InputError: the file beside it is no such file, or no evaluation has the number.
+    """
+    curve = read_results(path / CURVE_FILE)
+    file = (path / BEST_WEIGHTS).with_suffix(TENSORS)
+    stated = None
+    if file.is_file():
+        try:
+            with safe_open(file, "numpy") as tensors:
+                stated = json.loads((tensors.metadata() or {}).get(BEST_KEY, "null"))
+        except (OSError, ValueError, SafetensorError) as error:
+            raise InputError(f"{file}: {error}") from error
+    if stated is None:
+        return best_of(name, curve) if name else None
+    best = Best(stated["name"])
+    best.load_state_dict({**stated, "without": sum(i > stated["iteration"] for i in curve)})
+    return best
 
 
 def _tests(

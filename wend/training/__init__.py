@@ -1,4 +1,4 @@
-"""What the trainers of both engines share: random numbers, checkpoints, interruption, the best one.
+"""What the trainers of both engines share: checkpoints and resume, signals, evaluations.
 
 Each file holds one idea that an engine's trainer calls at its place in the loop; no engine is known
 here.

@@ -131,8 +131,8 @@ def check_changes(
     changed += _changed_facts(facts, asked.facts)
     if not stated or not facts:
         changed.append(
-            "it was saved by another program, or by a WEND that did not note the data, the seed "
-            "and the processes: whether they are the same is not known"
+            "the data, the seed and the number of processes: not noted by the program or earlier "
+            "WEND that saved it"
         )
     if say and free:
         logger.info("%s: differs in what changes no number: %s", path, "; ".join(free))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from wend.errors import InputError
+from wend.evaluation.best import BEST_KEY
 from wend.files import atomic_write, leftovers
 from wend.modeling.weights import CheckedLoading
 from wend.processes import of_main
@@ -28,14 +29,14 @@ from wend.run_files import (
     FINAL_WEIGHTS,
     LAST_CHECKPOINT,
     TENSORS,
-    WRITTEN_FILES,
+    TRAINING_FILES,
     checkpoint_files,
     noted_checkpoint,
     periodic_checkpoints,
 )
 from wend.training.changes import check_changes
 from wend.training.facts import TRAINING_KEY, Asked
-from wend.weight_files import Origin, damage, read_content, stated_origin
+from wend.weight_files import Origin, UnreadableError, damage, read_content, stated_origin
 
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
 WITH_TENSORS = (FINAL_WEIGHTS, BEST_WEIGHTS)  # those beside which the weights lie as safetensors
@@ -105,7 +106,9 @@ def _peek(path: Path, *, of_training: bool) -> tuple[Mapping[str, Any], str]:
     """What a file holds, and why it is no checkpoint; empty where it is one."""
     try:
         content = read_content(path, mmap=True)
-    except InputError as error:
+    except UnreadableError as error:
+        return {}, error.reason
+    except InputError as error:  # gone in the meantime
         return {}, str(error)
     if not isinstance(content, dict):
         return {}, f"{path}: holds no checkpoint but {type(content).__name__}"
@@ -145,7 +148,7 @@ def clear_leftovers(folder: str | Path) -> None:
     Only where no other run writes to it.
     """
     results = [path for path in Path(folder, EVALUATIONS).glob("*") if path.is_dir()]
-    files = leftovers(Path(folder), WRITTEN_FILES)
+    files = leftovers(Path(folder), TRAINING_FILES)
     for results_of_set in results:
         files += leftovers(results_of_set, ("*.json", "*.parquet", "*.md", "*.csv", "*.tex"))
     size = 0
@@ -303,7 +306,8 @@ class RunCheckpointer(CheckedLoading):
         """Write a checkpoint that is not noted as the last one.
 
         The file stays as it was where writing fails. Beside ``model_final.pth`` and
-        ``model_best.pth`` the weights alone are written as safetensors, too.
+        ``model_best.pth`` the weights alone are written as safetensors, too; the best one's
+        metadata say what is best about it.
 
         Args:
             name: of the file, without ``.pth``.
@@ -320,7 +324,8 @@ class RunCheckpointer(CheckedLoading):
         with atomic_write(path, "wb", durable=True) as file, _checksums():
             torch.save({"model": weights, **parts, **kwargs, **stated}, file)
         if path.name in WITH_TENSORS:
-            texts = {key: json.dumps(value) for key, value in stated.items()}
+            known = {**stated, **{key: parts[key] for key in (BEST_KEY,) if key in parts}}
+            texts = {key: json.dumps(value) for key, value in known.items()}
             tensors = safetensors.torch.save(unshared(weights), {"format": "pt", **texts})
             with atomic_write(path.with_suffix(TENSORS), "wb", durable=True) as file:
                 file.write(tensors)

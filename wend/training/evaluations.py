@@ -22,7 +22,6 @@ from wend.processes import gather, is_main
 from wend.run_files import BEST_WEIGHTS, CURVE_FILE
 
 logger = logging.getLogger(__name__)
-BEST_KEY = "best"  # of checkpoints: the state of Evaluations
 
 
 def check_best(cfg: CfgNode, evaluations: Iterable[Evaluation]) -> None:
@@ -71,6 +70,10 @@ class Evaluations:
     def have_ended(self) -> bool:
         """Whether the training ends because the best evaluation is too long ago."""
         return bool(self.best and self._patience and self.best.without >= self._patience)
+
+    def are_over(self, iteration: int) -> bool:
+        """Whether a training that goes on after so many iterations has no step left to take."""
+        return iteration >= self.cfg.SOLVER.MAX_ITER or self.had_ended
 
     def may_be_last(self, iteration: int) -> bool:
         """Whether the evaluation after so many iterations may be the last, to be told in full."""
@@ -156,11 +159,11 @@ class Evaluations:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The entry :data:`BEST_KEY` of a checkpoint."""
+        """The entry :data:`wend.evaluation.best.BEST_KEY` of a checkpoint."""
         return {} if self.best is None else self.best.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the entry :data:`BEST_KEY` of a checkpoint; :meth:`resume` goes on from it."""
+        """Take :meth:`state_dict` of a checkpoint; :meth:`resume` goes on from it."""
         self._state = dict(state)
 
     def resume(self, iteration: int) -> None:

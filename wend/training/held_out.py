@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from wend import processes
-from wend.errors import InputError
 from wend.evaluation.best import HELD_OUT
 from wend.loading.bad_images import GuardedImages, GuardedLoader, Images
 from wend.loading.selection import Selection
@@ -55,20 +54,6 @@ def fixed_numbers(index: int) -> Iterator[None]:
         for device in devices:
             torch.cuda.default_generators[device].manual_seed(index)
         yield
-
-
-def check_seed(cfg: CfgNode, seed: int) -> None:
-    """Raise InputError where another seed than the training's drew the images that are held out.
-
-    Args:
-        cfg: the run's, with the seed that drew them.
-        seed: the training's own: that of the first process, or of the checkpoint to go on from.
-    """
-    if cfg.WEND.HELD_OUT and cfg.SEED != seed:
-        raise InputError(
-            f"config entries WEND.HELD_OUT and SEED: the images that are held out follow from the "
-            f"seed, which is {seed} here, and SEED -1 drew another one; give SEED {seed}"
-        )
 
 
 def held_out_loader(

@@ -16,7 +16,7 @@ from fvcore.common.config import CfgNode
 
 from wend.errors import InputError, some
 from wend.files import remove
-from wend.processes import gather, main_first
+from wend.processes import gather, is_main, main_first
 from wend.run_files import (
     CONFIG_FILE,
     CURVE_FILE,
@@ -28,6 +28,7 @@ from wend.run_files import (
 )
 from wend.run_lock import locked
 from wend.training.checkpoints import clear_leftovers
+from wend.training.interruption import Interruption, telling_what_is_kept
 from wend.training.log_files import cut_logs
 from wend.yaml_files import read_yaml
 
@@ -91,18 +92,39 @@ def _check_unused(output_dir: Path) -> None:
         )
 
 
-def take_up(output_dir: str | Path, start_iter: int | None, first_line: int | None = None) -> None:
-    """Remove of a folder what a run that was killed left unfinished, and what comes again.
+@contextmanager
+def trained_in(
+    output_dir: str | Path,
+    start_iter: int,
+    interruption: Interruption,
+    *,
+    logs_are_whole: bool = False,
+    first_line: int | None = None,
+) -> Iterator[None]:
+    """Hold a run's folder while a training writes into it; all processes come here.
+
+    What a killed run left unfinished there is removed. A signal, and a disk that is full, end the
+    training with a line that says which checkpoint it can go on from.
 
     Args:
-        output_dir: the folder, held by this run.
-        start_iter: the iteration that the training begins with, from 0; None where it has nothing
-            left to do, and so its logs are whole.
+        start_iter: the iteration that the training begins with, from 0.
+        interruption: notes signals inside.
+        logs_are_whole: there is nothing left to do, and nothing will come again.
         first_line: see :func:`wend.training.log_files.cut_logs`.
+
+    Raises:
+        InputError: another run writes there, nothing can be written there, or a training that
+            begins anew would add to an earlier one; on all processes.
     """
-    clear_leftovers(output_dir)
-    if start_iter is not None:
-        cut_logs(output_dir, start_iter, first_line)
+    with taken(output_dir, "a training"), telling_what_is_kept(output_dir):
+        if not start_iter:
+            refuse_used(output_dir)
+        if is_main():
+            clear_leftovers(output_dir)
+            if not logs_are_whole:
+                cut_logs(output_dir, start_iter, first_line)
+        with interruption.listening():
+            yield
 
 
 def clear(cfg: CfgNode, *, keep: Sequence[str] = ()) -> None:

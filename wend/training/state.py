@@ -7,11 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from fvcore.common.config import CfgNode
-
 from wend import processes
 from wend.errors import InputError
-from wend.training.checkpoints import newest_whole
 from wend.training.facts import TRAINING_KEY
 
 logger = logging.getLogger(__name__)
@@ -108,12 +105,3 @@ class TrainingState:
                     f"{where}: {name!r} is damaged, or of another version of WEND "
                     f"({type(error).__name__}: {error})"
                 ) from error
-
-
-def take_stored_seed(cfg: CfgNode) -> None:
-    """Give a config that leaves the seed open that of the training that goes on in OUTPUT_DIR."""
-    choice = newest_whole(cfg.OUTPUT_DIR) if cfg.SEED < 0 else None
-    if choice is not None:
-        seed = choice.content.get(TRAINING_KEY, {}).get("seed")
-        if isinstance(seed, int) and seed >= 0:
-            cfg.SEED = seed

@@ -32,40 +32,33 @@ from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
 from wend.files import writing
 from wend.loading.bad_images import say_wrong
-from wend.loading.first_epoch import FirstEpoch
-from wend.losses import ForceLog, count_positives, tell_progress
-from wend.modeling.initial_weights import initial_weights
+from wend.losses import ForceLog, tell_progress
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
     optimizer_class,
-    refuse_non_finite,
 )
 from wend.processes import (
-    agreed,
     broadcast,
-    gather,
     gather_on_main,
     is_main,
-    largest,
     rank,
     world_size,
 )
-from wend.randomness import seed_step, shared_seed
-from wend.run import Run, check_shares, iterations_per_epoch, set_seed
-from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS, LOSSES_FILE, evaluation_folder
+from wend.randomness import seed_step
+from wend.run import Run, check_shares
+from wend.run_files import LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
-from wend.teaching.ema import STATE_KEY, WeightAverage, after_loading, share_average
+from wend.teaching.ema import WeightAverage, share_average
 from wend.training.accumulation import Accumulation
-from wend.training.asked_rates import AskedRates
-from wend.training.evaluations import BEST_KEY, Evaluations
-from wend.training.facts import TRAINING_KEY, asked_of
-from wend.training.held_out import check_seed, held_out_losses
-from wend.training.interruption import Interruption, telling_what_is_kept
+from wend.training.continuation import Continuation
+from wend.training.first_epoch import count_first_epoch
+from wend.training.held_out import held_out_losses
+from wend.training.interruption import Interruption
 from wend.training.normalizers import Normalizers
-from wend.training.run_folder import refuse_used, take_up, taken
-from wend.training.space import warn_of_space
-from wend.training.state import TrainingState
+from wend.training.run_folder import trained_in
+from wend.training.seed import share_seed
+from wend.training.step_agreement import agree_on_step
 from wend.tv.checkpointer import PeriodicSaving, TVCheckpointer
 from wend.tv.dataset import (
     Example,
@@ -150,9 +143,7 @@ class Trainer:
 
     def __init__(self, run: Run, model: nn.Module) -> None:
         assert run.training is not None
-        seed = shared_seed(run.cfg.SEED)  # each process draws one where it is open
-        agreed(partial(check_seed, run.cfg, seed))
-        set_seed(run.cfg, seed)
+        share_seed(run.cfg)
         self.run, self.cfg, self.training = run, run.cfg, run.training
         cfg = run.cfg
         self.model = model
@@ -177,74 +168,40 @@ class Trainer:
             optimizer=self.optimizer,
             scheduler=self.scheduler,
         )
-        if self.average is not None:
-            self.checkpointer.add_checkpointable(STATE_KEY, self.average)
-            self.checkpointer.saved_model = self.average.evaluated
-        if is_main():
-            averaged = self.average is not None
-            warn_of_space(cfg, model, self.optimizer, averaged=averaged)
         self.held_out = build_held_out_loader(self.training, cfg)
-        self.evaluations = Evaluations(cfg, self._keep_best)
-        if self.evaluations.best is not None:
-            self.checkpointer.add_checkpointable(BEST_KEY, self.evaluations)
-        self._state_what_it_is()
         self.start_iter = 0
         self.interruption = Interruption()
-        self.first_epoch = FirstEpoch(
-            names=self.training.names,
-            left_out=self.training.left_out,
-            num_boxes=self.training.images.num_boxes,
-            steps=iterations_per_epoch(cfg, len(self.training.images)),
-            max_lost=cfg.WEND.DATA.MAX_LOST_SHARE,
-            positives=count_positives(model),
-            output_dir=cfg.OUTPUT_DIR if is_main() else None,
-            gather=gather if world_size() > 1 else None,
-        )
+        self.first_epoch = count_first_epoch(self.training, cfg, model)
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = build_train_loader(self.training, cfg)
-        self.training_state = TrainingState(
-            {
+        self.continuation = Continuation(
+            run,
+            cfg,
+            "torchvision",
+            checkpointer=self.checkpointer,
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
+            average=self.average,
+            parts={
                 "normalizers": Normalizers(model),
                 "first_epoch": self.first_epoch,
                 "skipped": self.loader,
             },
             of_each_process={
                 "force": self.force_log,
-                **({} if self.teacher is None else {"teacher": self.teacher}),
+                "teacher": self.teacher,
             },
         )
-        self.checkpointer.add_checkpointable(TRAINING_KEY, self.training_state)
+        self.evaluations = self.continuation.evaluations
 
     def resume_or_load(self, *, resume: bool, allow_changes: bool = False) -> None:
-        """Continue from OUTPUT_DIR's newest whole checkpoint, or load MODEL.WEIGHTS.
+        """Go on from OUTPUT_DIR's newest whole checkpoint, or load MODEL.WEIGHTS.
 
-        Args:
-            resume: whether to go on with the training of OUTPUT_DIR, if there is one.
-            allow_changes: whether it may be another one than the config's.
-
-        Raises:
-            InputError: it is, and that is not allowed; or the checkpoints are all damaged.
+        See :meth:`wend.training.continuation.Continuation.resume_or_load`.
         """
-        resumes = resume and self.checkpointer.has_checkpoint()
-        weights = "" if resumes else initial_weights(self.cfg)
-        self.checkpointer.allow_changes = allow_changes
-        rates = AskedRates(self.optimizer, self.scheduler)
-        extra = self.checkpointer.resume_or_load(weights, resume=resume)
-        if resumes:
-            rates.restore(self.checkpointer.changed)
-            self.start_iter = extra["iteration"] + 1
-            seed = self.training_state.saved.get("seed")
-            if self.run.seed_was_drawn and seed is not None:  # the config leaves it open
-                check_seed(self.cfg, seed)
-                set_seed(self.cfg, seed)
-                self._state_what_it_is()
-            self.evaluations.resume(self.start_iter)
-        after_loading(self.average, extra, resumed=resumes)
-
-    def _state_what_it_is(self) -> None:
-        """Let checkpoints say what the training is."""
-        self.checkpointer.asked = asked_of(self.run, "torchvision", processes=world_size())
-        self.checkpointer.origin = self.checkpointer.asked.origin
+        self.start_iter = self.continuation.resume_or_load(
+            resume=resume, allow_changes=allow_changes
+        )
 
     def _inputs(self, batch: list[Example]) -> tuple[list[Tensor], list[dict[str, Any]]]:
         """A batch as torchvision's detectors take it in training."""
@@ -266,28 +223,17 @@ class Trainer:
 
     def _taught(self, batch: list[Example]) -> MicroBatch:
         images, targets = self._inputs(batch)
-        if self.teacher is not None and self.teacher.has_begun:
-            targets = taught(self.teacher, images, batch, targets)
-        return MicroBatch(images, targets)
-
-    def _losses(self, iteration: int, part: MicroBatch) -> dict[str, Tensor]:
-        losses = self._in_training(*part)
-        report = describe_non_finite(losses, [target["image_id"] for target in part.targets])
-        on_any, number = largest(
-            [int(bool(report)), self.interruption.noted], self.cfg.MODEL.DEVICE
-        )
-        self.interruption.agree(number)
-        if on_any:
-            refuse_non_finite(gather(report), f"iteration {iteration}")
-        return losses
-
-    def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
         self.interruption.begin_step()
         self.first_epoch.add(example.counts for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
         if self.teacher is not None:
             self.teacher.progress = Progress(iteration, self.cfg.SOLVER.MAX_ITER)
-        parts = [self._taught(part) for part in self.accumulation.parts(batch)]
+            if self.teacher.has_begun:
+                targets = taught(self.teacher, images, batch, targets)
+        losses = self._in_training(images, targets)
+        report = describe_non_finite(losses, [example.image_id for example in batch])
+        agree_on_step(report, self.interruption, self.cfg.MODEL.DEVICE, iteration)
+        total = sum(losses.values())
         self.optimizer.zero_grad()
         losses = self.accumulation.step(
             parts,
@@ -311,33 +257,24 @@ class Trainer:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
         cfg = self.cfg
         start = self.start_iter
-        with taken(cfg.OUTPUT_DIR, "a training"), telling_what_is_kept(cfg.OUTPUT_DIR):
-            if not start:
-                refuse_used(cfg.OUTPUT_DIR)
-            is_done = self._is_finished and bool(self.evaluations.at(start))
-            if is_main():
-                take_up(cfg.OUTPUT_DIR, None if is_done else start)
+        is_done = self.evaluations.are_over(start) and bool(self.evaluations.at(start))
+        folder = cfg.OUTPUT_DIR
+        with trained_in(folder, start, self.interruption, logs_are_whole=is_done):
             names = cfg.WEND.LOGGERS if is_main() and not is_done else ()
-            self.sinks = OpenSinks(names, cfg.OUTPUT_DIR, cfg, start_iter=start)
+            self.sinks = OpenSinks(names, folder, cfg, start_iter=start)
             try:
-                with self.interruption.listening():
-                    return self._go_on()
+                return self._go_on()
             finally:
                 self.sinks.close()
-
-    @property
-    def _is_finished(self) -> bool:
-        """Whether the checkpoint to go on from is that of a training's end."""
-        return self.start_iter >= self.cfg.SOLVER.MAX_ITER or self.evaluations.had_ended
 
     def _go_on(self) -> Results:
         """What is left to do of the training."""
         results = self._made_up()
-        if self._is_finished:
+        if self.evaluations.are_over(self.start_iter):
             self.evaluations.say_finished(self.start_iter)
             return results
         if self.evaluations.have_ended:
-            self._end_early(self.start_iter)
+            self.continuation.end_early(self.start_iter)
             return results
         return self._train()
 
@@ -367,35 +304,19 @@ class Trainer:
                 values = _mean_of_each(gather_on_main(values))
                 if is_main():
                     self._log(iteration, values, (time.perf_counter() - start) / done)
-            if (iteration + 1) % cfg.SOLVER.CHECKPOINT_PERIOD == 0 or iteration + 1 == max_iter:
-                self.training_state.exchange()
+            self.continuation.before_saving(iteration + 1)
             saver.step(iteration)
-            self.interruption.end_if_asked(partial(self._save_unless_saved, iteration))
+            self.interruption.end_if_asked(
+                partial(self.continuation.save_unless_saved, iteration + 1)
+            )
             if self.evaluations.is_due(iteration + 1):
                 results = self._evaluate(iteration + 1)
             if self.evaluations.have_ended and iteration + 1 < max_iter:
-                self._end_early(iteration + 1)
+                self.continuation.end_early(iteration + 1)
                 break
         self.loader.exchange()
         self.loader.summarize()
         return results
-
-    def _keep_best(self, iteration: int) -> None:
-        self.training_state.exchange()
-        if is_main():
-            self.checkpointer.write(Path(BEST_WEIGHTS).stem, iteration=iteration - 1)
-
-    def _end_early(self, iteration: int) -> None:
-        self.evaluations.say_end(iteration)
-        self.training_state.exchange()
-        self.checkpointer.save(Path(FINAL_WEIGHTS).stem, iteration=iteration - 1)
-
-    def _save_unless_saved(self, iteration: int) -> None:
-        """Save a checkpoint of a step, unless its period has."""
-        solver, done = self.cfg.SOLVER, iteration + 1
-        if done < solver.MAX_ITER and done % solver.CHECKPOINT_PERIOD:
-            self.training_state.exchange()
-            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
 
     def _log(self, iteration: int, values: dict[str, float], seconds: float) -> None:
         rate = self.optimizer.param_groups[0]["lr"]
@@ -417,7 +338,7 @@ class Trainer:
         model = self.model if self.average is None else self.average.evaluated
         broadcast(list(self.model.buffers()))
         in_full = self.evaluations.may_be_last(iteration)
-        with self.interruption.at_once(partial(self._save_unless_saved, iteration - 1)):
+        with self.interruption.at_once(partial(self.continuation.save_unless_saved, iteration)):
             results = evaluate(self.run, model, in_full=in_full)
         held_out = self._held_out_losses(iteration, model)
         self.evaluations.add(iteration, {**results, **held_out})

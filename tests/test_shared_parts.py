@@ -148,11 +148,12 @@ def test_one_run_makes_an_output_and_only_shards_do_together(tmp_path):
         """Whether another process may not begin."""
         code = (
             "import sys, pathlib; sys.path.insert(0, sys.argv[3])\n"
-            "import test_parts, wend.errors\n"
+            "import test_shared_parts, wend.errors\n"
             "from wend.parts import Shard\n"
             "shard = Shard.parse(sys.argv[2]) if sys.argv[2] else None\n"
             "try:\n"
-            "    with test_parts.parts_of(pathlib.Path(sys.argv[1]), shard=shard): print('may')\n"
+            "    path = pathlib.Path(sys.argv[1])\n"
+            "    with test_shared_parts.parts_of(path, shard=shard): print('may')\n"
             "except wend.errors.InputError as error: print(error)\n"
         )
         words = [sys.executable, "-c", code, str(folder), shard or "", str(Path(__file__).parent)]
