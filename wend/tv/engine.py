@@ -223,17 +223,23 @@ class Trainer:
 
     def _taught(self, batch: list[Example]) -> MicroBatch:
         images, targets = self._inputs(batch)
+        if self.teacher is not None and self.teacher.has_begun:
+            targets = taught(self.teacher, images, batch, targets)
+        return MicroBatch(images, targets)
+
+    def _losses(self, iteration: int, part: MicroBatch) -> dict[str, Tensor]:
+        losses = self._in_training(*part)
+        report = describe_non_finite(losses, [target["image_id"] for target in part.targets])
+        agree_on_step(report, self.interruption, self.cfg.MODEL.DEVICE, iteration)
+        return losses
+
+    def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
         self.interruption.begin_step()
         self.first_epoch.add(example.counts for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
         if self.teacher is not None:
             self.teacher.progress = Progress(iteration, self.cfg.SOLVER.MAX_ITER)
-            if self.teacher.has_begun:
-                targets = taught(self.teacher, images, batch, targets)
-        losses = self._in_training(images, targets)
-        report = describe_non_finite(losses, [example.image_id for example in batch])
-        agree_on_step(report, self.interruption, self.cfg.MODEL.DEVICE, iteration)
-        total = sum(losses.values())
+        parts = [self._taught(part) for part in self.accumulation.parts(batch)]
         self.optimizer.zero_grad()
         losses = self.accumulation.step(
             parts,
