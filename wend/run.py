@@ -180,11 +180,16 @@ def check_arguments(args: argparse.Namespace, cfg: CfgNode) -> None:
 def check_shares(cfg: CfgNode, processes: int) -> None:
     """Raise InputError for a batch that so many processes cannot share equally.
 
-    With Detectron2's ``SOLVER.REFERENCE_WORLD_SIZE`` it is the batch of that many, and is scaled.
+    Each of them takes its share in ``WEND.ACCUMULATE`` micro-batches of equal size. With
+    Detectron2's ``SOLVER.REFERENCE_WORLD_SIZE`` it is the batch of that many, and is scaled.
     """
     processes = cfg.SOLVER.get("REFERENCE_WORLD_SIZE") or processes
-    batch, expected = cfg.SOLVER.IMS_PER_BATCH, f"a multiple of the {processes} processes"
-    require("SOLVER.IMS_PER_BATCH", batch, f"{expected} that share it", batch % processes == 0)
+    batch, micro = cfg.SOLVER.IMS_PER_BATCH, cfg.WEND.ACCUMULATE
+    expected = f"a multiple of the {processes} processes that share it"
+    if micro > 1:
+        expected = f"a multiple of {processes * micro}"
+        expected += f" ({processes} processes of WEND.ACCUMULATE {micro} micro-batches each)"
+    require("SOLVER.IMS_PER_BATCH", batch, expected, batch % (processes * micro) == 0)
 
 
 def resolve(

@@ -174,6 +174,14 @@ COMMON = (
         BELOW_1,
     ),
     Entry(
+        "ACCUMULATE",
+        1,
+        "Micro-batches in which a process takes its images of a step, for batches that do not fit "
+        "into memory: gradients are those of SOLVER.IMS_PER_BATCH at once, at one more forward "
+        "pass; SOLVER.IMS_PER_BATCH is a multiple of processes x ACCUMULATE (docs/scale.md).",
+        at_least(1),
+    ),
+    Entry(
         "OPTIMIZER",
         "SGD",
         "SGD (SOLVER.MOMENTUM, SOLVER.NESTEROV), or Adam or AdamW with betas 0.9 and 0.999.",

@@ -333,6 +333,7 @@ def check_config(cfg: CfgNode) -> None:
         except InputError as error:
             raise InputError(f"config entry WEND.LOGGERS: {error}") from None
     _check_choice_of_the_best(wend)
+    _check_accumulation(wend)
     most = cfg.TEST.DETECTIONS_PER_IMAGE
     require(
         "WEND.MAX_BOXES",
@@ -344,6 +345,24 @@ def check_config(cfg: CfgNode) -> None:
         raise MissingFileError(
             f"config entry WEND.CLASS_PREDICTIONS: there is no file {wend.CLASS_PREDICTIONS}"
         )
+
+
+def _check_accumulation(wend: CfgNode) -> None:
+    """Raise InputError for what compares the images of a whole batch, which then is in parts."""
+    if wend.ACCUMULATE == 1:
+        return
+    drop, quantile = wend.TEACHER_AGREEMENT.DROP, wend.TEACHER.SCORE_QUANTILE
+    agreement = "teacher_agreement" in wend.IMAGE_WEIGHTS
+    ranked = {"small_loss", "small_loss_samples"}.intersection(wend.SAMPLE_WEIGHTS)
+    for entry, value, instead, is_whole in (
+        ("SAMPLE_WEIGHTS", wend.SAMPLE_WEIGHTS, "no small_loss", bool(ranked)),
+        ("TEACHER_AGREEMENT.DROP", drop, "0.0", agreement and drop > 0),
+        ("RCNN.RATIO", wend.RCNN.RATIO, "cap", wend.RCNN.RATIO == "exact"),
+        ("TEACHER.SCORE_QUANTILE", quantile, "0.0", quantile > 0),
+    ):
+        why = f"{instead} with WEND.ACCUMULATE {wend.ACCUMULATE}, as it compares the images of a "
+        why += "whole batch and a micro-batch has a part of them (or set WEND.ACCUMULATE 1)"
+        require(f"WEND.{entry}", value, why, not is_whole)
 
 
 def _check_choice_of_the_best(wend: CfgNode) -> None:

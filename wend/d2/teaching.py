@@ -30,7 +30,12 @@ def let_teach(model: nn.Module, teacher: Teacher) -> None:
 def _learning(
     model: nn.Module, forward: Callable[[Batch], Any], teacher: Teacher, batch: Batch
 ) -> Any:
-    return forward(taught(teacher, batch) if model.training and teacher.has_begun else batch)
+    return forward(lesson_of(teacher, batch) if model.training else batch)
+
+
+def lesson_of(teacher: Teacher, batch: Batch) -> Batch:
+    """A training batch as it is learned from: :func:`taught`, once that has begun."""
+    return taught(teacher, batch) if teacher.has_begun else batch
 
 
 def _look(model: nn.Module, images: list[Tensor]) -> list[refine.Boxes]:

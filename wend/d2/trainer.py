@@ -26,8 +26,10 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils.events import EventStorage, EventWriter, TensorboardXWriter
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from wend.config import check_carries_loss, check_config, teaching_of
+from wend.d2.accumulation import AccumulatingAMPTrainer, AccumulatingTrainer
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.checkpointer import PeriodicSaving, WENDCheckpointer
 from wend.d2.config_checks import check_precision, without_effect
@@ -45,7 +47,7 @@ from wend.d2.hooks import (
 )
 from wend.d2.loaders import CountedLoader, Mapper, held_out_images, test_loader, train_loader
 from wend.d2.log_window import PERIOD, LogWindow
-from wend.d2.teaching import build_teacher, let_teach
+from wend.d2.teaching import build_teacher, lesson_of, let_teach
 from wend.errors import InputError
 from wend.evaluation.best import HELD_OUT
 from wend.evaluation.curve import Results, as_in_curve
@@ -54,11 +56,12 @@ from wend.modeling.initial_weights import settled
 from wend.modeling.optimizer import lr_factor, optimizer_class
 from wend.processes import broadcast, is_main, rank, world_size
 from wend.randomness import seed_step
-from wend.run import Run, resolve, resolve_training
+from wend.run import Run, check_shares, resolve, resolve_training
 from wend.run_files import CONFIG_FILE
 from wend.schedules import Progress
 from wend.teaching.ema import WeightAverage, share_average
 from wend.teaching.teacher import Teacher
+from wend.training.accumulation import Accumulation
 from wend.training.continuation import Continuation
 from wend.training.first_epoch import count_first_epoch
 from wend.training.held_out import held_out_losses
@@ -134,6 +137,7 @@ class Trainer(DefaultTrainer):
         if overwrite and is_main():
             clear(run.cfg, keep=(CONFIG_FILE, "log.txt*"))  # the script's own default_setup wrote
         cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, world_size())
+        check_shares(cfg, world_size())
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
         self.average, self.teacher = self.build_average(cfg, model)
@@ -141,8 +145,9 @@ class Trainer(DefaultTrainer):
         self._losses_of = self._evaluated.forward  # before it is guarded and taught
         self.held_out = held_out_images(self.run.training, cfg, self.mapper)
         self.interruption = Interruption()
+        unguarded = model.forward
         guard_losses(model, self.interruption)
-        if self.teacher is not None:
+        if self.teacher is not None and cfg.WEND.ACCUMULATE == 1:
             let_teach(model, self.teacher)
         optimizer = self.build_optimizer(cfg, model)
         assert run.training is not None
@@ -157,8 +162,7 @@ class Trainer(DefaultTrainer):
             find_unused_parameters=leaves_parts_unused(model),
             device_ids=own_gpu,
         )
-        engine = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = engine(model, self.loader, optimizer)
+        self._trainer = self._build_engine(cfg, model, unguarded, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = WENDCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.log_window = LogWindow()
@@ -183,6 +187,29 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
+
+    def _build_engine(
+        self, cfg: CfgNode, model: nn.Module, forward: Forward, optimizer: torch.optim.Optimizer
+    ) -> SimpleTrainer:
+        """Detectron2's trainer of single steps, in micro-batches where there are several.
+
+        Args:
+            model: the detector, in DistributedDataParallel where there are several processes.
+            forward: its losses, before they are guarded and taught.
+        """
+        in_half = cfg.SOLVER.AMP.ENABLED
+        if cfg.WEND.ACCUMULATE == 1:
+            return (AMPTrainer if in_half else SimpleTrainer)(model, self.loader, optimizer)
+        trainer, teacher = weakref.proxy(self), self.teacher
+        detector = model.module if isinstance(model, DistributedDataParallel) else model
+        engine = AccumulatingAMPTrainer if in_half else AccumulatingTrainer
+        return engine(
+            *(model, self.loader, optimizer),
+            accumulation=Accumulation(detector, cfg.WEND.ACCUMULATE),
+            seed=lambda: trainer.cfg.SEED,
+            prepared=(lambda batch: batch) if teacher is None else partial(lesson_of, teacher),
+            count=forward,
+        )
 
     @classmethod
     def _evaluates_as_wend(cls) -> bool:

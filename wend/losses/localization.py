@@ -17,10 +17,9 @@ from wend.losses.entropies import upcast
 from wend.losses.force import FORCE_EVERY, UnsupervisedForce
 from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss
 from wend.losses.positives import PositiveCounts, PositiveShare
-from wend.losses.process_counts import counts_per_process
+from wend.losses.process_counts import counts_per_process, micro_batch, parts_of_step
 from wend.losses.readings import LOSSES, NO_LOSS
 from wend.losses.weights import IMAGE_WEIGHTS, SAMPLE_WEIGHTS, product, scale_gradient
-from wend.processes import world_size
 from wend.schedules import Progress, Scheduled
 
 CLS, OF_SAMPLES, OF_IMAGES = "WEND.CLS_LOSS", "WEND.SAMPLE_WEIGHTS", "WEND.IMAGE_WEIGHTS"
@@ -152,14 +151,15 @@ class LocalizationLoss:
         self._box_index = None
         self._image_weights = product(self._of_images, self.images, len(images), images.device)
         is_due = torch.is_grad_enabled() and self.progress.iteration % FORCE_EVERY == 0
-        self.force = UnsupervisedForce() if is_due else None
+        if micro_batch() == 0:  # the force of a step is that of all its micro-batches
+            self.force = UnsupervisedForce() if is_due else None
 
     @staticmethod
     def _of_all_processes(images: ImagesContext) -> tuple[Tensor | float | None, Tensor | float]:
-        """Boxes of a batch, and its images over those of the other processes' batches."""
+        """Boxes of a batch, and its images over those of the step's other parts."""
         if not len(images):
             return None, 1.0
-        if world_size() == 1:
+        if parts_of_step() == 1:
             return max(images.num_boxes, 1), 1.0
         counted = counts_per_process(images.num_boxes, len(images), device=images.device)
         return counted[0], len(images) / counted[1]

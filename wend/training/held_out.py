@@ -22,10 +22,9 @@ from wend.evaluation.best import HELD_OUT
 from wend.loading.bad_images import GuardedImages, GuardedLoader, Images
 from wend.loading.selection import Selection
 from wend.losses import tell_progress
-from wend.losses.positives import PositiveShare
-from wend.losses.training import localization_losses
 from wend.randomness import sample_numbers
 from wend.run import TrainingData
+from wend.training.restoring import restored
 from wend.user_code import is_raised_by_own
 
 logger = logging.getLogger(__name__)
@@ -62,8 +61,8 @@ def held_out_loader(
 ) -> GuardedLoader | None:
     """This process's batches of the held-out images; None where none are held out.
 
-    Batch b has the images b · SOLVER.IMS_PER_BATCH and following; process r of n takes the batches
-    r, r + n, r + 2n, ...
+    Batch b has the images b · s and following, s being SOLVER.IMS_PER_BATCH / WEND.ACCUMULATE;
+    process r of n takes the batches r, r + n, r + 2n, ...
 
     Args:
         images: makes examples of images, as in training.
@@ -71,7 +70,7 @@ def held_out_loader(
     held_out = training.held_out
     if held_out is None:
         return None
-    size = cfg.SOLVER.IMS_PER_BATCH
+    size = max(cfg.SOLVER.IMS_PER_BATCH // cfg.WEND.ACCUMULATE, 1)
     images_of = list(range(len(held_out)))
     batches = [images_of[start : start + size] for start in range(0, len(held_out), size)]
     most = int(training.most_bad * len(held_out) / len(training.images))
@@ -142,32 +141,19 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """Let a detector compute its training losses, and change nothing of it.
 
     Inside, it is in training mode but for its backbone and what has no parts of its own: norms use
-    their running statistics, dropout passes all. Afterwards attributes of modules (normalizers,
-    modes, counters), buffers, and what its losses count are as before.
+    their running statistics, dropout passes all. Afterwards it is as :func:`restored` says.
     """
-    attributes = [(module, dict(vars(module))) for module in model.modules()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    losses = [(loss, dict(vars(loss))) for loss in localization_losses(model)]
-    for loss, _ in losses:
-        loss.positives, loss.positive_share = None, PositiveShare()
-    model.train()
-    for module in model.modules():
-        has_parts = next(module.children(), None) is not None
-        if module is not model and (not has_parts or isinstance(module, nn.MultiheadAttention)):
-            module.training = False
-    backbone = getattr(model, "backbone", None)
-    if isinstance(backbone, nn.Module):
-        for module in backbone.modules():
-            module.training = False
-    try:
+    with restored(model):
+        model.train()
+        for module in model.modules():
+            has_parts = next(module.children(), None) is not None
+            if module is not model and (not has_parts or isinstance(module, nn.MultiheadAttention)):
+                module.training = False
+        backbone = getattr(model, "backbone", None)
+        if isinstance(backbone, nn.Module):
+            for module in backbone.modules():
+                module.training = False
         yield
-    finally:
-        for thing, before in (*attributes, *losses):
-            vars(thing).clear()
-            vars(thing).update(before)
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
 
 
 def _forget_normalizers(model: nn.Module) -> None:

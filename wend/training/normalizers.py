@@ -6,6 +6,8 @@ has: a training that is resumed would begin again at a number of Detectron2's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 ATTRIBUTE = "loss_normalizer"
@@ -30,6 +32,18 @@ class Normalizers:
             if (isinstance(value, int | float) and not isinstance(value, bool))
             or (isinstance(value, Tensor) and value.numel() == 1)
         }
+
+    def as_now(self) -> Callable[[], None]:
+        """What lets them be again as they are now; a module that has none has none again."""
+        before = [(vars(m), vars(m).get(ATTRIBUTE)) for m in self._model.modules()]
+
+        def restore() -> None:
+            for attributes, value in before:
+                attributes.pop(ATTRIBUTE, None)
+                if value is not None:
+                    attributes[ATTRIBUTE] = value
+
+        return restore
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Set them; a module that the detector has not is a KeyError."""

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from fvcore.common.config import CfgNode
@@ -46,10 +46,11 @@ from wend.processes import (
     world_size,
 )
 from wend.randomness import seed_step
-from wend.run import Run
+from wend.run import Run, check_shares
 from wend.run_files import LOSSES_FILE, evaluation_folder
 from wend.schedules import Progress
 from wend.teaching.ema import WeightAverage, share_average
+from wend.training.accumulation import Accumulation
 from wend.training.continuation import Continuation
 from wend.training.first_epoch import count_first_epoch
 from wend.training.held_out import held_out_losses
@@ -125,6 +126,13 @@ def gradients_shared(model: nn.Module) -> Callable[..., Any]:
     )
 
 
+class MicroBatch(NamedTuple):
+    """What torchvision's detectors learn from: the crops of a micro-batch, and their targets."""
+
+    images: list[Tensor]
+    targets: list[dict[str, Any]]
+
+
 class Trainer:
     """Trains the detector of a config, evaluating and saving as its schedule says.
 
@@ -140,6 +148,9 @@ class Trainer:
         cfg = run.cfg
         self.model = model
         self._in_training = gradients_shared(model)
+        check_shares(cfg, world_size())
+        self.accumulation = Accumulation(model, cfg.WEND.ACCUMULATE)
+        self.accumulation.sharing(self._in_training)
         ema, teaching = cfg.WEND.EMA, teaching_of(cfg)
         self.average = self.teacher = None
         if ema.DECAY:
@@ -210,21 +221,35 @@ class Trainer:
         ]
         return images, targets
 
-    def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
+    def _taught(self, batch: list[Example]) -> MicroBatch:
         images, targets = self._inputs(batch)
+        if self.teacher is not None and self.teacher.has_begun:
+            targets = taught(self.teacher, images, batch, targets)
+        return MicroBatch(images, targets)
+
+    def _losses(self, iteration: int, part: MicroBatch) -> dict[str, Tensor]:
+        losses = self._in_training(*part)
+        report = describe_non_finite(losses, [target["image_id"] for target in part.targets])
+        agree_on_step(report, self.interruption, self.cfg.MODEL.DEVICE, iteration)
+        return losses
+
+    def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
         self.interruption.begin_step()
         self.first_epoch.add(example.counts for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
         if self.teacher is not None:
             self.teacher.progress = Progress(iteration, self.cfg.SOLVER.MAX_ITER)
-            if self.teacher.has_begun:
-                targets = taught(self.teacher, images, batch, targets)
-        losses = self._in_training(images, targets)
-        report = describe_non_finite(losses, [example.image_id for example in batch])
-        agree_on_step(report, self.interruption, self.cfg.MODEL.DEVICE, iteration)
-        total = sum(losses.values())
+        parts = [self._taught(part) for part in self.accumulation.parts(batch)]
         self.optimizer.zero_grad()
-        total.backward()
+        losses = self.accumulation.step(
+            parts,
+            at=(self.cfg.SEED, iteration),
+            count=lambda part: self.model(*part),
+            losses=partial(self._losses, iteration),
+            backward=Tensor.backward,
+        )
+        total = sum(losses.values())
+        assert isinstance(total, Tensor)
         self.optimizer.step()
         self.scheduler.step()
         if self.average is not None:

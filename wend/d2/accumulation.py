@@ -1,0 +1,132 @@
+"""Detectron2's training step in several micro-batches: :mod:`wend.training.accumulation`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from detectron2.engine import AMPTrainer, SimpleTrainer
+from detectron2.utils.events import EventStorage, get_event_storage
+from torch import Tensor
+
+from wend.d2.frames import Batch
+from wend.training.accumulation import Accumulation
+
+
+class StorageOfMicroBatches(EventStorage):
+    """Takes what the micro-batches of a step log, for the storage of the training.
+
+    Args:
+        storage: gets the mean of each number; pictures at once.
+    """
+
+    def __init__(self, storage: EventStorage) -> None:
+        super().__init__(storage.iter)
+        self._storage = storage
+        self._values: dict[str, list[float]] = {}
+
+    def put_scalar(
+        self, name: str, value: Any, smoothing_hint: bool = True, cur_iter: int | None = None
+    ) -> None:
+        """Detectron2's; the number is one of a micro-batch."""
+        super().put_scalar(name, value, smoothing_hint, cur_iter)
+        self._values.setdefault(self._current_prefix + name, []).append(float(value))
+
+    def put_image(self, img_name: str, img_tensor: Any) -> None:
+        """Detectron2's, of the training's."""
+        self._storage.put_image(img_name, img_tensor)
+
+    def put_histogram(self, hist_name: str, hist_tensor: Tensor, bins: int = 1000) -> None:
+        """Detectron2's, of the training's."""
+        self._storage.put_histogram(hist_name, hist_tensor, bins)
+
+    def hand_on(self) -> None:
+        """Put the mean of each number into the training's storage."""
+        for name, values in self._values.items():
+            hint = self.smoothing_hints()[name]
+            self._storage.put_scalar(name, sum(values) / len(values), smoothing_hint=hint)
+
+
+class _Accumulating(SimpleTrainer):
+    """Mixed into a trainer of Detectron2's, before its class.
+
+    Args:
+        accumulation: the micro-batches.
+        seed: of the training, as it is at each step.
+        prepared: what is learned from, made of a micro-batch of the loader's dicts.
+        count: losses of a micro-batch, without a report of numbers that are not finite.
+        trainer: arguments of Detectron2's.
+    """
+
+    def __init__(
+        self,
+        *trainer: Any,
+        accumulation: Accumulation,
+        seed: Callable[[], int],
+        prepared: Callable[[Batch], Batch],
+        count: Callable[[Batch], Any],
+    ) -> None:
+        super().__init__(*trainer)
+        self._accumulation, self._seed = accumulation, seed
+        self._prepared, self._count_losses = prepared, count
+        accumulation.sharing(self.model)
+
+    def run_step(self) -> None:
+        """Detectron2's, its forward and backward passes micro-batch by micro-batch."""
+        assert self.model.training, "the model was changed to eval mode"
+        start = time.perf_counter()
+        batch = next(self._data_loader_iter)
+        data_time = time.perf_counter() - start
+        parts = [self._prepared(part) for part in self._accumulation.parts(batch)]
+        self.optimizer.zero_grad()
+        with StorageOfMicroBatches(get_event_storage()) as storage:
+            losses = self._accumulation.step(
+                parts,
+                at=(self._seed(), self.iter),
+                count=self._counted,
+                losses=self._losses,
+                backward=self._backward,
+            )
+        storage.hand_on()
+        self.after_backward()
+        self._write_metrics(losses, data_time)
+        self._update()
+
+    def _counted(self, part: Batch) -> None:
+        with EventStorage(self.iter), self._precision():  # what is put there is no step's
+            self._count_losses(part)
+
+    def _losses(self, part: Batch) -> dict[str, Tensor]:
+        with self._precision():
+            losses = self.model(part)
+        return {"total_loss": losses} if isinstance(losses, Tensor) else losses
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def _backward(self, total: Tensor) -> None:
+        total.backward()
+
+    def _update(self) -> None:
+        self.optimizer.step()
+
+
+class AccumulatingTrainer(_Accumulating):
+    """Detectron2's ``SimpleTrainer`` with micro-batches."""
+
+
+class AccumulatingAMPTrainer(_Accumulating, AMPTrainer):
+    """Detectron2's ``AMPTrainer`` with micro-batches; gradients are unscaled once a step."""
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast("cuda", dtype=self.precision)
+
+    def _backward(self, total: Tensor) -> None:
+        self.grad_scaler.scale(total).backward()
+
+    def _update(self) -> None:
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
