@@ -122,6 +122,7 @@ RANGES = [
     ("WEND.METRICS", [], [(), ("corloc", "mean_iou")]),  # bad ones have a test of their own
     ("WEND.MAX_BOXES", [0, -1, 101], [1, 100]),
     ("WEND.TEST_BATCH", [0, -1], [1]),
+    ("WEND.ACCUMULATE", [0, -1], [1, 4]),
     ("WEND.FCOS.NUM_CLASSES", [0], [1, 200]),
     ("WEND.FCOS.NUM_CONVS", [0], [1]),
     ("WEND.FCOS.CONV_DIM", [-1], [0, 256]),
