@@ -67,3 +67,15 @@ def test_lines_are_those_of_an_uninterrupted_training(stops, writes, tmp_path):
         window = train(resumed, start, window, stops_at=stop, writes=writes)
         start = LAST if stop is None else stop + 1
     assert lines(resumed) == lines(whole)
+
+
+def test_of_a_number_that_is_not_smoothed_the_latest_alone_is_kept():
+    """So a checkpoint is the same whether a training was resumed after an earlier value or not."""
+    with EventStorage(0) as storage:
+        for iteration, value in ((11, 0.25), (17, 0.5), (23, 0.75)):
+            storage.put_scalar("gt_known_loc", value, smoothing_hint=False, cur_iter=iteration)
+            storage.put_scalar("total_loss", value, smoothing_hint=True, cur_iter=iteration)
+        storage.iter = 29
+        numbers = LogWindow().state_dict()["numbers"]
+    assert numbers["gt_known_loc"]["values"] == [[0.75, 23]]
+    assert numbers["total_loss"]["values"] == [[0.25, 11], [0.5, 17], [0.75, 23]]

@@ -28,7 +28,7 @@ class LogWindow:
 
     def state_dict(self) -> dict[str, Any]:
         """``first_line``, and ``numbers``: name -> whether it is smoothed, and its values, each
-        with its iteration.
+        with its iteration; the latest alone where it is not.
         """
         if not has_event_storage():  # nothing is trained
             return {}
@@ -44,6 +44,8 @@ class LogWindow:
                 if iteration > storage.iter - PERIOD
             ]
             if name not in TIMES and values and values[-1][1] >= first_line:
+                if not hints[name]:  # a line has the latest one
+                    values = values[-1:]
                 numbers[name] = {"is_smoothed": bool(hints[name]), "values": values}
         return {"first_line": first_line, "numbers": numbers}
 
