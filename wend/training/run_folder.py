@@ -71,7 +71,7 @@ def begin(cfg: CfgNode, *, overwrite: bool, resume: bool) -> bool:
 
     def make_ready() -> None:
         if not overwrite:
-            _check_unused(folder)
+            _check_unused(folder, resumes=resume)
         clear(cfg)
 
     _main_first(make_ready)
@@ -83,12 +83,15 @@ def refuse_used(output_dir: str | Path) -> None:
     _main_first(lambda: _check_unused(Path(output_dir)))
 
 
-def _check_unused(output_dir: Path) -> None:
+def _check_unused(output_dir: Path, *, resumes: bool = False) -> None:
     if results := earlier_results(output_dir):
+        goes_on = "no checkpoint is there to go on from"
+        if not resumes:
+            goes_on = "--resume goes on with it (in a script: resume_or_load(resume=True))"
         raise InputError(
-            f"OUTPUT_DIR {output_dir}: holds an earlier run ({some(results)}); --resume goes on "
-            f"with it (in a script: resume_or_load(resume=True)), --overwrite removes it and "
-            f"starts anew (Trainer(cfg, overwrite=True)), and another OUTPUT_DIR leaves it as it is"
+            f"OUTPUT_DIR {output_dir}: holds an earlier run ({some(results)}); {goes_on}, "
+            f"--overwrite removes it and starts anew (Trainer(cfg, overwrite=True)), and another "
+            f"OUTPUT_DIR leaves it as it is"
         )
 
 
@@ -180,7 +183,8 @@ def _ended_early(folder: Path) -> bool:
         solver = read_yaml(folder / CONFIG_FILE, "the config of a run")["SOLVER"]
         lines = (folder / LOSSES_FILE).read_text(encoding="utf-8").splitlines()
         steps = [json.loads(line).get("iteration", 0) for line in lines]
-        return max(steps) + 1 < min(solver["CHECKPOINT_PERIOD"], solver["MAX_ITER"])
+        # of the step that is to be saved, too: perhaps it could not be
+        return max(steps) < min(solver["CHECKPOINT_PERIOD"], solver["MAX_ITER"])
     except (AttributeError, KeyError, OSError, TypeError, ValueError):  # of no run of ours
         return False
 
