@@ -13,6 +13,7 @@ from wend.files import (
     atomic_write,
     read_json,
     read_text,
+    remove_unfinished,
     sha256,
     state_digest,
     whole_folder,
@@ -35,6 +36,14 @@ def test_written_text_is_utf_8_in_a_new_folder_without_leftovers(tmp_path):
         file.write("γ = 6\n")
     assert path.read_bytes() == "γ = 6\n".encode()
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_killed_writers_left_of_a_file_goes_and_nothing_else(tmp_path):
+    stay = {"a[1].json", ".a1.json.abcdefgh", ".a[1].json.txt", ".b.json.abcdefgh"}
+    for name in (*stay, ".a[1].json.x3_d4f6h", ".a[1].json.abcdefgh"):
+        (tmp_path / name).write_text("")
+    remove_unfinished(tmp_path / "a[1].json")
+    assert {path.name for path in tmp_path.iterdir()} == stay
 
 
 def test_bytes_are_written_as_they_are(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -148,6 +149,13 @@ def leftovers(folder: Path, patterns: Iterable[str]) -> list[Path]:
         and path.is_file()
         and not path.is_symlink()
     ]
+
+
+def remove_unfinished(path: str | Path) -> None:
+    """Remove what killed processes left of writing a file, which only this process writes now."""
+    path = Path(path)
+    for temporary in leftovers(path.parent, [glob.escape(path.name)]):
+        temporary.unlink()
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from wend.cli.options import (
 )
 from wend.devices import choose_device
 from wend.errors import InputError, some
-from wend.files import read_text, sha256
+from wend.files import read_text, remove_unfinished, sha256
 from wend.launch.crew import Crew
 from wend.partial import differences
 from wend.parts import Parts, digest_of_keys
@@ -303,6 +303,7 @@ def _write_whole(output: str, data_set: DataSet, parts: Parts[tuple[list, list]]
         _of_file(parts),
         source=output,
     )
+    remove_unfinished(output)
     _finish(output, file, data_set)
     parts.remove()
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from wend.errors import InputError
-from wend.files import read_json, whole_folder, write_json
+from wend.files import read_json, remove_unfinished, whole_folder, write_json
 from wend.formats.coco import to_coco
 from wend.localize.boxes import FoundBox
 from wend.partial import differences
@@ -112,6 +112,7 @@ def write_boxes(
         What was written.
     """
     folder, coco = output_paths(output, split)
+    remove_unfinished(coco)
     write_json(coco, _to_coco(data_set, found_boxes, settings))
     unfit = unfit_for_c2am(data_set.keys, split, boxes_per_image)
     if unfit:
