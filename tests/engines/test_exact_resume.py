@@ -7,6 +7,7 @@ import sys
 from operator import itemgetter
 
 import pytest
+import safetensors
 import torch
 import yaml
 from engine_runs import BUILDABLE, DETECTORS, ONE_ANCHOR, go_on, options, run
@@ -59,6 +60,13 @@ def _logged(folder):
     return sorted(rows, key=itemgetter("iteration"))
 
 
+def _tensors(path):
+    """Metadata and bytes; the order of metadata in the file is by chance."""
+    with safetensors.safe_open(path, "pt") as file:
+        names = sorted(file.keys())
+        return file.metadata(), {n: file.get_tensor(n).numpy().tobytes() for n in names}
+
+
 def test_a_finished_run_stays_as_it_is(engine, finished, tmp_path):
     """Also what the last evaluation logged, which is after all iterations on Detectron2."""
     folder = shutil.copytree(finished(engine), tmp_path / "run")
@@ -68,6 +76,17 @@ def test_a_finished_run_stays_as_it_is(engine, finished, tmp_path):
     assert run(engine, folder, "--resume") == 0
     assert {name: (folder / name).read_bytes() for name in names} == before
     assert {path.name for path in folder.glob("events*")} == events
+    # killed between its last two files, and while it wrote the last of them
+    final, tensors = folder / "model_final.pth", folder / "model_final.safetensors"
+    weights = _tensors(tensors)
+    whole = max(folder.glob("model_0*.pth")).read_bytes()
+    tensors.unlink()
+    final.write_bytes(before["model_final.pth"][:1000])
+    assert run(engine, folder, "--resume") == 0
+    assert (final.read_bytes(), _tensors(tensors)) == (whole, weights)
+    tensors.unlink()
+    assert run(engine, folder, "--resume") == 0
+    assert (final.read_bytes(), _tensors(tensors)) == (whole, weights)
 
 
 def test_without_a_seed_one_is_drawn_and_kept(engine, tmp_path):

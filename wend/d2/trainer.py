@@ -354,7 +354,7 @@ class Trainer(DefaultTrainer):
                 if isinstance(hook, hooks.PeriodicWriter | EventSinksHook):
                     self._at_end_of(done, hook.after_step)
         if self._is_finished:
-            self.evaluations.say_finished(done)
+            self.continuation.finish(done)
             if done < self.max_iter or self._is_done:
                 self._hooks.remove(self._evaluation)
         if self.evaluations.had_ended:

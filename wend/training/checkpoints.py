@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +37,14 @@ from wend.run_files import (
 )
 from wend.training.changes import check_changes
 from wend.training.facts import TRAINING_KEY, Asked
-from wend.weight_files import Origin, UnreadableError, damage, read_content, stated_origin
+from wend.weight_files import (
+    ORIGIN_KEY,
+    Origin,
+    UnreadableError,
+    damage,
+    read_content,
+    stated_origin,
+)
 
 KEPT_CHECKPOINTS = 2  # besides model_final.pth; 50 epochs of the paper's head would take 40 GB
 WITH_TENSORS = (FINAL_WEIGHTS, BEST_WEIGHTS)  # those beside which the weights lie as safetensors
@@ -216,6 +224,16 @@ def _checksums() -> Iterator[None]:
         torch.serialization.set_crc32_options(before)
 
 
+def _write_tensors(
+    path: Path, weights: Mapping[str, torch.Tensor], about: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint's weights alone beside it, with how they came about as metadata."""
+    texts = {key: json.dumps(about[key]) for key in (ORIGIN_KEY, BEST_KEY) if key in about}
+    tensors = safetensors.torch.save(unshared(weights), {"format": "pt", **texts})
+    with atomic_write(path.with_suffix(TENSORS), "wb", durable=True) as file:
+        file.write(tensors)
+
+
 class RunCheckpointer(CheckedLoading):
     """Saves a training's checkpoints and goes on from the newest whole one.
 
@@ -229,6 +247,7 @@ class RunCheckpointer(CheckedLoading):
             compared with; None: they do not, and it is not.
         allow_changes: whether a training is gone on with that differs from it.
         changed: the config entries that differ from those of the checkpoint that was resumed.
+        resumed_from: its path; empty where none was.
     """
 
     origin: Origin | None = None
@@ -236,6 +255,7 @@ class RunCheckpointer(CheckedLoading):
     asked: Asked | None = None
     allow_changes = False
     changed: frozenset[str] = frozenset()
+    resumed_from = ""
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint in its folder, whole or not."""
@@ -266,6 +286,7 @@ class RunCheckpointer(CheckedLoading):
         if not resume:
             return self.load(path, checkpointables=[])
         chosen, self.changed = of_main(self._choose)
+        self.resumed_from = chosen
         if not chosen:
             logger.warning(
                 "%s: there is no checkpoint to resume from; starting anew from %s",
@@ -324,12 +345,27 @@ class RunCheckpointer(CheckedLoading):
         with atomic_write(path, "wb", durable=True) as file, _checksums():
             torch.save({"model": weights, **parts, **kwargs, **stated}, file)
         if path.name in WITH_TENSORS:
-            known = {**stated, **{key: parts[key] for key in (BEST_KEY,) if key in parts}}
-            texts = {key: json.dumps(value) for key, value in known.items()}
-            tensors = safetensors.torch.save(unshared(weights), {"format": "pt", **texts})
-            with atomic_write(path.with_suffix(TENSORS), "wb", durable=True) as file:
-                file.write(tensors)
+            _write_tensors(path, weights, {**stated, **parts})
         return path
+
+    def finish(self) -> None:
+        """Write what a training lacks that was killed after its last step, before its last file.
+
+        ``model_final.pth`` is what the last of the periodic checkpoints is.
+        """
+        if not self.save_to_disk or not self.resumed_from:
+            return
+        last = Path(self.resumed_from)
+        final = last.with_name(FINAL_WEIGHTS)
+        if last == final and final.with_suffix(TENSORS).is_file():
+            return
+        if last != final:
+            with last.open("rb") as whole, atomic_write(final, "wb", durable=True) as file:
+                shutil.copyfileobj(whole, file)
+            logger.info("%s: was not there whole; written as %s", final, last.name)
+            self.tag_last_checkpoint(final.name)
+        content = read_content(final, mmap=True)
+        _write_tensors(final, content["model"], content)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note the last checkpoint by name, as Detectron2 does."""

@@ -140,6 +140,15 @@ class Continuation:
         self.evaluations.say_end(done)
         self._save(self.checkpointer.save, FINAL_WEIGHTS.removesuffix(".pth"), done)
 
+    def finish(self, done: int) -> None:
+        """Say that a training that is resumed is finished, and write what its end did not come to.
+
+        All processes call it.
+        """
+        self.evaluations.say_finished(done)
+        if is_main():
+            self.checkpointer.finish()
+
     def _save(self, write: Callable[..., Any], name: str, done: int) -> None:
         self.state.exchange()
         if self.checkpointer.save_to_disk:

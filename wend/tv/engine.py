@@ -277,7 +277,7 @@ class Trainer:
         """What is left to do of the training."""
         results = self._made_up()
         if self.evaluations.are_over(self.start_iter):
-            self.evaluations.say_finished(self.start_iter)
+            self.continuation.finish(self.start_iter)
             return results
         if self.evaluations.have_ended:
             self.continuation.end_early(self.start_iter)
