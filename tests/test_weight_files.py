@@ -422,3 +422,16 @@ def test_weights_are_loaded_but_for_a_head_of_another_size():
         r"not \(3, 512\), fc\.bias \(7,\), not \(3,\)\)$",
     ):
         load_weights("f.pth", source.state_dict(), "resnet18", model)
+
+
+class Runs:
+    def __reduce__(self):
+        return eval, ("1 + 1",)
+
+
+def test_what_would_run_code_is_named_and_torchs_advice_how_to_run_it_is_not_given(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"model": WEIGHTS, "more": Runs()}, path)
+    with pytest.raises(InputError, match=r"\(holds [\w.]*eval, which is no weight; ") as raised:
+        read_checkpoint(path)
+    assert "weights_only" not in str(raised.value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
@@ -56,6 +57,9 @@ class Origin:
     exif: str
 
 
+_REFUSED = re.compile(r"GLOBAL ([\w.]+)")  # what torch's weights_only names
+
+
 class UnreadableError(InputError):
     """A weight file cannot be read, or holds other objects than weights.
 
@@ -65,8 +69,11 @@ class UnreadableError(InputError):
 
     def __init__(self, path: Path, error: Exception) -> None:
         why = (str(error).splitlines() or [""])[0]  # torch writes several lines, and sentences
+        refused = _REFUSED.search(str(error))
         if path.is_file() and not path.stat().st_size:
             why = "it is empty"
+        elif refused:  # torch goes on to say how its code can be run all the same
+            why = f"holds {refused[1]}, which is no weight; what runs code is not loaded"
         elif not isinstance(error, pickle.UnpicklingError):
             why = f"{type(error).__name__}: {why.split('. ')[0]}"
         self.reason = f"{path}: cannot be read as a weight file ({why})"
