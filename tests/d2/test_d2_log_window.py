@@ -3,6 +3,8 @@
 import json
 
 import pytest
+
+pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from detectron2.utils.events import EventStorage, JSONWriter
 
 from wend.d2.log_window import LogWindow
