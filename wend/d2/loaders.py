@@ -16,13 +16,12 @@ from wend.errors import InputError
 from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
-from wend.loading.order import InOrder, Pass, Repeated, Shuffled
+from wend.loading.order import Pass, Repeated, Shuffled
 from wend.loading.selection import Selection
 from wend.loading.shares import own_share
-from wend.processes import gather, rank, world_size
-from wend.randomness import shared_seed
 from wend.run import TestData, TrainingData
 from wend.training.held_out import held_out_loader
+from wend.training.train_loader import ordered_loader
 
 Mapper = Callable[[dict[str, Any]], Any]
 
@@ -67,31 +66,19 @@ def train_loader(
         mapper: instead of :class:`WSOLDatasetMapper`.
     """
     mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
-    images = GuardedImages(
-        MappedImages(training.images, mapper), training.most_bad, cfg.WEND.IMPORTS
-    )
-    in_order = InOrder(
-        images,
+    return ordered_loader(
+        training,
+        cfg,
+        MappedImages(training.images, mapper),
         _pass_over(training.images, cfg),
-        seed=shared_seed(cfg.SEED),
-        batch=cfg.SOLVER.IMS_PER_BATCH,
-        rank=rank(),
-        processes=world_size(),
-    )
-    loader = build_detection_train_loader(
-        dataset=in_order,
-        mapper=None,
-        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-        aspect_ratio_grouping=False,  # crops are square: nothing to group
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        seed=0,  # a generator of its own: nothing is drawn from that of the step
-    )
-    return GuardedLoader(
-        loader,
-        total=len(images),
-        most=training.most_bad,
-        names=training.names,
-        gather=gather if world_size() > 1 else None,
+        lambda in_order: build_detection_train_loader(
+            dataset=in_order,
+            mapper=None,
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            aspect_ratio_grouping=False,  # crops are square: nothing to group
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            seed=0,  # a generator of its own: nothing is drawn from that of the step
+        ),
     )
 
 

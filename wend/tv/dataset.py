@@ -15,15 +15,15 @@ from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.crop import CropMapper, Sample
 from wend.loading.image_cache import ImageCache
-from wend.loading.order import InOrder, Shuffled
+from wend.loading.order import Shuffled
 from wend.loading.selection import Selection
 from wend.loading.shares import own_share
-from wend.processes import gather, rank, world_size
-from wend.randomness import shared_seed
+from wend.processes import world_size
 from wend.run import TestData, TrainingData
 from wend.structures.frame import Frame
 from wend.structures.records import ImageId
 from wend.training.held_out import held_out_loader
+from wend.training.train_loader import ordered_loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,27 +86,18 @@ def build_train_loader(training: TrainingData, cfg: CfgNode) -> GuardedLoader:
     """Batches of SOLVER.IMS_PER_BATCH examples of all processes together, without end."""
     mapper = CropMapper(**crop_arguments(cfg), train=True, caches=training.caches)
     dataset = CroppedImages(training.images, mapper)
-    in_order = InOrder(
-        GuardedImages(dataset, training.most_bad, cfg.WEND.IMPORTS),
+    return ordered_loader(
+        training,
+        cfg,
+        dataset,
         Shuffled(len(dataset)),
-        seed=shared_seed(cfg.SEED),
-        batch=cfg.SOLVER.IMS_PER_BATCH,
-        rank=rank(),
-        processes=world_size(),
-    )
-    loader = DataLoader(
-        in_order,
-        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size(),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=list,
-        generator=torch.Generator(),  # nothing is drawn from that of the step
-    )
-    return GuardedLoader(
-        loader,
-        total=len(dataset),
-        most=training.most_bad,
-        names=training.names,
-        gather=gather if world_size() > 1 else None,
+        lambda in_order: DataLoader(
+            in_order,
+            batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size(),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            collate_fn=list,
+            generator=torch.Generator(),  # nothing is drawn from that of the step
+        ),
     )
 
 
