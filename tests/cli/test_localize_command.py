@@ -20,6 +20,7 @@ from wend.formats.folder import load_folder
 from wend.localize import border_prior, ddt_run
 from wend.localize.boxes import FoundBox
 from wend.localize.found import EitherSide, from_row, image_row
+from wend.localize.network_pass import NetworkPass
 from wend.pseudo_boxes import attach_pseudo_boxes, read_boxes, read_c2am
 
 
@@ -36,6 +37,9 @@ def command(toy_root, tmp_path, monkeypatch):
         return localize_command.run(parser.parse_args(arguments))
 
     return call
+
+
+NETWORK = ["--backbone", "torchvision:vgg16", "--weights", "no.pth"]
 
 
 @pytest.fixture(scope="session")
@@ -189,20 +193,20 @@ def test_an_interrupted_border_run_goes_on_after_its_last_image(command, tmp_pat
 def test_ddt_is_bitwise_the_same_after_an_interruption(ddt, tmp_path, monkeypatch, options):
     monkeypatch.setattr(ddt_run, "BLOCK_BATCHES", 1)
     ddt(*options, "--split", "whole")
-    maps = ddt_run._Work._maps
+    maps = NetworkPass._passed
     for stop in (2, 4):
         calls = []
 
-        def interrupted(work, *given, calls=calls, stop=stop):
+        def interrupted(network, *given, calls=calls, stop=stop):
             calls.append(1)
             if len(calls) == stop:
                 raise KeyboardInterrupt
-            return maps(work, *given)
+            return maps(network, *given)
 
-        monkeypatch.setattr(ddt_run._Work, "_maps", interrupted)
+        monkeypatch.setattr(NetworkPass, "_passed", interrupted)
         with pytest.raises(KeyboardInterrupt):
             ddt(*options, "--split", "parts")
-    monkeypatch.setattr(ddt_run._Work, "_maps", maps)
+    monkeypatch.setattr(NetworkPass, "_passed", maps)
     ddt(*options, "--split", "parts")
     whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
@@ -309,11 +313,19 @@ def test_images_without_a_readable_header_are_left_out_by_shards_and_their_merge
 @pytest.mark.parametrize(
     ("method", "more", "message"),
     [
-        ("border", ["--weights", "w.pth"], "uses no network; leave out --weights"),
+        ("border", ["--weights", "w.pth"], "leave out --weights, which is of methods of a"),
         ("border", ["--side", "8"], "--side: expected at least 16, got 8"),
         ("border", ["--split", "../x"], "--split: expected a folder's name such as train"),
         ("ddt", [], "needs --backbone and --weights, a local file"),
-        ("ddt", ["--backbone", "x", "--weights", "y", "--side", "32"], "--side is of --method bor"),
+        ("ddt", ["--backbone", "x", "--weights", "y", "--side", "32"], "leave out --side, which"),
+        ("border", ["--option", "a=1"], "leave out --option, which is of methods that look at"),
+        ("lost", ["--sign", "psol"], "leave out --sign, which is of --method ddt"),
+        ("lost", [], "--method lost: needs --backbone and --weights"),
+        ("losst", ["--backbone", "x", "--weights", "y"], "unknown method 'losst'. Did you mean"),
+        ("lost", [*NETWORK, "--option", "k=3"], "no such option. It has: patches .100., whole"),
+        ("lost", [*NETWORK, "--option", "patches"], "expected NAME=VALUE"),
+        ("lost", [*NETWORK, "--option", "patches=x"], "expected a value such as 100, got 'x'"),
+        ("lost", [*NETWORK, "--option", "whole=1"], "expected true or false, got '1'"),
         ("ddt", ["--backbone", "torchvision:vgg16", "--weights", "no.pth"], "there is no such fil"),
         ("border", ["--boxes", "0"], "--boxes: expected at least 1, got 0"),
         ("border", ["--shard", "8/8"], "shards count from 0, so that of 8 the last is 7/8"),
@@ -398,3 +410,50 @@ def test_parts_of_other_settings_are_started_anew_and_of_other_images_not_merged
     assert "starting anew" in caplog.text
     assert len(load_coco(tmp_path / "out/train/pseudo_boxes.json")) == 3
     assert not (tmp_path / "out/train.partial").exists()
+
+
+def test_an_own_method_from_a_file_gets_descriptors_and_its_options(command, weights, tmp_path):
+    """It marks the patch with the largest first channel, and `wide` columns from there."""
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "def brightest(descriptors, shape, *, wide=1):\n"
+        "    mask = np.zeros(shape, bool)\n"
+        "    row, column = divmod(int(descriptors[:, 0].argmax()), shape[1])\n"
+        "    mask[row, column : column + wide] = True\n"
+        "    return [mask]\n"
+    )
+    given = ["--backbone", "torchvision:resnet18", "--weights", weights, "--input-size", 96]
+    given += ["--layer", "layer2", "--batch-size", 5, "--device", "cpu", "--option", "wide=2"]
+    command(*given, method=f"{tmp_path}/own.py:brightest")
+    content = json.loads((tmp_path / "out/train/pseudo_boxes.json").read_text())
+    sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    for annotation in content["annotations"]:
+        width, height = sizes[annotation["image_id"]]
+        x, _, w, h = annotation["bbox"]
+        assert h * 12 / height == pytest.approx(1)  # 96 / 8 cells
+        assert w * 12 / width == pytest.approx(2) or (x + w) * 12 / width == pytest.approx(12)
+    assert content["info"]["settings"]["options"] == {"wide": 2}
+
+
+@pytest.mark.parametrize("method", ["token-cut", "mask-cut", "lost", "background"])
+def test_each_method_ends_in_the_same_boxes_after_an_interruption(
+    command, weights, tmp_path, monkeypatch, method
+):
+    given = ["--backbone", "torchvision:resnet18", "--weights", weights, "--input-size", 96]
+    given += ["--layer", "layer2", "--batch-size", 5, "--device", "cpu", "--boxes", 3]
+    command(*given, "--split", "whole", method=method)
+    passed, calls = NetworkPass._passed, []
+
+    def interrupted(network, *batch):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return passed(network, *batch)
+
+    monkeypatch.setattr(NetworkPass, "_passed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        command(*given, "--split", "parts", method=method)
+    command(*given, "--split", "parts", method=method)
+    assert len(calls) == 4  # of 3 batches the first was kept
+    whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()

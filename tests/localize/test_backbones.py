@@ -113,7 +113,7 @@ def test_weights_that_do_not_fit_are_named(weights, change, message):
         ("torchvision:fcos_resnet50_fpn", {}, "no such model"),
         ("torchvision:resnet18", {"layer": "layer9"}, "no such module; it has conv1, bn1"),
         ("torchvision:resnet18", {"input_size": 32, "layer": "fc"}, r"its output is \(1, 1000\)"),
-        ("timm:vit_tiny_patch16_224", {"input_size": 448}, "takes only 224x224 pixels"),
+        ("timm:resnet18", {"layer": "keys"}, "has no attention whose queries, keys and values"),
         ("torchvision:squeezenet1_1", {"input_size": 4}, "does not take 4x4 pixels"),
     ],
 )
@@ -127,3 +127,40 @@ def test_bad_names_layers_and_sizes_are_errors_that_help(weights, name, options,
         torch.save(squeezenet1_1().state_dict(), file)
     with pytest.raises(InputError, match=message):
         build_backbone(name, file, **options)
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory):
+    """timm's smallest vision transformer with random weights, and their file."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    network = timm.create_model("vit_tiny_patch16_224").eval()
+    file = tmp_path_factory.mktemp("vit") / "vit.pth"
+    torch.save(network.state_dict(), file)
+    return network, file
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("layer", "part"), [("queries", 0), ("keys", 1), ("values", 2)])
+def test_keys_of_the_last_attention_are_rows_of_its_own_projection(transformer, layer, part):
+    network, file = transformer
+    built = build_backbone("timm:vit_tiny_patch16_224", file, layer)
+    images = torch.rand(2, 3, 224, 224)
+    tokens = network._pos_embed(network.patch_embed(images))
+    for block in network.blocks[:-1]:
+        tokens = block(tokens)
+    last = network.blocks[-1]
+    rows = slice(part * 192, (part + 1) * 192)
+    weight, bias = last.attn.qkv.weight[rows], last.attn.qkv.bias[rows]
+    expected = (last.norm1(tokens) @ weight.T + bias)[:, 1:]  # without the class token
+    maps = built.model(images)
+    assert built.of_tokens
+    torch.testing.assert_close(maps.flatten(2).transpose(1, 2), expected)
+
+
+def test_a_transformer_takes_any_multiple_of_its_patch(transformer):
+    _, file = transformer
+    built = build_backbone("timm:vit_tiny_patch16_224", file, input_size=96)
+    assert built.model(torch.zeros(1, 3, 96, 96)).shape == (1, 192, 6, 6)
+    with pytest.raises(InputError, match="does not take 225x225 pixels"):
+        build_backbone("timm:vit_tiny_patch16_224", file, input_size=225)

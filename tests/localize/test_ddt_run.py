@@ -16,6 +16,7 @@ from wend.localize import ddt_run
 from wend.localize.backbones import Backbone
 from wend.localize.ddt_run import DdtOptions, blocks_of, group_images, localize
 from wend.localize.found import FORMAT, LEFTOVERS, from_row
+from wend.localize.network_pass import NetworkPass
 from wend.localize.signs import settle
 from wend.parts import Parts, Shard
 from wend.structures.boxes import paired_iou
@@ -64,13 +65,17 @@ def birds(tmp_path):
 
 def share(records, folder, network=None, by_class=True, crew=None, shard=None, **options):
     """What a process of a crew, or a shard, does; the parts that it then knows of."""
-    options = DdtOptions(**{"batch_size": 5, "num_workers": 0, **options})
+    readers = {"num_workers": 0, "skip_unreadable": False}
+    readers |= {name: options.pop(name) for name in readers.keys() & options.keys()}
+    options = DdtOptions(**{"batch_size": 5, **options})
     data_set = DataSet.from_records(records)
+    model = network or backbone()
+    network = NetworkPass(model, data_set, CPU, **readers)
     groups = group_images(data_set, by_class)
     output, about = folder.with_suffix(".json"), {"settings": 1}
     crew = crew or Crew()
     with crew, Parts(output, folder, FORMAT, about, from_row, crew, shard, LEFTOVERS) as parts:
-        waits_for = localize(network or backbone(), data_set, groups, parts, CPU, options)
+        waits_for = localize(network, groups, parts, options)
     return parts, waits_for
 
 

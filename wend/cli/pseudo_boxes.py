@@ -11,9 +11,11 @@ import argparse
 import json
 import logging
 import shlex
+import textwrap
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wend import __version__
 from wend.cli.options import (
@@ -37,15 +39,21 @@ from wend.parts import Parts
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
 
-METHODS = ("border", "ddt")
-DDT_ONLY = ("backbone", "weights", "layer", "input_size", "device")
+if TYPE_CHECKING:
+    from wend.localize.network_pass import NetworkPass
+
+BORDER, DDT = "border", "ddt"  # the others are in wend.localize.methods
+OF_NETWORKS = ("backbone", "weights", "layer", "input_size", "device", "batch_size")
+OF_DDT = ("group", "sign", "upsampling", "keep_gib")
+OF_PATCHES = ("option", "centred")
+BATCH_SIZE, KEEP_GIB = 32, 2.0
 logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``wend pseudo-boxes``."""
     add = parser.add_argument
-    add("--method", required=True, choices=METHODS, help="border and centre prior, or DDT")
+    add("--method", required=True, metavar="NAME", help="one of those below, or ./file.py:name")
     add_images_options(parser, required=True)
     add("--output", required=True, metavar="DIR", help="gets <split>/pseudo_boxes and a COCO JSON")
     add("--split", default="train", help="folder in the output (default: train)")
@@ -57,31 +65,80 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_import_option(parser)
     border = parser.add_argument_group("border")
     border.add_argument("--side", type=int, metavar="N", help="working size (default: 128)")
-    ddt = parser.add_argument_group("ddt").add_argument
-    ddt("--backbone", metavar="MODEL", help="timm:<name> or torchvision:<name>")
-    ddt(
+    network = parser.add_argument_group("all but border").add_argument
+    network("--backbone", metavar="MODEL", help="timm:<name> or torchvision:<name>")
+    network(
         "--weights",
         metavar="FILE",
         help="the backbone's local checkpoint, or pretrained: what an installed package ships",
     )
-    ddt("--layer", metavar="MODULE", help="its descriptors (default: the last feature map)")
-    ddt("--input-size", type=int, metavar="N", help="squash images to NxN (default: 448)")
+    network(
+        "--layer",
+        metavar="MODULE",
+        help="its descriptors; keys, queries, values: of a transformer's last attention (default: "
+        "the last feature map)",
+    )
+    network(
+        "--input-size",
+        type=int,
+        metavar="N",
+        help="squash images to NxN (default: 448, or its own)",
+    )
+    network("--batch-size", type=int, metavar="N", help=f"images at a time (default: {BATCH_SIZE})")
+    network("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    ddt = parser.add_argument_group("ddt").add_argument
     ddt(
         "--group",
         choices=("class", "all"),
-        default="class",
-        help="a component per class, or one for all",
+        help="a component per class (default), or one for all",
     )
-    ddt("--sign", choices=("psol", "loading", "border"), default="psol", help="see docs")
+    ddt("--sign", choices=("psol", "loading", "border"), help="see docs (default: psol)")
     ddt(
         "--upsampling",
         choices=("nearest", "bilinear"),
-        default="nearest",
-        help="how the map is enlarged",
+        help="how the map is enlarged (default: nearest)",
     )
-    ddt("--batch-size", type=int, default=32, help="images at a time (default: 32)")
-    ddt("--keep-gib", type=float, default=2.0, help="memory that spares a second pass (default: 2)")
-    ddt("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    ddt(
+        "--keep-gib",
+        type=float,
+        metavar="X",
+        help=f"memory that spares a second pass (default: {KEEP_GIB:g})",
+    )
+    patches = parser.add_argument_group("the methods that look at one image alone").add_argument
+    patches(
+        "--option",
+        action="append",
+        metavar="NAME=VALUE",
+        help="an option of the method, as listed below; may be repeated",
+    )
+    patches(
+        "--centred",
+        choices=("yes", "no"),
+        help="take the image's mean off its descriptors (default: yes, but of transformers)",
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _methods_in_words()
+
+
+def _methods_in_words() -> str:
+    """The methods, each with a sentence and its options."""
+    from wend.localize.methods import METHODS, options_of
+
+    rows = [
+        (BORDER, "What differs from the image's border, near its centre; no network."),
+        (DDT, "The first principal component of the descriptors of a class's images."),
+    ]
+    for name in METHODS:
+        method = METHODS.get(name)
+        options = ", ".join(f"{key}={value}" for key, value in options_of(method).items())
+        sentence = (method.__doc__ or "").strip().split("\n")[0]
+        rows.append((name, f"{sentence}{f' Options: {options}' if options else ''}"))
+    width = max(len(name) for name, _ in rows)
+    lines = [
+        textwrap.fill(text, 98, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * 15)
+        for name, text in rows
+    ]
+    return "methods:\n" + "\n".join(lines)
 
 
 def add_images_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -107,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
         _check_arguments(args)
         shard = shard_of(args)
         data_set = read_images(args, keep_unreadable=args.skip_unreadable)
-        prepare = _prepare_ddt if args.method == "ddt" else _prepare_border
+        prepare = {BORDER: _prepare_border, DDT: _prepare_ddt}.get(args.method, _prepare_patches)
         settings, work = prepare(args, data_set, crew)
         images = describe_images(data_set, args.dataset, args.images)
         settings = {"method": args.method, **images, **settings}
@@ -166,22 +223,31 @@ def _say_what_is_next(
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
-    if args.method == "border":
-        given = [f"--{n.replace('_', '-')}" for n in DDT_ONLY if getattr(args, n) is not None]
-        if given:
-            raise InputError(f"--method border uses no network; leave out {', '.join(given)}")
-    elif not (args.backbone and args.weights):
-        raise InputError("--method ddt: needs --backbone and --weights, a local file or pretrained")
-    elif args.side is not None:
-        raise InputError("--side is of --method border; DDT has --input-size")
+    uses_network = args.method != BORDER
+    allowed = {
+        "--method border": (("side",), not uses_network),
+        "methods of a network": (OF_NETWORKS, uses_network),
+        "--method ddt": (OF_DDT, args.method == DDT),
+        "methods that look at one image alone": (OF_PATCHES, args.method not in (BORDER, DDT)),
+    }
+    for whose, (names, is_allowed) in allowed.items():
+        given = [f"--{n.replace('_', '-')}" for n in names if getattr(args, n) is not None]
+        if given and not is_allowed:
+            raise InputError(
+                f"--method {args.method}: leave out {', '.join(given)}, which is of {whose}"
+            )
+    if uses_network and not (args.backbone and args.weights):
+        raise InputError(
+            f"--method {args.method}: needs --backbone and --weights, a local file or pretrained"
+        )
     check_split(args.split)
     for name, value, low in (
         ("--boxes", args.boxes, 1),
         ("--num-workers", args.num_workers, 0),
         ("--side", args.side or 128, 16),
         ("--input-size", args.input_size or 448, 1),
-        ("--batch-size", args.batch_size, 1),
-        ("--keep-gib", args.keep_gib, 0),
+        ("--batch-size", args.batch_size or (1 if args.batch_size is None else 0), 1),
+        ("--keep-gib", args.keep_gib or 0, 0),
     ):
         if not value >= low:
             raise InputError(f"{name}: expected at least {low}, got {value}")
@@ -242,34 +308,70 @@ def _opencv_version() -> str:
 
 
 def _prepare_ddt(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> tuple:
+    from wend.localize.ddt_run import DdtOptions, group_images, localize
+
+    group, sign = args.group or "class", args.sign or "psol"
+    groups = group_images(data_set, group == "class")
+    network, settings = _network(args, data_set, crew)
+    keep = KEEP_GIB if args.keep_gib is None else args.keep_gib
+    options = DdtOptions(
+        sign,
+        args.upsampling or "nearest",
+        args.batch_size or BATCH_SIZE,
+        int(keep * 2**30),
+        args.boxes,
+    )
+    settings |= {"group": group, "sign": sign, "upsampling": options.upsampling}
+
+    def work(parts: Parts) -> str:
+        return localize(network, groups, parts, options)
+
+    return settings, work
+
+
+def _prepare_patches(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> tuple:
+    from wend.localize.methods import METHODS, with_options
+    from wend.localize.patch_run import PatchOptions, localize
+
+    method = METHODS.get(args.method)
+    given = dict(map(_option, args.option or ()))
+    parameters = with_options(args.method, method, given)
+    network, settings = _network(args, data_set, crew)
+    centred = not network.backbone.of_tokens if args.centred is None else args.centred == "yes"
+    batch_size = args.batch_size or BATCH_SIZE
+    options = PatchOptions(args.method, method, parameters, centred, batch_size, args.boxes)
+    settings |= {"options": parameters, "centred": centred}
+
+    def work(parts: Parts) -> str:
+        return localize(network, parts, options)
+
+    return settings, work
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise InputError(f"--option: expected NAME=VALUE, such as threshold=0.3, got {text!r}")
+    return name, value
+
+
+def _network(
+    args: argparse.Namespace, data_set: DataSet, crew: Crew
+) -> tuple[NetworkPass, dict[str, Any]]:
+    """The network that the arguments name, and what its descriptors depend on."""
     import torch
 
     from wend.devices import choose_device
     from wend.localize.backbones import build_backbone
-    from wend.localize.ddt_run import DdtOptions, group_images, localize
+    from wend.localize.network_pass import NetworkPass
 
     device = choose_device(args.device or crew.device_name(), "--device")
-    groups = group_images(data_set, args.group == "class")
     backbone = build_backbone(args.backbone, args.weights, args.layer, args.input_size)
-    options = DdtOptions(
-        args.sign,
-        args.upsampling,
-        args.batch_size,
-        args.num_workers,
-        int(args.keep_gib * 2**30),
-        args.skip_unreadable,
-        args.boxes,
+    network = NetworkPass(
+        *(backbone, data_set, device),
+        num_workers=args.num_workers,
+        skip_unreadable=args.skip_unreadable,
     )
-    settings = {
-        **backbone.settings,
-        "group": args.group,
-        "sign": args.sign,
-        "upsampling": args.upsampling,
-        "batch_size": args.batch_size,
-        "versions": {"wend": __version__, "torch": torch.__version__, "pillow": version("pillow")},
-    }
-
-    def work(parts: Parts) -> str:
-        return localize(backbone, data_set, groups, parts, device, options)
-
-    return settings, work
+    versions = {"wend": __version__, "torch": torch.__version__, "pillow": version("pillow")}
+    batch_size = args.batch_size or BATCH_SIZE
+    return network, {**backbone.settings, "batch_size": batch_size, "versions": versions}

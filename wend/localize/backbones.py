@@ -27,6 +27,7 @@ from wend.pretrained.efficientnet_names import as_timm
 from wend.weight_files import load_weights, read_weights
 
 INPUT_SIZE = 448  # PSOL's (generate_box_imagenet.py, --input_size)
+ATTENTION = ("queries", "keys", "values")  # a transformer's last block has them, as one output
 HEADS = (
     *("fc.", "classifier.", "head.", "heads.", "head_dist.", "last_linear."),
     *("AuxLogits.", "aux1.", "aux2."),
@@ -46,11 +47,13 @@ class Backbone:
         model: images (N, 3, S, S) -> descriptors (N, C, h, w), in evaluation mode.
         preprocessing: makes its input; the whole image squashed to S×S.
         settings: what the descriptors depend on, for the output's notes.
+        of_tokens: whether they are a transformer's.
     """
 
     model: nn.Module
     preprocessing: Preprocessing
     settings: dict[str, Any]
+    of_tokens: bool = False
 
 
 def to_maps(output: object, layer: str) -> Tensor:
@@ -86,8 +89,9 @@ class _LayerOutput(nn.Module):
     (It would cost time, and the next module may be a ReLU that works in place on that output.)
     """
 
-    def __init__(self, model: nn.Module, layer: str) -> None:
+    def __init__(self, model: nn.Module, layer: str, part: int | None = None) -> None:
         super().__init__()
+        self.part = part  # of three that the output holds side by side; None: all of it
         try:
             module = model.get_submodule(layer)
         except AttributeError as error:
@@ -108,6 +112,8 @@ class _LayerOutput(nn.Module):
         with suppress(_Reached):
             self.model(images)
         output, self.output = self.output, None
+        if self.part is not None and isinstance(output, Tensor):
+            output = output.chunk(3, -1)[self.part]
         return to_maps(output, self.layer)
 
 
@@ -143,16 +149,43 @@ def _timm(name: str, weights: WeightFile, layer: str | None, size: int | None) -
     if not timm.is_model(name):
         raise _unknown(f"timm:{name}", timm.list_models(f"*{name.split('.')[0]}*"))
     # Any: timm's models have more attributes than nn.Module's type says
-    model: Any = timm.create_model(name, pretrained=False, num_classes=0)
+    model: Any = _timm_network(timm, name)
     config = timm.data.resolve_model_data_config(model)
     own = config["input_size"][1] if model.pretrained_cfg.get("fixed_input_size") else None
-    side = _input_size(f"timm:{name}", size, own)
+    resamples = getattr(model, "dynamic_img_size", False)
+    side = _input_size(f"timm:{name}", size, own, only=not resamples)
     state = as_timm(read_weights(weights.path), model.state_dict())
     load_weights(weights.path, state, f"timm:{name}", model, HEADS)
     pixels = _squash(side, config["mean"], config["std"])
-    trunk = _LayerOutput(model, layer) if layer else _TimmFeatures(model)
     settings = {"layer": layer or "last", "timm": version("timm")}
-    return Backbone(trunk.eval(), pixels, settings)
+    of_tokens = hasattr(model, "num_prefix_tokens")
+    trunk: nn.Module
+    if layer in ATTENTION:
+        module = _last_attention(f"timm:{name}", layer, model)
+        trunk = _LayerOutput(model, module, ATTENTION.index(layer))
+    else:
+        trunk = _LayerOutput(model, layer) if layer else _TimmFeatures(model)
+    return Backbone(trunk.eval(), pixels, settings, of_tokens)
+
+
+def _timm_network(timm: Any, name: str) -> Any:
+    """Timm's network, a transformer with positions that are resampled to the input's size."""
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True)
+    except TypeError:
+        return timm.create_model(name, pretrained=False, num_classes=0)
+
+
+def _last_attention(backbone: str, layer: str, model: nn.Module) -> str:
+    """The module that computes queries, keys and values of the last block."""
+    names = [name for name, _ in model.named_modules() if name.endswith(".attn.qkv")]
+    if not names:
+        raise InputError(
+            f"--layer {layer}: {backbone} has no attention whose queries, keys and values are one "
+            f"output (attn.qkv, as timm's vision transformers have); leave --layer out, or name a "
+            f"module"
+        )
+    return names[-1]
 
 
 def _torchvision(name: str, weights: WeightFile, layer: str | None, size: int | None) -> Backbone:
@@ -174,12 +207,17 @@ def _torchvision(name: str, weights: WeightFile, layer: str | None, size: int | 
     return Backbone(trunk, pixels, settings)
 
 
-def _input_size(name: str, wanted: int | None, own: int | None) -> int:
-    if own and wanted and wanted != own:
+def _input_size(name: str, wanted: int | None, own: int | None, *, only: bool = True) -> int:
+    """The side that is asked for, or the network's own, or :data:`INPUT_SIZE`.
+
+    Args:
+        only: whether a network that has a side of its own takes no other.
+    """
+    if only and own and wanted and wanted != own:
         raise InputError(
             f"--input-size {wanted}: {name} takes only {own}x{own} pixels; leave --input-size out"
         )
-    return own or wanted or INPUT_SIZE
+    return wanted or own or INPUT_SIZE
 
 
 def _squash(side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:

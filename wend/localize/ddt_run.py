@@ -26,13 +26,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from wend.errors import InputError
 from wend.files import atomic_write
-from wend.images.reading import read_image
-from wend.loader_workers import begin_worker, told_of_memory
-from wend.localize.backbones import Backbone
 from wend.localize.ddt import Moments, find_boxes, project
 from wend.localize.found import (
     BOXES_STEP,
@@ -45,6 +41,7 @@ from wend.localize.found import (
     SumsOf,
     image_row,
 )
+from wend.localize.network_pass import NetworkPass
 from wend.localize.signs import turns
 from wend.parts import Parts
 from wend.structures.data_set import DataSet
@@ -62,18 +59,14 @@ class DdtOptions:
         sign: one of :data:`wend.localize.signs.SIGNS`.
         upsampling: one of :data:`wend.localize.ddt.UPSAMPLINGS`.
         batch_size: images at a time, at least 1.
-        num_workers: processes that read images; 0: this one.
         keep_bytes: a group of fewer bytes of descriptors goes through the network once.
-        skip_unreadable: leave out images that cannot be read instead of ending the run.
         number: boxes per image at most, at least 1.
     """
 
     sign: str = "psol"
     upsampling: str = "nearest"
     batch_size: int = 32
-    num_workers: int = 2
     keep_bytes: int = 2 << 30
-    skip_unreadable: bool = False
     number: int = 1
 
 
@@ -104,24 +97,6 @@ def blocks_of(num_images: int, batch_size: int) -> list[range]:
     batches = -(-num_images // batch_size)
     length = max(BLOCK_BATCHES, -(-batches // MOST_BLOCKS)) * batch_size
     return [range(i, min(i + length, num_images)) for i in range(0, num_images, length)]
-
-
-class _Images(Dataset):
-    """An image's network input (3, S, S), or the InputError that its reading ended in."""
-
-    def __init__(self, data_set: DataSet, backbone: Backbone) -> None:
-        self.data_set, self.preprocessing = data_set, backbone.preprocessing
-
-    def __len__(self) -> int:
-        return len(self.data_set)
-
-    def __getitem__(self, index: int) -> Tensor | InputError:
-        try:
-            data_set = self.data_set
-            image = read_image(data_set.file_names[index], data_set.exif, data_set.max_megapixels)
-            return self.preprocessing(image)[0]
-        except InputError as error:  # raised in a worker, its message would be a traceback
-            return error
 
 
 @dataclass(frozen=True)
@@ -317,28 +292,17 @@ def _load(path: Path, device: torch.device) -> dict[str, Any] | None:
     } or None
 
 
-@dataclass
 class _Work:
     """The network and the images."""
 
-    backbone: Backbone
-    data_set: DataSet
-    parts: Parts
-    device: torch.device
-    options: DdtOptions
-
-    def __post_init__(self) -> None:
-        self.model = self.backbone.model.to(self.device)
-        self.side = self.backbone.preprocessing.crop
-
-    def size_of_maps(self) -> int:
-        """Numbers in an image's descriptors."""
-        with torch.inference_mode():
-            return self.model(torch.zeros(1, 3, self.side, self.side, device=self.device)).numel()
+    def __init__(self, network: NetworkPass, parts: Parts, options: DdtOptions) -> None:
+        self.network, self.parts, self.options = network, parts, options
+        self.data_set, self.device = network.data_set, network.device
 
     def find_boxes(self, projection: np.ndarray) -> Boxes:
         """The boxes of a projection (h, w)."""
-        return find_boxes(projection, self.options.upsampling, self.side, self.options.number)
+        options = self.options
+        return find_boxes(projection, options.upsampling, self.network.side, options.number)
 
     def run(self, units: Sequence[_Unit], taker_of: Callable[[_Unit], _Taker]) -> None:
         """Pass all batches through the network; one loader reads ahead from unit to unit."""
@@ -348,48 +312,17 @@ class _Work:
             for unit in units
             for start in range(0, len(unit.images), size)
         ]
-        loader = DataLoader(
-            _Images(self.data_set, self.backbone),
-            batch_sampler=[list(batch) for _, batch in plan],
-            num_workers=self.options.num_workers,
-            collate_fn=list,
-            worker_init_fn=begin_worker,
-        )
+        passed = self.network.batches([batch for _, batch in plan])
         taker = None
-        with (
-            told_of_memory("--num-workers"),
-            torch.inference_mode(),
-            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
-        ):
-            for (unit, batch), items in zip(plan, loader, strict=True):
-                taker = taker or taker_of(unit)
-                taker.take(batch, self._maps(batch, items, taker.errors))
+        for (unit, batch), result in zip(plan, passed, strict=True):
+            taker = taker or taker_of(unit)
+            taker.errors |= result.errors
+            with torch.inference_mode():
+                taker.take(batch, result.maps)
                 if batch[-1] == unit.images[-1]:
                     taker.finish(self)
                     taker = None
-                self.parts.advance(len(batch))
-
-    def _maps(
-        self, batch: Sequence[int], items: Sequence[Tensor | InputError], errors: dict[int, str]
-    ) -> Tensor | None:
-        """Descriptors (N, C, h, w) of those that could be read; None where none could."""
-        inputs = []
-        for index, item in zip(batch, items, strict=True):
-            if not isinstance(item, InputError):
-                inputs.append(item)
-            elif self.options.skip_unreadable:
-                errors[index] = str(item)
-            else:
-                raise item
-        if not inputs:
-            return None
-        maps = self.model(torch.stack(inputs).to(self.device))
-        if not torch.isfinite(maps).all():
-            raise InputError(
-                f"the network's descriptors of {self.data_set.keys[batch[0]]} and the images after "
-                f"it are not finite numbers; are the weights whole, and trained?"
-            )
-        return maps
+            self.parts.advance(len(batch))
 
     def axis_of(self, group: _Group) -> _Axis | None:
         """A large group's axis, from the sums of all its blocks; the first to ask writes it down.
@@ -411,11 +344,9 @@ class _Work:
 
 
 def localize(
-    backbone: Backbone,
-    data_set: DataSet,
+    network: NetworkPass,
     groups: Mapping[str, Sequence[int]],
     parts: Parts,
-    device: torch.device,
     options: DdtOptions,
 ) -> str:
     """Find the boxes of this process's share of the images; ``parts`` notes them.
@@ -430,8 +361,8 @@ def localize(
     Raises:
         InputError: an image cannot be read (unless skipped), or descriptors are not finite.
     """
-    work = _Work(backbone, data_set, parts, device, options)
-    most_images = options.keep_bytes / (4 * work.size_of_maps())
+    work, data_set = _Work(network, parts, options), network.data_set
+    most_images = options.keep_bytes / (4 * work.network.size_of_maps())
     small: list[_Unit] = []
     large: list[_Unit] = []
     for number, (name, images) in enumerate(groups.items()):

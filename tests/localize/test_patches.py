@@ -1,0 +1,138 @@
+"""Objects as groups of patches: known images, and the peers' arithmetic a second time."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.ndimage
+
+from wend.localize.patches.background import not_background
+from wend.localize.patches.graph import edges, normalized, second_eigenvector, separation
+from wend.localize.patches.lost import lost
+from wend.localize.patches.mask_cut import mask_cut
+from wend.localize.patches.token_cut import token_cut
+
+SHAPE = (12, 14)
+
+
+def scene(*parts, noise=0.05, channels=16, seed=0):
+    """Descriptors (h·w, C) of a background with rectangles (y0, x0, y1, x1) of their own kinds."""
+    generator = np.random.default_rng(seed)
+    kinds = np.linalg.qr(generator.normal(size=(channels, channels)))[0].astype(np.float32)
+    image = np.tile(kinds[0], (*SHAPE, 1))
+    for kind, (y0, x0, y1, x1) in enumerate(parts, 1):
+        image[y0:y1, x0:x1] = kinds[kind]
+    image += noise * generator.normal(size=image.shape).astype(np.float32)
+    return image.reshape(-1, channels)
+
+
+def mask_of(y0, x0, y1, x1):
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_eigenvector_is_that_of_the_dense_generalized_problem(seed):
+    descriptors = normalized(scene((2, 3, 7, 9), (8, 1, 11, 5), noise=0.4, seed=seed))
+    weights = edges(descriptors, 0.2)
+    degree = np.diag(weights.sum(1))
+    values, vectors = scipy.linalg.eigh(degree - weights, degree)
+    own = second_eigenvector(weights)
+    expected = vectors[:, 1] * np.sign(vectors[:, 1] @ degree @ own)
+    assert np.allclose(own, expected, atol=1e-5)
+    rayleigh = own @ (degree - weights) @ own / (own @ degree @ own)
+    assert rayleigh == pytest.approx(values[1], abs=1e-9)
+
+
+def test_too_few_patches_for_lanczos_are_solved_densely():
+    weights = np.array([[1.0, 0.5], [0.5, 1.0]])
+    vector = second_eigenvector(weights)
+    assert vector[0] == pytest.approx(-vector[1])
+
+
+METHODS = {
+    "TokenCut": token_cut,
+    "MaskCut": lambda descriptors, shape: mask_cut(descriptors, shape, cuts=1),
+    "LOST": lambda descriptors, shape: lost(descriptors - descriptors.mean(0), shape),
+    "background": not_background,
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("box", [(2, 3, 7, 9), (0, 0, 5, 6), (5, 4, 12, 9)], ids=str)
+def test_one_object_is_marked_to_the_patch(name, box):
+    descriptors = scene(box)
+    (mask,) = METHODS[name](descriptors, SHAPE)
+    assert np.array_equal(mask, mask_of(*box))
+    assert separation(normalized(descriptors), mask.ravel()) > 0.8
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_image_of_one_texture_has_no_certain_object(name):
+    flat = scene(noise=0.02)
+    masks = METHODS[name](flat, SHAPE)
+    assert all(separation(normalized(flat), mask.ravel()) < 0.01 for mask in masks)
+
+
+def test_mask_cut_finds_one_object_after_the_other():
+    boxes = [(1, 1, 8, 7), (3, 9, 10, 13)]
+    masks = mask_cut(scene(*boxes), SHAPE)
+    for box in boxes:
+        assert any(np.array_equal(mask, mask_of(*box)) for mask in masks[:2])
+
+
+def test_regions_of_mask_cut_share_no_patch():
+    masks = mask_cut(scene((1, 1, 8, 7), (3, 9, 10, 13), noise=0.6), SHAPE, cuts=5)
+    assert len(masks) > 1
+    assert (np.sum(masks, axis=0) <= 1).all()
+
+
+def peers_token_cut(descriptors, threshold):
+    """YangtaoWANG95/TokenCut fed52cd, object_discovery.py:26-57, in NumPy."""
+    unit = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
+    weights = (unit @ unit.T > threshold).astype(float)
+    weights[weights == 0] = 1e-5
+    degree = np.diag(weights.sum(1))
+    vector = scipy.linalg.eigh(degree - weights, degree, subset_by_index=[1, 2])[1][:, 0]
+    side = vector > vector.sum() / len(vector)
+    seed = np.argmax(np.abs(vector))
+    if not side[seed]:
+        side = ~side
+    labels, _ = scipy.ndimage.label(side.reshape(SHAPE))
+    return labels == labels[np.unravel_index(seed, SHAPE)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_token_cut_is_its_peers(seed):
+    descriptors = scene((2, 3, 9, 9), (8, 10, 11, 13), noise=0.5, seed=seed)
+    (mask,) = token_cut(descriptors, SHAPE)
+    assert np.array_equal(mask, peers_token_cut(descriptors, 0.2))
+
+
+def peers_lost(descriptors, patches):
+    """valeoai/LOST fcedbec, object_discovery.py:37-117, in loops."""
+    number = len(descriptors)
+    dots = [[float(a @ b) for b in descriptors] for a in descriptors]
+    degree = [sum(dots[i][j] > 0 for j in range(number) if j != i) for i in range(number)]
+    order = sorted(range(number), key=lambda i: degree[i])
+    seed = order[0]
+    similar = [i for i in order[:patches] if dots[seed][i] > 0]
+    total = np.array([sum(dots[i][j] for i in similar) for j in range(number)])
+    labels, _ = scipy.ndimage.label((total > 0).reshape(SHAPE))
+    return labels == labels[np.unravel_index(seed, SHAPE)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lost_is_its_peers(seed):
+    descriptors = scene((2, 3, 9, 9), noise=0.4, seed=seed)
+    descriptors -= descriptors.mean(0)
+    (mask,) = lost(descriptors, SHAPE, patches=40)
+    assert np.array_equal(mask, peers_lost(descriptors.astype(np.float64), 40))
+
+
+def test_the_separation_is_the_difference_of_mean_cosines():
+    unit = normalized(scene((2, 3, 9, 9), noise=0.3))
+    mask = mask_of(2, 3, 9, 9).ravel()
+    cosines = unit.astype(np.float64) @ unit.T
+    expected = cosines[np.ix_(mask, mask)].mean() - cosines[np.ix_(mask, ~mask)].mean()
+    assert separation(unit, mask) == pytest.approx(expected, abs=1e-6)

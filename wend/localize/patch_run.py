@@ -1,0 +1,123 @@
+"""A method of :mod:`wend.localize.methods` over a data set, batch by batch, in any process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from wend.errors import InputError
+from wend.localize.boxes import NOTHING_FOUND, FoundBox
+from wend.localize.found import BOXES_STEP, Boxes, Result, image_row
+from wend.localize.methods import ImageMethod
+from wend.localize.network_pass import NetworkPass
+from wend.localize.patches.graph import normalized, separation
+from wend.parts import Parts
+
+
+@dataclass(frozen=True)
+class PatchOptions:
+    """The options of a run.
+
+    Attributes:
+        name, method: of the method.
+        parameters: its keyword arguments.
+        centred: the mean of an image's descriptors is taken off them. Those of a convolutional
+            network are positive, so that all look alike without it.
+        batch_size: images at a time, at least 1.
+        number: boxes per image at most, at least 1.
+    """
+
+    name: str
+    method: ImageMethod
+    parameters: dict[str, Any] = field(default_factory=dict)
+    centred: bool = False
+    batch_size: int = 32
+    number: int = 1
+
+
+def boxes_of_maps(maps: Tensor, options: PatchOptions) -> list[Boxes]:
+    """The boxes of each image, of its descriptors.
+
+    Args:
+        maps: (N, C, h, w).
+
+    Returns:
+        For each image 1 to ``number`` boxes, best first; :data:`NOTHING_FOUND` alone where the
+        method marks nothing.
+
+    Raises:
+        InputError: the method returns something else than masks of the grid.
+    """
+    shape = int(maps.shape[2]), int(maps.shape[3])
+    rows = maps.flatten(2).transpose(1, 2).float().cpu().numpy()
+    return [_boxes_of(np.ascontiguousarray(descriptors), shape, options) for descriptors in rows]
+
+
+def _boxes_of(descriptors: np.ndarray, shape: tuple[int, int], options: PatchOptions) -> Boxes:
+    unit = normalized(descriptors)  # as they are: the score is a share of what is really alike
+    seen = descriptors - descriptors.mean(0) if options.centred else descriptors
+    masks = [
+        _checked(mask, shape, options.name)
+        for mask in options.method(seen, shape, **options.parameters)
+    ]
+    boxes = [FoundBox(_box(mask), separation(unit, mask.ravel())) for mask in masks]
+    boxes.sort(key=lambda box: -box.score)
+    return tuple(boxes[: options.number]) or (NOTHING_FOUND,)
+
+
+def _checked(mask: object, shape: tuple[int, int], name: str) -> np.ndarray:
+    if isinstance(mask, np.ndarray):
+        if mask.dtype == bool and mask.shape == shape and mask.any():
+            return mask
+        kind = f"{mask.dtype} {mask.shape}{'' if mask.any() else ', which is empty'}"
+    else:
+        kind = type(mask).__name__
+    raise InputError(
+        f"--method {name}: expected masks of bool {shape} with at least one patch, got {kind}"
+    )
+
+
+def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
+    """The box of a mask in fractions of the image: the borders of its outermost patches."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    height, width = mask.shape
+    return (
+        float(columns[0] / width),
+        float(rows[0] / height),
+        float((columns[-1] + 1) / width),
+        float((rows[-1] + 1) / height),
+    )
+
+
+def localize(network: NetworkPass, parts: Parts, options: PatchOptions) -> str:
+    """Find the boxes of this process's share of the images; ``parts`` notes them.
+
+    Returns:
+        The empty string: no shard waits for another.
+
+    Raises:
+        InputError: an image cannot be read (unless skipped), or descriptors are not finite.
+    """
+    keys = network.data_set.keys
+    size = options.batch_size
+    batches: list[Sequence[int]] = [
+        range(start, min(start + size, len(keys))) for start in range(0, len(keys), size)
+    ]
+
+    def is_done(batch: Sequence[int]) -> bool:
+        return all(keys[index] in parts.done for index in batch)
+
+    mine = parts.share(options.name, batches, is_done, len)
+    for batch, passed in zip(mine, network.batches(mine), strict=True):
+        results: dict[int, Result] = dict(passed.errors)
+        if passed.maps is not None:
+            readable = (index for index in batch if index not in passed.errors)
+            results |= zip(readable, boxes_of_maps(passed.maps, options), strict=True)
+        parts.add([image_row(keys[index], results[index]) for index in batch])
+        parts.advance(len(batch))
+    parts.end_step(BOXES_STEP)
+    return ""

@@ -1,0 +1,44 @@
+"""TokenCut: an image's graph of patches cut in two, once.
+
+Wang et al., "Self-supervised transformers for unsupervised object discovery using normalized cut"
+(CVPR 2022), as its code has it (YangtaoWANG95/TokenCut fed52cd, object_discovery.py:12-66).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wend.localize.patches.graph import component_of, edges, normalized, second_eigenvector
+
+THRESHOLD = 0.2  # main_tokencut.py: --tau
+
+
+def token_cut(
+    descriptors: np.ndarray,
+    shape: tuple[int, int],
+    *,
+    threshold: float = THRESHOLD,
+    whole: bool = False,
+) -> list[np.ndarray]:
+    """A normalized cut of the graph of patches: the side that stands out most.
+
+    The cut is at the mean of the eigenvector; the object is on the side of the entry of the largest
+    magnitude, and of it that patch's component.
+
+    Args:
+        descriptors: (h·w, C) float32.
+        shape: h, w.
+        threshold: cosine above which patches are alike.
+        whole: all of the side, not the seed's component alone.
+
+    Returns:
+        Its mask (h, w) bool; none where there is a single patch.
+    """
+    if len(descriptors) < 2:
+        return []
+    vector = second_eigenvector(edges(normalized(descriptors), threshold))
+    seed = int(np.abs(vector).argmax())
+    is_above = vector > vector.mean()
+    side = is_above if is_above[seed] else ~is_above
+    mask = side.reshape(shape)
+    return [mask if whole else component_of(mask, seed)]
