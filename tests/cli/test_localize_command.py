@@ -322,7 +322,11 @@ def test_images_without_a_readable_header_are_left_out_by_shards_and_their_merge
         ("lost", ["--sign", "psol"], "leave out --sign, which is of --method ddt"),
         ("lost", [], "--method lost: needs --backbone and --weights"),
         ("losst", ["--backbone", "x", "--weights", "y"], "unknown method 'losst'. Did you mean"),
-        ("lost", [*NETWORK, "--option", "k=3"], "no such option. It has: patches .100., whole"),
+        (
+            "lost",
+            [*NETWORK, "--option", "k=3"],
+            "no such option. It has: centred .yes., patches .100., whole",
+        ),
         ("lost", [*NETWORK, "--option", "patches"], "expected NAME=VALUE"),
         ("lost", [*NETWORK, "--option", "patches=x"], "expected a value such as 100, got 'x'"),
         ("lost", [*NETWORK, "--option", "whole=1"], "expected true or false, got '1'"),

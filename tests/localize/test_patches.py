@@ -5,8 +5,9 @@ import pytest
 import scipy.linalg
 import scipy.ndimage
 
+from wend.errors import InputError
 from wend.localize.patches.background import not_background
-from wend.localize.patches.graph import edges, normalized, second_eigenvector, separation
+from wend.localize.patches.graph import centred, edges, normalized, second_eigenvector, separation
 from wend.localize.patches.lost import lost
 from wend.localize.patches.mask_cut import mask_cut
 from wend.localize.patches.token_cut import token_cut
@@ -53,7 +54,7 @@ def test_too_few_patches_for_lanczos_are_solved_densely():
 METHODS = {
     "TokenCut": token_cut,
     "MaskCut": lambda descriptors, shape: mask_cut(descriptors, shape, cuts=1),
-    "LOST": lambda descriptors, shape: lost(descriptors - descriptors.mean(0), shape),
+    "LOST": lost,
     "background": not_background,
 }
 
@@ -126,7 +127,7 @@ def peers_lost(descriptors, patches):
 def test_lost_is_its_peers(seed):
     descriptors = scene((2, 3, 9, 9), noise=0.4, seed=seed)
     descriptors -= descriptors.mean(0)
-    (mask,) = lost(descriptors, SHAPE, patches=40)
+    (mask,) = lost(descriptors, SHAPE, patches=40, centred="no")
     assert np.array_equal(mask, peers_lost(descriptors.astype(np.float64), 40))
 
 
@@ -136,3 +137,13 @@ def test_the_separation_is_the_difference_of_mean_cosines():
     cosines = unit.astype(np.float64) @ unit.T
     expected = cosines[np.ix_(mask, mask)].mean() - cosines[np.ix_(mask, ~mask)].mean()
     assert separation(unit, mask) == pytest.approx(expected, abs=1e-6)
+
+
+def test_descriptors_without_a_negative_number_are_centred():
+    positive, signed = np.array([[1.0, 2], [3, 4]]), np.array([[1.0, -2], [3, 4]])
+    assert centred(positive, "auto").tolist() == [[-1, -1], [1, 1]]
+    assert centred(signed, "auto") is signed
+    assert centred(positive, "no") is positive
+    assert centred(signed, "yes").tolist() == [[-1, -3], [1, 3]]
+    with pytest.raises(InputError, match="--option centred: expected one of auto, yes, no"):
+        centred(signed, "true")

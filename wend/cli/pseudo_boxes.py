@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 BORDER, DDT = "border", "ddt"  # the others are in wend.localize.methods
 OF_NETWORKS = ("backbone", "weights", "layer", "input_size", "device", "batch_size")
 OF_DDT = ("group", "sign", "upsampling", "keep_gib")
-OF_PATCHES = ("option", "centred")
+OF_PATCHES = ("option",)
 BATCH_SIZE, KEEP_GIB = 32, 2.0
 logger = logging.getLogger(__name__)
 
@@ -110,11 +110,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME=VALUE",
         help="an option of the method, as listed below; may be repeated",
-    )
-    patches(
-        "--centred",
-        choices=("yes", "no"),
-        help="take the image's mean off its descriptors (default: yes, but of transformers)",
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _methods_in_words()
@@ -337,10 +332,9 @@ def _prepare_patches(args: argparse.Namespace, data_set: DataSet, crew: Crew) ->
     given = dict(map(_option, args.option or ()))
     parameters = with_options(args.method, method, given)
     network, settings = _network(args, data_set, crew)
-    centred = not network.backbone.of_tokens if args.centred is None else args.centred == "yes"
     batch_size = args.batch_size or BATCH_SIZE
-    options = PatchOptions(args.method, method, parameters, centred, batch_size, args.boxes)
-    settings |= {"options": parameters, "centred": centred}
+    options = PatchOptions(args.method, method, parameters, batch_size, args.boxes)
+    settings["options"] = parameters
 
     def work(parts: Parts) -> str:
         return localize(network, parts, options)

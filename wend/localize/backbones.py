@@ -47,13 +47,11 @@ class Backbone:
         model: images (N, 3, S, S) -> descriptors (N, C, h, w), in evaluation mode.
         preprocessing: makes its input; the whole image squashed to S×S.
         settings: what the descriptors depend on, for the output's notes.
-        of_tokens: whether they are a transformer's.
     """
 
     model: nn.Module
     preprocessing: Preprocessing
     settings: dict[str, Any]
-    of_tokens: bool = False
 
 
 def to_maps(output: object, layer: str) -> Tensor:
@@ -158,14 +156,13 @@ def _timm(name: str, weights: WeightFile, layer: str | None, size: int | None) -
     load_weights(weights.path, state, f"timm:{name}", model, HEADS)
     pixels = _squash(side, config["mean"], config["std"])
     settings = {"layer": layer or "last", "timm": version("timm")}
-    of_tokens = hasattr(model, "num_prefix_tokens")
     trunk: nn.Module
     if layer in ATTENTION:
         module = _last_attention(f"timm:{name}", layer, model)
         trunk = _LayerOutput(model, module, ATTENTION.index(layer))
     else:
         trunk = _LayerOutput(model, layer) if layer else _TimmFeatures(model)
-    return Backbone(trunk.eval(), pixels, settings, of_tokens)
+    return Backbone(trunk.eval(), pixels, settings)
 
 
 def _timm_network(timm: Any, name: str) -> Any:

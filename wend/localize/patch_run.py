@@ -25,8 +25,6 @@ class PatchOptions:
     Attributes:
         name, method: of the method.
         parameters: its keyword arguments.
-        centred: the mean of an image's descriptors is taken off them. Those of a convolutional
-            network are positive, so that all look alike without it.
         batch_size: images at a time, at least 1.
         number: boxes per image at most, at least 1.
     """
@@ -34,7 +32,6 @@ class PatchOptions:
     name: str
     method: ImageMethod
     parameters: dict[str, Any] = field(default_factory=dict)
-    centred: bool = False
     batch_size: int = 32
     number: int = 1
 
@@ -58,11 +55,10 @@ def boxes_of_maps(maps: Tensor, options: PatchOptions) -> list[Boxes]:
 
 
 def _boxes_of(descriptors: np.ndarray, shape: tuple[int, int], options: PatchOptions) -> Boxes:
-    unit = normalized(descriptors)  # as they are: the score is a share of what is really alike
-    seen = descriptors - descriptors.mean(0) if options.centred else descriptors
+    unit = normalized(descriptors)
     masks = [
         _checked(mask, shape, options.name)
-        for mask in options.method(seen, shape, **options.parameters)
+        for mask in options.method(descriptors, shape, **options.parameters)
     ]
     boxes = [FoundBox(_box(mask), separation(unit, mask.ravel())) for mask in masks]
     boxes.sort(key=lambda box: -box.score)

@@ -11,25 +11,31 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from wend.localize.patches.graph import centred as without_mean
 from wend.localize.patches.graph import normalized
 
 THRESHOLD = 0.3  # configs/found_DUTS-TR.yaml: bkg_th
 
 
 def not_background(
-    descriptors: np.ndarray, shape: tuple[int, int], *, threshold: float = THRESHOLD
+    descriptors: np.ndarray,
+    shape: tuple[int, int],
+    *,
+    centred: str = "auto",
+    threshold: float = THRESHOLD,
 ) -> list[np.ndarray]:
     """What is unlike the patch that is most like all others, region by region.
 
     Args:
         descriptors: (h·w, C) float32.
         shape: h, w.
+        centred: see :func:`wend.localize.patches.graph.centred`.
         threshold: patches whose cosine with the seed is greater are background.
 
     Returns:
         The masks (h, w) bool of the 4-connected regions, largest first.
     """
-    unit = normalized(descriptors)
+    unit = normalized(without_mean(descriptors, centred))
     seed = int((unit @ unit.mean(0)).argmax())
     is_object = (unit @ unit[seed] <= threshold).reshape(shape)
     labels, number = ndimage.label(is_object)

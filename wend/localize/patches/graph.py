@@ -10,7 +10,27 @@ import scipy.linalg
 from scipy import ndimage
 from scipy.sparse.linalg import ArpackError, eigsh
 
+from wend.errors import InputError
+
+CENTRED = ("auto", "yes", "no")
 APART = 1e-5  # the weight of an edge between patches that are not alike: the graph is connected
+
+
+def centred(descriptors: np.ndarray, how: str) -> np.ndarray:
+    """Descriptors (T, C) of an image, less their mean or as they are.
+
+    Args:
+        how: "yes", "no", or "auto": where none has a negative number, as behind a ReLU, so that all
+            have a positive cosine and look alike.
+
+    Raises:
+        InputError: another word.
+    """
+    if how not in CENTRED:
+        raise InputError(f"--option centred: expected one of {', '.join(CENTRED)}, got {how!r}")
+    if how == "yes" or (how == "auto" and descriptors.min() >= 0):
+        return descriptors - descriptors.mean(0)
+    return descriptors
 
 
 def normalized(descriptors: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wend.localize.patches.graph import centred as without_mean
 from wend.localize.patches.graph import component_of
 
 PATCHES = 100  # --k_patches
@@ -17,6 +18,7 @@ def lost(
     descriptors: np.ndarray,
     shape: tuple[int, int],
     *,
+    centred: str = "yes",
     patches: int = PATCHES,
     whole: bool = False,
 ) -> list[np.ndarray]:
@@ -27,14 +29,16 @@ def lost(
     the sum is positive are the object's.
 
     Args:
-        descriptors: (h·w, C) float32, as they are: their lengths count.
+        descriptors: (h·w, C) float32, their lengths count.
         shape: h, w.
+        centred: see :func:`wend.localize.patches.graph.centred`.
         patches: of the lowest degree, that may belong to the seed.
         whole: all patches like the sum, not the seed's component alone.
 
     Returns:
         Its mask (h, w) bool; none where the seed does not belong to its own object.
     """
+    descriptors = without_mean(descriptors, centred)
     correlation = descriptors @ descriptors.T
     positive = correlation > 0
     np.fill_diagonal(positive, False)

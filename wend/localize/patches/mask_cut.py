@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wend.localize.patches.graph import centred as without_mean
 from wend.localize.patches.graph import component_of, edges, normalized, second_eigenvector
 
 THRESHOLD = 0.15  # the README's --tau
@@ -20,6 +21,7 @@ def mask_cut(
     descriptors: np.ndarray,
     shape: tuple[int, int],
     *,
+    centred: str = "auto",
     threshold: float = THRESHOLD,
     cuts: int = MOST,
 ) -> list[np.ndarray]:
@@ -31,6 +33,7 @@ def mask_cut(
     Args:
         descriptors: (h·w, C) float32.
         shape: h, w.
+        centred: see :func:`wend.localize.patches.graph.centred`.
         threshold: cosine above which patches are alike.
         cuts: how often, at least 1.
 
@@ -39,7 +42,7 @@ def mask_cut(
         cuts.
     """
     masks: list[np.ndarray] = []
-    left = normalized(descriptors)
+    left = normalized(without_mean(descriptors, centred))
     taken = np.zeros(shape, dtype=bool)
     before = taken
     for index in range(cuts if len(left) > 1 else 0):

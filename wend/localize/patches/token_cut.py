@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wend.localize.patches.graph import centred as without_mean
 from wend.localize.patches.graph import component_of, edges, normalized, second_eigenvector
 
 THRESHOLD = 0.2  # main_tokencut.py: --tau
@@ -17,6 +18,7 @@ def token_cut(
     descriptors: np.ndarray,
     shape: tuple[int, int],
     *,
+    centred: str = "auto",
     threshold: float = THRESHOLD,
     whole: bool = False,
 ) -> list[np.ndarray]:
@@ -28,6 +30,7 @@ def token_cut(
     Args:
         descriptors: (h·w, C) float32.
         shape: h, w.
+        centred: see :func:`wend.localize.patches.graph.centred`.
         threshold: cosine above which patches are alike.
         whole: all of the side, not the seed's component alone.
 
@@ -36,7 +39,7 @@ def token_cut(
     """
     if len(descriptors) < 2:
         return []
-    vector = second_eigenvector(edges(normalized(descriptors), threshold))
+    vector = second_eigenvector(edges(normalized(without_mean(descriptors, centred)), threshold))
     seed = int(np.abs(vector).argmax())
     is_above = vector > vector.mean()
     side = is_above if is_above[seed] else ~is_above
