@@ -210,6 +210,13 @@ TIMM = (
         "Name of a timm model for MODEL.BACKBONE.NAME build_timm_backbone, such as resnet18; its "
         "weights are the file MODEL.WEIGHTS.",
     ),
+    Entry(
+        "STRIDE",
+        0,
+        "Pixels of the input that a patch of a vision transformer covers, 4, 8, 16 or 32: images "
+        "are resized so; 0: the one nearest to its patch (16 for patches of 14 or 16 pixels).",
+        one_of(0, 4, 8, 16, 32),
+    ),
 )
 
 for _node, _entries in (

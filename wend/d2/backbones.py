@@ -3,7 +3,7 @@
 For each body of :mod:`wend.modeling.backbones`, here called x: ``build_x_backbone``,
 ``build_x_fpn_backbone`` (P2 .. P5 and P6 by max pooling, as Detectron2's
 ``build_resnet_fpn_backbone``) and ``build_x_fpn_p6p7_backbone`` (P6 and P7 by convolutions, as
-``build_retinanet_resnet_fpn_backbone``).
+``build_retinanet_resnet_fpn_backbone``); for bodies with one map ``build_x_simple_fpn_backbone``.
 
 Shape letters: N = images, C = channels, H, W = pixels.
 """
@@ -18,9 +18,12 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from torch import Tensor
 
+from wend.modeling.backbone_names import FPN as FPN_NAME
+from wend.modeling.backbone_names import FPN_P6P7, SIMPLE
 from wend.modeling.backbones.body import Body
 from wend.modeling.backbones.build import BODIES, build_body
-from wend.modeling.backbones.feature_maps import check_pyramid_maps
+from wend.modeling.backbones.feature_maps import check_pyramid_maps, only_map
+from wend.modeling.backbones.simple_pyramid import SimplePyramid
 
 
 class BodyBackbone(Backbone):
@@ -71,9 +74,32 @@ def build_fpn(bottom_up: Backbone, cfg: CfgNode, *, p6p7: bool) -> FPN:
     )
 
 
+class SimplePyramidBackbone(Backbone):
+    """ViTDet's simple pyramid above a body with one map.
+
+    Args:
+        body: a vision transformer's.
+        name: of its map.
+        width: channels of the levels.
+    """
+
+    def __init__(self, body: Body, name: str, width: int) -> None:
+        super().__init__()
+        self.bottom_up = BodyBackbone(body)
+        self.name = name
+        self.simple_fpn = SimplePyramid(body.channels[name], body.strides[name], width)
+        self._out_features = list(self.simple_fpn.channels)
+        self._out_feature_channels = dict(self.simple_fpn.channels)
+        self._out_feature_strides = dict(self.simple_fpn.strides)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Image (N, C, H, W) -> levels by name."""
+        return self.simple_fpn(self.bottom_up(image)[self.name])
+
+
 @BODIES.follow
 def _register(name: str, _: object) -> None:
-    """Add the three builders of a body to Detectron2's registry, which has its own ResNet."""
+    """Add the builders of a body to Detectron2's registry, which has its own ResNet."""
     known = dict(BACKBONE_REGISTRY).get(f"build_{name}_backbone")
     if name == "resnet" or getattr(known, "__module__", "") == __name__:
         return  # the builders ask for the body by its name: it may come again
@@ -87,6 +113,17 @@ def _register(name: str, _: object) -> None:
     def fpn_p6p7(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
         return build_fpn(plain(cfg, input_shape), cfg, p6p7=True)
 
-    for builder, suffix in ((plain, ""), (fpn, "_fpn"), (fpn_p6p7, "_fpn_p6p7")):
+    def simple_fpn(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
+        body = build_body(name, cfg, input_shape.channels)
+        width = cfg.MODEL.FPN.OUT_CHANNELS
+        return SimplePyramidBackbone(body, only_map(cfg, body.strides), width)
+
+    builders = {
+        "": plain,
+        f"_{FPN_NAME}": fpn,
+        f"_{FPN_P6P7}": fpn_p6p7,
+        f"_{SIMPLE}": simple_fpn,
+    }
+    for suffix, builder in builders.items():
         builder.__name__ = f"build_{name}{suffix}_backbone"
         BACKBONE_REGISTRY.register(builder)

@@ -9,6 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import FPN, META_ARCH_REGISTRY, Backbone
 from torch import nn
 
+from wend.d2.backbones import SimplePyramidBackbone
 from wend.modeling.backbones.feature_maps import check_feature_maps
 from wend.run import value_of
 
@@ -60,6 +61,8 @@ def leaves_parts_unused(model: nn.Module) -> bool:
         for name in getattr(part, attribute, ())
     }
     shapes = backbone.output_shape()
+    if isinstance(backbone, SimplePyramidBackbone):
+        return any(shape.stride <= 32 for name, shape in shapes.items() if name not in read)
     if isinstance(backbone, FPN):
         if not shapes.keys() <= read:
             return True

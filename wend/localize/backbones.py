@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,6 +25,7 @@ from wend.errors import InputError, some
 from wend.files import sha256
 from wend.pretrained import WeightFile, find_weights
 from wend.pretrained.efficientnet_names import as_timm
+from wend.pretrained.transformer_names import transformer_as_timm
 from wend.weight_files import load_weights, read_weights
 
 INPUT_SIZE = 448  # PSOL's (generate_box_imagenet.py, --input_size)
@@ -152,7 +154,8 @@ def _timm(name: str, weights: WeightFile, layer: str | None, size: int | None) -
     own = config["input_size"][1] if model.pretrained_cfg.get("fixed_input_size") else None
     resamples = getattr(model, "dynamic_img_size", False)
     side = _input_size(f"timm:{name}", size, own, only=not resamples)
-    state = as_timm(read_weights(weights.path), model.state_dict())
+    state: Mapping[str, Tensor] = as_timm(read_weights(weights.path), model.state_dict())
+    state = transformer_as_timm(state, model)
     load_weights(weights.path, state, f"timm:{name}", model, HEADS)
     pixels = _squash(side, config["mean"], config["std"])
     settings = {"layer": layer or "last", "timm": version("timm")}

@@ -14,6 +14,7 @@ from typing import Any
 from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
 
 from wend.errors import InputError, MissingFileError
+from wend.modeling.backbones.body import Body
 from wend.modeling.weight_names import match_names
 from wend.weight_files import (
     ORIGIN_KEY,
@@ -109,7 +110,11 @@ class CheckedLoading(Checkpointer):
         if ORIGIN_KEY in content and (problem := damage(Path(filename))):
             raise InputError(f"{filename}: is damaged: {problem}; copy it again, or take another")
         wanted = self.model.state_dict().keys()
-        weights = match_names(without_prefix(filename, content["model"], wanted), wanted)
+        weights = without_prefix(filename, content["model"], wanted)
+        if ORIGIN_KEY not in content:
+            for body in (each for each in self.model.modules() if isinstance(each, Body)):
+                weights = body.converted(weights)
+        weights = match_names(weights, wanted)
         if wanted & weights.keys():  # Detectron2's guess by suffix is not needed
             content["matching_heuristics"] = False
         return {**content, "model": weights}

@@ -18,10 +18,11 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 
 from wend.config.entries import require
 from wend.errors import InputError
-from wend.modeling.backbone_names import FPN_P6P7, PYRAMIDS, parse_backbone_name
+from wend.modeling.backbone_names import FPN_P6P7, PYRAMIDS, SIMPLE, parse_backbone_name
 from wend.modeling.backbones.body import Body
 from wend.modeling.backbones.build import BODIES, build_body
-from wend.modeling.backbones.feature_maps import check_feature_maps, check_pyramid_maps
+from wend.modeling.backbones.feature_maps import check_feature_maps, check_pyramid_maps, only_map
+from wend.modeling.backbones.simple_pyramid import SimplePyramid
 
 NORMS: dict[str, Callable[..., nn.Module] | None] = {  # MODEL.FPN.NORM
     "": None,
@@ -131,6 +132,27 @@ class PyramidBackbone(FeatureBackbone):
         return dict(zip(self.channels, levels, strict=True))
 
 
+class SimplePyramidBackbone(FeatureBackbone):
+    """ViTDet's simple pyramid above a body with one map.
+
+    Args:
+        body: a vision transformer's.
+        name: of its map.
+        width: channels of the levels.
+    """
+
+    def __init__(self, body: Body, name: str, width: int) -> None:
+        pyramid = SimplePyramid(body.channels[name], body.strides[name], width)
+        super().__init__(pyramid.channels, pyramid.strides)
+        self.bottom_up = BodyBackbone(body)
+        self.simple_fpn = pyramid
+        self.name = name
+
+    def maps(self, images: Tensor) -> Mapping[str, Tensor]:
+        """Images (N, 3, H, W) -> all levels by name."""
+        return self.simple_fpn(self.bottom_up(images)[self.name])
+
+
 def build_backbone(cfg: CfgNode) -> FeatureBackbone:
     """The backbone that MODEL.BACKBONE.NAME names; InputError, which lists the names, if not there.
 
@@ -150,6 +172,8 @@ def build_backbone(cfg: CfgNode) -> FeatureBackbone:
     if not name.pyramid:
         return BodyBackbone(body)
     fpn = cfg.MODEL.FPN
+    if name.pyramid == SIMPLE:
+        return SimplePyramidBackbone(body, only_map(cfg, body.strides), fpn.OUT_CHANNELS)
     check_pyramid_maps(cfg, body.strides)
     known = ", ".join(repr(norm) for norm in NORMS)
     require("MODEL.FPN.NORM", fpn.NORM, f"one of {known}", fpn.NORM in NORMS)

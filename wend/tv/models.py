@@ -37,7 +37,12 @@ from wend.modeling.detectors import DETECTORS, Detector
 from wend.modeling.sampling import keep_exact_ratio
 from wend.registry import Registry
 from wend.tv.adapter import adapted, images_of
-from wend.tv.backbones import FeatureBackbone, PyramidBackbone, build_feature_backbone
+from wend.tv.backbones import (
+    FeatureBackbone,
+    PyramidBackbone,
+    SimplePyramidBackbone,
+    build_feature_backbone,
+)
 
 META_ARCH_REGISTRY: Registry[Callable[[CfgNode], nn.Module]] = Registry("detector")
 
@@ -393,6 +398,9 @@ def leaves_parts_unused(model: nn.Module) -> bool:
     of a pyramid; of others it is not known.
     """
     backbone = model.backbone if isinstance(model, JointLoss) else None
+    if isinstance(backbone, SimplePyramidBackbone):
+        unread = set(backbone.channels) - set(backbone.names)
+        return any(backbone.strides[name] <= 32 for name in unread)
     if isinstance(backbone, PyramidBackbone):
         if set(backbone.names) < set(backbone.channels):
             return True

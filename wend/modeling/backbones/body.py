@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from wend.errors import InputError
 
@@ -17,6 +19,13 @@ class Body(nn.Module):
 
     channels: dict[str, int]
     strides: dict[str, int]
+
+    def converted(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of a file of others, under names and in shapes that this network knows.
+
+        Here as they are. Names that a detector puts before the network's are not its business.
+        """
+        return weights
 
     def parameters_up_to(self, freeze_at: int) -> set[str]:
         """Names of the parameters of the first ``freeze_at`` stages, 1 <= ``freeze_at`` <= 4.

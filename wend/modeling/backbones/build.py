@@ -17,7 +17,7 @@ from wend.modeling.backbones.bodies import (
 from wend.modeling.backbones.body import Body
 from wend.modeling.backbones.freezing import freeze, freeze_norms
 from wend.modeling.backbones.small_cnn import SmallCNN
-from wend.modeling.backbones.timm_body import TimmBody
+from wend.modeling.backbones.timm_body import timm_body
 from wend.registry import Registry
 
 WHOLE = 5  # MODEL.BACKBONE.FREEZE_AT: the whole backbone
@@ -29,7 +29,7 @@ BODIES.register("densenet161")(lambda cfg, _: densenet161_body())
 BODIES.register("vgg16")(lambda cfg, _: vgg16_body())
 BODIES.register("googlenet")(lambda cfg, _: googlenet_body())
 BODIES.register("inception_v3")(lambda cfg, _: inception_v3_body())
-BODIES.register("timm")(lambda cfg, _: TimmBody(cfg.WEND.TIMM.MODEL))
+BODIES.register("timm")(lambda cfg, _: timm_body(cfg.WEND.TIMM.MODEL, cfg.WEND.TIMM.STRIDE))
 BODIES.register("small_cnn")(
     lambda cfg, channels: SmallCNN(tuple(cfg.WEND.SMALL_CNN.CHANNELS), channels)
 )

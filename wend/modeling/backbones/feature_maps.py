@@ -40,6 +40,21 @@ def check_feature_maps(
         )
 
 
+def only_map(cfg: CfgNode, strides: Mapping[str, int]) -> str:
+    """The one feature map of a backbone, that a simple pyramid is made of.
+
+    Raises:
+        InputError: it has several.
+    """
+    if len(strides) > 1:
+        raise InputError(
+            f"config entry MODEL.BACKBONE.NAME: {cfg.MODEL.BACKBONE.NAME} is a pyramid of one map, "
+            f"as a vision transformer has; this backbone has {', '.join(strides)}: end its name "
+            f"with _fpn_backbone"
+        )
+    return next(iter(strides))
+
+
 def check_pyramid_maps(cfg: CfgNode, strides: Mapping[str, int]) -> None:
     """Refuse ``MODEL.FPN.IN_FEATURES`` that are no neighbouring feature maps, finest first.
 

@@ -16,6 +16,7 @@ from wend.distribution import pip_install
 from wend.errors import InputError
 from wend.modeling.backbones.bodies import STRIDES
 from wend.modeling.backbones.body import Body
+from wend.pretrained.transformer_names import is_transformer
 
 if TYPE_CHECKING:
     from timm.models import FeatureInfo
@@ -34,17 +35,54 @@ def _timm() -> ModuleType:
     return timm
 
 
-def _create(name: str) -> nn.Module:
-    """Timm's network of that name that returns a list of feature maps.
+def timm_body(name: str, stride: int = 0) -> Body:
+    """The body of one of timm's networks: a transformer's, or of feature maps of several strides.
+
+    Args:
+        name: timm's.
+        stride: of a transformer's map, see :class:`wend.modeling.backbones.vit_body.VitBody`.
 
     Raises:
-        InputError: no such network, with the nearest names, or one that has no feature maps.
+        InputError: no such network, with the nearest names, or one that has no feature maps, or a
+            stride for another network than a transformer.
     """
     timm = _timm()
     if not name or not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
         there = f"the nearest are {', '.join(near)}" if near else "such as resnet18, convnext_tiny"
         raise InputError(f"{_ENTRY}: expected a model of timm, {there}; got {name!r}")
+    network = _transformer(timm, name)
+    if network is not None:
+        from wend.modeling.backbones.vit_body import VitBody
+
+        return VitBody(name, network, stride)
+    if stride:
+        raise InputError(
+            f"config entry WEND.TIMM.STRIDE: expected 0 with {name}, which is no vision "
+            f"transformer, got {stride}"
+        )
+    return TimmBody(name)
+
+
+def _transformer(timm: ModuleType, name: str) -> nn.Module | None:
+    """Timm's network, if it is a transformer whose patches are one map; without weights."""
+    try:
+        with torch.device("meta"):
+            twin = timm.create_model(name, pretrained=False, dynamic_img_size=True)
+    except TypeError:
+        return None
+    if not is_transformer(twin):
+        return None
+    return timm.create_model(name, pretrained=False, dynamic_img_size=True)
+
+
+def _create(name: str) -> nn.Module:
+    """Timm's network of that name that returns a list of feature maps.
+
+    Raises:
+        InputError: it has no feature maps.
+    """
+    timm = _timm()
     try:
         return timm.create_model(name, features_only=True, pretrained=False)
     except (RuntimeError, AttributeError, NotImplementedError, AssertionError) as error:
