@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wend.errors import InputError
+from wend.losses.padded_boxes import PaddedBoxes
 from wend.losses.process_counts import counts_per_process
 from wend.schedules import Progress
 
@@ -54,6 +56,11 @@ class ImagesContext:
     def num_boxes(self) -> int:
         """Pseudo boxes of all images."""
         return sum(map(len, self.boxes))
+
+    @cached_property
+    def padded(self) -> PaddedBoxes:
+        """The boxes as one tensor, made when it is first asked for."""
+        return PaddedBoxes.of(self.boxes)
 
     @property
     def device(self) -> torch.device:

@@ -13,9 +13,8 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from wend.losses import ImagesContext, LocalizationLoss
+from wend.modeling.layers.image_batch import ImageBatch, Size, image_batch
 from wend.registry import Registry
-
-Size = tuple[int, int]  # height and width in pixels
 
 
 class Detector(nn.Module):
@@ -118,17 +117,9 @@ class Detector(nn.Module):
             return self.localization_loss.joint(losses)
         return self.detections(predictions, sizes if frames is None else frames)
 
-    def batch(self, images: Sequence[Tensor]) -> tuple[Tensor, list[Size]]:
+    def batch(self, images: Sequence[Tensor] | Tensor) -> ImageBatch:
         """Normalized images (N, 3, H, W), smaller ones padded with zeros, and their sizes."""
-        mean, std = self.pixel_mean, self.pixel_std
-        normalized = [(image.to(mean.device) - mean) / std for image in images]
-        sizes = [(image.shape[-2], image.shape[-1]) for image in normalized]
-        unit = self.size_divisibility
-        height, width = (-(-max(side) // unit) * unit for side in zip(*sizes, strict=True))
-        batch = normalized[0].new_zeros(len(normalized), len(mean), height, width)
-        for padded, image in zip(batch, normalized, strict=True):
-            padded[:, : image.shape[-2], : image.shape[-1]] = image
-        return batch, sizes
+        return image_batch(images, self.pixel_mean, self.pixel_std, self.size_divisibility)
 
     def predict(self, features: list[Tensor], padding: Tensor | None) -> Any:
         """The head's output.

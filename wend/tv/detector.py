@@ -1,0 +1,84 @@
+"""What torchvision's detectors share here: registry, eq. (4), images that come cropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+
+from wend.config import view_of
+from wend.losses import LocalizationLoss, weighted
+from wend.registry import Registry
+from wend.tv.adapter import images_of
+
+META_ARCH_REGISTRY: Registry[Callable[[CfgNode], nn.Module]] = Registry("detector")
+
+
+class JointLoss(nn.Module):
+    """Mixed into a detector, before torchvision's class: eq. (4) weights its losses.
+
+    Attributes:
+        localization_loss: L_unsup and η of eq. (4); the detector sets it.
+        loss_weights: λ of eq. (1) of terms, 1 of the others.
+    """
+
+    localization_loss: LocalizationLoss
+    loss_weights: Mapping[str, float] = MappingProxyType({})
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Any]] | None = None) -> Any:
+        """Losses in training, detections in evaluation; see torchvision's."""
+        if not self.training:
+            return super().forward(images, targets)
+        assert targets is not None
+        loss = self.localization_loss
+        device = next(self.parameters()).device
+        loss.start_batch(images_of(targets, device, loss.progress))
+        return loss.joint(weighted(super().forward(images, targets), self.loss_weights))
+
+
+def transform_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """Images come cropped, with pixels in 0..255: torchvision is only to normalize them."""
+    return {
+        "image_mean": cfg.MODEL.PIXEL_MEAN,
+        "image_std": cfg.MODEL.PIXEL_STD,
+        "min_size": view_of(cfg).test_side,  # of images in testing, which so stay as they are
+        "max_size": view_of(cfg).test_side,
+        "size_divisible": 1,
+        "_skip_resize": True,
+    }
+
+
+class StrideAnchors(AnchorGenerator):
+    """Torchvision's anchors, a map's stride apart, as Detectron2's.
+
+    Torchvision takes image side // cells for the stride: 56 of a map of stride 64 that has 4 cells
+    for 224 pixels.
+
+    Args:
+        sizes: of each map, sides of its anchors.
+        aspect_ratios: of each map.
+        strides: of each map.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[tuple[int, ...], ...],
+        aspect_ratios: tuple[tuple[float, ...], ...],
+        strides: Sequence[int],
+    ) -> None:
+        super().__init__(sizes, aspect_ratios)
+        self.strides = list(strides)
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """The anchors (R, 4) of each image."""
+        dtype, device = feature_maps[0].dtype, feature_maps[0].device
+        strides = [[torch.tensor(stride, device=device)] * 2 for stride in self.strides]
+        self.set_cell_anchors(dtype, device)
+        anchors = self.grid_anchors([[*each.shape[-2:]] for each in feature_maps], strides)
+        return [torch.cat(anchors) for _ in image_list.image_sizes]
