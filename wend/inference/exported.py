@@ -21,7 +21,7 @@ from wend.inference.file_formats import FORMATS
 from wend.inference.file_formats.types import Run
 from wend.loading.closer_look import Prediction, look_closer
 from wend.loading.crop import CropMapper, Sample
-from wend.modeling.candidates.base import chosen
+from wend.modeling.layers.box_choice import borders, chosen
 from wend.structures.frame import Frame
 from wend.yaml_files import parse_yaml
 
@@ -56,7 +56,9 @@ class ExportedModel:
         all_boxes, all_scores = self.run(torch.stack([*images]).numpy())
         if not self.stated.chosen:
             side = self.stated.side
-            all_boxes, all_scores = chosen(all_boxes, all_scores, self.stated.choice, (side, side))
+            ends = borders([(side, side)], all_boxes)
+            batch = chosen(all_boxes, all_scores, self.stated.choice, borders=ends)
+            all_boxes, all_scores = batch.boxes, batch.scores
         predictions = []
         for frame, boxes, scores in zip(frames, all_boxes, all_scores, strict=True):
             real = scores > 0  # zeros fill the rest
