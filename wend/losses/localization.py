@@ -329,18 +329,41 @@ class LocalizationLoss:
         eta, factor = self.eta.at(self.progress), self.factor.at(self.progress)
         return self.force.scalars(eta, factor)
 
-    def count_positives(self, matched: Sequence[Tensor], counts: Sequence[int]) -> None:
+    def count_positives(
+        self, matched: Tensor | Sequence[Tensor], counts: Sequence[int] | None = None
+    ) -> None:
         """Say which pseudo box each sample of a batch is a positive of, once for each batch.
 
         The samples are in the order of the log-odds that :meth:`context` gets afterwards.
 
         Args:
-            matched: for each image (S of the image,) int64 index among its boxes, -1: none.
-            counts: boxes of each image.
+            matched: (N, samples of an image) int64 index among the boxes of its image, as
+                :meth:`start_batch` got them, -1: none.
+
+        Raises:
+            ValueError: these are other images than those of :meth:`start_batch`.
         """
-        self._box_index = torch.cat([each.flatten() for each in matched]) if matched else None
-        if self.positives is not None:
-            self.positives.add(matched, counts)
+        if not isinstance(matched, Tensor):  # of each image, until the detectors have moved
+            each = [image.flatten() for image in matched]
+            self._box_index = torch.cat(each) if each else None
+            if self.positives is None or not each:
+                return
+            width = max(map(len, each))
+            rows = [image.new_full((width,), -1) for image in each]
+            for row, image in zip(rows, each, strict=True):
+                row[: len(image)] = image
+            matched = torch.stack(rows)
+        else:
+            self._box_index = matched.flatten()
+        if self.positives is None:
+            return
+        if len(matched) != len(self.images.boxes):
+            raise ValueError(
+                f"matched: expected the samples of the {len(self.images.boxes)} images of "
+                f"start_batch, got those of {len(matched)}"
+            )
+        is_box = self.images.padded.is_box
+        self.positives.add(matched.flatten(1), is_box, self.images.num_boxes)
 
     def joint(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """:func:`wend.losses.joint.joint_loss` with η and f of this point of the training.
