@@ -18,6 +18,7 @@ from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.image_batch import ImageBatch, image_batch
 from wend.registry import Registry
 from wend.tv.adapter import images_of
+from wend.tv.predictions import Outputs, Predictions
 
 META_ARCH_REGISTRY: Registry[Callable[[CfgNode], nn.Module]] = Registry("detector")
 
@@ -28,7 +29,7 @@ class JointLoss(nn.Module):
     Attributes:
         localization_loss: L_unsup and η of eq. (4); the detector sets it.
         loss_weights: λ of eq. (1) of terms, 1 of the others.
-        foreground_label: torchvision's label of the one class.
+        foreground_label: of the one class.
     """
 
     localization_loss: LocalizationLoss
@@ -40,7 +41,7 @@ class JointLoss(nn.Module):
         if not self.training:
             predicted = self.predicted(images)
             if isinstance(predicted, BoxBatch):
-                return detections(predicted, self.foreground_label)
+                return Predictions(predicted, self.foreground_label)
             return predicted
         assert targets is not None
         loss = self.localization_loss
@@ -55,30 +56,15 @@ class JointLoss(nn.Module):
         """
         return weighted(super().forward(images, targets), self.loss_weights)
 
-    def predicted(self, images: list[Tensor]) -> BoxBatch | list[dict[str, Tensor]]:
+    def predicted(self, images: Sequence[Tensor]) -> BoxBatch | Outputs:
         """The boxes of a batch, in pixels of its images; a detector of ours implements it.
 
-        By default torchvision's own detections.
+        By default what torchvision's class makes of them, a dict for each.
+
+        Args:
+            images: N images (3, height, width), 0..255, of any type of numbers.
         """
         return super().forward(images)
-
-
-def detections(batch: BoxBatch, label: int) -> list[dict[str, Tensor]]:
-    """Boxes of a batch as torchvision's detectors return them. Waits for the device.
-
-    Args:
-        batch: of one class.
-        label: of this class.
-    """
-    counts = batch.counts()
-    boxes, scores = batch.boxes[batch.kept], batch.scores[batch.kept]
-    labels = torch.full_like(scores, label, dtype=torch.int64)
-    return [
-        {"boxes": boxes, "scores": scores, "labels": labels}
-        for boxes, scores, labels in zip(
-            boxes.split(counts), scores.split(counts), labels.split(counts), strict=True
-        )
-    ]
 
 
 class Normalization(nn.Module):

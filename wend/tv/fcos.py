@@ -13,6 +13,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSHead
 
 from wend.config import localization_loss
@@ -49,6 +50,15 @@ class BinaryFCOSHead(FCOSHead):
 class BinaryFCOS(JointLoss, FCOS):
     """FCOS with one foreground class, its losses weighted by eq. (4)."""
 
+    # torchvision's, which has no types
+    backbone: nn.Module
+    head: nn.Module
+    anchor_generator: AnchorGenerator
+    center_sampling_radius: float
+    score_thresh: float
+    topk_candidates: int
+    nms_thresh: float
+    detections_per_img: int
     foreground_label = 0
     fixed = MappingProxyType(
         {
@@ -130,7 +140,7 @@ class BinaryFCOS(JointLoss, FCOS):
             normalizer=lambda positives: positives,
         )
 
-    def predicted(self, images: list[Tensor]) -> BoxBatch:
+    def predicted(self, images: Sequence[Tensor]) -> BoxBatch:
         """The boxes of a batch, in pixels of its images."""
         output, locations, batch = self.head_output(images)
         boxes, scores, _ = candidates(

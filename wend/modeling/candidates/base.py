@@ -108,5 +108,6 @@ class ChosenBoxes(nn.Module):
 
     def forward(self, pixels: Tensor) -> Candidates:
         """Boxes (N, D, 4) and scores (N, D), best first, then zeros; see the detector's."""
-        batch = chosen(*self.detector(pixels), self.detector.choice, borders=self.borders)
+        boxes, scores = self.detector(pixels)
+        batch = chosen(boxes, scores, self.detector.choice, borders=self.borders)
         return batch.boxes, batch.scores
