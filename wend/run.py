@@ -409,8 +409,8 @@ def _open_caches(
 ) -> tuple[ImageCache, ...]:
     """The caches of resized images that the config asks for."""
     view, folder = view_of(cfg), cfg.WEND.DATA.CACHE
-    how = {"padded": view.pads, "decoder": decoder}
-    return open_caches(folder, chosen, view.resize, data_sets.root, **how)
+    side, padded = view.resize, view.pads
+    return open_caches(folder, chosen, side, data_sets.root, padded=padded, decoder=decoder)
 
 
 def most_to_skip(cfg: CfgNode, total: int) -> int:
