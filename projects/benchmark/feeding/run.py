@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python projects/benchmark/feeding/run.py --photos FOLDER
 
-Needs ``pip install simplejpeg lmdb tensordict``. The cores are arithmetic on rates of this machine's
-core, and no measurement on a machine with a GPU.
+Needs ``pip install simplejpeg lmdb tensordict``. The cores are arithmetic on rates of this machine,
+and no measurement on one with a GPU.
 """
 
 # ruff: noqa: E402, T201
