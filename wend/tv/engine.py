@@ -403,13 +403,13 @@ def evaluate(
         detections, problems = DetectionCollector(test.data_set), []
         for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=quiet):
             images, frames = zip(*((e.image, e.frame) for e in batch), strict=True)
-            predictions = predict(model, images, frames, cfg)
-            for example, predicted in zip(batch, predictions, strict=True):
-                if example.problem:
-                    problems.append(example.problem)
-                    detections.add(example.image_id)
-                else:
-                    detections.add(example.image_id, *predicted)
+            readable = [not example.problem for example in batch]
+            problems += [example.problem for example in batch if example.problem]
+            detections.add_table(
+                [example.image_id for example in batch],
+                predict(model, images, frames, cfg),
+                readable,
+            )
         gathered = gather_on_main((detections.rows, problems))
         if not is_main():
             continue
