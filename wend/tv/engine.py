@@ -32,7 +32,7 @@ from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
 from wend.files import writing
 from wend.loading.bad_images import say_wrong
-from wend.losses import ForceLog, tell_progress
+from wend.losses import ForceLog, check_weights, tell_progress
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -230,6 +230,8 @@ class Trainer:
     def _losses(self, iteration: int, part: MicroBatch) -> dict[str, Tensor]:
         losses = self._in_training(*part)
         report = describe_non_finite(losses, [target["image_id"] for target in part.targets])
+        if report:
+            check_weights(self.model)
         agree_on_step(report, self.interruption, self.cfg.MODEL.DEVICE, iteration)
         return losses
 
