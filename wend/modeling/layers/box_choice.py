@@ -77,7 +77,7 @@ def chosen(
     most = min(choice.most, scores.shape[1])
     if choice.max_iou is not None:
         compared = boxes if classes is None else _apart(boxes, kept, classes)
-        kept = not_suppressed(compared, kept, choice.max_iou, classes)
+        kept = not_suppressed(compared, kept, choice.max_iou, classes, most=most)
     rows = [boxes, scores, kept] + ([] if classes is None else [classes])
     boxes, scores, kept, *rest = packed(kept, most, *rows)
     if choice.clip:
