@@ -120,7 +120,7 @@ def boxes_and_scores(output: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """
     instances = output["instances"]
     boxes = output.get("boxes", instances.pred_boxes.tensor)
-    return boxes.cpu().numpy(), instances.scores.cpu().numpy()
+    return boxes.cpu().numpy(), instances.scores.float().cpu().numpy()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from wend.loading.closer_look import Prediction, look_closer
 from wend.loading.crop import Sample
+from wend.modeling.arithmetic import settle_precision
 from wend.run import settle_device
 from wend.structures.frame import Frame
 from wend.tv.checkpointer import TVCheckpointer
@@ -47,7 +48,7 @@ def _predict_once(
         boxes = frame.to_original(output["boxes"].double().cpu().numpy())
         # torchvision's FCOS has empty ones, and so has padding
         whole = (boxes[:, 2:] > boxes[:, :2]).all(1)
-        predictions.append((boxes[whole], output["scores"].cpu().numpy()[whole]))
+        predictions.append((boxes[whole], output["scores"].float().cpu().numpy()[whole]))
     return predictions
 
 
@@ -86,6 +87,7 @@ def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
     """
     cfg = read_config(config_file, opts)
     settle_device(cfg)
+    settle_precision(cfg)
     model = build_model(cfg)
     checkpointer = TVCheckpointer(model)
     checkpointer.require_all = True
