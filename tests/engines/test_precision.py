@@ -1,4 +1,4 @@
-"""bfloat16 and float16 on both engines: near float32, and a training of one is what it says it is."""
+"""bfloat16 and float16 on both engines: near float32, saved, resumed, and what an overflow does."""
 
 import json
 import math
@@ -137,9 +137,7 @@ def test_one_entry_decides(precision, enabled, expected):
 
 def test_a_contradiction_is_refused():
     with pytest.raises(InputError, match=r"WEND\.PRECISION: expected bfloat16, float16 or none"):
-        config(
-            "torchvision", changes={"WEND.PRECISION": "float32", "SOLVER.AMP.ENABLED": "True"}
-        )
+        config("torchvision", changes={"WEND.PRECISION": "float32", "SOLVER.AMP.ENABLED": "True"})
 
 
 @pytest.mark.parametrize(
@@ -195,7 +193,7 @@ def test_a_training_in_bfloat16_is_evaluated_saved_and_resumed_as_one(engine, tm
 
 @pytest.fixture
 def float16_on_cpu(monkeypatch):
-    """Layers multiply in float32, since in float16 they take seconds there; the rest is as it is."""
+    """Layers multiply in float32, since in float16 they take seconds; the rest is as it is."""
     monkeypatch.setattr(wend.run, "check_precision", lambda *_, **__: None)
     monkeypatch.setattr(arithmetic, "in_its_numbers", lambda _: nullcontext())
 
@@ -244,7 +242,7 @@ def test_overflowing_gradients_halve_the_factor_and_change_no_weight():
 
 
 def test_overflowing_losses_leave_no_trace_in_the_norms():
-    model, optimizer, scale = _small_training()
+    model, _, scale = _small_training()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     scale.begin()
     model(torch.full((8, 3), math.inf))
@@ -320,3 +318,64 @@ def test_the_shown_message_of_an_unknown_precision_lists_them(engine, tmp_path, 
     assert run(engine, tmp_path / "out", changes={"WEND.PRECISION": "half"}) == 2
     error = capsys.readouterr().err
     assert re.search(r"WEND\.PRECISION: expected one of .*'bfloat16', 'float16'.*got 'half'", error)
+
+
+# ---- the other switches ----
+
+
+def _recorded_compilation(monkeypatch):
+    compiled = []
+
+    def compile_in_place(module, **how):
+        compiled.append(how)
+        module._compiled_call_impl = module._call_impl
+
+    monkeypatch.setattr(nn.Module, "compile", compile_in_place)
+    return compiled
+
+
+@pytest.mark.parametrize(("engine", "detector"), FAST)
+def test_a_compiled_backbone_has_the_names_of_weights_that_it_had(engine, detector, monkeypatch):
+    compiled = _recorded_compilation(monkeypatch)
+    names = built(engine, detector, {}).state_dict().keys()
+    assert compiled == []
+    model = built(engine, detector, {"WEND.COMPILE": "reduce-overhead"})
+    assert compiled == [{"mode": "reduce-overhead"}]
+    assert model.state_dict().keys() == names
+
+
+def test_the_average_of_the_weights_is_compiled_too(engine, tmp_path, monkeypatch):
+    compiled = _recorded_compilation(monkeypatch)
+    changes = {"WEND.COMPILE": "default", "WEND.EMA.DECAY": "0.9", "WEND.EPOCHS": "1"}
+    assert run(engine, tmp_path / "out", detector="scr", changes=changes) == 0
+    assert compiled == [{"mode": "default"}] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "detector"), BUILDABLE)
+def test_every_backbone_is_compiled_for_batches_of_any_size(engine, detector, monkeypatch):
+    """By torch's own tracing; the code that it would generate takes minutes."""
+    compile_graph = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda call, *, mode: compile_graph(call, backend="eager")
+    )
+    plain, model = (built(engine, detector, {"WEND.COMPILE": mode}) for mode in ("none", "default"))
+    for number in (6, 5, 3):
+        crops = random_crops(number, (1, 3, 0, 2, 1, 1))
+        for each in (plain, model):
+            torch.manual_seed(0)
+            terms = losses(engine, each, crops)
+            total = sum(terms.values())
+            total.backward()
+            each.last = total.item()
+        assert model.last == pytest.approx(plain.last, rel=1e-4)
+
+
+def test_switches_of_the_gpu_have_effect_on_both_engines(engine, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    asked = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", asked.append)
+    built(engine, "scr", {})
+    assert (torch.backends.cudnn.benchmark, asked) == (False, [])
+    built(engine, "scr", {"CUDNN_BENCHMARK": "True", "WEND.TF32": "True"})
+    assert (torch.backends.cudnn.benchmark, asked) == (True, ["high"])

@@ -203,13 +203,15 @@ class Trainer(DefaultTrainer):
             return SimpleTrainer(model, self.loader, optimizer)
         trainer, teacher = weakref.proxy(self), self.teacher
         detector = model.module if isinstance(model, DistributedDataParallel) else model
-        is_taught = teacher is not None and cfg.WEND.ACCUMULATE > 1  # else the model is
+        prepared: Callable[[Any], Any] = lambda batch: batch  # noqa: E731
+        if teacher is not None and cfg.WEND.ACCUMULATE > 1:  # else the model is taught
+            prepared = partial(lesson_of, teacher)
         return AccumulatingTrainer(
             *(model, self.loader, optimizer),
             accumulation=Accumulation(detector, cfg.WEND.ACCUMULATE),
             loss_scale=self.loss_scale,
             seed=lambda: trainer.cfg.SEED,
-            prepared=partial(lesson_of, teacher) if is_taught else (lambda batch: batch),
+            prepared=prepared,
             count=forward,
         )
 
