@@ -14,8 +14,10 @@ from torchvision.models.detection.image_list import ImageList
 
 from wend.config import view_of
 from wend.losses import LocalizationLoss, weighted
+from wend.modeling.layers.box_batch import BoxBatch
 from wend.registry import Registry
 from wend.tv.adapter import images_of
+from wend.tv.predictions import Outputs, Predictions
 
 META_ARCH_REGISTRY: Registry[Callable[[CfgNode], nn.Module]] = Registry("detector")
 
@@ -26,20 +28,35 @@ class JointLoss(nn.Module):
     Attributes:
         localization_loss: L_unsup and η of eq. (4); the detector sets it.
         loss_weights: λ of eq. (1) of terms, 1 of the others.
+        foreground_label: of the one class.
     """
 
     localization_loss: LocalizationLoss
     loss_weights: Mapping[str, float] = MappingProxyType({})
+    foreground_label = 1
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Any]] | None = None) -> Any:
         """Losses in training, detections in evaluation; see torchvision's."""
         if not self.training:
-            return super().forward(images, targets)
+            predicted = self.predicted(images)
+            if isinstance(predicted, BoxBatch):
+                return Predictions(predicted, self.foreground_label)
+            return predicted
         assert targets is not None
         loss = self.localization_loss
         device = next(self.parameters()).device
         loss.start_batch(images_of(targets, device, loss.progress))
         return loss.joint(weighted(super().forward(images, targets), self.loss_weights))
+
+    def predicted(self, images: Sequence[Tensor]) -> BoxBatch | Outputs:
+        """The boxes of a batch, in pixels of its images; a detector of ours implements it.
+
+        By default what torchvision's class makes of them, a dict for each.
+
+        Args:
+            images: N images (3, height, width), 0..255, of any type of numbers.
+        """
+        return super().forward(images)
 
 
 def transform_arguments(cfg: CfgNode) -> dict[str, Any]:

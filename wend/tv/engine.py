@@ -33,7 +33,7 @@ from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
 from wend.files import writing
 from wend.loading.bad_images import say_wrong
-from wend.losses import ForceLog, tell_progress
+from wend.losses import ForceLog, check_weights, tell_progress
 from wend.modeling.arithmetic import compile_backbone, precision_of
 from wend.modeling.optimizer import (
     describe_non_finite,
@@ -236,6 +236,8 @@ class Trainer:
     def _losses(self, iteration: int, part: MicroBatch) -> dict[str, Tensor]:
         losses = self._in_training(*part)
         report = describe_non_finite(losses, [target["image_id"] for target in part.targets])
+        if report:
+            check_weights(self.model)
         agree_on_step(report, self.interruption, self.cfg.MODEL.DEVICE, iteration)
         return losses
 
@@ -413,13 +415,13 @@ def evaluate(
         detections, problems = DetectionCollector(test.data_set), []
         for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=quiet):
             images, frames = zip(*((e.image, e.frame) for e in batch), strict=True)
-            predictions = predict(model, images, frames, cfg)
-            for example, predicted in zip(batch, predictions, strict=True):
-                if example.problem:
-                    problems.append(example.problem)
-                    detections.add(example.image_id)
-                else:
-                    detections.add(example.image_id, *predicted)
+            readable = [not example.problem for example in batch]
+            problems += [example.problem for example in batch if example.problem]
+            detections.add_table(
+                [example.image_id for example in batch],
+                predict(model, images, frames, cfg),
+                readable,
+            )
         gathered = gather_on_main((detections.rows, problems))
         if not is_main():
             continue
