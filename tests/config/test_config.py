@@ -169,6 +169,7 @@ RANGES = [
     ("WEND.DETR.FOCAL_LOSS_GAMMA", [-0.001, NAN, INF], [0.0]),
     ("WEND.DETR.PRIOR_PROB", [0.0, 1.0, NAN], [0.001, 0.999]),
     ("WEND.DATA.ON_BAD_IMAGE", ["ignore", "wrong", ""], ["raise", "skip"]),
+    ("WEND.DATA.DECODER", ["turbo", "Pillow", ""], ["pillow", "simplejpeg", "simplejpeg-scaled"]),
     ("WEND.DATA.IMPLAUSIBLE", ["ignore", ""], ["error", "count"]),
     ("WEND.DATA.ON_BAD_TEST_IMAGE", ["skip", ""], ["raise", "wrong"]),
     ("WEND.DATA.MAX_BAD_SHARE", [-0.001, 1.001, NAN], [0.0, 1.0]),

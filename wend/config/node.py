@@ -229,6 +229,7 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
         "mirror": cfg.WEND.MIRROR,
         # files that an earlier version exported do not state it
         "max_megapixels": cfg.WEND.DATA.get("MAX_MEGAPIXELS", MAX_MEGAPIXELS),
+        "decoder": cfg.WEND.DATA.get("DECODER", "pillow"),
     }
 
 
