@@ -72,27 +72,41 @@ def seed_step(seed: int, iteration: int, rank: int) -> None:
         torch.cuda.manual_seed_all(own)
 
 
-@contextmanager
-def sample_numbers(seed: int, position: int) -> Iterator[None]:
-    """Let a sample draw its random numbers (Python, NumPy, torch on the CPU) within this block.
-
-    The process's own generators are as before after it; those of a loader's worker are not, as
-    nothing else draws there.
+def seed_sample(seed: int, position: int) -> None:
+    """Seed the process's generators (Python, NumPy, torch on the CPU) for a sample of a training.
 
     Args:
         seed: the training's, >= 0.
         position: of the sample in the order of images of all processes, from 0.
     """
-    words = _mixed(SAMPLE, seed, position)
+    _seed_cpu(_mixed(SAMPLE, seed, position))
+
+
+@contextmanager
+def own_numbers() -> Iterator[None]:
+    """Give the process its generators (Python, NumPy, torch on the CPU) back as they were before.
+
+    Those of a loader's worker are not given back, as nothing else draws there. It takes longer than
+    :func:`seed_sample`, so that samples of a batch stand in one such block.
+    """
     if get_worker_info() is not None:
-        _seed_cpu(words)
         yield
         return
     before = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
-    _seed_cpu(words)
     try:
         yield
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
+
+
+@contextmanager
+def sample_numbers(seed: int, position: int) -> Iterator[None]:
+    """Let a sample draw its own random numbers within this block.
+
+    Arguments as of :func:`seed_sample`; before and after it: :func:`own_numbers`.
+    """
+    with own_numbers():
+        seed_sample(seed, position)
+        yield

@@ -3,12 +3,13 @@
 import json
 import logging
 
+import pytest
 import torch
 
 from wend.errors import InputError
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FEW, PERIOD, FirstEpoch
-from wend.losses import LocalizationLoss, PositiveCounts
+from wend.losses import ImagesContext, LocalizationLoss, PositiveCounts
 
 GOOD, LOST = BoxCounts(1, boxes=1), BoxCounts(1, emptied=1, boxes=1, fractions=1)
 EMPTY = BoxCounts(1, without_box=1)  # of a negative, or of a mapper that leaves boxes out
@@ -107,7 +108,8 @@ def test_all_processes_decide_alike():
 
 def test_what_it_says_and_writes(tmp_path, caplog):
     positives = PositiveCounts()
-    positives.add([torch.tensor([0, -1, 0, 2]), torch.tensor([-1, -1])], [3, 1])
+    is_box = torch.tensor([[True, True, True], [True, False, False]])
+    positives.add(torch.tensor([[0, -1, 0, 2], [-1, -1, -1, -1]]), is_box, 4)
     left_out = {"boxes of zero area": 7}
     epoch = first_epoch(steps=1, left_out=left_out, positives=[positives], output_dir=tmp_path)
     with caplog.at_level(logging.INFO):
@@ -130,26 +132,35 @@ def test_what_it_says_and_writes(tmp_path, caplog):
 
 def test_positives_of_all_processes():
     positives = PositiveCounts()
-    positives.add([torch.tensor([0])], [1])
+    positives.add(torch.tensor([[0]]), torch.tensor([[True]]), 1)
     epoch = first_epoch(steps=1, positives=[positives], gather=lambda own: [own, [(3, 8, 1)]])
     assert epoch._positives() == (4, 9, 1)
 
 
+def counted(loss, boxes, matched):
+    """Let a detector's loss count a batch of images with so many boxes each."""
+    loss.start_batch(ImagesContext(boxes=[torch.zeros(number, 4) for number in boxes]))
+    loss.count_positives(torch.tensor(matched))
+
+
 def test_positives_are_counted_until_they_are_read():
     loss = LocalizationLoss("none")
-    loss.count_positives([torch.tensor([0])], [1])  # nobody asked
+    counted(loss, [1], [[0]])  # nobody asked
     loss.positives = PositiveCounts()
-    loss.count_positives([torch.tensor([1, 1, -1]), torch.zeros(0, dtype=torch.int64)], [2, 0])
-    loss.count_positives([torch.tensor([[0], [0]])], [1])
+    counted(loss, [2, 0], [[1, 1, -1], [-1, -1, -1]])
+    counted(loss, [1], [[[0], [0]]])
+    counted(loss, [0, 0], [[-1], [-1]])
+    with pytest.raises(ValueError, match="the 2 images of start_batch, got those of 3"):
+        loss.count_positives(torch.zeros(3, 1, dtype=torch.int64))
     assert loss.positives.read() == (3, 4, 1)
-    loss.count_positives([torch.tensor([0])], [1])
+    counted(loss, [1], [[0]])
     assert loss.positives.read() == (3, 4, 1)
     assert PositiveCounts().read() == (0, 0, 0)
 
 
 def test_boxes_without_a_positive_sample_end_it(tmp_path):
     positives = PositiveCounts()
-    positives.add([torch.tensor([-1, -1])], [2])
+    positives.add(torch.tensor([[-1, -1]]), torch.tensor([[True, True]]), 2)
     epoch = first_epoch(steps=1, positives=[positives], output_dir=tmp_path)
     _, error = train(epoch, [[GOOD, GOOD]])
     assert error.startswith(

@@ -87,3 +87,22 @@ def test_processes_share_each_batch(workers):
     for batch, *of_ranks in zip(whole, *shares, strict=True):
         assert batch[0::2] == of_ranks[0]
         assert batch[1::2] == of_ranks[1]
+
+
+def test_what_a_step_draws_between_two_batches_is_not_touched():
+    """Generators of the process, of which a loader without workers is a part."""
+
+    def drawn():
+        return random.random(), np.random.rand(), torch.rand(()).item()
+
+    def seeded():
+        random.seed(1)
+        np.random.seed(1)
+        torch.manual_seed(1)
+
+    seeded()
+    expected = [drawn() for _ in range(5)]
+    images = InOrder(Drawing(7), Shuffled(7), seed=3, batch=4)
+    loader = iter(DataLoader(images, batch_size=4, collate_fn=list, generator=torch.Generator()))
+    seeded()
+    assert [(next(loader), drawn())[1] for _ in range(5)] == expected

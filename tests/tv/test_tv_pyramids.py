@@ -6,7 +6,7 @@ from engine_runs import build, d2_config, detections, losses, random_crops, tv_c
 
 from wend.errors import InputError
 from wend.tv.backbones import build_backbone
-from wend.tv.models import StrideAnchors
+from wend.tv.detector import StrideAnchors
 
 PYRAMID = {
     "MODEL.BACKBONE.NAME": "build_small_cnn_fpn_backbone",

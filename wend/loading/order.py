@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from wend.loading.bad_images import Images
-from wend.randomness import sample_numbers
+from wend.randomness import own_numbers, seed_sample
 
 # generator -> the indices (n,) of a pass over the images; n may be another one in each pass
 Pass = Callable[[torch.Generator], Tensor]
@@ -71,7 +72,7 @@ class Order:
     def _begin(self) -> None:
         self._generator = torch.Generator().manual_seed(self._seed)
         self._start = 0  # position of the pass's first image
-        self._pass = torch.empty(0, dtype=torch.int64)
+        self._pass = np.empty(0, dtype=np.int64)
 
     def __getitem__(self, position: int) -> int:
         """The index of the image at a position, from 0; fast where positions grow.
@@ -82,7 +83,7 @@ class Order:
             self._begin()
         while position - self._start >= len(self._pass):
             self._start += len(self._pass)
-            self._pass = self._draw(self._generator)
+            self._pass = self._draw(self._generator).numpy()
         return int(self._pass[position - self._start])
 
 
@@ -122,9 +123,16 @@ class InOrder(IterableDataset):
         first, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
         order = Order(self._draw, self.seed)
         for iteration in count(self.start + first, stride):
-            for place in range(self.rank, self.batch, self.processes):
-                position = iteration * self.batch + place
-                index = order[position]
-                with sample_numbers(self.seed, position):
-                    example = self.images[index]
-                yield example
+            with own_numbers():
+                batch = [self._example(order, p) for p in self._positions(iteration)]
+            yield from batch
+
+    def _positions(self, iteration: int) -> range:
+        """Positions of this process's images of a step."""
+        start = iteration * self.batch
+        return range(start + self.rank, start + self.batch, self.processes)
+
+    def _example(self, order: Order, position: int) -> Any:
+        index = order[position]
+        seed_sample(self.seed, position)
+        return self.images[index]

@@ -1,8 +1,9 @@
-"""How many positive samples the pseudo boxes have."""
+"""How many positive samples the pseudo boxes have.
+
+Shape letters: N = images, P = most boxes of an image.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,20 +17,22 @@ class PositiveCounts:
         self._boxes = 0
         self._sums: Tensor | None = None  # stays on the device until it is read
 
-    def add(self, matched: Sequence[Tensor], counts: Sequence[int]) -> None:
-        """Count a batch; see :meth:`LocalizationLoss.count_positives`."""
+    def add(self, matched: Tensor, is_box: Tensor, boxes: int) -> None:
+        """Count a batch; see :meth:`LocalizationLoss.count_positives`.
+
+        Args:
+            matched: (N, samples of an image) int64 index among its boxes, -1: none.
+            is_box: (N, P) bool, of :class:`wend.losses.padded_boxes.PaddedBoxes`.
+            boxes: the boxes of all images.
+        """
         if self._is_read:
             return
-        index = torch.cat([each.flatten() for each in matched])
-        starts = torch.tensor([0, *counts]).cumsum(0)[:-1]  # of each image's boxes in the batch
-        sizes = torch.tensor([each.numel() for each in matched])
-        index = torch.where(
-            index < 0, 0, index + 1 + starts.repeat_interleave(sizes).to(index.device)
-        )
-        per_box = index.new_zeros(sum(counts) + 1).index_add_(0, index, torch.ones_like(index))[1:]
-        sums = torch.stack([per_box.sum(), (per_box == 0).sum()])
+        per_box = matched.new_zeros(len(is_box), is_box.shape[1] + 1)
+        per_box.scatter_add_(1, matched + 1, torch.ones_like(matched))
+        per_box = per_box[:, 1:]
+        sums = torch.stack([per_box.sum(), ((per_box == 0) & is_box).sum()])
         self._sums = sums if self._sums is None else self._sums.to(sums.device) + sums
-        self._boxes += sum(counts)
+        self._boxes += boxes
 
     def so_far(self) -> tuple[int, int, int]:
         """Boxes, positive samples, and boxes that had none. Waits for the device."""
@@ -52,10 +55,9 @@ class PositiveShare:
     def __init__(self) -> None:
         self._sums: Tensor | None = None  # stays on the device until it is read
 
-    def add(self, labels: Tensor) -> None:
-        """Count the samples (S,) of a batch: 1 positive, 0 background, -1 ignored."""
-        sums = torch.stack([(labels == 1).sum(), (labels >= 0).sum()])
-        self._sums = sums if self._sums is None else self._sums.to(sums.device) + sums
+    def add(self, counts: Tensor) -> None:
+        """Count a batch: :attr:`wend.losses.context.LossContext.label_counts` (2,)."""
+        self._sums = counts if self._sums is None else self._sums.to(counts.device) + counts
 
     def state_dict(self) -> dict[str, int]:
         """What was counted since it was last read. Waits for the device."""

@@ -13,9 +13,10 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from wend.losses import ImagesContext, LocalizationLoss
+from wend.losses.padded_boxes import PaddedBoxes
+from wend.modeling.layers.box_batch import BoxBatch
+from wend.modeling.layers.image_batch import ImageBatch, Size, image_batch
 from wend.registry import Registry
-
-Size = tuple[int, int]  # height and width in pixels
 
 
 class Detector(nn.Module):
@@ -107,10 +108,7 @@ class Detector(nn.Module):
             Loss terms by name, weighted by eq. (4); or for each image boxes (P, 4), xyxy in pixels
             of its frame, and scores (P,), best first.
         """
-        batch, sizes = self.batch(images)
-        features = self.backbone(batch)
-        padding = padding_mask(batch, sizes)
-        predictions = self.predict([features[name] for name in self.in_features], padding)
+        predictions, sizes = self._head_outputs(images)
         if self.training:
             assert learnt is not None
             self.localization_loss.start_batch(learnt)
@@ -118,17 +116,29 @@ class Detector(nn.Module):
             return self.localization_loss.joint(losses)
         return self.detections(predictions, sizes if frames is None else frames)
 
-    def batch(self, images: Sequence[Tensor]) -> tuple[Tensor, list[Size]]:
+    def box_batch(self, images: Sequence[Tensor] | Tensor) -> BoxBatch:
+        """The boxes of a batch in evaluation mode, in pixels of its images.
+
+        Args:
+            images: see :meth:`forward`.
+        """
+        predictions, sizes = self._head_outputs(images)
+        kind = type(self)
+        if kind.detections is not Detector.detections:
+            return _padded(self.detections(predictions, sizes))
+        boxes, scores = self.best_boxes(predictions, sizes)
+        return BoxBatch(boxes, scores, torch.ones_like(scores, dtype=torch.bool))
+
+    def _head_outputs(self, images: Sequence[Tensor] | Tensor) -> tuple[Any, Sequence[Size]]:
+        """The result of :meth:`predict`, and the sizes of the images."""
+        batch, sizes = self.batch(images)
+        features = self.backbone(batch)
+        padding = padding_mask(batch, sizes)
+        return self.predict([features[name] for name in self.in_features], padding), sizes
+
+    def batch(self, images: Sequence[Tensor] | Tensor) -> ImageBatch:
         """Normalized images (N, 3, H, W), smaller ones padded with zeros, and their sizes."""
-        mean, std = self.pixel_mean, self.pixel_std
-        normalized = [(image.to(mean.device) - mean) / std for image in images]
-        sizes = [(image.shape[-2], image.shape[-1]) for image in normalized]
-        unit = self.size_divisibility
-        height, width = (-(-max(side) // unit) * unit for side in zip(*sizes, strict=True))
-        batch = normalized[0].new_zeros(len(normalized), len(mean), height, width)
-        for padded, image in zip(batch, normalized, strict=True):
-            padded[:, : image.shape[-2], : image.shape[-1]] = image
-        return batch, sizes
+        return image_batch(images, self.pixel_mean, self.pixel_std, self.size_divisibility)
 
     def predict(self, features: list[Tensor], padding: Tensor | None) -> Any:
         """The head's output.
@@ -185,6 +195,13 @@ class Detector(nn.Module):
 
 
 DETECTORS: Registry[type[Detector]] = Registry("detector")
+
+
+def _padded(detections: Sequence[tuple[Tensor, Tensor]]) -> BoxBatch:
+    """Boxes (P, 4) and scores (P,) of each image as those of a batch."""
+    boxes, scores = zip(*detections, strict=True)
+    padded = PaddedBoxes.of(boxes)
+    return BoxBatch(padded.boxes, padded.padded(scores), padded.is_box)
 
 
 def frame_sides(frames: Sequence[Size], like: Tensor) -> Tensor:

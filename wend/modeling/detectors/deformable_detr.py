@@ -112,7 +112,7 @@ class DeformableDETR(Detector):
         ]
         matches = self.supervised.match(logits, predicted, targets)
         loss, num_boxes = self.localization_loss, matches.num_boxes
-        loss.count_positives([*matches.box_index[-1]], [*map(len, boxes)])
+        loss.count_positives(matches.box_index[-1])
         contexts = [
             loss.context(  # weights have no gradient
                 layer_logits.detach(),

@@ -90,8 +90,8 @@ class SCR(Detector):
         """The one supervised term, ``loss_box_reg``."""
         targets = scr_targets(boxes, sizes)
         # the one output has one target: a single positive, whichever box is the largest
-        matched = [corners.new_zeros(min(len(corners), 1), dtype=torch.int64) for corners in boxes]
-        self.localization_loss.count_positives(matched, [*map(len, boxes)])
+        is_box = self.localization_loss.images.padded.is_box
+        self.localization_loss.count_positives(is_box[:, :1].long() - 1)
         weighed = self.localization_loss.weigh_images(predictions)
         known = (~targets.isnan()).sum()  # which scr_loss is a mean over
         share = share_of_mean(known, targets.device)
