@@ -86,10 +86,8 @@ class ImagesContext:
             scores: None for an image whose boxes have none.
             teacher: None for an image without a teacher; a batch has one for all images or none.
         """
-        known = [
-            each.new_ones(len(each)) if score is None else score
-            for each, score in zip(boxes, scores, strict=True)
-        ]
+        ones = [*torch.ones(sum(map(len, boxes))).split([*map(len, boxes)])]
+        known = [one if score is None else score for one, score in zip(ones, scores, strict=True)]
         taught = [each for each in teacher if each is not None]
         return cls(
             image_ids,
