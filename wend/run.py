@@ -43,6 +43,7 @@ from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
+from wend.modeling.arithmetic import check_precision
 from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.processes import of_main
 from wend.pseudo_boxes.report import KINDS
@@ -219,6 +220,7 @@ def resolve(
     cfg.DATASETS.TRAIN = tuple(map(lasting_name, cfg.DATASETS.TRAIN))
     cfg.DATASETS.TEST = tuple(map(lasting_name, cfg.DATASETS.TEST))
     settle_device(cfg)
+    check_precision(cfg, train=train)
     seed_was_drawn = train and settle_seed(cfg)
     training = resolve_training(cfg, data_sets) if train else None
     tests = resolve_tests(cfg, data_sets, training)

@@ -335,6 +335,12 @@ def check_config(cfg: CfgNode) -> None:
             raise InputError(f"config entry WEND.LOGGERS: {error}") from None
     _check_choice_of_the_best(wend)
     _check_accumulation(wend)
+    require(
+        "WEND.PRECISION",
+        wend.PRECISION,
+        "bfloat16, float16 or none, where SOLVER.AMP.ENABLED is True (or set that False)",
+        wend.PRECISION != "float32" or not cfg.SOLVER.AMP.ENABLED,
+    )
     most = cfg.TEST.DETECTIONS_PER_IMAGE
     require(
         "WEND.MAX_BOXES",

@@ -289,13 +289,18 @@ def boxes_and_scores(output: dict[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def _table(pairs: Sequence[tuple[Tensor, Tensor]]) -> BoxTable:
-    """Boxes (P, 4) and scores (P,) of inputs on the host, in their own type and order."""
+    """Boxes (P, 4) and scores (P,) of inputs on the host, in their own order."""
     boxes, scores = zip(*pairs, strict=True)
     return BoxTable(
         np.cumsum([0, *map(len, boxes)]),
-        torch.cat(boxes).detach().cpu().numpy(),
-        torch.cat(scores).detach().cpu().numpy().astype(np.float64),
+        _not_half(torch.cat(boxes)).detach().cpu().numpy(),
+        torch.cat(scores).detach().double().cpu().numpy(),
     )
+
+
+def _not_half(numbers: Tensor) -> Tensor:
+    """Numbers of any type, those of half precision as float32."""
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 
 def model_input(sample: Sample, image_format: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.run import check_model, read_config
 from wend.d2.trainer import Trainer
 from wend.loading.crop import Sample
+from wend.modeling.arithmetic import settle_precision
 from wend.run import settle_device
 from wend.structures.box_table import BoxTable
 
@@ -57,6 +58,7 @@ def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
     """
     cfg = read_config(config_file, opts)
     settle_device(cfg)
+    settle_precision(cfg)
     check_model(cfg)
     model = Trainer.build_model(cfg)
     checkpointer = WENDCheckpointer(model)

@@ -22,7 +22,7 @@ from wend.inference.file_formats import FORMATS
 from wend.inference.file_formats.types import Run
 from wend.loading.closer_look import look_closer
 from wend.loading.crop import CropMapper, Sample
-from wend.modeling.candidates.base import chosen
+from wend.modeling.layers.box_choice import borders, chosen
 from wend.structures.box_table import BoxTable
 from wend.structures.frame import Frame
 from wend.structures.frames import Frames
@@ -59,7 +59,9 @@ class ExportedModel:
         all_boxes, all_scores = self.run(torch.stack([*images]).numpy())
         if not self.stated.chosen:
             side = self.stated.side
-            all_boxes, all_scores = chosen(all_boxes, all_scores, self.stated.choice, (side, side))
+            ends = borders([(side, side)], all_boxes)
+            batch = chosen(all_boxes, all_scores, self.stated.choice, borders=ends)
+            all_boxes, all_scores = batch.boxes, batch.scores
         real = (all_scores > 0).numpy()  # zeros fill the rest
         scores = all_scores.numpy()[real].astype(np.float64)
         table = BoxTable(np.cumsum([0, *real.sum(1)]), all_boxes.numpy()[real], scores)

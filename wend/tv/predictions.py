@@ -77,7 +77,7 @@ class Predictions(Sequence[dict[str, Tensor]]):
 def table_of(outputs: Outputs) -> BoxTable:
     """Boxes (B, 4) and scores (B,) of what any detector of torchvision's returns, on the host.
 
-    They are in pixels of the images, in their own type of numbers.
+    They are in pixels of the images; boxes of half precision as float32.
     """
     return outputs.table if isinstance(outputs, Predictions) else _table(outputs)
 
@@ -87,6 +87,6 @@ def _table(outputs: Outputs) -> BoxTable:
     scores = torch.cat([output["scores"] for output in outputs])
     return BoxTable(
         np.cumsum([0, *(len(output["boxes"]) for output in outputs)]),
-        boxes.detach().cpu().numpy(),
-        scores.detach().cpu().numpy().astype(np.float64),
+        boxes.to(torch.promote_types(boxes.dtype, torch.float32)).detach().cpu().numpy(),
+        scores.detach().double().cpu().numpy(),
     )
