@@ -194,7 +194,7 @@ def test_a_training_in_bfloat16_is_evaluated_saved_and_resumed_as_one(engine, tm
 @pytest.fixture
 def float16_on_cpu(monkeypatch):
     """Layers multiply in float32, since in float16 they take seconds; the rest is as it is."""
-    monkeypatch.setattr(wend.run, "check_precision", lambda *_, **__: None)
+    monkeypatch.setattr("wend.run.check_precision", lambda *_, **__: None)
     monkeypatch.setattr(arithmetic, "in_its_numbers", lambda _: nullcontext())
 
 
