@@ -20,6 +20,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling.box_regression import Box2BoxTransformLinear
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.structures import ImageList
 from torch import Tensor, nn
@@ -35,10 +36,27 @@ from wend.modeling.fcos.boxes import candidates
 from wend.modeling.fcos.locations import KnownLocations, Locations
 from wend.modeling.fcos.output import HeadOutput
 from wend.modeling.fcos.training import Supervision, loss_terms
+from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import Choice, chosen
 
 MOMENTUM = 0.9  # of Detectron2's moving average of the positives
+REPLACED = {  # Detectron2's methods that go image by image or level by level
+    "terms": (
+        "forward_training",
+        "label_anchors",
+        "_match_anchors",
+        "losses",
+        "compute_ctrness_targets",
+        "_ema_update",
+    ),
+    "predicted": (
+        "forward_inference",
+        "inference_single_image",
+        "_decode_multi_level_predictions",
+        "_decode_per_level_predictions",
+    ),
+}
 
 
 class ReducedFCOSHead(FCOSHead):
@@ -121,6 +139,7 @@ class BinaryFCOS(JointLoss, FCOS):
     head: nn.Module
     head_in_features: list[str]
     anchor_generator: nn.Module
+    box2box_transform: Any
     num_classes: int
     center_sampling_radius: float
     focal_loss_alpha: float
@@ -130,6 +149,10 @@ class BinaryFCOS(JointLoss, FCOS):
     test_nms_thresh: float
     max_detections_per_image: int
     loss_normalizer: Tensor | float
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        check_hooks(cls, BinaryFCOS, REPLACED)
 
     @configurable
     def __init__(
@@ -142,6 +165,12 @@ class BinaryFCOS(JointLoss, FCOS):
         **fcos: Any,
     ) -> None:
         super().__init__(**fcos)
+        coder = self.box2box_transform
+        if not isinstance(coder, Box2BoxTransformLinear) or not coder.normalize_by_size:
+            raise InputError(
+                f"box2box_transform: expected a Box2BoxTransformLinear that normalizes by size, "
+                f"got {type(coder).__name__}; BinaryFCOS has no other"
+            )
         self.loss_weights = loss_weights
         self.own_crops = own_crops
         self.closer_look = closer_look

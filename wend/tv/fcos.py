@@ -22,6 +22,7 @@ from wend.modeling.fcos.boxes import candidates
 from wend.modeling.fcos.locations import KnownLocations, Locations
 from wend.modeling.fcos.output import HeadOutput
 from wend.modeling.fcos.training import Supervision, loss_terms
+from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import Choice, borders, chosen, cut_at
 from wend.modeling.layers.image_batch import ImageBatch
@@ -36,6 +37,7 @@ from wend.tv.detector import (
 )
 
 FOCAL_LOSS = {"alpha": 0.25, "gamma": 2.0}  # torchvision's
+REPLACED = {"terms": ("compute_loss",), "predicted": ("postprocess_detections",)}
 
 
 class BinaryFCOSHead(FCOSHead):
@@ -71,6 +73,10 @@ class BinaryFCOS(JointLoss, FCOS):
             "WEND.FCOS.FOCAL_LOSS_GAMMA": FOCAL_LOSS["gamma"],
         }
     )
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        check_hooks(cls, BinaryFCOS, REPLACED)
 
     def __init__(self, cfg: CfgNode) -> None:
         fcos = cfg.WEND.FCOS
