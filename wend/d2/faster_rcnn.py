@@ -26,6 +26,7 @@ from wend.config import check_binary, localization_loss
 from wend.d2.features import chosen_features
 from wend.d2.frames import OwnCrops
 from wend.d2.joint_loss import JointLoss
+from wend.d2.rpn import BatchedRPN
 from wend.errors import InputError
 from wend.losses import (
     OF_IMAGES,
@@ -232,6 +233,10 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
         for entry in ("RPN", "ROI_HEADS"):
             names = cfg.MODEL[entry].IN_FEATURES
             chosen_features(cfg, f"MODEL.{entry}.IN_FEATURES", names, shapes)
+        if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "RPN":  # Detectron2's, for a whole batch at once
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.MODEL.PROPOSAL_GENERATOR.NAME = BatchedRPN.__name__
         return {
             **super().from_config(cfg),
             "localization_loss": localization_loss(cfg),
