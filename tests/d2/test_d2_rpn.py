@@ -11,8 +11,8 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 
 from wend.d2 import add_wend_config
+from wend.d2.instances import Truth
 from wend.d2.rpn import BatchedRPN, ProposedInstances
-from wend.d2.truth import Truth
 
 pytestmark = pytest.mark.detectron2
 SIZES = ((96, 128), (96, 128), (64, 80), (96, 100), (33, 128))

@@ -23,10 +23,10 @@ from torchvision.ops import MultiScaleRoIAlign
 
 WE = {"gamma": 6.0, "alpha": 0.1, "tau1": 0.3, "tau2": 0.3}  # configs/CUB/*_we.yaml
 PLAIN = {"WEND.LOSS": "none", "WEND.ETA": "1.0"}
-# Ours are drawn by other random numbers than the engines': all of them are not drawn
+# more than there are: all anchors and proposals are samples, so that none is drawn
 EVERY_SAMPLE = {
-    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": "100000",
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "100000",
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": "2000",
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "2000",
 }
 SUPERVISED = {
     ("detectron2", "fcos"): {"loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"},
@@ -100,8 +100,8 @@ def _torchvisions_rcnn(model):
         box_roi_pool=MultiScaleRoIAlign(["stage3"], 3, 0),
         box_head=TwoMLPHead(32 * 9, 32),
         box_predictor=FastRCNNPredictor(32, 2),
-        rpn_batch_size_per_image=100_000,
-        box_batch_size_per_image=100_000,
+        rpn_batch_size_per_image=2000,
+        box_batch_size_per_image=2000,
         box_positive_fraction=0.5,
         box_score_thresh=0.0,
         box_detections_per_img=10,
@@ -170,7 +170,8 @@ def test_without_we_losses_are_the_engines(engine, detector):
             stock.loss_normalizer = float(model.loss_normalizer)  # ours begins at the first batch's
         theirs = _values(_losses(engine, stock))
         assert set(ours) == SUPERVISED[engine, detector]
-        assert ours == pytest.approx(theirs, rel=1e-6)
+        # the samples of R-CNN are in another order
+        assert ours == (pytest.approx(theirs, rel=1e-6) if detector == "rcnn" else theirs)
         assert min(ours.values()) > 0
 
 

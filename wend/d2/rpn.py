@@ -23,8 +23,8 @@ from detectron2.utils.events import get_event_storage
 from fvcore.nn import giou_loss
 from torch import Tensor
 
+from wend.d2.instances import Truth
 from wend.d2.log_window import is_line_due
-from wend.d2.truth import Truth
 from wend.errors import InputError
 from wend.modeling.layers.box_selection import take
 from wend.modeling.layers.image_batch import Size
@@ -132,7 +132,7 @@ class BatchedRPN(RPN):
         all_anchors = Boxes.cat(anchors)
         matcher = self.anchor_matcher
         matches = match(
-            truth.padded,
+            truth.boxes,
             all_anchors.tensor,
             thresholds=matcher.thresholds[1:-1],
             labels=matcher.labels,
@@ -143,8 +143,8 @@ class BatchedRPN(RPN):
             labels = torch.where(self._inside(all_anchors.tensor, truth.sizes), labels, -1)
         samples = subsample(labels, self.batch_size_per_image, self.positive_fraction)
         labels = samples.as_labels(labels.shape[1])
-        if truth.padded.boxes.shape[1]:
-            boxes = take(truth.padded.boxes, matches.box_index)
+        if truth.boxes.boxes.shape[1]:
+            boxes = take(truth.boxes.boxes, matches.box_index)
         else:
             boxes = all_anchors.tensor.new_zeros(*labels.shape, 4)
         return [*labels.unbind()], [*boxes.unbind()]

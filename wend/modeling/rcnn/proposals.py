@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wend.modeling.layers.box_choice import apart, borders, cut_at
 from wend.modeling.layers.box_selection import (
     best,
     best_first,
-    clip_to,
     not_suppressed,
     packed,
     take,
@@ -114,42 +114,30 @@ def choose_proposals(
         boxes = decode(deltas.flatten(0, 1), anchors.flatten(0, 1)).view(anchors.shape)
         all_logits.append(logits)
         all_boxes.append(boxes)
-    finite = [
-        boxes.isfinite().all(-1) & logits.isfinite()
-        for boxes, logits in zip(all_boxes, all_logits, strict=True)
-    ]
-    if must_be_finite and not bool(torch.cat(finite, 1).all()):
+    counts = [each.shape[1] for each in all_logits]
+    boxes, logits = torch.cat(all_boxes, 1), torch.cat(all_logits, 1)
+    finite = boxes.isfinite().all(-1) & logits.isfinite()
+    if must_be_finite and not bool(finite.all()):
         raise FloatingPointError(
             "Predicted boxes or scores contain Inf/NaN. Training has diverged."
         )
-    all_boxes = [clip_to_sizes(boxes, sizes) for boxes in all_boxes]
-    all_kept = []
-    for boxes, logits, is_finite in zip(all_boxes, all_logits, finite, strict=True):
-        sides = boxes[..., 2:] - boxes[..., :2]
-        large = sides > choice.min_side if choice.strictly else sides >= choice.min_side
-        usable = is_finite if choice.only_finite else ~logits.isnan()
-        kept = not_suppressed(
-            boxes, usable & large.all(-1), choice.max_iou, most=min(choice.most, boxes.shape[1])
-        )
-        all_kept.append(kept)
-    kept, boxes, logits = (torch.cat(each, 1) for each in (all_kept, all_boxes, all_logits))
+    boxes = cut_at(boxes, borders(sizes, boxes))
+    sides = boxes[..., 2:] - boxes[..., :2]
+    large = sides > choice.min_side if choice.strictly else sides >= choice.min_side
+    usable = large.all(-1) & (finite if choice.only_finite else ~logits.isnan())
+    compared = boxes
+    if len(levels) > 1:
+        level = np.repeat(np.arange(len(levels)), counts)
+        compared = apart(boxes, usable, torch.from_numpy(level).to(boxes.device))
+    of_levels = zip(compared.split(counts, 1), usable.split(counts, 1), counts, strict=True)
+    all_kept = [
+        not_suppressed(own, usable_, choice.max_iou, most=min(choice.most, count))
+        for own, usable_, count in of_levels
+    ]
+    kept = torch.cat(all_kept, 1)
     if len(levels) > 1:
         scores = logits if choice.order is None else choice.order(logits)
         _, logits, boxes, kept = best_first(scores, logits, boxes, kept)
     count = min(choice.most, logits.shape[1])
     boxes, logits, kept = packed(kept, count, boxes, logits, kept)
     return Proposals(boxes, logits, kept, sizes)
-
-
-def clip_to_sizes(boxes: Tensor, sizes: Sequence[Size]) -> Tensor:
-    """Boxes (N, K, 4) cut to their images.
-
-    Args:
-        boxes: xyxy in pixels.
-        sizes: height and width of each image; one alone where they are all the same.
-    """
-    if len(set(sizes)) == 1:
-        return clip_to(boxes, *sizes[0])
-    ends = torch.from_numpy(np.array(sizes, dtype=np.float32)[:, ::-1].copy())  # width, height
-    ends = ends.to(boxes.device, non_blocking=True)[:, None].to(boxes.dtype)
-    return torch.minimum(boxes.clamp(min=0), torch.cat([ends, ends], -1))
