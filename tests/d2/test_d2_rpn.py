@@ -148,8 +148,9 @@ def test_as_many_anchors_are_sampled_as_detectron2_does(number, fraction):
         {},
         {"NMS_THRESH": 0.3, "POST_NMS_TOPK_TRAIN": 7, "POST_NMS_TOPK_TEST": 5},
         {"NMS_THRESH": 1.0, "PRE_NMS_TOPK_TRAIN": 20, "PRE_NMS_TOPK_TEST": 11},
+        {"PRE_NMS_TOPK_TRAIN": 150, "PRE_NMS_TOPK_TEST": 200},  # levels are moved apart
     ],
-    ids=["defaults", "few", "no suppression"],
+    ids=["defaults", "few", "no suppression", "moved apart"],
 )
 def test_proposals_are_detectron2s_to_the_bit(levels, training, changes):
     strides = LEVELS[levels]

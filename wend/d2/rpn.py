@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
+from detectron2.config import configurable
 from detectron2.layers import ciou_loss, diou_loss
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
@@ -28,6 +29,7 @@ from wend.d2.log_window import is_line_due
 from wend.errors import InputError
 from wend.modeling.layers.box_selection import take
 from wend.modeling.layers.image_batch import Size
+from wend.modeling.layers.per_map_size import PerMapSize
 from wend.modeling.rcnn.box_deltas import encoded
 from wend.modeling.rcnn.matching import match
 from wend.modeling.rcnn.proposals import (
@@ -35,6 +37,7 @@ from wend.modeling.rcnn.proposals import (
     ProposalLevel,
     Proposals,
     choose_proposals,
+    proposal_levels,
 )
 from wend.modeling.rcnn.rpn_losses import anchor_box_loss, anchor_delta_loss, objectness_loss
 from wend.modeling.rcnn.sampling import subsample
@@ -82,6 +85,11 @@ class BatchedRPN(RPN):
         rpn: arguments of Detectron2's ``RPN``.
     """
 
+    @configurable
+    def __init__(self, **rpn: Any) -> None:
+        super().__init__(**rpn)
+        self._known_anchors = PerMapSize[list[Boxes]]()
+
     def forward(
         self,
         images: ImageList,
@@ -97,11 +105,9 @@ class BatchedRPN(RPN):
         """
         maps = [features[name] for name in self.in_features]
         anchors = self._anchors(maps)
-        outputs = self.rpn_head(maps)
-        logits = [each.permute(0, 2, 3, 1).flatten(1) for each in outputs[0]]
-        deltas = [  # (N, A·4, H, W) -> (N, H·W·A, 4)
-            each.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3) for each in outputs[1]
-        ]
+        head_logits, head_deltas = self.rpn_head(maps)
+        levels = proposal_levels(head_logits, head_deltas, [each.tensor for each in anchors])
+        logits, deltas = [each.logits for each in levels], [each.deltas for each in levels]
         losses: dict[str, Tensor] = {}
         if self.training:
             assert gt_instances is not None, "an RPN needs gt_instances in training"
@@ -110,18 +116,12 @@ class BatchedRPN(RPN):
         return self.predict_proposals(anchors, logits, deltas, images.image_sizes), losses
 
     def _anchors(self, maps: list[Tensor]) -> list[Boxes]:
-        """The anchors of each map; kept for further batches of these sizes."""
+        """The anchors of each map."""
         generator = self.anchor_generator
-        if type(generator) is not DefaultAnchorGenerator:  # a user's may do anything
+        if type(generator) is not DefaultAnchorGenerator:  # a user's may depend on anything
             return generator(maps)
-        # a tensor of inference mode cannot take part in a training
-        cell = next(generator.buffers())
-        sizes = [each.shape[-2:] for each in maps]
-        key = sizes, cell.device, cell.dtype, torch.is_inference_mode_enabled()
-        kept = self.__dict__.get("_kept_anchors")
-        if kept is None or kept[0] != key:
-            kept = self.__dict__["_kept_anchors"] = key, generator(maps)
-        return kept[1]
+        precision = next(generator.buffers()).dtype
+        return self._known_anchors.of(maps, partial(generator, maps), precision)
 
     @torch.no_grad()
     def label_and_sample_anchors(
@@ -204,6 +204,7 @@ class BatchedRPN(RPN):
             for name, mask in chosen.items():
                 storage.put_scalar(f"rpn/{name}", mask.sum() / len(mask))
 
+    @torch.no_grad()
     def predict_proposals(
         self,
         anchors: list[Boxes],

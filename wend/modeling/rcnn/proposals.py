@@ -69,7 +69,9 @@ class ProposalChoice:
         min_side: boxes with a shorter side are dropped; ``strictly``: also those of this side.
         max_iou: those that a better one of their map overlaps by more are suppressed.
         most: proposals of an image at most.
-        order: log-odds -> the scores by which the boxes of several maps are put in order.
+        order: log-odds -> the scores by which the boxes of several maps are put in order; None:
+            the log-odds are.
+        least: boxes that score less are dropped.
         only_finite: whether boxes and log-odds that are not finite are dropped, rather than cut to
             the image; NaN is in any case.
     """
@@ -80,10 +82,30 @@ class ProposalChoice:
     max_iou: float
     most: int
     order: Callable[[Tensor], Tensor] | None = None
+    least: float | None = None
     only_finite: bool = True
 
 
-@torch.no_grad()
+def proposal_levels(
+    logits: Sequence[Tensor], deltas: Sequence[Tensor], anchors: Sequence[Tensor]
+) -> list[ProposalLevel]:
+    """What a region proposal network says, in the order of the anchors.
+
+    Args:
+        logits: of each feature map (N, A, H, W), A anchors for each location.
+        deltas: of each map (N, A·4, H, W).
+        anchors: of each map (H·W·A, 4).
+    """
+    return [
+        ProposalLevel(
+            own_logits.permute(0, 2, 3, 1).flatten(1),
+            own_deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3),
+            own_anchors,
+        )
+        for own_logits, own_deltas, own_anchors in zip(logits, deltas, anchors, strict=True)
+    ]
+
+
 def choose_proposals(
     levels: Sequence[ProposalLevel],
     decode: Callable[[Tensor, Tensor], Tensor],
@@ -125,10 +147,13 @@ def choose_proposals(
     sides = boxes[..., 2:] - boxes[..., :2]
     large = sides > choice.min_side if choice.strictly else sides >= choice.min_side
     usable = large.all(-1) & (finite if choice.only_finite else ~logits.isnan())
+    scores = logits if choice.order is None else choice.order(logits)
+    if choice.least is not None:
+        usable = usable & (scores >= choice.least)
     compared = boxes
     if len(levels) > 1:
-        level = np.repeat(np.arange(len(levels)), counts)
-        compared = apart(boxes, usable, torch.from_numpy(level).to(boxes.device))
+        of_level = np.repeat(np.arange(len(levels)), counts)
+        compared = apart(boxes, usable, torch.from_numpy(of_level).to(boxes.device))
     of_levels = zip(compared.split(counts, 1), usable.split(counts, 1), counts, strict=True)
     all_kept = [
         not_suppressed(own, usable_, choice.max_iou, most=min(choice.most, count))
@@ -136,7 +161,6 @@ def choose_proposals(
     ]
     kept = torch.cat(all_kept, 1)
     if len(levels) > 1:
-        scores = logits if choice.order is None else choice.order(logits)
         _, logits, boxes, kept = best_first(scores, logits, boxes, kept)
     count = min(choice.most, logits.shape[1])
     boxes, logits, kept = packed(kept, count, boxes, logits, kept)
