@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from wend.loading.closer_look import Prediction, look_closer
 from wend.loading.crop import Sample
+from wend.modeling.undrawn import Undrawn
 from wend.run import settle_device
 from wend.structures.frame import Frame
 from wend.tv.checkpointer import TVCheckpointer
@@ -86,7 +87,8 @@ def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
     """
     cfg = read_config(config_file, opts)
     settle_device(cfg)
-    model = build_model(cfg)
+    with Undrawn():
+        model = build_model(cfg)
     checkpointer = TVCheckpointer(model)
     checkpointer.require_all = True
     checkpointer.load(weights)

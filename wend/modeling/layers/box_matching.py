@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -99,6 +98,8 @@ def hungarian_matching(cost: Tensor, counts: list[int]) -> tuple[Tensor, Tensor,
     Returns:
         Image, prediction and box of each match, each (matches,), on the CPU; images in order.
     """
+    from scipy.optimize import linear_sum_assignment  # takes 0.2 s to import
+
     matrices = np.nan_to_num(cost.detach().cpu().numpy(), nan=1e6, posinf=1e6, neginf=-1e6)
     matches = [
         np.stack([np.full_like(rows, image), rows, columns])
