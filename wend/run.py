@@ -43,6 +43,7 @@ from wend.loading.bad_images import TO_DO, find_listed, read_quarantine
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache
 from wend.loading.selection import Selection
+from wend.modeling.arithmetic import check_precision
 from wend.modeling.initial_weights import initial_weights, settle_pixels
 from wend.processes import of_main
 from wend.pseudo_boxes.report import KINDS
@@ -219,6 +220,7 @@ def resolve(
     cfg.DATASETS.TRAIN = tuple(map(lasting_name, cfg.DATASETS.TRAIN))
     cfg.DATASETS.TEST = tuple(map(lasting_name, cfg.DATASETS.TEST))
     settle_device(cfg)
+    check_precision(cfg, train=train)
     seed_was_drawn = train and settle_seed(cfg)
     training = resolve_training(cfg, data_sets) if train else None
     tests = resolve_tests(cfg, data_sets, training)
@@ -367,7 +369,7 @@ def resolve_training(cfg: CfgNode, data_sets: DataSets) -> TrainingData:
             "%s lists %d images; %d of %d training images are left out",
             *(data.QUARANTINE, len(listed), usable - len(images), usable),
         )
-    caches = _open_caches(cfg, chosen, data_sets)
+    caches = _open_caches(cfg, chosen, data_sets, cfg.WEND.DATA.DECODER)
     images, held_out = _hold_out(cfg, images)
     return TrainingData(images, caches, most_to_skip(cfg, len(images)), held_out)
 
@@ -405,11 +407,12 @@ def _log_scores(data_sets: Sequence[DataSet], *, is_weighed: bool) -> None:
 
 
 def _open_caches(
-    cfg: CfgNode, chosen: Sequence[DataSet], data_sets: DataSets
+    cfg: CfgNode, chosen: Sequence[DataSet], data_sets: DataSets, decoder: str = "pillow"
 ) -> tuple[ImageCache, ...]:
     """The caches of resized images that the config asks for."""
-    view = view_of(cfg)
-    return open_caches(cfg.WEND.DATA.CACHE, chosen, view.resize, data_sets.root, padded=view.pads)
+    view, folder = view_of(cfg), cfg.WEND.DATA.CACHE
+    side, padded = view.resize, view.pads
+    return open_caches(folder, chosen, side, data_sets.root, padded=padded, decoder=decoder)
 
 
 def most_to_skip(cfg: CfgNode, total: int) -> int:

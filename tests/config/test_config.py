@@ -123,6 +123,8 @@ RANGES = [
     ("WEND.MAX_BOXES", [0, -1, 101], [1, 100]),
     ("WEND.TEST_BATCH", [0, -1], [1]),
     ("WEND.ACCUMULATE", [0, -1], [1, 4]),
+    ("WEND.PRECISION", ["half", "Float16", "float64"], ["", "float32", "bfloat16", "float16"]),
+    ("WEND.COMPILE", ["", "inductor"], ["none", "default", "reduce-overhead", "max-autotune"]),
     ("WEND.FCOS.NUM_CLASSES", [0], [1, 200]),
     ("WEND.FCOS.NUM_CONVS", [0], [1]),
     ("WEND.FCOS.CONV_DIM", [-1], [0, 256]),
@@ -169,6 +171,7 @@ RANGES = [
     ("WEND.DETR.FOCAL_LOSS_GAMMA", [-0.001, NAN, INF], [0.0]),
     ("WEND.DETR.PRIOR_PROB", [0.0, 1.0, NAN], [0.001, 0.999]),
     ("WEND.DATA.ON_BAD_IMAGE", ["ignore", "wrong", ""], ["raise", "skip"]),
+    ("WEND.DATA.DECODER", ["turbo", "Pillow", ""], ["pillow", "simplejpeg", "simplejpeg-scaled"]),
     ("WEND.DATA.IMPLAUSIBLE", ["ignore", ""], ["error", "count"]),
     ("WEND.DATA.ON_BAD_TEST_IMAGE", ["skip", ""], ["raise", "wrong"]),
     ("WEND.DATA.MAX_BAD_SHARE", [-0.001, 1.001, NAN], [0.0, 1.0]),
@@ -243,6 +246,7 @@ def test_every_entry_of_the_node_has_a_range_here_or_a_test_of_its_own():
         *("WEND.CLN.NORMALIZE_FEATURES", "WEND.CROP_IN_MODEL", "WEND.FCOS.IN_FEATURES"),
         *("WEND.SCR.IN_FEATURE", "WEND.TIMM.MODEL", "WEND.METRICS", "WEND.MIRROR"),
         *("WEND.EMA.EVALUATE", "WEND.TEACHER.ENABLED", "WEND.TEACHER.FLIP"),
+        *("WEND.CHANNELS_LAST", "WEND.TF32"),
     }
 
     def names(node, prefix):

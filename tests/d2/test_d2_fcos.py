@@ -11,6 +11,10 @@ from detectron2.structures import Boxes, Instances
 import wend.d2  # noqa: F401  (registers BinaryFCOS)
 from wend.config import add_wend_config, merge_config
 from wend.errors import InputError
+from wend.losses.padded_boxes import PaddedBoxes
+from wend.modeling.fcos.locations import Locations
+from wend.modeling.fcos.targets import targets
+from wend.training.normalizers import Normalizers
 
 pytestmark = [pytest.mark.detectron2, pytest.mark.usefixtures("_event_storage")]
 
@@ -48,7 +52,7 @@ def _stock(model, num_classes=1, features=("stage3",)):
 def _stock_values(model, batch, **options):
     """The stock detector's losses, whose normalizer comes from the model's batch, not from 300."""
     stock = _stock(model, **options)
-    stock.loss_normalizer = round(model.loss_normalizer)
+    stock.loss_normalizer = round(float(model.loss_normalizer))
     return _values(stock(batch))
 
 
@@ -98,7 +102,8 @@ def test_the_weight_carries_gradient_unless_it_is_detached():
 def test_more_classes_without_we_give_detectron2s_losses():
     model = _build({"WEND.LOSS": "none", "WEND.ETA": "1.0", "WEND.FCOS.NUM_CLASSES": "5"})
     batch = _batch(num_classes=5)
-    assert _values(model(batch)) == _stock_values(model, batch, num_classes=5)
+    ours = _values(model(batch))
+    assert ours == pytest.approx(_stock_values(model, batch, num_classes=5), rel=1e-6)
 
 
 def test_more_classes_with_we_are_an_error():
@@ -181,7 +186,8 @@ def test_reduced_head_is_the_stock_head_behind_a_shared_1x1_convolution(norm):
 def test_reduced_detector_has_detectron2s_losses_and_learns():
     model = _build({"WEND.FCOS.REDUCE_DIM": "32", "WEND.LOSS": "none", "WEND.ETA": "1.0"})
     batch = _batch()
-    assert _values(model(batch)) == _stock_values(model, batch)
+    ours = _values(model(batch))
+    assert ours == pytest.approx(_stock_values(model, batch), rel=1e-6)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     totals = []
     for _ in range(4):
@@ -216,11 +222,61 @@ def test_labels_of_all_images_at_once_are_detectron2s(features, boxes_each):
         instances.append(per_image)
     sides = [{"stage2": 14, "stage3": 7}[name] for name in features]
     anchors = model.anchor_generator([torch.zeros(1, 1, side, side) for side in sides])
-    ours, theirs = (cls.label_anchors(model, anchors, instances) for cls in (type(model), FCOS))
-    positive = 0
-    for label, box, stock_label, stock_box in zip(*ours, *theirs, strict=True):
-        assert torch.equal(label, stock_label)
-        on = label == 0
-        assert torch.equal(box[on], stock_box[on])
-        positive += int(on.sum())
-    assert (positive > 0) == any(boxes_each)
+    labels, stock_boxes = FCOS.label_anchors(model, anchors, instances)
+    locations = Locations.of_anchors([each.tensor for each in anchors])
+    truth = PaddedBoxes.of([each.gt_boxes.tensor for each in instances])
+    matched = targets(truth, locations, model.center_sampling_radius)
+    assert torch.equal(matched.background, torch.stack(labels) == model.num_classes)
+    positive = ~matched.background
+    boxes = matched.boxes * locations.signs
+    assert torch.equal(boxes[positive], torch.stack(stock_boxes)[positive])
+    assert positive.any() == any(boxes_each)
+
+
+@pytest.mark.parametrize("num_classes", [1, 5])
+def test_images_of_different_sizes_have_detectron2s_losses(num_classes):
+    changes = {"WEND.FCOS.IN_FEATURES": "('stage2', 'stage3')", "WEND.LOSS": "none"}
+    changes |= {"WEND.FCOS.NUM_CLASSES": str(num_classes), "WEND.ETA": "1.0"}
+    model = _build({**changes, "WEND.SMALL_CNN.CHANNELS": "(32, 32, 32)"})
+    batch = _batch((2, 1, 0), num_classes)
+    for entry, (height, width) in zip(batch, [(56, 56), (40, 48), (33, 20)], strict=True):
+        entry["image"] = entry["image"][:, :height, :width]
+    ours = _values(model(batch))
+    features = {"num_classes": num_classes, "features": ("stage2", "stage3")}
+    assert ours == pytest.approx(_stock_values(model, batch, **features), rel=1e-6)
+
+
+def test_the_normalizer_is_detectron2s_moving_average_in_double_precision():
+    model = _build()
+    expected, seen = None, []
+    for boxes_each in ((1, 2, 0), (3,), (0,), (1,)):
+        batch = _batch(boxes_each)
+        model(batch)
+        seen.append(float(model.localization_loss.images.padded.is_box.sum()))
+        locations = next(iter(model._known_locations._known.values()))
+        matched = targets(model.localization_loss.images.padded, locations, 1.5)
+        number = max(int((~matched.background).sum()), 1)
+        old = number if expected is None else expected
+        expected = old * 0.9 + number * (1 - 0.9)
+        assert float(model.loss_normalizer) == expected
+    assert seen == [3, 9, 0, 3]
+
+
+def test_the_normalizer_of_a_checkpoint_goes_on():
+    model, other = _build(), _build()
+    model(_batch())
+    state = Normalizers(model).state_dict()
+    assert state == {"": float(model.loss_normalizer)}
+    Normalizers(other).load_state_dict(state)
+    assert _values(other(_batch())) == _values(model(_batch()))
+
+
+def test_autocast_gives_about_the_losses_of_single_precision():
+    model = _build()
+    single = _values(model(_batch()))
+    vars(model).pop("loss_normalizer")
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = model(_batch())
+        sum(terms.values()).backward()
+    assert _values(terms) == pytest.approx(single, rel=0.05, abs=5e-5)
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)

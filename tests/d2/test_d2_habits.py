@@ -324,7 +324,7 @@ def test_detectron2s_own_mapper_trains_our_detector(tmp_path):
     ("entry", "value", "message"),
     [
         ("WEND.MAX_BOXES", "500", "WEND.MAX_BOXES"),
-        ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.ENABLED: mixed precision needs a GPU"),
+        ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.ENABLED: float16 needs a GPU"),
         ("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "WEND.LOSS: GeneralizedRCNN is not one of"),
     ],
 )

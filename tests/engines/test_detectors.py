@@ -161,7 +161,7 @@ def test_without_we_losses_are_the_engines(engine, detector):
     for _ in range(2):  # FCOS's normalizer is a running mean: a second step must agree too
         ours = _values(_losses(engine, model))
         if not hasattr(stock, "loss_normalizer") and hasattr(model, "loss_normalizer"):
-            stock.loss_normalizer = model.loss_normalizer  # ours begins at the first batch's
+            stock.loss_normalizer = float(model.loss_normalizer)  # ours begins at the first batch's
         theirs = _values(_losses(engine, stock))
         assert set(ours) == SUPERVISED[engine, detector]
         assert ours == theirs

@@ -53,7 +53,7 @@ WRONG_FOR = {
         "MODEL.ROI_HEADS.NAME NoHeads": "there are: BinaryROIHeads, CLNROIHeads, ",
         "MODEL.ANCHOR_GENERATOR.NAME NoAnchors": "there are: DefaultAnchorGenerator",
         "MODEL.META_ARCHITECTURE RetinaNet": "RetinaNet cannot be built from this config: KeyError",
-        "SOLVER.AMP.ENABLED True": "config entry SOLVER.AMP.ENABLED: mixed precision needs a GPU",
+        "SOLVER.AMP.ENABLED True": "config entry SOLVER.AMP.ENABLED: float16 needs a GPU",
         "SOLVER.LR_SCHEDULER_NAME Cosine": "config entry SOLVER.LR_SCHEDULER_NAME: expected one of",
         "DATALOADER.SAMPLER_TRAIN Mine": "config entry DATALOADER.SAMPLER_TRAIN: expected one of",
     },

@@ -1,10 +1,13 @@
 """The closer look at an image's best box, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from wend.loading.closer_look import average_best, closer_view, look_closer
+from wend.structures.box_table import BoxTable
 from wend.structures.frame import resize_and_crop
 
 SIDE = 40
@@ -57,13 +60,22 @@ def test_the_part_of_a_mirrored_image_is_the_part_mirrored(box):
     np.testing.assert_allclose(its_frame.to_frame(np.array(box)), [SIDE - x1, y0, SIDE - x0, y1])
 
 
+def _table(*images):
+    boxes, scores = zip(*images, strict=True)
+    table = BoxTable.from_arrays([np.array(each, float).reshape(-1, 4) for each in boxes])
+    return replace(table, scores=np.concatenate([np.array(each, float) for each in scores]))
+
+
 def test_only_the_best_box_moves_to_the_mean_of_both_looks():
-    far = np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]]), np.array([0.2, 0.9])
-    close = np.array([[22.0, 24, 38, 30], [0, 0, 1, 1]]), np.array([0.3, 0.1])
-    np.testing.assert_array_equal(average_best(far, close), [[0, 0, 10, 10], [21, 22, 39, 35]])
-    assert far[0][1, 0] == 20  # the first look's own are not changed
-    nothing = np.zeros((0, 4)), np.zeros(0)
-    np.testing.assert_array_equal(average_best(far, nothing), far[0])
+    nothing = [], []
+    few = [[0, 0, 10, 10], [20, 20, 40, 40], [1, 1, 2, 2]], [0.2, 0.9, 0.9]
+    far = _table(nothing, few, few)
+    close = _table(([[22, 24, 38, 30], [0, 0, 1, 1]], [0.3, 0.1]), nothing)
+    moved = average_best(far, close, [1, 2])
+    assert moved[1].tolist() == [[0, 0, 10, 10], [21, 22, 39, 35], [1, 1, 2, 2]]
+    assert moved[2].tolist() == few[0]
+    assert far[1].tolist() == few[0]  # the first look's own are not changed
+    assert average_best(far, _table(nothing, nothing), [1, 2]).boxes.tolist() == far.boxes.tolist()
 
 
 @pytest.mark.parametrize("factor", [0.0, 2.0])
@@ -72,11 +84,11 @@ def test_images_without_a_box_are_looked_at_once(factor):
 
     def predict(images, frames):
         looks.append(len(images))
-        first = [(np.array([[20.0, 5, 40, 10]]), np.ones(1)), (np.zeros((0, 4)), np.zeros(0))]
-        return first if len(looks) == 1 else [(np.array([[24.0, 5, 40, 10]]), np.ones(1))]
+        first = _table(([], []), ([[20, 5, 40, 10]], [1]))
+        return first if len(looks) == 1 else _table(([[24, 5, 40, 10]], [1]))
 
-    (boxes, scores), (none, _) = look_closer(predict, [ramp()] * 2, [FRAME] * 2, factor)
+    table = look_closer(predict, [ramp()] * 2, [FRAME] * 2, factor)
     assert looks == ([2, 1] if factor else [2])
-    np.testing.assert_array_equal(boxes, [[22.0 if factor else 20.0, 5, 40, 10]])
-    assert len(none) == 0
-    assert scores.tolist() == [1]
+    assert table.counts.tolist() == [0, 1]
+    assert table[1].tolist() == [[22.0 if factor else 20.0, 5, 40, 10]]
+    assert table.scores.tolist() == [1]

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -15,7 +16,7 @@ from PIL import Image
 from wend.datasets.catalog import DataSets
 from wend.errors import BadImageError, InputError
 from wend.images.reading import fit, read_image, squash
-from wend.loading import fill_cache, image_cache
+from wend.loading import decoders, fill_cache, image_cache
 from wend.loading.crop import CropMapper
 from wend.loading.fill_cache import open_caches
 from wend.loading.image_cache import ImageCache, cache_folder, prepare
@@ -70,9 +71,7 @@ def no_reading(monkeypatch):
     """After ``no_reading()`` an image file that is decoded is an error."""
 
     def forbid():
-        monkeypatch.setattr(
-            image_cache, "read_image", lambda path, exif: pytest.fail(f"read {path}")
-        )
+        monkeypatch.setattr(decoders, "read_image", lambda path, *how: pytest.fail(f"read {path}"))
 
     return forbid
 
@@ -211,14 +210,14 @@ def test_an_interrupted_filling_goes_on_where_it_stopped(tmp_path, records, monk
             raise KeyboardInterrupt
         return read_image(file_name, *how)
 
-    monkeypatch.setattr(image_cache, "read_image", interrupted)
+    monkeypatch.setattr(decoders, "read_image", interrupted)
     monkeypatch.setattr("wend.images.threads.CHUNK", 1)
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path, workers=1)
     assert opened(tmp_path).num_filled() == 4
     count.clear()
     monkeypatch.setattr(
-        image_cache, "read_image", lambda name, *how: count.append(name) or read_image(name, *how)
+        decoders, "read_image", lambda name, *how: count.append(name) or read_image(name, *how)
     )
     fill(tmp_path)
     assert sorted(count) == sorted(r.file_name for r in records[4:])
@@ -302,6 +301,22 @@ def test_damaged_pixels_are_noticed_and_read_anew(tmp_path, records, caplog):
     assert_like_files(opened(tmp_path), records)
     assert "row 1 is damaged" in caplog.text
     assert path.read_bytes()[1000] == content[1000] ^ 1  # mended
+
+
+def test_forked_processes_know_of_each_other_which_rows_were_checked(
+    tmp_path, records, monkeypatch
+):
+    fill(tmp_path)
+    cache = opened(tmp_path)
+    path = records[2].file_name
+    worker = multiprocessing.get_context("fork").Process(target=cache.resized, args=(path,))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+    monkeypatch.setattr(image_cache, "_checksum", lambda pixels: pytest.fail("checked again"))
+    cache.resized(path)
+    with pytest.raises(pytest.fail.Exception, match="checked again"):
+        cache.resized(records[3].file_name)
 
 
 @pytest.mark.parametrize("name", ["pixels.bin", "state.bin", "index.npy", "cache.json"])

@@ -205,7 +205,10 @@ ARGUMENTS = {
 
 def use(**chosen):
     loss, context = held(**chosen)
-    loss.classification(torch.zeros(()), context, loss.weights(context), 1.0)
+    value = loss.classification(torch.zeros(()), context, loss.weights(context), 1.0)
+    (term,) = loss.joint({"loss_cls": value}).values()
+    assert term.isnan()  # at once, without a look at the numbers
+    loss.check_weights()
 
 
 @pytest.mark.parametrize(("entry", "kind"), CASES)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchvision
 
+from wend.modeling.layers import box_selection
 from wend.modeling.layers.box_selection import (
     best,
     clip_to,
@@ -24,9 +25,14 @@ def boxes_of(count, images, whole, seed=0):
     return boxes.round() if whole else boxes
 
 
+BLOCKS = {"cpu": box_selection.ON_CPU, "gpu": box_selection.ON_GPU, "one image": (7, 1)}
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
 @pytest.mark.parametrize("whole", [True, False], ids=["whole numbers", "fractions"])
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.6, 1.0])
-def test_suppression_keeps_what_torchvision_keeps(threshold, whole):
+def test_suppression_keeps_what_torchvision_keeps(threshold, whole, blocks, monkeypatch):
+    monkeypatch.setattr(box_selection, "ON_CPU", BLOCKS[blocks])
     boxes = boxes_of(200, 3, whole)
     valid = torch.rand(3, 200, generator=torch.Generator().manual_seed(1)) > 0.2
     kept = not_suppressed(boxes, valid, threshold)
@@ -49,7 +55,7 @@ def test_the_loop_in_a_graph_suppresses_alike(monkeypatch):
     module = importlib.import_module("torch._higher_order_ops.while_loop")
     monkeypatch.setattr(module, "while_loop", in_python)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True, raising=False)
-    test_suppression_keeps_what_torchvision_keeps(0.3, False)
+    test_suppression_keeps_what_torchvision_keeps(0.3, False, "cpu", monkeypatch)
 
 
 def test_groups_do_not_suppress_each_other():
@@ -58,6 +64,25 @@ def test_groups_do_not_suppress_each_other():
         boxes, torch.ones(1, 4, dtype=torch.bool), 0.5, torch.tensor([[0, 1, 0, 1]])
     )
     assert kept.tolist() == [[True, True, False, False]]
+
+
+def test_the_best_that_are_asked_for_are_kept_and_no_others():
+    boxes = boxes_of(300, 4, whole=True)
+    valid = torch.rand(4, 300, generator=torch.Generator().manual_seed(1)) > 0.2
+    valid[3, 20:] = False  # fewer than are asked for
+    kept = not_suppressed(boxes, valid, 0.3)
+    some = not_suppressed(boxes, valid, 0.3, most=40)
+    first = kept & (kept.cumsum(1) <= 40)
+    assert torch.equal(some & first, first)
+    assert torch.equal(some & kept, some)
+    assert not_suppressed(boxes, valid, 0.3, most=10).sum() < kept.sum()
+
+
+@pytest.mark.parametrize(("images", "count"), [(0, 5), (3, 0)])
+def test_no_images_and_no_boxes_keep_none(images, count):
+    shape = (images, count)
+    valid = torch.ones(shape, dtype=torch.bool)
+    assert not_suppressed(torch.zeros(*shape, 4), valid, 0.5).shape == shape
 
 
 def test_a_suppressed_box_suppresses_nothing():

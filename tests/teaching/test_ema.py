@@ -166,3 +166,25 @@ def test_an_average_that_is_left_out_is_said(caplog):
 def test_a_state_of_something_else_is_refused(state):
     with pytest.raises(InputError, match=STATE_KEY):
         WeightAverage(network(), 0.9).load_state_dict(state)
+
+
+def test_tied_weights_are_averaged_once():
+    model = torch.nn.Sequential(
+        torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    )
+    model[1].weight = model[0].weight
+    torch.nn.init.constant_(model[0].weight, 0.0)
+    average = WeightAverage(model, 0.5, 0.0)
+    torch.nn.init.constant_(model[0].weight, 1.0)
+    average.update()
+    assert average.average[1].weight.item() == 0.5
+
+
+def test_a_buffer_that_a_module_replaces_is_followed():
+    model = torch.nn.Module()
+    model.register_buffer("mean", torch.zeros(1))
+    model.register_buffer("absent", None)
+    average = WeightAverage(model, 0.5, 0.0)
+    model.mean = torch.ones(1)
+    average.update()
+    assert average.average.mean.item() == 0.5

@@ -80,12 +80,12 @@ def test_entry_that_only_detectron2_has_is_an_error_that_names_it(tmp_path, wher
     path = DETECTORS["fcos"]
     if where == "file":
         path = tmp_path / "own.yaml"
-        path.write_text("SOLVER: {AMP: {ENABLED: True}}\n")
+        path.write_text("SOLVER: {CLIP_GRADIENTS: {ENABLED: True}}\n")
     else:
-        opts += ["SOLVER.AMP.ENABLED", "True"]
+        opts += ["SOLVER.CLIP_GRADIENTS.ENABLED", "True"]
     with pytest.raises(InputError) as error:
         merge_config(cfg, str(path), opts, ONLY_DETECTRON2)
-    assert "SOLVER.AMP" in str(error.value)
+    assert "SOLVER.CLIP_GRADIENTS" in str(error.value)
     assert "--engine detectron2" in str(error.value)
 
 

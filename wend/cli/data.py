@@ -20,6 +20,7 @@ from wend.cli.options import (
 from wend.datasets.catalog import DataSets
 from wend.errors import InputError, some
 from wend.stop_signals import keeping
+from wend.structures.records import DECODERS
 from wend.structures.view import VIEWS, View
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,12 @@ def _add_cache_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder of caches, for WEND.DATA.CACHE"
     )
+    parser.add_argument(
+        "--decoder",
+        choices=DECODERS,
+        default=DECODERS[0],
+        help="WEND.DATA.DECODER of the training that reads it (pillow, as all test images)",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: by the cores)")
     add_megapixels_option(parser)
 
@@ -86,9 +93,8 @@ def _cache(args: argparse.Namespace, data_sets: DataSets) -> int:
         raise InputError(f"--resize: expected at least 1, got {args.resize}")
     data_set = data_sets.get(args.name, keep_unreadable=True)
     padded = View(args.view, args.resize, args.resize).pads
-    bad = fill_cache(
-        data_set, args.output, args.resize, data_sets.root, _workers(args), padded=padded
-    )
+    how = {"padded": padded, "decoder": args.decoder}
+    bad = fill_cache(data_set, args.output, args.resize, data_sets.root, _workers(args), **how)
     if bad:
         logger.warning("%s", some(bad))
     return int(bool(bad))

@@ -14,6 +14,7 @@ from wend.config.entries import (
     one_of,
 )
 from wend.losses import FORMS, NORMALIZERS, SAMPLES, WEIGHT_GRADIENTS
+from wend.modeling.arithmetic import COMPILE_MODES, PRECISIONS
 from wend.structures.view import VIEWS
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
@@ -180,6 +181,33 @@ COMMON = (
         "into memory: gradients are those of SOLVER.IMS_PER_BATCH at once, at one more forward "
         "pass; SOLVER.IMS_PER_BATCH is a multiple of processes x ACCUMULATE (docs/scale.md).",
         at_least(1),
+    ),
+    Entry(
+        "PRECISION",
+        "",
+        'In which numbers layers multiply, in training, evaluation and prediction: "float32", '
+        '"bfloat16" (GPUs and CPUs) or "float16" (GPUs); empty: float32, but with '
+        "SOLVER.AMP.ENABLED float16 in training. Weights and losses are float32 (docs/speed.md).",
+        one_of(*PRECISIONS),
+    ),
+    Entry(
+        "CHANNELS_LAST",
+        False,
+        "Whether images and convolutions lie in memory by pixels instead of channels; it may pay "
+        "on a GPU with bfloat16 or float16.",
+    ),
+    Entry(
+        "COMPILE",
+        "none",
+        'torch.compile of the backbone: "none", "default", "reduce-overhead" (with CUDA graphs) or '
+        '"max-autotune"; the first steps take a minute or more.',
+        one_of(*COMPILE_MODES),
+    ),
+    Entry(
+        "TF32",
+        False,
+        "Whether a GPU multiplies matrices of float32 with 10 bits after the point, as PyTorch's "
+        "convolutions do in any case.",
     ),
     Entry(
         "OPTIMIZER",

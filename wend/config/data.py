@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from wend.config.entries import POSITIVE, SHARE, Entry, Range, config_entries, one_of
-from wend.structures.records import MAX_MEGAPIXELS
+from wend.structures.records import DECODERS, MAX_MEGAPIXELS
 
 DATA = (
     Entry(
@@ -54,6 +54,14 @@ DATA = (
         'another copy, not the files\' sizes): "error" ends the run at its start, "count" says it '
         "and goes on.",
         one_of("error", "count"),
+    ),
+    Entry(
+        "DECODER",
+        "pillow",
+        "How training images become squares: by Pillow, or in about 0.6 of the time by simplejpeg "
+        "(an extra) and torch, whose pixels differ by at most 1 of 255; simplejpeg-scaled also "
+        "reads JPEGs of twice RESIZE and more at a fraction of their size. Test images: pillow.",
+        one_of(*DECODERS),
     ),
     Entry(
         "CACHE",

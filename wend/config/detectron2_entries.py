@@ -233,6 +233,14 @@ SOLVER = (
     Entry("WEIGHT_DECAY_NORM", 0.0, "Weight decay of normalization layers."),
 )
 
+AMP = (
+    Entry(
+        "ENABLED",
+        False,
+        "Whether training is in float16, or in the numbers that WEND.PRECISION names.",
+    ),
+)
+
 INPUT = (
     Entry("FORMAT", "BGR", "Channels of the input: RGB (torchvision's weights) or BGR."),
     Entry("RANDOM_FLIP", "horizontal", "Random flips in training: horizontal, vertical or none."),
@@ -271,6 +279,11 @@ TEST = (
 ROOT = (
     Entry("OUTPUT_DIR", "./output", "Folder that the run writes to."),
     Entry("SEED", -1, "Seed of all random numbers; negative: a run draws one and writes it down."),
+    Entry(
+        "CUDNN_BENCHMARK",
+        False,
+        "Whether cuDNN tries its algorithms for each size of images and takes the fastest one.",
+    ),
     Entry("VERSION", 2, "Version of Detectron2's entries.", one_of(2)),
 )
 
@@ -288,5 +301,6 @@ DETECTRON2_NODES = {
     "DATASETS": DATASETS,
     "DATALOADER": DATALOADER,
     "SOLVER": SOLVER,
+    "SOLVER.AMP": AMP,
     "TEST": TEST,
 }

@@ -229,6 +229,7 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
         "mirror": cfg.WEND.MIRROR,
         # files that an earlier version exported do not state it
         "max_megapixels": cfg.WEND.DATA.get("MAX_MEGAPIXELS", MAX_MEGAPIXELS),
+        "decoder": cfg.WEND.DATA.get("DECODER", "pillow"),
     }
 
 
@@ -334,6 +335,12 @@ def check_config(cfg: CfgNode) -> None:
             raise InputError(f"config entry WEND.LOGGERS: {error}") from None
     _check_choice_of_the_best(wend)
     _check_accumulation(wend)
+    require(
+        "WEND.PRECISION",
+        wend.PRECISION,
+        "bfloat16, float16 or none, where SOLVER.AMP.ENABLED is True (or set that False)",
+        wend.PRECISION != "float32" or not cfg.SOLVER.AMP.ENABLED,
+    )
     most = cfg.TEST.DETECTIONS_PER_IMAGE
     require(
         "WEND.MAX_BOXES",

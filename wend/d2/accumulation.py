@@ -1,19 +1,19 @@
-"""Detectron2's training step in several micro-batches: :mod:`wend.training.accumulation`."""
+"""Detectron2's training step in micro-batches, and with a factor on its losses."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
-from detectron2.engine import AMPTrainer, SimpleTrainer
+from detectron2.engine import SimpleTrainer
 from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor
 
 from wend.d2.frames import Batch
+from wend.errors import NonFiniteLossError
 from wend.training.accumulation import Accumulation
+from wend.training.loss_scale import LossScale
 
 
 class StorageOfMicroBatches(EventStorage):
@@ -50,11 +50,12 @@ class StorageOfMicroBatches(EventStorage):
             self._storage.put_scalar(name, sum(values) / len(values), smoothing_hint=hint)
 
 
-class _Accumulating(SimpleTrainer):
-    """Mixed into a trainer of Detectron2's, before its class.
+class AccumulatingTrainer(SimpleTrainer):
+    """Detectron2's ``SimpleTrainer`` with micro-batches, and in float16 as its ``AMPTrainer``.
 
     Args:
         accumulation: the micro-batches.
+        loss_scale: takes the steps.
         seed: of the training, as it is at each step.
         prepared: what is learned from, made of a micro-batch of the loader's dicts.
         count: losses of a micro-batch, without a report of numbers that are not finite.
@@ -65,12 +66,13 @@ class _Accumulating(SimpleTrainer):
         self,
         *trainer: Any,
         accumulation: Accumulation,
+        loss_scale: LossScale,
         seed: Callable[[], int],
         prepared: Callable[[Batch], Batch],
         count: Callable[[Batch], Any],
     ) -> None:
         super().__init__(*trainer)
-        self._accumulation, self._seed = accumulation, seed
+        self._accumulation, self._loss_scale, self._seed = accumulation, loss_scale, seed
         self._prepared, self._count_losses = prepared, count
         accumulation.sharing(self.model)
 
@@ -82,51 +84,28 @@ class _Accumulating(SimpleTrainer):
         data_time = time.perf_counter() - start
         parts = [self._prepared(part) for part in self._accumulation.parts(batch)]
         self.optimizer.zero_grad()
-        with StorageOfMicroBatches(get_event_storage()) as storage:
-            losses = self._accumulation.step(
-                parts,
-                at=(self._seed(), self.iter),
-                count=self._counted,
-                losses=self._losses,
-                backward=self._backward,
-            )
+        self._loss_scale.begin()
+        try:
+            with StorageOfMicroBatches(get_event_storage()) as storage:
+                losses = self._accumulation.step(
+                    parts,
+                    at=(self._seed(), self.iter),
+                    count=self._counted,
+                    losses=self._losses,
+                    backward=self._loss_scale.backward,
+                )
+        except NonFiniteLossError as error:
+            self._loss_scale.skip(error)
+            return
         storage.hand_on()
         self.after_backward()
         self._write_metrics(losses, data_time)
-        self._update()
+        self._loss_scale.step()
 
     def _counted(self, part: Batch) -> None:
-        with EventStorage(self.iter), self._precision():  # what is put there is no step's
+        with EventStorage(self.iter):  # what is put there is no step's
             self._count_losses(part)
 
     def _losses(self, part: Batch) -> dict[str, Tensor]:
-        with self._precision():
-            losses = self.model(part)
+        losses = self.model(part)
         return {"total_loss": losses} if isinstance(losses, Tensor) else losses
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        return nullcontext()
-
-    def _backward(self, total: Tensor) -> None:
-        total.backward()
-
-    def _update(self) -> None:
-        self.optimizer.step()
-
-
-class AccumulatingTrainer(_Accumulating):
-    """Detectron2's ``SimpleTrainer`` with micro-batches."""
-
-
-class AccumulatingAMPTrainer(_Accumulating, AMPTrainer):
-    """Detectron2's ``AMPTrainer`` with micro-batches; gradients are unscaled once a step."""
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        return torch.autocast("cuda", dtype=self.precision)
-
-    def _backward(self, total: Tensor) -> None:
-        self.grad_scaler.scale(total).backward()
-
-    def _update(self) -> None:
-        self.grad_scaler.step(self.optimizer)
-        self.grad_scaler.update()

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
-from detectron2.structures import Boxes, Instances
-from torch import Tensor, nn
+from torch import Tensor
 
 from wend.config import localization_loss
-from wend.d2.frames import OwnCrops, PredictsOnCrops
+from wend.d2.frames import Batch, OwnCrops, PredictsOnCrops
 from wend.d2.joint_loss import images_of
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
 from wend.modeling.detectors import DETECTORS, Detector
+from wend.modeling.layers.box_batch import BoxBatch
 
 
-class BatchedInputs(nn.Module):
+class BatchedInputs(PredictsOnCrops):
     """Mixed in before a detector: takes Detectron2's config and containers, and returns them.
 
     Args:
@@ -26,12 +26,15 @@ class BatchedInputs(nn.Module):
         arguments: keyword arguments of the detector.
 
     Attributes:
-        arguments, pixel_mean, localization_loss: of :class:`Detector`, which is behind it.
+        arguments, box_batch, pixel_mean, localization_loss: of :class:`Detector`, which is behind
+            it.
     """
 
     arguments: ClassVar[Callable[..., dict[str, Any]]]
+    box_batch: Callable[[Sequence[Tensor]], BoxBatch]
     pixel_mean: Tensor
     localization_loss: LocalizationLoss
+    cuts_boxes = False
 
     @configurable
     def __init__(
@@ -56,37 +59,22 @@ class BatchedInputs(nn.Module):
             "closer_look": cfg.WEND.CLOSER_LOOK,
         }
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
-        """Losses in training, else detections.
+    def forward(self, batched_inputs: Batch) -> Any:
+        """Losses in training, else predictions in original pixels, best first.
 
         Args:
             batched_inputs: dicts of Detectron2's or :class:`wend.d2.mapper.WSOLDatasetMapper`.
-
-        Returns:
-            A dict of loss terms, or for each image ``{"instances": Instances}`` in pixels of its
-            ``height`` and ``width``, best first.
         """
+        if not self.training:
+            return super().forward(batched_inputs)
         images = [entry["image"] for entry in batched_inputs]
-        if self.training:
-            device, progress = self.pixel_mean.device, self.localization_loss.progress
-            return super().forward(images, images_of(batched_inputs, device, progress))
-        frames = [
-            (entry.get("height", image.shape[-2]), entry.get("width", image.shape[-1]))
-            for entry, image in zip(batched_inputs, images, strict=True)
-        ]
-        return [
-            {
-                "instances": Instances(
-                    frame,
-                    pred_boxes=Boxes(boxes),
-                    scores=scores,
-                    pred_classes=scores.new_zeros(len(scores)).long(),
-                )
-            }
-            for frame, (boxes, scores) in zip(
-                frames, super().forward(images, frames=frames), strict=True
-            )
-        ]
+        device, progress = self.pixel_mean.device, self.localization_loss.progress
+        learnt = images_of(batched_inputs, device, progress)
+        return super(PredictsOnCrops, self).forward(images, learnt)  # the detector's
+
+    def predicted(self, batched_inputs: Batch) -> BoxBatch:
+        """The boxes of a batch, in pixels of its images."""
+        return self.box_batch([entry["image"] for entry in batched_inputs])
 
 
 def register(name: str, detector: type[Detector]) -> None:
@@ -102,7 +90,7 @@ def register(name: str, detector: type[Detector]) -> None:
                 f"detector {name!r} is registered with Detectron2 already; choose another name"
             )
         del META_ARCH_REGISTRY._obj_map[name]  # the same definition, which may have been edited
-    META_ARCH_REGISTRY.register(type(name, (PredictsOnCrops, BatchedInputs, detector), doc))
+    META_ARCH_REGISTRY.register(type(name, (BatchedInputs, detector), doc))
 
 
 DETECTORS.follow(register)

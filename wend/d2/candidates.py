@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from wend.d2.faster_rcnn import BinaryRCNN, BinaryROIHeads
 from wend.d2.fcos import BinaryFCOS
 from wend.errors import InputError
-from wend.modeling.candidates.base import CandidateDetector, Choice, Constants
-from wend.modeling.candidates.fcos import FCOSCandidates, Level
+from wend.modeling.candidates.base import CandidateDetector, Constants
+from wend.modeling.candidates.fcos import FCOSCandidates
 from wend.modeling.candidates.rcnn import ProposalChoice, ProposalLevel, RCNNCandidates, pooled
 from wend.modeling.candidates.tensors import TensorCandidates
 from wend.modeling.detectors import Detector
+from wend.modeling.fcos.output import HeadOutput
+from wend.modeling.layers.box_choice import Choice
 
 
 def candidate_detector(cfg: CfgNode, model: Any, size: tuple[int, int]) -> CandidateDetector:
@@ -103,19 +105,10 @@ class D2FCOSCandidates(FCOSCandidates):
         )
         self.backbone, self.head, self.names = model.backbone, model.head, names
 
-    def levels(self, images: Tensor) -> list[Level]:
+    def output(self, images: Tensor) -> HeadOutput:
         """The head's output."""
         features = self.backbone(images)
-        outputs = self.head([features[name] for name in self.names])
-        return [
-            Level(_flat(logits)[..., 0], _flat(distances), _flat(centreness)[..., 0])
-            for logits, distances, centreness in zip(*outputs, strict=True)
-        ]
-
-
-def _flat(cells: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, H·W, C)."""
-    return cells.flatten(2).transpose(1, 2)
+        return HeadOutput.of_maps(*self.head([features[name] for name in self.names]))
 
 
 def _anchors(model: Any, generator: Any, names: list[str], padded: tuple[int, int]) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Entries of Detectron2 that have no effect here, or none on this machine."""
+"""Entries of Detectron2 that have no effect here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from detectron2.config import CfgNode, get_cfg
 
-from wend.errors import InputError
 from wend.run import value_of
 
 # Detectron2's entries that nothing here reads -> what has the effect instead
@@ -41,12 +40,3 @@ def without_effect(cfg: CfgNode) -> Iterator[str]:
                 f"config entry {entry}: has no effect on WEND's crops ({instead}); leave it at "
                 f"Detectron2's {dict(default) if isinstance(default, CfgNode) else default!r}"
             )
-
-
-def check_precision(cfg: CfgNode) -> None:
-    """Raise InputError for mixed precision without a GPU; the device is a resolved config's."""
-    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
-        raise InputError(
-            "config entry SOLVER.AMP.ENABLED: mixed precision needs a GPU, MODEL.DEVICE is cpu; "
-            "set SOLVER.AMP.ENABLED False"
-        )

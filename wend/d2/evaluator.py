@@ -11,8 +11,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.evaluation import DatasetEvaluator
 
 from wend.d2.catalog import detectron2_data_sets
-from wend.d2.frames import boxes_and_scores
-from wend.evaluation.collect import DetectionCollector, detection_table
+from wend.d2.frames import Batch, Outputs, table_of
+from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.evaluation import Evaluation
 from wend.loading.bad_images import say_wrong
 from wend.processes import gather_on_main, is_main
@@ -70,7 +70,7 @@ class WSOLEvaluator(DatasetEvaluator):
         self.detections = DetectionCollector(self.evaluation.data_set)
         self.problems: list[str] = []
 
-    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+    def process(self, inputs: Batch, outputs: Outputs) -> None:
         """Keep a batch's detections, in original pixels.
 
         Args:
@@ -79,20 +79,21 @@ class WSOLEvaluator(DatasetEvaluator):
             outputs: the model's ``instances`` in original pixels, as every detector of
                 Detectron2 has them; of a crop in ``boxes`` to the last bit (:mod:`wend.d2.frames`).
         """
-        for entry, output in zip(inputs, outputs, strict=True):
-            if "problem" in entry:
-                self.detections.add(entry["image_id"])
-                self.problems.append(entry["problem"])
-                continue
-            self.detections.add(entry["image_id"], *boxes_and_scores(output))
+        readable = ["problem" not in entry for entry in inputs]
+        self.problems += [entry["problem"] for entry in inputs if "problem" in entry]
+        self.detections.add_table(
+            [entry["image_id"] for entry in inputs], table_of(outputs), readable
+        )
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather from all processes, score and write on the first; empty on the others."""
         gathered = gather_on_main((self.detections.rows, self.problems))
         if not is_main():
             return OrderedDict()
-        rows, problems = (list(chain.from_iterable(each)) for each in zip(*gathered, strict=True))
-        detections = detection_table(self.evaluation.data_set, rows)
-        say_wrong(self.evaluation.data_set.name, problems, len(rows))
+        self.detections.rows, problems = (
+            list(chain.from_iterable(each)) for each in zip(*gathered, strict=True)
+        )
+        say_wrong(self.evaluation.data_set.name, problems, len(self.detections))
+        detections = self.detections.table()
         results = self.evaluation.run(detections, self.output_dir, in_full=self.in_full)
         return OrderedDict((name, result.scalars()) for name, result in results.items())

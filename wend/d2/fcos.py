@@ -4,32 +4,41 @@ The paper's head sits directly on C5 with one 3x3 convolution in each tower (fac
 1 proves: 99,128,390 parameters with ResNet50). FPN levels, more convolutions and lean towers
 (``WEND.FCOS.CONV_DIM``, or ``REDUCE_DIM`` before them) follow from the config.
 
-Shape letters: N = images, M = pseudo boxes of all images, P = most boxes of an image, R = locations
-of all levels, K = classes.
+The arithmetic is :mod:`wend.modeling.fcos`'s, for a whole batch at once.
+
+Shape letters: N = images, P = most boxes of an image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import Conv2d, ShapeSpec, cat, get_norm
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
-from detectron2.modeling.box_regression import Box2BoxTransformLinear
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import ImageList
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from wend.config import check_binary, localization_loss
 from wend.d2.features import chosen_features
-from wend.d2.frames import OwnCrops
+from wend.d2.frames import Batch, OwnCrops
+from wend.d2.image_list import image_list
 from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
-from wend.losses import LocalizationLoss, scale_gradient, weighted
+from wend.losses import LocalizationLoss
+from wend.modeling.fcos.boxes import candidates
+from wend.modeling.fcos.locations import KnownLocations, Locations
+from wend.modeling.fcos.output import HeadOutput
+from wend.modeling.fcos.training import Supervision, loss_terms
+from wend.modeling.layers.box_batch import BoxBatch
+from wend.modeling.layers.box_choice import Choice, chosen
+
+MOMENTUM = 0.9  # of Detectron2's moving average of the positives
 
 
 class ReducedFCOSHead(FCOSHead):
@@ -108,11 +117,19 @@ class BinaryFCOS(JointLoss, FCOS):
 
     classes_entry = "WEND.FCOS.NUM_CLASSES"
     # Detectron2's, which has no types
+    backbone: nn.Module
+    head: nn.Module
+    head_in_features: list[str]
+    anchor_generator: nn.Module
     num_classes: int
-    loss_normalizer: float
-    _num_positives: float  # of the batch, the mean over the processes
-    box2box_transform: Box2BoxTransformLinear
-    _match_anchors: ClassVar[Callable[..., Tensor]]
+    center_sampling_radius: float
+    focal_loss_alpha: float
+    focal_loss_gamma: float
+    test_score_thresh: float
+    test_topk_candidates: int
+    test_nms_thresh: float
+    max_detections_per_image: int
+    loss_normalizer: Tensor | float
 
     @configurable
     def __init__(
@@ -130,6 +147,7 @@ class BinaryFCOS(JointLoss, FCOS):
         self.closer_look = closer_look
         check_binary("WEND.FCOS.NUM_CLASSES", self.num_classes, localization_loss)
         self.localization_loss = localization_loss
+        self._known_locations = KnownLocations()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -172,105 +190,70 @@ class BinaryFCOS(JointLoss, FCOS):
         """
         return _build_head(cfg.WEND.FCOS, shapes)
 
-    @torch.no_grad()
-    def label_anchors(
-        self, anchors: list[Boxes], gt_instances: list[Instances]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Detectron2's labels and boxes of each image (R,) and (R, 4), for all images at once.
+    def preprocess_image(self, batched_inputs: Batch) -> ImageList:
+        """Normalized and padded images."""
+        return image_list(self, batched_inputs)
 
-        Detectron2 loops over the images: 256 of them in the paper's batch.
-        """
-        counts = [len(instances) for instances in gt_instances]
-        if not sum(counts):
-            labels, matched = super().label_anchors(anchors, gt_instances)
-            none = [torch.full_like(each, -1) for each in labels]
-            self.localization_loss.count_positives(none, counts)
-            return labels, matched
-        all_boxes = Boxes.cat([instances.gt_boxes for instances in gt_instances])
-        quality = self._match_anchors(all_boxes, anchors)  # (M, R)
-        # (N, P, R) -> (N, R): the box that each location is for, as long as the quality is not 0
-        quality, chosen = pad_sequence(quality.split(counts), batch_first=True).max(1)
-        boxes = pad_sequence(all_boxes.tensor.split(counts), batch_first=True)  # (N, P, 4)
-        classes = pad_sequence(
-            [instances.gt_classes for instances in gt_instances], batch_first=True
-        )  # (N, P)
-        background = quality < 1e-5
-        self.localization_loss.count_positives([*chosen.masked_fill(background, -1)], counts)
-        labels = classes.gather(1, chosen).masked_fill(background, self.num_classes)
-        matched = boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
-        return list(labels), list(matched)
+    def head_output(self, batched_inputs: Batch) -> tuple[HeadOutput, Locations]:
+        """What the head says of a batch, and where."""
+        maps = self.backbone(self.preprocess_image(batched_inputs).tensor)
+        maps = [maps[name] for name in self.head_in_features]
+        output = HeadOutput.of_maps(*self.head(maps))
+        return output, self._known_locations.of(maps, partial(self._anchors, maps))
 
-    def losses(
-        self,
-        anchors: list[Boxes],
-        pred_logits: list[Tensor],
-        gt_labels: list[Tensor],
-        pred_anchor_deltas: list[Tensor],
-        gt_boxes: list[Tensor],
-        pred_centerness: list[Tensor],
-    ) -> dict[str, Tensor]:
-        """FCOS's own losses as chosen and weighed, and L_unsup on all locations.
+    def _anchors(self, maps: list[Tensor]) -> list[Tensor]:
+        return [boxes.tensor for boxes in self.anchor_generator(maps)]
 
-        Args:
-            pred_logits: logits of each level (N, R of the level, K); foreground log-odds if K = 1.
-            anchors, gt_labels, pred_anchor_deltas, gt_boxes, pred_centerness: see Detectron2's.
-        """
-        # float32: under autocast the area of a decoded box would overflow half precision
-        pred_anchor_deltas = [deltas.float() for deltas in pred_anchor_deltas]
-        loss = self.localization_loss
-        labels = (torch.stack(gt_labels) != self.num_classes).long()
-        context = loss.context(  # weights have no gradient
-            cat(pred_logits, dim=1)[..., 0].detach(),
-            labels=labels,
-            sample_boxes=lambda: self._predicted_boxes(anchors, pred_anchor_deltas),
+    def terms(self, batched_inputs: Batch) -> dict[str, Tensor]:
+        """FCOS's own losses as chosen and weighed, and L_unsup on all locations."""
+        output, locations = self.head_output(batched_inputs)
+        return loss_terms(
+            output,
+            locations,
+            self.localization_loss,
+            Supervision(
+                names=("loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"),
+                radius=self.center_sampling_radius,
+                alpha=self.focal_loss_alpha,
+                gamma=self.focal_loss_gamma,
+                weights=self.loss_weights,
+            ),
+            normalizer=self._moving_average,
+            classes=self._classes(batched_inputs) if self.num_classes > 1 else None,
         )
-        assert context.num_positives is not None
-        self._num_positives = float(context.num_positives)
-        weights = loss.weights(context)
-        by_image = None if weights is None else weights.view_as(labels)  # (N, R)
-        losses = super().losses(
-            anchors,
-            _weighed(pred_logits, by_image),
-            gt_labels,
-            _weighed(pred_anchor_deltas, by_image),
-            gt_boxes,
-            _weighed(pred_centerness, by_image),
-        )
-        context = context.changed(
-            logits=cat(pred_logits, dim=1)[..., 0].flatten(),
-            num_positives=self.loss_normalizer,  # a moving average, which L_cls is divided by
-        )
-        losses["loss_fcos_cls"] = loss.classification(
-            losses["loss_fcos_cls"], context, weights, 1 / self.loss_normalizer
-        )
-        losses = weighted(losses, self.loss_weights)
-        unsupervised = loss.unsupervised_of(
-            context, supervised=losses["loss_fcos_cls"], shared=pred_logits
-        )
-        return {**losses, **unsupervised}
 
-    def _ema_update(
-        self, name: str, value: float, initial_value: float, momentum: float = 0.9
-    ) -> float:
+    def _classes(self, batched_inputs: Batch) -> Tensor:
+        """The classes (N, P) of the boxes."""
+        classes = torch.cat([entry["instances"].gt_classes for entry in batched_inputs])
+        truth = self.localization_loss.images.padded
+        return truth.padded([classes.to(truth.index.device, non_blocking=True)])
+
+    def _moving_average(self, positives: Tensor) -> Tensor:
         """Detectron2's moving average of a batch's positives, which the losses are divided by.
 
-        It begins with those of the first batch, not with 300, and is that of all processes.
+        It begins with those of the first batch, not with 300, and is that of all processes. It
+        stays on the device, in the float64 that Python's numbers have.
         """
-        if name == "loss_normalizer":
-            value = initial_value = self._num_positives
-        return super()._ema_update(name, value, initial_value, momentum)
+        positives = positives.double()
+        old = vars(self).get("loss_normalizer")  # of a checkpoint: a number
+        old = positives if old is None else torch.as_tensor(old).to(positives)
+        self.loss_normalizer = old * MOMENTUM + positives * (1 - MOMENTUM)
+        return self.loss_normalizer.float()
 
-    @torch.no_grad()
-    def _predicted_boxes(self, anchors: list[Boxes], deltas: list[Tensor]) -> Tensor:
-        """The box of each location (N·R, 4), xyxy."""
-        all_deltas = cat(deltas, dim=1)  # (N, R, 4)
-        sources = Boxes.cat(anchors).tensor.expand_as(all_deltas)
-        return self.box2box_transform.apply_deltas(all_deltas.flatten(0, 1), sources.flatten(0, 1))
-
-
-def _weighed(levels: list[Tensor], weights: Tensor | None) -> list[Tensor]:
-    """Predictions (N, R of the level, C) whose gradients are multiplied by weights (N, R)."""
-    if weights is None:
-        return levels
-    parts = weights.split([level.shape[1] for level in levels], dim=1)
-    return [scale_gradient(level, part) for level, part in zip(levels, parts, strict=True)]
+    def predicted(self, batched_inputs: Batch) -> BoxBatch:
+        """The boxes of a batch, in pixels of its images, which nothing has cut yet."""
+        output, locations = self.head_output(batched_inputs)
+        boxes, scores, classes = candidates(
+            output,
+            locations,
+            most_per_level=self.test_topk_candidates,
+            above=self.test_score_thresh,
+        )
+        choice = Choice(
+            above=self.test_score_thresh,
+            max_iou=self.test_nms_thresh,
+            most=self.max_detections_per_image,
+            clip=False,
+            drop_empty=False,
+        )
+        return chosen(boxes, scores, choice, classes=classes)

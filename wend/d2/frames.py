@@ -5,92 +5,302 @@ and its own way there only rescales. Inputs of :class:`wend.d2.mapper.WSOLDatase
 they carry the original size as any input does, and the ``frame`` that leads back. Other inputs, of
 Detectron2's ``DefaultPredictor`` or its own mapper, are whole images at any size: a detector makes
 the crop that it was trained on of them itself, unless WEND.CROP_IN_MODEL is False.
+
+A detector of ours predicts a :class:`BoxBatch`, which comes to the host in one copy and goes back
+to original pixels there, all boxes at once. What the model's callers get is :class:`Predictions`.
+
+Shape letters: N = inputs of a batch, P = boxes of an input, B = boxes of all inputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, overload
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from wend.config import crop_arguments
-from wend.loading.closer_look import average_best, closer_view
+from wend.loading.closer_look import average_best, best_rows, closer_view
 from wend.loading.crop import CropMapper, Sample
+from wend.modeling.layers.box_batch import BoxBatch
+from wend.modeling.layers.image_batch import Size
+from wend.structures.box_table import BoxTable
+from wend.structures.checks import check_predicted
+from wend.structures.frames import Frames
 
 Batch = list[dict[str, Any]]
+Outputs = Sequence[dict[str, Any]]  # of each input, with ``instances``
+# a detector on inputs whose ``height`` and ``width`` are those of their images, where they have a
+# ``frame``: boxes of all inputs in pixels of their images, or Detectron2's dict of each
+Look = Callable[[Batch], BoxBatch | Outputs]
+
+
+class Predictions(Sequence[dict[str, Any]]):
+    """What a detector predicts of a batch: for each of N inputs a dict as of any of Detectron2's.
+
+    A dict is made when it is read, on the detector's device, and stays as its readers leave it:
+    ``instances`` in pixels of the input's ``height`` and ``width``; of a crop also their ``boxes``
+    (P, 4) as they are in float64. :attr:`table` has all boxes at once, on the host.
+
+    Args:
+        table: boxes, scores and perhaps classes of the N inputs, in pixels of ``way.sizes``.
+        way: how they got there.
+        device: the detector's.
+
+    Attributes:
+        unread: the table as it was before anybody read a dict.
+    """
+
+    def __init__(self, table: BoxTable, way: WayBack, device: torch.device) -> None:
+        self.unread, self.way, self._device = table, way, device
+        self._made: dict[int, dict[str, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.unread)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        """The dict of an input; of a slice, a list of those of its inputs."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        index = range(len(self))[index]
+        if index not in self._made:
+            self._made[index] = self._entry(index)
+        return self._made[index]
+
+    def _entry(self, index: int) -> dict[str, Any]:
+        rows = slice(self.unread.offsets[index], self.unread.offsets[index + 1])
+        boxes, scores, classes = (column[rows] for column in self._on_device)
+        fields = {"pred_boxes": Boxes(boxes), "scores": scores, "pred_classes": classes}
+        instances = Instances(self.way.sizes[index], **fields)
+        if not self.way.has_frame[index]:
+            return {"instances": instances}
+        return {"instances": instances, "boxes": boxes}
+
+    @cached_property
+    def _on_device(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes (B, 4) float64, scores (B,) float32 and classes (B,) of all inputs."""
+        table = self.unread.scored()
+        boxes, scores = (
+            torch.tensor(each).to(self._device) for each in (table.boxes, table.scores)
+        )
+        if table.class_ids is None:
+            return boxes, scores.float(), scores.new_zeros(len(scores), dtype=torch.int64)
+        return boxes, scores.float(), torch.tensor(table.class_ids).to(self._device)
+
+    @property
+    def table(self) -> BoxTable:
+        """Boxes (B, 4) and scores (B,) of all inputs, as they stand in the dicts that were read."""
+        if not self._made:
+            return self.unread
+        return _table([boxes_and_scores(output) for output in self])
+
+
+@dataclass(frozen=True, eq=False)
+class WayBack:
+    """From the images of a batch to the pixels that its users expect.
+
+    Attributes:
+        frames: of the inputs that have one; others' boxes are only rescaled.
+        has_frame: (N,) bool.
+        scale: (N, 2) float32, what the boxes of inputs without a frame are multiplied by, else 1.
+        border: (N, 2) float32, width and height that rescaled boxes are cut at.
+        sizes: height and width of each input.
+    """
+
+    frames: Frames
+    has_frame: np.ndarray
+    scale: np.ndarray
+    border: np.ndarray
+    sizes: list[Size]
+
+    @classmethod
+    def of(cls, batch: Batch) -> WayBack:
+        """Of inputs of any mapper."""
+        frames = [entry.get("frame") for entry in batch]
+        has_frame = np.array([frame is not None for frame in frames])
+        images = [tuple(entry["image"].shape[-2:]) for entry in batch]
+        sizes = [
+            (entry.get("height", height), entry.get("width", width))
+            for entry, (height, width) in zip(batch, images, strict=True)
+        ]
+        of_images, expected = (np.array(each, np.float64)[:, ::-1] for each in (images, sizes))
+        border = np.where(has_frame[:, None], of_images, expected)
+        scale = (border / of_images).astype(np.float32)
+        return cls(Frames.of(frames), has_frame, scale, border.astype(np.float32), sizes)
+
+    def rescaled(self, table: BoxTable, *, cuts: bool) -> BoxTable:
+        """Boxes in pixels of their images where there is a frame, else in those of ``sizes``.
+
+        The arithmetic of Detectron2's ``detector_postprocess``.
+
+        Args:
+            table: boxes in pixels of their images.
+            cuts: whether they are cut at the border, and dropped if they have no area then.
+        """
+        owner = table.owner
+        boxes = table.boxes * np.tile(self.scale, 2)[owner]
+        if not cuts:
+            return replace(table, boxes=boxes)
+        boxes = boxes.clip(0, np.tile(self.border, 2)[owner])
+        return replace(table, boxes=boxes).keep(~_is_empty(boxes))
+
+    def to_original(self, table: BoxTable) -> tuple[BoxTable, np.ndarray]:
+        """Rescaled boxes in original pixels, and which (B,) stay: not those that lie in padding."""
+        owner = table.owner
+        boxes = self.frames.to_original(table.boxes, owner)
+        stays = ~(_is_empty(boxes) & self.frames.pads[owner])
+        return replace(table, boxes=boxes).keep(stays), stays
+
+
+def _is_empty(boxes: np.ndarray) -> np.ndarray:
+    """Whether boxes (B, 4) have no area; false where they are not numbers."""
+    return np.any(boxes[:, 2:] <= boxes[:, :2], axis=1)
 
 
 def _as_crop(entry: dict[str, Any]) -> dict[str, Any]:
     """The input with the size of its image tensor, to which Detectron2 then rescales nothing."""
+    if "frame" not in entry:
+        return entry
     height, width = entry["image"].shape[-2:]
     return {**entry, "height": height, "width": width}
 
 
-def _in_original_pixels(entry: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-    instances, frame = output["instances"], entry["frame"]
-    boxes = frame.to_original(instances.pred_boxes.tensor.double())
-    if frame.image is not None:  # boxes that lie in the padding are none
-        whole = (boxes[:, 2:] > boxes[:, :2]).all(1)
-        instances, boxes = instances[whole], boxes[whole]
-    fields = {**instances.get_fields(), "pred_boxes": Boxes(boxes)}
-    return {
-        **output,
-        "instances": Instances((entry["height"], entry["width"]), **fields),
-        "boxes": boxes,
-    }
-
-
-def predict(forward: Callable[[Batch], Batch], batch: Batch, closer_look: float = 0.0) -> Batch:
+def predict(look: Look, batch: Batch, closer_look: float = 0.0, *, cuts: bool = True) -> Outputs:
     """Predict on a batch, in original pixels.
 
     Args:
-        forward: the ``forward`` of a detector in evaluation mode.
-        batch: inputs of any mapper; those without ``frame`` are no crops and stay as they are.
+        look: a detector in evaluation mode.
+        batch: inputs of any mapper; those without ``frame`` are no crops.
         closer_look: ``WEND.CLOSER_LOOK``, for crops.
+        cuts: whether the boxes of a :class:`BoxBatch` are cut at the border of their image, as
+            Detectron2's detectors do.
 
     Returns:
-        For each input ``instances``, as of any detector of Detectron2; of a crop also ``boxes``,
-        (N, 4) float64, which ``instances`` hold in float32.
+        For each input ``instances``, as of any detector of Detectron2, and ``boxes``, (P, 4)
+        float64, which ``instances`` hold in float32. Dicts of the look's own for inputs without
+        ``frame`` stay as they are.
+
+    Raises:
+        InputError: a box is not finite.
     """
-    outputs = _predict_once(forward, batch)
-    seen = [
-        (entry, output)
-        for entry, output in zip(batch, outputs, strict=True)
-        if closer_look and "frame" in entry and len(output["instances"])
-    ]
-    if seen:
-        close = _predict_once(forward, [_closer(*pair, closer_look) for pair in seen])
-        for (_, output), other in zip(seen, close, strict=True):
-            _average_best(output, other)
-    return outputs
+    predictions = _predict_once(look, batch, cuts)
+    if not closer_look or not isinstance(predictions, Predictions):
+        return predictions
+    table = predictions.unread
+    seen = [index for index in table.with_boxes.tolist() if "frame" in batch[index]]
+    if not seen:
+        return predictions
+    close = _predict_once(
+        look,
+        [
+            _closer(batch[index], box, closer_look)
+            for index, box in zip(seen, table.boxes[best_rows(table, seen)], strict=True)
+        ],
+        cuts,
+    )
+    assert isinstance(close, Predictions)
+    predictions.unread = average_best(table, close.unread, seen)
+    return predictions
 
 
-def _predict_once(forward: Callable[[Batch], Batch], batch: Batch) -> Batch:
-    outputs = forward([_as_crop(entry) if "frame" in entry else entry for entry in batch])
-    return [
-        _in_original_pixels(entry, output) if "frame" in entry else output
-        for entry, output in zip(batch, outputs, strict=True)
-    ]
+def _predict_once(look: Look, batch: Batch, cuts: bool) -> Outputs:
+    predicted = look([_as_crop(entry) for entry in batch])
+    way = WayBack.of(batch)
+    if isinstance(predicted, BoxBatch):
+        given = predicted.on_host()
+    elif way.has_frame.any():
+        each = [output["instances"] for output in predicted]
+        given = _table([(instances.pred_boxes.tensor, instances.scores) for instances in each])
+    else:
+        return predicted
+    check_predicted(given.boxes, given.owner, partial(_name, batch))
+    if isinstance(predicted, BoxBatch):
+        table, _ = way.to_original(way.rescaled(given, cuts=cuts))
+        return Predictions(table, way, predicted.boxes.device)
+    table, stays = way.to_original(given)
+    return _PredictionsOfOthers(table, way, predicted, stays)
 
 
-def _closer(entry: dict[str, Any], output: dict[str, Any], factor: float) -> dict[str, Any]:
-    """The input of the closer look at an output's best box."""
-    boxes, scores = boxes_and_scores(output)
-    image, frame = closer_view(entry["image"], entry["frame"], boxes[scores.argmax()], factor)
+def _name(batch: Batch, index: int) -> object:
+    """What an input is called in messages."""
+    entry = batch[index]
+    return entry.get("file_name", f"image {entry.get('image_id', index)!r}")
+
+
+def _closer(entry: dict[str, Any], box: np.ndarray, factor: float) -> dict[str, Any]:
+    """The input of the closer look at a box."""
+    image, frame = closer_view(entry["image"], entry["frame"], box, factor)
     return {**entry, "image": image, "frame": frame}
 
 
-def _average_best(output: dict[str, Any], close: dict[str, Any]) -> None:
-    boxes = average_best(boxes_and_scores(output), boxes_and_scores(close))
-    output["boxes"] = torch.from_numpy(boxes).to(output["boxes"].device)
-    output["instances"].pred_boxes = Boxes(output["boxes"])
+class _PredictionsOfOthers(Predictions):
+    """Of a detector that is not ours: what its dicts have beside boxes stays in them.
+
+    Args:
+        table, way: see :class:`Predictions`.
+        outputs: the detector's dicts.
+        stays: (B,), which of their boxes the table has.
+    """
+
+    def __init__(self, table: BoxTable, way: WayBack, outputs: Outputs, stays: np.ndarray) -> None:
+        super().__init__(table, way, outputs[0]["instances"].scores.device)
+        self._outputs = outputs
+        counts = [len(output["instances"]) for output in outputs]
+        self._stays = np.split(stays, np.cumsum(counts)[:-1])
+
+    def _entry(self, index: int) -> dict[str, Any]:
+        output = self._outputs[index]
+        if not self.way.has_frame[index]:
+            return output
+        own, instances = super()._entry(index), output["instances"]
+        if not self._stays[index].all():
+            instances = instances[torch.from_numpy(self._stays[index]).to(self._device)]
+        fields = {**instances.get_fields(), "pred_boxes": own["instances"].pred_boxes}
+        return {**output, **own, "instances": Instances(self.way.sizes[index], **fields)}
+
+
+def table_of(outputs: Outputs) -> BoxTable:
+    """Boxes in original pixels and scores of what any detector of Detectron2 returns of a batch.
+
+    They are float64 to the last bit where the outputs have the ``boxes`` of :class:`Predictions`.
+    """
+    if isinstance(outputs, Predictions):
+        return outputs.table
+    return _table([boxes_and_scores(output) for output in outputs])
+
+
+def boxes_and_scores(output: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Boxes (P, 4) in original pixels and scores (P,) of any model's output for an input."""
+    instances = output["instances"]
+    return output.get("boxes", instances.pred_boxes.tensor), instances.scores
+
+
+def _table(pairs: Sequence[tuple[Tensor, Tensor]]) -> BoxTable:
+    """Boxes (P, 4) and scores (P,) of inputs on the host, in their own order."""
+    boxes, scores = zip(*pairs, strict=True)
+    return BoxTable(
+        np.cumsum([0, *map(len, boxes)]),
+        _not_half(torch.cat(boxes)).detach().cpu().numpy(),
+        torch.cat(scores).detach().double().cpu().numpy(),
+    )
+
+
+def _not_half(numbers: Tensor) -> Tensor:
+    """Numbers of any type, those of half precision as float32."""
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 
 def model_input(sample: Sample, image_format: str) -> dict[str, Any]:
@@ -111,16 +321,6 @@ def model_input(sample: Sample, image_format: str) -> dict[str, Any]:
         "width": width,
         "frame": sample.frame,
     }
-
-
-def boxes_and_scores(output: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (P, 4) in original pixels and scores (P,) of any model's output for an input.
-
-    They are float64 to the last bit where the output has the ``boxes`` of :func:`predict`.
-    """
-    instances = output["instances"]
-    boxes = output.get("boxes", instances.pred_boxes.tensor)
-    return boxes.cpu().numpy(), instances.scores.cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -163,10 +363,13 @@ class PredictsOnCrops(nn.Module):
 
     Attributes:
         own_crops, closer_look: of its config (``WEND.CLOSER_LOOK``); the detector sets them.
+        cuts_boxes: whether the boxes of :meth:`predicted` are still to be cut at the border of
+            their image, as Detectron2 cuts those of its detectors.
     """
 
     own_crops: OwnCrops | None = None
     closer_look: float = 0.0
+    cuts_boxes = True
 
     def forward(self, batched_inputs: Batch) -> Any:
         """Loss terms in training, else predictions in original pixels."""
@@ -174,8 +377,19 @@ class PredictsOnCrops(nn.Module):
             return super().forward(batched_inputs)
         if self.own_crops is not None:
             batched_inputs = list(map(self.own_crops, batched_inputs))
-        return predict(super().forward, batched_inputs, self.closer_look)
+        return predict(self.predicted, batched_inputs, self.closer_look, cuts=self.cuts_boxes)
 
-    def predict_as_given(self, batched_inputs: Batch) -> Batch:
-        """Predictions on the very inputs: no crop is made of them, and there is no second look."""
+    def predicted(self, batched_inputs: Batch) -> BoxBatch | Outputs:
+        """The boxes of a batch, in pixels of its images; a detector of ours implements it.
+
+        By default what Detectron2's class in evaluation mode makes of them.
+
+        Args:
+            batched_inputs: dicts with ``image``; where they have a ``frame``, ``height`` and
+                ``width`` are those of the image.
+        """
         return super().forward(batched_inputs)
+
+    def predict_as_given(self, batched_inputs: Batch) -> Outputs:
+        """Predictions on the very inputs: no crop is made of them, and there is no second look."""
+        return predict(self.predicted, batched_inputs, cuts=self.cuts_boxes)

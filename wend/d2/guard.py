@@ -9,6 +9,7 @@ from typing import Any
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from wend.losses import check_weights
 from wend.modeling.optimizer import describe_non_finite
 from wend.training.interruption import Interruption
 from wend.training.step_agreement import agree_on_step
@@ -29,6 +30,8 @@ def _guarded(
     try:
         losses = forward(batch)
         report = describe_non_finite(losses, image_ids)
+        if report:
+            check_weights(model)
     except (AssertionError, FloatingPointError) as error:
         if isinstance(error, AssertionError) and is_raised_by_own(error):
             raise

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from torch import nn
 
 from wend.d2.checkpointer import WENDCheckpointer
-from wend.d2.frames import boxes_and_scores, model_input
+from wend.d2.frames import model_input, table_of
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.run import check_model, read_config
 from wend.d2.trainer import Trainer
 from wend.loading.crop import Sample
+from wend.modeling.arithmetic import settle_precision
 from wend.modeling.undrawn import Undrawn
 from wend.run import settle_device
+from wend.structures.box_table import BoxTable
 
 
 class TrainedModel:
@@ -39,10 +40,10 @@ class TrainedModel:
         self.mapper = WSOLDatasetMapper(cfg, is_train=False).crop_mapper
 
     @torch.no_grad()
-    def predict(self, samples: Sequence[Sample]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Boxes (P, 4) float64, xyxy in original pixels, and scores (P,) of each sample."""
+    def predict(self, samples: Sequence[Sample]) -> BoxTable:
+        """The boxes of the samples, float64, xyxy in original pixels, and their scores."""
         batch = [model_input(sample, self.cfg.INPUT.FORMAT) for sample in samples]
-        return [boxes_and_scores(output) for output in self.model(batch)]
+        return table_of(self.model(batch))
 
 
 def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
@@ -58,6 +59,7 @@ def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
     """
     cfg = read_config(config_file, opts)
     settle_device(cfg)
+    settle_precision(cfg)
     check_model(cfg)
     with Undrawn():
         model = Trainer.build_model(cfg)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from wend.d2.frames import Batch, PredictsOnCrops
 from wend.losses import ImagesContext, LocalizationLoss
@@ -47,4 +48,11 @@ class JointLoss(PredictsOnCrops):
         loss = self.localization_loss
         device = next(self.parameters()).device
         loss.start_batch(images_of(batched_inputs, device, loss.progress))
-        return loss.joint(super().forward(batched_inputs))
+        return loss.joint(self.terms(batched_inputs))
+
+    def terms(self, batched_inputs: Batch) -> dict[str, Tensor]:
+        """The loss terms of a batch, before η of eq. (4); a detector of ours implements it.
+
+        By default those of Detectron2's class.
+        """
+        return super().forward(batched_inputs)

@@ -17,7 +17,7 @@ from wend.errors import InputError
 from wend.formats.coco_json import is_crowd
 from wend.loading.crop import CropMapper
 from wend.loading.image_cache import ImageCache
-from wend.structures.records import EXIF, MAX_MEGAPIXELS
+from wend.structures.records import DECODERS, EXIF, MAX_MEGAPIXELS
 
 
 def _score(annotation: Mapping[str, Any], where: str) -> float:
@@ -45,7 +45,7 @@ class WSOLDatasetMapper:
         resize, crop: sides in pixels.
         image_format: "RGB" or "BGR", the order of ``image``'s channels.
         num_classes: 1 makes ``gt_classes`` 0, more make them the image's class.
-        flip, caches, black_if_bad, view, fill, mirror, max_megapixels: see
+        flip, caches, black_if_bad, view, fill, mirror, max_megapixels, decoder: see
             :class:`wend.loading.crop.CropMapper`.
     """
 
@@ -65,6 +65,7 @@ class WSOLDatasetMapper:
         fill: Sequence[int] = (0, 0, 0),
         mirror: bool = False,
         max_megapixels: float = MAX_MEGAPIXELS,
+        decoder: str = DECODERS[0],
     ) -> None:
         if image_format not in ("RGB", "BGR"):
             raise InputError(
@@ -84,6 +85,7 @@ class WSOLDatasetMapper:
             fill=fill,
             mirror=mirror,
             max_megapixels=max_megapixels,
+            decoder=decoder,
         )
 
     @classmethod

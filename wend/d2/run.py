@@ -29,7 +29,7 @@ from wend.config import add_wend_config, check_carries_loss, merge_config
 from wend.config.entries import require
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.checkpointer import WENDCheckpointer
-from wend.d2.config_checks import check_precision, without_effect
+from wend.d2.config_checks import without_effect
 from wend.d2.evaluation import check_results, evaluate
 from wend.d2.mapper import WSOLDatasetMapper
 from wend.d2.setting_up import set_up
@@ -99,10 +99,7 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
         raise InputError(message)
     check_model(cfg)
     data_sets = detectron2_data_sets(args.datasets_root, cfg.WEND.DATA.MAX_MEGAPIXELS)
-    run = resolve_checked(args, cfg, data_sets, "detectron2", processes)
-    if not args.eval_only:
-        check_precision(run.cfg)
-    return run
+    return resolve_checked(args, cfg, data_sets, "detectron2", processes)
 
 
 def check_model(cfg: CfgNode) -> None:

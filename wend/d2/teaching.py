@@ -11,6 +11,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from wend.d2.frames import Batch, PredictsOnCrops
+from wend.modeling.arithmetic import in_its_numbers
 from wend.structures.frame import Frame
 from wend.teaching import refine
 from wend.teaching.ema import WeightAverage
@@ -41,7 +42,8 @@ def lesson_of(teacher: Teacher, batch: Batch) -> Batch:
 def _look(model: nn.Module, images: list[Tensor]) -> list[refine.Boxes]:
     batch = [{"image": image} for image in images]
     as_given = isinstance(model, PredictsOnCrops)
-    outputs = model.predict_as_given(batch) if as_given else model(batch)  # type: ignore[operator]
+    with in_its_numbers(model):
+        outputs = model.predict_as_given(batch) if as_given else model(batch)  # type: ignore[operator]
     return [
         (output["instances"].pred_boxes.tensor, output["instances"].scores) for output in outputs
     ]

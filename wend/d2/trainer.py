@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import (
-    AMPTrainer,
     DefaultTrainer,
     SimpleTrainer,
     TrainerBase,
@@ -29,10 +28,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from wend.config import check_carries_loss, check_config, teaching_of
-from wend.d2.accumulation import AccumulatingAMPTrainer, AccumulatingTrainer
+from wend.d2.accumulation import AccumulatingTrainer
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.checkpointer import PeriodicSaving, WENDCheckpointer
-from wend.d2.config_checks import check_precision, without_effect
+from wend.d2.config_checks import without_effect
 from wend.d2.evaluation import check_results, evaluator_of, scored, test_data_of
 from wend.d2.features import leaves_parts_unused
 from wend.d2.frames import PredictsOnCrops, predict
@@ -52,6 +51,7 @@ from wend.errors import InputError
 from wend.evaluation.best import HELD_OUT
 from wend.evaluation.curve import Results, as_in_curve
 from wend.losses import ForceLog, tell_progress
+from wend.modeling.arithmetic import compile_backbone, compute_as, precision_of
 from wend.modeling.initial_weights import settled
 from wend.modeling.optimizer import lr_factor, optimizer_class
 from wend.processes import broadcast, is_main, rank, world_size
@@ -66,6 +66,7 @@ from wend.training.continuation import Continuation
 from wend.training.first_epoch import count_first_epoch
 from wend.training.held_out import held_out_losses
 from wend.training.interruption import Interruption
+from wend.training.loss_scale import LossScale
 from wend.training.normalizers import Normalizers
 from wend.training.rehearsal import rehearse
 from wend.training.run_folder import clear, trained_in
@@ -128,7 +129,6 @@ class Trainer(DefaultTrainer):
                 logger.warning(message)
             max_megapixels = cfg.WEND.DATA.MAX_MEGAPIXELS
             run = resolve(cfg, detectron2_data_sets(max_megapixels=max_megapixels))
-            check_precision(run.cfg)
             if self._evaluates_as_wend():
                 rehearse(run)
         share_seed(run.cfg)
@@ -150,6 +150,7 @@ class Trainer(DefaultTrainer):
         if self.teacher is not None and cfg.WEND.ACCUMULATE == 1:
             let_teach(model, self.teacher)
         optimizer = self.build_optimizer(cfg, model)
+        self.loss_scale = LossScale(model, optimizer, precision_of(cfg).training)
         assert run.training is not None
         self.first_epoch = count_first_epoch(run.training, cfg, model)
         self.force_log = ForceLog(model, self.first_epoch.steps)
@@ -179,6 +180,7 @@ class Trainer(DefaultTrainer):
                 "first_epoch": self.first_epoch,
                 "log": self.log_window,
                 "skipped": self.loader.guard,
+                "loss_scale": self.loss_scale if self.loss_scale.is_used else None,
             },
             of_each_process={"force": self.force_log, "teacher": self.teacher},
         )
@@ -191,23 +193,25 @@ class Trainer(DefaultTrainer):
     def _build_engine(
         self, cfg: CfgNode, model: nn.Module, forward: Forward, optimizer: torch.optim.Optimizer
     ) -> SimpleTrainer:
-        """Detectron2's trainer of single steps, in micro-batches where there are several.
+        """Detectron2's trainer of single steps; ours in micro-batches and in float16.
 
         Args:
             model: the detector, in DistributedDataParallel where there are several processes.
             forward: its losses, before they are guarded and taught.
         """
-        in_half = cfg.SOLVER.AMP.ENABLED
-        if cfg.WEND.ACCUMULATE == 1:
-            return (AMPTrainer if in_half else SimpleTrainer)(model, self.loader, optimizer)
+        if cfg.WEND.ACCUMULATE == 1 and not self.loss_scale.is_used:
+            return SimpleTrainer(model, self.loader, optimizer)
         trainer, teacher = weakref.proxy(self), self.teacher
         detector = model.module if isinstance(model, DistributedDataParallel) else model
-        engine = AccumulatingAMPTrainer if in_half else AccumulatingTrainer
-        return engine(
+        prepared: Callable[[Any], Any] = lambda batch: batch  # noqa: E731
+        if teacher is not None and cfg.WEND.ACCUMULATE > 1:  # else the model is taught
+            prepared = partial(lesson_of, teacher)
+        return AccumulatingTrainer(
             *(model, self.loader, optimizer),
             accumulation=Accumulation(detector, cfg.WEND.ACCUMULATE),
+            loss_scale=self.loss_scale,
             seed=lambda: trainer.cfg.SEED,
-            prepared=(lambda batch: batch) if teacher is None else partial(lesson_of, teacher),
+            prepared=prepared,
             count=forward,
         )
 
@@ -290,10 +294,10 @@ class Trainer(DefaultTrainer):
         if self.average is not None:
             self.average.update()
             share_average(self.average)
-        if self.teacher is not None and (
-            (self.iter + 1) % PERIOD == 0 or self.iter + 1 == self.max_iter
-        ):
-            self.storage.put_scalars(**self.teacher.scalars(), smoothing_hint=False)
+        if (self.iter + 1) % PERIOD == 0 or self.iter + 1 == self.max_iter:
+            taught = self.teacher.scalars() if self.teacher is not None else {}
+            scalars = {**self.loss_scale.scalars(), **taught}
+            self.storage.put_scalars(**scalars, smoothing_hint=False)
         for name, value in self.force_log.after_step().items():
             self.storage.put_scalar(name, value, smoothing_hint=False)  # not of every step
         self.first_epoch.after_step(last=self.iter + 1 >= self.max_iter)
@@ -403,6 +407,7 @@ class Trainer(DefaultTrainer):
         if not ema.DECAY:
             return None, None
         average = WeightAverage(model, ema.DECAY, ema.WARM_UP, evaluates=ema.EVALUATE)
+        compile_backbone(average.average, cfg)
         return average, None if teaching is None else build_teacher(average, teaching)
 
     def train(self) -> dict[str, Any] | None:
@@ -457,6 +462,7 @@ class Trainer(DefaultTrainer):
         model = super().build_model(settled(cfg))
         if not isinstance(model, PredictsOnCrops):
             model.forward = partial(_predicting, model, model.forward, cfg.WEND.CLOSER_LOOK)
+        compute_as(model, cfg)
         return model
 
     @classmethod

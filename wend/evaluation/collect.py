@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from wend.errors import InputError, some
-from wend.structures.box_table import NO_BOXES, BoxTable
+from wend.structures.box_table import BoxTable
 from wend.structures.checks import as_boxes, as_scores
 from wend.structures.data_set import DataSet
 from wend.structures.records import ImageId
 
-Row = tuple[ImageId, np.ndarray, np.ndarray]  # image id, boxes (P, 4), scores (P,)
+
+class Rows(NamedTuple):
+    """Detections of some images.
+
+    Attributes:
+        image_ids: of each image.
+        table: its boxes in original pixels and their scores, checked.
+    """
+
+    image_ids: Sequence[ImageId]
+    table: BoxTable
 
 
-def _checked(image_id: ImageId, boxes: object, scores: object) -> Row:
+def _of_image(image_id: ImageId, boxes: object, scores: object) -> Rows:
     name = f"detections of image {image_id!r}"
     checked = as_boxes(boxes, name)
-    return image_id, checked, as_scores(scores, len(checked), name)
+    marks = as_scores(scores, len(checked), name)
+    return Rows([image_id], BoxTable(np.array([0, len(checked)]), checked, marks))
 
 
 def detection_table(
@@ -42,21 +54,21 @@ def detection_table(
     """
     if isinstance(detections, Mapping):
         detections = ((image_id, *pair) for image_id, pair in detections.items())
-    rows = [_checked(*row) for row in detections]
+    return _of_data_set(data_set, [_of_image(*row) for row in detections])
+
+
+def _of_data_set(data_set: DataSet, rows: Sequence[Rows]) -> BoxTable:
+    image_ids = [image_id for each in rows for image_id in each.image_ids]
     index_of = data_set.index_of_id
-    by_index: dict[int, Row] = {}
-    twice, unknown = [], []
-    for row in rows:
-        index = index_of.get(row[0])
-        if index is None:
-            unknown.append(row[0])
-        elif index in by_index:
-            twice.append(row[0])
-        else:
-            by_index[index] = row
+    unknown = [image_id for image_id in image_ids if image_id not in index_of]
+    index = np.array([index_of.get(image_id, -1) for image_id in image_ids], dtype=np.int64)
+    times = np.bincount(index[index >= 0], minlength=len(data_set))
+    again = np.ones(len(index), dtype=bool)
+    again[np.unique(index, return_index=True)[1]] = False
+    twice = np.flatnonzero(again & (index >= 0))
     problems = {
-        "missing": [data_set.image_ids[i] for i in range(len(data_set)) if i not in by_index],
-        "there more than once": twice,
+        "missing": [data_set.image_ids[i] for i in np.flatnonzero(times == 0).tolist()],
+        "there more than once": [image_ids[i] for i in twice],
         "not of the data set": unknown,
     }
     texts = [f"{len(ids)} {problem} ({some(ids)})" for problem, ids in problems.items() if ids]
@@ -65,16 +77,12 @@ def detection_table(
             f"detections must hold each of the {len(data_set)} images of the data set once: "
             + "; ".join(texts)
         )
-    in_order = [by_index[i] for i in range(len(data_set))]
-    return BoxTable.from_counts(
-        np.array([len(boxes) for _, boxes, _ in in_order], dtype=np.int64),
-        np.concatenate([NO_BOXES, *(boxes for _, boxes, _ in in_order)]),
-        np.concatenate([np.zeros(0), *(scores for _, _, scores in in_order)]),
-    )
+    table = BoxTable.concatenate([each.table for each in rows]).take(np.argsort(index))
+    return BoxTable.from_counts(table.counts, table.boxes, table.scored().scores)
 
 
 class DetectionCollector:
-    """Gathers an engine's detections image by image.
+    """Gathers an engine's detections image by image, or batch by batch.
 
     Args:
         data_set: the images.
@@ -85,10 +93,10 @@ class DetectionCollector:
 
     def __init__(self, data_set: DataSet) -> None:
         self.data_set = data_set
-        self.rows: list[Row] = []
+        self.rows: list[Rows] = []
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return sum(len(each.image_ids) for each in self.rows)
 
     def add(self, image_id: ImageId, boxes: object = (), scores: object = ()) -> None:
         """Add an image's boxes (P, 4) in original pixels and scores (P,), by default none.
@@ -96,8 +104,37 @@ class DetectionCollector:
         Raises:
             InputError: something is no box or no score.
         """
-        self.rows.append(_checked(image_id, boxes, scores))
+        self.rows.append(_of_image(image_id, boxes, scores))
+
+    def add_table(
+        self,
+        image_ids: Sequence[ImageId],
+        table: BoxTable,
+        readable: Sequence[bool] | None = None,
+    ) -> None:
+        """Add the boxes of N images.
+
+        Args:
+            image_ids: of the N images.
+            table: their boxes in original pixels, with scores.
+            readable: false for an image whose boxes do not count; None: all do.
+
+        Raises:
+            InputError: something is no box or no score.
+        """
+        if readable is not None and not all(readable):
+            table = table.keep(np.asarray(readable)[table.owner])
+        scores = table.scored().scores
+        assert scores is not None
+        try:
+            boxes = as_boxes(table.boxes, "")
+            marks = as_scores(scores, len(boxes), "")
+        except InputError:
+            for index, image_id in enumerate(image_ids):  # names the image
+                _of_image(image_id, table[index], table.scores_of(index))
+            raise
+        self.rows.append(Rows([*image_ids], BoxTable(table.offsets, boxes, marks)))
 
     def table(self) -> BoxTable:
         """A table of all that was added; see :func:`detection_table`."""
-        return detection_table(self.data_set, self.rows)
+        return _of_data_set(self.data_set, self.rows)

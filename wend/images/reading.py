@@ -8,10 +8,12 @@ Which files are opened at all: :mod:`wend.images.opening`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from wend.errors import BadImageError
 from wend.images.opening import open_image, unreadable
@@ -102,6 +104,28 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+@contextmanager
+def checked_image(
+    path: str | Path,
+    exif: str = "ignore",
+    max_megapixels: float = MAX_MEGAPIXELS,
+    recorded: tuple[int, int] | None = None,
+) -> Iterator[tuple[ImageFile.ImageFile, int]]:
+    """An image file whose header was looked at, to decode; arguments, errors: :func:`read_image`.
+
+    Yields:
+        The image, of which no pixel is decoded, and the orientation that it is to be turned by.
+    """
+    try:
+        with open_image(path, max_megapixels) as image:
+            orientation = UPRIGHT if exif == "ignore" else orientation_of(image)
+            if recorded is not None:
+                check_size(path, upright_size(image.size, orientation), recorded, exif)
+            yield image, orientation
+    except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
+        raise unreadable(path, error) from error
+
+
 def read_image(
     path: str | Path,
     exif: str = "ignore",
@@ -123,14 +147,8 @@ def read_image(
         BadImageError: the file is missing, cut off, no image, too large, of another size, or of
             pixels whose white is not known; the message names it.
     """
-    try:
-        with open_image(path, max_megapixels) as image:
-            orientation = UPRIGHT if exif == "ignore" else orientation_of(image)
-            if recorded is not None:
-                check_size(path, upright_size(image.size, orientation), recorded, exif)
-            return upright(to_rgb(image), orientation)
-    except Exception as error:  # decoders raise struct.error, IndexError, ... on damaged files
-        raise unreadable(path, error) from error
+    with checked_image(path, exif, max_megapixels, recorded) as (image, orientation):
+        return upright(to_rgb(image), orientation)
 
 
 def squash(image: Image.Image, side: int) -> np.ndarray:

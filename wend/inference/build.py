@@ -37,6 +37,7 @@ UNUSED = {
     "WEND.DATA.QUARANTINE": "",
     "WEND.DATA.CACHE": "",
     "MODEL.WEIGHTS": "",
+    "SOLVER.AMP.ENABLED": False,
 }
 logger = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from wend.inference.inputs import (
     read_rgb,
 )
 from wend.loading.crop import CropMapper, Sample
+from wend.structures.box_table import BoxTable
 
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
@@ -46,8 +47,8 @@ class Model(Protocol):
     cfg: CfgNode
     mapper: CropMapper
 
-    def predict(self, samples: Sequence[Sample]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Boxes (P, 4) float64, xyxy in original pixels, and scores (P,) of each sample."""
+    def predict(self, samples: Sequence[Sample]) -> BoxTable:
+        """The boxes of the samples, float64, xyxy in original pixels, and their scores."""
         ...
 
 
@@ -207,9 +208,9 @@ class Detector:
         max_boxes: int | None,
         min_score: float | None,
     ) -> Iterator[Detections]:
-        predictions = self.model.predict([sample for _, _, sample in batch])
-        for (index, image, sample), (boxes, scores) in zip(batch, predictions, strict=True):
-            scores = scores.astype(np.float64)
+        table = self.model.predict([sample for _, _, sample in batch])
+        for place, (index, image, sample) in enumerate(batch):
+            boxes, scores = table[place], table.scores_of(place)
             order = np.argsort(-scores, kind="stable")
             detections = Detections(
                 *(boxes[order], scores[order], image, sample.size, index),

@@ -168,15 +168,13 @@ def largest_difference(
         images: RGB.
     """
     samples = [first.model.mapper.of_image(image) for image in images]
-    pairs = zip(first.model.predict(samples), second.model.predict(samples), strict=True)
-    box_difference = score_difference = 0.0
-    for (boxes, scores), (other_boxes, other_scores) in pairs:
-        if len(scores) != len(other_scores):
-            return np.inf, np.inf
-        if len(scores):
-            box_difference = max(box_difference, float(np.abs(boxes - other_boxes).max()))
-            score_difference = max(score_difference, float(np.abs(scores - other_scores).max()))
-    return box_difference, score_difference
+    a, b = first.model.predict(samples), second.model.predict(samples)
+    if (a.counts != b.counts).any():
+        return np.inf, np.inf
+    assert a.scores is not None
+    assert b.scores is not None
+    boxes, scores = np.abs(a.boxes - b.boxes), np.abs(a.scores - b.scores)
+    return float(boxes.max(initial=0)), float(scores.max(initial=0))
 
 
 def _say_difference(detector: Detector, exported: Detector, output: Path) -> None:

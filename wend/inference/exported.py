@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from wend.inference.detector import Detector
 from wend.inference.exported_info import KEY, Stated, decoded
 from wend.inference.file_formats import FORMATS
 from wend.inference.file_formats.types import Run
-from wend.loading.closer_look import Prediction, look_closer
+from wend.loading.closer_look import look_closer
 from wend.loading.crop import CropMapper, Sample
-from wend.modeling.candidates.base import chosen
+from wend.modeling.layers.box_choice import borders, chosen
+from wend.structures.box_table import BoxTable
 from wend.structures.frame import Frame
+from wend.structures.frames import Frames
 from wend.yaml_files import parse_yaml
 
 
@@ -43,8 +46,8 @@ class ExportedModel:
         self.cfg = CfgNode(parse_yaml(stated.config, "its config", "config entries"))
         self.mapper = CropMapper(**crop_arguments(self.cfg), train=False)
 
-    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
-        """Boxes (P, 4) float64, xyxy in original pixels, and scores (P,) of each sample."""
+    def predict(self, samples: Sequence[Sample]) -> BoxTable:
+        """The boxes of the samples, float64, xyxy in original pixels, and their scores."""
         images = [
             torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
             for sample in samples
@@ -52,20 +55,22 @@ class ExportedModel:
         frames = [sample.frame for sample in samples]
         return look_closer(self._predict_once, images, frames, self.cfg.WEND.CLOSER_LOOK)
 
-    def _predict_once(self, images: Sequence[Tensor], frames: Sequence[Frame]) -> list[Prediction]:
+    def _predict_once(self, images: Sequence[Tensor], frames: Sequence[Frame]) -> BoxTable:
         all_boxes, all_scores = self.run(torch.stack([*images]).numpy())
         if not self.stated.chosen:
             side = self.stated.side
-            all_boxes, all_scores = chosen(all_boxes, all_scores, self.stated.choice, (side, side))
-        predictions = []
-        for frame, boxes, scores in zip(frames, all_boxes, all_scores, strict=True):
-            real = scores > 0  # zeros fill the rest
-            in_image = frame.to_original(boxes[real].double().numpy())
-            whole = (in_image[:, 2:] > in_image[:, :2]).all(1)
-            if not self.stated.choice.drop_empty and frame.image is None:
-                whole[:] = True  # its detector has empty boxes, but none that lie in padding
-            predictions.append((in_image[whole], scores[real].numpy()[whole]))
-        return predictions
+            ends = borders([(side, side)], all_boxes)
+            batch = chosen(all_boxes, all_scores, self.stated.choice, borders=ends)
+            all_boxes, all_scores = batch.boxes, batch.scores
+        real = (all_scores > 0).numpy()  # zeros fill the rest
+        scores = all_scores.numpy()[real].astype(np.float64)
+        table = BoxTable(np.cumsum([0, *real.sum(1)]), all_boxes.numpy()[real], scores)
+        ways, owner = Frames.of(frames), table.owner
+        boxes = ways.to_original(table.boxes, owner)
+        stays = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+        if not self.stated.choice.drop_empty:
+            stays |= ~ways.pads[owner]  # its detector has empty boxes, but none that lie in padding
+        return replace(table, boxes=boxes).keep(stays)
 
 
 def load(

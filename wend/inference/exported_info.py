@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wend.errors import InputError
-from wend.modeling.candidates.base import Choice
+from wend.modeling.layers.box_choice import Choice
 
 KEY = "wend"  # of the file's metadata
 VERSION = 1  # of what is stated, to be raised when a reader could not go on

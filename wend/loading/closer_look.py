@@ -16,10 +16,9 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from wend.structures.box_table import BoxTable
 from wend.structures.frame import Frame
 
-# Boxes (P, 4) in original pixels and scores (P,) of an image
-Prediction = tuple[np.ndarray, np.ndarray]
 LEAST_PART = 0.3  # of the input's side: enlarged further there is nothing more to see
 
 
@@ -62,21 +61,34 @@ def _part(start: float, end: float, factor: float, side: int) -> tuple[int, int]
     return first, max(first + 1, int(np.clip(np.ceil(centre + half), 0, side)))
 
 
-def average_best(far: Prediction, close: Prediction) -> np.ndarray:
-    """Boxes of the first look, (P, 4) with P >= 1, whose best is the mean of both looks' best."""
-    boxes = far[0].copy()
-    if len(close[0]):
-        best = far[1].argmax()
-        boxes[best] = (boxes[best] + close[0][close[1].argmax()]) / 2
-    return boxes
+def best_rows(table: BoxTable, images: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Rows (n,) of the best boxes of n images, which have some; of equal scores the first."""
+    assert table.scores is not None
+    order = np.lexsort((-table.scores, table.owner))  # of equal scores the first stays first
+    return order[table.offsets[images]]
+
+
+def average_best(far: BoxTable, close: BoxTable, images: Sequence[int]) -> BoxTable:
+    """Boxes of the first look, those that are an image's best the mean of both looks' best.
+
+    Args:
+        far: of N images.
+        close: of the n that were looked at twice; it may have no box of some.
+        images: (n,) their index among the N.
+    """
+    both = close.with_boxes
+    rows = best_rows(far, np.asarray(images)[both])
+    boxes = far.boxes.copy()
+    boxes[rows] = (boxes[rows] + close.boxes[best_rows(close, both)]) / 2
+    return replace(far, boxes=boxes)
 
 
 def look_closer(
-    predict: Callable[[Sequence[Tensor], Sequence[Frame]], list[Prediction]],
+    predict: Callable[[Sequence[Tensor], Sequence[Frame]], BoxTable],
     images: Sequence[Tensor],
     frames: Sequence[Frame],
     factor: float,
-) -> list[Prediction]:
+) -> BoxTable:
     """Predict on a batch, and once more around the best boxes.
 
     Args:
@@ -87,12 +99,12 @@ def look_closer(
     Returns:
         The first look's predictions, with :func:`average_best`'s boxes.
     """
-    predictions = predict(images, frames)
-    seen = [i for i, (boxes, _) in enumerate(predictions) if factor and len(boxes)]
-    if seen:
-        best = {i: predictions[i][0][predictions[i][1].argmax()] for i in seen}
-        views = [closer_view(images[i], frames[i], best[i], factor) for i in seen]
-        close = predict(*zip(*views, strict=True))
-        for i, prediction in zip(seen, close, strict=True):
-            predictions[i] = average_best(predictions[i], prediction), predictions[i][1]
-    return predictions
+    far = predict(images, frames)
+    seen = far.with_boxes.tolist() if factor else []
+    if not seen:
+        return far
+    best = far.boxes[best_rows(far, seen)]
+    views = [
+        closer_view(images[i], frames[i], box, factor) for i, box in zip(seen, best, strict=True)
+    ]
+    return average_best(far, predict(*zip(*views, strict=True)), seen)

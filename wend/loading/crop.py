@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from wend.errors import BadImageError, InputError
-from wend.images.reading import check_size, fit, read_image, squash
+from wend.images.reading import check_size, fit, squash
 from wend.loading.box_counts import BoxCounts
+from wend.loading.decoders import PILLOW, read_square, require_decoder
 from wend.loading.image_cache import ImageCache
 from wend.structures.box_table import NO_BOXES
 from wend.structures.frame import Frame, Part
@@ -51,8 +52,7 @@ class Sample:
 
 def _flipped(pixels: np.ndarray) -> np.ndarray:
     """A mirrored copy; by torch, since NumPy copies reversed pixels three times slower."""
-    own = torch.from_numpy(np.ascontiguousarray(pixels))
-    return own.flip(1).numpy()
+    return torch.from_numpy(pixels.copy()).flip(1).numpy()
 
 
 class CropMapper:
@@ -71,10 +71,12 @@ class CropMapper:
         fill: the colour (R, G, B) of padding, 0..255.
         mirror: in testing, every crop is mirrored left to right.
         max_megapixels: an image of more pixels (in millions) cannot be read.
+        decoder: of the images that are trained on, see :mod:`wend.loading.decoders`; those that are
+            tested on are read by Pillow.
 
     Raises:
         ValueError: the crop does not fit, or there is no such view.
-        InputError: a cache holds images that were resized otherwise.
+        InputError: a cache holds images that were resized otherwise, or the decoder is not here.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class CropMapper:
         fill: Sequence[int] = (0, 0, 0),
         mirror: bool = False,
         max_megapixels: float = MAX_MEGAPIXELS,
+        decoder: str = PILLOW,
     ) -> None:
         self.view = View(view, resize, crop)
         if flip not in FLIPS:
@@ -99,9 +102,11 @@ class CropMapper:
         self.flip = flip
         self.side = crop if train else self.view.test_side
         self.train = train
+        self.decoder = decoder if train else PILLOW
+        require_decoder(self.decoder)
         self.caches = caches
         for cache in caches:
-            cache.check_view(resize, self.view.pads)
+            cache.check_view(resize, self.view.pads, self.decoder)
         self.black_if_bad = black_if_bad
         self.fill = np.array(fill, np.uint8)
         self.mirror = mirror
@@ -130,7 +135,9 @@ class CropMapper:
             if cached is not None:
                 check_size(file_name, cached[1], (width, height), exif)
                 return cached[0]
-        return self._resize(read_image(file_name, exif, self.max_megapixels, (width, height)))
+        side, size = self.view.resize, (width, height)
+        how = (side, self.view.pads, self.decoder, exif, self.max_megapixels, size)
+        return read_square(file_name, *how)[0]
 
     def _resize(self, image: Image.Image) -> np.ndarray:
         return (fit if self.view.pads else squash)(image, self.view.resize)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wend.errors import BadImageError, InputError, some
 from wend.images.threads import map_in_threads
+from wend.loading.decoders import PILLOW, require_decoder
 from wend.loading.image_cache import ImageCache, cache_folder, prepare
 from wend.structures.data_set import DataSet
 
@@ -17,7 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 def open_caches(
-    folder: str, data_sets: Sequence[DataSet], resize: int, root: Path, *, padded: bool = False
+    folder: str,
+    data_sets: Sequence[DataSet],
+    resize: int,
+    root: Path,
+    *,
+    padded: bool = False,
+    decoder: str = PILLOW,
 ) -> tuple[ImageCache, ...]:
     """The caches of data sets, made where there is none; none at all if ``folder`` is empty.
 
@@ -26,32 +33,38 @@ def open_caches(
         resize: side in pixels, ``WEND.RESIZE``.
         root: folder of the data sets, below which images are found again if it moves.
         padded: for a view that pads (:attr:`wend.structures.view.View.pads`).
+        decoder: ``WEND.DATA.DECODER``.
 
     Raises:
         InputError: a cache that is not whole, a disk that is too small.
     """
     if not folder:
         return ()
-    return tuple(_open(folder, data_set, resize, str(root), padded) for data_set in data_sets)
+    return tuple(
+        _open(folder, data_set, resize, str(root), padded, decoder) for data_set in data_sets
+    )
 
 
-def _open(folder: str, data_set: DataSet, resize: int, root: str, padded: bool) -> ImageCache:
-    path = cache_folder(folder, data_set, resize, padded=padded)
+def _open(
+    folder: str, data_set: DataSet, resize: int, root: str, padded: bool, decoder: str
+) -> ImageCache:
+    path = cache_folder(folder, data_set, resize, padded=padded, decoder=decoder)
     others = sorted(p.name for p in path.parent.glob("*") if p.name.startswith(f"{data_set.name}-"))
     if not path.is_dir() and others:
         logger.warning(
-            "%s: no cache of %s for WEND.RESIZE %d%s yet; there are: %s",
-            *(folder, data_set.name, resize, " and WEND.VIEW pad" * padded, some(others)),
+            "%s: no cache of %s for WEND.RESIZE %d%s%s yet; there are: %s",
+            *(folder, data_set.name, resize, " and WEND.VIEW pad" * padded),
+            *(f" and WEND.DATA.DECODER {decoder}" * (decoder != PILLOW), some(others)),
         )
     if (path / "index.npy").is_file():
         cache = ImageCache(path, root, fill=True, max_megapixels=data_set.max_megapixels)
-        cache.check_view(resize, padded)
+        cache.check_view(resize, padded, decoder)
         step = max(1, len(data_set) // LOOKED_UP)
         looked_up = (data_set.file_names[i] for i in range(0, len(data_set), step))
         if all(cache.row(file_name) is not None for file_name in looked_up):
             logger.info("%s: %d of %d rows are filled", path, cache.num_filled(), len(cache))
             return cache
-    return prepare(path, data_set, resize, root, fill=True, padded=padded)
+    return prepare(path, data_set, resize, root, fill=True, padded=padded, decoder=decoder)
 
 
 def fill_cache(
@@ -62,6 +75,7 @@ def fill_cache(
     workers: int | None = None,
     *,
     padded: bool = False,
+    decoder: str = PILLOW,
 ) -> list[str]:
     """Fill a data set's cache; goes on where an earlier filling stopped, remakes stale rows.
 
@@ -71,7 +85,7 @@ def fill_cache(
         resize: side in pixels.
         root: folder of the data sets.
         workers: threads; by default more than there are cores.
-        padded: see :func:`open_caches`.
+        padded, decoder: see :func:`open_caches`.
 
     Returns:
         A message for each image that cannot be read; its row stays empty.
@@ -79,8 +93,9 @@ def fill_cache(
     Raises:
         InputError: the disk is full: what is filled by then stays and counts.
     """
-    path = cache_folder(folder, data_set, resize, padded=padded)
-    cache = prepare(path, data_set, resize, str(root), fill=False, padded=padded)
+    require_decoder(decoder)
+    path = cache_folder(folder, data_set, resize, padded=padded, decoder=decoder)
+    cache = prepare(path, data_set, resize, str(root), fill=False, padded=padded, decoder=decoder)
     files = list(data_set.file_names)
     filled_before = cache.num_filled()
     todo = [file for file in files if not cache.is_fresh(cache.row_of(file), file)]

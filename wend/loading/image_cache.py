@@ -9,8 +9,8 @@ A cache is a folder ``<data set>-<RESIZE>`` with
   pixels, so an interrupted filling goes on where it stopped;
 - ``index.npy``: (2, rows) uint64: hashes of the image files' names below the data sets' folder,
   sorted, and the row of each;
-- ``cache.json``: format, RESIZE, whether padded, the policy on EXIF, and the libraries that
-  decoded.
+- ``cache.json``: format, RESIZE, whether padded, the policy on EXIF, the decoder
+  (:mod:`wend.loading.decoders`; not ``pillow``: it stands in the folder's name) and the libraries.
 
 A row whose image file has another size or time of change is stale and made again.
 """
@@ -20,6 +20,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import mmap
 import os
 import shutil
 import zlib
@@ -28,22 +29,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, features
 
 from wend.errors import InputError
 from wend.files import atomic_write, read_json, write_json, writing
-from wend.images.reading import fit, read_image, squash
+from wend.loading.decoders import PILLOW, read_square, versions
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF, MAX_MEGAPIXELS
 
 FORMAT = 1
 STATE, FIELDS = np.dtype(np.int64), 5
 logger = logging.getLogger(__name__)
-
-
-def _libraries() -> dict[str, str | None]:
-    jpeg = features.version("libjpeg_turbo") or features.version("jpg")
-    return {"pillow": Image.__version__, "jpeg": jpeg}
 
 
 class ImageCache:
@@ -70,6 +65,7 @@ class ImageCache:
         self.resize = self.info["resize"]
         self.padded = self.info.get("padded", False)
         self.exif = self.info.get("exif", EXIF[0])
+        self.decoder = self.info.get("decoder", PILLOW)
         try:
             self._hashes, self._rows = np.asarray(
                 np.load(folder / "index.npy", mmap_mode="r", allow_pickle=False)
@@ -81,7 +77,8 @@ class ImageCache:
                 f"{folder}: is no whole cache ({error}); remove the folder, it is made again"
             ) from error
         self._row_bytes = self.resize**2 * 3
-        self._seen = np.zeros(len(self._rows), dtype=bool)  # rows whose CRC this process checked
+        # rows whose CRC was checked; processes that are forked from this one share it
+        self._seen = np.frombuffer(mmap.mmap(-1, max(1, len(self._rows))), dtype=bool)
         self._files: tuple[int, int] | None = None
         self.stale = 0
 
@@ -131,16 +128,18 @@ class ImageCache:
             )
         return False
 
-    def check_view(self, resize: int, padded: bool) -> None:
-        """Raise InputError unless its images are of this size, padded or squashed as asked."""
-        if (self.resize, self.padded) != (resize, padded):
-            here, asked = (
+    def check_view(self, resize: int, padded: bool, decoder: str = PILLOW) -> None:
+        """Raise InputError unless its images were resized and decoded as asked."""
+        here, asked = (self.resize, self.padded, self.decoder), (resize, padded, decoder)
+        if here != asked:
+            said, wanted = (
                 f"images {'fitted and padded' if pad else 'squashed'} to {side}x{side}"
-                for side, pad in ((self.resize, self.padded), (resize, padded))
+                + (f" by {name}" if self.decoder != decoder else "")
+                for side, pad, name in (here, asked)
             )
             raise InputError(
-                f"{self.folder}: holds {here}, and WEND.VIEW and WEND.RESIZE ask for {asked}; "
-                f"remove the folder, or name another (WEND.DATA.CACHE)"
+                f"{self.folder}: holds {said}, and WEND.VIEW, WEND.RESIZE and WEND.DATA.DECODER "
+                f"ask for {wanted}; remove the folder, or name another (WEND.DATA.CACHE)"
             )
 
     def resized(self, file_name: str) -> tuple[np.ndarray, tuple[int, int]] | None:
@@ -184,9 +183,10 @@ class ImageCache:
             size, time = stat.st_size, stat.st_mtime_ns
         except OSError:  # which read_image tells
             size = time = -1
-        image = read_image(file_name, self.exif, self.max_megapixels)
-        pixels = (fit if self.padded else squash)(image, self.resize)
-        return pixels, [size, time, *image.size, _checksum(pixels)]
+        pixels, sides = read_square(
+            file_name, self.resize, self.padded, self.decoder, self.exif, self.max_megapixels
+        )
+        return pixels, [size, time, *sides, _checksum(pixels)]
 
     def _open(self) -> tuple[int, int]:
         if self._files is None:
@@ -251,11 +251,17 @@ def _only_one(folder: Path) -> Iterator[None]:
 
 
 def cache_folder(
-    folder: str | Path, data_set: DataSet, resize: int, *, padded: bool = False
+    folder: str | Path,
+    data_set: DataSet,
+    resize: int,
+    *,
+    padded: bool = False,
+    decoder: str = PILLOW,
 ) -> Path:
     """The folder of a data set's cache in a folder of caches."""
     turned = "" if data_set.exif == "ignore" else "-upright"
-    return Path(folder) / f"{data_set.name}-{resize}{'-pad' * padded}{turned}"
+    by = "" if decoder == PILLOW else f"-{decoder}"
+    return Path(folder) / f"{data_set.name}-{resize}{'-pad' * padded}{turned}{by}"
 
 
 def _check_space(folder: Path, rows: int, filled: int, resize: int) -> None:
@@ -275,7 +281,14 @@ def _check_space(folder: Path, rows: int, filled: int, resize: int) -> None:
 
 
 def prepare(
-    folder: Path, data_set: DataSet, resize: int, root: str, *, fill: bool, padded: bool = False
+    folder: Path,
+    data_set: DataSet,
+    resize: int,
+    root: str,
+    *,
+    fill: bool,
+    padded: bool = False,
+    decoder: str = PILLOW,
 ) -> ImageCache:
     """Open a data set's cache; made if there is none, with further rows for images not in it.
 
@@ -285,13 +298,14 @@ def prepare(
         root: folder of the data sets.
         fill: write the rows that are made.
         padded: fitted with black around (:func:`wend.images.reading.fit`), not squashed.
+        decoder: see :mod:`wend.loading.decoders`.
 
     Raises:
         InputError: the disk has not enough room, or what lies there is no whole cache.
     """
     try:
         with _only_one(folder):
-            return _prepare(folder, data_set, resize, root, fill, padded)
+            return _prepare(folder, data_set, resize, root, fill, padded, decoder)
     except OSError as error:
         if isinstance(error, InputError):
             raise
@@ -302,19 +316,26 @@ def prepare(
 
 
 def _prepare(
-    folder: Path, data_set: DataSet, resize: int, root: str, fill: bool, padded: bool
+    folder: Path,
+    data_set: DataSet,
+    resize: int,
+    root: str,
+    fill: bool,
+    padded: bool,
+    decoder: str,
 ) -> ImageCache:
+    libraries = versions(decoder)
     index, filled = np.zeros((2, 0), np.uint64), 0
     if (folder / "index.npy").is_file():
         cache = ImageCache(folder, root, fill=fill, max_megapixels=data_set.max_megapixels)
-        cache.check_view(resize, padded)
+        cache.check_view(resize, padded, decoder)
         if cache.exif != data_set.exif:
             raise InputError(f"{folder}: was made with exif: {cache.exif}; remove the folder")
-        if cache.info["libraries"] != _libraries():
+        if cache.info["libraries"] != libraries:
             logger.warning(
                 "%s: was filled by %s, here is %s; pixels may differ in the last bit. Remove the "
                 "folder to have it made again",
-                *(folder, cache.info["libraries"], _libraries()),
+                *(folder, cache.info["libraries"], libraries),
             )
         index, filled = np.load(folder / "index.npy", allow_pickle=False), cache.num_filled()
     wanted = np.array([name_hash(name, root) for name in data_set.file_names], np.uint64)
@@ -334,7 +355,8 @@ def _prepare(
             "resize": resize,
             "padded": padded,
             "exif": data_set.exif,
-            "libraries": _libraries(),
+            "decoder": decoder,
+            "libraries": libraries,
         }
         if not index.size:
             write_json(folder / "cache.json", info)

@@ -31,7 +31,7 @@ from wend.losses.entropies import (
     weighted_entropy_loss,
 )
 from wend.losses.force import FORCE_EVERY, UnsupervisedForce
-from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss, weighted
+from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss, times, weighted
 from wend.losses.localization import CLS, OF_IMAGES, OF_SAMPLES, LocalizationLoss
 from wend.losses.positives import PositiveCounts
 from wend.losses.process_counts import counts_per_process, share_of_mean
@@ -46,7 +46,13 @@ from wend.losses.readings import (
     unsupervised_loss,
     weighted_entropy,
 )
-from wend.losses.training import ForceLog, count_positives, localization_losses, tell_progress
+from wend.losses.training import (
+    ForceLog,
+    check_weights,
+    count_positives,
+    localization_losses,
+    tell_progress,
+)
 from wend.losses.weights import (
     IMAGE_WEIGHTS,
     SAMPLE_WEIGHTS,
@@ -81,6 +87,7 @@ __all__ = [
     "UnsupervisedForce",
     "WeighedOutputs",
     "average_over",
+    "check_weights",
     "check_weighted_entropy",
     "classification_loss",
     "count_positives",
@@ -96,6 +103,7 @@ __all__ = [
     "scale_gradient",
     "share_of_mean",
     "tell_progress",
+    "times",
     "unsupervised_loss",
     "weighted",
     "weighted_entropy",

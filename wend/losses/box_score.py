@@ -24,9 +24,6 @@ def box_score(images: ImagesContext, *, exponent: float = 1.0, floor: float = 0.
     Returns:
         Weights (N,); 1 for an image without boxes.
     """
-    means = [scores.float().mean() for scores in images.scores if len(scores)]
-    weights = torch.ones(len(images), device=images.device)
-    if means:
-        has_boxes = torch.tensor([len(scores) > 0 for scores in images.scores])
-        weights[has_boxes.to(weights.device)] = torch.stack(means).pow(exponent).clamp(min=floor)
-    return weights
+    counts = images.padded.is_box.sum(1)
+    means = images.padded_scores.float().sum(1) / counts
+    return torch.where(counts > 0, means.pow(exponent).clamp(min=floor), 1.0)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from wend.losses.process_counts import counts_per_process
 from wend.schedules import Progress
 
 BoxesAndScores = tuple[Tensor, Tensor]  # (P, 4) and (P,)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class ImagesContext:
         if len(self.image_ids) == 0:
             object.__setattr__(self, "image_ids", [None] * len(self.boxes))
         if len(self.scores) == 0:
-            object.__setattr__(self, "scores", [each.new_ones(len(each)) for each in self.boxes])
+            object.__setattr__(self, "scores", _ones(self.boxes))
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -60,7 +61,12 @@ class ImagesContext:
     @cached_property
     def padded(self) -> PaddedBoxes:
         """The boxes as one tensor, made when it is first asked for."""
-        return PaddedBoxes.of(self.boxes)
+        return PaddedBoxes.of(self.boxes) if len(self.boxes) else PaddedBoxes.none(len(self))
+
+    @cached_property
+    def padded_scores(self) -> Tensor:
+        """Their scores (N, P), 0 where an image has fewer boxes."""
+        return self.padded.padded(self.scores)
 
     @property
     def device(self) -> torch.device:
@@ -86,50 +92,77 @@ class ImagesContext:
             scores: None for an image whose boxes have none.
             teacher: None for an image without a teacher; a batch has one for all images or none.
         """
-        known = [
-            each.new_ones(len(each)) if score is None else score
-            for each, score in zip(boxes, scores, strict=True)
-        ]
+        known = [score for score in scores if score is not None]
+        if not known:
+            moved = _moved(boxes, device)
+            own = _ones(moved)
+        else:
+            if len(known) < len(boxes):
+                known = [
+                    each.new_ones(len(each)) if score is None else score
+                    for each, score in zip(boxes, scores, strict=True)
+                ]
+            moved, own = _moved_together(boxes, known, device)
         taught = [each for each in teacher if each is not None]
-        return cls(
-            image_ids,
-            _moved(boxes, device),
-            _moved(known, device),
-            [*zip(*(_moved(part, device) for part in zip(*taught, strict=True)), strict=True)]
-            if taught and len(taught) == len(boxes)
-            else None,
-            progress,
-        )
+        lessons = None
+        if taught and len(taught) == len(boxes):
+            theirs, of_theirs = zip(*taught, strict=True)
+            lessons = [*zip(*_moved_together(theirs, of_theirs, device), strict=True)]
+        return cls(image_ids, moved, own, lessons, progress)
+
+
+def _ones(boxes: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Scores of 1 of each image's boxes."""
+    if not len(boxes):
+        return ()
+    counts = [len(each) for each in boxes]
+    return boxes[0].new_ones(sum(counts)).split(counts)
 
 
 def _moved(tensors: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
     """Tensors (P, ...) on a device, in one copy."""
     if all(each.device == device for each in tensors):
         return tensors
-    return torch.cat(list(tensors)).to(device).split([len(each) for each in tensors])
+    return torch.cat([*tensors]).to(device).split([len(each) for each in tensors])
 
 
-class _WhenRead:
+def _moved_together(
+    boxes: Sequence[Tensor], scores: Sequence[Tensor], device: torch.device
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Boxes (P, 4) and scores (P,) of each image on a device, in one copy."""
+    if all(each.device == device for each in (*boxes, *scores)):
+        return boxes, scores
+    all_boxes = torch.cat([*boxes])
+    all_scores = torch.cat([*scores]).to(all_boxes)
+    rows = torch.cat([all_boxes, all_scores[:, None]], 1).to(device)
+    counts = [len(each) for each in boxes]
+    return rows[:, :4].split(counts), rows[:, 4].split(counts)
+
+
+class _WhenRead(Generic[Value]):
     """A field whose value may be given as a function that makes it when it is first read."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.key = f"_{name}"
 
-    def __get__(self, instance: Any, owner: type) -> Tensor | None:
+    def __get__(self, instance: Any, owner: type) -> Value | None:
         if instance is None:  # the class asks for the default
             return None
         value = instance.__dict__[self.key]
-        if value is not None and not isinstance(value, Tensor):
+        if callable(value):
             value = instance.__dict__[self.key] = value()
         return value
 
-    def __set__(self, instance: Any, value: Tensor | Callable[[], Tensor] | None) -> None:
+    def __set__(self, instance: Any, value: Value | Callable[[], Value] | None) -> None:
         instance.__dict__[self.key] = value
 
 
 @dataclass(frozen=True, eq=False)
 class LossContext:
     """The context of a loss: a batch's S samples, as the detector sees them.
+
+    ``image_index``, ``num_positives`` and ``sample_boxes`` may be given as functions, called when
+    they are read.
 
     Attributes:
         logits: (S,) foreground log-odds.
@@ -146,7 +179,7 @@ class LossContext:
         progress: how far the training is.
         sample_boxes: (S, 4) xyxy in pixels of the crop, without a gradient: the proposal of Faster
             R-CNN and CLN, the box that FCOS's location or Deformable DETR's query predicts; None
-            where a detector says none. May be given as a function, called when they are read.
+            where a detector says none.
         images: the images, with their pseudo boxes.
         box_index: (S,) int64, which of its image's boxes a sample is assigned to, -1 none; None
             where the detector does not say.
@@ -157,12 +190,12 @@ class LossContext:
 
     logits: Tensor
     labels: Tensor | None = None
-    image_index: Tensor | None = None
+    image_index: _WhenRead[Tensor] = _WhenRead()
     image_ids: Sequence[object] = ()
-    num_positives: Tensor | float | None = None
+    num_positives: _WhenRead[Tensor | float] = _WhenRead()
     num_boxes: Tensor | float | None = None
     progress: Progress = field(default_factory=Progress)
-    sample_boxes: _WhenRead = _WhenRead()
+    sample_boxes: _WhenRead[Tensor] = _WhenRead()
     images: ImagesContext = field(default_factory=ImagesContext)
     box_index: Tensor | None = None
     num_samples: Tensor | float | None = None
@@ -174,6 +207,12 @@ class LossContext:
         if self.labels is None:
             raise InputError("labels of the samples are needed, and the detector assigns none")
         return self.labels
+
+    @cached_property
+    def label_counts(self) -> Tensor:
+        """How many of this batch's labels are 1, and how many are not ignored: (2,) int64."""
+        labels = self.known_labels
+        return (labels >= _least_labels(labels.device)).sum(1)
 
     def count(self, chosen: Tensor) -> Tensor:
         """How many samples are chosen: the mean over the processes, at least one of all: a scalar.
@@ -189,10 +228,18 @@ class LossContext:
         return counts_per_process(number, device=chosen.device)[0]
 
     def changed(self, **fields: Any) -> LossContext:
-        """The same samples with other values of some fields; boxes are not made by it."""
+        """The same samples with other values of some fields; what is made when read, is not yet."""
         other = copy(self)
-        other.__dict__.update(fields)
+        if "labels" in fields:
+            other.__dict__.pop("label_counts", None)
+        for name, value in fields.items():
+            object.__setattr__(other, name, value)
         return other
+
+
+@cache
+def _least_labels(device: torch.device) -> Tensor:
+    return torch.tensor([[1], [0]], device=device)
 
 
 def image_indices(counts: Sequence[int], device: torch.device) -> Tensor:

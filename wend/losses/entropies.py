@@ -28,16 +28,19 @@ def reduce(loss: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
 
 
-def _entropy_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """-p log p and -(1-p) log(1-p) in nats, without log(0) or the cancellation of 1 - p."""
-    p, one_minus_p = logits.sigmoid(), (-logits).sigmoid()
-    return -p * F.logsigmoid(logits), -one_minus_p * F.logsigmoid(-logits)
+def _foreground_term(logits: Tensor) -> Tensor:
+    """-p log p in nats, without log(0)."""
+    return -logits.sigmoid() * F.logsigmoid(logits)
 
 
 def _binary_entropy(logits: Tensor) -> Tensor:
-    """H(p) = -p log p - (1-p) log(1-p) in nats."""
-    foreground, background = _entropy_terms(logits)
-    return foreground + background
+    """H(p) = -p log p - (1-p) log(1-p) in nats.
+
+    With q the probability of the likelier side, log q = log(1 - q) + |z|, so that H is
+    log(1 + e^-|z|) + (1 - q) |z|: a sum of what is >= 0, in which nothing cancels.
+    """
+    far = -logits.abs()
+    return F.softplus(far) - F.silu(far)
 
 
 def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -142,28 +145,41 @@ def weighted_entropy_loss(
     check_choice("form", form, FORMS)
     check_choice("weight_gradient", weight_gradient, WEIGHT_GRADIENTS)
     logits = upcast(logits)
-    p = logits.detach().sigmoid()
-    looks_foreground, looks_background = p >= tau1, p < tau2
-    # (1-p)^γ = exp(γ log(1-p)): its gradient stays finite for every γ, also where 1-p rounds to 0
-    foreground = torch.exp(gamma * F.logsigmoid(-logits))
-    background = torch.exp(gamma * F.logsigmoid(logits))
-    if form == "confidence":
-        foreground = background = torch.where(p >= 0.5, foreground, background)
-    else:
-        foreground, background = alpha * foreground, (1 - alpha) * background
-    if form == "swapped":
-        foreground, background = background, foreground
-    if weight_gradient == "detach":
-        foreground, background = foreground.detach(), background.detach()
-    h1, h0 = _entropy_terms(logits)
+    with torch.no_grad():
+        p = logits.sigmoid()
+        looks_foreground = p >= tau1
     if form == "terms":
-        of_foreground = of_background = foreground * h1 + background * h0
-    elif form == "chosen":
-        of_foreground, of_background = foreground * h1, background * h0
+        foreground, background = _powers(-logits, gamma), _powers(logits, gamma)
+        if weight_gradient == "detach":
+            foreground, background = foreground.detach(), background.detach()
+        h1, h0 = _foreground_term(logits), _foreground_term(-logits)
+        losses = alpha * foreground * h1 + (1 - alpha) * background * h0
     else:
-        of_foreground, of_background = foreground * (h1 + h0), background * (h1 + h0)
-    left_out = 0.0 * h1  # NaN where the logits are
-    losses = torch.where(
-        looks_foreground, of_foreground, torch.where(looks_background, of_background, left_out)
-    )
+        # The weight of the foreground at z is, but for α, that of the background at -z, and so are
+        # the terms of H: each sample is computed at one of them, as background at z
+        side = p >= 0.5 if form == "confidence" else looks_foreground
+        signs = (1.0, -1.0) if form == "swapped" else (-1.0, 1.0)
+        turned = _by_side(side, *signs, logits) * logits
+        weight = _powers(turned, gamma)
+        if weight_gradient == "detach":
+            weight = weight.detach()
+        terms = _foreground_term(-turned) if form == "chosen" else _binary_entropy(logits)
+        losses = weight * terms
+        if form != "confidence":
+            of_side = (1 - alpha, alpha) if form == "swapped" else (alpha, 1 - alpha)
+            losses = _by_side(side, *of_side, logits) * losses
+    if tau1 != tau2:
+        is_summed = looks_foreground | (p < tau2)
+        losses = torch.where(is_summed, losses, 0.0 * losses)  # NaN where the logits are
     return reduce(losses, reduction)
+
+
+def _powers(logits: Tensor, gamma: float) -> Tensor:
+    """p^γ as exp(γ log p): its gradient stays finite for every γ, also where p rounds to 0."""
+    return torch.exp(gamma * F.logsigmoid(logits))
+
+
+def _by_side(is_foreground: Tensor, foreground: float, background: float, like: Tensor) -> Tensor:
+    """A number for each sample, by its side: constants for the gradient."""
+    with torch.no_grad():
+        return torch.full_like(like, background).masked_fill_(is_foreground, foreground)

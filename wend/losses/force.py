@@ -55,12 +55,17 @@ class UnsupervisedForce:
             ``unsup_to_cls``, the ratio f Σ |∂L_unsup| / (η Σ |∂L_cls|), and ``unsup_touched``, the
             share of samples whose log-odds L_unsup moves. Empty where L_cls has no gradient.
         """
-        supervised = eta * float(self.supervised)
-        if not supervised or not self.samples:
+        sums = (self.unsupervised, self.supervised, self.touched)
+        tensors = [each.double() for each in sums if isinstance(each, Tensor)]
+        known = iter(torch.stack(tensors).tolist() if tensors else ())
+        unsupervised, supervised, touched = (
+            next(known) if isinstance(each, Tensor) else each for each in sums
+        )
+        if not eta * supervised or not self.samples:
             return {}
         return {
-            "unsup_to_cls": factor * float(self.unsupervised) / supervised,
-            "unsup_touched": float(self.touched) / self.samples,
+            "unsup_to_cls": factor * unsupervised / (eta * supervised),
+            "unsup_touched": touched / self.samples,
         }
 
 

@@ -32,7 +32,8 @@ def ignore_regions(
         Weights (S,).
     """
     inside = overlaps(context, "ignore_regions", grow=grow).of_sample() > overlap
-    uncertain = per_sample(context, [each < min_score for each in context.images.scores]).bool()
+    images = context.images
+    uncertain = per_sample(context, (images.padded_scores < min_score) & images.padded.is_box)
     in_region = (inside & uncertain).any(1)
     if context.box_index is None:
         raise InputError("ignore_regions: the detector does not say which box a sample is for")

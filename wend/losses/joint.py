@@ -26,9 +26,14 @@ def joint_loss(
         The same names; their sum is L_loc.
     """
     return {
-        name: (factor if name.startswith(UNSUPERVISED_PREFIX) else eta) * value
+        name: times(factor if name.startswith(UNSUPERVISED_PREFIX) else eta, value)
         for name, value in losses.items()
     }
+
+
+def times(number: Tensor | float, term: Tensor) -> Tensor:
+    """A term times a number, as it is where that is the number 1: mostly all are."""
+    return term if isinstance(number, float | int) and number == 1 else number * term
 
 
 def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
@@ -38,4 +43,4 @@ def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict
         losses: its terms.
         weights: name of a term -> λ >= 0; 1 for the others.
     """
-    return {name: weights.get(name, 1.0) * value for name, value in losses.items()}
+    return {name: times(weights.get(name, 1.0), value) for name, value in losses.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,11 +16,11 @@ from wend.losses.classification import CLASSIFICATION_LOSSES, OWN_LOSS
 from wend.losses.context import ImagesContext, LossContext
 from wend.losses.entropies import upcast
 from wend.losses.force import FORCE_EVERY, UnsupervisedForce
-from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss
+from wend.losses.joint import UNSUPERVISED_PREFIX, joint_loss, times
 from wend.losses.positives import PositiveCounts, PositiveShare
 from wend.losses.process_counts import counts_per_process, micro_batch, parts_of_step
 from wend.losses.readings import LOSSES, NO_LOSS
-from wend.losses.weights import IMAGE_WEIGHTS, SAMPLE_WEIGHTS, product, scale_gradient
+from wend.losses.weights import IMAGE_WEIGHTS, SAMPLE_WEIGHTS, GivenWeights, scale_gradient
 from wend.schedules import Progress, Scheduled
 
 CLS, OF_SAMPLES, OF_IMAGES = "WEND.CLS_LOSS", "WEND.SAMPLE_WEIGHTS", "WEND.IMAGE_WEIGHTS"
@@ -85,6 +86,7 @@ class LocalizationLoss:
         self.positive_share = PositiveShare()
         self.images = ImagesContext()
         self._image_weights: Tensor | None = None
+        self._given = GivenWeights()
         self._obeyed: set[str] = set()
         self._box_index: Tensor | None = None
         self._num_boxes: Tensor | float | None = None
@@ -142,14 +144,17 @@ class LocalizationLoss:
         """Say which images the next samples come from.
 
         Raises:
-            InputError: a weight of images fails, or is no finite number >= 0 for each.
+            InputError: a weight of images fails, or is no number for each.
         """
         images = ImagesContext() if images is None else images
         self.images = replace(images, progress=self.progress)
         self._num_boxes, self.images_share = self._of_all_processes(self.images)
         self._obeyed.clear()
+        self._given.clear()
         self._box_index = None
-        self._image_weights = product(self._of_images, self.images, len(images), images.device)
+        self._image_weights = self._given.product(
+            self._of_images, self.images, len(images), images.device
+        )
         is_due = torch.is_grad_enabled() and self.progress.iteration % FORCE_EVERY == 0
         if micro_batch() == 0:  # the force of a step is that of all its micro-batches
             self.force = UnsupervisedForce() if is_due else None
@@ -190,32 +195,43 @@ class LocalizationLoss:
             sample_boxes: (S, 4), or a function that returns them.
             box_index: of the same shape as ``logits``; by default what :meth:`count_positives` got.
         """
+        of_each: Tensor | Callable[[], Tensor] | None = image_index
         if image_index is None and logits.dim() > 1:
-            images = torch.arange(len(logits), device=logits.device)
-            image_index = images.view(-1, *[1] * (logits.dim() - 1)).expand_as(logits).flatten()
-        if labels is not None:
-            labels = labels.flatten()
-        if num_samples is None or num_positives is None:
-            positives = 0 if labels is None else (labels == 1).sum()
-            counted = counts_per_process(logits.numel(), positives, device=logits.device)
-            num_samples = counted[0] if num_samples is None else num_samples
-            if labels is not None and num_positives is None:
-                num_positives = counted[1]
-        if num_boxes is None:
-            num_boxes = self._num_boxes
-        return LossContext(
+            of_each = partial(_image_of_each, tuple(logits.shape), logits.device)
+        context = LossContext(
             logits.flatten(),
-            labels,
-            image_index,
+            None if labels is None else labels.flatten(),
+            of_each,
             self.images.image_ids,
             num_positives,
-            num_boxes,
+            self._num_boxes if num_boxes is None else num_boxes,
             self.progress,
             sample_boxes,
             self.images,
             self._box_index if box_index is None else box_index.flatten(),
             num_samples,
         )
+        if num_samples is None or num_positives is None:
+            return self._counted(context)
+        return context
+
+    @staticmethod
+    def _counted(context: LossContext) -> LossContext:
+        """The context with the numbers of its samples and of its positives, where it lacks them."""
+        number = len(context.logits)
+        positives = None if context.labels is None else context.label_counts[0]
+        own: dict[str, Any] = {}
+        if parts_of_step() == 1:  # and no other part waits to be asked
+            own["num_samples"] = max(number, 1)
+            if positives is not None:
+                own["num_positives"] = lambda: positives.clamp(min=1).float()
+        else:
+            asked = (number, 0 if positives is None else positives)
+            counted = counts_per_process(*asked, device=context.logits.device)
+            own["num_samples"] = counted[0]
+            if positives is not None:
+                own["num_positives"] = counted[1]
+        return context.changed(**{n: v for n, v in own.items() if getattr(context, n) is None})
 
     def weights(self, context: LossContext) -> Tensor | None:
         """The weight (S,) of each sample's terms of L_sup, its image's included; None: all are 1.
@@ -223,12 +239,12 @@ class LocalizationLoss:
         For :func:`wend.losses.weights.scale_gradient`.
 
         Raises:
-            InputError: a weight fails, or is no finite number >= 0 for each sample.
+            InputError: a weight fails, or is no number for each sample.
             ValueError: images have weights, and the context does not say whose samples these are.
         """
         self._obeyed |= {OF_SAMPLES, OF_IMAGES}
         device = context.logits.device
-        weights = product(self._of_samples, context, len(context.logits), device)
+        weights = self._given.product(self._of_samples, context, len(context.logits), device)
         if self._image_weights is None:
             return weights
         if context.image_index is None:
@@ -265,8 +281,8 @@ class LocalizationLoss:
         if logits.requires_grad and len(logits) and not losses.requires_grad:
             raise self._cls.error("losses with a gradient, made of context.logits", "one without")
         if context.labels is not None:
-            losses = torch.where(context.labels < 0, torch.zeros_like(losses), losses)
-        return losses.sum() * scale
+            losses = losses.masked_fill(context.labels < 0, 0.0)
+        return times(scale, losses.sum())
 
     def unsupervised_of(
         self,
@@ -287,7 +303,7 @@ class LocalizationLoss:
             InputError: the function returns no scalar.
         """
         if context.labels is not None:
-            self.positive_share.add(context.labels)
+            self.positive_share.add(context.label_counts)
         value = self.function(context, **self.parameters)
         if value is None:
             return {}
@@ -368,6 +384,8 @@ class LocalizationLoss:
     def joint(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """:func:`wend.losses.joint.joint_loss` with η and f of this point of the training.
 
+        Where a weight was no finite number >= 0, a term is NaN; :meth:`check_weights` tells why.
+
         Raises:
             InputError: the detector has not obeyed an entry of :attr:`asked` in this batch.
         """
@@ -378,4 +396,23 @@ class LocalizationLoss:
                     f"let the detector ask its localization_loss for it (docs/extend.md)"
                 )
         eta, factor = self.eta.at(self.progress), self.factor.at(self.progress)
-        return joint_loss(losses, eta=eta, factor=factor)
+        terms = joint_loss(losses, eta=eta, factor=factor)
+        doubt = self._given.doubt()
+        if doubt is not None and terms:
+            first = next(iter(terms))
+            terms[first] = terms[first] + doubt
+        return terms
+
+    def check_weights(self) -> None:
+        """Look at the weights of the batch's samples and images; waits for the device.
+
+        Raises:
+            InputError: one is no finite number >= 0.
+        """
+        self._given.check()
+
+
+def _image_of_each(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """The image (S,) of each of so many samples (N, ...)."""
+    images = torch.arange(shape[0], device=device)
+    return images.view(-1, *[1] * (len(shape) - 1)).expand(shape).flatten()

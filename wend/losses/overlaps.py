@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from wend.errors import InputError
 from wend.losses.context import LossContext
@@ -53,7 +52,7 @@ def overlaps(context: LossContext, name: str, *, grow: float = 1.0) -> Overlaps:
     if context.sample_boxes is None or context.image_index is None:
         raise InputError(f"{name}: the detector does not say which boxes its samples have")
     samples = context.sample_boxes.float()
-    boxes = per_sample(context, [each.float() for each in context.images.boxes], (4,))
+    boxes = per_sample(context, context.images.padded.boxes).float()
     if grow != 1:
         centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) / 2
         boxes = torch.cat([centre - grow * half, centre + grow * half], -1)
@@ -62,18 +61,18 @@ def overlaps(context: LossContext, name: str, *, grow: float = 1.0) -> Overlaps:
     return Overlaps((high - low).clamp(min=0).prod(-1), _areas(samples)[:, None], _areas(boxes))
 
 
-def per_sample(context: LossContext, values: list[Tensor], shape: tuple[int, ...] = ()) -> Tensor:
-    """Values of the boxes of each sample's image (S, P, *shape), 0 where it has fewer than P.
+def per_sample(context: LossContext, values: Tensor) -> Tensor:
+    """Values of the boxes of each sample's image (S, P, ...).
 
     Args:
         context: the samples.
-        values: for each image (its boxes, *shape).
+        values: those of each image's boxes (N, P, ...).
     """
     index = context.image_index
     assert index is not None
-    if not values:
-        return torch.zeros(len(index), 0, *shape, device=index.device)
-    return pad_sequence(values, batch_first=True)[index]
+    if not len(values):  # no images are known
+        return values.new_zeros(len(index), 0, *values.shape[2:], device=index.device)
+    return values[index]
 
 
 def _areas(boxes: Tensor) -> Tensor:

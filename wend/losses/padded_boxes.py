@@ -51,12 +51,20 @@ class PaddedBoxes:
         padded = torch.cat([*boxes])[index_] * is_box_[..., None]
         return cls(padded, is_box_, tuple(counts), index_)
 
+    @classmethod
+    def none(cls, images: int) -> PaddedBoxes:
+        """Of so many images, for which no boxes are given."""
+        index = torch.zeros(images, 0, dtype=torch.int64)
+        return cls(torch.zeros(images, 0, 4), index.bool(), (0,) * images, index)
+
     def padded(self, values: Sequence[Tensor]) -> Tensor:
         """Values of each image's boxes (its boxes, ...) as (N, P, ...), 0 where there is none.
 
         Args:
             values: of the same images' boxes, one for each, numbers.
         """
+        if not len(values):
+            return self.boxes.new_zeros(self.is_box.shape)
         if not sum(self.counts):
             return values[0].new_zeros(*self.is_box.shape, *values[0].shape[1:])
         rows = torch.cat([*values])[self.index]

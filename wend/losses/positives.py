@@ -55,10 +55,9 @@ class PositiveShare:
     def __init__(self) -> None:
         self._sums: Tensor | None = None  # stays on the device until it is read
 
-    def add(self, labels: Tensor) -> None:
-        """Count the samples (S,) of a batch: 1 positive, 0 background, -1 ignored."""
-        sums = torch.stack([(labels == 1).sum(), (labels >= 0).sum()])
-        self._sums = sums if self._sums is None else self._sums.to(sums.device) + sums
+    def add(self, counts: Tensor) -> None:
+        """Count a batch: :attr:`wend.losses.context.LossContext.label_counts` (2,)."""
+        self._sums = counts if self._sums is None else self._sums.to(counts.device) + counts
 
     def state_dict(self) -> dict[str, int]:
         """What was counted since it was last read. Waits for the device."""

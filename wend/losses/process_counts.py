@@ -45,11 +45,16 @@ def counts_per_process(*counts: Tensor | float, device: torch.device) -> Tensor:
     Returns:
         (C,) float32.
     """
-    own = torch.stack(
-        [torch.as_tensor(count, dtype=torch.float32, device=device) for count in counts]
-    )
+    own = torch.stack([_as_scalar(count, device) for count in counts])
     mean = processes.mean(own) if _step is None else _step.mean_of(own)
     return mean.clamp(min=1 / parts_of_step())
+
+
+def _as_scalar(count: Tensor | float, device: torch.device) -> Tensor:
+    """A count on a device, float32; a number is written there and not copied."""
+    if isinstance(count, Tensor):
+        return count.to(device, torch.float32)
+    return torch.full((), float(count), dtype=torch.float32, device=device)
 
 
 def share_of_mean(count: Tensor | float, device: torch.device) -> Tensor | float:
@@ -64,7 +69,7 @@ def share_of_mean(count: Tensor | float, device: torch.device) -> Tensor | float
     """
     if parts_of_step() == 1:
         return 1.0
-    own = torch.as_tensor(count, dtype=torch.float32, device=device)
+    own = _as_scalar(count, device)
     return own.clamp(min=1) / counts_per_process(own, device=device)[0]
 
 

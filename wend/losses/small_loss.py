@@ -56,7 +56,9 @@ def image_losses(context: LossContext) -> tuple[Tensor, Tensor]:
     """
     index = context.image_index
     assert index is not None
-    number = len(context.image_ids) or (int(index.max()) + 1 if len(index) else 0)
+    number = len(context.images) or len(context.image_ids)
+    if not number and len(index):  # without a trainer nobody says how many images there are
+        number = int(index.max()) + 1
     losses = _cross_entropy(context)
     means = []
     for label in (1, 0):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wend.losses.context import ImagesContext
+from wend.losses.padded_boxes import PaddedBoxes
 from wend.losses.selection import kept, selected_share
 from wend.losses.weights import image_weights
 
@@ -57,21 +58,29 @@ def agreements(images: ImagesContext) -> tuple[Tensor, Tensor]:
 
     0 where the teacher has no box; where there is no pseudo box, or no teacher, nothing to rank.
     """
-    agreed = torch.zeros(len(images), device=images.device)
+    own = images.padded
+    none = own.boxes.new_zeros(len(images))
     if images.teacher is None:
-        return agreed, agreed.bool()
-    for index, (boxes, (theirs, scores)) in enumerate(
-        zip(images.boxes, images.teacher, strict=True)
-    ):
-        if len(boxes) and len(theirs):
-            agreed[index] = _iou(theirs[scores.argmax()], boxes).max()
-    ranked = torch.tensor([len(boxes) > 0 for boxes in images.boxes], device=images.device)
-    return agreed, ranked.bool()
+        return none, none.bool()
+    ranked = own.is_box.any(1)
+    if not own.boxes.shape[1]:
+        return none, ranked
+    theirs = PaddedBoxes.of([boxes for boxes, _ in images.teacher])
+    if not theirs.boxes.shape[1]:
+        return none, ranked
+    scores = theirs.padded([scores for _, scores in images.teacher])
+    best = scores.where(theirs.is_box, -torch.inf).argmax(1, keepdim=True)
+    box = theirs.boxes.take_along_dim(best[..., None], 1)  # (N, 1, 4), 0 of a teacher without any
+    shared = _iou(box, own.boxes).where(own.is_box & theirs.is_box[:, :1], 0.0)
+    return shared.amax(1), ranked
 
 
 def _iou(box: Tensor, boxes: Tensor) -> Tensor:
-    """IoU (P,) of a box (4,) and boxes (P, 4)."""
-    low, high = torch.maximum(box[:2], boxes[:, :2]), torch.minimum(box[2:], boxes[:, 2:])
+    """IoU (N, P) of a box (N, 1, 4) and boxes (N, P, 4)."""
+    low, high = (
+        torch.maximum(box[..., :2], boxes[..., :2]),
+        torch.minimum(box[..., 2:], boxes[..., 2:]),
+    )
     inner = (high - low).clamp(min=0).prod(-1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1), (box[2:] - box[:2]).prod()
+    areas = [(each[..., 2:] - each[..., :2]).prod(-1) for each in (box, boxes)]
     return inner / (areas[0] + areas[1] - inner).clamp(min=torch.finfo(inner.dtype).tiny)

@@ -99,6 +99,16 @@ class ForceLog:
         return values
 
 
+def check_weights(model: nn.Module) -> None:
+    """Tell why a term is NaN, where a weight of :class:`LocalizationLoss` made it so.
+
+    Raises:
+        InputError: a weight of the last batch is no finite number >= 0.
+    """
+    for loss in localization_losses(model):
+        loss.check_weights()
+
+
 def tell_progress(model: nn.Module, iteration: int, max_iter: int) -> None:
     """Tell a detector's losses how far the training is, before each step.
 

@@ -30,23 +30,52 @@ IMAGE_WEIGHTS: FunctionRegistry[Callable[..., Tensor]] = FunctionRegistry(
 image_weights = IMAGE_WEIGHTS.register
 
 
-def product(
-    functions: Sequence[Chosen], context: object, count: int, device: torch.device
-) -> Tensor | None:
-    """The product of weights (count,), float32; None of no function.
+class GivenWeights:
+    """The weights that chosen functions gave in a batch, on their device until they are looked at.
 
-    Raises:
-        InputError: a function fails, or returns something else than ``count`` finite numbers >= 0.
+    A look waits for the device, so that only :meth:`check` has one. Until then wrong weights are
+    noticed by :meth:`doubt`, which makes a loss NaN.
     """
-    weights: Tensor | None = None
-    for function in functions:
-        with torch.no_grad():
+
+    def __init__(self) -> None:
+        self._given: list[tuple[Chosen, Tensor]] = []
+
+    def clear(self) -> None:
+        """Begin a batch."""
+        self._given.clear()
+
+    @torch.no_grad()
+    def product(
+        self, functions: Sequence[Chosen], context: object, count: int, device: torch.device
+    ) -> Tensor | None:
+        """The product of weights (count,), float32; None of no function.
+
+        Raises:
+            InputError: a function fails, or returns something else than ``count`` numbers.
+        """
+        weights: Tensor | None = None
+        for function in functions:
             values = function(context, count).detach().to(device, torch.float32)
-        if not bool(((values >= 0) & (values < math.inf)).all()):
+            self._given.append((function, values))
+            weights = values if weights is None else weights * values
+        return weights
+
+    def doubt(self) -> Tensor | None:
+        """A scalar: 0, or NaN where a weight is no finite number >= 0; None of no weights."""
+        roots = [values.sqrt().sum() for _, values in self._given]
+        return 0 * sum(roots[1:], roots[0]) if roots else None
+
+    def check(self) -> None:
+        """Look at them.
+
+        Raises:
+            InputError: one is no finite number >= 0.
+        """
+        for function, values in self._given:
             wrong = values[~((values >= 0) & (values < math.inf))]
-            raise function.error("finite numbers >= 0", f"{wrong[0].item():g} ({len(wrong)} such)")
-        weights = values if weights is None else weights * values
-    return weights
+            if len(wrong):
+                came = f"{wrong[0].item():g} ({len(wrong)} such)"
+                raise function.error("finite numbers >= 0", came)
 
 
 class _ScaledGradient(torch.autograd.Function):

@@ -5,6 +5,8 @@ In all of them ``where`` names what holds the values, for messages: a file and i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from wend.errors import InputError, shown
@@ -76,3 +78,24 @@ def as_class_ids(class_ids: object, number: int, where: str) -> np.ndarray:
     if number and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= 2**31):
         raise InputError(f"{where}: expected classes as whole numbers from 0, got {class_ids!r}")
     return array.astype(np.int64)
+
+
+def check_predicted(
+    boxes: np.ndarray, owner: np.ndarray, describe: Callable[[int], object]
+) -> None:
+    """Check that a detector predicts numbers.
+
+    Args:
+        boxes: (B, 4), of several images.
+        owner: (B,) index of each box's image.
+        describe: names the image of an index in the message.
+
+    Raises:
+        InputError: a box is not finite.
+    """
+    bad = np.flatnonzero(~np.isfinite(boxes).all(1))
+    if len(bad):
+        raise InputError(
+            f"{describe(int(owner[bad[0]]))}: the detector predicts a box that is not finite, "
+            f"{boxes[bad[0]].tolist()}; its weights have diverged, or are not its own"
+        )

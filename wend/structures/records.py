@@ -17,6 +17,7 @@ from wend.errors import InputError
 from wend.structures.checks import as_boxes, as_scores
 
 EXIF = ("ignore", "apply")  # a data set's policy on EXIF's orientation of its image files
+DECODERS = ("pillow", "simplejpeg", "simplejpeg-scaled")  # see wend.loading.decoders
 MAX_MEGAPIXELS = 89.5  # millions of pixels, 2^28 bytes of RGB, at which Pillow begins to warn
 ImageId = Hashable  # an int where the source numbers its images, else the listed file name
 

@@ -48,6 +48,7 @@ class WeightAverage:
         self.model = model
         self.decay, self.warm_up, self.evaluates = decay, warm_up, evaluates
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
+        self._own, self._followed = _places(self.average), _places(model)
         self.updates = 0
         self.is_restored = False
 
@@ -66,15 +67,16 @@ class WeightAverage:
     def update(self) -> None:
         """Follow the weights after a step."""
         self.updates += 1
-        ours, theirs = self.average.state_dict(), self.model.state_dict()
-        floats = [name for name, value in ours.items() if value.is_floating_point()]
+        ours, theirs = _numbers(self._own), _numbers(self._followed)
+        floats = [index for index, value in enumerate(ours) if value.is_floating_point()]
         torch._foreach_lerp_(
-            [ours[name] for name in floats],
-            [theirs[name] for name in floats],
+            [ours[index] for index in floats],
+            [theirs[index] for index in floats],
             1 - self.decay_at(self.updates),
         )
-        for name in ours.keys() - set(floats):
-            ours[name].copy_(theirs[name])
+        whole = sorted({*range(len(ours))}.difference(floats))
+        if whole:
+            torch._foreach_copy_([ours[i] for i in whole], [theirs[i] for i in whole])
 
     def restart(self) -> None:
         """Begin again at the model's weights, as after they were loaded."""
@@ -117,6 +119,27 @@ class WeightAverage:
             ) from error
         self.updates = int(updates)
         self.is_restored = True
+
+
+Place = tuple[dict[str, Any], str]  # a module's parameters or buffers, and the name of one
+
+
+def _places(model: nn.Module) -> list[Place]:
+    """Where the numbers of a model's state dict are: a walk through its modules takes longer than
+    an update. A module may have other tensors there in the meantime.
+    """
+    places: list[Place] = []
+    for module in model.modules():
+        places += [(module._parameters, name) for name in module._parameters]
+        left_out = module._non_persistent_buffers_set
+        places += [(module._buffers, name) for name in module._buffers if name not in left_out]
+    each = {id(held[name]): (held, name) for held, name in reversed(places)}  # tied ones once
+    each.pop(id(None), None)
+    return list(each.values())
+
+
+def _numbers(places: list[Place]) -> list[torch.Tensor]:
+    return [held[name] for held, name in places]
 
 
 def after_loading(

@@ -97,11 +97,12 @@ class Accumulation:
         Returns:
             The mean of each term over the micro-batches, without gradients.
         """
-        counts = self._counted(parts, at, count) if self.number > 1 else None
-        begin_again = self._normalizers.as_now()
+        counts, begin_again = None, None
+        if self.number > 1:
+            counts, begin_again = self._counted(parts, at, count), self._normalizers.as_now()
         sums: dict[str, Tensor] = {}
         for index, part in enumerate(parts):
-            if counts is not None:
+            if begin_again is not None:
                 self._seed(at, index)
                 begin_again()  # each of them is divided by the same moving average
             is_last = index + 1 == self.number
@@ -110,7 +111,7 @@ class Accumulation:
                 terms = losses(part)
                 backward(_total(terms, self.number))
             for name, term in terms.items():
-                own = term.detach() / self.number
+                own = term.detach() / self.number if self.number > 1 else term.detach()
                 sums[name] = sums[name] + own if name in sums else own
         return sums
 

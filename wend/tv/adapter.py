@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from wend.config import localization_loss
 from wend.losses import ImagesContext, LocalizationLoss
 from wend.modeling.detectors import Detector
+from wend.modeling.layers.box_batch import BoxBatch
 from wend.schedules import Progress
 from wend.tv.backbones import build_backbone
+from wend.tv.predictions import Predictions
 
 
 class ImagesAndTargets(nn.Module):
@@ -23,10 +25,12 @@ class ImagesAndTargets(nn.Module):
         cfg: the config that describes the detector.
 
     Attributes:
-        arguments, pixel_mean, localization_loss: of :class:`Detector`, which is behind it.
+        arguments, box_batch, pixel_mean, localization_loss: of :class:`Detector`, which is behind
+            it.
     """
 
     arguments: ClassVar[Callable[..., dict[str, Any]]]
+    box_batch: Callable[[Sequence[Tensor]], BoxBatch]
     pixel_mean: Tensor
     localization_loss: LocalizationLoss
     foreground_label = 0
@@ -47,14 +51,7 @@ class ImagesAndTargets(nn.Module):
             assert targets is not None
             device, progress = self.pixel_mean.device, self.localization_loss.progress
             return super().forward(images, images_of(targets, device, progress))
-        return [
-            {
-                "boxes": boxes,
-                "scores": scores,
-                "labels": torch.full_like(scores, self.foreground_label, dtype=torch.int64),
-            }
-            for boxes, scores in super().forward(images)
-        ]
+        return Predictions(self.box_batch(images), self.foreground_label)
 
 
 def images_of(

@@ -8,16 +8,18 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
-from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import roi_align
 from torchvision.ops.poolers import _setup_scales
 
 from wend.errors import InputError
-from wend.modeling.candidates.base import CandidateDetector, Choice, Constants
-from wend.modeling.candidates.fcos import FCOSCandidates, Level
+from wend.modeling.candidates.base import CandidateDetector, Constants
+from wend.modeling.candidates.fcos import FCOSCandidates
 from wend.modeling.candidates.rcnn import ProposalChoice, ProposalLevel, RCNNCandidates, pooled
 from wend.modeling.candidates.tensors import TensorCandidates
 from wend.modeling.detectors import Detector
+from wend.modeling.fcos.output import HeadOutput
+from wend.modeling.layers.box_choice import Choice
+from wend.tv.detector import level_anchors
 from wend.tv.models import BinaryFCOS, BinaryRCNN
 
 SMALLEST_PROPOSAL, SMALLEST_BOX = 1e-3, 1e-2  # pixels, in torchvision's rpn.py and roi_heads.py
@@ -67,13 +69,9 @@ def _normalization(model: Any) -> dict[str, Any]:
 
 def _anchors(model: Any, generator: Any, size: tuple[int, int]) -> list[Tensor]:
     """The anchors of each level (R, 4) of a crop."""
-    crop = torch.zeros(1, 3, *size)
     with torch.no_grad():
-        features = list(model.backbone(crop).values())
-        (anchors,) = generator(ImageList(crop, [size]), features)
-    per_cell = generator.num_anchors_per_location()
-    counts = [f.shape[-2] * f.shape[-1] * n for f, n in zip(features, per_cell, strict=True)]
-    return list(anchors.split(counts))
+        features = list(model.backbone(torch.zeros(1, 3, *size)).values())
+    return level_anchors(generator, features, size)
 
 
 class TVFCOSCandidates(FCOSCandidates):
@@ -100,19 +98,12 @@ class TVFCOSCandidates(FCOSCandidates):
         )
         self.backbone, self.head = model.backbone, model.head
 
-    def levels(self, images: Tensor) -> list[Level]:
+    def output(self, images: Tensor) -> HeadOutput:
         """The head's output."""
-        features = list(self.backbone(images).values())
-        output = self.head(features)
-        counts = [feature.shape[-2] * feature.shape[-1] for feature in features]
-        parts = (
-            output[name].split(counts, 1)
-            for name in ("cls_logits", "bbox_regression", "bbox_ctrness")
+        output = self.head(list(self.backbone(images).values()))
+        return HeadOutput(
+            output["cls_logits"], output["bbox_regression"], output["bbox_ctrness"][..., 0]
         )
-        return [
-            Level(logits[..., 0], distances, centreness[..., 0])
-            for logits, distances, centreness in zip(*parts, strict=True)
-        ]
 
 
 class TVRCNNCandidates(RCNNCandidates):

@@ -93,10 +93,12 @@ _DEFAULTS: dict[str, Any] = {
         "WARMUP_FACTOR": 1.0 / 1000,
         "WARMUP_ITERS": 1000,
         "CHECKPOINT_PERIOD": 5000,
+        "AMP": {"ENABLED": False},
     },
     "TEST": {"DETECTIONS_PER_IMAGE": 100, "EVAL_PERIOD": 0, "EXPECTED_RESULTS": []},
     "OUTPUT_DIR": "./output",
     "SEED": -1,
+    "CUDNN_BENCHMARK": False,
 }
 
 

@@ -14,8 +14,11 @@ from torchvision.models.detection.image_list import ImageList
 
 from wend.config import view_of
 from wend.losses import LocalizationLoss, weighted
+from wend.modeling.layers.box_batch import BoxBatch
+from wend.modeling.layers.image_batch import ImageBatch, image_batch
 from wend.registry import Registry
 from wend.tv.adapter import images_of
+from wend.tv.predictions import Outputs, Predictions
 
 META_ARCH_REGISTRY: Registry[Callable[[CfgNode], nn.Module]] = Registry("detector")
 
@@ -26,20 +29,62 @@ class JointLoss(nn.Module):
     Attributes:
         localization_loss: L_unsup and η of eq. (4); the detector sets it.
         loss_weights: λ of eq. (1) of terms, 1 of the others.
+        foreground_label: of the one class.
     """
 
     localization_loss: LocalizationLoss
     loss_weights: Mapping[str, float] = MappingProxyType({})
+    foreground_label = 1
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Any]] | None = None) -> Any:
         """Losses in training, detections in evaluation; see torchvision's."""
         if not self.training:
-            return super().forward(images, targets)
+            predicted = self.predicted(images)
+            if isinstance(predicted, BoxBatch):
+                return Predictions(predicted, self.foreground_label)
+            return predicted
         assert targets is not None
         loss = self.localization_loss
         device = next(self.parameters()).device
         loss.start_batch(images_of(targets, device, loss.progress))
-        return loss.joint(weighted(super().forward(images, targets), self.loss_weights))
+        return loss.joint(self.terms(images, targets))
+
+    def terms(self, images: list[Tensor], targets: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """The loss terms of a batch, before η of eq. (4); a detector of ours implements it.
+
+        By default those of torchvision's class.
+        """
+        return weighted(super().forward(images, targets), self.loss_weights)
+
+    def predicted(self, images: Sequence[Tensor]) -> BoxBatch | Outputs:
+        """The boxes of a batch, in pixels of its images; a detector of ours implements it.
+
+        By default what torchvision's class makes of them, a dict for each.
+
+        Args:
+            images: N images (3, height, width), 0..255, of any type of numbers.
+        """
+        return super().forward(images)
+
+
+class Normalization(nn.Module):
+    """Images to a normalized batch, as torchvision's transform makes one, image by image.
+
+    Args:
+        cfg: MODEL.PIXEL_MEAN and PIXEL_STD.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(cfg.MODEL.PIXEL_MEAN).view(-1, 1, 1), False)
+        self.register_buffer("std", torch.tensor(cfg.MODEL.PIXEL_STD).view(-1, 1, 1), False)
+
+    def forward(self, images: Sequence[Tensor] | Tensor) -> ImageBatch:
+        """See :func:`wend.modeling.layers.image_batch.image_batch`."""
+        return image_batch(images, self.mean, self.std)
 
 
 def transform_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -82,3 +127,21 @@ class StrideAnchors(AnchorGenerator):
         self.set_cell_anchors(dtype, device)
         anchors = self.grid_anchors([[*each.shape[-2:]] for each in feature_maps], strides)
         return [torch.cat(anchors) for _ in image_list.image_sizes]
+
+
+def level_anchors(
+    generator: AnchorGenerator, maps: Sequence[Tensor], size: tuple[int, int]
+) -> list[Tensor]:
+    """The anchors (R of the level, 4) of each map, xyxy in pixels, in float32.
+
+    Args:
+        generator: torchvision's, or :class:`StrideAnchors`.
+        maps: (N, channels, H, W) of each level; only sizes and device matter.
+        size: height and width of the batch's images.
+    """
+    shapes = [maps[0].new_empty((), dtype=torch.float32).expand(1, 1, *m.shape[-2:]) for m in maps]
+    images = maps[0].new_empty((), dtype=torch.float32).expand(1, 3, *size)
+    (anchors,) = generator(ImageList(images, [size]), shapes)
+    per_cell = generator.num_anchors_per_location()
+    counts = [m.shape[-2] * m.shape[-1] * n for m, n in zip(maps, per_cell, strict=True)]
+    return list(anchors.split(counts))

@@ -26,13 +26,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from wend.config import teaching_of
+from wend.errors import NonFiniteLossError
 from wend.evaluation.best import flat
 from wend.evaluation.collect import DetectionCollector
 from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
 from wend.files import writing
 from wend.loading.bad_images import say_wrong
-from wend.losses import ForceLog, tell_progress
+from wend.losses import ForceLog, check_weights, tell_progress
+from wend.modeling.arithmetic import compile_backbone, precision_of
 from wend.modeling.optimizer import (
     describe_non_finite,
     lr_factor,
@@ -55,6 +57,7 @@ from wend.training.continuation import Continuation
 from wend.training.first_epoch import count_first_epoch
 from wend.training.held_out import held_out_losses
 from wend.training.interruption import Interruption
+from wend.training.loss_scale import LossScale
 from wend.training.normalizers import Normalizers
 from wend.training.run_folder import trained_in
 from wend.training.seed import share_seed
@@ -155,9 +158,11 @@ class Trainer:
         self.average = self.teacher = None
         if ema.DECAY:
             self.average = WeightAverage(model, ema.DECAY, ema.WARM_UP, evaluates=ema.EVALUATE)
+            compile_backbone(self.average.average, cfg)
         if self.average is not None and teaching is not None:
             self.teacher = build_teacher(self.average, teaching)
         self.optimizer = build_optimizer(cfg, model)
+        self.loss_scale = LossScale(model, self.optimizer, precision_of(cfg).training)
         multiplier = lr_multiplier(cfg)
         max_iter = cfg.SOLVER.MAX_ITER
         self.scheduler = LambdaLR(self.optimizer, lambda i: multiplier(min(i / max_iter, 1.0)))
@@ -186,6 +191,7 @@ class Trainer:
                 "normalizers": Normalizers(model),
                 "first_epoch": self.first_epoch,
                 "skipped": self.loader,
+                "loss_scale": self.loss_scale if self.loss_scale.is_used else None,
             },
             of_each_process={
                 "force": self.force_log,
@@ -230,6 +236,8 @@ class Trainer:
     def _losses(self, iteration: int, part: MicroBatch) -> dict[str, Tensor]:
         losses = self._in_training(*part)
         report = describe_non_finite(losses, [target["image_id"] for target in part.targets])
+        if report:
+            check_weights(self.model)
         agree_on_step(report, self.interruption, self.cfg.MODEL.DEVICE, iteration)
         return losses
 
@@ -241,23 +249,28 @@ class Trainer:
             self.teacher.progress = Progress(iteration, self.cfg.SOLVER.MAX_ITER)
         parts = [self._taught(part) for part in self.accumulation.parts(batch)]
         self.optimizer.zero_grad()
-        losses = self.accumulation.step(
-            parts,
-            at=(self.cfg.SEED, iteration),
-            count=lambda part: self.model(*part),
-            losses=partial(self._losses, iteration),
-            backward=Tensor.backward,
-        )
-        total = sum(losses.values())
-        assert isinstance(total, Tensor)
-        self.optimizer.step()
+        self.loss_scale.begin()
+        try:
+            losses = self.accumulation.step(
+                parts,
+                at=(self.cfg.SEED, iteration),
+                count=lambda part: self.model(*part),
+                losses=partial(self._losses, iteration),
+                backward=self.loss_scale.backward,
+            )
+        except NonFiniteLossError as error:
+            self.loss_scale.skip(error)
+            losses = {}
+        else:
+            self.loss_scale.step()
         self.scheduler.step()
         if self.average is not None:
             self.average.update()
             share_average(self.average)
         self.force_log.after_step()
-        values = {"total_loss": total.item(), **{n: v.item() for n, v in losses.items()}}
-        return {**values, **self.force_log.latest}
+        total = sum(losses.values())
+        terms = {"total_loss": total, **losses} if isinstance(total, Tensor) else {}  # or skipped
+        return {**{n: v.item() for n, v in terms.items()}, **self.force_log.latest}
 
     def train(self) -> Results:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
@@ -307,6 +320,7 @@ class Trainer:
             done = iteration + 1 - self.start_iter
             if (iteration + 1) % LOG_PERIOD == 0 or iteration + 1 == max_iter:
                 values |= self.teacher.scalars() if self.teacher is not None else {}
+                values |= self.loss_scale.scalars()
                 values = _mean_of_each(gather_on_main(values))
                 if is_main():
                     self._log(iteration, values, (time.perf_counter() - start) / done)
@@ -401,13 +415,13 @@ def evaluate(
         detections, problems = DetectionCollector(test.data_set), []
         for batch in tqdm(build_test_loader(test, cfg), desc=name, leave=False, disable=quiet):
             images, frames = zip(*((e.image, e.frame) for e in batch), strict=True)
-            predictions = predict(model, images, frames, cfg)
-            for example, predicted in zip(batch, predictions, strict=True):
-                if example.problem:
-                    problems.append(example.problem)
-                    detections.add(example.image_id)
-                else:
-                    detections.add(example.image_id, *predicted)
+            readable = [not example.problem for example in batch]
+            problems += [example.problem for example in batch if example.problem]
+            detections.add_table(
+                [example.image_id for example in batch],
+                predict(model, images, frames, cfg),
+                readable,
+            )
         gathered = gather_on_main((detections.rows, problems))
         if not is_main():
             continue

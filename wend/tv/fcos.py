@@ -1,82 +1,64 @@
 """Torchvision's FCOS with one foreground class, of label 0 and one sigmoid channel, and L_unsup.
 
-``fixed`` are the config's entries that torchvision cannot do otherwise.
-
-Shape letters: N = images, R = locations of all levels.
+The arithmetic is :mod:`wend.modeling.fcos`'s, for a whole batch at once. ``fixed`` are the config's
+entries that torchvision cannot do otherwise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from types import MappingProxyType
+from typing import Any
 
-import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSHead
 
 from wend.config import localization_loss
 from wend.errors import InputError
-from wend.losses import LocalizationLoss, scale_gradient, share_of_mean, weighted
+from wend.modeling.fcos.boxes import candidates
+from wend.modeling.fcos.locations import KnownLocations, Locations
+from wend.modeling.fcos.output import HeadOutput
+from wend.modeling.fcos.training import Supervision, loss_terms
+from wend.modeling.layers.box_batch import BoxBatch
+from wend.modeling.layers.box_choice import Choice, borders, chosen, cut_at
+from wend.modeling.layers.image_batch import ImageBatch
 from wend.tv.backbones import build_feature_backbone
-from wend.tv.detector import META_ARCH_REGISTRY, JointLoss, StrideAnchors, transform_arguments
+from wend.tv.detector import (
+    META_ARCH_REGISTRY,
+    JointLoss,
+    Normalization,
+    StrideAnchors,
+    level_anchors,
+    transform_arguments,
+)
+
+FOCAL_LOSS = {"alpha": 0.25, "gamma": 2.0}  # torchvision's
 
 
 class BinaryFCOSHead(FCOSHead):
-    """Torchvision's FCOS head whose classifier also carries the unsupervised loss."""
+    """Torchvision's FCOS head of one class, whose boxes start at ``WEND.FCOS.INITIAL_DISTANCE``."""
 
-    def __init__(self, in_channels: int, fcos: CfgNode, loss: LocalizationLoss) -> None:
+    def __init__(self, in_channels: int, fcos: CfgNode) -> None:
         super().__init__(in_channels, num_anchors=1, num_classes=1, num_convs=fcos.NUM_CONVS)
         nn.init.constant_(self.regression_head.bbox_reg.bias, fcos.INITIAL_DISTANCE)
-        self.localization_loss = loss
-        self.loss_weights = {  # λ of eq. (1)
-            "classification": fcos.CLASS_WEIGHT,
-            "bbox_regression": fcos.BOX_WEIGHT,
-            "bbox_ctrness": fcos.CENTERNESS_WEIGHT,
-        }
-
-    def compute_loss(
-        self,
-        targets: list[dict[str, Tensor]],
-        head_outputs: dict[str, Tensor],
-        anchors: list[Tensor],
-        matched_idxs: list[Tensor],
-    ) -> dict[str, Tensor]:
-        """Torchvision's losses as chosen and weighed, and L_unsup on the class logits (N, R, 1)."""
-        loss, logits = self.localization_loss, head_outputs["cls_logits"]
-        loss.count_positives(matched_idxs, [len(target["boxes"]) for target in targets])
-        labels = (torch.stack(matched_idxs) >= 0).long()
-        context = loss.context(  # weights have no gradient
-            logits[..., 0].detach(),
-            labels=labels,
-            sample_boxes=lambda: self._predicted_boxes(head_outputs, anchors),
-        )
-        weights = loss.weights(context)
-        by_image = None if weights is None else weights.view_as(labels)
-        weighed = {name: scale_gradient(each, by_image) for name, each in head_outputs.items()}
-        share = share_of_mean(labels.sum(), labels.device)
-        own = super().compute_loss(targets, weighed, anchors, matched_idxs)
-        losses = {name: share * term for name, term in own.items()}
-        context = context.changed(logits=logits[..., 0].flatten())
-        losses["classification"] = loss.classification(
-            losses["classification"], context, weights, share / labels.sum().clamp(min=1)
-        )
-        losses = weighted(losses, self.loss_weights)
-        unsupervised = loss.unsupervised_of(
-            context, supervised=losses["classification"], shared=[logits]
-        )
-        return {**losses, **unsupervised}
-
-    @torch.no_grad()
-    def _predicted_boxes(self, outputs: dict[str, Tensor], anchors: list[Tensor]) -> Tensor:
-        """The box of each location (N·R, 4), xyxy."""
-        deltas = outputs["bbox_regression"].float()
-        return self.box_coder.decode(deltas, torch.stack(anchors)).flatten(0, 1)
 
 
 @META_ARCH_REGISTRY.register()
 class BinaryFCOS(JointLoss, FCOS):
     """FCOS with one foreground class, its losses weighted by eq. (4)."""
 
+    # torchvision's, which has no types
+    backbone: nn.Module
+    head: nn.Module
+    anchor_generator: AnchorGenerator
+    center_sampling_radius: float
+    score_thresh: float
+    topk_candidates: int
+    nms_thresh: float
+    detections_per_img: int
     foreground_label = 0
     fixed = MappingProxyType(
         {
@@ -85,8 +67,8 @@ class BinaryFCOS(JointLoss, FCOS):
             "WEND.FCOS.REDUCE_DIM": 0,
             "WEND.FCOS.NORM": "GN",
             "WEND.FCOS.PRIOR_PROB": 0.01,
-            "WEND.FCOS.FOCAL_LOSS_ALPHA": 0.25,
-            "WEND.FCOS.FOCAL_LOSS_GAMMA": 2.0,
+            "WEND.FCOS.FOCAL_LOSS_ALPHA": FOCAL_LOSS["alpha"],
+            "WEND.FCOS.FOCAL_LOSS_GAMMA": FOCAL_LOSS["gamma"],
         }
     )
 
@@ -98,7 +80,6 @@ class BinaryFCOS(JointLoss, FCOS):
                 f"config entry WEND.FCOS.NORM: GN needs a multiple of 32 channels, the feature map "
                 f"has {backbone.out_channels}"
             )
-        loss = localization_loss(cfg)
         super().__init__(
             backbone,
             num_classes=1,
@@ -107,7 +88,7 @@ class BinaryFCOS(JointLoss, FCOS):
                 aspect_ratios=((1.0,),) * len(backbone.names),
                 strides=backbone.chosen_strides,
             ),
-            head=BinaryFCOSHead(backbone.out_channels, fcos, loss),
+            head=BinaryFCOSHead(backbone.out_channels, fcos),
             center_sampling_radius=fcos.CENTER_SAMPLING_RADIUS,
             score_thresh=fcos.SCORE_THRESH_TEST,
             nms_thresh=fcos.NMS_THRESH_TEST,
@@ -115,4 +96,61 @@ class BinaryFCOS(JointLoss, FCOS):
             detections_per_img=cfg.TEST.DETECTIONS_PER_IMAGE,
             **transform_arguments(cfg),
         )
-        self.localization_loss = loss
+        self.localization_loss = localization_loss(cfg)
+        self.loss_weights = {
+            "classification": fcos.CLASS_WEIGHT,
+            "bbox_regression": fcos.BOX_WEIGHT,
+            "bbox_ctrness": fcos.CENTERNESS_WEIGHT,
+        }
+        self.normalization = Normalization(cfg)
+        self._known_locations = KnownLocations()
+
+    def head_output(self, images: Sequence[Tensor]) -> tuple[HeadOutput, Locations, ImageBatch]:
+        """What the head says of a batch, where, and the batch."""
+        batch = self.normalization(images)
+        maps = self.backbone(batch.tensor)
+        maps = [maps] if isinstance(maps, Tensor) else list(maps.values())
+        output = self.head(maps)
+        size = (batch.tensor.shape[-2], batch.tensor.shape[-1])
+        locations = self._known_locations.of(
+            maps, partial(level_anchors, self.anchor_generator, maps, size), size
+        )
+        return (
+            HeadOutput(
+                output["cls_logits"], output["bbox_regression"], output["bbox_ctrness"][..., 0]
+            ),
+            locations,
+            batch,
+        )
+
+    def terms(self, images: list[Tensor], targets: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Torchvision's losses as chosen and weighed, and L_unsup on all locations."""
+        output, locations, _ = self.head_output(images)
+        return loss_terms(
+            output,
+            locations,
+            self.localization_loss,
+            Supervision(
+                names=("classification", "bbox_regression", "bbox_ctrness"),
+                radius=self.center_sampling_radius,
+                alpha=FOCAL_LOSS["alpha"],
+                gamma=FOCAL_LOSS["gamma"],
+                weights=self.loss_weights,
+            ),
+            normalizer=lambda positives: positives,
+        )
+
+    def predicted(self, images: Sequence[Tensor]) -> BoxBatch:
+        """The boxes of a batch, in pixels of its images."""
+        output, locations, batch = self.head_output(images)
+        boxes, scores, _ = candidates(
+            output, locations, most_per_level=self.topk_candidates, above=self.score_thresh
+        )
+        choice = Choice(
+            above=self.score_thresh,
+            max_iou=self.nms_thresh,
+            most=self.detections_per_img,
+            clip=False,  # torchvision's boxes are cut before they are compared
+            drop_empty=False,
+        )
+        return chosen(cut_at(boxes, borders(batch.sizes, boxes)), scores, choice)

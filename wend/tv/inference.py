@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from wend.loading.closer_look import Prediction, look_closer
+from wend.loading.closer_look import look_closer
 from wend.loading.crop import Sample
+from wend.modeling.arithmetic import settle_precision
 from wend.modeling.undrawn import Undrawn
 from wend.run import settle_device
+from wend.structures.box_table import BoxTable
+from wend.structures.checks import check_predicted
 from wend.structures.frame import Frame
+from wend.structures.frames import Frames
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import read_config
 from wend.tv.dataset import crops_to_test, image_tensor
 from wend.tv.models import build_model
+from wend.tv.predictions import table_of
 
 
 @torch.inference_mode()
 def predict(
     model: nn.Module, images: Sequence[Tensor], frames: Sequence[Frame], cfg: CfgNode
-) -> list[Prediction]:
+) -> BoxTable:
     """Predict on a batch of crops.
 
     Args:
         model: the detector in evaluation mode.
-        images: N crops (3, crop, crop) float32, RGB, 0..255.
+        images: N crops (3, crop, crop), RGB, 0..255.
         frames: the way from each image's original pixels to its crop.
         cfg: says where the model is, and whether it looks closer.
 
     Returns:
-        For each image boxes (P, 4) float64, xyxy in original pixels, and their scores (P,) float32.
+        The boxes of the N images, float64, xyxy in original pixels, and their scores.
+
+    Raises:
+        InputError: a box is not finite.
     """
     look = partial(_predict_once, model, cfg.MODEL.DEVICE)
     return look_closer(look, images, frames, cfg.WEND.CLOSER_LOOK)
@@ -41,15 +51,13 @@ def predict(
 
 def _predict_once(
     model: nn.Module, device: str, images: Sequence[Tensor], frames: Sequence[Frame]
-) -> list[Prediction]:
-    predictions = []
-    outputs = model([image.to(device) for image in images])
-    for frame, output in zip(frames, outputs, strict=True):
-        boxes = frame.to_original(output["boxes"].double().cpu().numpy())
-        # torchvision's FCOS has empty ones, and so has padding
-        whole = (boxes[:, 2:] > boxes[:, :2]).all(1)
-        predictions.append((boxes[whole], output["scores"].cpu().numpy()[whole]))
-    return predictions
+) -> BoxTable:
+    table = table_of(model([image.to(device) for image in images]))
+    owner = table.owner
+    check_predicted(table.boxes, owner, "image {} of the batch".format)
+    boxes = Frames.of(frames).to_original(table.boxes, owner)
+    # torchvision's FCOS has empty ones, and so has padding
+    return replace(table, boxes=boxes).keep(np.all(boxes[:, 2:] > boxes[:, :2], axis=1))
 
 
 class TrainedModel:
@@ -67,8 +75,8 @@ class TrainedModel:
         self.cfg, self.model = cfg, model.eval()
         self.mapper = crops_to_test(cfg)
 
-    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
-        """Boxes (P, 4) float64, xyxy in original pixels, and scores (P,) of each sample."""
+    def predict(self, samples: Sequence[Sample]) -> BoxTable:
+        """The boxes of the samples, float64, xyxy in original pixels, and their scores."""
         images = [image_tensor(sample) for sample in samples]
         frames = [sample.frame for sample in samples]
         return predict(self.model, images, frames, self.cfg)
@@ -87,6 +95,7 @@ def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
     """
     cfg = read_config(config_file, opts)
     settle_device(cfg)
+    settle_precision(cfg)
     with Undrawn():
         model = build_model(cfg)
     checkpointer = TVCheckpointer(model)

@@ -9,6 +9,7 @@ from torch import nn
 
 from wend.config import check_carries_loss
 from wend.errors import InputError
+from wend.modeling.arithmetic import compute_as
 from wend.modeling.detectors import DETECTORS, Detector
 from wend.tv.adapter import adapted
 from wend.tv.backbones import FeatureBackbone, PyramidBackbone
@@ -60,6 +61,7 @@ def find_detector(cfg: CfgNode) -> Callable[[CfgNode], nn.Module]:
 
 def build_model(cfg: CfgNode) -> nn.Module:
     """The detector that the config names, on its device."""
-    model = find_detector(cfg)(cfg)
+    model = find_detector(cfg)(cfg).to(cfg.MODEL.DEVICE)
     check_carries_loss(cfg, model)
-    return model.to(cfg.MODEL.DEVICE)
+    compute_as(model, cfg)
+    return model

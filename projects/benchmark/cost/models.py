@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "configs" / "CUB"
+TORCHVISION = "torchvision engine"  # in the names of its rows
 FROZEN = ("MODEL.BACKBONE.FREEZE_AT", "5")
 RATE = "1e-6"  # random weights diverge at the paper's
 
@@ -130,6 +131,30 @@ def build_wend(
     return Subject(name, model, optimizer, *((batch,) for batch in batches))
 
 
+def build_wend_tv(
+    name: str, sizes: Sizes, device: str, file: str, overrides: tuple[str, ...] = ()
+) -> Subject:
+    """One of this project's detectors on the torchvision engine."""
+    from wend.tv.engine import build_optimizer
+    from wend.tv.models import build_model
+    from wend.tv.run import read_config
+
+    fixed = ("MODEL.DEVICE", device, "SOLVER.BASE_LR", RATE, "WEND.CROP", str(sizes.crop))
+    cfg = read_config(str(CONFIGS / file), [*overrides, *fixed])
+    model = build_model(cfg)
+    label = getattr(model, "foreground_label", 1)
+
+    def crops(count: int) -> list[tuple[Tensor, Tensor]]:
+        return [(i.to(device), b.to(device)) for i, b in images_and_boxes(count, sizes.crop)]
+
+    train = crops(sizes.train)
+    labels = torch.full((1,), label, dtype=torch.int64, device=device)
+    targets = [{"boxes": boxes, "labels": labels} for _, boxes in train]
+    test = [image.float() for image, _ in crops(sizes.test)]
+    inputs = [image.float() for image, _ in train]
+    return Subject(name, model, build_optimizer(cfg, model), (inputs, targets), (test,))
+
+
 def damp_frozen_norms(model: nn.Module) -> None:
     """Keep activations finite where batch norm is frozen and weights are random.
 
@@ -193,6 +218,10 @@ def _ours(file: str, *overrides: str) -> tuple[Callable[..., Subject], tuple[Any
     return build_wend, (file, overrides)
 
 
+def _tv(file: str, *overrides: str) -> tuple[Callable[..., Subject], tuple[Any, ...]]:
+    return build_wend_tv, (file, overrides)
+
+
 # row -> function that builds it and what it is told
 OURS = {
     "backbone": _ours("scr_R50.yaml"),
@@ -205,6 +234,13 @@ OURS = {
     "Faster R-CNN lean": _ours("faster_rcnn_R50_lean_we.yaml"),
     "CLN": _ours("cln_R50_we.yaml"),
     "Deformable DETR": _ours("deformable_detr_R50_we.yaml"),
+}
+ON_TORCHVISION = {
+    f"SCR, {TORCHVISION}": _tv("scr_R50.yaml"),
+    f"BCD-FCOS, {TORCHVISION}": _tv("fcos_R50_we.yaml"),
+    f"Faster R-CNN, {TORCHVISION}": _tv("faster_rcnn_R50_we.yaml"),
+    f"Faster R-CNN lean, {TORCHVISION}": _tv("faster_rcnn_R50_lean_we.yaml"),
+    f"Deformable DETR, {TORCHVISION}": _tv("deformable_detr_R50_we.yaml"),
 }
 PEERS = {
     "Detectron2 R_50_FPN": (build_d2_peer, ("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml",)),
@@ -222,6 +258,7 @@ MODELS = {
         for name, (build, (file, overrides)) in OURS.items()
         if name != "backbone"
     },
+    **ON_TORCHVISION,
     **PEERS,
 }
 

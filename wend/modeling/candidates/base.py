@@ -11,39 +11,14 @@ Shape letters: N = images, K = candidates of an image, D = boxes that are kept a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wend.modeling.layers.box_selection import (
-    clip_to,
-    not_suppressed,
-    packed,
-    sides_longer_than,
-)
+from wend.modeling.layers.box_choice import Choice, borders, chosen
 
 Candidates = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How a detector chooses among its candidates, in this order.
-
-    Attributes:
-        above: candidates of scores greater than this are considered; None considers all.
-        max_iou: those that a better one overlaps by more are suppressed; None suppresses none.
-        most: how many are kept, the best.
-        clip: whether the kept boxes are cut to the crop.
-        drop_empty: whether kept boxes without an area are dropped at the end.
-    """
-
-    above: float | None
-    max_iou: float | None
-    most: int
-    clip: bool
-    drop_empty: bool
 
 
 class Constants(nn.Module):
@@ -124,32 +99,15 @@ class ChosenBoxes(nn.Module):
         detector: makes the candidates.
     """
 
+    borders: Tensor
+
     def __init__(self, detector: CandidateDetector) -> None:
         super().__init__()
         self.detector = detector
+        self.register_buffer("borders", borders([detector.size], detector.pixel_mean), False)
 
     def forward(self, pixels: Tensor) -> Candidates:
         """Boxes (N, D, 4) and scores (N, D), best first, then zeros; see the detector's."""
         boxes, scores = self.detector(pixels)
-        return chosen(boxes, scores, self.detector.choice, self.detector.size)
-
-
-def chosen(boxes: Tensor, scores: Tensor, choice: Choice, size: tuple[int, int]) -> Candidates:
-    """A choice among candidates, for all images at once.
-
-    Args:
-        boxes, scores: see :meth:`CandidateDetector.forward`.
-        size: height and width of the crop.
-
-    Returns:
-        Boxes (N, D, 4) and scores (N, D), best first, then zeros.
-    """
-    kept = scores > (0.0 if choice.above is None else max(choice.above, 0.0))
-    if choice.max_iou is not None:
-        kept = not_suppressed(boxes, kept, choice.max_iou)
-    boxes, scores = packed(kept, min(choice.most, scores.shape[1]), boxes, scores)
-    if choice.clip:
-        boxes = clip_to(boxes, *size)
-    if choice.drop_empty:
-        boxes, scores = packed(sides_longer_than(boxes, 0), scores.shape[1], boxes, scores)
-    return boxes, scores
+        batch = chosen(boxes, scores, self.detector.choice, borders=self.borders)
+        return batch.boxes, batch.scores

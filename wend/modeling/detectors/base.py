@@ -13,6 +13,8 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from wend.losses import ImagesContext, LocalizationLoss
+from wend.losses.padded_boxes import PaddedBoxes
+from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.image_batch import ImageBatch, Size, image_batch
 from wend.registry import Registry
 
@@ -106,16 +108,33 @@ class Detector(nn.Module):
             Loss terms by name, weighted by eq. (4); or for each image boxes (P, 4), xyxy in pixels
             of its frame, and scores (P,), best first.
         """
-        batch, sizes = self.batch(images)
-        features = self.backbone(batch)
-        padding = padding_mask(batch, sizes)
-        predictions = self.predict([features[name] for name in self.in_features], padding)
+        predictions, sizes = self._head_outputs(images)
         if self.training:
             assert learnt is not None
             self.localization_loss.start_batch(learnt)
             losses = self.losses(predictions, learnt.boxes, sizes)
             return self.localization_loss.joint(losses)
         return self.detections(predictions, sizes if frames is None else frames)
+
+    def box_batch(self, images: Sequence[Tensor] | Tensor) -> BoxBatch:
+        """The boxes of a batch in evaluation mode, in pixels of its images.
+
+        Args:
+            images: see :meth:`forward`.
+        """
+        predictions, sizes = self._head_outputs(images)
+        kind = type(self)
+        if kind.detections is not Detector.detections:
+            return _padded(self.detections(predictions, sizes))
+        boxes, scores = self.best_boxes(predictions, sizes)
+        return BoxBatch(boxes, scores, torch.ones_like(scores, dtype=torch.bool))
+
+    def _head_outputs(self, images: Sequence[Tensor] | Tensor) -> tuple[Any, Sequence[Size]]:
+        """The result of :meth:`predict`, and the sizes of the images."""
+        batch, sizes = self.batch(images)
+        features = self.backbone(batch)
+        padding = padding_mask(batch, sizes)
+        return self.predict([features[name] for name in self.in_features], padding), sizes
 
     def batch(self, images: Sequence[Tensor] | Tensor) -> ImageBatch:
         """Normalized images (N, 3, H, W), smaller ones padded with zeros, and their sizes."""
@@ -176,6 +195,13 @@ class Detector(nn.Module):
 
 
 DETECTORS: Registry[type[Detector]] = Registry("detector")
+
+
+def _padded(detections: Sequence[tuple[Tensor, Tensor]]) -> BoxBatch:
+    """Boxes (P, 4) and scores (P,) of each image as those of a batch."""
+    boxes, scores = zip(*detections, strict=True)
+    padded = PaddedBoxes.of(boxes)
+    return BoxBatch(padded.boxes, padded.padded(scores), padded.is_box)
 
 
 def frame_sides(frames: Sequence[Size], like: Tensor) -> Tensor:

@@ -1,13 +1,17 @@
 """The boxes that a detector predicts of a batch, in one form for every detector and engine.
 
-Shape letters: N = images, D = boxes of an image at most.
+Shape letters: N = images, D = boxes of an image at most, B = kept boxes of all images.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
+
+from wend.structures.box_table import BoxTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,3 +36,22 @@ class BoxBatch:
     def counts(self) -> list[int]:
         """Boxes of each image. Waits for the device."""
         return self.kept.sum(1).tolist()
+
+    def on_host(self) -> BoxTable:
+        """The kept boxes, by one copy from the device; they stay in their type of numbers.
+
+        Waits for the device.
+        """
+        boxes = self.boxes.to(torch.promote_types(self.boxes.dtype, torch.float32))
+        columns = [boxes, self.scores[..., None], self.kept[..., None]]
+        if self.classes is not None:
+            columns.append(self.classes[..., None])
+        rows = torch.cat(columns, -1).detach().cpu().numpy()  # (N, D, 6 or 7)
+        kept = rows[..., 5] > 0
+        rows = rows[kept]
+        return BoxTable(
+            np.cumsum([0, *kept.sum(1)]),
+            rows[:, :4],
+            rows[:, 4].astype(np.float64),
+            None if self.classes is None else rows[:, 6].astype(np.int64),
+        )

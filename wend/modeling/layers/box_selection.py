@@ -3,7 +3,8 @@
 Nothing here depends on how many boxes an image has left: every result has the shape of its input,
 so that the functions run batched, and can be written to a file that other runtimes execute.
 
-Shape letters: N = images, R = locations, K = candidates of an image.
+Shape letters: N = images, R = locations (of suppression: boxes of a block), K = candidates of an
+image.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+
+# Suppression decides so many boxes of an image at once, and compares so many pairs: on a CPU what
+# its cache holds, on a GPU what keeps it busy (a block more is a wait more)
+ON_CPU, ON_GPU = (64, 2**18), (1024, 2**26)
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
@@ -56,44 +61,106 @@ def float32_threshold(threshold: float) -> float:
 
 
 def not_suppressed(
-    boxes: Tensor, valid: Tensor, threshold: float, groups: Tensor | None = None
+    boxes: Tensor,
+    valid: Tensor,
+    threshold: float,
+    groups: Tensor | None = None,
+    *,
+    most: int | None = None,
 ) -> Tensor:
     """Which boxes greedy non-maximum suppression keeps, for all images at once.
 
     A box is suppressed by a better one that is itself kept and overlaps it by more than the
-    threshold. Starting from all boxes, each pass applies the rule to the survivors of the last; the
-    greedy choice is what no pass changes, and is reached after as many passes as the longest chain
-    of boxes that decide about each other, typically a few.
+    threshold. Blocks of boxes are decided in turn, the best first: what the blocks before keep
+    suppresses boxes of a block, and among those that are left each pass applies the rule to the
+    survivors of the last; the greedy choice is what no pass changes, and is reached after as many
+    passes as the longest chain of boxes that decide about each other, typically a few.
 
     Args:
         boxes: (N, K, 4), xyxy, best first.
         valid: (N, K); others are not kept and suppress nothing.
         threshold: IoU in [0, 1].
         groups: (N, K); boxes of different groups do not suppress each other.
+        most: how many of an image are asked for, the best: kept ones after them may be left out.
 
     Returns:
         (N, K), true where a box is kept.
     """
-    x0, y0, x1, y1 = boxes.unbind(-1)
-    areas = (x1 - x0) * (y1 - y0)
-    width = torch.minimum(x1[:, :, None], x1[:, None]) - torch.maximum(x0[:, :, None], x0[:, None])
-    height = torch.minimum(y1[:, :, None], y1[:, None]) - torch.maximum(y0[:, :, None], y0[:, None])
-    shared = width.clamp(min=0) * height.clamp(min=0)
-    iou = shared / (areas[:, :, None] + areas[:, None] - shared)
-    overlaps = iou > float32_threshold(threshold)
-    if groups is not None:
-        overlaps = overlaps & (groups[:, :, None] == groups[:, None])
-    by_better = overlaps.to(boxes.dtype).tril(-1)  # (N, K, K): row i, column j < i
-    if torch.jit.is_tracing():  # which alone would write out the passes of its own input
-        return torch.jit.script(_settled)(by_better, valid)
     if _is_exporting():
+        by_better = _overlapping(boxes, boxes, threshold, groups, groups).to(boxes.dtype).tril(-1)
+        if torch.jit.is_tracing():  # which alone would write out the passes of its own input
+            return torch.jit.script(_settled)(by_better, valid)
         return _settled_in_graph(by_better, valid)
-    return _settled(by_better, valid)
+    images, count = valid.shape
+    rows, pairs = ON_CPU if boxes.device.type == "cpu" else ON_GPU
+    at_once = max(pairs // max(min(rows, count) * count, 1), 1)
+    parts = [
+        _kept(
+            boxes[start : start + at_once],
+            valid[start : start + at_once],
+            threshold,
+            None if groups is None else groups[start : start + at_once],
+            rows,
+            count if most is None else most,
+        )
+        for start in range(0, images, at_once)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat([valid[:0], *parts])
+
+
+def _kept(
+    boxes: Tensor, valid: Tensor, threshold: float, groups: Tensor | None, rows: int, most: int
+) -> Tensor:
+    """:func:`not_suppressed` of images whose block of rows is in memory together."""
+    kept = torch.zeros_like(valid)
+    count = valid.shape[1]
+    for start in range(0, count, rows):
+        if start and bool((kept.sum(1) >= most).all()):
+            break
+        end = min(start + rows, count)
+        by_better = _overlapping(
+            boxes[:, start:end],
+            boxes[:, :end],
+            threshold,
+            None if groups is None else groups[:, start:end],
+            None if groups is None else groups[:, :end],
+        ).to(boxes.dtype)
+        left = valid[:, start:end]
+        if start:
+            left = left & ~_any_of(by_better[..., :start], kept[:, :start])
+        kept[:, start:end] = _settled(by_better[..., start:].tril(-1), left)
+    return kept
+
+
+def _overlapping(
+    boxes: Tensor,
+    others: Tensor,
+    threshold: float,
+    groups: Tensor | None,
+    other_groups: Tensor | None,
+) -> Tensor:
+    """Whether boxes (N, R, 4) overlap others (N, K, 4) by more than the threshold: (N, R, K)."""
+    left, top, right, bottom = (side[:, :, None] for side in boxes.unbind(-1))
+    x0, y0, x1, y1 = (side[:, None].contiguous() for side in others.unbind(-1))
+    areas, other_areas = (right - left) * (bottom - top), (x1 - x0) * (y1 - y0)
+    # in place: most of the time on a CPU is that of getting memory
+    shared = torch.minimum(right, x1).sub_(torch.maximum(left, x0)).clamp_(min=0)
+    shared.mul_(torch.minimum(bottom, y1).sub_(torch.maximum(top, y0)).clamp_(min=0))
+    iou = shared.div_((areas + other_areas).sub_(shared))
+    overlaps = iou > float32_threshold(threshold)
+    if groups is not None and other_groups is not None:
+        overlaps = overlaps & (groups[:, :, None] == other_groups[:, None])
+    return overlaps
+
+
+def _any_of(suppresses: Tensor, kept: Tensor) -> Tensor:
+    """Which rows (N, R) of a matrix (N, R, K) of 0 and 1 have a 1 where ``kept`` (N, K)."""
+    return torch.matmul(suppresses, kept.to(suppresses.dtype).unsqueeze(-1)).squeeze(-1) > 0.5
 
 
 def _is_exporting() -> bool:
     before_2_7 = torch.compiler.is_compiling  # true while exporting, too
-    return getattr(torch.compiler, "is_exporting", before_2_7)()
+    return torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", before_2_7)()
 
 
 def _settled(by_better: Tensor, valid: Tensor) -> Tensor:

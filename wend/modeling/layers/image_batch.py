@@ -32,6 +32,7 @@ def image_batch(
     mean: Tensor,
     std: Tensor,
     unit: int = 1,
+    least: int = 0,
 ) -> ImageBatch:
     """Normalize images, padding smaller ones with zeros.
 
@@ -42,28 +43,32 @@ def image_batch(
             different sizes; or one tensor (N, 3, height, width) of them.
         mean, std: (3, 1, 1), on the device of the result.
         unit: sides of the batch are multiples of it.
+        least: pixels that they are at least.
     """
     if isinstance(images, Tensor):
         pixels, sizes = images, [(images.shape[-2], images.shape[-1])] * len(images)
     else:
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         if len(set(sizes)) > 1:
-            return _of_different_sizes(images, sizes, mean, std, unit)
+            return _of_different_sizes(images, sizes, mean, std, unit, least)
         pixels = torch.stack([*images])
     normalized = (pixels.to(mean.device, non_blocking=True) - mean) / std
-    height, width = sizes[0]
-    below, right = -height % unit, -width % unit
+    below, right = (_padded(side, unit, least) - side for side in sizes[0])
     if below or right:
         normalized = F.pad(normalized, (0, right, 0, below))
     return ImageBatch(normalized, sizes)
 
 
 def _of_different_sizes(
-    images: Sequence[Tensor], sizes: list[Size], mean: Tensor, std: Tensor, unit: int
+    images: Sequence[Tensor], sizes: list[Size], mean: Tensor, std: Tensor, unit: int, least: int
 ) -> ImageBatch:
-    height, width = (-(-max(side) // unit) * unit for side in zip(*sizes, strict=True))
+    height, width = (_padded(max(side), unit, least) for side in zip(*sizes, strict=True))
     batch = mean.new_zeros(len(images), len(mean), height, width)
     for padded, image in zip(batch, images, strict=True):
         pixels = image.to(mean.device, non_blocking=True)
         padded[:, : image.shape[-2], : image.shape[-1]] = (pixels - mean) / std
     return ImageBatch(batch, sizes)
+
+
+def _padded(side: int, unit: int, least: int) -> int:
+    return -(-max(side, least) // unit) * unit

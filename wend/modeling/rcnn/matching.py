@@ -22,7 +22,7 @@ class Matches(NamedTuple):
     """What anchors or proposals are matched with.
 
     Attributes:
-        box_index: (N, R) int64, the box of its image with which each has the largest IoU, the first of
+        box_index: (N, R) int64, the box of its image with the largest IoU, the first of
             equal ones; 0 in an image without boxes.
         labels: (N, R) int64: 1 positive, 0 negative, -1 ignored.
     """

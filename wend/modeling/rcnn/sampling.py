@@ -18,7 +18,7 @@ class Samples(NamedTuple):
     """What is sampled of each image: positives, then negatives, then places that hold none.
 
     Attributes:
-        row_index: (N, S) int64, into the R that were sampled from; anything where there is no sample.
+        row_index: (N, S) int64, into the R rows; anything where there is no sample.
         is_sample: (N, S) bool.
         is_positive: (N, S) bool.
     """

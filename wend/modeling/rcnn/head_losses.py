@@ -1,0 +1,167 @@
+"""The losses of an R-CNN's head on the sampled proposals of a batch.
+
+They are those of Detectron2's ``FastRCNNOutputLayers`` and of torchvision's ``fastrcnn_loss``: sums
+over the B samples, divided by B, of all images. Background is masked and not left out, which would
+wait for the device.
+
+Shape letters: B = samples of all images, C = foreground classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def class_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy of a softmax; 0 with a gradient where there is no sample.
+
+    Args:
+        scores: (B, C + 1) log-odds of the classes and of the background.
+        labels: (B,) int64 index of the right one.
+    """
+    return F.cross_entropy(scores.float(), labels, reduction="sum") / max(len(labels), 1)
+
+
+def class_sigmoid_cross_entropy(scores: Tensor, classes: Tensor) -> Tensor:
+    """Binary cross entropy of each class on its own, summed over the classes: the samples' mean.
+
+    Args:
+        scores: (B, C) log-odds of the foreground classes.
+        classes: (B,) int64; -1: background.
+    """
+    targets = classes[:, None] == torch.arange(scores.shape[1], device=classes.device)
+    scores = scores.float()
+    losses = F.binary_cross_entropy_with_logits(scores, targets.to(scores.dtype), reduction="sum")
+    return losses / max(len(classes), 1)
+
+
+def of_own_class(deltas: Tensor, classes: Tensor) -> Tensor:
+    """What is predicted for each sample's own class (B, 4), in float32; 0 for background.
+
+    Args:
+        deltas: (B, C, 4), or (B, 1, 4) of a regressor that knows no classes.
+        classes: (B,) int64; -1: background.
+    """
+    if deltas.shape[1] > 1:
+        index = classes.clamp(min=0)[:, None, None].expand(-1, 1, 4)
+        deltas = deltas.gather(1, index)
+    return torch.where(classes[:, None] >= 0, deltas[:, 0].float(), 0.0)
+
+
+def encoded(boxes: Tensor, truth: Tensor, weights: Sequence[float]) -> Tensor:
+    """R-CNN's deltas (B, 4) from boxes to their truth, both (B, 4), xyxy.
+
+    Args:
+        boxes: with sides > 0.
+        truth: with sides > 0.
+        weights: of x, y, width and height.
+    """
+    sides, true_sides = boxes[:, 2:] - boxes[:, :2], truth[:, 2:] - truth[:, :2]
+    moved = (truth[:, :2] + 0.5 * true_sides) - (boxes[:, :2] + 0.5 * sides)
+    (x, y), (width, height) = moved.unbind(1), sides.unbind(1)
+    grown = torch.log(true_sides / sides)
+    parts = [
+        weights[0] * x / width,
+        weights[1] * y / height,
+        weights[2] * grown[:, 0],
+        weights[3] * grown[:, 1],
+    ]
+    return torch.stack(parts, 1)
+
+
+def smooth_l1(predicted: Tensor, target: Tensor, beta: float) -> Tensor:
+    """Of each number; ``beta``: from which error on it is linear, 0: everywhere."""
+    error = (predicted - target).abs()
+    if beta < 1e-5:
+        return error
+    return torch.where(error < beta, 0.5 * error**2 / beta, error - 0.5 * beta)
+
+
+def delta_loss(
+    deltas: Tensor,
+    boxes: Tensor,
+    truth: Tensor,
+    classes: Tensor,
+    weights: Sequence[float],
+    beta: float,
+) -> Tensor:
+    """:func:`smooth_l1` of the deltas, summed over the foreground and divided by B.
+
+    Args:
+        deltas: see :func:`of_own_class`.
+        boxes, truth: proposals and their matched boxes (B, 4); anything finite of background.
+        classes: (B,) int64; -1: background.
+        weights: of the deltas, see :func:`encoded`.
+        beta: see :func:`smooth_l1`.
+    """
+    is_foreground = classes[:, None] >= 0
+    boxes, truth = _harmless(boxes, is_foreground), _harmless(truth, is_foreground)
+    losses = smooth_l1(of_own_class(deltas, classes), encoded(boxes, truth, weights), beta)
+    return torch.where(is_foreground, losses, 0.0).sum() / max(len(classes), 1)
+
+
+def overlap_loss(
+    deltas: Tensor,
+    boxes: Tensor,
+    truth: Tensor,
+    classes: Tensor,
+    decode: Callable[[Tensor, Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """A loss of decoded boxes, summed over the foreground and divided by B.
+
+    Args:
+        deltas, boxes, truth, classes: see :func:`delta_loss`.
+        decode: deltas and boxes (B, 4) -> boxes (B, 4).
+        loss: predicted and true boxes (B, 4) -> (B,).
+    """
+    is_foreground = classes[:, None] >= 0
+    boxes, truth = _harmless(boxes, is_foreground), _harmless(truth, is_foreground)
+    losses = loss(decode(of_own_class(deltas, classes), boxes), truth)
+    return torch.where(is_foreground[:, 0], losses, 0.0).sum() / max(len(classes), 1)
+
+
+def _harmless(boxes: Tensor, is_foreground: Tensor) -> Tensor:
+    """The boxes of the foreground; a unit square for the others, whose loss must stay finite."""
+    square = torch.arange(4, device=boxes.device) >= 2  # of the device: a list would be copied
+    return torch.where(is_foreground, boxes, square.to(boxes.dtype))
+
+
+def iou_score_loss(logits: Tensor, boxes: Tensor, truth: Tensor, classes: Tensor) -> Tensor:
+    """L1 of CLN's IoU score against the proposal's IoU, over the foreground, divided by B.
+
+    Args:
+        logits: (B,) log-odds of the score.
+        boxes, truth: proposals and their matched boxes (B, 4).
+        classes: (B,) int64; -1: background.
+    """
+    error = (logits.float().sigmoid() - paired_iou(boxes, truth)).abs()
+    return torch.where(classes >= 0, error, 0.0).sum() / max(len(classes), 1)
+
+
+def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """IoU (B,) of boxes and others (B, 4), xyxy; 0 without area."""
+    low = torch.maximum(boxes[:, :2], others[:, :2])
+    high = torch.minimum(boxes[:, 2:], others[:, 2:])
+    shared = (high - low).clamp(min=0).prod(1)
+    areas, other_areas = ((each[:, 2:] - each[:, :2]).prod(1) for each in (boxes, others))
+    union = (areas + other_areas - shared).clamp(min=torch.finfo(shared.dtype).tiny)
+    return shared / union
+
+
+def accuracy_counts(scores: Tensor, labels: Tensor, background: int) -> Tensor:
+    """Four numbers of a classifier: right ones, foreground, right foreground, missed foreground.
+
+    Args:
+        scores: (B, C + 1).
+        labels: (B,) int64 index of the right one.
+        background: index of the background; foreground that is taken for it is missed.
+    """
+    predicted = scores.argmax(1)
+    is_right, is_foreground = predicted == labels, labels != background
+    is_missed = is_foreground & (predicted == background)
+    return torch.stack([is_right, is_foreground, is_right & is_foreground, is_missed]).sum(1)

@@ -1,0 +1,92 @@
+"""What a detector predicts of a batch, as torchvision's detectors return it and in one table.
+
+Shape letters: P = boxes of an image, B = boxes of all images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wend.modeling.layers.box_batch import BoxBatch
+from wend.structures.box_table import BoxTable
+
+Outputs = Sequence[dict[str, Tensor]]  # of each image boxes (P, 4), scores (P,) and labels (P,)
+
+
+class Predictions(Sequence[dict[str, Tensor]]):
+    """For each of N images a dict of boxes, scores and labels, as of any detector of torchvision.
+
+    A dict is made when it is read, on the detector's device, and stays as its readers leave it.
+    :attr:`table` has all boxes at once, on the host.
+
+    Args:
+        batch: the boxes, in pixels of the images.
+        label: of boxes where there is one class.
+    """
+
+    def __init__(self, batch: BoxBatch, label: int) -> None:
+        self._batch, self._label = batch, label
+        self._made: dict[int, dict[str, Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self._batch)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Tensor]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Tensor]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """The dict of an image; of a slice, a list of those of its images."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        index = range(len(self))[index]
+        if index not in self._made:
+            self._made[index] = self._entry(index)
+        return self._made[index]
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        return self._batch.counts()
+
+    def _entry(self, index: int) -> dict[str, Tensor]:
+        batch, count = self._batch, self._counts[index]
+        scores = batch.scores[index, :count]
+        if batch.classes is None:
+            labels = torch.full_like(scores, self._label, dtype=torch.int64)
+        else:
+            labels = batch.classes[index, :count]
+        return {"boxes": batch.boxes[index, :count], "scores": scores, "labels": labels}
+
+    @property
+    def table(self) -> BoxTable:
+        """Boxes (B, 4) and scores (B,) of all images, as they stand in the dicts, if any was read.
+
+        Waits for the device.
+        """
+        return _table([*self]) if self._made else self._batch.on_host()
+
+
+def table_of(outputs: Outputs) -> BoxTable:
+    """Boxes (B, 4) and scores (B,) of what any detector of torchvision's returns, on the host.
+
+    They are in pixels of the images; boxes of half precision as float32.
+    """
+    return outputs.table if isinstance(outputs, Predictions) else _table(outputs)
+
+
+def _table(outputs: Outputs) -> BoxTable:
+    boxes = torch.cat([output["boxes"] for output in outputs])
+    scores = torch.cat([output["scores"] for output in outputs])
+    return BoxTable(
+        np.cumsum([0, *(len(output["boxes"]) for output in outputs)]),
+        boxes.to(torch.promote_types(boxes.dtype, torch.float32)).detach().cpu().numpy(),
+        scores.detach().double().cpu().numpy(),
+    )
