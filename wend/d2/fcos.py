@@ -265,7 +265,9 @@ class BinaryFCOS(JointLoss, FCOS):
         """
         positives = positives.double()
         old = vars(self).get("loss_normalizer")  # of a checkpoint: a number
-        old = positives if old is None else torch.as_tensor(old).to(positives)
+        if old is None:
+            old = positives
+        old = torch.as_tensor(old, dtype=positives.dtype, device=positives.device)
         self.loss_normalizer = old * MOMENTUM + positives * (1 - MOMENTUM)
         return self.loss_normalizer.float()
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wend.loading.closer_look import look_closer
 from wend.loading.crop import Sample
 from wend.modeling.arithmetic import settle_precision
+from wend.modeling.undrawn import Undrawn
 from wend.run import settle_device
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import check_predicted
@@ -21,7 +22,7 @@ from wend.structures.frame import Frame
 from wend.structures.frames import Frames
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import read_config
-from wend.tv.dataset import crops_to_test, image_tensor
+from wend.tv.dataset import crops_to_test, image_tensor, images_on
 from wend.tv.models import build_model
 from wend.tv.predictions import table_of
 
@@ -51,7 +52,7 @@ def predict(
 def _predict_once(
     model: nn.Module, device: str, images: Sequence[Tensor], frames: Sequence[Frame]
 ) -> BoxTable:
-    table = table_of(model([image.to(device) for image in images]))
+    table = table_of(model(images_on(device, images)))
     owner = table.owner
     check_predicted(table.boxes, owner, "image {} of the batch".format)
     boxes = Frames.of(frames).to_original(table.boxes, owner)
@@ -95,7 +96,8 @@ def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
     cfg = read_config(config_file, opts)
     settle_device(cfg)
     settle_precision(cfg)
-    model = build_model(cfg)
+    with Undrawn():
+        model = build_model(cfg)
     checkpointer = TVCheckpointer(model)
     checkpointer.require_all = True
     checkpointer.load(weights)
