@@ -48,7 +48,8 @@ def closer_views(
     for frame, (left, top), right, (wider, higher) in zip(
         frames, first.tolist(), last[:, 0].tolist(), larger.tolist(), strict=True
     ):
-        before = images.shape[-1] - right if frame.flip else left  # cut off in front, before the mirror
+        # what is cut off in front, before the mirror
+        before = images.shape[-1] - right if frame.flip else left
         ways.append(
             replace(
                 frame,
