@@ -84,7 +84,7 @@ def assert_near_float32(engine, detector, changes, dtype):
     assert torch.isfinite(half_gradients).all()
     assert torch.cosine_similarity(gradients, half_gradients, dim=0) > 0.95
     for (boxes, scores), (half_boxes, half_scores) in zip(predicted, half_predicted, strict=True):
-        assert half_boxes.dtype == torch.float32
+        assert half_boxes.dtype == half_scores.dtype == torch.float32
         assert ((half_boxes >= 0) & (half_boxes <= 56)).all()
         assert ((half_scores >= 0) & (half_scores <= 1)).all()
         assert len(half_boxes) == len(boxes)
