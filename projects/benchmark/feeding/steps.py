@@ -13,8 +13,8 @@ from wend.loading.selection import Selection
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "cost"))
 
-import measure  # noqa: E402
-import models  # noqa: E402
+import measure
+import models
 
 MODELS = ("SCR", "BCD-FCOS lean")
 
