@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
@@ -16,7 +14,7 @@ from wend.d2.fcos import BinaryFCOS
 from wend.errors import InputError
 from wend.modeling.candidates.base import CandidateDetector, Constants
 from wend.modeling.candidates.fcos import FCOSCandidates
-from wend.modeling.candidates.rcnn import ProposalChoice, ProposalLevel, RCNNCandidates, pooled
+from wend.modeling.candidates.rcnn import ProposalChoice, ProposalLevel, RCNNCandidates
 from wend.modeling.candidates.tensors import TensorCandidates
 from wend.modeling.detectors import Detector
 from wend.modeling.fcos.output import HeadOutput
@@ -172,26 +170,7 @@ class D2RCNNCandidates(RCNNCandidates):
         self, features: dict[str, Tensor], regions: Tensor, objectness: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Detectron2's box head on regions."""
-        pooler = self.heads.box_pooler
-        crops = pooled(
-            [features[name] for name in self.heads.box_in_features],
-            list(pooler.level_poolers),
-            regions,
-            _level_of(pooler),
-        )
+        predictions = self.heads.head(features, regions)
         predictor = self.heads.box_predictor
-        predictions = predictor(self.heads.box_head(crops))
-        boxes = predictor.box2box_transform.apply_deltas(predictions[1], regions[:, 1:])
+        boxes = predictor.decoded(predictions, regions[:, 1:])
         return boxes, predictor.foreground_scores(predictions, objectness)
-
-
-def _level_of(pooler: ROIPooler) -> Callable[[Tensor], Tensor]:
-    """Detectron2's ``assign_boxes_to_levels`` of one tensor of boxes (B, 4)."""
-
-    def level_of(boxes: Tensor) -> Tensor:
-        sides = boxes[:, 2:] - boxes[:, :2]
-        size = (sides[:, 0] * sides[:, 1]).sqrt() / pooler.canonical_box_size
-        level = torch.floor(pooler.canonical_level + torch.log2(size + 1e-8))
-        return level.clamp(min=pooler.min_level, max=pooler.max_level).long() - pooler.min_level
-
-    return level_of

@@ -21,7 +21,7 @@ from wend.structures.frame import Frame
 from wend.structures.frames import Frames
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import read_config
-from wend.tv.dataset import crops_to_test, image_tensor
+from wend.tv.dataset import crops_to_test, image_tensor, images_on
 from wend.tv.models import build_model
 from wend.tv.predictions import table_of
 
@@ -51,7 +51,7 @@ def predict(
 def _predict_once(
     model: nn.Module, device: str, images: Sequence[Tensor], frames: Sequence[Frame]
 ) -> BoxTable:
-    table = table_of(model([image.to(device) for image in images]))
+    table = table_of(model(images_on(device, images)))
     owner = table.owner
     check_predicted(table.boxes, owner, "image {} of the batch".format)
     boxes = Frames.of(frames).to_original(table.boxes, owner)

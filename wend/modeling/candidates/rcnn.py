@@ -6,7 +6,7 @@ images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wend.modeling.candidates.base import CandidateDetector, Candidates
+from wend.modeling.layers.box_choice import borders
 from wend.modeling.layers.box_selection import (
     best,
     best_first,
@@ -22,6 +23,8 @@ from wend.modeling.layers.box_selection import (
     packed,
     take,
 )
+from wend.modeling.rcnn.head_boxes import head_candidates
+from wend.modeling.rcnn.pooling import regions_of
 
 
 class ProposalLevel(NamedTuple):
@@ -83,7 +86,7 @@ class RCNNCandidates(CandidateDetector):
     def head(
         self, features: dict[str, Tensor], regions: Tensor, objectness: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Decoded boxes (B, 4) and foreground scores (B,) of proposals.
+        """Decoded boxes (B, 1, 4) and foreground scores (B, 1) of proposals.
 
         Args:
             regions: (B, 5), the index of the image in the batch and the proposal's box.
@@ -99,22 +102,11 @@ class RCNNCandidates(CandidateDetector):
         """
         features = self.features(images)
         kept, boxes, objectness = self.proposals(self.proposal_levels(features))
-        places = kept.flatten().nonzero()[:, 0]  # (B,), in the table of all N·P
-        count = kept.shape[1]
-        regions = torch.cat(
-            [(places // count)[:, None].to(boxes.dtype), boxes.flatten(0, 1)[places]], 1
-        )
+        places, regions = regions_of(boxes, kept)
         decoded, scores = self.head(features, regions, objectness.flatten()[places])
-        decoded = clip_to(decoded, *self.size)
-        whole = (decoded[:, 2:] - decoded[:, :2] >= self.min_side).all(1)
-        whole = whole & decoded.isfinite().all(1) & scores.isfinite()
-        scores = torch.where(whole, scores, 0.0)
-        all_scores = scores.new_zeros(kept.numel()).index_put((places,), scores)
-        all_boxes = decoded.new_zeros(kept.numel(), 4).index_put((places,), decoded)
-        scores, boxes = best_first(
-            all_scores.unflatten(0, (-1, count)), all_boxes.unflatten(0, (-1, count))
-        )
-        return boxes, scores
+        ends = borders([self.size], boxes)
+        candidates = head_candidates(decoded, scores, places, kept.shape, ends, self.min_side)
+        return candidates.boxes, candidates.scores
 
     def proposals(self, levels: Sequence[ProposalLevel]) -> tuple[Tensor, Tensor, Tensor]:
         """Which of the places (N, P) hold a proposal, boxes (N, P, 4), log-odds (N, P)."""
@@ -137,29 +129,3 @@ class RCNNCandidates(CandidateDetector):
             logits, boxes, kept = best_first(logits, boxes, kept)
         boxes, logits, kept = packed(kept, min(choice.most, logits.shape[1]), boxes, logits, kept)
         return kept, boxes, logits
-
-
-def pooled(
-    features: Sequence[Tensor],
-    poolers: Sequence[Callable[[Tensor, Tensor], Tensor]],
-    regions: Tensor,
-    level_of: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Features of regions (B, 5), each from the map of its level: (B, channels, cells, cells).
-
-    Args:
-        features: the maps, finest first.
-        poolers: for each map the function of it and regions that pools.
-        regions: index of the image in the batch and box.
-        level_of: boxes (B, 4) -> index (B,) of their level; asked where there are several.
-    """
-    if len(features) == 1:
-        return poolers[0](features[0], regions)
-    levels = level_of(regions[:, 1:])
-    places = [(levels == index).nonzero()[:, 0] for index in range(len(features))]
-    parts = [
-        pool(feature, regions[chosen])
-        for feature, pool, chosen in zip(features, poolers, places, strict=True)
-    ]
-    # the parts, one level after the other, in the order of the regions
-    return torch.cat(parts)[torch.cat(places).argsort()]
