@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wend.loading.closer_look import look_closer
 from wend.loading.crop import Sample
 from wend.modeling.arithmetic import settle_precision
+from wend.modeling.undrawn import Undrawn
 from wend.run import settle_device
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import check_predicted
@@ -95,7 +96,8 @@ def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
     cfg = read_config(config_file, opts)
     settle_device(cfg)
     settle_precision(cfg)
-    model = build_model(cfg)
+    with Undrawn():
+        model = build_model(cfg)
     checkpointer = TVCheckpointer(model)
     checkpointer.require_all = True
     checkpointer.load(weights)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -102,6 +101,8 @@ def hungarian_matching(cost: Tensor, counts: Sequence[int]) -> tuple[Tensor, Ten
         The prediction of each box (B, P) and the box of each prediction (B, Q), -1: none; int64, on
         the device of the costs.
     """
+    from scipy.optimize import linear_sum_assignment  # takes 0.2 s to import
+
     images, predictions, boxes = cost.shape
     matrices = np.nan_to_num(cost.detach().cpu().numpy(), nan=1e6, posinf=1e6, neginf=-1e6)
     matches = np.full((images, boxes + predictions), -1)
