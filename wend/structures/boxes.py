@@ -46,7 +46,7 @@ def box_area(boxes: Array) -> Array:
 
 def clip_boxes(boxes: Array, width: float, height: float) -> Array:
     """Cut boxes (N, 4) at the frame ``0..width, 0..height``; one wholly outside gets no area."""
-    if array_namespace(boxes) is np:  # in one call, since it is made for each image that is read
+    if isinstance(boxes, np.ndarray):  # in one call, since it is made for each image that is read
         ends = np.array((width, height) * 2, np.result_type(boxes, width, height))
         return boxes.clip(0, ends)
     x0, y0, x1, y1 = (boxes[..., i] for i in range(4))
