@@ -253,7 +253,7 @@ def test_the_normalizer_is_detectron2s_moving_average_in_double_precision():
         batch = _batch(boxes_each)
         model(batch)
         seen.append(float(model.localization_loss.images.padded.is_box.sum()))
-        locations = next(iter(model._known_locations._known.values()))
+        _, locations = model.head_output(batch)
         matched = targets(model.localization_loss.images.padded, locations, 1.5)
         number = max(int((~matched.background).sum()), 1)
         old = number if expected is None else expected

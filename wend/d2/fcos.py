@@ -33,12 +33,13 @@ from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
 from wend.modeling.fcos.boxes import candidates
-from wend.modeling.fcos.locations import KnownLocations, Locations
+from wend.modeling.fcos.locations import Locations
 from wend.modeling.fcos.output import HeadOutput
 from wend.modeling.fcos.training import Supervision, loss_terms
 from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import Choice, chosen
+from wend.modeling.layers.per_map_size import PerMapSize
 
 MOMENTUM = 0.9  # of Detectron2's moving average of the positives
 REPLACED = {  # Detectron2's methods that go image by image or level by level
@@ -176,7 +177,7 @@ class BinaryFCOS(JointLoss, FCOS):
         self.closer_look = closer_look
         check_binary("WEND.FCOS.NUM_CLASSES", self.num_classes, localization_loss)
         self.localization_loss = localization_loss
-        self._known_locations = KnownLocations()
+        self._locations = PerMapSize[Locations]()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -228,10 +229,10 @@ class BinaryFCOS(JointLoss, FCOS):
         maps = self.backbone(self.preprocess_image(batched_inputs).tensor)
         maps = [maps[name] for name in self.head_in_features]
         output = HeadOutput.of_maps(*self.head(maps))
-        return output, self._known_locations.of(maps, partial(self._anchors, maps))
+        return output, self._locations.of(maps, partial(self._locations_of, maps))
 
-    def _anchors(self, maps: list[Tensor]) -> list[Tensor]:
-        return [boxes.tensor for boxes in self.anchor_generator(maps)]
+    def _locations_of(self, maps: list[Tensor]) -> Locations:
+        return Locations.of_anchors([boxes.tensor for boxes in self.anchor_generator(maps)])
 
     def terms(self, batched_inputs: Batch) -> dict[str, Tensor]:
         """FCOS's own losses as chosen and weighed, and L_unsup on all locations."""
