@@ -56,17 +56,14 @@ def image_tensor(sample: Sample) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
 
 
-def images_on(device: str, images: Sequence[Tensor]) -> list[Tensor]:
-    """Crops as torchvision's detectors take them, moved in one copy.
+def images_on(device: str, images: Sequence[Tensor]) -> Tensor:
+    """Crops (N, 3, side, side) float32, 0..255, as torchvision's detectors take each; in one copy.
 
     Args:
         device: the detector's.
         images: N crops (3, side, side) of one size.
-
-    Returns:
-        N crops float32, 0..255, views of one tensor.
     """
-    return [*stacked(images).to(device, non_blocking=True).float()]
+    return stacked(images).to(device, non_blocking=True).float()
 
 
 class CroppedImages(Dataset):

@@ -232,7 +232,7 @@ class Trainer:
             }
             for index, example in enumerate(batch)
         ]
-        return images_on(device, [example.image for example in batch]), targets
+        return [*images_on(device, [example.image for example in batch])], targets
 
     def _taught(self, batch: list[Example]) -> MicroBatch:
         images, targets = self._inputs(batch)

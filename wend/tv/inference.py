@@ -45,14 +45,12 @@ def predict(
     Raises:
         InputError: a box is not finite.
     """
-    look = partial(_predict_once, model, cfg.MODEL.DEVICE)
-    return look_closer(look, images, frames, cfg.WEND.CLOSER_LOOK)
+    on_device = images_on(cfg.MODEL.DEVICE, images)
+    return look_closer(partial(_predict_once, model), on_device, frames, cfg.WEND.CLOSER_LOOK)
 
 
-def _predict_once(
-    model: nn.Module, device: str, images: Sequence[Tensor], frames: Sequence[Frame]
-) -> BoxTable:
-    table = table_of(model(images_on(device, images)))
+def _predict_once(model: nn.Module, images: Tensor, frames: Sequence[Frame]) -> BoxTable:
+    table = table_of(model([*images]))
     owner = table.owner
     check_predicted(table.boxes, owner, "image {} of the batch".format)
     boxes = Frames.of(frames).to_original(table.boxes, owner)
