@@ -15,7 +15,7 @@ from torch import Tensor
 
 # Suppression decides so many boxes of an image at once, compares so many pairs, and makes so many
 # passes before it looks: on a CPU what its cache holds, on a GPU what keeps it busy
-ON_CPU, ON_GPU = (32, 2**19, 1), (1024, 2**26, 12)
+ON_CPU, ON_GPU = (32, 2**18, 1), (1024, 2**26, 12)
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
