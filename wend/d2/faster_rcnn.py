@@ -39,6 +39,7 @@ from wend.d2.instances import (
     samples_of,
 )
 from wend.d2.joint_loss import JointLoss
+from wend.d2.rpn import BatchedRPN
 from wend.errors import InputError
 from wend.losses import (
     FORCE_EVERY,
@@ -433,6 +434,10 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
         for entry in ("RPN", "ROI_HEADS"):
             names = cfg.MODEL[entry].IN_FEATURES
             chosen_features(cfg, f"MODEL.{entry}.IN_FEATURES", names, shapes)
+        if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "RPN":  # Detectron2's, for a whole batch at once
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.MODEL.PROPOSAL_GENERATOR.NAME = BatchedRPN.__name__
         return {
             **super().from_config(cfg),
             "localization_loss": localization_loss(cfg),

@@ -27,10 +27,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from wend.config import crop_arguments
-from wend.loading.closer_look import average_best, best_rows, closer_view
+from wend.loading.closer_look import average_best, best_rows, closer_views
 from wend.loading.crop import CropMapper, Sample
 from wend.modeling.layers.box_batch import BoxBatch
-from wend.modeling.layers.image_batch import Size
+from wend.modeling.layers.image_batch import Size, stacked
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import check_predicted
 from wend.structures.frames import Frames
@@ -203,14 +203,7 @@ def predict(look: Look, batch: Batch, closer_look: float = 0.0, *, cuts: bool = 
     seen = [index for index in table.with_boxes.tolist() if "frame" in batch[index]]
     if not seen:
         return predictions
-    close = _predict_once(
-        look,
-        [
-            _closer(batch[index], box, closer_look)
-            for index, box in zip(seen, table.boxes[best_rows(table, seen)], strict=True)
-        ],
-        cuts,
-    )
+    close = _predict_once(look, _closer(batch, seen, table, closer_look), cuts)
     assert isinstance(close, Predictions)
     predictions.unread = average_best(table, close.unread, seen)
     return predictions
@@ -240,10 +233,23 @@ def _name(batch: Batch, index: int) -> object:
     return entry.get("file_name", f"image {entry.get('image_id', index)!r}")
 
 
-def _closer(entry: dict[str, Any], box: np.ndarray, factor: float) -> dict[str, Any]:
-    """The input of the closer look at a box."""
-    image, frame = closer_view(entry["image"], entry["frame"], box, factor)
-    return {**entry, "image": image, "frame": frame}
+def _closer(batch: Batch, seen: Sequence[int], table: BoxTable, factor: float) -> Batch:
+    """The inputs of a closer look at the best boxes of those that are seen."""
+    entries, best = [batch[index] for index in seen], table.boxes[best_rows(table, seen)]
+    images = [entry["image"] for entry in entries]
+    frames = [entry["frame"] for entry in entries]
+    if len({image.shape for image in images}) == 1:
+        parts = [closer_views(stacked(images), frames, best, factor)]
+    else:
+        parts = [
+            closer_views(image[None], [frame], box[None], factor)
+            for image, frame, box in zip(images, frames, best, strict=True)
+        ]
+    views = [view for part in parts for view in zip(*part, strict=True)]
+    return [
+        {**entry, "image": image, "frame": frame}
+        for entry, (image, frame) in zip(entries, views, strict=True)
+    ]
 
 
 class _PredictionsOfOthers(Predictions):

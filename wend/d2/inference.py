@@ -19,6 +19,7 @@ from wend.d2.run import check_model, read_config
 from wend.d2.trainer import Trainer
 from wend.loading.crop import Sample
 from wend.modeling.arithmetic import settle_precision
+from wend.modeling.undrawn import Undrawn
 from wend.run import settle_device
 from wend.structures.box_table import BoxTable
 
@@ -60,7 +61,8 @@ def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
     settle_device(cfg)
     settle_precision(cfg)
     check_model(cfg)
-    model = Trainer.build_model(cfg)
+    with Undrawn():
+        model = Trainer.build_model(cfg)
     checkpointer = WENDCheckpointer(model)
     checkpointer.require_all = True
     checkpointer.load(weights)

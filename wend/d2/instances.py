@@ -55,6 +55,11 @@ class Truth(Sequence[Instances]):
             return torch.zeros_like(index)
         return classes.to(index.device, non_blocking=True)[index] * self.boxes.is_box
 
+    @property
+    def sizes(self) -> list[Size]:
+        """Height and width of each image in pixels."""
+        return [each.image_size for each in self._given]
+
     def __len__(self) -> int:
         return len(self._given)
 

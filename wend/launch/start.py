@@ -15,7 +15,9 @@ from multiprocessing import connection
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from wend.collecting import collect_later
 from wend.errors import InputError, Interrupted, ToldError
+from wend.late_compiler import load_compiler_later
 from wend.launch.group import joined, store_of
 from wend.launch.processes import Processes
 from wend.launchers import Member
@@ -123,6 +125,8 @@ def _started(
     """A process that :func:`start` started."""
     from wend.logs import setup_logging
 
+    collect_later()
+    load_compiler_later()
     os.setpgrp()  # a signal of the terminal's comes once, through the parent
     this = replace(first, rank=first.rank + local_rank, local_rank=local_rank)
     setup_logging(this.rank)

@@ -9,6 +9,7 @@ from functools import partial
 from fvcore.common.config import CfgNode
 
 from wend import launch
+from wend.collecting import collect_as_usual
 from wend.datasets.catalog import DataSets
 from wend.launch import Processes, check_devices, settle
 from wend.modeling.initial_weights import initial_weights
@@ -49,6 +50,7 @@ def _prepared(
 
 def _held(args: argparse.Namespace, work: Work, prepared: tuple[UserModules, Run]) -> None:
     """Work in one process."""
+    collect_as_usual()
     _, run = prepared
     folder = run.cfg.OUTPUT_DIR
     with taken(folder, "an evaluation" if args.eval_only else "a training"):

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from wend.errors import InputError
 from wend.modeling.candidates.base import CandidateDetector, Constants
 from wend.modeling.candidates.fcos import FCOSCandidates
-from wend.modeling.candidates.rcnn import ProposalChoice, ProposalLevel, RCNNCandidates
+from wend.modeling.candidates.rcnn import RCNNCandidates
 from wend.modeling.candidates.tensors import TensorCandidates
 from wend.modeling.detectors import Detector
 from wend.modeling.fcos.output import HeadOutput
 from wend.modeling.layers.box_choice import Choice
+from wend.modeling.rcnn.proposals import ProposalLevel, proposal_levels
 from wend.tv.detector import level_anchors
 from wend.tv.models import BinaryFCOS, BinaryRCNN
 from wend.tv.rcnn import SMALLEST_BOX
@@ -113,13 +114,7 @@ class TVRCNNCandidates(RCNNCandidates):
     def __init__(self, model: Any, size: tuple[int, int], **shared: Any) -> None:
         heads, rpn = model.roi_heads, model.rpn
         super().__init__(
-            proposal_choice=ProposalChoice(
-                most_per_level=rpn.pre_nms_top_n(),
-                min_side=rpn.min_size,
-                strictly=False,
-                max_iou=rpn.nms_thresh,
-                most=rpn.post_nms_top_n(),
-            ),
+            proposal_choice=rpn.choice(),
             min_side=SMALLEST_BOX,
             choice=Choice(
                 above=heads.score_thresh,
@@ -141,17 +136,12 @@ class TVRCNNCandidates(RCNNCandidates):
 
     def proposal_levels(self, features: dict[str, Tensor]) -> list[ProposalLevel]:
         """The region proposal network's output."""
-        levels = []
-        maps = zip(*self.rpn_head(list(features.values())), self.anchors, strict=True)
-        for logits, deltas, anchors in maps:
-            # (N, A, H, W) -> (N, H·W·A), (N, A·4, H, W) -> (N, H·W·A, 4)
-            logits = logits.permute(0, 2, 3, 1).flatten(1)
-            deltas = deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
-            boxes = self.rpn_coder.decode_single(
-                deltas.flatten(0, 1), anchors.expand(deltas.shape[0], -1, -1).flatten(0, 1)
-            )
-            levels.append(ProposalLevel(logits, boxes.view(deltas.shape)))
-        return levels
+        logits, deltas = self.rpn_head(list(features.values()))
+        return proposal_levels(logits, deltas, [*self.anchors])
+
+    def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
+        """Boxes of moved anchors."""
+        return self.rpn_coder.decode_single(deltas, anchors)
 
     def head(
         self, features: dict[str, Tensor], regions: Tensor, objectness: Tensor

@@ -64,6 +64,7 @@ from wend.tv.dataset import (
     build_held_out_loader,
     build_test_loader,
     build_train_loader,
+    images_on,
 )
 from wend.tv.inference import predict
 from wend.tv.models import leaves_parts_unused
@@ -210,19 +211,25 @@ class Trainer:
         """A batch as torchvision's detectors take it in training."""
         device = self.cfg.MODEL.DEVICE
         label = getattr(self.model, "foreground_label", 1)  # torchvision's labels begin at 1
-        images = [example.image.to(device) for example in batch]
+        counts = [len(example.boxes) for example in batch]
+        boxes, scores, labels = (
+            each.to(device, non_blocking=True).split(counts)
+            for each in (
+                torch.cat([example.boxes for example in batch]),
+                torch.cat([example.scores for example in batch]),
+                torch.full((sum(counts),), label, dtype=torch.int64),
+            )
+        )
         targets = [
             {
-                "boxes": example.boxes.to(device),
-                "scores": example.scores.to(device),
-                "labels": torch.full(
-                    (len(example.boxes),), label, dtype=torch.int64, device=device
-                ),
+                "boxes": boxes[index],
+                "scores": scores[index],
+                "labels": labels[index],
                 "image_id": example.image_id,
             }
-            for example in batch
+            for index, example in enumerate(batch)
         ]
-        return images, targets
+        return [*images_on(device, [example.image for example in batch])], targets
 
     def _taught(self, batch: list[Example]) -> MicroBatch:
         images, targets = self._inputs(batch)

@@ -12,10 +12,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
@@ -48,6 +46,7 @@ from wend.tv.detector import (
     StrideAnchors,
     transform_arguments,
 )
+from wend.tv.rpn import BatchedRPN
 
 SMALLEST_BOX = 1e-2  # pixels: boxes with a shorter side are none, as in torchvision's roi_heads.py
 BETA = 1 / 9  # of the smooth L1 loss of boxes, torchvision's
@@ -177,31 +176,6 @@ def proposals_of(proposals: Proposals | Sequence[Tensor], sizes: Sequence[Size])
     return Proposals(boxes.boxes, logits, boxes.is_box, sizes)
 
 
-class CountedSampler(BalancedPositiveNegativeSampler):
-    """Torchvision's sampler of an RPN's anchors, which knows how many it drew.
-
-    Attributes:
-        drawn: samples of the last batch, by the number of which torchvision divides: a scalar.
-    """
-
-    drawn: Tensor
-
-    def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Masks of the positives and of the negatives of each image."""
-        positive, negative = super().__call__(matched_idxs)
-        self.drawn = torch.cat([*positive, *negative]).sum()
-        return positive, negative
-
-
-def _share_proposal_losses(rpn: Any, arguments: Any, outputs: Any) -> Any:
-    """An RPN's losses, which it divides by this process's samples, over the mean of samples."""
-    if not rpn.training:
-        return outputs
-    proposals, losses = outputs
-    share = share_of_mean(rpn.fg_bg_sampler.drawn, rpn.fg_bg_sampler.drawn.device)
-    return proposals, {name: share * term for name, term in losses.items()}
-
-
 @META_ARCH_REGISTRY.register()
 class BinaryRCNN(JointLoss, FasterRCNN):
     """Faster R-CNN with one foreground class, its losses (RPN's too) weighted by eq. (4)."""
@@ -242,20 +216,26 @@ class BinaryRCNN(JointLoss, FasterRCNN):
             "box_head": TwoMLPHead(width, head.FC_DIM),
             "box_predictor": FastRCNNPredictor(head.FC_DIM, num_classes=2),
         }
+        proposals = {
+            "pre_nms_top_n": {
+                "training": rpn.PRE_NMS_TOPK_TRAIN,
+                "testing": rpn.PRE_NMS_TOPK_TEST,
+            },
+            "post_nms_top_n": {
+                "training": rpn.POST_NMS_TOPK_TRAIN,
+                "testing": rpn.POST_NMS_TOPK_TEST,
+            },
+            "nms_thresh": rpn.NMS_THRESH,
+            "fg_iou_thresh": rpn.IOU_THRESHOLDS[1],
+            "bg_iou_thresh": rpn.IOU_THRESHOLDS[0],
+            "batch_size_per_image": rpn.BATCH_SIZE_PER_IMAGE,
+            "positive_fraction": rpn.POSITIVE_FRACTION,
+        }
         super().__init__(
             backbone,
             rpn_anchor_generator=StrideAnchors(
                 tuple(map(tuple, sizes)), tuple(map(tuple, ratios)), backbone.chosen_strides
             ),
-            rpn_pre_nms_top_n_train=rpn.PRE_NMS_TOPK_TRAIN,
-            rpn_pre_nms_top_n_test=rpn.PRE_NMS_TOPK_TEST,
-            rpn_post_nms_top_n_train=rpn.POST_NMS_TOPK_TRAIN,
-            rpn_post_nms_top_n_test=rpn.POST_NMS_TOPK_TEST,
-            rpn_nms_thresh=rpn.NMS_THRESH,
-            rpn_fg_iou_thresh=rpn.IOU_THRESHOLDS[1],
-            rpn_bg_iou_thresh=rpn.IOU_THRESHOLDS[0],
-            rpn_batch_size_per_image=rpn.BATCH_SIZE_PER_IMAGE,
-            rpn_positive_fraction=rpn.POSITIVE_FRACTION,
             **boxes,
             **transform_arguments(cfg),
         )
@@ -266,9 +246,11 @@ class BinaryRCNN(JointLoss, FasterRCNN):
         }
         self.localization_loss = localization_loss(cfg)
         self.normalization = Normalization(cfg)
-        proposals: Any = self.rpn
-        proposals.fg_bg_sampler = CountedSampler(rpn.BATCH_SIZE_PER_IMAGE, rpn.POSITIVE_FRACTION)
-        proposals.register_forward_hook(_share_proposal_losses)
+        self.rpn = BatchedRPN(
+            anchor_generator=self.rpn.anchor_generator,
+            head=self.rpn.head,
+            **proposals,
+        )
         weigh = WeighedOutputs(self.localization_loss.weigh_images)
         self.get_submodule("rpn.head").register_forward_hook(weigh)
         self.roi_heads = BinaryRoIHeads(
@@ -287,20 +269,21 @@ class BinaryRCNN(JointLoss, FasterRCNN):
 
     def terms(self, images: list[Tensor], targets: list[dict[str, Any]]) -> dict[str, Tensor]:
         """The losses of the RPN and of the box heads, before η of eq. (4)."""
-        features, proposals, losses = self._proposals(images, targets)
+        features, proposals, losses = self._proposals(images)
         of_heads = self.roi_heads.terms(features, proposals)
         return weighted({**of_heads, **losses}, self.loss_weights)
 
     def predicted(self, images: Sequence[Tensor]) -> BoxBatch:
         """The boxes of a batch, in pixels of its images."""
-        features, proposals, _ = self._proposals(images, None)
+        features, proposals, _ = self._proposals(images)
         return self.roi_heads.predicted(features, proposals)
 
     def _proposals(
-        self, images: Sequence[Tensor], targets: list[dict[str, Any]] | None
+        self, images: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], Proposals, dict[str, Tensor]]:
         """Feature maps by name, proposals, and the RPN's losses in training."""
         batch = self.normalization(images)
         features = self.backbone(batch.tensor)
-        proposals, losses = self.rpn(ImageList(batch.tensor, batch.sizes), features, targets)
+        truth = self.localization_loss.images.padded if self.training else None
+        proposals, losses = self.rpn(ImageList(batch.tensor, batch.sizes), features, truth)
         return features, proposals_of(proposals, batch.sizes), losses

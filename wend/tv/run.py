@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from wend.evaluation.curve import Results
 from wend.files import atomic_write
 from wend.launch import Processes
 from wend.logs import logged_to
+from wend.modeling.undrawn import Undrawn
 from wend.processes import is_main, main_first, rank
 from wend.run import Run, write_machine
 from wend.run_files import CONFIG_FILE, checkpoint_files
@@ -69,7 +71,8 @@ def train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
     cfg = resolved.cfg
     if cfg.SEED >= 0:  # negative: an evaluation, which draws nothing
         torch.manual_seed(cfg.SEED)
-    model = build_model(cfg)
+    with Undrawn() if args.eval_only else nullcontext():
+        model = build_model(cfg)
     if args.eval_only:
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         load_to_evaluate(checkpointer, cfg, resume=args.resume)

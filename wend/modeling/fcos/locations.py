@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wend.modeling.layers.per_map_size import PerMapSize
+
 
 @dataclass(frozen=True, eq=False)
 class Locations:
@@ -63,8 +65,7 @@ class KnownLocations:
     """Locations of feature maps, made once for each of their sizes and for each device."""
 
     def __init__(self, most: int = 16) -> None:
-        self._most = most
-        self._known: dict[Hashable, Locations] = {}
+        self._known = PerMapSize[Locations](most)
 
     def of(
         self, maps: Sequence[Tensor], make: Callable[[], Sequence[Tensor]], *more: Hashable
@@ -72,17 +73,7 @@ class KnownLocations:
         """The locations of maps (N, channels, H, W).
 
         Args:
-            maps: of each level.
-            make: makes the squares (R of the level, 4) of each level, which depend on sizes and
-                device of the maps, and on nothing else but ``more``.
-            more: what else they depend on.
+            maps, more: see :meth:`PerMapSize.of`.
+            make: makes the squares (R of the level, 4) of each level.
         """
-        sizes = tuple((each.shape[-2], each.shape[-1]) for each in maps)
-        key = (sizes, maps[0].device, *more)
-        if key not in self._known:
-            if len(self._known) >= self._most:
-                self._known.pop(next(iter(self._known)))
-            # for training too, whenever they are made first
-            with torch.inference_mode(False), torch.no_grad():
-                self._known[key] = Locations.of_anchors(make())
-        return self._known[key]
+        return self._known.of(maps, lambda: Locations.of_anchors(make()), *more)

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Suppression decides so many boxes of an image at once, and compares so many pairs: on a CPU what
-# its cache holds, on a GPU what keeps it busy (a block more is a wait more)
-ON_CPU, ON_GPU = (64, 2**18), (1024, 2**26)
+# Suppression decides so many boxes of an image at once, compares so many pairs, and makes so many
+# passes before it looks: on a CPU what its cache holds, on a GPU what keeps it busy
+ON_CPU, ON_GPU = (64, 2**18, 1), (1024, 2**26, 6)
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def not_suppressed(
             return torch.jit.script(_settled)(by_better, valid)
         return _settled_in_graph(by_better, valid)
     images, count = valid.shape
-    rows, pairs = ON_CPU if boxes.device.type == "cpu" else ON_GPU
+    rows, pairs, passes = ON_CPU if boxes.device.type == "cpu" else ON_GPU
     at_once = max(pairs // max(min(rows, count) * count, 1), 1)
     parts = [
         _kept(
@@ -101,6 +101,7 @@ def not_suppressed(
             threshold,
             None if groups is None else groups[start : start + at_once],
             rows,
+            passes,
             count if most is None else most,
         )
         for start in range(0, images, at_once)
@@ -109,7 +110,13 @@ def not_suppressed(
 
 
 def _kept(
-    boxes: Tensor, valid: Tensor, threshold: float, groups: Tensor | None, rows: int, most: int
+    boxes: Tensor,
+    valid: Tensor,
+    threshold: float,
+    groups: Tensor | None,
+    rows: int,
+    passes: int,
+    most: int,
 ) -> Tensor:
     """:func:`not_suppressed` of images whose block of rows is in memory together."""
     kept = torch.zeros_like(valid)
@@ -128,7 +135,7 @@ def _kept(
         left = valid[:, start:end]
         if start:
             left = left & ~_any_of(by_better[..., :start], kept[:, :start])
-        kept[:, start:end] = _settled(by_better[..., start:].tril(-1), left)
+        kept[:, start:end] = _settled(by_better[..., start:].tril(-1), left, passes)
     return kept
 
 
@@ -163,16 +170,17 @@ def _is_exporting() -> bool:
     return torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", before_2_7)()
 
 
-def _settled(by_better: Tensor, valid: Tensor) -> Tensor:
-    """Passes of :func:`not_suppressed` until none changes anything."""
-    kept = valid
+def _settled(by_better: Tensor, valid: Tensor, passes: int = 1) -> Tensor:
+    """Passes of :func:`not_suppressed` until so many change nothing, for which is waited."""
+    valid_ = valid.to(by_better.dtype).unsqueeze(-1)
+    kept = valid_
     changed = True
     while changed:
         before = kept
-        suppressors = torch.matmul(by_better, before.to(by_better.dtype).unsqueeze(-1)).squeeze(-1)
-        kept = valid & (suppressors < 0.5)
+        for _ in range(passes):
+            kept = valid_ * (torch.bmm(by_better, kept) < 0.5)
         changed = not torch.equal(kept, before)
-    return kept
+    return kept.squeeze(-1) > 0.5
 
 
 def _settled_in_graph(by_better: Tensor, valid: Tensor) -> Tensor:
