@@ -29,7 +29,6 @@ from wend.losses import (
     share_of_mean,
     weighted,
 )
-from wend.losses.padded_boxes import PaddedBoxes
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import Choice, borders, chosen
 from wend.modeling.layers.image_batch import Size
@@ -167,15 +166,6 @@ class BinaryRoIHeads(RoIHeads):
         return chosen(candidates.boxes, candidates.scores, choice)
 
 
-def proposals_of(proposals: Proposals | Sequence[Tensor], sizes: Sequence[Size]) -> Proposals:
-    """Proposals of any RPN, of torchvision's a list of each image's boxes, best first."""
-    if isinstance(proposals, Proposals):
-        return proposals
-    boxes = PaddedBoxes.of(proposals)
-    logits = boxes.boxes.new_zeros(boxes.is_box.shape)  # torchvision's RPN keeps them to itself
-    return Proposals(boxes.boxes, logits, boxes.is_box, sizes)
-
-
 @META_ARCH_REGISTRY.register()
 class BinaryRCNN(JointLoss, FasterRCNN):
     """Faster R-CNN with one foreground class, its losses (RPN's too) weighted by eq. (4)."""
@@ -286,4 +276,4 @@ class BinaryRCNN(JointLoss, FasterRCNN):
         features = self.backbone(batch.tensor)
         truth = self.localization_loss.images.padded if self.training else None
         proposals, losses = self.rpn(ImageList(batch.tensor, batch.sizes), features, truth)
-        return features, proposals_of(proposals, batch.sizes), losses
+        return features, proposals, losses

@@ -5,13 +5,11 @@ Shape letters: R = locations of all levels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from wend.modeling.layers.per_map_size import PerMapSize
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,21 +57,3 @@ class Locations:
     def boxes(self, distances: Tensor) -> Tensor:
         """Boxes (N, R, 4), xyxy, of distances (N, R, 4) in sides of the squares; float32."""
         return self.middles + distances.float() * self.spans
-
-
-class KnownLocations:
-    """Locations of feature maps, made once for each of their sizes and for each device."""
-
-    def __init__(self, most: int = 16) -> None:
-        self._known = PerMapSize[Locations](most)
-
-    def of(
-        self, maps: Sequence[Tensor], make: Callable[[], Sequence[Tensor]], *more: Hashable
-    ) -> Locations:
-        """The locations of maps (N, channels, H, W).
-
-        Args:
-            maps, more: see :meth:`PerMapSize.of`.
-            make: makes the squares (R of the level, 4) of each level.
-        """
-        return self._known.of(maps, lambda: Locations.of_anchors(make()), *more)
