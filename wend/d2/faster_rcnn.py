@@ -6,7 +6,7 @@ part of L_sup.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -337,6 +337,8 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
     """
 
     classes_entry = "MODEL.ROI_HEADS.NUM_CLASSES"
+    # a config's proposal generator -> the one that makes the same for a whole batch at once
+    batched_generators: Mapping[str, str] = MappingProxyType({"RPN": BatchedRPN.__name__})
     # of Detectron2's, which has no types
     backbone: Any
     proposal_generator: Any
@@ -434,10 +436,11 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
         for entry in ("RPN", "ROI_HEADS"):
             names = cfg.MODEL[entry].IN_FEATURES
             chosen_features(cfg, f"MODEL.{entry}.IN_FEATURES", names, shapes)
-        if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "RPN":  # Detectron2's, for a whole batch at once
+        batched = cls.batched_generators.get(cfg.MODEL.PROPOSAL_GENERATOR.NAME)
+        if batched:
             cfg = cfg.clone()
             cfg.defrost()
-            cfg.MODEL.PROPOSAL_GENERATOR.NAME = BatchedRPN.__name__
+            cfg.MODEL.PROPOSAL_GENERATOR.NAME = batched
         return {
             **super().from_config(cfg),
             "localization_loss": localization_loss(cfg),
