@@ -69,7 +69,7 @@ def batch_of(counts=(1, 0, 30, 2, 3)):
 
 def run(rpn, strides, counts=(1, 0, 30, 2, 3)):
     images, instances = batch_of(counts)
-    with EventStorage(20) as storage:
+    with EventStorage(19) as storage:
         proposals, losses = rpn(images, features_of(strides, len(SIZES)), instances)
     return proposals, losses, storage
 

@@ -39,10 +39,10 @@ from wend.d2.instances import (
     samples_of,
 )
 from wend.d2.joint_loss import JointLoss
+from wend.d2.log_window import is_line_due
 from wend.d2.rpn import BatchedRPN
 from wend.errors import InputError
 from wend.losses import (
-    FORCE_EVERY,
     OF_IMAGES,
     LocalizationLoss,
     WeighedOutputs,
@@ -162,9 +162,8 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         return overlap_loss(deltas, boxes, truth, classes, coder.apply_deltas, loss)
 
     def _log(self, scores: Tensor, samples: RegionSamples) -> None:
-        """Detectron2's numbers of the classifier and its samples, in every 20th step."""
-        is_due = self.localization_loss.progress.iteration % FORCE_EVERY == 0
-        if not (is_due and torch.is_grad_enabled() and has_event_storage()):
+        """Detectron2's numbers of the classifier and its samples, where a line is written."""
+        if not (has_event_storage() and is_line_due(get_event_storage())):
             return
         counts = accuracy_counts(scores, self._labels(samples.classes), self.num_classes)
         right, foreground, right_foreground, missed = counts.tolist()

@@ -14,11 +14,11 @@ PERIOD = 20  # iterations between two lines, and the window of the median, of De
 TIMES = frozenset({"time", "data_time", "rank_data_time", "eta_seconds"})  # of another start
 
 
-def is_measured(storage: EventStorage) -> bool:
-    """Whether this iteration is the one of a line of the log that puts the numbers that the device
-    has to be waited for.
+def is_line_due(storage: EventStorage) -> bool:
+    """Whether the writers write a line of this iteration: numbers that the device has to be waited
+    for are put there alone.
     """
-    return storage.iter % PERIOD == 0
+    return (storage.iter + 1) % PERIOD == 0
 
 
 class LogWindow:

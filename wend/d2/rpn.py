@@ -25,7 +25,7 @@ from fvcore.nn import giou_loss
 from torch import Tensor
 
 from wend.d2.instances import Truth
-from wend.d2.log_window import is_measured
+from wend.d2.log_window import is_line_due
 from wend.errors import InputError
 from wend.modeling.layers.box_selection import take
 from wend.modeling.layers.image_batch import Size
@@ -79,7 +79,7 @@ class BatchedRPN(RPN):
     would override there. What the methods take and return as lists of images are views of one
     tensor: ``Truth``, ``ProposedInstances``, or tensors that ``torch.stack`` puts together again.
     Random samples are drawn otherwise, as likely as Detectron2's. ``rpn/num_pos_anchors`` and
-    ``rpn/num_neg_anchors`` are those of every 20th iteration.
+    ``rpn/num_neg_anchors`` are those of the step whose line of the log is written.
 
     Args:
         rpn: arguments of Detectron2's ``RPN``.
@@ -200,7 +200,7 @@ class BatchedRPN(RPN):
     def _log_anchors(self, **chosen: Tensor) -> None:
         """Put how many anchors (N, R) bool an image has, if they are asked for."""
         storage = get_event_storage()
-        if is_measured(storage):
+        if is_line_due(storage):
             sums = torch.stack([mask.sum() for mask in chosen.values()]).tolist()
             for (name, mask), number in zip(chosen.items(), sums, strict=True):
                 storage.put_scalar(f"rpn/{name}", number / len(mask))
