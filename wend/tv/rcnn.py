@@ -281,13 +281,14 @@ class BinaryRCNN(JointLoss, FasterRCNN):
     def predicted(self, images: Sequence[Tensor]) -> BoxBatch:
         """The boxes of a batch, in pixels of its images."""
         features, proposals, _ = self._proposals(images)
-        return self.roi_heads.predicted(features, proposals)
+        boxes = self.roi_heads.predicted(features, proposals)
+        return self.normalization.in_pixels_of(images, boxes)
 
     def _proposals(
         self, images: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], Proposals, dict[str, Tensor]]:
         """Feature maps by name, proposals, and the RPN's losses in training."""
-        batch = self.normalization(images)
+        batch = self.normalization(images, rescales=not self.training)
         features = self.backbone(batch.tensor)
         truth = self.localization_loss.images.padded if self.training else None
         proposals, losses = self.rpn(ImageList(batch.tensor, batch.sizes), features, truth)
