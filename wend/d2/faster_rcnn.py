@@ -6,7 +6,7 @@ part of L_sup.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -39,16 +39,17 @@ from wend.d2.instances import (
     samples_of,
 )
 from wend.d2.joint_loss import JointLoss
+from wend.d2.log_window import is_line_due
 from wend.d2.rpn import BatchedRPN
 from wend.errors import InputError
 from wend.losses import (
-    FORCE_EVERY,
     OF_IMAGES,
     LocalizationLoss,
     WeighedOutputs,
     scale_gradient,
     share_of_mean,
 )
+from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import Choice, borders, chosen
 from wend.modeling.rcnn.head_boxes import head_candidates
@@ -65,6 +66,17 @@ from wend.modeling.rcnn.region_samples import RegionSamples, Sampling, sample_re
 
 Predictions = tuple[Tensor, ...]  # scores (B, C + 1), box deltas (B, 4 C or 4); more in subclasses
 OVERLAP_LOSSES = MappingProxyType({"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss})
+# Detectron2's methods that go image by image, by what stands for them
+REPLACED_IN_PREDICTOR = {
+    "supervised": ("box_reg_loss",),
+    "decoded": ("predict_boxes",),
+    "foreground_scores": ("predict_probs", "inference"),
+}
+REPLACED_IN_HEADS = {
+    "label_and_sample_proposals": ("_sample_proposals",),
+    "head": ("_forward_box",),
+}
+REPLACED_IN_DETECTOR = {"predicted": ("inference", "_postprocess")}
 
 
 class BinaryOutputLayers(FastRCNNOutputLayers):
@@ -77,6 +89,10 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         localization_loss: L_unsup.
         fast_rcnn: arguments of Detectron2's ``FastRCNNOutputLayers``.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_hooks(cls, BinaryOutputLayers, REPLACED_IN_PREDICTOR)
 
     @configurable
     def __init__(
@@ -162,9 +178,8 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         return overlap_loss(deltas, boxes, truth, classes, coder.apply_deltas, loss)
 
     def _log(self, scores: Tensor, samples: RegionSamples) -> None:
-        """Detectron2's numbers of the classifier and its samples, in every 20th step."""
-        is_due = self.localization_loss.progress.iteration % FORCE_EVERY == 0
-        if not (is_due and torch.is_grad_enabled() and has_event_storage()):
+        """Detectron2's numbers of the classifier and its samples, where a line is written."""
+        if not (has_event_storage() and is_line_due(get_event_storage())):
             return
         counts = accuracy_counts(scores, self._labels(samples.classes), self.num_classes)
         right, foreground, right_foreground, missed = counts.tolist()
@@ -225,6 +240,10 @@ class BinaryROIHeads(StandardROIHeads):
             most that of an image's (``WEND.RCNN.RATIO``).
         heads: arguments of Detectron2's ``StandardROIHeads``.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_hooks(cls, BinaryROIHeads, REPLACED_IN_HEADS)
 
     @configurable
     def __init__(self, *, exact_ratio: bool = False, **heads: Any) -> None:
@@ -337,11 +356,17 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
     """
 
     classes_entry = "MODEL.ROI_HEADS.NUM_CLASSES"
+    # a config's proposal generator -> the one that makes the same for a whole batch at once
+    batched_generators: Mapping[str, str] = MappingProxyType({"RPN": BatchedRPN.__name__})
     # of Detectron2's, which has no types
     backbone: Any
     proposal_generator: Any
     roi_heads: Any
     vis_period: int
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_hooks(cls, BinaryRCNN, REPLACED_IN_DETECTOR)
 
     @configurable
     def __init__(
@@ -434,10 +459,11 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
         for entry in ("RPN", "ROI_HEADS"):
             names = cfg.MODEL[entry].IN_FEATURES
             chosen_features(cfg, f"MODEL.{entry}.IN_FEATURES", names, shapes)
-        if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "RPN":  # Detectron2's, for a whole batch at once
+        batched = cls.batched_generators.get(cfg.MODEL.PROPOSAL_GENERATOR.NAME)
+        if batched:
             cfg = cfg.clone()
             cfg.defrost()
-            cfg.MODEL.PROPOSAL_GENERATOR.NAME = BatchedRPN.__name__
+            cfg.MODEL.PROPOSAL_GENERATOR.NAME = batched
         return {
             **super().from_config(cfg),
             "localization_loss": localization_loss(cfg),

@@ -17,12 +17,12 @@ import torch
 from timing import cores, seconds_each, table
 from torch import Tensor
 from torch.utils.data import DataLoader
-from wend.loading.packed_batch import PackedBatch
 
 from wend.loading.bad_images import GuardedImages
 from wend.loading.crop import CropMapper
 from wend.loading.image_cache import ImageCache
 from wend.loading.order import InOrder, Shuffled
+from wend.loading.packed_batch import PackedBatch
 from wend.loading.selection import Selection
 from wend.randomness import seed_sample
 from wend.tv.dataset import CroppedImages
