@@ -71,7 +71,7 @@ def test_detectron2s_own_numbers_are_those_of_what_is_kept():
     from engine_runs import d2_inputs
 
     model = rcnn("detectron2", "rcnn", "exact", 0.25)
-    with EventStorage() as storage:
+    with EventStorage(19) as storage:  # the first step whose numbers are logged
         model(d2_inputs(random_crops(4, BOXES)))
     positives, negatives = (
         storage.history(f"roi_head/num_{kind}_samples") for kind in ("fg", "bg")

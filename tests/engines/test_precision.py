@@ -84,7 +84,7 @@ def assert_near_float32(engine, detector, changes, dtype):
     assert torch.isfinite(half_gradients).all()
     assert torch.cosine_similarity(gradients, half_gradients, dim=0) > 0.95
     for (boxes, scores), (half_boxes, half_scores) in zip(predicted, half_predicted, strict=True):
-        assert half_boxes.dtype == torch.float32
+        assert half_boxes.dtype == half_scores.dtype == torch.float32
         assert ((half_boxes >= 0) & (half_boxes <= 56)).all()
         assert ((half_scores >= 0) & (half_scores <= 1)).all()
         assert len(half_boxes) == len(boxes)
@@ -194,7 +194,7 @@ def test_a_training_in_bfloat16_is_evaluated_saved_and_resumed_as_one(engine, tm
 @pytest.fixture
 def float16_on_cpu(monkeypatch):
     """Layers multiply in float32, since in float16 they take seconds; the rest is as it is."""
-    monkeypatch.setattr(wend.run, "check_precision", lambda *_, **__: None)
+    monkeypatch.setattr("wend.run.check_precision", lambda *_, **__: None)
     monkeypatch.setattr(arithmetic, "in_its_numbers", lambda _: nullcontext())
 
 

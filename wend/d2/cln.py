@@ -9,6 +9,7 @@ Shape letters: B = proposals of all images.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
@@ -112,6 +113,8 @@ class CLN(BinaryRCNN):
     Raises:
         InputError: another proposal generator, RPN head or ROI heads.
     """
+
+    batched_generators = MappingProxyType({})  # CLNRPN is one
 
     @configurable
     def __init__(self, **rcnn: Any) -> None:

@@ -6,7 +6,7 @@ part of L_sup.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -39,10 +39,10 @@ from wend.d2.instances import (
     samples_of,
 )
 from wend.d2.joint_loss import JointLoss
+from wend.d2.log_window import is_line_due
 from wend.d2.rpn import BatchedRPN
 from wend.errors import InputError
 from wend.losses import (
-    FORCE_EVERY,
     OF_IMAGES,
     LocalizationLoss,
     WeighedOutputs,
@@ -162,9 +162,8 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         return overlap_loss(deltas, boxes, truth, classes, coder.apply_deltas, loss)
 
     def _log(self, scores: Tensor, samples: RegionSamples) -> None:
-        """Detectron2's numbers of the classifier and its samples, in every 20th step."""
-        is_due = self.localization_loss.progress.iteration % FORCE_EVERY == 0
-        if not (is_due and torch.is_grad_enabled() and has_event_storage()):
+        """Detectron2's numbers of the classifier and its samples, where a line is written."""
+        if not (has_event_storage() and is_line_due(get_event_storage())):
             return
         counts = accuracy_counts(scores, self._labels(samples.classes), self.num_classes)
         right, foreground, right_foreground, missed = counts.tolist()
@@ -337,6 +336,8 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
     """
 
     classes_entry = "MODEL.ROI_HEADS.NUM_CLASSES"
+    # a config's proposal generator -> the one that makes the same for a whole batch at once
+    batched_generators: Mapping[str, str] = MappingProxyType({"RPN": BatchedRPN.__name__})
     # of Detectron2's, which has no types
     backbone: Any
     proposal_generator: Any
@@ -434,10 +435,11 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
         for entry in ("RPN", "ROI_HEADS"):
             names = cfg.MODEL[entry].IN_FEATURES
             chosen_features(cfg, f"MODEL.{entry}.IN_FEATURES", names, shapes)
-        if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "RPN":  # Detectron2's, for a whole batch at once
+        batched = cls.batched_generators.get(cfg.MODEL.PROPOSAL_GENERATOR.NAME)
+        if batched:
             cfg = cfg.clone()
             cfg.defrost()
-            cfg.MODEL.PROPOSAL_GENERATOR.NAME = BatchedRPN.__name__
+            cfg.MODEL.PROPOSAL_GENERATOR.NAME = batched
         return {
             **super().from_config(cfg),
             "localization_loss": localization_loss(cfg),

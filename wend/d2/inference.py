@@ -22,6 +22,7 @@ from wend.modeling.arithmetic import settle_precision
 from wend.modeling.undrawn import Undrawn
 from wend.run import settle_device
 from wend.structures.box_table import BoxTable
+from wend.training.memory import in_prediction
 
 
 class TrainedModel:
@@ -43,7 +44,8 @@ class TrainedModel:
     def predict(self, samples: Sequence[Sample]) -> BoxTable:
         """The boxes of the samples, float64, xyxy in original pixels, and their scores."""
         batch = [model_input(sample, self.cfg.INPUT.FORMAT) for sample in samples]
-        return table_of(self.model(batch))
+        with in_prediction(self.cfg):
+            return table_of(self.model(batch))
 
 
 def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:

@@ -58,6 +58,14 @@ def _counts_of(entry: dict[str, Any]) -> BoxCounts:
     return entry.get("box_counts") or BoxCounts(1, without_box=int(not number), boxes=number)
 
 
+def training_images(
+    training: TrainingData, cfg: CfgNode, mapper: Mapper | None = None
+) -> MappedImages:
+    """The images that a config trains on as a mapper makes them, by default WEND's."""
+    mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
+    return MappedImages(training.images, mapper)
+
+
 def train_loader(
     training: TrainingData, cfg: CfgNode, mapper: Mapper | None = None
 ) -> Iterable[list[dict[str, Any]]]:
@@ -67,11 +75,10 @@ def train_loader(
         training: the images.
         mapper: instead of :class:`WSOLDatasetMapper`.
     """
-    mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
     return ordered_loader(
         training,
         cfg,
-        MappedImages(training.images, mapper),
+        training_images(training, cfg, mapper),
         _pass_over(training.images, cfg),
         lambda in_order: build_detection_train_loader(
             dataset=in_order,

@@ -168,9 +168,10 @@ def train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | No
         write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
         return _evaluate(args, run)
+    is_open = run.seed_was_drawn or not cfg.WEND.ACCUMULATE
     trainer = Trainer(cfg, run)
     trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
-    if run.seed_was_drawn and is_main():  # that of the checkpoint holds
+    if is_open and is_main():  # the seed is that of the checkpoint
         with atomic_write(Path(run.cfg.OUTPUT_DIR) / CONFIG_FILE) as file:
             file.write(run.cfg.dump())
     return trainer.train()

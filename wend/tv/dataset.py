@@ -96,10 +96,15 @@ class CroppedImages(Dataset):
         )
 
 
+def training_images(training: TrainingData, cfg: CfgNode) -> CroppedImages:
+    """The images that a config trains on, as examples."""
+    mapper = CropMapper(**crop_arguments(cfg), train=True, caches=training.caches)
+    return CroppedImages(training.images, mapper)
+
+
 def build_train_loader(training: TrainingData, cfg: CfgNode) -> GuardedLoader:
     """Batches of SOLVER.IMS_PER_BATCH examples of all processes together, without end."""
-    mapper = CropMapper(**crop_arguments(cfg), train=True, caches=training.caches)
-    dataset = CroppedImages(training.images, mapper)
+    dataset = training_images(training, cfg)
     return ordered_loader(
         training,
         cfg,

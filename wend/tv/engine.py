@@ -58,6 +58,8 @@ from wend.training.first_epoch import count_first_epoch
 from wend.training.held_out import held_out_losses
 from wend.training.interruption import Interruption
 from wend.training.loss_scale import LossScale
+from wend.training.memory import in_evaluation, in_step
+from wend.training.micro_batches import settle_micro_batches
 from wend.training.normalizers import Normalizers
 from wend.training.run_folder import trained_in
 from wend.training.seed import share_seed
@@ -69,6 +71,7 @@ from wend.tv.dataset import (
     build_test_loader,
     build_train_loader,
     images_on,
+    training_images,
 )
 from wend.tv.inference import predict
 from wend.tv.models import leaves_parts_unused
@@ -152,6 +155,10 @@ class Trainer:
         cfg = run.cfg
         self.model = model
         self._in_training = gradients_shared(model)
+        settle_micro_batches(
+            *([cfg], model, self.training.images, training_images(self.training, cfg)),
+            lambda batch: model(*self._inputs(batch)),
+        )
         check_shares(cfg, world_size())
         self.accumulation = Accumulation(model, cfg.WEND.ACCUMULATE)
         self.accumulation.sharing(self._in_training)
@@ -322,7 +329,9 @@ class Trainer:
         results: Results = {}
         for iteration in range(self.start_iter, max_iter):
             seed_step(cfg.SEED, iteration, rank())
-            values = self._step(iteration, next(batches))
+            batch = next(batches)
+            with in_step(cfg):
+                values = self._step(iteration, batch)
             self.first_epoch.after_step(last=iteration + 1 == max_iter)
             done = iteration + 1 - self.start_iter
             if (iteration + 1) % LOG_PERIOD == 0 or iteration + 1 == max_iter:
@@ -366,7 +375,8 @@ class Trainer:
         broadcast(list(self.model.buffers()))
         in_full = self.evaluations.may_be_last(iteration)
         with self.interruption.at_once(partial(self.continuation.save_unless_saved, iteration)):
-            results = evaluate(self.run, model, in_full=in_full)
+            with in_evaluation(model):
+                results = evaluate(self.run, model, in_full=in_full)
         held_out = self._held_out_losses(iteration, model)
         self.evaluations.add(iteration, {**results, **held_out})
         at_the_end = iteration >= self.cfg.SOLVER.MAX_ITER

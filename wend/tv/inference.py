@@ -20,6 +20,7 @@ from wend.structures.box_table import BoxTable
 from wend.structures.checks import check_predicted
 from wend.structures.frame import Frame
 from wend.structures.frames import Frames
+from wend.training.memory import in_prediction
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import read_config
 from wend.tv.dataset import crops_to_test, image_tensor, images_on
@@ -77,7 +78,8 @@ class TrainedModel:
         """The boxes of the samples, float64, xyxy in original pixels, and their scores."""
         images = [image_tensor(sample) for sample in samples]
         frames = [sample.frame for sample in samples]
-        return predict(self.model, images, frames, self.cfg)
+        with in_prediction(self.cfg):
+            return predict(self.model, images, frames, self.cfg)
 
 
 def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:

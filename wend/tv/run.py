@@ -21,6 +21,7 @@ from wend.processes import is_main, main_first, rank
 from wend.run import Run, write_machine
 from wend.run_files import CONFIG_FILE, checkpoint_files
 from wend.training.command import load_to_evaluate, resolve_checked, run_command
+from wend.training.memory import in_evaluation
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
@@ -78,7 +79,7 @@ def train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
         load_to_evaluate(checkpointer, cfg, resume=args.resume)
         if not checkpoint_files(cfg.OUTPUT_DIR):  # a training's folder keeps its own
             main_first(lambda: _write_config(cfg))
-        with logged_to(cfg.OUTPUT_DIR, rank()):
+        with logged_to(cfg.OUTPUT_DIR, rank()), in_evaluation(model):
             results: Results = evaluate(resolved, model)
     else:
         trainer = Trainer(resolved, model)

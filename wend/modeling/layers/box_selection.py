@@ -15,7 +15,7 @@ from torch import Tensor
 
 # Suppression decides so many boxes of an image at once, compares so many pairs, and makes so many
 # passes before it looks: on a CPU what its cache holds, on a GPU what keeps it busy
-ON_CPU, ON_GPU = (64, 2**18, 1), (1024, 2**26, 6)
+ON_CPU, ON_GPU = (32, 2**18, 1), (1024, 2**26, 12)
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
@@ -176,13 +176,14 @@ def _is_exporting() -> bool:
 
 
 def _settled(by_better: Tensor, valid: Tensor, passes: int = 1) -> Tensor:
-    """Passes of :func:`not_suppressed` until so many change nothing, for which is waited."""
+    """Passes of :func:`not_suppressed` until the last of so many changes nothing; waits for it."""
     valid_ = valid.to(by_better.dtype).unsqueeze(-1)
     kept = valid_
     changed = True
     while changed:
         before = kept
         for _ in range(passes):
+            before = kept
             kept = valid_ * (torch.bmm(by_better, kept) < 0.5)
         changed = not torch.equal(kept, before)
     return kept.squeeze(-1) > 0.5
