@@ -274,6 +274,22 @@ def test_detections_are_the_engines_and_lie_in_the_crop_best_first(engine, detec
         assert torch.equal(scores, stock_scores)
 
 
+@pytest.mark.parametrize("detector", ["fcos", "rcnn"])
+def test_torchvision_rescales_images_of_other_sizes_in_evaluation(detector):
+    model = _build("torchvision", detector).eval()
+    stock = _stock("torchvision", detector, model)
+    sizes = [(CROP, CROP), (40, 48), (33, 20), (CROP, 30)]
+    crops = [(i[:, :h, :w], b) for (i, b), (h, w) in zip(random_crops(4, (1,)), sizes, strict=True)]
+    pairs = zip(*(detections("torchvision", each, crops) for each in (model, stock)), strict=True)
+    for (height, width), ((boxes, scores), (stock_boxes, stock_scores)) in zip(
+        sizes, pairs, strict=True
+    ):
+        assert boxes[:, [0, 2]].max() <= width
+        assert boxes[:, [1, 3]].max() <= height
+        torch.testing.assert_close(boxes, stock_boxes, rtol=0, atol=1e-4)
+        torch.testing.assert_close(scores, stock_scores, rtol=0, atol=1e-6)
+
+
 def test_every_location_of_fcos_starts_with_a_box_of_the_initial_distance(engine):
     """Behind the engines' ReLU an output that starts at or below 0 may never get a gradient."""
     model = _build(engine, "fcos", {"WEND.FCOS.INITIAL_DISTANCE": "1.5"})

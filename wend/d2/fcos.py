@@ -264,7 +264,8 @@ class BinaryFCOS(JointLoss, FCOS):
         It begins with those of the first batch, not with 300, and is that of all processes. It
         stays on the device, in the float64 that Python's numbers have.
         """
-        positives = positives.double()
+        if positives.device.type != "mps":  # which has no float64
+            positives = positives.double()
         old = vars(self).get("loss_normalizer")  # of a checkpoint: a number
         if old is None:
             old = positives

@@ -28,7 +28,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from wend.config import check_carries_loss, check_config, teaching_of
-from wend.d2.accumulation import AccumulatingTrainer
+from wend.d2.accumulation import AccumulatingTrainer, CheckedTrainer
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.checkpointer import PeriodicSaving, WENDCheckpointer
 from wend.d2.config_checks import without_effect
@@ -80,6 +80,7 @@ from wend.training.normalizers import Normalizers
 from wend.training.rehearsal import rehearse
 from wend.training.run_folder import clear, trained_in
 from wend.training.seed import share_seed
+from wend.training.step_check import StepCheck
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,8 @@ class Trainer(DefaultTrainer):
         self.held_out = held_out_images(self.run.training, cfg, self.mapper)
         self.interruption = Interruption()
         unguarded = model.forward
-        guard_losses(model, self.interruption)
+        self.check = StepCheck(model, self.interruption)
+        guard_losses(model, self.check)
         if self.teacher is not None and cfg.WEND.ACCUMULATE == 1:
             let_teach(model, self.teacher)
         optimizer = self.build_optimizer(cfg, model)
@@ -220,7 +222,7 @@ class Trainer(DefaultTrainer):
             forward: its losses, before they are guarded and taught.
         """
         if cfg.WEND.ACCUMULATE == 1 and not self.loss_scale.is_used:
-            return SimpleTrainer(model, self.loader, optimizer)
+            return CheckedTrainer(model, self.loader, optimizer, check=self.check)
         trainer, teacher = weakref.proxy(self), self.teacher
         detector = model.module if isinstance(model, DistributedDataParallel) else model
         prepared: Callable[[Any], Any] = lambda batch: batch  # noqa: E731
@@ -228,6 +230,7 @@ class Trainer(DefaultTrainer):
             prepared = partial(lesson_of, teacher)
         return AccumulatingTrainer(
             *(model, self.loader, optimizer),
+            check=self.check,
             accumulation=Accumulation(detector, cfg.WEND.ACCUMULATE),
             loss_scale=self.loss_scale,
             seed=lambda: trainer.cfg.SEED,

@@ -114,7 +114,7 @@ class BinaryFCOS(JointLoss, FCOS):
 
     def head_output(self, images: Sequence[Tensor]) -> tuple[HeadOutput, Locations, ImageBatch]:
         """What the head says of a batch, where, and the batch."""
-        batch = self.normalization(images)
+        batch = self.normalization(images, rescales=not self.training)
         maps = self.backbone(batch.tensor)
         maps = [maps] if isinstance(maps, Tensor) else list(maps.values())
         output = self.head(maps)
@@ -161,4 +161,5 @@ class BinaryFCOS(JointLoss, FCOS):
             clip=False,  # torchvision's boxes are cut before they are compared
             drop_empty=False,
         )
-        return chosen(cut_at(boxes, borders(batch.sizes, boxes)), scores, choice)
+        best = chosen(cut_at(boxes, borders(batch.sizes, boxes)), scores, choice)
+        return self.normalization.in_pixels_of(images, best)

@@ -47,7 +47,7 @@ class Goal:
             return ""
         value = self.value(rows)
         is_met = value >= self.goal if self.is_least else value <= self.goal
-        return f"{value:.3f}" if is_met else f"**{value:.3f}**"
+        return f"{value:.3g}" if is_met else f"**{value:.3g}**"
 
 
 def _step(name: str, goal: float) -> Goal:

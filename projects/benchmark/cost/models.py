@@ -103,8 +103,8 @@ class BackboneAlone(nn.Module):
 
     def forward(self, batch: list[dict[str, Any]]) -> dict[str, Tensor]:
         """A batch of dicts -> the last feature map, or its mean in training."""
-        images = self.detector.batch([entry["image"] for entry in batch])
-        (feature,) = self.detector.backbone(images.tensor).values()
+        images, _ = self.detector.batch([entry["image"] for entry in batch])
+        (feature,) = self.detector.backbone(images).values()
         return {"loss": feature.mean()} if self.training else {"feature": feature}
 
 

@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +130,11 @@ def turns_of(
     for index in range(-1, args.rounds):
         if index > 0 and time.monotonic() > args.until:
             break
+        how = args.how if index >= 0 else replace(args.how, calls=1)
         for name in list(subjects):
             sys.stderr.write(f"round {index + 1} of {args.rounds}: {name}\n")
             try:
-                one = measure.turn(subjects[name], args.how)
+                one = measure.turn(subjects[name], how)
             except Exception as error:  # a row that fails must not cost the others
                 if name in BASES:
                     raise
