@@ -20,9 +20,19 @@ def look_last_in_working_folder() -> None:
     os.environ["PYTHONSAFEPATH"] = "1"
 
 
+def begin_process() -> None:
+    """What a command does before it imports anything else."""
+    look_last_in_working_folder()
+    from wend.collecting import collect_later
+    from wend.late_compiler import load_compiler_later
+
+    collect_later()
+    load_compiler_later()
+
+
 def main() -> int:
     """Run ``wend ...``; returns the exit status."""
-    look_last_in_working_folder()
+    begin_process()
     from wend.cli.failures import exit_status
 
     return exit_status(_run)  # what a command imports takes seconds, in which Ctrl-C may come, too

@@ -7,6 +7,11 @@ import torch
 from wend.errors import InputError
 
 
+def reads_pinned(device: str) -> bool:
+    """Whether a device copies pinned memory of the host while the host goes on: a GPU does."""
+    return torch.device(device).type == "cuda" and torch.cuda.is_available()
+
+
 def choose_device(name: str | None, setting: str) -> torch.device:
     """The named device, or where none is named a GPU if there is one, else the CPU.
 

@@ -185,7 +185,7 @@ def check_shares(cfg: CfgNode, processes: int) -> None:
     Detectron2's ``SOLVER.REFERENCE_WORLD_SIZE`` it is the batch of that many, and is scaled.
     """
     processes = cfg.SOLVER.get("REFERENCE_WORLD_SIZE") or processes
-    batch, micro = cfg.SOLVER.IMS_PER_BATCH, cfg.WEND.ACCUMULATE
+    batch, micro = cfg.SOLVER.IMS_PER_BATCH, cfg.WEND.ACCUMULATE or 1  # 0: any that divides
     expected = f"a multiple of the {processes} processes that share it"
     if micro > 1:
         expected = f"a multiple of {processes * micro}"

@@ -7,9 +7,9 @@ on torchvision's detectors.
 
 import sys
 
-from wend.__main__ import look_last_in_working_folder
+from wend.__main__ import begin_process
 from wend.cli.train import main
 
 if __name__ == "__main__":
-    look_last_in_working_folder()
+    begin_process()
     sys.exit(main())

@@ -102,8 +102,8 @@ def score(run: Run, model: torch.nn.Module) -> float:
     detections = DetectionCollector(test.data_set)
     for batch in build_test_loader(test, run.cfg):
         images, frames = zip(*((e.image, e.frame) for e in batch), strict=True)
-        for example, predicted in zip(batch, predict(model, images, frames, run.cfg), strict=True):
-            detections.add(example.image_id, *predicted)
+        image_ids = [example.image_id for example in batch]
+        detections.add_table(image_ids, predict(model, images, frames, run.cfg))
     results = test.evaluation.run(detections.table())
     return results["original"].scalars()["gt_known_loc"]
 

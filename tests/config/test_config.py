@@ -122,7 +122,7 @@ RANGES = [
     ("WEND.METRICS", [], [(), ("corloc", "mean_iou")]),  # bad ones have a test of their own
     ("WEND.MAX_BOXES", [0, -1, 101], [1, 100]),
     ("WEND.TEST_BATCH", [0, -1], [1]),
-    ("WEND.ACCUMULATE", [0, -1], [1, 4]),
+    ("WEND.ACCUMULATE", [-1], [0, 1, 4]),
     ("WEND.PRECISION", ["half", "Float16", "float64"], ["", "float32", "bfloat16", "float16"]),
     ("WEND.COMPILE", ["", "inductor"], ["none", "default", "reduce-overhead", "max-autotune"]),
     ("WEND.FCOS.NUM_CLASSES", [0], [1, 200]),

@@ -58,6 +58,20 @@ def watch(owner, name):
     return seen
 
 
+def watch_proposals(model):
+    """The list that gets, for each batch, the log-odds of each image's proposals."""
+    seen = []
+    method = model.roi_heads.predicted
+
+    def watched(features, proposals):
+        rows = zip(proposals.logits, proposals.is_proposal, strict=True)
+        seen.append([logits[mask].tolist() for logits, mask in rows])
+        return method(features, proposals)
+
+    model.roi_heads.predicted = watched
+    return seen
+
+
 def iou(a, b):
     """In plain Python."""
     width = min(a[2], b[2]) - max(a[0], b[0])

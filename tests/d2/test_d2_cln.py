@@ -6,10 +6,21 @@ from engine_runs import CONFIGS, CROP
 from reference import weighted_entropy_mean
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
-from cln_models import SUPERVISED, batch_of, build, iou, losses_of, sigmoid, values, watch
+from cln_models import (
+    SUPERVISED,
+    batch_of,
+    build,
+    iou,
+    losses_of,
+    sigmoid,
+    values,
+    watch,
+    watch_proposals,
+)
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
+from detectron2.structures import Boxes, Instances
 
 from wend.config import add_wend_config, merge_config
 from wend.errors import InputError
@@ -27,24 +38,20 @@ def test_classifier_and_box_losses_are_detectron2s_and_the_iou_loss_is_plain_pyt
     seen = watch(predictor, "losses")
     losses = values(losses_of(model))
     assert set(losses) == SUPERVISED
-    (predictions, proposals), _ = seen[0]
-    stock = FastRCNNOutputLayers.losses(predictor, predictions[:2], proposals)
-    assert {name: losses[name] for name in stock} == values(stock)
+    (predictions, samples), _ = seen[0]
+    classes = torch.where(samples.classes < 0, 1, samples.classes)
+    assert 0 < (classes == 0).sum() < len(classes)
+    theirs = Instances((CROP, CROP), proposal_boxes=Boxes(samples.boxes))
+    theirs.gt_boxes, theirs.gt_classes = Boxes(samples.truth), classes
+    stock = FastRCNNOutputLayers.losses(predictor, predictions[:2], [theirs])
+    assert {name: losses[name] for name in stock} == pytest.approx(values(stock), rel=1e-6)
 
-    error, count, logits = 0, 0, iter(predictions[2].tolist())
-    for per_image in proposals:
-        count += len(per_image)
-        for box, label, index in zip(
-            per_image.proposal_boxes.tensor.tolist(),
-            per_image.gt_classes.tolist(),
-            range(len(per_image)),
-            strict=True,
-        ):
-            score = sigmoid(next(logits))
-            if label == 0:
-                error += abs(score - iou(box, per_image.gt_boxes.tensor[index].tolist()))
-    assert next(logits, None) is None
-    assert losses["loss_iou"] == pytest.approx(error / count, rel=1e-5)
+    error = 0
+    rows = zip(predictions[2], samples.boxes, samples.truth, classes, strict=True)
+    for logit, box, truth, label in rows:
+        if label == 0:
+            error += abs(sigmoid(logit.item()) - iou(box.tolist(), truth.tolist()))
+    assert losses["loss_iou"] == pytest.approx(error / len(classes), rel=1e-5)
 
 
 def test_weights_multiply_their_losses():
@@ -62,19 +69,20 @@ def test_final_score_in_plain_python(a):
     model = build({"WEND.CLN.CLS_EXPONENT": str(a), "TEST.DETECTIONS_PER_IMAGE": "49"}).eval()
     predictor = model.roi_heads.box_predictor
     predictor.test_nms_thresh = 1.0  # keep all
-    seen = watch(predictor, "inference")
+    seen, of_generator = watch(predictor, "foreground_scores"), watch_proposals(model)
     with torch.no_grad():
         outputs = model(batch_of())
-    ((scores, _, iou_logits), proposals), _ = seen[0]
+    ((scores, _, iou_logits), _), _ = seen[0]
+    (proposals,) = of_generator
     start = 0
-    for output, per_image in zip(outputs, proposals, strict=True):
-        assert 2 <= len(per_image) <= 49
+    for output, logits in zip(outputs, proposals, strict=True):
+        assert 2 <= len(logits) <= 49
         expected = []
-        for index, rpn in enumerate(per_image.objectness_logits.tolist()):
+        for index, rpn in enumerate(logits):
             foreground, background = scores[start + index].tolist()
             located = sigmoid(rpn) * sigmoid(iou_logits[start + index].item())
             expected.append(sigmoid(foreground - background) ** a * located ** (1 - a))
-        start += len(per_image)
+        start += len(logits)
         actual = output["instances"].scores.tolist()
         assert actual == pytest.approx(sorted(expected, reverse=True), rel=1e-4)
 
@@ -133,9 +141,9 @@ def test_loss_unsup_is_the_weighted_entropy_of_the_sampled_proposals_foreground(
     model = build()
     seen = watch(model.roi_heads.box_predictor, "losses")
     loss = losses_of(model)["loss_unsup"].item()
-    (predictions, proposals), _ = seen[0]
+    (predictions, samples), _ = seen[0]
     p = torch.softmax(predictions[0].detach().double(), 1)[:, 0]  # Detectron2: background is last
-    assert len(p) == sum(map(len, proposals))
+    assert len(p) == len(samples)
     assert p.min() < 0.3 <= p.max()
     log_odds = [math.log(value / (1 - value)) for value in p.tolist()]
     assert loss == pytest.approx(weighted_entropy_mean(log_odds, **WE), rel=1e-4)

@@ -21,8 +21,8 @@ from detectron2.modeling import build_model
 from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.structures import Boxes
 
-from wend.d2.cln_rpn import centreness
 from wend.errors import InputError
+from wend.modeling.rcnn.rpn_losses import centreness
 
 pytestmark = [pytest.mark.detectron2, pytest.mark.usefixtures("_event_storage")]
 

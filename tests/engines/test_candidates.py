@@ -123,7 +123,9 @@ def test_several_classes_are_refused(engine, name, entry):
 @pytest.mark.parametrize("engine", ["detectron2"], indirect=True)
 @pytest.mark.parametrize("file", ["fcos_R50_FPN_we.yaml", "faster_rcnn_R50_FPN_we.yaml"])
 def test_pyramids_whose_batches_are_padded(engine, file):
-    cfg = file_config(engine, CONFIGS / "CUB" / file, ["MODEL.DEVICE", "cpu"])
+    # it would make crops of its own size of these images
+    overrides = ["MODEL.DEVICE", "cpu", "WEND.CROP_IN_MODEL", "False"]
+    cfg = file_config(engine, CONFIGS / "CUB" / file, overrides)
     model = build(engine, cfg).eval()
     pixels = images()
     own = detections(engine, model, [(image, torch.zeros(0, 4)) for image in pixels])

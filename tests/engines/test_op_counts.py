@@ -41,15 +41,8 @@ OF_SAMPLES = {
     "WEND.CLS_LOSS": "gce",
     "WEND.SAMPLE_WEIGHTS": "('drop_loss', 'ignore_regions', 'small_loss', 'small_loss_samples')",
 }
-GROWS = pytest.mark.xfail(reason="its operations grow with the batch", strict=True)
 
-
-def of_each(grows=()):
-    """Parameters of each engine and detector, those that grow marked."""
-    return pytest.mark.parametrize(
-        ("engine", "name"),
-        [pytest.param(*each, marks=[GROWS] * (each in grows)) for each in BUILDABLE],
-    )
+EACH = pytest.mark.parametrize(("engine", "name"), BUILDABLE)
 
 
 def step(engine, name, changes=None):
@@ -77,12 +70,12 @@ def assert_constant(work):
     assert grown.small.counts.syncs >= grown.large.counts.syncs, grown.growing()
 
 
-@of_each([each for each in BUILDABLE if each[1] != "scr"])
+@EACH
 def test_a_step(engine, name):
     assert_constant(step(engine, name))
 
 
-@of_each([each for each in BUILDABLE if each[1] != "scr"])
+@EACH
 def test_a_step_with_all_remedies_against_noisy_boxes(engine, name):
     changes = OF_IMAGES if name == "scr" else {**OF_IMAGES, **OF_SAMPLES}
     if name in ("rcnn", "cln"):
@@ -90,7 +83,7 @@ def test_a_step_with_all_remedies_against_noisy_boxes(engine, name):
     assert_constant(step(engine, name, changes))
 
 
-@of_each([each for each in BUILDABLE if each[1] not in ("scr", "detr")])
+@EACH
 def test_a_test_batch(engine, name):
     model = untrained(engine, name, FEW)[1]
 

@@ -114,14 +114,7 @@ class Normalizers:
         self.engine, self.name, self.model = engine, name, model
         self.contexts, self.sampled = [], []
         if (engine, name) == ("torchvision", "rcnn"):
-            sampler = model.rpn.fg_bg_sampler
-
-            def counted(labels):
-                positive, negative = sampler(labels)
-                self.sampled.append(int(sum(each.sum() for each in (*positive, *negative))))
-                return positive, negative
-
-            model.rpn.fg_bg_sampler = counted
+            model.rpn.register_forward_hook(lambda rpn, *_: self.sampled.append(int(rpn.drawn)))
 
     def see(self, context):
         self.contexts.append(context)

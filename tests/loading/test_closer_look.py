@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wend.loading.closer_look import average_best, closer_view, look_closer
+from wend.loading.closer_look import average_best, closer_views, look_closer
 from wend.structures.box_table import BoxTable
 from wend.structures.frame import resize_and_crop
 
@@ -19,6 +19,11 @@ def ramp() -> torch.Tensor:
     line = torch.arange(SIDE, dtype=torch.uint8)
     columns = line.expand(SIDE, SIDE)
     return torch.stack([columns, columns.T, torch.zeros_like(columns)])
+
+
+def closer_view(image, frame, box, factor):
+    (view,), (its_frame,) = closer_views(image[None], [frame], np.array(box)[None], factor)
+    return view, its_frame
 
 
 def test_the_view_is_the_part_around_the_box_enlarged():
@@ -66,6 +71,19 @@ def _table(*images):
     return replace(table, scores=np.concatenate([np.array(each, float) for each in scores]))
 
 
+def test_views_of_a_batch_are_those_of_each_image():
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (6, 3, SIDE, SIDE), generator=draw, dtype=torch.uint8)
+    corners = np.random.default_rng(0).uniform(-10, 60, (6, 2))
+    boxes = np.concatenate([corners, corners + np.array([30, 8])], axis=1)
+    frames = [resize_and_crop(80, 20 + i, SIDE, SIDE, flip=i % 2 == 1) for i in range(6)]
+    views, ways = closer_views(images, frames, boxes, 1.5)
+    for view, way, *rest in zip(views, ways, images, frames, boxes, strict=True):
+        alone, its_way = closer_view(*rest, 1.5)
+        assert torch.equal(view, alone)
+        assert way == its_way
+
+
 def test_only_the_best_box_moves_to_the_mean_of_both_looks():
     nothing = [], []
     few = [[0, 0, 10, 10], [20, 20, 40, 40], [1, 1, 2, 2]], [0.2, 0.9, 0.9]
@@ -87,7 +105,7 @@ def test_images_without_a_box_are_looked_at_once(factor):
         first = _table(([], []), ([[20, 5, 40, 10]], [1]))
         return first if len(looks) == 1 else _table(([[24, 5, 40, 10]], [1]))
 
-    table = look_closer(predict, [ramp()] * 2, [FRAME] * 2, factor)
+    table = look_closer(predict, torch.stack([ramp()] * 2), [FRAME] * 2, factor)
     assert looks == ([2, 1] if factor else [2])
     assert table.counts.tolist() == [0, 1]
     assert table[1].tolist() == [[22.0 if factor else 20.0, 5, 40, 10]]

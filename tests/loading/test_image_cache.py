@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -108,7 +109,7 @@ def test_crops_and_boxes_are_bit_equal_to_those_without_a_cache(
         sample = cached(record.file_name, record.width, record.height, record.pseudo_boxes)
         assert sample.frame == other.frame
         assert sample.image.tobytes() == other.image.tobytes()
-        assert sample.image.flags["C_CONTIGUOUS"]
+        assert sample.image.transpose(2, 0, 1).flags["C_CONTIGUOUS"]
         assert sample.image.flags.writeable  # not the cache's own
         assert sample.boxes.tobytes() == other.boxes.tobytes()
 
@@ -300,6 +301,22 @@ def test_damaged_pixels_are_noticed_and_read_anew(tmp_path, records, caplog):
     assert_like_files(opened(tmp_path), records)
     assert "row 1 is damaged" in caplog.text
     assert path.read_bytes()[1000] == content[1000] ^ 1  # mended
+
+
+def test_forked_processes_know_of_each_other_which_rows_were_checked(
+    tmp_path, records, monkeypatch
+):
+    fill(tmp_path)
+    cache = opened(tmp_path)
+    path = records[2].file_name
+    worker = multiprocessing.get_context("fork").Process(target=cache.resized, args=(path,))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+    monkeypatch.setattr(image_cache, "_checksum", lambda pixels: pytest.fail("checked again"))
+    cache.resized(path)
+    with pytest.raises(pytest.fail.Exception, match="checked again"):
+        cache.resized(records[3].file_name)
 
 
 @pytest.mark.parametrize("name", ["pixels.bin", "state.bin", "index.npy", "cache.json"])

@@ -38,11 +38,13 @@ def _cheapest(cost):
 @pytest.mark.parametrize(("queries", "boxes"), [(5, 1), (5, 3), (4, 4), (3, 5)])
 def test_matching_is_the_cheapest_of_all_permutations(queries, boxes):
     cost = torch.randn(4, queries, boxes, generator=torch.Generator().manual_seed(queries))
-    image, prediction, box = hungarian_matching(cost, [boxes] * 4)
-    assert image.tolist() == [i for i in range(4) for _ in range(min(queries, boxes))]
+    of_box, of_prediction = hungarian_matching(cost, [boxes] * 4)
     for i in range(4):
-        rows, columns = prediction[image == i].tolist(), box[image == i].tolist()
-        assert len(set(rows)) == len(set(columns)) == min(queries, boxes)
+        columns = [k for k, row in enumerate(of_box[i].tolist()) if row >= 0]
+        rows = [of_box[i, k].item() for k in columns]
+        assert len(set(rows)) == len(columns) == min(queries, boxes)
+        assert of_prediction[i, rows].tolist() == columns
+        assert (of_prediction[i] >= 0).sum() == len(columns)
         total = sum(cost[i, row, column].item() for row, column in zip(rows, columns, strict=True))
         assert total == pytest.approx(_cheapest(cost[i].tolist()), abs=1e-6)
 
@@ -50,21 +52,26 @@ def test_matching_is_the_cheapest_of_all_permutations(queries, boxes):
 def test_boxes_that_fill_up_the_batch_are_not_matched():
     cost = torch.zeros(3, 4, 2)
     cost[:, :, 1] = -100  # the second box of images that have one only
-    image, _, box = hungarian_matching(cost, [1, 0, 2])
-    assert image.tolist() == [0, 2, 2]
-    assert sorted(box.tolist()) == [0, 0, 1]
+    of_box, of_prediction = hungarian_matching(cost, [1, 0, 2])
+    assert (of_box >= 0).tolist() == [[True, False], [False, False], [True, True]]
+    assert [sorted(each.tolist()) for each in of_prediction] == [
+        [-1, -1, -1, 0],
+        [-1, -1, -1, -1],
+        [-1, -1, 0, 1],
+    ]
 
 
 def test_no_boxes_give_no_matches():
-    image, prediction, box = hungarian_matching(torch.zeros(2, 4, 0), [0, 0])
-    assert len(image) == len(prediction) == len(box) == 0
-    assert image.dtype == torch.int64
+    of_box, of_prediction = hungarian_matching(torch.zeros(2, 4, 0), [0, 0])
+    assert of_box.shape == (2, 0)
+    assert (of_prediction == -1).all()
+    assert of_box.dtype == of_prediction.dtype == torch.int64
 
 
 def test_costs_that_are_not_finite_are_avoided_and_never_raise():
     cost = torch.tensor([[[float("nan")], [float("inf")], [3.0]]])
-    assert hungarian_matching(cost, [1])[1].tolist() == [2]
-    assert len(hungarian_matching(torch.full((1, 3, 2), float("nan")), [2])[0]) == 2
+    assert hungarian_matching(cost, [1])[0].tolist() == [[2]]
+    assert (hungarian_matching(torch.full((1, 3, 2), float("nan")), [2])[0] >= 0).all()
 
 
 def test_generalized_iou_is_torchvisions_of_all_pairs():

@@ -25,7 +25,7 @@ def boxes_of(count, images, whole, seed=0):
     return boxes.round() if whole else boxes
 
 
-BLOCKS = {"cpu": box_selection.ON_CPU, "gpu": box_selection.ON_GPU, "one image": (7, 1)}
+BLOCKS = {"cpu": box_selection.ON_CPU, "gpu": box_selection.ON_GPU, "one image": (7, 1, 1)}
 
 
 @pytest.mark.parametrize("blocks", BLOCKS)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import distributed
 
+from wend.losses.padded_boxes import PaddedBoxes
 from wend.modeling.layers.detr_losses import DETRLosses
 
 LAYERS, QUERIES = 3, 4
@@ -77,7 +78,7 @@ def _slow(logits, boxes, targets, w):
 @pytest.mark.parametrize("counts", [(1, 3, 0), (1, 1), (4, 2)])
 def test_losses_are_those_of_the_slow_implementation(counts):
     logits, boxes, targets = _batch(counts)
-    found = DETRLosses(**WEIGHTS)(logits, boxes, targets)
+    found = DETRLosses(**WEIGHTS)(logits, boxes, PaddedBoxes.of(targets))
     assert len(found) == 3 * LAYERS
     numbers = [x.double().tolist() for x in targets]
     for d in range(LAYERS):
@@ -103,7 +104,7 @@ def test_losses_and_gradients_are_those_of_transformers():
         classes[-1], labels, "cpu", boxes[-1], config, classes, boxes
     )
     # transformers' weight of the classes is fixed
-    found = DETRLosses(class_weight=1.0)(logits, boxes, targets)
+    found = DETRLosses(class_weight=1.0)(logits, boxes, PaddedBoxes.of(targets))
     weights = {"cls": ("ce", 1), "l1": ("bbox", 5), "giou": ("giou", 2)}
     for name, (theirs, weight) in weights.items():
         for d in range(LAYERS):
@@ -122,7 +123,7 @@ def test_each_layer_is_matched_by_itself():
     far = torch.tensor([0.1, 0.1, 0.1, 0.1])
     boxes = torch.stack([torch.stack([target[0], far]), torch.stack([far, target[0]])])[:, None]
     logits = torch.zeros(2, 1, 2, requires_grad=True)
-    losses = DETRLosses()(logits, boxes, [target])
+    losses = DETRLosses()(logits, boxes, PaddedBoxes.of([target]))
     assert losses["loss_l1_0"] == losses["loss_l1_1"] == 0
     sum(losses.values()).backward()
     assert (logits.grad < 0).tolist() == [[[True, False]], [[False, True]]]
@@ -130,7 +131,7 @@ def test_each_layer_is_matched_by_itself():
 
 def test_batches_without_boxes_give_zeros_with_gradients():
     logits, boxes, targets = _batch((0, 0))
-    losses = DETRLosses()(logits, boxes, targets)
+    losses = DETRLosses()(logits, boxes, PaddedBoxes.of(targets))
     sum(losses.values()).backward()
     for d in range(LAYERS):
         assert losses[f"loss_l1_{d}"] == losses[f"loss_giou_{d}"] == 0
@@ -142,7 +143,7 @@ def test_batches_without_boxes_give_zeros_with_gradients():
 
 def test_more_boxes_than_queries_are_matched_as_far_as_they_go():
     logits, boxes, targets = _batch((QUERIES + 2,))
-    losses = DETRLosses()(logits, boxes, targets)
+    losses = DETRLosses()(logits, boxes, PaddedBoxes.of(targets))
     assert all(value.isfinite() for value in losses.values())
 
 
@@ -150,7 +151,7 @@ def test_losses_that_are_not_finite_are_put_out_and_do_not_raise():
     logits, boxes, targets = _batch((1, 1))
     broken = logits.detach().clone()
     broken[0, 0, 0] = float("nan")
-    losses = DETRLosses()(broken, boxes, targets)
+    losses = DETRLosses()(broken, boxes, PaddedBoxes.of(targets))
     assert losses["loss_cls_0"].isnan()
     assert losses["loss_cls_1"].isfinite()
 
@@ -160,8 +161,8 @@ def test_half_precision_is_computed_in_float32(dtype):
     logits, boxes, targets = _batch()
     logits, boxes = logits.detach().to(dtype), boxes.detach().to(dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = DETRLosses()(logits, boxes, targets)
-    expected = DETRLosses()(logits.float(), boxes.float(), targets)
+        found = DETRLosses()(logits, boxes, PaddedBoxes.of(targets))
+    expected = DETRLosses()(logits.float(), boxes.float(), PaddedBoxes.of(targets))
     for name, value in found.items():
         assert value.dtype == torch.float32
         assert value.item() == pytest.approx(expected[name].item(), rel=1e-6)
@@ -171,7 +172,7 @@ def _losses_of_a_process(rank, store, results):
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     logits, boxes, targets = _batch((1, 3, 0, 1))
     mine = slice(rank * 2, rank * 2 + 2)
-    losses = DETRLosses()(logits[:, mine], boxes[:, mine], targets[mine])
+    losses = DETRLosses()(logits[:, mine], boxes[:, mine], PaddedBoxes.of(targets[mine]))
     torch.save({name: value.item() for name, value in losses.items()}, f"{results}/{rank}.pt")
     distributed.destroy_process_group()
 
@@ -185,6 +186,7 @@ def test_losses_are_divided_by_the_boxes_of_all_processes(tmp_path):
         start_method="fork",
     )
     each = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    whole = DETRLosses()(*_batch((1, 3, 0, 1)))
+    logits, boxes, targets = _batch((1, 3, 0, 1))
+    whole = DETRLosses()(logits, boxes, PaddedBoxes.of(targets))
     for name, value in whole.items():
         assert (each[0][name] + each[1][name]) / 2 == pytest.approx(value.item(), rel=1e-5)

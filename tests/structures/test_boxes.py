@@ -131,3 +131,11 @@ def test_frame_maps_many_images_at_once():
 def test_crop_outside_the_image_is_refused(wrong):
     with pytest.raises(ValueError, match=r"does not lie inside|expected 0 < crop"):
         resize_and_crop(100, 100, **{"resize": 256, "crop": 224, **wrong})
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_clipped_boxes_are_of_the_type_that_they_were(kind):
+    boxes = (random_boxes(20, size=150) - 25).astype(kind)
+    clipped = clip_boxes(boxes, 100, 80)
+    assert clipped.dtype == kind
+    assert clipped.tobytes() == clip_boxes(torch.from_numpy(boxes), 100, 80).numpy().tobytes()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from wend import __version__
 from wend.cli.failures import exit_status
 from wend.cli.strict_parser import StrictParser
+from wend.collecting import collect_rarely
 from wend.errors import InputError
 from wend.launchers import first_tells, member
 from wend.user_code import load_modules
@@ -98,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wend.logs import setup_logging
 
     def run() -> int:
+        collect_rarely()
         setup_logging(rank_of(args.verb))
         load_modules(getattr(args, "imports", ()))
         return args.run(args)

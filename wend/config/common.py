@@ -179,8 +179,9 @@ COMMON = (
         1,
         "Micro-batches in which a process takes its images of a step, for batches that do not fit "
         "into memory: gradients are those of SOLVER.IMS_PER_BATCH at once, at one more forward "
-        "pass; SOLVER.IMS_PER_BATCH is a multiple of processes x ACCUMULATE (docs/scale.md).",
-        at_least(1),
+        "pass; SOLVER.IMS_PER_BATCH is a multiple of processes x ACCUMULATE (docs/scale.md). 0: "
+        "the smallest number that fits, tried before the training begins.",
+        at_least(0),
     ),
     Entry(
         "PRECISION",

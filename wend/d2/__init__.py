@@ -7,7 +7,8 @@
 - meta-architectures: ``BinaryFCOS`` (``wend.d2.fcos``), ``BinaryRCNN`` (``wend.d2.faster_rcnn``),
   ``CLN`` (``wend.d2.cln``), and those of ``wend.modeling.detectors``: ``DeformableDETR`` and
   ``SCR`` (``wend.d2.adapter``)
-- proposal generator and RPN head: ``CLNRPN`` and ``CLNRPNHead`` (``wend.d2.cln_rpn``)
+- proposal generators: ``BatchedRPN`` (``wend.d2.rpn``) and ``CLNRPN``, with the RPN head
+  ``CLNRPNHead`` (``wend.d2.cln_rpn``)
 - ROI heads: ``BinaryROIHeads`` (``wend.d2.faster_rcnn``), ``CLNROIHeads`` (``wend.d2.cln``)
 
 This room alone imports Detectron2; it may import every room of WEND but ``wend.cli`` and

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from detectron2.engine import SimpleTrainer
 from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor
@@ -14,6 +15,7 @@ from wend.d2.frames import Batch
 from wend.errors import NonFiniteLossError
 from wend.training.accumulation import Accumulation
 from wend.training.loss_scale import LossScale
+from wend.training.step_check import StepCheck
 
 
 class StorageOfMicroBatches(EventStorage):
@@ -50,10 +52,46 @@ class StorageOfMicroBatches(EventStorage):
             self._storage.put_scalar(name, sum(values) / len(values), smoothing_hint=hint)
 
 
-class AccumulatingTrainer(SimpleTrainer):
-    """Detectron2's ``SimpleTrainer`` with micro-batches, and in float16 as its ``AMPTrainer``.
+class CheckedTrainer(SimpleTrainer):
+    """Detectron2's ``SimpleTrainer``, which takes one look at a step's losses.
 
     Args:
+        check: the look.
+        trainer: arguments of Detectron2's.
+    """
+
+    def __init__(self, *trainer: Any, check: StepCheck) -> None:
+        super().__init__(*trainer)
+        self._check = check
+
+    def run_step(self) -> None:
+        """Detectron2's."""
+        self._check.clear()
+        super().run_step()
+
+    def after_backward(self) -> None:
+        """Detectron2's, once the losses were looked at."""
+        self._check.look(self.iter)
+        super().after_backward()
+
+    def _write_metrics(
+        self,
+        loss_dict: Mapping[str, Tensor],
+        data_time: float,
+        prefix: str = "",
+        iter: int | None = None,
+    ) -> None:
+        """Detectron2's, which would wait for each term."""
+        numbers = self._check.numbers(loss_dict)
+        on_cpu = {name: torch.tensor(n, dtype=torch.float64) for name, n in numbers.items()}
+        super()._write_metrics(on_cpu, data_time, prefix, iter)
+
+
+class AccumulatingTrainer(CheckedTrainer):
+    """:class:`CheckedTrainer` with micro-batches, and in float16 as Detectron2's ``AMPTrainer``.
+
+    Args:
+        check: see :class:`CheckedTrainer`.
         accumulation: the micro-batches.
         loss_scale: takes the steps.
         seed: of the training, as it is at each step.
@@ -65,13 +103,14 @@ class AccumulatingTrainer(SimpleTrainer):
     def __init__(
         self,
         *trainer: Any,
+        check: StepCheck,
         accumulation: Accumulation,
         loss_scale: LossScale,
         seed: Callable[[], int],
         prepared: Callable[[Batch], Batch],
         count: Callable[[Batch], Any],
     ) -> None:
-        super().__init__(*trainer)
+        super().__init__(*trainer, check=check)
         self._accumulation, self._loss_scale, self._seed = accumulation, loss_scale, seed
         self._prepared, self._count_losses = prepared, count
         accumulation.sharing(self.model)
@@ -83,6 +122,7 @@ class AccumulatingTrainer(SimpleTrainer):
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
         parts = [self._prepared(part) for part in self._accumulation.parts(batch)]
+        self._check.begin()
         self.optimizer.zero_grad()
         self._loss_scale.begin()
         try:
@@ -94,6 +134,7 @@ class AccumulatingTrainer(SimpleTrainer):
                     losses=self._losses,
                     backward=self._loss_scale.backward,
                 )
+            self._check.look(self.iter)
         except NonFiniteLossError as error:
             self._loss_scale.skip(error)
             return

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from wend.d2.faster_rcnn import BinaryRCNN, BinaryROIHeads
 from wend.d2.fcos import BinaryFCOS
+from wend.d2.rpn import proposal_choice
 from wend.errors import InputError
 from wend.modeling.candidates.base import CandidateDetector, Constants
 from wend.modeling.candidates.fcos import FCOSCandidates
-from wend.modeling.candidates.rcnn import ProposalChoice, ProposalLevel, RCNNCandidates, pooled
+from wend.modeling.candidates.rcnn import RCNNCandidates
 from wend.modeling.candidates.tensors import TensorCandidates
 from wend.modeling.detectors import Detector
 from wend.modeling.fcos.output import HeadOutput
 from wend.modeling.layers.box_choice import Choice
+from wend.modeling.rcnn.proposals import ProposalLevel, proposal_levels
 
 
 def candidate_detector(cfg: CfgNode, model: Any, size: tuple[int, int]) -> CandidateDetector:
@@ -130,13 +130,7 @@ class D2RCNNCandidates(RCNNCandidates):
         rpn, heads = model.proposal_generator, model.roi_heads
         predictor = heads.box_predictor
         super().__init__(
-            proposal_choice=ProposalChoice(
-                most_per_level=rpn.pre_nms_topk[False],
-                min_side=rpn.min_box_size,
-                strictly=True,
-                max_iou=rpn.nms_thresh,
-                most=rpn.post_nms_topk[False],
-            ),
+            proposal_choice=proposal_choice(rpn, training=False),
             choice=Choice(
                 above=predictor.test_score_thresh,
                 max_iou=predictor.test_nms_thresh,
@@ -157,41 +151,18 @@ class D2RCNNCandidates(RCNNCandidates):
 
     def proposal_levels(self, features: dict[str, Tensor]) -> list[ProposalLevel]:
         """The region proposal network's output."""
-        levels = []
-        outputs = self.rpn_head([features[name] for name in self.names])
-        for logits, deltas, anchors in zip(*outputs, self.anchors, strict=True):
-            deltas = deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
-            boxes = self.rpn_coder.apply_deltas(
-                deltas.flatten(0, 1), anchors.expand(deltas.shape[0], -1, -1).flatten(0, 1)
-            )
-            logits = logits.permute(0, 2, 3, 1).flatten(1)
-            levels.append(ProposalLevel(logits, boxes.view(deltas.shape)))
-        return levels
+        logits, deltas = self.rpn_head([features[name] for name in self.names])
+        return proposal_levels(logits, deltas, [*self.anchors])
+
+    def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
+        """Boxes of moved anchors."""
+        return self.rpn_coder.apply_deltas(deltas, anchors)
 
     def head(
         self, features: dict[str, Tensor], regions: Tensor, objectness: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Detectron2's box head on regions."""
-        pooler = self.heads.box_pooler
-        crops = pooled(
-            [features[name] for name in self.heads.box_in_features],
-            list(pooler.level_poolers),
-            regions,
-            _level_of(pooler),
-        )
+        predictions = self.heads.head(features, regions)
         predictor = self.heads.box_predictor
-        predictions = predictor(self.heads.box_head(crops))
-        boxes = predictor.box2box_transform.apply_deltas(predictions[1], regions[:, 1:])
+        boxes = predictor.decoded(predictions, regions[:, 1:])
         return boxes, predictor.foreground_scores(predictions, objectness)
-
-
-def _level_of(pooler: ROIPooler) -> Callable[[Tensor], Tensor]:
-    """Detectron2's ``assign_boxes_to_levels`` of one tensor of boxes (B, 4)."""
-
-    def level_of(boxes: Tensor) -> Tensor:
-        sides = boxes[:, 2:] - boxes[:, :2]
-        size = (sides[:, 0] * sides[:, 1]).sqrt() / pooler.canonical_box_size
-        level = torch.floor(pooler.canonical_level + torch.log2(size + 1e-8))
-        return level.clamp(min=pooler.min_level, max=pooler.max_level).long() - pooler.min_level
-
-    return level_of

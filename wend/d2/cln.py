@@ -4,26 +4,26 @@ OLN's localization (:mod:`wend.d2.cln_rpn`, and here an IoU score of each propos
 foreground/background classifier. UniDetector's R-CNN head is
 ``mmdet/models/roi_heads/bbox_heads/convfc_bbox_score_head.py`` (at eb182535); lines below are its.
 
-Shape letters: N = proposals of all images.
+Shape letters: B = proposals of all images.
 """
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec, cat
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY
-from detectron2.structures import Boxes, Instances
-from detectron2.structures.boxes import matched_pairwise_iou
 from torch import Tensor, nn
 
 from wend.d2.cln_rpn import CLNRPN, CLNRPNHead
 from wend.d2.faster_rcnn import BinaryOutputLayers, BinaryRCNN, BinaryROIHeads
 from wend.errors import InputError
+from wend.modeling.rcnn.head_losses import iou_score_loss
+from wend.modeling.rcnn.region_samples import RegionSamples
 
-Predictions = tuple[Tensor, ...]  # scores (N, 2), box deltas (N, 4), IoU log-odds (N,)
+Predictions = tuple[Tensor, ...]  # scores (B, 2), box deltas (B, 4), IoU log-odds (B,)
 
 
 class CLNOutputLayers(BinaryOutputLayers):
@@ -67,49 +67,29 @@ class CLNOutputLayers(BinaryOutputLayers):
         }
 
     def forward(self, x: Tensor) -> Predictions:
-        """Features of the proposals (N, ...) -> predictions."""
-        return *super().forward(x), self.iou_score(x.flatten(1))[:, 0]
+        """Features of the proposals (B, ...) -> predictions."""
+        return *super().forward(x), self.iou_score(x.flatten(1))[:, 0].float()
 
-    def supervised(self, predictions: Predictions, proposals: list[Instances]) -> dict[str, Tensor]:
+    def supervised(self, predictions: Predictions, samples: RegionSamples) -> dict[str, Tensor]:
         """:class:`BinaryOutputLayers`' L_sup and the L1 loss of the IoU score.
 
         The score's target is the IoU of the proposal (not of the box decoded from it) with its
-        matched box, on foreground proposals; the sum is divided by all N (lines 124-149, 247-254).
+        matched box, on foreground proposals; the sum is divided by all B (lines 124-149, 247-254).
         """
-        losses = super().supervised(predictions[:2], proposals)
-        foreground = cat([p.gt_classes for p in proposals]) == 0
-        # images without boxes have no gt_boxes, and no foreground either
-        truth = [p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes for p in proposals]
-        iou = matched_pairwise_iou(
-            Boxes.cat([p.proposal_boxes for p in proposals]), Boxes.cat(truth)
-        )
-        error = (predictions[2].float().sigmoid() - iou).abs()[foreground]
-        losses["loss_iou"] = self.iou_weight * error.sum() / max(len(foreground), 1)
-        return losses
-
-    def predict_boxes(
-        self, predictions: Predictions, proposals: list[Instances]
-    ) -> tuple[Tensor, ...]:
-        """Decoded boxes (proposals of the image, 4) for each image."""
-        return super().predict_boxes(predictions[:2], proposals)
-
-    def predict_probs(
-        self, predictions: Predictions, proposals: list[Instances]
-    ) -> tuple[Tensor, ...]:
-        """Final score s and 1 - s (proposals of the image, 2) for each image: line 291.
-
-        Args:
-            proposals: instances with ``objectness_logits``, log-odds of the RPN's centreness.
-        """
-        objectness = cat([p.objectness_logits for p in proposals])
-        scores = self.foreground_scores(predictions, objectness)
-        return torch.stack([scores, 1 - scores], 1).split([len(p) for p in proposals])
+        losses = super().supervised(predictions, samples)
+        error = iou_score_loss(predictions[2], samples.boxes, samples.truth, samples.classes)
+        return {**losses, "loss_iou": self.iou_weight * error}
 
     def foreground_scores(self, predictions: Predictions, objectness: Tensor) -> Tensor:
-        """Final scores (N,) of the proposals: line 291."""
+        """Final scores (B, 1) of the proposals: line 291.
+
+        Args:
+            predictions: of the proposals.
+            objectness: log-odds (B,) of the RPN's centreness.
+        """
         cls = super().foreground_scores(predictions, objectness)
         located = (objectness.sigmoid() * predictions[2].sigmoid()) ** (1 - self.cls_exponent)
-        return cls**self.cls_exponent * located
+        return cls**self.cls_exponent * located[:, None]
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -133,6 +113,8 @@ class CLN(BinaryRCNN):
     Raises:
         InputError: another proposal generator, RPN head or ROI heads.
     """
+
+    batched_generators = MappingProxyType({})  # CLNRPN is one
 
     @configurable
     def __init__(self, **rcnn: Any) -> None:

@@ -6,7 +6,7 @@ centreness of the location in its box as objectness (L1); no classification. Uni
 ``configs/singledataset/clip_decouple_faster_rcnn_r50_c4_1x_coco_1ststage.py`` (at eb182535); lines
 below are of the former.
 
-Shape letters: N = images, R = anchors of all feature maps, P = sampled anchors of all images.
+Shape letters: N = images.
 """
 
 from __future__ import annotations
@@ -16,34 +16,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec, cat
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY
 from detectron2.modeling.box_regression import Box2BoxTransformLinear
 from detectron2.modeling.matcher import Matcher
-from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
 from detectron2.structures import Boxes
-from detectron2.structures.boxes import matched_pairwise_iou
-from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from wend.d2.rpn import BatchedRPN
 from wend.errors import InputError
-
-
-def centreness(distances: Tensor) -> Tensor:
-    """Centreness of points in their boxes: 1 in the centre, 0 on the sides and outside.
-
-    ``sqrt(min(l, r) / max(l, r) · min(t, b) / max(t, b))``, lines 350-364.
-
-    Args:
-        distances: (P, 4) from each point to the left, top, right and bottom side, in any unit.
-
-    Returns:
-        (P,) in [0, 1].
-    """
-    sides = distances.clamp(min=0).view(-1, 2, 2)  # (P, 2 ends, 2 axes): l, t and r, b
-    ratio = sides.amin(1) / sides.amax(1).clamp(min=1e-12)
-    return ratio.prod(1).sqrt()
+from wend.modeling.rcnn.rpn_losses import centreness_losses
 
 
 @RPN_HEAD_REGISTRY.register()
@@ -82,7 +65,7 @@ class CLNRPNHead(StandardRPNHead):
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
-class CLNRPN(RPN):
+class CLNRPN(BatchedRPN):
     """Detectron2's RPN that learns localization alone, on the anchors that overlap a box.
 
     There is no negative sample. Where a box has no anchor with ``WEND.CLN.OBJECTNESS_IOU``, its
@@ -141,21 +124,18 @@ class CLNRPN(RPN):
             anchors, pred_objectness_logits, gt_labels, pred_anchor_deltas, gt_boxes: see
                 Detectron2's; labels are 1 (sampled) and -1.
         """
-        sampled = torch.stack(gt_labels) == 1  # (N, R)
-        num_images = len(gt_labels)
-        targets = torch.stack(gt_boxes)[sampled]  # (P, 4)
-        sources = Boxes.cat(anchors).tensor.expand(num_images, -1, -1)[sampled]
-        logits = cat(pred_objectness_logits, dim=1)[sampled]
-        deltas = cat(pred_anchor_deltas, dim=1)[sampled]
-
-        distances = self.box2box_transform.get_deltas(sources, targets)
-        inside = distances.amin(1) > 0
-        boxes = self.box2box_transform.apply_deltas(deltas[inside], sources[inside])
-        iou = matched_pairwise_iou(Boxes(boxes), Boxes(targets[inside]))
-        losses = {
-            "loss_rpn_ctr": (logits.sigmoid() - centreness(distances)).abs().sum(),
-            "loss_rpn_loc": (1 - iou).sum(),
-        }
-        get_event_storage().put_scalar("rpn/num_pos_anchors", len(targets) / num_images)
-        normalizer = self.batch_size_per_image * num_images
+        labels, truth = torch.stack(gt_labels), torch.stack(gt_boxes)
+        logits, deltas = torch.cat(pred_objectness_logits, 1), torch.cat(pred_anchor_deltas, 1)
+        sampled = labels == 1
+        self._log_anchors(num_pos_anchors=sampled)
+        centre, located = centreness_losses(
+            logits,
+            deltas,
+            Boxes.cat(anchors).tensor,
+            truth,
+            sampled,
+            self.box2box_transform.apply_deltas,
+        )
+        losses = {"loss_rpn_ctr": centre, "loss_rpn_loc": located}
+        normalizer = self.batch_size_per_image * len(labels)
         return {name: loss * (self.loss_weight[name] / normalizer) for name, loss in losses.items()}

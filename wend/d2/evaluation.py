@@ -21,6 +21,7 @@ from wend.d2.loaders import test_loader
 from wend.processes import is_main
 from wend.run import Run, TestData
 from wend.run_files import evaluation_folder
+from wend.training.memory import in_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ def scored(
     """The evaluators' results by data set; of a single data set, its own as Detectron2 does."""
     results: OrderedDict[str, Any] = OrderedDict()
     for name, loader, evaluator in tests:
-        results[name] = inference_on_dataset(model, loader, evaluator)
+        with in_evaluation(model):
+            results[name] = inference_on_dataset(model, loader, evaluator)
         if is_main():
             logger.info("evaluation of %s:", name)
             print_csv_format(results[name])

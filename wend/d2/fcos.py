@@ -20,6 +20,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling.box_regression import Box2BoxTransformLinear
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.structures import ImageList
 from torch import Tensor, nn
@@ -32,13 +33,31 @@ from wend.d2.joint_loss import JointLoss
 from wend.errors import InputError
 from wend.losses import LocalizationLoss
 from wend.modeling.fcos.boxes import candidates
-from wend.modeling.fcos.locations import KnownLocations, Locations
+from wend.modeling.fcos.locations import Locations
 from wend.modeling.fcos.output import HeadOutput
 from wend.modeling.fcos.training import Supervision, loss_terms
+from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import Choice, chosen
+from wend.modeling.layers.per_map_size import PerMapSize
 
 MOMENTUM = 0.9  # of Detectron2's moving average of the positives
+REPLACED = {  # Detectron2's methods that go image by image or level by level
+    "terms": (
+        "forward_training",
+        "label_anchors",
+        "_match_anchors",
+        "losses",
+        "compute_ctrness_targets",
+        "_ema_update",
+    ),
+    "predicted": (
+        "forward_inference",
+        "inference_single_image",
+        "_decode_multi_level_predictions",
+        "_decode_per_level_predictions",
+    ),
+}
 
 
 class ReducedFCOSHead(FCOSHead):
@@ -121,6 +140,7 @@ class BinaryFCOS(JointLoss, FCOS):
     head: nn.Module
     head_in_features: list[str]
     anchor_generator: nn.Module
+    box2box_transform: Any
     num_classes: int
     center_sampling_radius: float
     focal_loss_alpha: float
@@ -130,6 +150,10 @@ class BinaryFCOS(JointLoss, FCOS):
     test_nms_thresh: float
     max_detections_per_image: int
     loss_normalizer: Tensor | float
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        check_hooks(cls, BinaryFCOS, REPLACED)
 
     @configurable
     def __init__(
@@ -142,12 +166,18 @@ class BinaryFCOS(JointLoss, FCOS):
         **fcos: Any,
     ) -> None:
         super().__init__(**fcos)
+        coder = self.box2box_transform
+        if not isinstance(coder, Box2BoxTransformLinear) or not coder.normalize_by_size:
+            raise InputError(
+                f"box2box_transform: expected a Box2BoxTransformLinear that normalizes by size, "
+                f"got {type(coder).__name__}; BinaryFCOS has no other"
+            )
         self.loss_weights = loss_weights
         self.own_crops = own_crops
         self.closer_look = closer_look
         check_binary("WEND.FCOS.NUM_CLASSES", self.num_classes, localization_loss)
         self.localization_loss = localization_loss
-        self._known_locations = KnownLocations()
+        self._locations = PerMapSize[Locations]()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -199,10 +229,10 @@ class BinaryFCOS(JointLoss, FCOS):
         maps = self.backbone(self.preprocess_image(batched_inputs).tensor)
         maps = [maps[name] for name in self.head_in_features]
         output = HeadOutput.of_maps(*self.head(maps))
-        return output, self._known_locations.of(maps, partial(self._anchors, maps))
+        return output, self._locations.of(maps, partial(self._locations_of, maps))
 
-    def _anchors(self, maps: list[Tensor]) -> list[Tensor]:
-        return [boxes.tensor for boxes in self.anchor_generator(maps)]
+    def _locations_of(self, maps: list[Tensor]) -> Locations:
+        return Locations.of_anchors([boxes.tensor for boxes in self.anchor_generator(maps)])
 
     def terms(self, batched_inputs: Batch) -> dict[str, Tensor]:
         """FCOS's own losses as chosen and weighed, and L_unsup on all locations."""
@@ -234,9 +264,12 @@ class BinaryFCOS(JointLoss, FCOS):
         It begins with those of the first batch, not with 300, and is that of all processes. It
         stays on the device, in the float64 that Python's numbers have.
         """
-        positives = positives.double()
+        if positives.device.type != "mps":  # which has no float64
+            positives = positives.double()
         old = vars(self).get("loss_normalizer")  # of a checkpoint: a number
-        old = positives if old is None else torch.as_tensor(old).to(positives)
+        if old is None:
+            old = positives
+        old = torch.as_tensor(old, dtype=positives.dtype, device=positives.device)
         self.loss_normalizer = old * MOMENTUM + positives * (1 - MOMENTUM)
         return self.loss_normalizer.float()
 

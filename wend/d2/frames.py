@@ -22,15 +22,16 @@ from typing import Any, overload
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 from torch import Tensor, nn
 
 from wend.config import crop_arguments
-from wend.loading.closer_look import average_best, best_rows, closer_view
+from wend.loading.closer_look import average_best, best_rows, closer_views
 from wend.loading.crop import CropMapper, Sample
 from wend.modeling.layers.box_batch import BoxBatch
-from wend.modeling.layers.image_batch import Size
+from wend.modeling.layers.image_batch import Size, stacked
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import check_predicted
 from wend.structures.frames import Frames
@@ -170,6 +171,33 @@ def _is_empty(boxes: np.ndarray) -> np.ndarray:
     return np.any(boxes[:, 2:] <= boxes[:, :2], axis=1)
 
 
+def _traced(predicted: BoxBatch | Outputs, batch: Batch, *, cuts: bool) -> Outputs:
+    """The dicts of inputs without ``frame``, by operations that a trace records."""
+    if not isinstance(predicted, BoxBatch):
+        return predicted
+    outputs = []
+    for index, entry in enumerate(batch):
+        kept, (height, width) = predicted.kept[index], entry["image"].shape[-2:]
+        boxes, scores = predicted.boxes[index][kept], predicted.scores[index][kept]
+        classes = predicted.classes
+        instances = Instances(
+            (height, width),
+            pred_boxes=Boxes(boxes),
+            scores=scores,
+            pred_classes=torch.zeros_like(scores, dtype=torch.int64)
+            if classes is None
+            else classes[index][kept],
+        )
+        size = entry.get("height", height), entry.get("width", width)
+        if cuts:
+            instances = detector_postprocess(instances, *size)
+        else:
+            instances.pred_boxes.scale(size[1] / width, size[0] / height)
+            instances = Instances(size, **instances.get_fields())
+        outputs.append({"instances": instances})
+    return outputs
+
+
 def _as_crop(entry: dict[str, Any]) -> dict[str, Any]:
     """The input with the size of its image tensor, to which Detectron2 then rescales nothing."""
     if "frame" not in entry:
@@ -203,14 +231,7 @@ def predict(look: Look, batch: Batch, closer_look: float = 0.0, *, cuts: bool = 
     seen = [index for index in table.with_boxes.tolist() if "frame" in batch[index]]
     if not seen:
         return predictions
-    close = _predict_once(
-        look,
-        [
-            _closer(batch[index], box, closer_look)
-            for index, box in zip(seen, table.boxes[best_rows(table, seen)], strict=True)
-        ],
-        cuts,
-    )
+    close = _predict_once(look, _closer(batch, seen, table, closer_look), cuts)
     assert isinstance(close, Predictions)
     predictions.unread = average_best(table, close.unread, seen)
     return predictions
@@ -240,10 +261,23 @@ def _name(batch: Batch, index: int) -> object:
     return entry.get("file_name", f"image {entry.get('image_id', index)!r}")
 
 
-def _closer(entry: dict[str, Any], box: np.ndarray, factor: float) -> dict[str, Any]:
-    """The input of the closer look at a box."""
-    image, frame = closer_view(entry["image"], entry["frame"], box, factor)
-    return {**entry, "image": image, "frame": frame}
+def _closer(batch: Batch, seen: Sequence[int], table: BoxTable, factor: float) -> Batch:
+    """The inputs of a closer look at the best boxes of those that are seen."""
+    entries, best = [batch[index] for index in seen], table.boxes[best_rows(table, seen)]
+    images = [entry["image"] for entry in entries]
+    frames = [entry["frame"] for entry in entries]
+    if len({image.shape for image in images}) == 1:
+        parts = [closer_views(stacked(images), frames, best, factor)]
+    else:
+        parts = [
+            closer_views(image[None], [frame], box[None], factor)
+            for image, frame, box in zip(images, frames, best, strict=True)
+        ]
+    views = [view for part in parts for view in zip(*part, strict=True)]
+    return [
+        {**entry, "image": image, "frame": frame}
+        for entry, (image, frame) in zip(entries, views, strict=True)
+    ]
 
 
 class _PredictionsOfOthers(Predictions):
@@ -377,6 +411,8 @@ class PredictsOnCrops(nn.Module):
             return super().forward(batched_inputs)
         if self.own_crops is not None:
             batched_inputs = list(map(self.own_crops, batched_inputs))
+        if torch.jit.is_tracing():  # Detectron2's TracingAdapter, which hands in no frames
+            return _traced(self.predicted(batched_inputs), batched_inputs, cuts=self.cuts_boxes)
         return predict(self.predicted, batched_inputs, self.closer_look, cuts=self.cuts_boxes)
 
     def predicted(self, batched_inputs: Batch) -> BoxBatch | Outputs:

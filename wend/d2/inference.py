@@ -19,8 +19,10 @@ from wend.d2.run import check_model, read_config
 from wend.d2.trainer import Trainer
 from wend.loading.crop import Sample
 from wend.modeling.arithmetic import settle_precision
+from wend.modeling.undrawn import Undrawn
 from wend.run import settle_device
 from wend.structures.box_table import BoxTable
+from wend.training.memory import in_prediction
 
 
 class TrainedModel:
@@ -42,7 +44,8 @@ class TrainedModel:
     def predict(self, samples: Sequence[Sample]) -> BoxTable:
         """The boxes of the samples, float64, xyxy in original pixels, and their scores."""
         batch = [model_input(sample, self.cfg.INPUT.FORMAT) for sample in samples]
-        return table_of(self.model(batch))
+        with in_prediction(self.cfg):
+            return table_of(self.model(batch))
 
 
 def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
@@ -60,7 +63,8 @@ def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
     settle_device(cfg)
     settle_precision(cfg)
     check_model(cfg)
-    model = Trainer.build_model(cfg)
+    with Undrawn():
+        model = Trainer.build_model(cfg)
     checkpointer = WENDCheckpointer(model)
     checkpointer.require_all = True
     checkpointer.load(weights)

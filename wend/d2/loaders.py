@@ -6,21 +6,23 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import build_detection_train_loader
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.utils.events import get_event_storage
 
 from wend.d2.catalog import MappedImages, dataset_dict
 from wend.d2.mapper import WSOLDatasetMapper
+from wend.devices import reads_pinned
 from wend.errors import InputError
-from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
+from wend.loading.bad_images import GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.first_epoch import FirstEpoch
 from wend.loading.order import Pass, Repeated, Shuffled
+from wend.loading.packed_batch import PackedBatch
 from wend.loading.selection import Selection
-from wend.loading.shares import own_share
 from wend.run import TestData, TrainingData
 from wend.training.held_out import held_out_loader
+from wend.training.test_loader import loader_of_test
 from wend.training.train_loader import ordered_loader
 
 Mapper = Callable[[dict[str, Any]], Any]
@@ -56,6 +58,14 @@ def _counts_of(entry: dict[str, Any]) -> BoxCounts:
     return entry.get("box_counts") or BoxCounts(1, without_box=int(not number), boxes=number)
 
 
+def training_images(
+    training: TrainingData, cfg: CfgNode, mapper: Mapper | None = None
+) -> MappedImages:
+    """The images that a config trains on as a mapper makes them, by default WEND's."""
+    mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
+    return MappedImages(training.images, mapper)
+
+
 def train_loader(
     training: TrainingData, cfg: CfgNode, mapper: Mapper | None = None
 ) -> Iterable[list[dict[str, Any]]]:
@@ -65,11 +75,10 @@ def train_loader(
         training: the images.
         mapper: instead of :class:`WSOLDatasetMapper`.
     """
-    mapper = mapper or WSOLDatasetMapper(cfg, is_train=True, caches=training.caches)
     return ordered_loader(
         training,
         cfg,
-        MappedImages(training.images, mapper),
+        training_images(training, cfg, mapper),
         _pass_over(training.images, cfg),
         lambda in_order: build_detection_train_loader(
             dataset=in_order,
@@ -77,6 +86,8 @@ def train_loader(
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             aspect_ratio_grouping=False,  # crops are square: nothing to group
             num_workers=cfg.DATALOADER.NUM_WORKERS,
+            collate_fn=PackedBatch,
+            pin_memory=reads_pinned(cfg.MODEL.DEVICE),
             seed=0,  # a generator of its own: nothing is drawn from that of the step
         ),
     )
@@ -121,11 +132,4 @@ def test_loader(test: TestData, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         cfg, is_train=False, caches=test.caches, black_if_bad=test.count_bad_as_wrong
     )
     images = MappedImages(Selection([test.data_set], with_boxes=False), mapper)
-    loader = build_detection_test_loader(
-        dataset=GuardedImages(images, imports=cfg.WEND.IMPORTS),
-        mapper=None,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        batch_size=cfg.WEND.TEST_BATCH,
-        sampler=own_share(len(images), cfg.WEND.TEST_BATCH),
-    )
-    return GuardedLoader(loader, total=len(images), names=test.data_set.name, to_do=TEST_TO_DO)
+    return loader_of_test(test, cfg, images)

@@ -14,6 +14,13 @@ PERIOD = 20  # iterations between two lines, and the window of the median, of De
 TIMES = frozenset({"time", "data_time", "rank_data_time", "eta_seconds"})  # of another start
 
 
+def is_line_due(storage: EventStorage) -> bool:
+    """Whether the writers write a line of this iteration: numbers that the device has to be waited
+    for are put there alone.
+    """
+    return (storage.iter + 1) % PERIOD == 0
+
+
 class LogWindow:
     """The numbers that lines of the log to come are made of, of this process.
 

@@ -7,14 +7,12 @@ import logging
 import socket
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.engine import default_setup
 from detectron2.modeling import (
     ANCHOR_GENERATOR_REGISTRY,
     BACKBONE_REGISTRY,
@@ -25,7 +23,6 @@ from detectron2.modeling import (
     build_model,
 )
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 import wend.d2  # noqa: F401  (registers detectors and data sets, also in spawned processes)
 from wend.config import add_wend_config, check_carries_loss, merge_config
@@ -35,12 +32,14 @@ from wend.d2.checkpointer import WENDCheckpointer
 from wend.d2.config_checks import without_effect
 from wend.d2.evaluation import check_results, evaluate
 from wend.d2.mapper import WSOLDatasetMapper
+from wend.d2.setting_up import set_up
 from wend.d2.trainer import Trainer
 from wend.errors import InputError
 from wend.files import atomic_write
 from wend.launch import Processes
 from wend.logs import StdoutHandler, let_files_fail
-from wend.processes import gather, is_main, rank, world_size
+from wend.modeling.undrawn import Undrawn
+from wend.processes import gather, is_main, world_size
 from wend.run import Run, value_of, write_machine
 from wend.run_files import CONFIG_FILE, checkpoint_files
 from wend.training.command import load_to_evaluate, resolve_checked, run_command
@@ -106,6 +105,9 @@ def setup(args: argparse.Namespace, processes: Processes) -> Run:
 def check_model(cfg: CfgNode) -> None:
     """Build the detector without memory, so that what cannot be built ends before a run begins.
 
+    It is built once more for the run, whose config is whole only when data are read: the length in
+    iterations and the seed follow from them. A detector without memory takes milliseconds.
+
     Raises:
         InputError: a name that is not registered, feature maps that do not exist, ...
     """
@@ -123,7 +125,7 @@ def check_model(cfg: CfgNode) -> None:
     WSOLDatasetMapper(cfg)
     _check_resnet_pyramid(cfg)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Undrawn():
             model = build_model(cfg)
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as e:
         if isinstance(e, InputError):
@@ -150,16 +152,6 @@ def _check_resnet_pyramid(cfg: CfgNode) -> None:
         )
 
 
-@contextmanager
-def _kept(file: Path) -> Iterator[None]:
-    """A training's file, which an evaluation in its folder leaves as it is."""
-    content = file.read_bytes() if file.is_file() and is_main() else None
-    yield
-    if content is not None:
-        with atomic_write(file, "wb") as restored:
-            restored.write(content)
-
-
 def train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | None:
     """Do in one process what the arguments ask for."""
     cfg = run.cfg
@@ -169,18 +161,17 @@ def train_or_evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any] | No
         target.propagate = name != "wend"
         for handler in [h for h in target.handlers if isinstance(h, StdoutHandler)]:
             target.removeHandler(handler)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank(), name="wend")
-    keeps_its_own = args.eval_only and bool(checkpoint_files(cfg.OUTPUT_DIR))
-    with _kept(Path(cfg.OUTPUT_DIR, CONFIG_FILE)) if keeps_its_own else nullcontext():
-        default_setup(cfg, args)
+    keeps_its_own = args.eval_only and bool(checkpoint_files(cfg.OUTPUT_DIR))  # a training's folder
+    set_up(cfg, args, writes_config=not keeps_its_own)
     let_files_fail()
     if is_main() and not keeps_its_own:
         write_machine(cfg.OUTPUT_DIR, "detectron2", cfg.MODEL.DEVICE)
     if args.eval_only:
         return _evaluate(args, run)
+    is_open = run.seed_was_drawn or not cfg.WEND.ACCUMULATE
     trainer = Trainer(cfg, run)
     trainer.resume_or_load(resume=args.resume, allow_changes=args.allow_changes)
-    if run.seed_was_drawn and is_main():  # that of the checkpoint holds
+    if is_open and is_main():  # the seed is that of the checkpoint
         with atomic_write(Path(run.cfg.OUTPUT_DIR) / CONFIG_FILE) as file:
             file.write(run.cfg.dump())
     return trainer.train()
@@ -195,7 +186,8 @@ def _let_machines_differ() -> None:
 
 
 def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
-    model = Trainer.build_model(run.cfg)
+    with Undrawn():
+        model = Trainer.build_model(run.cfg)
     checkpointer = WENDCheckpointer(model, save_dir=run.cfg.OUTPUT_DIR)
     load_to_evaluate(checkpointer, run.cfg, resume=args.resume)
     results = evaluate(run, model)

@@ -28,7 +28,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from wend.config import check_carries_loss, check_config, teaching_of
-from wend.d2.accumulation import AccumulatingTrainer
+from wend.d2.accumulation import AccumulatingTrainer, CheckedTrainer
 from wend.d2.catalog import detectron2_data_sets
 from wend.d2.checkpointer import PeriodicSaving, WENDCheckpointer
 from wend.d2.config_checks import without_effect
@@ -44,7 +44,14 @@ from wend.d2.hooks import (
     NoTraceback,
     TensorBoardWriter,
 )
-from wend.d2.loaders import CountedLoader, Mapper, held_out_images, test_loader, train_loader
+from wend.d2.loaders import (
+    CountedLoader,
+    Mapper,
+    held_out_images,
+    test_loader,
+    train_loader,
+    training_images,
+)
 from wend.d2.log_window import PERIOD, LogWindow
 from wend.d2.teaching import build_teacher, lesson_of, let_teach
 from wend.errors import InputError
@@ -67,10 +74,13 @@ from wend.training.first_epoch import count_first_epoch
 from wend.training.held_out import held_out_losses
 from wend.training.interruption import Interruption
 from wend.training.loss_scale import LossScale
+from wend.training.memory import in_step
+from wend.training.micro_batches import settle_micro_batches
 from wend.training.normalizers import Normalizers
 from wend.training.rehearsal import rehearse
 from wend.training.run_folder import clear, trained_in
 from wend.training.seed import share_seed
+from wend.training.step_check import StepCheck
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +89,12 @@ def _predicting(
     model: nn.Module, forward: Forward, closer_look: float, batch: list[dict[str, Any]]
 ) -> Any:
     return forward(batch) if model.training else predict(forward, batch, closer_look)
+
+
+def _alone(forward: Forward, batch: list[dict[str, Any]]) -> Any:
+    """A model's losses, with what it puts into Detectron2's storage thrown away."""
+    with EventStorage():
+        return forward(batch)
 
 
 class on_class_or_instance:  # noqa: N801  # used as a decorator, as classmethod is
@@ -137,21 +153,27 @@ class Trainer(DefaultTrainer):
         if overwrite and is_main():
             clear(run.cfg, keep=(CONFIG_FILE, "log.txt*"))  # the script's own default_setup wrote
         cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, world_size())
-        check_shares(cfg, world_size())
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
         self.average, self.teacher = self.build_average(cfg, model)
         self._evaluated = model if self.average is None else self.average.evaluated
         self._losses_of = self._evaluated.forward  # before it is guarded and taught
+        assert run.training is not None
+        settle_micro_batches(
+            *([run.cfg, cfg], model, run.training.images),
+            training_images(run.training, cfg, mapper),
+            partial(_alone, model.forward),
+        )
+        check_shares(cfg, world_size())
         self.held_out = held_out_images(self.run.training, cfg, self.mapper)
         self.interruption = Interruption()
         unguarded = model.forward
-        guard_losses(model, self.interruption)
+        self.check = StepCheck(model, self.interruption)
+        guard_losses(model, self.check)
         if self.teacher is not None and cfg.WEND.ACCUMULATE == 1:
             let_teach(model, self.teacher)
         optimizer = self.build_optimizer(cfg, model)
         self.loss_scale = LossScale(model, optimizer, precision_of(cfg).training)
-        assert run.training is not None
         self.first_epoch = count_first_epoch(run.training, cfg, model)
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = CountedLoader(self.build_train_loader(cfg), self.first_epoch)
@@ -200,7 +222,7 @@ class Trainer(DefaultTrainer):
             forward: its losses, before they are guarded and taught.
         """
         if cfg.WEND.ACCUMULATE == 1 and not self.loss_scale.is_used:
-            return SimpleTrainer(model, self.loader, optimizer)
+            return CheckedTrainer(model, self.loader, optimizer, check=self.check)
         trainer, teacher = weakref.proxy(self), self.teacher
         detector = model.module if isinstance(model, DistributedDataParallel) else model
         prepared: Callable[[Any], Any] = lambda batch: batch  # noqa: E731
@@ -208,6 +230,7 @@ class Trainer(DefaultTrainer):
             prepared = partial(lesson_of, teacher)
         return AccumulatingTrainer(
             *(model, self.loader, optimizer),
+            check=self.check,
             accumulation=Accumulation(detector, cfg.WEND.ACCUMULATE),
             loss_scale=self.loss_scale,
             seed=lambda: trainer.cfg.SEED,
@@ -290,7 +313,8 @@ class Trainer(DefaultTrainer):
         tell_progress(self.model, self.iter, self.max_iter)
         if self.teacher is not None:
             self.teacher.progress = Progress(self.iter, self.max_iter)
-        super().run_step()
+        with in_step(self.cfg):
+            super().run_step()
         if self.average is not None:
             self.average.update()
             share_average(self.average)

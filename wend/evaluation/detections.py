@@ -27,6 +27,7 @@ from wend.evaluation.detection_rows import (
 from wend.evaluation.detections_csv import check_columns, read_csv_rows
 from wend.evaluation.per_image import box_scores
 from wend.files import atomic_write, write_json
+from wend.structures.arrow import arrow_column, integers, numbers_of
 from wend.structures.box_table import BoxTable
 from wend.structures.coded import CodedColumn, Encoder
 from wend.structures.data_set import DataSet
@@ -76,17 +77,17 @@ def _check_types(path: Path, file: parquet.ParquetFile, numbers: Iterable[str]) 
 def _check_cells(path: Path, batch: pa.RecordBatch, start: int) -> None:
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if column.null_count:
-            row = start + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
+            row = start + int(numbers_of(column.is_null()).argmax())
             raise InputError(f"{path}, row {row}: column {name} is empty")
 
 
 def _encode(ids: Encoder, column: pa.Array) -> np.ndarray:
     """The number (n,) of each id of a batch."""
     encoded = column.dictionary_encode()  # itself where the file holds it so
-    index = encoded.indices.to_numpy()
+    index = numbers_of(encoded.indices)
     used = np.flatnonzero(np.bincount(index))  # a dictionary may be of many batches
     code = np.zeros(len(encoded.dictionary), dtype=np.int64)
-    code[used] = ids.encode(encoded.dictionary.take(used).to_pylist())
+    code[used] = ids.encode(encoded.dictionary.take(integers(used)).to_pylist())
     return code[index]
 
 
@@ -119,7 +120,7 @@ def read_parquet_rows(path: str | Path) -> DetectionRows:
             _check_cells(path, batch, start)
             codes[rows] = _encode(ids, batch["image_id"])
             for name, column in columns.items():
-                column[rows] = batch[name].to_numpy()
+                column[rows] = numbers_of(batch[name])
             start = rows.stop
     except InputError:
         raise
@@ -186,13 +187,15 @@ def _table_columns(data_set: DataSet, detections: BoxTable) -> dict[str, np.ndar
     return columns
 
 
-def write_parquet(path: str | Path, columns: Mapping[str, object]) -> None:
+def write_parquet(path: str | Path, columns: Mapping[str, np.ndarray | list]) -> None:
     """Write equally long columns as Parquet, byte for byte the same for the same values."""
     import pyarrow as pa
     from pyarrow import parquet
 
+    arrays = [arrow_column(values) for values in columns.values()]
+    table = pa.Table.from_arrays(arrays, list(columns))
     with atomic_write(path, "wb") as file:
-        parquet.write_table(pa.table(dict(columns)), file, compression="zstd")
+        parquet.write_table(table, file, compression="zstd")
 
 
 def write_detections(path: str | Path, data_set: DataSet, detections: BoxTable) -> None:

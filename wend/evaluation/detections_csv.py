@@ -8,6 +8,7 @@ import numpy as np
 
 from wend.errors import InputError, MissingFileError, some
 from wend.evaluation.detection_rows import CLASS_COLUMN, COLUMNS, SIZE_COLUMNS, DetectionRows
+from wend.structures.arrow import numbers_of
 from wend.structures.coded import CodedColumn
 from wend.structures.data_set import DataSet
 
@@ -48,12 +49,12 @@ def read_csv_rows(path: str | Path, data_set: DataSet) -> DetectionRows:
     wanted = [*COLUMNS, *(n for n in (*SIZE_COLUMNS, CLASS_COLUMN) if n in table.column_names)]
     for name in wanted:
         if table[name].null_count:
-            row = int(np.argmax(table[name].is_null().to_numpy()))
+            row = int(np.argmax(numbers_of(table[name].is_null())))
             raise InputError(f"{path}, row {row}: column {name} is empty")
     ids = table["image_id"].combine_chunks()
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.unify_dictionaries().combine_chunks()
-    columns = {name: table[name].to_numpy() for name in wanted[1:]}
+    columns = {name: numbers_of(table[name]) for name in wanted[1:]}
     sizes = None
     if set(SIZE_COLUMNS) <= set(columns):
         sizes = np.column_stack([columns[name] for name in SIZE_COLUMNS])
@@ -65,7 +66,7 @@ def read_csv_rows(path: str | Path, data_set: DataSet) -> DetectionRows:
         source=str(path),
         entry="row",
         ids=[id_of.get(text, text) for text in ids.dictionary.to_pylist()],
-        codes=ids.indices.to_numpy().astype(np.int64),
+        codes=numbers_of(ids.indices).astype(np.int64),
         boxes=np.column_stack([columns[name] for name in COLUMNS[1:5]]).astype(np.float64),
         scores=columns["score"].astype(np.float64),
         sizes=sizes,

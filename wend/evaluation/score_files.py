@@ -139,7 +139,7 @@ def evaluation_notes(scored: Sequence[str], fixed: str, view: str = "") -> list[
     return [*scored, *saw, f"fixed boxes: K boxes that never look at the image, {fixed}"]
 
 
-def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, object]:
+def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, np.ndarray | list]:
     """A column for each number of an image; ``<protocol>:<metric>`` is what a metric averages.
 
     Args:
@@ -156,7 +156,7 @@ def per_image_columns(scores: Mapping[str, ProtocolScores]) -> dict[str, object]
     data_set, detections = first.per_image.data_set, first.per_image.ranked
     number = len(data_set)
     best = box_scores(detections)[detections.offsets[detections.with_boxes]]
-    columns: dict[str, object] = {
+    columns: dict[str, np.ndarray | list] = {
         "image_id": list(data_set.image_ids),
         "key": list(data_set.keys),
         "class_id": [None if c < 0 else c for c in data_set.class_ids.tolist()],

@@ -19,6 +19,7 @@ import numpy as np
 from wend.errors import InputError, MissingFileError
 from wend.files import open_bytes
 from wend.formats.csv_columns import read_columns
+from wend.structures.arrow import booleans, numbers_of
 from wend.structures.checks import as_boxes
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def read_openimages(path: str | Path, groups: str = "drop") -> OpenImagesBoxes:
         if column.null_count:
             row = column.is_null().index(True).as_py()
             raise InputError(f"{path}, row {row + 1}: column {name} has no value")
-        numbers[name] = column.to_numpy()
+        numbers[name] = numbers_of(column)
     boxes = np.stack([numbers[name] for name in ("XMin", "YMin", "XMax", "YMax")], 1)
     wrong = ~((boxes >= -TOLERANCE) & (boxes <= 1 + TOLERANCE)).all(1)
     wrong |= (boxes[:, 2:] < boxes[:, :2]).any(1)
@@ -110,6 +111,6 @@ def read_openimages(path: str | Path, groups: str = "drop") -> OpenImagesBoxes:
             "%s: %d of %d boxes are of groups and %s",
             *(path, int(is_group.sum()), len(boxes), "left out" if groups == "drop" else "kept"),
         )
-    names, labels = (table[name].filter(pa.array(kept)).to_pylist() for name in COLUMNS[:2])
+    names, labels = (table[name].filter(booleans(kept)).to_pylist() for name in COLUMNS[:2])
     scores = numbers["Confidence"][kept] if "Confidence" in numbers else None
     return OpenImagesBoxes(names, labels, as_boxes(boxes[kept], str(path)), scores)

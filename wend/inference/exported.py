@@ -48,15 +48,13 @@ class ExportedModel:
 
     def predict(self, samples: Sequence[Sample]) -> BoxTable:
         """The boxes of the samples, float64, xyxy in original pixels, and their scores."""
-        images = [
-            torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
-            for sample in samples
-        ]
+        pixels = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
+        images = torch.from_numpy(np.ascontiguousarray(pixels))
         frames = [sample.frame for sample in samples]
         return look_closer(self._predict_once, images, frames, self.cfg.WEND.CLOSER_LOOK)
 
-    def _predict_once(self, images: Sequence[Tensor], frames: Sequence[Frame]) -> BoxTable:
-        all_boxes, all_scores = self.run(torch.stack([*images]).numpy())
+    def _predict_once(self, images: Tensor, frames: Sequence[Frame]) -> BoxTable:
+        all_boxes, all_scores = self.run(images.numpy())
         if not self.stated.chosen:
             side = self.stated.side
             ends = borders([(side, side)], all_boxes)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import mmap
 import os
 import shutil
 import zlib
@@ -76,7 +77,8 @@ class ImageCache:
                 f"{folder}: is no whole cache ({error}); remove the folder, it is made again"
             ) from error
         self._row_bytes = self.resize**2 * 3
-        self._seen = np.zeros(len(self._rows), dtype=bool)  # rows whose CRC this process checked
+        # rows whose CRC was checked; processes that are forked from this one share it
+        self._seen = np.frombuffer(mmap.mmap(-1, max(1, len(self._rows))), dtype=bool)
         self._files: tuple[int, int] | None = None
         self.stale = 0
 

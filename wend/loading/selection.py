@@ -102,10 +102,15 @@ class Selection:
         return self._ends[-1] if self._ends else 0
 
     @property
+    def box_counts(self) -> np.ndarray:
+        """(len(self),) boxes to learn from of each image."""
+        parts = zip(self.data_sets, self.indices, strict=True)
+        return np.concatenate([part.training_boxes.counts[rows] for part, rows in parts])
+
+    @property
     def num_boxes(self) -> int:
         """Boxes to learn from of all images."""
-        parts = zip(self.data_sets, self.indices, strict=True)
-        return sum(int(part.training_boxes.counts[rows].sum()) for part, rows in parts)
+        return int(self.box_counts.sum())
 
     @cached_property
     def digest(self) -> str:

@@ -70,8 +70,8 @@ class UnsupervisedForce:
 
 
 def _scaled_gradients(loss: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-    scale = torch.full_like(loss, HALF_SCALE)
-    return torch.autograd.grad(loss, tensors, scale, retain_graph=True, allow_unused=True)
+    # the scaled loss, and not the scale as grad_outputs, which torch checks by a symbolic library
+    return torch.autograd.grad(loss * HALF_SCALE, tensors, retain_graph=True, allow_unused=True)
 
 
 def _sum_of_absolutes(scaled: Iterable[Tensor | None]) -> Tensor | float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,16 +44,25 @@ def optimizer_class(cfg: CfgNode) -> tuple[type[torch.optim.Optimizer], dict[str
 
 
 def describe_non_finite(losses: Mapping[str, Tensor], image_ids: Iterable[object]) -> str:
+    """:func:`non_finite` of loss terms on a device, each a scalar."""
+    values = on_host([*losses.values()])
+    return non_finite(dict(zip(losses, values, strict=True)), image_ids)
+
+
+@torch.no_grad()
+def on_host(scalars: Sequence[Tensor]) -> list[float]:
+    """The numbers of scalars on a device, in one copy; waits for the device."""
+    return torch.stack([*scalars]).tolist() if len(scalars) else []
+
+
+def non_finite(losses: Mapping[str, float], image_ids: Iterable[object]) -> str:
     """The terms that are NaN or infinite and the batch's images; empty where all are finite.
 
-    One transfer from the device, however many terms.
-
     Args:
-        losses: loss terms by name, each a scalar.
+        losses: loss terms by name.
         image_ids: ids of the batch's images.
     """
-    values = torch.stack([value.detach().float() for value in losses.values()]).tolist()
-    bad = [f"{n} is {v}" for n, v in zip(losses, values, strict=True) if not math.isfinite(v)]
+    bad = [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]
     if not bad:
         return ""
     return f"{', '.join(bad)} on the images {', '.join(map(str, image_ids))}"

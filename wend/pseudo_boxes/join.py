@@ -17,6 +17,7 @@ from wend.pseudo_boxes.keys import Keys
 from wend.pseudo_boxes.merge import keep_last_entries
 from wend.pseudo_boxes.report import KINDS, AttachReport, Count, count_all
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
+from wend.structures.arrow import numbers_of
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.names import match_names
@@ -60,11 +61,11 @@ def _contaminated(source_keys: Keys, keys: Keys) -> np.ndarray:
     """Indices in the source of ImageNet's validation images; none if the data set is that set."""
     import pyarrow.compute as pc
 
-    held = pc.match_substring(source_keys.arrow, VALIDATION).to_numpy(zero_copy_only=False)
+    held = numbers_of(pc.match_substring(source_keys.arrow, VALIDATION))
     indices = np.flatnonzero(held)
     begins = f"(^|/){VALIDATION}"
     names = source_keys.take(indices).arrow
-    indices = indices[pc.match_substring_regex(names, begins).to_numpy(zero_copy_only=False)]
+    indices = indices[numbers_of(pc.match_substring_regex(names, begins))]
     if len(indices) and pc.all(pc.match_substring_regex(keys.arrow, begins)).as_py():
         return indices[:0]
     return indices

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from wend.errors import InputError
+from wend.structures.arrow import booleans, integers, numbers_of, strings
 from wend.structures.names import clean_path
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ class Keys(Sequence[str]):
         import pyarrow as pa
 
         self._hashes = hashes
-        self.arrow: pa.LargeStringArray = (
-            keys if isinstance(keys, pa.Array) else pa.array(keys, pa.large_string())
-        )
+        self.arrow: pa.LargeStringArray = keys if isinstance(keys, pa.Array) else strings(keys)
 
     def __len__(self) -> int:
         return len(self.arrow)
@@ -49,18 +48,16 @@ class Keys(Sequence[str]):
 
     def take(self, rows: np.ndarray) -> Keys:
         """The keys at rows (n,) of integers, or where rows (N,) of bool is true."""
-        import pyarrow as pa
-
         if rows.dtype == bool:
-            return Keys(self.arrow.filter(pa.array(rows)))
-        return Keys(self.arrow.take(pa.array(rows)))
+            return Keys(self.arrow.filter(booleans(rows)))
+        return Keys(self.arrow.take(integers(rows)))
 
     def find(self, keys: Keys) -> np.ndarray:
         """Index (len(keys),) of the first of these that equals each of the others; -1 if none."""
         import pyarrow.compute as pc
 
         indices = pc.index_in(keys.arrow, value_set=self.arrow)
-        return indices.fill_null(-1).to_numpy().astype(np.int64)
+        return numbers_of(indices, null=-1).astype(np.int64)
 
     def first(self) -> np.ndarray:
         """Index (N,) of the first key that equals each: its own where it is the first.
@@ -72,7 +69,7 @@ class Keys(Sequence[str]):
         if hashes is None:
             hashes = np.empty(len(self), dtype=np.int64)
             for start in range(0, len(self), 1 << 14):
-                part = self.arrow[start : start + (1 << 14)].to_numpy(zero_copy_only=False)
+                part = self.arrow[start : start + (1 << 14)].to_pylist()
                 hashes[start : start + len(part)] = [hash(key) for key in part]
         ordered = np.sort(hashes)
         twice = ordered[1:][ordered[1:] == ordered[:-1]]

@@ -46,6 +46,9 @@ def box_area(boxes: Array) -> Array:
 
 def clip_boxes(boxes: Array, width: float, height: float) -> Array:
     """Cut boxes (N, 4) at the frame ``0..width, 0..height``; one wholly outside gets no area."""
+    if isinstance(boxes, np.ndarray):  # in one call, since it is made for each image that is read
+        ends = np.array((width, height) * 2, np.result_type(boxes, width, height))
+        return boxes.clip(0, ends)
     x0, y0, x1, y1 = (boxes[..., i] for i in range(4))
     clipped = [x0.clip(0, width), y0.clip(0, height), x1.clip(0, width), y1.clip(0, height)]
     return array_namespace(boxes).stack(clipped, -1)

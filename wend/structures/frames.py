@@ -48,6 +48,20 @@ class Frames:
         """Whether there may be padding around each image (N,)."""
         return np.isfinite(self.image[:, 0])
 
+    def to_frame(self, boxes: np.ndarray) -> np.ndarray:
+        """A box of each image in original pixels to frame pixels: :meth:`Frame.to_frame`'s bits.
+
+        Args:
+            boxes: (N, 4) xyxy.
+        """
+        low, high = boxes[:, :2] * self.scale, boxes[:, 2:] * self.scale
+        low, high = low + self.offset, high + self.offset
+        corners = (
+            np.where(self.mirrored, self.sides - high, low),
+            np.where(self.mirrored, self.sides - low, high),
+        )
+        return np.concatenate(corners, axis=1)
+
     def to_original(self, boxes: np.ndarray, owner: np.ndarray) -> np.ndarray:
         """Boxes in frame pixels to original pixels: of each box :meth:`Frame.to_original`'s bits.
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from wend.errors import InputError, some
+from wend.structures.arrow import booleans, integers, numbers_of, strings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,14 +115,13 @@ def _plain_path(path: str) -> str:
 
 
 def _decoded(paths: pa.Array) -> pa.Array:
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     odd = pc.match_substring_regex(paths, "[?%]")
     if not pc.any(odd).as_py():
         return paths
     decoded = [_plain_path(path) for path in paths.filter(odd).to_pylist()]
-    return pc.replace_with_mask(paths, odd, pa.array(decoded, pa.large_string()))
+    return pc.replace_with_mask(paths, odd, strings(decoded))
 
 
 def _lower(paths: pa.Array) -> pa.Array:
@@ -163,15 +163,13 @@ def _as_arrow(paths: Sequence[str]) -> pa.LargeStringArray:
     if isinstance(paths, pa.Array):
         return paths
     try:
-        return pa.array(paths, pa.large_string())
+        return strings(paths)
     except UnicodeEncodeError:  # names of files that are no Unicode match none
-        return pa.array([p.encode(errors="replace").decode() for p in paths], pa.large_string())
+        return strings([path.encode(errors="replace").decode() for path in paths])
 
 
 def _filter(paths: pa.Array, kept: np.ndarray) -> pa.Array:
-    import pyarrow as pa
-
-    return paths if kept.all() else paths.filter(pa.array(kept))
+    return paths if kept.all() else paths.filter(booleans(kept))
 
 
 def _find(names: pa.Array, keys: pa.Array, source: str) -> np.ndarray:
@@ -179,7 +177,7 @@ def _find(names: pa.Array, keys: pa.Array, source: str) -> np.ndarray:
     import pyarrow.compute as pc
 
     indices = pc.index_in(names, value_set=keys)
-    index = indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    index = numbers_of(indices, null=-1).astype(np.int64)
     if len(pc.unique(keys)) < len(keys):
         times = Counter(keys.to_pylist())
         unclear = [name for name in names.to_pylist() if times[name] > 1]
@@ -193,14 +191,10 @@ def _find(names: pa.Array, keys: pa.Array, source: str) -> np.ndarray:
 
 def _ends(paths: pa.Array, depth: int) -> pa.LargeStringArray:
     """The last ``depth`` parts of each path."""
-    import pyarrow as pa
-
-    ends = ["/".join(path.split("/")[-depth:]) for path in paths.to_pylist()]
-    return pa.array(ends, pa.large_string())
+    return strings(["/".join(path.split("/")[-depth:]) for path in paths.to_pylist()])
 
 
 def _match(names: pa.Array, keys: pa.Array, source: str) -> np.ndarray:
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     index = _find(names, keys, source)
@@ -208,18 +202,18 @@ def _match(names: pa.Array, keys: pa.Array, source: str) -> np.ndarray:
     if not len(open_rows) or not len(keys):
         return index
     name_depths, depths = (
-        pc.count_substring(paths, "/").to_numpy(zero_copy_only=False) + 1 for paths in (names, keys)
+        numbers_of(pc.count_substring(paths, "/")) + 1 for paths in (names, keys)
     )
     for depth in np.unique(depths)[::-1].tolist():  # the longest key first
         rows = open_rows[name_depths[open_rows] > depth]
         if len(rows):
-            index[rows] = _find(_ends(names.take(pa.array(rows)), depth), keys, source)
+            index[rows] = _find(_ends(names.take(integers(rows)), depth), keys, source)
             open_rows = np.flatnonzero(index < 0)
     for depth in np.unique(name_depths[open_rows])[::-1].tolist():
         longer = np.flatnonzero(depths > depth)
         rows = open_rows[name_depths[open_rows] == depth]
         if len(longer) and len(rows):
-            ends = _ends(keys.take(pa.array(longer)), depth)
-            matched = _find(names.take(pa.array(rows)), ends, source)
+            ends = _ends(keys.take(integers(longer)), depth)
+            matched = _find(names.take(integers(rows)), ends, source)
             index[rows] = np.where(matched >= 0, longer[matched], -1)
     return index

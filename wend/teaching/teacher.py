@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wend.loading.closer_look import closer_view
+from wend.loading.closer_look import closer_views
 from wend.schedules import Progress
 from wend.structures.boxes import box_iou
 from wend.structures.frame import Frame
@@ -163,16 +163,14 @@ class Teacher:
         seen = [index for index, (_, scores) in enumerate(predictions) if len(scores)]
         if not seen:
             return predictions
-        parts, frames = [], []
-        for index in seen:
-            boxes, scores = predictions[index]
-            best = boxes[scores.argmax()].double().cpu().numpy()
-            part, frame = closer_view(
-                images[index], _whole(images[index]), best, self.teaching.closer_look
-            )
-            parts.append(part)
-            frames.append(frame)
-        for index, (close, of_close) in zip(seen, self._look_at(parts, frames), strict=True):
+        best = torch.stack([predictions[i][0][predictions[i][1].argmax()] for i in seen])
+        parts, frames = closer_views(
+            torch.stack([images[index] for index in seen]),
+            [_whole(images[index]) for index in seen],
+            best.double().cpu().numpy(),
+            self.teaching.closer_look,
+        )
+        for index, (close, of_close) in zip(seen, self._look_at([*parts], frames), strict=True):
             if len(close):
                 boxes, scores = predictions[index]
                 boxes, top = boxes.clone(), scores.argmax()

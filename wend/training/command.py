@@ -9,6 +9,7 @@ from functools import partial
 from fvcore.common.config import CfgNode
 
 from wend import launch
+from wend.collecting import collect_as_usual
 from wend.datasets.catalog import DataSets
 from wend.launch import Processes, check_devices, settle
 from wend.modeling.initial_weights import initial_weights
@@ -18,6 +19,7 @@ from wend.run_files import checkpoint_files
 from wend.training.changes import warn_if_trained_otherwise
 from wend.training.checkpoints import RunCheckpointer, refuse_changes
 from wend.training.facts import asked_of
+from wend.training.micro_batches import take_stored_number
 from wend.training.rehearsal import rehearse
 from wend.training.run_folder import begin, taken
 from wend.training.seed import take_stored_seed
@@ -49,6 +51,7 @@ def _prepared(
 
 def _held(args: argparse.Namespace, work: Work, prepared: tuple[UserModules, Run]) -> None:
     """Work in one process."""
+    collect_as_usual()
     _, run = prepared
     folder = run.cfg.OUTPUT_DIR
     with taken(folder, "an evaluation" if args.eval_only else "a training"):
@@ -79,6 +82,7 @@ def resolve_checked(
     resumes = args.resume and bool(checkpoint_files(cfg.OUTPUT_DIR))
     if resumes and trains:
         take_stored_seed(cfg)
+        take_stored_number(cfg)
     run = resolve(cfg, data_sets, train=trains, needs_weights=not resumes)
     check_devices(run.cfg.MODEL.DEVICE, processes)
     if trains:

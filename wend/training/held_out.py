@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from wend import processes
+from wend.devices import reads_pinned
 from wend.evaluation.best import HELD_OUT
 from wend.loading.bad_images import GuardedImages, GuardedLoader, Images
+from wend.loading.packed_batch import PackedBatch
 from wend.loading.selection import Selection
 from wend.losses import tell_progress
 from wend.randomness import sample_numbers
@@ -78,7 +80,8 @@ def held_out_loader(
         GuardedImages(_Fixed(images(held_out)), most, cfg.WEND.IMPORTS),
         batch_sampler=batches[processes.rank() :: processes.world_size()],
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=list,
+        collate_fn=PackedBatch,
+        pin_memory=reads_pinned(cfg.MODEL.DEVICE),
         generator=torch.Generator(),
     )
     return GuardedLoader(loader, total=len(held_out), most=most, names=training.names)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
-from torchvision.ops import roi_align
-from torchvision.ops.poolers import _setup_scales
 
 from wend.errors import InputError
 from wend.modeling.candidates.base import CandidateDetector, Constants
 from wend.modeling.candidates.fcos import FCOSCandidates
-from wend.modeling.candidates.rcnn import ProposalChoice, ProposalLevel, RCNNCandidates, pooled
+from wend.modeling.candidates.rcnn import RCNNCandidates
 from wend.modeling.candidates.tensors import TensorCandidates
 from wend.modeling.detectors import Detector
 from wend.modeling.fcos.output import HeadOutput
 from wend.modeling.layers.box_choice import Choice
+from wend.modeling.rcnn.proposals import ProposalLevel, proposal_levels
 from wend.tv.detector import level_anchors
 from wend.tv.models import BinaryFCOS, BinaryRCNN
-
-SMALLEST_PROPOSAL, SMALLEST_BOX = 1e-3, 1e-2  # pixels, in torchvision's rpn.py and roi_heads.py
+from wend.tv.rcnn import SMALLEST_BOX
 
 
 def candidate_detector(cfg: CfgNode, model: nn.Module, size: tuple[int, int]) -> CandidateDetector:
@@ -112,19 +109,12 @@ class TVRCNNCandidates(RCNNCandidates):
     # parts of torchvision's, which has no types
     backbone: nn.Module
     rpn_head: nn.Module
-    box_head: nn.Module
-    box_predictor: nn.Module
+    heads: Any
 
     def __init__(self, model: Any, size: tuple[int, int], **shared: Any) -> None:
         heads, rpn = model.roi_heads, model.rpn
         super().__init__(
-            proposal_choice=ProposalChoice(
-                most_per_level=rpn.pre_nms_top_n(),
-                min_side=rpn.min_size,
-                strictly=False,
-                max_iou=rpn.nms_thresh,
-                most=rpn.post_nms_top_n(),
-            ),
+            proposal_choice=rpn.choice(),
             min_side=SMALLEST_BOX,
             choice=Choice(
                 above=heads.score_thresh,
@@ -136,27 +126,9 @@ class TVRCNNCandidates(RCNNCandidates):
             size=size,
             **shared,
         )
-        self.backbone, self.rpn_head, self.box_head = model.backbone, rpn.head, heads.box_head
-        self.box_predictor, self.box_coder = heads.box_predictor, heads.box_coder
+        self.backbone, self.rpn_head, self.heads = model.backbone, rpn.head, heads
         self.rpn_coder = rpn.box_coder
         self.anchors = Constants(_anchors(model, rpn.anchor_generator, size))
-        pool = heads.box_roi_pool
-        with torch.no_grad():  # its scales are set when it is first called
-            self.scales, self.level_of = _setup_scales(
-                list(model.backbone(torch.zeros(1, 3, *size)).values()),
-                [size],
-                pool.canonical_scale,
-                pool.canonical_level,
-            )
-        self.poolers = [
-            partial(
-                roi_align,
-                output_size=pool.output_size,
-                spatial_scale=scale,
-                sampling_ratio=pool.sampling_ratio,
-            )
-            for scale in self.scales
-        ]
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """The backbone's maps."""
@@ -164,25 +136,16 @@ class TVRCNNCandidates(RCNNCandidates):
 
     def proposal_levels(self, features: dict[str, Tensor]) -> list[ProposalLevel]:
         """The region proposal network's output."""
-        levels = []
-        maps = zip(*self.rpn_head(list(features.values())), self.anchors, strict=True)
-        for logits, deltas, anchors in maps:
-            # (N, A, H, W) -> (N, H·W·A), (N, A·4, H, W) -> (N, H·W·A, 4)
-            logits = logits.permute(0, 2, 3, 1).flatten(1)
-            deltas = deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
-            boxes = self.rpn_coder.decode_single(
-                deltas.flatten(0, 1), anchors.expand(deltas.shape[0], -1, -1).flatten(0, 1)
-            )
-            levels.append(ProposalLevel(logits, boxes.view(deltas.shape)))
-        return levels
+        logits, deltas = self.rpn_head(list(features.values()))
+        return proposal_levels(logits, deltas, [*self.anchors])
+
+    def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
+        """Boxes of moved anchors."""
+        return self.rpn_coder.decode_single(deltas, anchors)
 
     def head(
         self, features: dict[str, Tensor], regions: Tensor, objectness: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Torchvision's box head on regions."""
-        crops = pooled(
-            list(features.values()), self.poolers, regions, lambda boxes: self.level_of([boxes])
-        )
-        logits, deltas = self.box_predictor(self.box_head(crops))
-        boxes = self.box_coder.decode_single(deltas, regions[:, 1:])
-        return boxes[:, 4:], logits.softmax(-1)[:, 1]
+        scores, deltas = self.heads.head(features, regions, [self.size])
+        return self.heads.decoded(deltas, regions[:, 1:]), scores.softmax(-1)[:, 1:]

@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wend.config import crop_arguments
-from wend.loading.bad_images import TEST_TO_DO, GuardedImages, GuardedLoader
+from wend.devices import reads_pinned
+from wend.loading.bad_images import GuardedLoader
 from wend.loading.box_counts import BoxCounts
 from wend.loading.crop import CropMapper, Sample
 from wend.loading.image_cache import ImageCache
 from wend.loading.order import Shuffled
+from wend.loading.packed_batch import PackedBatch
 from wend.loading.selection import Selection
-from wend.loading.shares import own_share
+from wend.modeling.layers.image_batch import stacked
 from wend.processes import world_size
 from wend.run import TestData, TrainingData
 from wend.structures.frame import Frame
 from wend.structures.records import ImageId
 from wend.training.held_out import held_out_loader
+from wend.training.test_loader import loader_of_test
 from wend.training.train_loader import ordered_loader
 
 
@@ -31,7 +35,7 @@ class Example:
     """One image as torchvision's detectors take it.
 
     Attributes:
-        image: (3, side, side) float32, RGB, 0..255.
+        image: (3, side, side) uint8, RGB.
         boxes: (P, 4) float32, xyxy in the crop.
         scores: (P,) float32 scores of the boxes in [0, 1]; 1 where they have none.
         counts: what became of the boxes to learn from.
@@ -48,8 +52,18 @@ class Example:
 
 
 def image_tensor(sample: Sample) -> Tensor:
-    """A sample's pixels (3, crop, crop) float32, RGB, 0..255."""
-    return torch.from_numpy(sample.image).permute(2, 0, 1).float()
+    """A sample's pixels (3, crop, crop) uint8, RGB."""
+    return torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
+
+
+def images_on(device: str, images: Sequence[Tensor]) -> Tensor:
+    """Crops (N, 3, side, side) float32, 0..255, as torchvision's detectors take each; in one copy.
+
+    Args:
+        device: the detector's.
+        images: N crops (3, side, side) of one size.
+    """
+    return stacked(images).to(device, non_blocking=True).float()
 
 
 class CroppedImages(Dataset):
@@ -82,10 +96,15 @@ class CroppedImages(Dataset):
         )
 
 
+def training_images(training: TrainingData, cfg: CfgNode) -> CroppedImages:
+    """The images that a config trains on, as examples."""
+    mapper = CropMapper(**crop_arguments(cfg), train=True, caches=training.caches)
+    return CroppedImages(training.images, mapper)
+
+
 def build_train_loader(training: TrainingData, cfg: CfgNode) -> GuardedLoader:
     """Batches of SOLVER.IMS_PER_BATCH examples of all processes together, without end."""
-    mapper = CropMapper(**crop_arguments(cfg), train=True, caches=training.caches)
-    dataset = CroppedImages(training.images, mapper)
+    dataset = training_images(training, cfg)
     return ordered_loader(
         training,
         cfg,
@@ -95,7 +114,8 @@ def build_train_loader(training: TrainingData, cfg: CfgNode) -> GuardedLoader:
             in_order,
             batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size(),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
-            collate_fn=list,
+            collate_fn=PackedBatch,
+            pin_memory=reads_pinned(cfg.MODEL.DEVICE),
             generator=torch.Generator(),  # nothing is drawn from that of the step
         ),
     )
@@ -118,11 +138,4 @@ def build_test_loader(test: TestData, cfg: CfgNode) -> GuardedLoader:
     """Batches of WEND.TEST_BATCH examples of one data set, each image once in one process."""
     mapper = crops_to_test(cfg, test.caches, test.count_bad_as_wrong)
     dataset = CroppedImages(Selection([test.data_set], with_boxes=False), mapper)
-    loader = DataLoader(
-        GuardedImages(dataset, imports=cfg.WEND.IMPORTS),
-        batch_size=cfg.WEND.TEST_BATCH,
-        sampler=own_share(len(dataset), cfg.WEND.TEST_BATCH),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=list,
-    )
-    return GuardedLoader(loader, total=len(dataset), names=test.data_set.name, to_do=TEST_TO_DO)
+    return loader_of_test(test, cfg, dataset)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -15,7 +17,8 @@ from torchvision.models.detection.image_list import ImageList
 from wend.config import view_of
 from wend.losses import LocalizationLoss, weighted
 from wend.modeling.layers.box_batch import BoxBatch
-from wend.modeling.layers.image_batch import ImageBatch, image_batch
+from wend.modeling.layers.box_choice import borders
+from wend.modeling.layers.image_batch import ImageBatch, Size, image_batch
 from wend.registry import Registry
 from wend.tv.adapter import images_of
 from wend.tv.predictions import Outputs, Predictions
@@ -71,7 +74,7 @@ class Normalization(nn.Module):
     """Images to a normalized batch, as torchvision's transform makes one, image by image.
 
     Args:
-        cfg: MODEL.PIXEL_MEAN and PIXEL_STD.
+        cfg: MODEL.PIXEL_MEAN and PIXEL_STD, and the view.
     """
 
     mean: Tensor
@@ -81,10 +84,43 @@ class Normalization(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(cfg.MODEL.PIXEL_MEAN).view(-1, 1, 1), False)
         self.register_buffer("std", torch.tensor(cfg.MODEL.PIXEL_STD).view(-1, 1, 1), False)
+        self.side = view_of(cfg).test_side
 
-    def forward(self, images: Sequence[Tensor] | Tensor) -> ImageBatch:
-        """See :func:`wend.modeling.layers.image_batch.image_batch`."""
-        return image_batch(images, self.mean, self.std)
+    def forward(self, images: Sequence[Tensor] | Tensor, *, rescales: bool) -> ImageBatch:
+        """Normalize images; see :func:`wend.modeling.layers.image_batch.image_batch`.
+
+        Args:
+            images: N images (3, height, width), 0..255.
+            rescales: whether images whose longer side is not that of the crops are rescaled to it,
+                as torchvision's transform does in evaluation.
+        """
+        sizes = list(map(self._tested, images)) if rescales else []
+        if not rescales or sizes == list(map(_size, images)):
+            return image_batch(images, self.mean, self.std)
+        rescaled = [
+            F.interpolate(image_batch([image], self.mean, self.std).tensor, size, mode="bilinear")
+            for size, image in zip(sizes, images, strict=True)
+        ]
+        as_they_are = torch.zeros_like(self.mean), torch.ones_like(self.std)
+        return image_batch([each[0] for each in rescaled], *as_they_are)
+
+    def in_pixels_of(self, images: Sequence[Tensor] | Tensor, batch: BoxBatch) -> BoxBatch:
+        """Boxes of :meth:`forward`'s batch, in pixels of the images that it was made of."""
+        pairs = [(_size(image), self._tested(image)) for image in images]
+        if all(size == tested for size, tested in pairs):
+            return batch
+        given, tested = (borders(sizes, batch.boxes) for sizes in zip(*pairs, strict=True))
+        return replace(batch, boxes=batch.boxes * (given / tested))
+
+    def _tested(self, image: Tensor) -> Size:
+        """The size that an image is tested at."""
+        height, width = _size(image)
+        scale = self.side / max(height, width)
+        return int(height * scale), int(width * scale)
+
+
+def _size(image: Tensor) -> Size:
+    return image.shape[-2], image.shape[-1]
 
 
 def transform_arguments(cfg: CfgNode) -> dict[str, Any]:

@@ -33,13 +33,9 @@ from wend.evaluation.curve import Results
 from wend.event_sinks import OpenSinks
 from wend.files import writing
 from wend.loading.bad_images import say_wrong
-from wend.losses import ForceLog, check_weights, tell_progress
+from wend.losses import ForceLog, tell_progress
 from wend.modeling.arithmetic import compile_backbone, precision_of
-from wend.modeling.optimizer import (
-    describe_non_finite,
-    lr_factor,
-    optimizer_class,
-)
+from wend.modeling.optimizer import lr_factor, on_host, optimizer_class
 from wend.processes import (
     broadcast,
     gather_on_main,
@@ -58,16 +54,20 @@ from wend.training.first_epoch import count_first_epoch
 from wend.training.held_out import held_out_losses
 from wend.training.interruption import Interruption
 from wend.training.loss_scale import LossScale
+from wend.training.memory import in_evaluation, in_step
+from wend.training.micro_batches import settle_micro_batches
 from wend.training.normalizers import Normalizers
 from wend.training.run_folder import trained_in
 from wend.training.seed import share_seed
-from wend.training.step_agreement import agree_on_step
+from wend.training.step_check import StepCheck
 from wend.tv.checkpointer import PeriodicSaving, TVCheckpointer
 from wend.tv.dataset import (
     Example,
     build_held_out_loader,
     build_test_loader,
     build_train_loader,
+    images_on,
+    training_images,
 )
 from wend.tv.inference import predict
 from wend.tv.models import leaves_parts_unused
@@ -151,6 +151,10 @@ class Trainer:
         cfg = run.cfg
         self.model = model
         self._in_training = gradients_shared(model)
+        settle_micro_batches(
+            *([cfg], model, self.training.images, training_images(self.training, cfg)),
+            lambda batch: model(*self._inputs(batch)),
+        )
         check_shares(cfg, world_size())
         self.accumulation = Accumulation(model, cfg.WEND.ACCUMULATE)
         self.accumulation.sharing(self._in_training)
@@ -176,6 +180,7 @@ class Trainer:
         self.held_out = build_held_out_loader(self.training, cfg)
         self.start_iter = 0
         self.interruption = Interruption()
+        self.check = StepCheck(model, self.interruption)
         self.first_epoch = count_first_epoch(self.training, cfg, model)
         self.force_log = ForceLog(model, self.first_epoch.steps)
         self.loader = build_train_loader(self.training, cfg)
@@ -213,19 +218,25 @@ class Trainer:
         """A batch as torchvision's detectors take it in training."""
         device = self.cfg.MODEL.DEVICE
         label = getattr(self.model, "foreground_label", 1)  # torchvision's labels begin at 1
-        images = [example.image.to(device) for example in batch]
+        counts = [len(example.boxes) for example in batch]
+        boxes, scores, labels = (
+            each.to(device, non_blocking=True).split(counts)
+            for each in (
+                torch.cat([example.boxes for example in batch]),
+                torch.cat([example.scores for example in batch]),
+                torch.full((sum(counts),), label, dtype=torch.int64),
+            )
+        )
         targets = [
             {
-                "boxes": example.boxes.to(device),
-                "scores": example.scores.to(device),
-                "labels": torch.full(
-                    (len(example.boxes),), label, dtype=torch.int64, device=device
-                ),
+                "boxes": boxes[index],
+                "scores": scores[index],
+                "labels": labels[index],
                 "image_id": example.image_id,
             }
-            for example in batch
+            for index, example in enumerate(batch)
         ]
-        return images, targets
+        return [*images_on(device, [example.image for example in batch])], targets
 
     def _taught(self, batch: list[Example]) -> MicroBatch:
         images, targets = self._inputs(batch)
@@ -235,14 +246,12 @@ class Trainer:
 
     def _losses(self, iteration: int, part: MicroBatch) -> dict[str, Tensor]:
         losses = self._in_training(*part)
-        report = describe_non_finite(losses, [target["image_id"] for target in part.targets])
-        if report:
-            check_weights(self.model)
-        agree_on_step(report, self.interruption, self.cfg.MODEL.DEVICE, iteration)
+        self.check.add(losses, [target["image_id"] for target in part.targets], iteration)
         return losses
 
-    def _step(self, iteration: int, batch: list[Example]) -> dict[str, float]:
-        self.interruption.begin_step()
+    def _step(self, iteration: int, batch: list[Example]) -> dict[str, Tensor]:
+        """The loss terms of a step; none where it was left out."""
+        self.check.begin()
         self.first_epoch.add(example.counts for example in batch)
         tell_progress(self.model, iteration, self.cfg.SOLVER.MAX_ITER)
         if self.teacher is not None:
@@ -258,6 +267,7 @@ class Trainer:
                 losses=partial(self._losses, iteration),
                 backward=self.loss_scale.backward,
             )
+            self.check.look(iteration)
         except NonFiniteLossError as error:
             self.loss_scale.skip(error)
             losses = {}
@@ -268,9 +278,15 @@ class Trainer:
             self.average.update()
             share_average(self.average)
         self.force_log.after_step()
+        return losses
+
+    def _numbers(self, losses: dict[str, Tensor]) -> dict[str, float]:
+        """A step's numbers for the log; waits for the device."""
         total = sum(losses.values())
-        terms = {"total_loss": total, **losses} if isinstance(total, Tensor) else {}  # or skipped
-        return {**{n: v.item() for n, v in terms.items()}, **self.force_log.latest}
+        terms = {"total_loss": total, **losses} if isinstance(total, Tensor) else {}  # or left out
+        values = dict(zip(terms, on_host([*terms.values()]), strict=True))
+        of_teacher = {} if self.teacher is None else self.teacher.scalars()
+        return {**values, **self.force_log.latest, **of_teacher, **self.loss_scale.scalars()}
 
     def train(self) -> Results:
         """Run the schedule; the last evaluation's metrics by data set and protocol."""
@@ -315,13 +331,13 @@ class Trainer:
         results: Results = {}
         for iteration in range(self.start_iter, max_iter):
             seed_step(cfg.SEED, iteration, rank())
-            values = self._step(iteration, next(batches))
+            batch = next(batches)
+            with in_step(cfg):
+                losses = self._step(iteration, batch)
             self.first_epoch.after_step(last=iteration + 1 == max_iter)
             done = iteration + 1 - self.start_iter
             if (iteration + 1) % LOG_PERIOD == 0 or iteration + 1 == max_iter:
-                values |= self.teacher.scalars() if self.teacher is not None else {}
-                values |= self.loss_scale.scalars()
-                values = _mean_of_each(gather_on_main(values))
+                values = _mean_of_each(gather_on_main(self._numbers(losses)))
                 if is_main():
                     self._log(iteration, values, (time.perf_counter() - start) / done)
             self.continuation.before_saving(iteration + 1)
@@ -359,7 +375,8 @@ class Trainer:
         broadcast(list(self.model.buffers()))
         in_full = self.evaluations.may_be_last(iteration)
         with self.interruption.at_once(partial(self.continuation.save_unless_saved, iteration)):
-            results = evaluate(self.run, model, in_full=in_full)
+            with in_evaluation(model):
+                results = evaluate(self.run, model, in_full=in_full)
         held_out = self._held_out_losses(iteration, model)
         self.evaluations.add(iteration, {**results, **held_out})
         at_the_end = iteration >= self.cfg.SOLVER.MAX_ITER

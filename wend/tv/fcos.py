@@ -19,12 +19,14 @@ from torchvision.models.detection.fcos import FCOS, FCOSHead
 from wend.config import localization_loss
 from wend.errors import InputError
 from wend.modeling.fcos.boxes import candidates
-from wend.modeling.fcos.locations import KnownLocations, Locations
+from wend.modeling.fcos.locations import Locations
 from wend.modeling.fcos.output import HeadOutput
 from wend.modeling.fcos.training import Supervision, loss_terms
+from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import Choice, borders, chosen, cut_at
-from wend.modeling.layers.image_batch import ImageBatch
+from wend.modeling.layers.image_batch import ImageBatch, Size
+from wend.modeling.layers.per_map_size import PerMapSize
 from wend.tv.backbones import build_feature_backbone
 from wend.tv.detector import (
     META_ARCH_REGISTRY,
@@ -36,6 +38,7 @@ from wend.tv.detector import (
 )
 
 FOCAL_LOSS = {"alpha": 0.25, "gamma": 2.0}  # torchvision's
+REPLACED = {"terms": ("compute_loss",), "predicted": ("postprocess_detections",)}
 
 
 class BinaryFCOSHead(FCOSHead):
@@ -72,6 +75,10 @@ class BinaryFCOS(JointLoss, FCOS):
         }
     )
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        check_hooks(cls, BinaryFCOS, REPLACED)
+
     def __init__(self, cfg: CfgNode) -> None:
         fcos = cfg.WEND.FCOS
         backbone = build_feature_backbone(cfg, fcos.IN_FEATURES)
@@ -103,18 +110,16 @@ class BinaryFCOS(JointLoss, FCOS):
             "bbox_ctrness": fcos.CENTERNESS_WEIGHT,
         }
         self.normalization = Normalization(cfg)
-        self._known_locations = KnownLocations()
+        self._locations = PerMapSize[Locations]()
 
     def head_output(self, images: Sequence[Tensor]) -> tuple[HeadOutput, Locations, ImageBatch]:
         """What the head says of a batch, where, and the batch."""
-        batch = self.normalization(images)
+        batch = self.normalization(images, rescales=not self.training)
         maps = self.backbone(batch.tensor)
         maps = [maps] if isinstance(maps, Tensor) else list(maps.values())
         output = self.head(maps)
         size = (batch.tensor.shape[-2], batch.tensor.shape[-1])
-        locations = self._known_locations.of(
-            maps, partial(level_anchors, self.anchor_generator, maps, size), size
-        )
+        locations = self._locations.of(maps, partial(self._locations_of, maps, size), size)
         return (
             HeadOutput(
                 output["cls_logits"], output["bbox_regression"], output["bbox_ctrness"][..., 0]
@@ -122,6 +127,9 @@ class BinaryFCOS(JointLoss, FCOS):
             locations,
             batch,
         )
+
+    def _locations_of(self, maps: list[Tensor], size: Size) -> Locations:
+        return Locations.of_anchors(level_anchors(self.anchor_generator, maps, size))
 
     def terms(self, images: list[Tensor], targets: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Torchvision's losses as chosen and weighed, and L_unsup on all locations."""
@@ -153,4 +161,5 @@ class BinaryFCOS(JointLoss, FCOS):
             clip=False,  # torchvision's boxes are cut before they are compared
             drop_empty=False,
         )
-        return chosen(cut_at(boxes, borders(batch.sizes, boxes)), scores, choice)
+        best = chosen(cut_at(boxes, borders(batch.sizes, boxes)), scores, choice)
+        return self.normalization.in_pixels_of(images, best)

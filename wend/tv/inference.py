@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from wend.loading.closer_look import look_closer
 from wend.loading.crop import Sample
 from wend.modeling.arithmetic import settle_precision
+from wend.modeling.undrawn import Undrawn
 from wend.run import settle_device
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import check_predicted
 from wend.structures.frame import Frame
 from wend.structures.frames import Frames
+from wend.training.memory import in_prediction
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import read_config
-from wend.tv.dataset import crops_to_test, image_tensor
+from wend.tv.dataset import crops_to_test, image_tensor, images_on
 from wend.tv.models import build_model
 from wend.tv.predictions import table_of
 
@@ -44,14 +46,12 @@ def predict(
     Raises:
         InputError: a box is not finite.
     """
-    look = partial(_predict_once, model, cfg.MODEL.DEVICE)
-    return look_closer(look, images, frames, cfg.WEND.CLOSER_LOOK)
+    on_device = images_on(cfg.MODEL.DEVICE, images)
+    return look_closer(partial(_predict_once, model), on_device, frames, cfg.WEND.CLOSER_LOOK)
 
 
-def _predict_once(
-    model: nn.Module, device: str, images: Sequence[Tensor], frames: Sequence[Frame]
-) -> BoxTable:
-    table = table_of(model([image.to(device) for image in images]))
+def _predict_once(model: nn.Module, images: Tensor, frames: Sequence[Frame]) -> BoxTable:
+    table = table_of(model([*images]))
     owner = table.owner
     check_predicted(table.boxes, owner, "image {} of the batch".format)
     boxes = Frames.of(frames).to_original(table.boxes, owner)
@@ -78,7 +78,8 @@ class TrainedModel:
         """The boxes of the samples, float64, xyxy in original pixels, and their scores."""
         images = [image_tensor(sample) for sample in samples]
         frames = [sample.frame for sample in samples]
-        return predict(self.model, images, frames, self.cfg)
+        with in_prediction(self.cfg):
+            return predict(self.model, images, frames, self.cfg)
 
 
 def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
@@ -95,7 +96,8 @@ def load(config_file: str, opts: Sequence[str], weights: str) -> TrainedModel:
     cfg = read_config(config_file, opts)
     settle_device(cfg)
     settle_precision(cfg)
-    model = build_model(cfg)
+    with Undrawn():
+        model = build_model(cfg)
     checkpointer = TVCheckpointer(model)
     checkpointer.require_all = True
     checkpointer.load(weights)

@@ -2,38 +2,70 @@
 
 ``fixed`` are the config's entries that torchvision cannot do otherwise.
 
-Shape letters: N = images, R = proposals of all N images.
+Shape letters: B = proposals of all images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.ops import MultiScaleRoIAlign, roi_align
+from torchvision.ops.poolers import _setup_scales
 
 from wend.config import localization_loss
 from wend.errors import InputError
 from wend.losses import (
     LocalizationLoss,
     WeighedOutputs,
-    image_indices,
     scale_gradient,
     share_of_mean,
+    weighted,
 )
-from wend.modeling.sampling import keep_exact_ratio
+from wend.modeling.hooks import check_hooks
+from wend.modeling.layers.box_batch import BoxBatch
+from wend.modeling.layers.box_choice import Choice, borders, chosen
+from wend.modeling.layers.image_batch import Size
+from wend.modeling.rcnn.head_boxes import head_candidates
+from wend.modeling.rcnn.head_losses import class_cross_entropy, delta_loss
+from wend.modeling.rcnn.pooling import pooled, regions_of
+from wend.modeling.rcnn.proposals import Proposals
+from wend.modeling.rcnn.region_samples import Sampling, sample_regions
 from wend.tv.backbones import build_feature_backbone
-from wend.tv.detector import META_ARCH_REGISTRY, JointLoss, StrideAnchors, transform_arguments
+from wend.tv.detector import (
+    META_ARCH_REGISTRY,
+    JointLoss,
+    Normalization,
+    StrideAnchors,
+    transform_arguments,
+)
+from wend.tv.rpn import BatchedRPN
+
+SMALLEST_BOX = 1e-2  # pixels: boxes with a shorter side are none, as in torchvision's roi_heads.py
+BETA = 1 / 9  # of the smooth L1 loss of boxes, torchvision's
+REPLACED = {  # torchvision's methods that go image by image, by what stands for them
+    "terms": (
+        "forward",
+        "select_training_samples",
+        "assign_targets_to_proposals",
+        "subsample",
+        "add_gt_proposals",
+    ),
+    "predicted": ("postprocess_detections",),
+}
 
 
 class BinaryRoIHeads(RoIHeads):
     """Torchvision's box heads whose classifier also carries the unsupervised loss.
+
+    All images of a batch are sampled, pooled and chosen from at once.
 
     Args:
         loss: L_unsup.
@@ -42,6 +74,10 @@ class BinaryRoIHeads(RoIHeads):
         arguments: torchvision's.
     """
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_hooks(cls, BinaryRoIHeads, REPLACED)
+
     def __init__(
         self, loss: LocalizationLoss, *, exact_ratio: bool = False, **arguments: Any
     ) -> None:
@@ -49,91 +85,100 @@ class BinaryRoIHeads(RoIHeads):
         self.localization_loss = loss
         self.exact_ratio = exact_ratio
 
-    def subsample(self, labels: list[Tensor]) -> list[Tensor]:
-        """Indices of each image's sampled proposals; see torchvision's."""
-        sampled = super().subsample(labels)
-        if not self.exact_ratio:
-            return sampled
-        is_positive = [label[index] > 0 for label, index in zip(labels, sampled, strict=True)]
-        kept = keep_exact_ratio(is_positive, self.fg_bg_sampler.positive_fraction)
-        return [index[mask] for index, mask in zip(sampled, kept, strict=True)]
+    def head(
+        self, features: dict[str, Tensor], regions: Tensor, sizes: Sequence[Size]
+    ) -> tuple[Tensor, Tensor]:
+        """Class scores (B, 2), background first, and box deltas (B, 2, 4), in float32.
 
-    def forward(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]] | None = None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Detections and losses, boxes only; class scores are (R, 2), background first."""
-        if self.training:
-            proposals, matched, labels, deltas = self.select_training_samples(proposals, targets)
-            self.localization_loss.count_positives(
-                [
-                    box.masked_fill(label < 1, -1)
-                    for box, label in zip(matched, labels, strict=True)
-                ],
-                [len(target["boxes"]) for target in targets or ()],
+        Args:
+            features: feature maps by name.
+            regions: (B, 5), index of the image in the batch and box.
+            sizes: height and width of each image.
+        """
+        maps, pool = [features[name] for name in self.box_roi_pool.featmap_names], self.box_roi_pool
+        if pool.scales is None:  # of the first batch, as in torchvision
+            scale, level = pool.canonical_scale, pool.canonical_level
+            pool.scales, pool.map_levels = _setup_scales(maps, [*sizes], scale, level)
+        poolers = [
+            partial(
+                roi_align,
+                output_size=pool.output_size,
+                spatial_scale=scale,
+                sampling_ratio=pool.sampling_ratio,
             )
-        pooled = self.box_roi_pool(features, proposals, image_shapes)
-        scores, predicted = self.box_predictor(self.box_head(pooled))
-        if self.training:
-            return [], self._losses(scores, predicted, proposals, labels, deltas)
-        detections = self.postprocess_detections(scores, predicted, proposals, image_shapes)
-        return [
-            {"boxes": boxes, "scores": scores, "labels": labels}
-            for boxes, scores, labels in zip(*detections, strict=True)
-        ], {}
+            for scale in pool.scales
+        ]
+        crops = pooled(maps, poolers, regions, lambda boxes: pool.map_levels([boxes]))
+        scores, deltas = self.box_predictor(self.box_head(crops))
+        return scores.float(), deltas.float().unflatten(1, (-1, 4))
 
-    def _losses(
-        self,
-        scores: Tensor,
-        predicted: Tensor,
-        proposals: list[Tensor],
-        labels: list[Tensor],
-        deltas: list[Tensor],
-    ) -> dict[str, Tensor]:
-        """Torchvision's losses as chosen and weighed, and L_unsup on the sampled proposals."""
-        loss = self.localization_loss
+    def decoded(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """The foreground's boxes (B, 1, 4) of deltas (B, 2, 4) and proposals (B, 4)."""
+        return self.box_coder.decode_single(deltas[:, 1], boxes)[:, None]
+
+    def terms(self, features: dict[str, Tensor], proposals: Proposals) -> dict[str, Tensor]:
+        """Torchvision's losses as chosen and weighed, and L_unsup on the sampled proposals.
+
+        Args:
+            features: feature maps by name.
+            proposals: of the images of :meth:`LocalizationLoss.start_batch`.
+        """
+        loss, matcher, sampler = self.localization_loss, self.proposal_matcher, self.fg_bg_sampler
+        sampling = Sampling(
+            thresholds=(matcher.low_threshold, matcher.high_threshold),
+            labels=(0, -1, 1),
+            number=sampler.batch_size_per_image,
+            fraction=sampler.positive_fraction,
+            exact=self.exact_ratio,
+        )
+        samples = sample_regions(proposals, loss.images.padded, sampling)
+        loss.count_positives(samples.matched)
+        scores, deltas = self.head(features, samples.regions, proposals.sizes)
+        labels = samples.classes + 1  # 0: background
         context = loss.context(
             # a softmax over two scores is a sigmoid of their difference: the foreground's log-odds
             scores[:, 1] - scores[:, 0],
-            labels=torch.cat(labels),
-            image_index=image_indices([len(sampled) for sampled in labels], scores.device),
-            sample_boxes=lambda: torch.cat(proposals),
+            labels=labels,
+            image_index=samples.image_index,
+            sample_boxes=samples.boxes,
+            box_index=samples.box_index,
         )
         weights = loss.weights(context)
-        weighed = (scale_gradient(each, weights) for each in (scores, predicted))
-        share = share_of_mean(len(scores), scores.device)
-        own, regression = (share * each for each in fastrcnn_loss(*weighed, labels, deltas))
-        classifier = loss.classification(own, context, weights, share / max(len(scores), 1))
+        weighed, weighed_deltas = (scale_gradient(each, weights) for each in (scores, deltas))
+        share = share_of_mean(len(samples), scores.device)
+        own = share * class_cross_entropy(weighed, labels)
+        classifier = loss.classification(own, context, weights, share / max(len(samples), 1))
+        regression = share * delta_loss(
+            weighed_deltas[:, 1:],
+            samples.boxes,
+            samples.truth,
+            samples.classes,
+            self.box_coder.weights,
+            BETA,
+        )
         unsupervised = loss.unsupervised_of(context, supervised=classifier, shared=[scores])
         return {"loss_classifier": classifier, "loss_box_reg": regression, **unsupervised}
 
-
-class CountedSampler(BalancedPositiveNegativeSampler):
-    """Torchvision's sampler of an RPN's anchors, which knows how many it drew.
-
-    Attributes:
-        drawn: samples of the last batch, by the number of which torchvision divides: a scalar.
-    """
-
-    drawn: Tensor
-
-    def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Masks of the positives and of the negatives of each image."""
-        positive, negative = super().__call__(matched_idxs)
-        self.drawn = torch.cat([*positive, *negative]).sum()
-        return positive, negative
-
-
-def _share_proposal_losses(rpn: Any, arguments: Any, outputs: Any) -> Any:
-    """An RPN's losses, which it divides by this process's samples, over the mean of samples."""
-    if not rpn.training:
-        return outputs
-    proposals, losses = outputs
-    share = share_of_mean(rpn.fg_bg_sampler.drawn, rpn.fg_bg_sampler.drawn.device)
-    return proposals, {name: share * term for name, term in losses.items()}
+    def predicted(self, features: dict[str, Tensor], proposals: Proposals) -> BoxBatch:
+        """The boxes of a batch, in pixels of its images."""
+        places, regions = regions_of(proposals.boxes, proposals.is_proposal)
+        scores, deltas = self.head(features, regions, proposals.sizes)
+        candidates = head_candidates(
+            self.decoded(deltas, regions[:, 1:]),
+            scores.softmax(-1)[:, 1:],
+            places,
+            proposals.is_proposal.shape,
+            borders(proposals.sizes, proposals.boxes),
+            SMALLEST_BOX,
+        )
+        choice = Choice(
+            above=self.score_thresh,
+            max_iou=self.nms_thresh,
+            most=self.detections_per_img,
+            clip=False,
+            drop_empty=False,
+        )
+        return chosen(candidates.boxes, candidates.scores, choice)
 
 
 @META_ARCH_REGISTRY.register()
@@ -141,6 +186,10 @@ class BinaryRCNN(JointLoss, FasterRCNN):
     """Faster R-CNN with one foreground class, its losses (RPN's too) weighted by eq. (4)."""
 
     foreground_label = 1
+    # of torchvision's, which has no types
+    backbone: Any
+    rpn: Any
+    roi_heads: Any
     fixed = MappingProxyType(
         {
             "MODEL.ROI_HEADS.NAME": "BinaryROIHeads",
@@ -172,20 +221,26 @@ class BinaryRCNN(JointLoss, FasterRCNN):
             "box_head": TwoMLPHead(width, head.FC_DIM),
             "box_predictor": FastRCNNPredictor(head.FC_DIM, num_classes=2),
         }
+        proposals = {
+            "pre_nms_top_n": {
+                "training": rpn.PRE_NMS_TOPK_TRAIN,
+                "testing": rpn.PRE_NMS_TOPK_TEST,
+            },
+            "post_nms_top_n": {
+                "training": rpn.POST_NMS_TOPK_TRAIN,
+                "testing": rpn.POST_NMS_TOPK_TEST,
+            },
+            "nms_thresh": rpn.NMS_THRESH,
+            "fg_iou_thresh": rpn.IOU_THRESHOLDS[1],
+            "bg_iou_thresh": rpn.IOU_THRESHOLDS[0],
+            "batch_size_per_image": rpn.BATCH_SIZE_PER_IMAGE,
+            "positive_fraction": rpn.POSITIVE_FRACTION,
+        }
         super().__init__(
             backbone,
             rpn_anchor_generator=StrideAnchors(
                 tuple(map(tuple, sizes)), tuple(map(tuple, ratios)), backbone.chosen_strides
             ),
-            rpn_pre_nms_top_n_train=rpn.PRE_NMS_TOPK_TRAIN,
-            rpn_pre_nms_top_n_test=rpn.PRE_NMS_TOPK_TEST,
-            rpn_post_nms_top_n_train=rpn.POST_NMS_TOPK_TRAIN,
-            rpn_post_nms_top_n_test=rpn.POST_NMS_TOPK_TEST,
-            rpn_nms_thresh=rpn.NMS_THRESH,
-            rpn_fg_iou_thresh=rpn.IOU_THRESHOLDS[1],
-            rpn_bg_iou_thresh=rpn.IOU_THRESHOLDS[0],
-            rpn_batch_size_per_image=rpn.BATCH_SIZE_PER_IMAGE,
-            rpn_positive_fraction=rpn.POSITIVE_FRACTION,
             **boxes,
             **transform_arguments(cfg),
         )
@@ -195,9 +250,12 @@ class BinaryRCNN(JointLoss, FasterRCNN):
             "loss_rpn_box_reg": rpn.LOSS_WEIGHT * rpn.BBOX_REG_LOSS_WEIGHT,
         }
         self.localization_loss = localization_loss(cfg)
-        proposals: Any = self.rpn
-        proposals.fg_bg_sampler = CountedSampler(rpn.BATCH_SIZE_PER_IMAGE, rpn.POSITIVE_FRACTION)
-        proposals.register_forward_hook(_share_proposal_losses)
+        self.normalization = Normalization(cfg)
+        self.rpn = BatchedRPN(
+            anchor_generator=self.rpn.anchor_generator,
+            head=self.rpn.head,
+            **proposals,
+        )
         weigh = WeighedOutputs(self.localization_loss.weigh_images)
         self.get_submodule("rpn.head").register_forward_hook(weigh)
         self.roi_heads = BinaryRoIHeads(
@@ -213,3 +271,25 @@ class BinaryRCNN(JointLoss, FasterRCNN):
             detections_per_img=cfg.TEST.DETECTIONS_PER_IMAGE,
             **boxes,
         )
+
+    def terms(self, images: list[Tensor], targets: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """The losses of the RPN and of the box heads, before η of eq. (4)."""
+        features, proposals, losses = self._proposals(images)
+        of_heads = self.roi_heads.terms(features, proposals)
+        return weighted({**of_heads, **losses}, self.loss_weights)
+
+    def predicted(self, images: Sequence[Tensor]) -> BoxBatch:
+        """The boxes of a batch, in pixels of its images."""
+        features, proposals, _ = self._proposals(images)
+        boxes = self.roi_heads.predicted(features, proposals)
+        return self.normalization.in_pixels_of(images, boxes)
+
+    def _proposals(
+        self, images: Sequence[Tensor]
+    ) -> tuple[dict[str, Tensor], Proposals, dict[str, Tensor]]:
+        """Feature maps by name, proposals, and the RPN's losses in training."""
+        batch = self.normalization(images, rescales=not self.training)
+        features = self.backbone(batch.tensor)
+        truth = self.localization_loss.images.padded if self.training else None
+        proposals, losses = self.rpn(ImageList(batch.tensor, batch.sizes), features, truth)
+        return features, proposals, losses

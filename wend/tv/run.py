@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -15,10 +16,12 @@ from wend.evaluation.curve import Results
 from wend.files import atomic_write
 from wend.launch import Processes
 from wend.logs import logged_to
+from wend.modeling.undrawn import Undrawn
 from wend.processes import is_main, main_first, rank
 from wend.run import Run, write_machine
 from wend.run_files import CONFIG_FILE, checkpoint_files
 from wend.training.command import load_to_evaluate, resolve_checked, run_command
+from wend.training.memory import in_evaluation
 from wend.tv.checkpointer import TVCheckpointer
 from wend.tv.config import get_cfg, read_config
 from wend.tv.engine import Trainer, evaluate
@@ -69,13 +72,14 @@ def train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
     cfg = resolved.cfg
     if cfg.SEED >= 0:  # negative: an evaluation, which draws nothing
         torch.manual_seed(cfg.SEED)
-    model = build_model(cfg)
+    with Undrawn() if args.eval_only else nullcontext():
+        model = build_model(cfg)
     if args.eval_only:
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         load_to_evaluate(checkpointer, cfg, resume=args.resume)
         if not checkpoint_files(cfg.OUTPUT_DIR):  # a training's folder keeps its own
             main_first(lambda: _write_config(cfg))
-        with logged_to(cfg.OUTPUT_DIR, rank()):
+        with logged_to(cfg.OUTPUT_DIR, rank()), in_evaluation(model):
             results: Results = evaluate(resolved, model)
     else:
         trainer = Trainer(resolved, model)

@@ -80,6 +80,19 @@ def d2_batch(count: int, crop: int, num_classes: int) -> list[dict[str, Any]]:
     return batch
 
 
+def as_loaded(batch: list[Any], device: str) -> list[Any]:
+    """A batch of ours as the loaders of a training hand it on: in one piece of memory."""
+    try:
+        from wend.loading.packed_batch import PackedBatch
+    except ImportError:  # an older checkout's are lists
+        return batch
+    packed = PackedBatch(batch)
+    if torch.device(device).type == "cuda":
+        return list(packed.pin_memory())
+    unpacked, parts = packed.__reduce__()  # as it comes from a worker
+    return list(unpacked(*parts))
+
+
 class BackboneAlone(nn.Module):
     """Normalization and backbone of a Detectron2 detector; its loss is the feature map's mean."""
 
@@ -90,8 +103,8 @@ class BackboneAlone(nn.Module):
 
     def forward(self, batch: list[dict[str, Any]]) -> dict[str, Tensor]:
         """A batch of dicts -> the last feature map, or its mean in training."""
-        images = self.detector.batch([entry["image"] for entry in batch])
-        (feature,) = self.detector.backbone(images.tensor).values()
+        images, _ = self.detector.batch([entry["image"] for entry in batch])
+        (feature,) = self.detector.backbone(images).values()
         return {"loss": feature.mean()} if self.training else {"feature": feature}
 
 
@@ -126,7 +139,10 @@ def build_wend(
     if name.startswith("backbone"):
         model = BackboneAlone(model)
     classes = number_of_classes(cfg)
-    batches = [d2_batch(count, sizes.crop, classes) for count in (sizes.train, sizes.test)]
+    batches = [
+        as_loaded(d2_batch(count, sizes.crop, classes), device)
+        for count in (sizes.train, sizes.test)
+    ]
     optimizer = Trainer.build_optimizer(cfg, model)
     return Subject(name, model, optimizer, *((batch,) for batch in batches))
 
@@ -144,15 +160,14 @@ def build_wend_tv(
     model = build_model(cfg)
     label = getattr(model, "foreground_label", 1)
 
-    def crops(count: int) -> list[tuple[Tensor, Tensor]]:
-        return [(i.to(device), b.to(device)) for i, b in images_and_boxes(count, sizes.crop)]
+    def crops(count: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+        images, boxes = zip(*images_and_boxes(count, sizes.crop), strict=True)
+        labels = torch.full((1,), label, dtype=torch.int64, device=device)
+        targets = [{"boxes": each.to(device), "labels": labels} for each in boxes]
+        return [*torch.stack(images).to(device).float()], targets
 
-    train = crops(sizes.train)
-    labels = torch.full((1,), label, dtype=torch.int64, device=device)
-    targets = [{"boxes": boxes, "labels": labels} for _, boxes in train]
-    test = [image.float() for image, _ in crops(sizes.test)]
-    inputs = [image.float() for image, _ in train]
-    return Subject(name, model, build_optimizer(cfg, model), (inputs, targets), (test,))
+    test, _ = crops(sizes.test)
+    return Subject(name, model, build_optimizer(cfg, model), crops(sizes.train), (test,))
 
 
 def damp_frozen_norms(model: nn.Module) -> None:

@@ -113,9 +113,15 @@ class _Reads(TorchFunctionMode):
 
 
 def operations_of(work: Callable[[], object]) -> Operations:
-    """What some work dispatches."""
-    with Operations() as operations:
-        work()
+    """What some work dispatches, with the blocks of boxes that a GPU compares at once."""
+    from wend.modeling.layers import box_selection
+
+    of_cpu, box_selection.ON_CPU = box_selection.ON_CPU, box_selection.ON_GPU
+    try:
+        with Operations() as operations:
+            work()
+    finally:
+        box_selection.ON_CPU = of_cpu
     return operations
 
 

@@ -4,7 +4,8 @@
 
 All models live side by side and take turns, round after round, so that what else the machine does
 falls on all of them; ratios are medians of the rounds' ratios. Peak memory is measured in a fresh
-process a model. ``--models`` takes parts of names (SCR and the backbone always run).
+process a model. ``--models`` takes parts of names (SCR and the backbone always run). ``--goals``
+measures what the goals are about, at several batches in float32 and bfloat16, within 10 minutes.
 """
 
 # ruff: noqa: TID251 (a comparison of both engines imports both)
@@ -12,11 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
+import goals  # noqa: E402
 import measure  # noqa: E402
 from models import MODELS, MissingModelError, Sizes, Subject, build  # noqa: E402
 
@@ -53,10 +58,14 @@ def options() -> argparse.Namespace:
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--threads", type=int, default=0, help="of PyTorch; 0: OMP_NUM_THREADS")
     add("--channels-last", action="store_true")
-    add("--autocast", action="store_true", help="bfloat16")
+    add("--precision", choices=list(measure.PRECISIONS), default="float32")
+    add("--calls", type=int, default=0, help="steps of a turn; 0: 1 on a CPU, 5 on a GPU")
     add("--compile", action="store_true", help="torch.compile the backbone")
     add("--no-memory", action="store_true", help="leave out peak memory")
     add("--output", type=Path, help="folder for cost.json and cost.md")
+    add("--goals", action="store_true", help="the table of goals, at each of --batches")
+    add("--batches", type=int, nargs="*", default=[64, 256], help="of --goals")
+    add("--seconds", type=float, default=540.0, help="that --goals may take, about")
     add("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
     unknown = [part for part in args.models if not any(part in name for name in MODELS)]
@@ -66,7 +75,9 @@ def options() -> argparse.Namespace:
         parser.error("--batch, --test-batch, --rounds and --crop must be at least 1")
     if args.clock == "processor" and args.device != "cpu":
         parser.error("--clock processor sees nothing of what a GPU does; leave it out")
-    args.how = measure.How(args.device, args.autocast, args.clock)
+    calls = args.calls or (5 if args.device.startswith("cuda") else 1)
+    args.how = measure.How(args.device, args.precision, args.clock, calls)
+    args.until = math.inf
     return args
 
 
@@ -91,6 +102,52 @@ def memory(name: str) -> float | None:
     return float(done.stdout.split()[-1])
 
 
+Turns = dict[str, list[tuple[float, float]]]  # seconds of a step and of a test batch
+
+
+def prepared(
+    names: list[str], args: argparse.Namespace
+) -> tuple[dict[str, Subject], dict[str, str]]:
+    """The models of these names, and why others are missing."""
+    subjects, missing = {}, {}
+    for name in names:
+        try:
+            subjects[name] = prepare(name, args)
+        except MissingModelError as error:
+            missing[name] = str(error)
+    return subjects, missing
+
+
+def turns_of(
+    subjects: dict[str, Subject], missing: dict[str, str], args: argparse.Namespace
+) -> Turns:
+    """Rounds in which all models take a turn, after one that warms up.
+
+    No round is begun after ``args.until``, by ``time.monotonic``. A model that fails becomes one of
+    those that are missing.
+    """
+    turns: Turns = {name: [] for name in subjects}
+    for index in range(-1, args.rounds):
+        if index > 0 and time.monotonic() > args.until:
+            break
+        how = args.how if index >= 0 else replace(args.how, calls=1)
+        for name in list(subjects):
+            sys.stderr.write(f"round {index + 1} of {args.rounds}: {name}\n")
+            try:
+                one = measure.turn(subjects[name], how)
+            except Exception as error:  # a row that fails must not cost the others
+                if name in BASES:
+                    raise
+                missing[name] = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                del subjects[name], turns[name]
+                if args.how.on_cuda:
+                    torch.cuda.empty_cache()
+                continue
+            if index >= 0:
+                turns[name].append(one)
+    return turns
+
+
 def measured(args: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Rows by name, and why the others are missing."""
     chosen = [
@@ -98,26 +155,8 @@ def measured(args: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[
         for name in MODELS
         if name in BASES or not args.models or any(part in name for part in args.models)
     ]
-    subjects, missing = {}, {}
-    for name in chosen:
-        try:
-            subjects[name] = prepare(name, args)
-        except MissingModelError as error:
-            missing[name] = str(error)
-    turns: dict[str, list[tuple[float, float]]] = {name: [] for name in subjects}
-    for index in range(-1, args.rounds):  # the first round warms up
-        for name in list(subjects):
-            sys.stderr.write(f"round {index + 1} of {args.rounds}: {name}\n")
-            try:
-                one = measure.turn(subjects[name], args.how)
-            except Exception as error:  # a row that fails must not cost the others
-                if name in BASES:
-                    raise
-                missing[name] = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-                del subjects[name], turns[name]
-                continue
-            if index >= 0:
-                turns[name].append(one)
+    subjects, missing = prepared(chosen, args)
+    turns = turns_of(subjects, missing, args)
     rows = {name: row(subjects[name], turns, args) for name in subjects}
     alone = [name for name, subject in subjects.items() if subject.scale != (1.0, 1.0)]
     for name, subject in subjects.items():
@@ -131,7 +170,7 @@ def measured(args: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[
     return rows, missing
 
 
-def row(subject: Subject, turns: dict[str, list], args: argparse.Namespace) -> dict[str, Any]:
+def row(subject: Subject, turns: Turns, args: argparse.Namespace) -> dict[str, Any]:
     """A model's numbers; ratios are medians over the rounds, with least and greatest."""
     parameters = list(subject.model.parameters())
     frozen_norms = [
@@ -172,16 +211,14 @@ def machine(args: argparse.Namespace) -> str:
         vision = torchvision.__version__
     except ImportError:
         vision = "absent"
-    chosen = [name for name in ("channels_last", "autocast", "compile") if getattr(args, name)] or [
-        "float32, none of channels_last, autocast, compile"
-    ]
+    chosen = [name for name in ("channels_last", "compile") if getattr(args, name)]
     return (
         f"{device}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end; Python "
         f"{platform.python_version()}, PyTorch {torch.__version__}, torchvision {vision}; commit "
         f"{commit or '?'}\n{torch.get_num_threads()} threads of PyTorch, OMP_NUM_THREADS="
         f"{os.environ.get('OMP_NUM_THREADS', 'unset')}; training batch {args.batch}, test batch "
         f"{args.test_batch}, crop {args.crop}, {args.rounds} rounds, {args.clock} time; "
-        f"{', '.join(chosen)}\n"
+        f"{', '.join([args.precision, *chosen])}\n"
     )
 
 
@@ -224,6 +261,9 @@ def main() -> None:
     if args.memory_of:
         peak = measure.peak_memory(lambda: prepare(args.memory_of, args), args.how)
         sys.stdout.write(f"{peak}\n")
+        return
+    if args.goals:
+        goals.measure_all(args)
         return
     rows, missing = measured(args)
     text = markdown(rows, missing, args)

@@ -36,6 +36,7 @@ from wend.images.sizes import SizeReader  # noqa: E402
 from wend.loading.bad_images import GuardedImages, GuardedLoader  # noqa: E402
 from wend.loading.crop import CropMapper  # noqa: E402
 from wend.loading.image_cache import ImageCache, prepare  # noqa: E402
+from wend.loading.packed_batch import PackedBatch  # noqa: E402
 from wend.structures.records import ImageRecord  # noqa: E402
 
 RESIZE, CROP, WORKERS, BATCH = 256, 224, 2, 32
@@ -102,7 +103,7 @@ class Torchvisions(Dataset):
 def ours(records: list[ImageRecord], caches: list[ImageCache]) -> Iterable:
     """Our data set in the loader that training uses."""
     loader = DataLoader(
-        GuardedImages(Ours(records, caches)), BATCH, num_workers=WORKERS, collate_fn=list
+        GuardedImages(Ours(records, caches)), BATCH, num_workers=WORKERS, collate_fn=PackedBatch
     )
     return GuardedLoader(loader, total=len(records), names="benchmark")
 

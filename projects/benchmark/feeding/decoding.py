@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import simplejpeg
 import torch
 import torch.nn.functional as F
 from photos import Photos
@@ -45,8 +44,17 @@ def opencvs(content: bytes) -> np.ndarray:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
+def simplejpegs(content: bytes, **options: bool) -> np.ndarray:
+    """Of simplejpeg."""
+    import simplejpeg
+
+    return simplejpeg.decode_jpeg(content, **options)
+
+
 def half(content: bytes) -> np.ndarray:
     """By simplejpeg, at 1/2 where both sides are at least twice SIDE, else whole."""
+    import simplejpeg
+
     height, width, *_ = simplejpeg.decode_jpeg_header(content)
     scale = next((s for s in (8, 4, 2) if min(height, width) // s >= SIDE), 1)
     return simplejpeg.decode_jpeg(
@@ -59,8 +67,8 @@ DECODE: dict[str, Callable[[bytes], Pixels]] = {
     f"Pillow, draft {SIDE}": lambda content: pillow(content, SIDE),
     "torchvision.io": torchvisions,
     "OpenCV": opencvs,
-    "simplejpeg": simplejpeg.decode_jpeg,
-    "simplejpeg, fast DCT and upsampling": lambda content: simplejpeg.decode_jpeg(
+    "simplejpeg": simplejpegs,
+    "simplejpeg, fast DCT and upsampling": lambda content: simplejpegs(
         content, fastdct=True, fastupsample=True
     ),
     "simplejpeg, at 1/2, 1/4, 1/8": half,

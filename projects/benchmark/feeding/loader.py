@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from timing import cores, seconds_each, table
 from torch import Tensor
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader
 
 from wend.loading.bad_images import GuardedImages
 from wend.loading.crop import CropMapper
 from wend.loading.image_cache import ImageCache
 from wend.loading.order import InOrder, Shuffled
+from wend.loading.packed_batch import PackedBatch
 from wend.loading.selection import Selection
 from wend.randomness import seed_sample
 from wend.tv.dataset import CroppedImages
@@ -67,8 +68,9 @@ def parts(images: Selection, cache: ImageCache, rounds: int) -> str:
         "drawing the crop": lambda i: mapper.draw_frame(record.width, record.height),
         "boxes to the crop, clipped": lambda i: frame.clip(frame.to_frame(boxes)),
         "of it: clipped": lambda i: frame.clip(in_frame),
-        "copying the crop": lambda i: pixels.copy(),
-        "copying it mirrored": lambda i: torch.from_numpy(pixels.copy()).flip(1).numpy(),
+        "copying the crop, mirrored, by colours": lambda i: np.array(
+            pixels[:, ::-1].transpose(2, 0, 1), order="C"
+        ),
     }
     times = seconds_each(ways, list(range(2000)), rounds)
     return table(("part", "us"), ([name, f"{1e6 * t:.1f}"] for name, t in times.items()))
@@ -80,60 +82,46 @@ def _cpu_seconds() -> float:
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
-def as_list(batch: list[Any]) -> list[Any]:
-    """The examples as they are."""
-    return batch
-
-
-def stacked(batch: list[Any]) -> tuple[Tensor, list[Any]]:
-    """Images of a batch as one tensor, in a worker in shared memory; boxes as arrays."""
-    images = [guarded.example.image for guarded in batch]
-    shape = (len(images), *images[0].shape)
-    out = None
-    if get_worker_info() is not None:
-        storage = images[0]._typed_storage()._new_shared(images[0].numel() * len(images))
-        out = images[0].new(storage).resize_(shape)
-    rest = [(g.example.boxes.numpy(), g.example.frame, g.example.counts) for g in batch]
-    return torch.stack(images, out=out), rest
-
-
-def travelling(images: Selection, cache: ImageCache, batch: int, rounds: int) -> str:
-    """Processor time of all processes per image, of lists and stacked batches."""
-    rows = []
-    for name, collate in (("list of tensors", as_list), ("one tensor", stacked)):
-        for workers in (0, 1, 2):
-            processor, wall = [], []
-            for _ in range(rounds):
-                few, many = (_run(images, cache, batch, workers, collate, n) for n in (4, 44))
-                processor.append((many[0] - few[0]) / (40 * batch))
-                wall.append((many[1] - few[1]) / (40 * batch))
-            spent = min(processor)
-            rows.append([name, workers, f"{1e6 * spent:.0f}", f"{1 / min(wall):,.0f}"])
-    head = ("batch", "workers", "us of processor time per image", "images/s by the clock")
-    return table(head, rows)
-
-
-def _run(
+def batches(
     images: Selection,
     cache: ImageCache,
     batch: int,
     workers: int,
-    collate: Callable[[list[Any]], Any],
-    number: int,
-) -> tuple[float, float]:
-    loader = DataLoader(
+    collate: Callable[[list[Any]], Any] = PackedBatch,
+) -> DataLoader:
+    """The loader of a training from the cache."""
+    return DataLoader(
         examples(images, (cache,), "pillow", batch),
         batch_size=batch,
         num_workers=workers,
         collate_fn=collate,
     )
-    before, start = _cpu_seconds(), time.perf_counter()
-    batches = iter(loader)
-    for _ in islice(batches, number):
-        pass
-    wall = time.perf_counter() - start
-    del batches  # ends the workers
-    return _cpu_seconds() - before, wall
+
+
+def travelling(images: Selection, cache: ImageCache, batch: int, rounds: int) -> str:
+    """Processor time of all processes per image, of lists and of packed batches."""
+    rows = []
+    for name, collate in (("a tensor for each image", list), ("PackedBatch", PackedBatch)):
+        for workers in (0, 1, 2):
+            processor = []
+            for _ in range(rounds):
+                loader = batches(images, cache, batch, workers, collate)
+                few, many = (_spent(loader, number) for number in (4, 44))
+                processor.append((many - few) / (40 * batch))
+            spent = min(processor)
+            rows.append([name, workers, f"{1e6 * spent:.0f}", f"{1 / spent:,.0f}"])
+    head = ("batch", "workers", "us of processor time per image", "images/s of a core")
+    return table(head, rows)
+
+
+def _spent(loader: DataLoader, number: int) -> float:
+    """Processor time of so many batches, that of starting the workers included."""
+    before = _cpu_seconds()
+    there = iter(loader)
+    for batch in islice(there, number):
+        list(batch)  # as the training does
+    del there  # ends the workers
+    return _cpu_seconds() - before
 
 
 def cut(squares: Tensor, lefts: Tensor, tops: Tensor, flips: Tensor) -> Tensor:
@@ -163,14 +151,15 @@ def on_device(batch: int, rounds: int, device: str) -> str:
     def on_host(_: int) -> Tensor:
         crops = []
         for square, left, top, flip in zip(squares, lefts, tops, flips, strict=True):
-            crop = torch.from_numpy(square[top : top + CROP, left : left + CROP].copy())
-            crops.append(crop.flip(1) if flip else crop)
+            crop = square[top : top + CROP, left : left + CROP]
+            crop = crop[:, ::-1] if flip else crop
+            crops.append(torch.from_numpy(np.array(crop.transpose(2, 0, 1), order="C")))
         return torch.stack(crops)
 
     def whole(_: int) -> Tensor:
         return torch.stack([torch.from_numpy(square) for square in squares])
 
-    assert torch.equal(on_host(0), cut(there, *moved).cpu())
+    assert torch.equal(on_host(0), cut(there, *moved).permute(0, 3, 1, 2).cpu())
     ways: dict[str, Callable[[int], object]] = {
         "host: crop, flip, stack": on_host,
         "host: stack whole squares": whole,

@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 import cv2
 import decoding
 import loader
+import steps
 import stores
 import torch
 from photos import Photos, as_they_are, rescaled
@@ -37,7 +38,7 @@ from wend.structures.records import DECODERS, ImageRecord
 
 SIZES = {"ImageNet's size": ((500, 375), 110.0), "twice that": ((1000, 750), 250.0)}
 SIZES["photos of 12 megapixels"] = ((4000, 3000), 2500.0)
-TABLES = ("decode", "example", "cache", "loader", "device")
+TABLES = ("decode", "example", "cache", "loader", "device", "step")
 PACKAGES = ("torch", "torchvision", "pillow", "simplejpeg", "numpy", "lmdb", "tensordict")
 
 
@@ -116,6 +117,8 @@ def main() -> None:
             print(loader.travelling(images, cache, args.batch, args.rounds))
         if "device" in args.tables:
             print(loader.on_device(args.batch, args.rounds, args.device))
+        if "step" in args.tables:
+            print(steps.share(images, cache, 8, args.rounds))
     print(machine())
 
 

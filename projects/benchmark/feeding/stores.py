@@ -6,10 +6,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-import lmdb
 import numpy as np
 import torch
-from tensordict import MemoryMappedTensor
 from timing import seconds_each, table
 
 from wend.loading.image_cache import ImageCache
@@ -19,6 +17,8 @@ CROP = 224
 
 
 def _lmdb(folder: Path, files: list[str], pixels: np.ndarray, stack: ExitStack) -> Row:
+    import lmdb
+
     path = str(folder / "lmdb")
     with lmdb.open(path, map_size=2 * pixels.nbytes + 2**24) as made:
         with made.begin(write=True) as write:
@@ -31,6 +31,8 @@ def _lmdb(folder: Path, files: list[str], pixels: np.ndarray, stack: ExitStack) 
 
 
 def _rows(cache: ImageCache, files: list[str], folder: Path, stack: ExitStack) -> dict[str, Row]:
+    from tensordict import MemoryMappedTensor
+
     pixels = np.stack([cache.resized(file)[0] for file in files])
     index = {file: row for row, file in enumerate(files)}
     pixels.tofile(folder / "pixels.bin")
@@ -41,7 +43,7 @@ def _rows(cache: ImageCache, files: list[str], folder: Path, stack: ExitStack) -
         square.tofile(names / f"{row}.bin")
     shape = pixels.shape
     raw = np.asarray(np.memmap(folder / "pixels.bin", np.uint8, "r", shape=shape))
-    npy = np.load(folder / "pixels.npy", mmap_mode="r")
+    npy = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
     kept = MemoryMappedTensor.from_tensor(
         torch.from_numpy(pixels), filename=str(folder / "tensor.memmap")
     )

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from wend.losses.padded_boxes import PaddedBoxes
 from wend.modeling.detectors.scr import SCRHead, scr_boxes, scr_loss, scr_targets
 
 NAN = float("nan")
@@ -25,6 +26,10 @@ def test_head_on_resnet50s_feature_has_table_1s_parameters():
     assert sum(p.numel() for p in SCRHead(2048).parameters()) == 24_559_172 - 23_508_032
 
 
+def _targets(boxes, sizes):
+    return scr_targets(PaddedBoxes.of(boxes), sizes)
+
+
 def test_head_puts_out_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         predicted = SCRHead(8, 8)([torch.randn(2, 8, 3, 3)])
@@ -32,7 +37,7 @@ def test_head_puts_out_float32_under_autocast():
 
 
 def test_target_is_corner_and_sides_in_fractions_of_the_crop():
-    targets = scr_targets([torch.tensor([[20.0, 10.0, 120.0, 60.0]])], [CROP])
+    targets = _targets([torch.tensor([[20.0, 10.0, 120.0, 60.0]])], [CROP])
     # x 20 / 200, y 10 / 100, w 100 / 200, h 50 / 100
     torch.testing.assert_close(targets, torch.tensor([[0.1, 0.1, 0.5, 0.5]]))
 
@@ -40,17 +45,17 @@ def test_target_is_corner_and_sides_in_fractions_of_the_crop():
 def test_of_several_boxes_the_largest_is_the_target_and_of_equals_the_first():
     small, wide, high = [0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 40.0, 10.0], [50.0, 50.0, 60.0, 90.0]
     for boxes, first in (([small, wide, high], wide), ([high, small, wide], high)):
-        targets = scr_targets([torch.tensor(boxes), torch.tensor([small])], [CROP, CROP])
-        alone = scr_targets([torch.tensor([first]), torch.tensor([small])], [CROP, CROP])
+        targets = _targets([torch.tensor(boxes), torch.tensor([small])], [CROP, CROP])
+        alone = _targets([torch.tensor([first]), torch.tensor([small])], [CROP, CROP])
         assert torch.equal(targets, alone)
 
 
 def test_image_without_a_box_has_no_target():
     boxes = [torch.empty(0, 4), torch.tensor([[0.0, 0.0, 200.0, 100.0]])]
-    targets = scr_targets(boxes, [CROP, CROP])
+    targets = _targets(boxes, [CROP, CROP])
     assert targets[0].isnan().all()
     assert targets[1].tolist() == [0, 0, 1, 1]
-    assert scr_targets(boxes[:1], [CROP]).isnan().all()
+    assert _targets(boxes[:1], [CROP]).isnan().all()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +101,7 @@ def test_boxes_of_targets_are_the_boxes():
     torch.manual_seed(0)
     corner = torch.rand(50, 2) * 40
     boxes = torch.cat([corner, corner + 1 + torch.rand(50, 2) * 59], 1)
-    targets = scr_targets(list(boxes[:, None]), [CROP] * 50)
+    targets = _targets(list(boxes[:, None]), [CROP] * 50)
     torch.testing.assert_close(scr_boxes(targets, [CROP] * 50), boxes)
 
 

@@ -10,7 +10,6 @@ from torchvision.models.detection._utils import BoxLinearCoder
 from torchvision.models.detection.fcos import FCOS
 
 from wend.modeling.fcos.boxes import candidates
-from wend.modeling.fcos.locations import KnownLocations
 from wend.modeling.layers.box_choice import Choice, borders, chosen, cut_at
 
 SIZES = [(SIDE, SIDE), (40, 56), (33, 20)]
@@ -82,22 +81,3 @@ def test_what_is_no_number_is_no_candidate():
     assert scores.isfinite().all()
     batch = ours(said, SIZES[:2], above=0.0, most_per_level=10, max_iou=0.6, most=10)
     assert batch.kept.any(1).all()
-
-
-def test_locations_are_made_once_for_each_size_of_maps_and_hold_no_inference_tensors():
-    made = []
-
-    def make():
-        made.append(1)
-        return anchors()
-
-    known = KnownLocations(most=2)
-    maps = [torch.zeros(1, 1, cells, cells) for _, cells in LEVELS]
-    with torch.inference_mode():
-        first = known.of(maps, make)
-    assert known.of(maps, make) is first
-    assert not first.points.is_inference()
-    for side in (3, 4):
-        known.of([torch.zeros(1, 1, side, side)], make)
-    assert known.of(maps, make) is not first  # forgotten: the oldest of three
-    assert len(made) == 4

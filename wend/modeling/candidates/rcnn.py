@@ -1,63 +1,26 @@
 """Faster R-CNN's candidates, for the parts of both engines.
 
-Shape letters: N = images, R = anchors of a level, P = proposals of an image, B = proposals of all
-images.
+Shape letters: N = images, B = proposals of all images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from wend.modeling.candidates.base import CandidateDetector, Candidates
-from wend.modeling.layers.box_selection import (
-    best,
-    best_first,
-    clip_to,
-    not_suppressed,
-    packed,
-    take,
-)
-
-
-class ProposalLevel(NamedTuple):
-    """What the region proposal network says on one feature map.
-
-    Attributes:
-        logits: (N, R), log-odds of the objectness.
-        boxes: (N, R, 4), decoded, xyxy in pixels.
-    """
-
-    logits: Tensor
-    boxes: Tensor
-
-
-@dataclass(frozen=True)
-class ProposalChoice:
-    """How the region proposal network chooses its proposals.
-
-    Attributes:
-        most_per_level: considered of each level at most, the best.
-        min_side: boxes with a shorter side are dropped; ``strictly``: also those of this side.
-        max_iou: those that a better one of their level overlaps by more are suppressed.
-        most: proposals of an image at most.
-    """
-
-    most_per_level: int
-    min_side: float
-    strictly: bool
-    max_iou: float
-    most: int
+from wend.modeling.layers.box_choice import borders
+from wend.modeling.rcnn.head_boxes import head_candidates
+from wend.modeling.rcnn.pooling import regions_of
+from wend.modeling.rcnn.proposals import ProposalChoice, ProposalLevel, choose_proposals
 
 
 class RCNNCandidates(CandidateDetector):
     """Faster R-CNN with one foreground class.
 
-    A subclass implements :meth:`features`, :meth:`proposal_levels`, and :meth:`head`.
+    A subclass implements :meth:`features`, :meth:`proposal_levels`, :meth:`decode` and
+    :meth:`head`.
 
     Args:
         proposal_choice: of the region proposal network.
@@ -80,10 +43,14 @@ class RCNNCandidates(CandidateDetector):
         """The region proposal network's output, finest level first."""
         raise NotImplementedError
 
+    def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
+        """Boxes (B, 4) of anchors (B, 4), moved by deltas (B, 4)."""
+        raise NotImplementedError
+
     def head(
         self, features: dict[str, Tensor], regions: Tensor, objectness: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Decoded boxes (B, 4) and foreground scores (B,) of proposals.
+        """Decoded boxes (B, 1, 4) and foreground scores (B, 1) of proposals.
 
         Args:
             regions: (B, 5), the index of the image in the batch and the proposal's box.
@@ -98,68 +65,14 @@ class RCNNCandidates(CandidateDetector):
         images.
         """
         features = self.features(images)
-        kept, boxes, objectness = self.proposals(self.proposal_levels(features))
-        places = kept.flatten().nonzero()[:, 0]  # (B,), in the table of all N·P
-        count = kept.shape[1]
-        regions = torch.cat(
-            [(places // count)[:, None].to(boxes.dtype), boxes.flatten(0, 1)[places]], 1
+        proposals = choose_proposals(
+            self.proposal_levels(features), self.decode, self.proposal_choice, [self.size]
         )
-        decoded, scores = self.head(features, regions, objectness.flatten()[places])
-        decoded = clip_to(decoded, *self.size)
-        whole = (decoded[:, 2:] - decoded[:, :2] >= self.min_side).all(1)
-        whole = whole & decoded.isfinite().all(1) & scores.isfinite()
-        scores = torch.where(whole, scores, 0.0)
-        all_scores = scores.new_zeros(kept.numel()).index_put((places,), scores)
-        all_boxes = decoded.new_zeros(kept.numel(), 4).index_put((places,), decoded)
-        scores, boxes = best_first(
-            all_scores.unflatten(0, (-1, count)), all_boxes.unflatten(0, (-1, count))
+        boxes, is_proposal = proposals.boxes, proposals.is_proposal
+        places, regions = regions_of(boxes, is_proposal)
+        decoded, scores = self.head(features, regions, proposals.logits.flatten()[places])
+        ends = borders([self.size], boxes)
+        candidates = head_candidates(
+            decoded, scores, places, is_proposal.shape, ends, self.min_side
         )
-        return boxes, scores
-
-    def proposals(self, levels: Sequence[ProposalLevel]) -> tuple[Tensor, Tensor, Tensor]:
-        """Which of the places (N, P) hold a proposal, boxes (N, P, 4), log-odds (N, P)."""
-        choice = self.proposal_choice
-        all_kept, all_boxes, all_logits = [], [], []
-        for level in levels:
-            logits, chosen = best(level.logits, choice.most_per_level)
-            boxes = take(level.boxes, chosen)
-            finite = boxes.isfinite().all(-1) & logits.isfinite()
-            boxes = clip_to(boxes, *self.size)
-            sides = boxes[..., 2:] - boxes[..., :2]
-            large = sides > choice.min_side if choice.strictly else sides >= choice.min_side
-            kept = not_suppressed(boxes, finite & large.all(-1), choice.max_iou)
-            all_kept.append(kept)
-            all_boxes.append(boxes)
-            all_logits.append(logits)
-        kept, boxes = torch.cat(all_kept, 1), torch.cat(all_boxes, 1)
-        logits = torch.cat(all_logits, 1)
-        if len(all_kept) > 1:
-            logits, boxes, kept = best_first(logits, boxes, kept)
-        boxes, logits, kept = packed(kept, min(choice.most, logits.shape[1]), boxes, logits, kept)
-        return kept, boxes, logits
-
-
-def pooled(
-    features: Sequence[Tensor],
-    poolers: Sequence[Callable[[Tensor, Tensor], Tensor]],
-    regions: Tensor,
-    level_of: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Features of regions (B, 5), each from the map of its level: (B, channels, cells, cells).
-
-    Args:
-        features: the maps, finest first.
-        poolers: for each map the function of it and regions that pools.
-        regions: index of the image in the batch and box.
-        level_of: boxes (B, 4) -> index (B,) of their level; asked where there are several.
-    """
-    if len(features) == 1:
-        return poolers[0](features[0], regions)
-    levels = level_of(regions[:, 1:])
-    places = [(levels == index).nonzero()[:, 0] for index in range(len(features))]
-    parts = [
-        pool(feature, regions[chosen])
-        for feature, pool, chosen in zip(features, poolers, places, strict=True)
-    ]
-    # the parts, one level after the other, in the order of the regions
-    return torch.cat(parts)[torch.cat(places).argsort()]
+        return candidates.boxes, candidates.scores

@@ -9,6 +9,7 @@ Shape letters: D = layers of the decoder, N = images, Q = queries, P = boxes of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -106,12 +107,12 @@ class DeformableDETR(Detector):
             See :class:`wend.modeling.layers.detr_losses.DETRLosses`; and ``loss_unsup_d``.
         """
         logits, predicted = predictions
-        targets = [
-            corners_to_centre(corners / corners.new_tensor((width, height, width, height)))
-            for corners, (height, width) in zip(boxes, sizes, strict=True)
-        ]
+        loss = self.localization_loss
+        padded = loss.images.padded
+        sides = frame_sides(sizes, padded.boxes).repeat(1, 2)[:, None]
+        targets = replace(padded, boxes=corners_to_centre(padded.boxes / sides))
         matches = self.supervised.match(logits, predicted, targets)
-        loss, num_boxes = self.localization_loss, matches.num_boxes
+        num_boxes = matches.num_boxes
         loss.count_positives(matches.box_index[-1])
         contexts = [
             loss.context(  # weights have no gradient

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from wend.errors import InputError
 from wend.losses import CLS, NO_LOSS, OF_IMAGES, OF_SAMPLES, share_of_mean
+from wend.losses.padded_boxes import PaddedBoxes
 from wend.modeling.backbones.feature_maps import check_feature_maps
 from wend.modeling.detectors.base import DETECTORS, Detector, Size, frame_sides
 
@@ -88,10 +88,11 @@ class SCR(Detector):
         self, predictions: Tensor, boxes: Sequence[Tensor], sizes: Sequence[Size]
     ) -> dict[str, Tensor]:
         """The one supervised term, ``loss_box_reg``."""
-        targets = scr_targets(boxes, sizes)
+        padded = self.localization_loss.images.padded
+        targets = scr_targets(padded, sizes)
         # the one output has one target: a single positive, whichever box is the largest
-        is_box = self.localization_loss.images.padded.is_box
-        self.localization_loss.count_positives(is_box[:, :1].long() - 1)
+        has_box = padded.is_box.any(1, keepdim=True)
+        self.localization_loss.count_positives(has_box.long() - 1)
         weighed = self.localization_loss.weigh_images(predictions)
         known = (~targets.isnan()).sum()  # which scr_loss is a mean over
         share = share_of_mean(known, targets.device)
@@ -123,20 +124,20 @@ class SCRHead(nn.Module):
         return self.fc2(self.fc1(pooled).relu()).float().sigmoid()
 
 
-def scr_targets(boxes: Sequence[Tensor], sizes: Sequence[Size]) -> Tensor:
+def scr_targets(boxes: PaddedBoxes, sizes: Sequence[Size]) -> Tensor:
     """The head's targets: the largest pseudo box of each image.
 
     PSOL and C2AM have one box per image; where there are several, the largest (the first of equals)
     covers most of what they mark.
 
     Args:
-        boxes: boxes of each image (P, 4), xyxy in pixels of the crop.
+        boxes: boxes of each image, xyxy in pixels of the crop.
         sizes: height and width of each crop.
 
     Returns:
         x, y, w, h in fractions of the crop (N, 4); NaN for an image without a box that has an area.
     """
-    padded = F.pad(pad_sequence(list(boxes), batch_first=True), (0, 0, 0, 1))  # (N, P + 1, 4)
+    padded = F.pad(boxes.boxes, (0, 0, 0, 1))  # (N, P + 1, 4)
     extents = padded[..., 2:] - padded[..., :2]
     largest = extents.prod(2).argmax(1)[:, None, None].expand(-1, -1, 4)
     chosen = torch.cat([padded[..., :2], extents], 2).gather(1, largest)[:, 0]

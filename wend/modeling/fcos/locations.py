@@ -5,7 +5,7 @@ Shape letters: R = locations of all levels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,32 +57,3 @@ class Locations:
     def boxes(self, distances: Tensor) -> Tensor:
         """Boxes (N, R, 4), xyxy, of distances (N, R, 4) in sides of the squares; float32."""
         return self.middles + distances.float() * self.spans
-
-
-class KnownLocations:
-    """Locations of feature maps, made once for each of their sizes and for each device."""
-
-    def __init__(self, most: int = 16) -> None:
-        self._most = most
-        self._known: dict[Hashable, Locations] = {}
-
-    def of(
-        self, maps: Sequence[Tensor], make: Callable[[], Sequence[Tensor]], *more: Hashable
-    ) -> Locations:
-        """The locations of maps (N, channels, H, W).
-
-        Args:
-            maps: of each level.
-            make: makes the squares (R of the level, 4) of each level, which depend on sizes and
-                device of the maps, and on nothing else but ``more``.
-            more: what else they depend on.
-        """
-        sizes = tuple((each.shape[-2], each.shape[-1]) for each in maps)
-        key = (sizes, maps[0].device, *more)
-        if key not in self._known:
-            if len(self._known) >= self._most:
-                self._known.pop(next(iter(self._known)))
-            # for training too, whenever they are made first
-            with torch.inference_mode(False), torch.no_grad():
-                self._known[key] = Locations.of_anchors(make())
-        return self._known[key]

@@ -76,7 +76,7 @@ def chosen(
     kept = scores > (0.0 if choice.above is None else max(choice.above, 0.0))
     most = min(choice.most, scores.shape[1])
     if choice.max_iou is not None:
-        compared = boxes if classes is None else _apart(boxes, kept, classes)
+        compared = boxes if classes is None else apart(boxes, kept, classes)
         kept = not_suppressed(compared, kept, choice.max_iou, classes, most=most)
     rows = [boxes, scores, kept] + ([] if classes is None else [classes])
     boxes, scores, kept, *rest = packed(kept, most, *rows)
@@ -89,7 +89,7 @@ def chosen(
     return BoxBatch(boxes, scores, kept, *rest)
 
 
-def _apart(boxes: Tensor, kept: Tensor, classes: Tensor) -> Tensor:
+def apart(boxes: Tensor, kept: Tensor, classes: Tensor) -> Tensor:
     """The boxes as torchvision's ``batched_nms``, which Detectron2 calls too, compares them.
 
     Up to a number of boxes of an image it moves those of each class to a place of their own. That

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Suppression decides so many boxes of an image at once, and compares so many pairs: on a CPU what
-# its cache holds, on a GPU what keeps it busy (a block more is a wait more)
-ON_CPU, ON_GPU = (64, 2**18), (1024, 2**26)
+# Suppression decides so many boxes of an image at once, compares so many pairs, and makes so many
+# passes before it looks: on a CPU what its cache holds, on a GPU what keeps it busy
+ON_CPU, ON_GPU = (32, 2**18, 1), (1024, 2**26, 12)
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
@@ -92,44 +92,56 @@ def not_suppressed(
             return torch.jit.script(_settled)(by_better, valid)
         return _settled_in_graph(by_better, valid)
     images, count = valid.shape
-    rows, pairs = ON_CPU if boxes.device.type == "cpu" else ON_GPU
-    at_once = max(pairs // max(min(rows, count) * count, 1), 1)
-    parts = [
-        _kept(
-            boxes[start : start + at_once],
-            valid[start : start + at_once],
-            threshold,
-            None if groups is None else groups[start : start + at_once],
-            rows,
-            count if most is None else most,
-        )
-        for start in range(0, images, at_once)
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat([valid[:0], *parts])
-
-
-def _kept(
-    boxes: Tensor, valid: Tensor, threshold: float, groups: Tensor | None, rows: int, most: int
-) -> Tensor:
-    """:func:`not_suppressed` of images whose block of rows is in memory together."""
+    rows, pairs, passes = ON_CPU if boxes.device.type == "cpu" else ON_GPU
     kept = torch.zeros_like(valid)
-    count = valid.shape[1]
     for start in range(0, count, rows):
-        if start and bool((kept.sum(1) >= most).all()):
+        if start and not _lacks(kept, valid[:, start:], count if most is None else most):
             break
         end = min(start + rows, count)
-        by_better = _overlapping(
-            boxes[:, start:end],
-            boxes[:, :end],
-            threshold,
-            None if groups is None else groups[:, start:end],
-            None if groups is None else groups[:, :end],
-        ).to(boxes.dtype)
-        left = valid[:, start:end]
-        if start:
-            left = left & ~_any_of(by_better[..., :start], kept[:, :start])
-        kept[:, start:end] = _settled(by_better[..., start:].tril(-1), left)
+        at_once = max(pairs // ((end - start) * end), 1)
+        parts = [
+            _block(
+                boxes[part, :end],
+                valid[part, start:end],
+                kept[part, :start],
+                threshold,
+                None if groups is None else groups[part, :end],
+                passes,
+            )
+            for part in (slice(first, first + at_once) for first in range(0, images, at_once))
+        ]
+        if parts:
+            kept[:, start:end] = parts[0] if len(parts) == 1 else torch.cat(parts)
     return kept
+
+
+def _lacks(kept: Tensor, left: Tensor, most: int) -> bool:
+    """Whether an image with candidates left has fewer kept ones than are asked for. Waits."""
+    return bool(((kept.sum(1) < most) & left.any(1)).any())
+
+
+def _block(
+    boxes: Tensor,
+    valid: Tensor,
+    kept: Tensor,
+    threshold: float,
+    groups: Tensor | None,
+    passes: int,
+) -> Tensor:
+    """Which of the last boxes suppression keeps.
+
+    Args:
+        boxes, groups: (N, K, 4) and (N, K) up to the last of the block.
+        valid: (N, R), the candidates of the block.
+        kept: (N, K - R), which of those before are kept.
+        passes: see :func:`_settled`.
+    """
+    start = kept.shape[1]
+    own = None if groups is None else groups[:, start:]
+    by_better = _overlapping(boxes[:, start:], boxes, threshold, own, groups).to(boxes.dtype)
+    if start:
+        valid = valid & ~_any_of(by_better[..., :start], kept)
+    return _settled(by_better[..., start:].tril(-1), valid, passes)
 
 
 def _overlapping(
@@ -163,16 +175,18 @@ def _is_exporting() -> bool:
     return torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", before_2_7)()
 
 
-def _settled(by_better: Tensor, valid: Tensor) -> Tensor:
-    """Passes of :func:`not_suppressed` until none changes anything."""
-    kept = valid
+def _settled(by_better: Tensor, valid: Tensor, passes: int = 1) -> Tensor:
+    """Passes of :func:`not_suppressed` until the last of so many changes nothing; waits for it."""
+    valid_ = valid.to(by_better.dtype).unsqueeze(-1)
+    kept = valid_
     changed = True
     while changed:
         before = kept
-        suppressors = torch.matmul(by_better, before.to(by_better.dtype).unsqueeze(-1)).squeeze(-1)
-        kept = valid & (suppressors < 0.5)
+        for _ in range(passes):
+            before = kept
+            kept = valid_ * (torch.bmm(by_better, kept) < 0.5)
         changed = not torch.equal(kept, before)
-    return kept
+    return kept.squeeze(-1) > 0.5
 
 
 def _settled_in_graph(by_better: Tensor, valid: Tensor) -> Tensor:

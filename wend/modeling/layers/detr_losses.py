@@ -5,15 +5,14 @@ Shape letters: D = layers of the decoder, N = images, Q = queries, P = boxes of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from wend.losses import counts_per_process
+from wend.losses.padded_boxes import PaddedBoxes
 from wend.modeling.layers.box_matching import (
     centre_to_corners,
     focal_terms,
@@ -27,16 +26,16 @@ class Matches(NamedTuple):
     """The boxes to learn that the queries of every decoder layer are matched with.
 
     Attributes:
-        image: index of each match's image and layer among the D·N, layer by layer.
-        query: index of its query.
-        wanted: its box to learn (matches, 4).
+        query: (D, N, P) int64, index of each box's query, 0 where it has none.
+        is_matched: (D, N, P) bool, false there.
+        wanted: (N, P, 4), the boxes to learn.
         labels: (D, N, Q) int64, 1 for queries that a box was matched to, else 0.
         box_index: (D, N, Q) int64, which of its image's boxes that is, -1 none.
         num_boxes: a scalar, which the losses are divided by: the mean over the processes.
     """
 
-    image: Tensor
     query: Tensor
+    is_matched: Tensor
     wanted: Tensor
     labels: Tensor
     box_index: Tensor
@@ -62,9 +61,7 @@ class DETRLosses:
     alpha: float = 0.25
     gamma: float = 2.0
 
-    def __call__(
-        self, logits: Tensor, boxes: Tensor, targets: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def __call__(self, logits: Tensor, boxes: Tensor, targets: PaddedBoxes) -> dict[str, Tensor]:
         """:meth:`losses` of the :meth:`match`."""
         return self.losses(logits, boxes, self.match(logits, boxes, targets))
 
@@ -81,56 +78,52 @@ class DETRLosses:
             their weights; those of boxes are 0, with a gradient, where there is no box.
         """
         logits, boxes = _at_least_float32(logits, boxes)
-        layers, scale = len(logits), 1 / matches.num_boxes
+        scale = 1 / matches.num_boxes
         foreground, background = focal_terms(logits, self.alpha, self.gamma)
         classes = torch.where(matches.labels == 1, foreground, background).sum((1, 2))
-        predicted = boxes.flatten(0, 1)[matches.image, matches.query]
+        predicted = boxes.gather(2, matches.query[..., None].expand(-1, -1, -1, 4))  # (D, N, P, 4)
         distance = (predicted - matches.wanted).abs().sum(-1)
         overlap = generalized_iou(centre_to_corners(predicted), centre_to_corners(matches.wanted))
-        by_layer = (layers, len(matches.image) // layers)  # each layer has as many matches
+        distance, excess = (
+            torch.where(matches.is_matched, each, 0.0).sum((1, 2))
+            for each in (distance, 1 - overlap)
+        )
         losses = {
             "loss_cls": self.class_weight * scale * classes,
-            "loss_l1": self.l1_weight * scale * distance.view(by_layer).sum(1),
-            "loss_giou": self.giou_weight * scale * (1 - overlap).view(by_layer).sum(1),
+            "loss_l1": self.l1_weight * scale * distance,
+            "loss_giou": self.giou_weight * scale * excess,
         }
-        return {f"{name}_{d}": losses[name][d] for name in losses for d in range(layers)}
+        return {f"{name}_{d}": losses[name][d] for name in losses for d in range(len(logits))}
 
     @torch.no_grad()
-    def match(self, logits: Tensor, boxes: Tensor, targets: Sequence[Tensor]) -> Matches:
+    def match(self, logits: Tensor, boxes: Tensor, targets: PaddedBoxes) -> Matches:
         """The cheapest matches of every layer, and the boxes of all processes.
 
         Args:
             logits, boxes: see :meth:`losses`.
-            targets: for each image (P, 4), in the form of ``boxes``; P may be 0.
+            targets: in the form of ``boxes``.
         """
         logits, boxes = _at_least_float32(logits, boxes)
-        padded = pad_sequence(
-            [target.to(boxes) for target in targets], batch_first=True
-        )  # (N, P, 4)
+        wanted = targets.boxes.to(boxes)
         cost = matching_cost(
             logits,
             boxes,
-            padded,
+            wanted,
             class_cost=self.class_cost,
             l1_cost=self.l1_cost,
             giou_cost=self.giou_cost,
             alpha=self.alpha,
             gamma=self.gamma,
         )
-        each = [len(target) for target in targets]
-        counts = each * len(logits)
-        matches = hungarian_matching(cost.flatten(0, 1), counts)  # one copy to the CPU for all
-        image, query, box = (index.to(boxes.device) for index in matches)
-        index = torch.full_like(logits, -1, dtype=torch.int64).flatten(0, 1)
-        index[image, query] = box
-        index = index.view_as(logits)
+        query, box = hungarian_matching(cost.flatten(0, 1), targets.counts * len(logits))
+        query, box = query.view(*logits.shape[:2], -1), box.view(logits.shape)
         return Matches(
-            image,
-            query,
-            padded[image % len(targets), box],
-            (index >= 0).long(),
-            index,
-            counts_per_process(sum(each), device=logits.device)[0],
+            query.clamp(min=0),
+            query >= 0,
+            wanted,
+            (box >= 0).long(),
+            box,
+            counts_per_process(sum(targets.counts), device=logits.device)[0],
         )
 
 

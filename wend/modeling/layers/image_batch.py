@@ -51,12 +51,39 @@ def image_batch(
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         if len(set(sizes)) > 1:
             return _of_different_sizes(images, sizes, mean, std, unit, least)
-        pixels = torch.stack([*images])
+        pixels = stacked(images)
     normalized = (pixels.to(mean.device, non_blocking=True) - mean) / std
     below, right = (_padded(side, unit, least) - side for side in sizes[0])
     if below or right:
         normalized = F.pad(normalized, (0, right, 0, below))
     return ImageBatch(normalized, sizes)
+
+
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """Images of one size as a tensor (N, 3, height, width), without a copy where they lie so."""
+    together = _lying_together(images)
+    return torch.stack([*images]) if together is None else together
+
+
+def _lying_together(images: Sequence[Tensor]) -> Tensor | None:
+    """:func:`stacked` images without a copy; None where they lie apart.
+
+    Together lie those that :class:`wend.loading.packed_batch.PackedBatch` brings, and every n-th of
+    them, unless somebody has put another image in the place of one.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return None
+    first, size = images[0], images[0].element_size()
+    storage, starts = first.untyped_storage().data_ptr(), [image.data_ptr() for image in images]
+    step = starts[1] - starts[0] if len(starts) > 1 else first.numel() * size
+    if step <= 0 or starts != [*range(starts[0], starts[0] + step * len(starts), step)]:
+        return None
+    for image in images:
+        like = image.dtype == first.dtype and image.is_contiguous() and not image.requires_grad
+        if not like or image.untyped_storage().data_ptr() != storage:
+            return None
+    shape = (len(images), *first.shape)
+    return first.as_strided(shape, (step // size, *first.stride()))
 
 
 def _of_different_sizes(

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wend.modeling.rcnn.box_deltas import encoded, harmless
+
 
 def class_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     """Mean cross entropy of a softmax; 0 with a gradient where there is no sample.
@@ -52,27 +54,6 @@ def of_own_class(deltas: Tensor, classes: Tensor) -> Tensor:
     return torch.where(classes[:, None] >= 0, deltas[:, 0].float(), 0.0)
 
 
-def encoded(boxes: Tensor, truth: Tensor, weights: Sequence[float]) -> Tensor:
-    """R-CNN's deltas (B, 4) from boxes to their truth, both (B, 4), xyxy.
-
-    Args:
-        boxes: with sides > 0.
-        truth: with sides > 0.
-        weights: of x, y, width and height.
-    """
-    sides, true_sides = boxes[:, 2:] - boxes[:, :2], truth[:, 2:] - truth[:, :2]
-    moved = (truth[:, :2] + 0.5 * true_sides) - (boxes[:, :2] + 0.5 * sides)
-    (x, y), (width, height) = moved.unbind(1), sides.unbind(1)
-    grown = torch.log(true_sides / sides)
-    parts = [
-        weights[0] * x / width,
-        weights[1] * y / height,
-        weights[2] * grown[:, 0],
-        weights[3] * grown[:, 1],
-    ]
-    return torch.stack(parts, 1)
-
-
 def smooth_l1(predicted: Tensor, target: Tensor, beta: float) -> Tensor:
     """Of each number; ``beta``: from which error on it is linear, 0: everywhere."""
     error = (predicted - target).abs()
@@ -98,10 +79,10 @@ def delta_loss(
         weights: of the deltas, see :func:`encoded`.
         beta: see :func:`smooth_l1`.
     """
-    is_foreground = classes[:, None] >= 0
-    boxes, truth = _harmless(boxes, is_foreground), _harmless(truth, is_foreground)
+    is_foreground = classes >= 0
+    boxes, truth = harmless(boxes, is_foreground), harmless(truth, is_foreground)
     losses = smooth_l1(of_own_class(deltas, classes), encoded(boxes, truth, weights), beta)
-    return torch.where(is_foreground, losses, 0.0).sum() / max(len(classes), 1)
+    return torch.where(is_foreground[:, None], losses, 0.0).sum() / max(len(classes), 1)
 
 
 def overlap_loss(
@@ -119,16 +100,10 @@ def overlap_loss(
         decode: deltas and boxes (B, 4) -> boxes (B, 4).
         loss: predicted and true boxes (B, 4) -> (B,).
     """
-    is_foreground = classes[:, None] >= 0
-    boxes, truth = _harmless(boxes, is_foreground), _harmless(truth, is_foreground)
+    is_foreground = classes >= 0
+    boxes, truth = harmless(boxes, is_foreground), harmless(truth, is_foreground)
     losses = loss(decode(of_own_class(deltas, classes), boxes), truth)
-    return torch.where(is_foreground[:, 0], losses, 0.0).sum() / max(len(classes), 1)
-
-
-def _harmless(boxes: Tensor, is_foreground: Tensor) -> Tensor:
-    """The boxes of the foreground; a unit square for the others, whose loss must stay finite."""
-    square = torch.arange(4, device=boxes.device) >= 2  # of the device: a list would be copied
-    return torch.where(is_foreground, boxes, square.to(boxes.dtype))
+    return torch.where(is_foreground, losses, 0.0).sum() / max(len(classes), 1)
 
 
 def iou_score_loss(logits: Tensor, boxes: Tensor, truth: Tensor, classes: Tensor) -> Tensor:
@@ -144,11 +119,11 @@ def iou_score_loss(logits: Tensor, boxes: Tensor, truth: Tensor, classes: Tensor
 
 
 def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """IoU (B,) of boxes and others (B, 4), xyxy; 0 without area."""
-    low = torch.maximum(boxes[:, :2], others[:, :2])
-    high = torch.minimum(boxes[:, 2:], others[:, 2:])
-    shared = (high - low).clamp(min=0).prod(1)
-    areas, other_areas = ((each[:, 2:] - each[:, :2]).prod(1) for each in (boxes, others))
+    """IoU (...) of boxes and others (..., 4), xyxy; 0 without area."""
+    low = torch.maximum(boxes[..., :2], others[..., :2])
+    high = torch.minimum(boxes[..., 2:], others[..., 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    areas, other_areas = ((each[..., 2:] - each[..., :2]).prod(-1) for each in (boxes, others))
     union = (areas + other_areas - shared).clamp(min=torch.finfo(shared.dtype).tiny)
     return shared / union
 

@@ -27,6 +27,12 @@ class Samples(NamedTuple):
     is_sample: Tensor
     is_positive: Tensor
 
+    def as_labels(self, rows: int) -> Tensor:
+        """Of each of the R rows (N, R) int64: 1 a positive sample, 0 a negative one, -1 none."""
+        labels = self.row_index.new_full((len(self.row_index), rows + 1), -1)
+        index = torch.where(self.is_sample, self.row_index, rows)  # none: a row that is cut off
+        return labels.scatter(1, index, self.is_positive.long())[:, :rows]
+
 
 def subsample(
     labels: Tensor, number: int, fraction: float, generator: torch.Generator | None = None

@@ -16,6 +16,7 @@ from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.pseudo_boxes.sources.tables import from_rows
+from wend.structures.arrow import strings
 
 VOC_PIXELS = {"edges": (0, 0, 0, 0), "inclusive": (-1, -1, 0, 0)}  # what the corners are moved by
 
@@ -87,6 +88,4 @@ def _of_names(
     path: str | Path, names: Sequence[str], boxes: np.ndarray, scores: np.ndarray | None
 ) -> PseudoBoxes:
     """Boxes (N, 4) in fractions by the names (N) of their images."""
-    import pyarrow as pa
-
-    return from_rows(str(path), "fraction", pa.array(names, pa.string()), boxes, scores)
+    return from_rows(str(path), "fraction", strings(names), boxes, scores)

@@ -14,6 +14,7 @@ from wend.formats.wsoleval import BOXES, read_list
 from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
+from wend.structures.arrow import numbers_of, strings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +33,7 @@ def from_rows(
         scores: (B,) or None.
     """
     encoded = names.dictionary_encode()
-    code = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    code = numbers_of(encoded.indices).astype(np.int64)
     keys = [path_key(name, f"{source}: image {name!r}") for name in encoded.dictionary.to_pylist()]
     order = np.argsort(code, kind="stable")
     num = np.bincount(code, minlength=len(keys))
@@ -87,7 +88,7 @@ def _from_table(source: str, table: pa.Table, held: Mapping[str, str], frame: st
         table.validate(full=True)  # a damaged file may hold text that is no UTF-8
         names = table[held["image"]].cast(pa.string()).combine_chunks()
         numbers = {
-            key: table[name].cast(pa.float64()).to_numpy()
+            key: numbers_of(table[name].cast(pa.float64()))
             for key, name in held.items()
             if key != "image"
         }
@@ -184,9 +185,7 @@ def read_localization(path: str | Path) -> PseudoBoxes:
     Raises:
         MissingFileError, InputError: not there, or a line is malformed.
     """
-    import pyarrow as pa
-
     path = Path(path)
     path = path / BOXES if path.is_dir() else path
     names, boxes = read_list(path, CORNERS, float)
-    return from_rows(str(path), "pixel", pa.array(names, pa.string()), boxes, None)
+    return from_rows(str(path), "pixel", strings(names), boxes, None)
