@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import re
 from shutil import rmtree
 
 import numpy as np
@@ -390,6 +391,41 @@ def test_the_same_command_without_shard_does_the_rest_and_merges(command, tmp_pa
     assert len(seen) == 6
     whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_a_page_shows_the_boxes_and_their_cost_and_comes_back_when_it_is_missing(
+    command, ddt, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO, "wend")
+    ddt("--group", "all", "--keep-gib", 0, "--page", 3, "--boxes", 3)
+    page = tmp_path / "out/train/pseudo_boxes.html"
+    text = page.read_text()
+    assert "Drawn by chance" in text
+    assert "Lowest scores" in text
+    assert text.count("data:image/jpeg") >= 9
+    assert not re.search(r"(src|href)=.(?!data:|#)", text)  # it asks no other file
+    cost = json.loads((tmp_path / "out/train/cost.json").read_text())
+    assert cost["images"] == 12  # once, though they went through the network twice
+    assert 0 < cost["network_s_per_image"] < cost["whole_s_per_image"]
+    assert "cost: 12 images, " in caplog.text
+    page.unlink()
+    ddt("--group", "all", "--keep-gib", 0, "--page", 3, "--boxes", 3)
+    assert "is there already" in caplog.text
+    assert page.read_text() == text
+    page.unlink()
+    ddt("--group", "all", "--keep-gib", 0, "--page", "none", "--boxes", 3)
+    assert not page.exists()
+    command("--split", "shards", "--shard", "0/2")
+    command("--split", "shards", "--shard", "1/2")
+    merge(tmp_path, "--split", "shards", "--page", "2")
+    assert "Boxes by border" in (tmp_path / "out/shards/pseudo_boxes.html").read_text()
+    assert json.loads((tmp_path / "out/shards/cost.json").read_text())["images"] == 12
+
+
+@pytest.mark.parametrize("given", ["0", "-3", "many", "501", "²"])
+def test_a_wrong_number_of_pictures_is_refused(command, given):
+    with pytest.raises(InputError, match=r"--page: expected none or 1 to 500 images, got "):
+        command("--page", given)
 
 
 def test_parts_of_other_settings_are_started_anew_and_of_other_images_not_merged(

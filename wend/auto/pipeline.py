@@ -215,6 +215,7 @@ class Auto:
         words = [
             *("pseudo-boxes", *arguments, "--boxes", str(self.wishes.boxes)),
             *("--dataset", str(self._declaration("photos")), "--skip-unreadable"),
+            *("--page", "none"),
             *("--output", str(self.folder / "boxes" / name)),
             *("--max-megapixels", str(self.cfg.WEND.DATA.MAX_MEGAPIXELS)),
         ]

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from wend import __version__
 from wend.cli.options import add_import_option
-from wend.cli.pseudo_boxes import add_images_options, read_images
+from wend.cli.pseudo_boxes import (
+    add_images_options,
+    add_page_option,
+    check_page,
+    make_page,
+    read_images,
+)
 from wend.errors import InputError
 from wend.localize.found import FORMAT, LEFTOVERS, from_row, part_folder
 from wend.localize.whole import check_split, describe_images, write_whole
@@ -21,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="DIR", help="the shards' --output")
     parser.add_argument("--split", default="train", help="the shards' (default: train)")
     add_images_options(parser, required=False)
+    add_page_option(parser)
     add_import_option(parser)
 
 
@@ -31,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: images are missing, parts do not fit together, or not the images.
     """
     check_split(args.split)
+    check_page(args.page)
     folder = part_folder(args.output, args.split)
     output = Path(args.output) / args.split
     parts: Parts = Parts.of_folder(
@@ -56,5 +64,6 @@ def run(args: argparse.Namespace) -> int:
     with parts:
         if is_done(args.output, args.split, data_set.keys, settings):
             raise InputError(f"{args.output}: is there already, whole; {folder} can be removed")
-        write_whole(args.output, args.split, data_set, parts)
+        boxes = write_whole(args.output, args.split, data_set, parts)
+        make_page(args, data_set, settings, boxes)
     return 0

@@ -12,6 +12,7 @@ import json
 import logging
 import shlex
 import textwrap
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -32,10 +33,12 @@ from wend.errors import InputError
 from wend.images.sizes import SizeReader
 from wend.launch.crew import Crew
 from wend.localize.border_prior import BorderPriorConfig
+from wend.localize.cost import Stopwatch, cost_row
 from wend.localize.found import BOXES_STEP, FORMAT, LEFTOVERS, from_row, image_row, part_folder
 from wend.localize.whole import check_split, describe_images, write_whole
-from wend.localize.writers import is_done
+from wend.localize.writers import cost_path, is_done, output_paths, page_path
 from wend.parts import Parts
+from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
 
@@ -47,6 +50,7 @@ OF_NETWORKS = ("backbone", "weights", "layer", "input_size", "device", "batch_si
 OF_DDT = ("group", "sign", "upsampling", "keep_gib")
 OF_PATCHES = ("option",)
 BATCH_SIZE, KEEP_GIB = 32, 2.0
+PICTURES, MOST_PICTURES = 12, 500  # of each kind on the page
 logger = logging.getLogger(__name__)
 
 
@@ -59,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split", default="train", help="folder in the output (default: train)")
     add("--boxes", type=int, default=1, metavar="N", help="boxes per image at most (default: 1)")
     add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
+    add_page_option(parser)
     add("--skip-unreadable", action="store_true", help="leave out and count unreadable images")
     add_megapixels_option(parser)
     add_shard_option(parser, "wend boxes merge")
@@ -113,6 +118,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _methods_in_words()
+
+
+def add_page_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--page``, for :func:`make_page`."""
+    parser.add_argument(
+        "--page",
+        default=str(PICTURES),
+        metavar="N",
+        help=f"images of each kind on the page pseudo_boxes.html, or none (default: {PICTURES})",
+    )
+
+
+def check_page(text: str) -> int:
+    """The number of images that ``--page`` says; 0 for no page.
+
+    Raises:
+        InputError: it is no such number.
+    """
+    if text == "none":
+        return 0
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_PICTURES):
+        raise InputError(f"--page: expected none or 1 to {MOST_PICTURES} images, got {text!r}")
+    return int(text)
+
+
+def make_page(
+    args: argparse.Namespace,
+    data_set: DataSet,
+    settings: Mapping[str, Any],
+    boxes: BoxTable | None = None,
+) -> None:
+    """Write the page that ``--page`` asks for, beside the boxes.
+
+    Args:
+        boxes: of the data set's images; read from their file if left out.
+    """
+    number = check_page(args.page)
+    if not number:
+        return
+    from wend.localize.cost import read_cost
+    from wend.pseudo_boxes import join_boxes, read_boxes
+    from wend.reports.localized_page import localized_page
+    from wend.reports.page import write_page
+
+    if boxes is None:
+        source = {"source": "coco", "path": output_paths(args.output, args.split)[1]}
+        boxes = join_boxes(data_set.keys, data_set.sizes, read_boxes(source), log=False)[0]
+    cost = read_cost(cost_path(args.output, args.split))
+    page = localized_page(data_set, boxes, settings, cost, number)
+    path = page_path(args.output, args.split)
+    logger.info("written: %s", write_page(path, page))
 
 
 def _methods_in_words() -> str:
@@ -171,6 +227,8 @@ def run(args: argparse.Namespace) -> int:
             there = crew.is_main and is_done(args.output, args.split, data_set.keys, settings)
             if there:
                 logger.info("%s: is there already, made with the same settings", args.output)
+                if not page_path(args.output, args.split).exists():
+                    _make_missing_page(args, data_set, settings)
             return crew.broadcast(there)
 
         if is_there():  # a folder that cannot be written into is no problem then
@@ -185,10 +243,20 @@ def run(args: argparse.Namespace) -> int:
                 return 0
             steps_left = work(parts)
             if crew.is_main and shard is None:
-                write_whole(args.output, args.split, data_set, parts)
+                boxes = write_whole(args.output, args.split, data_set, parts)
+                make_page(args, data_set, settings, boxes)
             elif crew.is_main:
                 _say_what_is_next(args, parts, len(data_set), steps_left)
     return 0
+
+
+def _make_missing_page(
+    args: argparse.Namespace, data_set: DataSet, settings: Mapping[str, Any]
+) -> None:
+    try:
+        make_page(args, data_set, settings)
+    except OSError as error:  # a folder that cannot be written into is no problem then
+        logger.warning("no page: %s", error)
 
 
 def _say_what_is_next(
@@ -236,6 +304,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
             f"--method {args.method}: needs --backbone and --weights, a local file or pretrained"
         )
     check_split(args.split)
+    check_page(args.page)
     for name, value, low in (
         ("--boxes", args.boxes, 1),
         ("--num-workers", args.num_workers, 0),
@@ -284,12 +353,16 @@ def _prepare_border(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> 
         files = [data_set.file_names[i] for i in mine]
         how = (data_set.exif, args.boxes, data_set.max_megapixels)
         results = localize(files, config, args.num_workers, *how)
-        for index, result in zip(mine, results, strict=True):
+        watch = Stopwatch()
+        for i, (index, result) in enumerate(zip(mine, results, strict=True), start=1):
             if isinstance(result, InputError) and not args.skip_unreadable:
                 raise result
             row = str(result) if isinstance(result, InputError) else result
             parts.add([image_row(keys[index], row)])
             parts.advance(1)
+            if i % BATCH_SIZE == 0 or i == len(mine):
+                cost = watch.lap((i - 1) % BATCH_SIZE + 1)
+                parts.add([cost_row(keys[index], BOXES_STEP, cost)])
         parts.end_step(BOXES_STEP)
         return ""
 

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from wend.errors import InputError
 from wend.files import atomic_write
+from wend.localize.cost import Cost, Stopwatch, cost_row
 from wend.localize.ddt import Moments, find_boxes, project
 from wend.localize.found import (
     BOXES_STEP,
@@ -151,7 +152,10 @@ class _Taker:
 
     Attributes:
         errors: index of an image -> why it cannot be read.
+        step: what the work is, in words of the parts.
     """
+
+    step = BOXES_STEP
 
     def __init__(self, unit: _Unit, options: DdtOptions) -> None:
         self.unit, self.options = unit, options
@@ -165,10 +169,15 @@ class _Taker:
         """Note the unit as done."""
         raise NotImplementedError
 
+    def done_of(self, batch: Sequence[int]) -> int:
+        """How many of a batch's images have their boxes then."""
+        return len(batch) if self.step == BOXES_STEP else 0
+
 
 class _Sums(_Taker):
     """The sums of a block of a large group."""
 
+    step = SUMS_STEP
     moments: Moments | None = None
 
     def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
@@ -313,7 +322,7 @@ class _Work:
             for start in range(0, len(unit.images), size)
         ]
         passed = self.network.batches([batch for _, batch in plan])
-        taker = None
+        taker, cost, watch = None, Cost(), Stopwatch()
         for (unit, batch), result in zip(plan, passed, strict=True):
             taker = taker or taker_of(unit)
             taker.errors |= result.errors
@@ -321,7 +330,11 @@ class _Work:
                 taker.take(batch, result.maps)
                 if batch[-1] == unit.images[-1]:
                     taker.finish(self)
-                    taker = None
+            cost += watch.lap(taker.done_of(batch), result.waiting, result.network)
+            if batch[-1] == unit.images[-1]:
+                first = self.data_set.keys[unit.images[0]]
+                self.parts.add([cost_row(first, taker.step, cost)])
+                taker, cost = None, Cost()
             self.parts.advance(len(batch))
 
     def axis_of(self, group: _Group) -> _Axis | None:

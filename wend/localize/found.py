@@ -1,6 +1,7 @@
 """What is found in an image, and how a part of a run (:mod:`wend.parts`) notes it.
 
-Rows of images: ``{"key", "boxes"}`` or ``{"key", "error"}``. DDT's others, of which
+Rows of images: ``{"key", "boxes"}`` or ``{"key", "error"}``; of what they cost:
+:mod:`wend.localize.cost`. DDT's others, of which
 :mod:`wend.localize.ddt_run` says more: ``{"key", "boxes", "turned", "group"}`` of an image whose
 group's sign is not known yet, ``{"group", "block", "blocks", "extreme", "contrast"}`` of a block of
 a group's images whose boxes are done, and ``{"sums", "block"}`` of one whose sums are.
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from wend.localize.boxes import FoundBox
+from wend.localize.cost import cost_from_row
 
-FORMAT = "wend-pseudo-boxes-part-3"
+FORMAT = "wend-pseudo-boxes-part-4"
 SUMS = "sums"  # folder of DDT's sums beside the parts
 SUMS_STEP, BOXES_STEP = "sums", "boxes"  # what shards note as finished
 LEFTOVERS = (SUMS, "found.jsonl", "group.npz")  # the last two of earlier versions
@@ -96,6 +98,8 @@ def from_row(row: dict[str, Any]) -> tuple[Hashable, Any]:
         if "turned" in row:
             return key, EitherSide(boxes, _boxes(row["turned"]), row["group"])
         return key, boxes
+    if "cost" in row:
+        return cost_from_row(row)
     if "sums" in row:
         return SumsOf(row["sums"], row["block"]), None
     block = GroupBlock(row["group"], row["block"])

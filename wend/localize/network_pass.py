@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +29,14 @@ class Passed:
             could.
         maps: (N, C, h, w) descriptors of the same.
         errors: index of an image in the data set -> why it cannot be read.
+        waiting, network: seconds until the images were read, and in the network.
     """
 
     images: Tensor | None
     maps: Tensor | None
     errors: dict[int, str] = field(default_factory=dict)
+    waiting: float = 0.0
+    network: float = 0.0
 
 
 class _Images(Dataset):
@@ -94,11 +98,17 @@ class NetworkPass:
             worker_init_fn=begin_worker,
         )
         with told_of_memory("--num-workers"):
+            began = perf_counter()
             for batch, items in zip(plan, loader, strict=True):
-                yield self._passed(batch, items)
+                read = perf_counter()
+                yield self._passed(batch, items, read - began)
+                began = perf_counter()
 
     @torch.inference_mode()
-    def _passed(self, batch: Sequence[int], items: Sequence[Tensor | InputError]) -> Passed:
+    def _passed(
+        self, batch: Sequence[int], items: Sequence[Tensor | InputError], waiting: float
+    ) -> Passed:
+        began = perf_counter()
         inputs, errors = [], {}
         for index, item in zip(batch, items, strict=True):
             if not isinstance(item, InputError):
@@ -108,13 +118,13 @@ class NetworkPass:
             else:
                 raise item
         if not inputs:
-            return Passed(None, None, errors)
+            return Passed(None, None, errors, waiting)
         images = torch.stack(inputs).to(self.device)
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
             maps = self.model(images)
-        if not torch.isfinite(maps).all():
+        if not torch.isfinite(maps).all():  # and so the GPU is done
             raise InputError(
                 f"the network's descriptors of {self.data_set.keys[batch[0]]} and the images after "
                 f"it are not finite numbers; are the weights whole, and trained?"
             )
-        return Passed(images, maps, errors)
+        return Passed(images, maps, errors, waiting, perf_counter() - began)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wend.errors import InputError
 from wend.localize.boxes import NOTHING_FOUND, FoundBox
+from wend.localize.cost import Stopwatch, cost_row
 from wend.localize.found import BOXES_STEP, Boxes, Result, image_row
 from wend.localize.methods import ImageMethod
 from wend.localize.network_pass import NetworkPass
@@ -108,12 +109,15 @@ def localize(network: NetworkPass, parts: Parts, options: PatchOptions) -> str:
         return all(keys[index] in parts.done for index in batch)
 
     mine = parts.share(options.name, batches, is_done, len)
+    watch = Stopwatch()
     for batch, passed in zip(mine, network.batches(mine), strict=True):
         results: dict[int, Result] = dict(passed.errors)
         if passed.maps is not None:
             readable = (index for index in batch if index not in passed.errors)
             results |= zip(readable, boxes_of_maps(passed.maps, options), strict=True)
-        parts.add([image_row(keys[index], results[index]) for index in batch])
+        cost = watch.lap(len(batch), passed.waiting, passed.network)
+        rows = [image_row(keys[index], results[index]) for index in batch]
+        parts.add([*rows, cost_row(keys[batch[0]], BOXES_STEP, cost)])
         parts.advance(len(batch))
     parts.end_step(BOXES_STEP)
     return ""

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from wend.errors import InputError, some
-from wend.files import is_plain_name
+from wend.files import is_plain_name, write_json
+from wend.localize.cost import total
 from wend.localize.found import BOXES_STEP
 from wend.localize.signs import settle
-from wend.localize.writers import found_table, write_boxes
+from wend.localize.writers import cost_path, found_table, write_boxes
 from wend.parts import Parts, digest_of_keys
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import paired_iou
@@ -43,8 +44,11 @@ def describe_images(data_set: DataSet, dataset: str | None, folder: str | None) 
     }
 
 
-def write_whole(output: str | Path, split: str, data_set: DataSet, parts: Parts) -> None:
-    """Write the boxes, remove the parts, and log how many boxes there are, and how many are right.
+def write_whole(output: str | Path, split: str, data_set: DataSet, parts: Parts) -> BoxTable:
+    """Write the boxes, remove the parts, and log how many there are and are right, and their cost.
+
+    Returns:
+        The boxes of the data set's images, in original pixels, scored.
 
     Raises:
         InputError: the parts do not hold all images, or none could be read.
@@ -58,6 +62,8 @@ def write_whole(output: str | Path, split: str, data_set: DataSet, parts: Parts)
     if not found_boxes:
         raise InputError(f"none of {len(rows)} images could be read ({some(errors, 1)})")
     boxes_per_image = settings.get("boxes", 1)
+    cost = total(parts.done.values())
+    write_json(cost_path(output, split), cost.as_json(), indent=1)
     for path in write_boxes(output, split, data_set, found_boxes, settings, boxes_per_image):
         logger.info("written: %s", path)
     parts.remove()
@@ -70,7 +76,11 @@ def write_whole(output: str | Path, split: str, data_set: DataSet, parts: Parts)
     )
     if errors:
         logger.warning("left out: %s", some(errors, 20))
-    _log_accuracy(data_set, found_table(data_set, found_boxes))
+    boxes = found_table(data_set, found_boxes)
+    _log_accuracy(data_set, boxes)
+    if cost.images:
+        logger.info("cost: %s", cost.in_words())
+    return boxes
 
 
 def _log_accuracy(data_set: DataSet, boxes: BoxTable) -> None:

@@ -37,6 +37,16 @@ def output_paths(output: str | Path, split: str) -> tuple[Path, Path]:
     return folder / "pseudo_boxes", folder / "pseudo_boxes.json"
 
 
+def cost_path(output: str | Path, split: str) -> Path:
+    """What the boxes cost, which differs from run to run, as the boxes do not."""
+    return Path(output) / split / "cost.json"
+
+
+def page_path(output: str | Path, split: str) -> Path:
+    """The page of pictures."""
+    return Path(output) / split / "pseudo_boxes.html"
+
+
 def found_table(data_set: DataSet, found_boxes: FoundBoxes) -> BoxTable:
     """Boxes by the images' keys as a table of a data set's images, in original pixels, scored."""
     counts = [len(found_boxes.get(key, ())) for key in data_set.keys]
