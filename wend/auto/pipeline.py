@@ -26,6 +26,7 @@ from wend.evaluation.agreement import agreement
 from wend.evaluation.coco_results import read_detections
 from wend.evaluation.evaluation import DETECTIONS_FILE
 from wend.files import remove, sha256, write_json
+from wend.localize.presets import COMPARED, PRESETS
 from wend.modeling.initial_weights import network_of
 from wend.pretrained import find_weights
 from wend.pseudo_boxes import join_boxes, read_boxes
@@ -44,14 +45,7 @@ from wend.steps import Step, Steps, resume_flag, run_command
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
-_DDT = ("--method", "ddt", "--group", "all", "--sign", "border", "--upsampling", "bilinear")
-# a method of pseudo boxes -> arguments of `wend pseudo-boxes`, and whether it needs a network
-METHODS: dict[str, tuple[tuple[str, ...], bool]] = {
-    "ddt": (_DDT, True),
-    "ddt-fine": ((*_DDT, "--layer", "blocks.4"), True),  # maps of twice the side
-    "border": (("--method", "border"), False),
-}
-FINE_OF = "timm:tf_efficientnet_lite"  # the networks that have ddt-fine's layer
+METHODS = {name: PRESETS[name] for name in COMPARED}
 AGREE = "agree"  # the method that the others agree with
 TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
 STANDING_FILE = "standing.md"
@@ -123,7 +117,7 @@ class Auto:
             InputError: names what is wrong.
         """
         wishes = self.wishes
-        if wishes.method in METHODS and METHODS[wishes.method][1] and not wishes.weights:
+        if wishes.method in METHODS and METHODS[wishes.method].needs_network and not wishes.weights:
             raise InputError(f"--method {wishes.method}: needs the weights of a network")
         self._weights_digest()  # whether they are there, before anything is made
         self.folder = wishes.output.resolve()
@@ -206,12 +200,12 @@ class Auto:
     def _methods(self) -> list[str]:
         """The methods that the network and its weights allow."""
         if not self.wishes.weights:
-            return [name for name, (_, needs_network) in METHODS.items() if not needs_network]
-        fine = network_of(self.cfg).startswith(FINE_OF)
-        return [name for name in METHODS if fine or name != "ddt-fine"]
+            return [name for name, preset in METHODS.items() if not preset.needs_network]
+        network = network_of(self.cfg)
+        return [name for name, preset in METHODS.items() if preset.allows(network)]
 
     def _boxes_of(self, name: str, data_set: DataSet, digest: str) -> BoxTable:
-        arguments, needs_network = METHODS[name]
+        arguments, needs_network = METHODS[name].words, METHODS[name].needs_network
         words = [
             *("pseudo-boxes", *arguments, "--boxes", str(self.wishes.boxes)),
             *("--dataset", str(self._declaration("photos")), "--skip-unreadable"),

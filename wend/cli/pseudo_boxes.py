@@ -43,12 +43,14 @@ from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
 
 if TYPE_CHECKING:
+    from wend.evaluation.agreement import Agreement
+    from wend.localize.backbones import Backbone
     from wend.localize.network_pass import NetworkPass
 
-BORDER, DDT = "border", "ddt"  # the others are in wend.localize.methods
+BORDER, DDT, CAM, CONTRAST, AUTO = "border", "ddt", "cam", "contrast", "auto"
 OF_NETWORKS = ("backbone", "weights", "layer", "input_size", "device", "batch_size")
-OF_DDT = ("group", "sign", "upsampling", "keep_gib")
-OF_PATCHES = ("option",)
+OF_DDT = ("group", "sign", "upsampling")
+OF_AUTO_NOT = (*OF_DDT, "layer", "option", "cam_class", "side")
 BATCH_SIZE, KEEP_GIB = 32, 2.0
 PICTURES, MOST_PICTURES = 12, 500  # of each kind on the page
 logger = logging.getLogger(__name__)
@@ -103,14 +105,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("nearest", "bilinear"),
         help="how the map is enlarged (default: nearest)",
     )
-    ddt(
+    parser.add_argument_group("ddt and contrast").add_argument(
         "--keep-gib",
         type=float,
         metavar="X",
-        help=f"memory that spares a second pass (default: {KEEP_GIB:g})",
+        help=f"memory that spares further passes of the network (default: {KEEP_GIB:g})",
     )
-    patches = parser.add_argument_group("the methods that look at one image alone").add_argument
-    patches(
+    parser.add_argument_group("cam").add_argument(
+        "--cam-class",
+        choices=("predicted", "label"),
+        help="whose map: the class that is predicted (default), or the data set's",
+    )
+    others = parser.add_argument_group("all but border and ddt").add_argument
+    others(
         "--option",
         action="append",
         metavar="NAME=VALUE",
@@ -148,11 +155,13 @@ def make_page(
     data_set: DataSet,
     settings: Mapping[str, Any],
     boxes: BoxTable | None = None,
+    agreed: Agreement | None = None,
 ) -> None:
     """Write the page that ``--page`` asks for, beside the boxes.
 
     Args:
         boxes: of the data set's images; read from their file if left out.
+        agreed: how far the methods agree that they were fused of.
     """
     number = check_page(args.page)
     if not number:
@@ -166,21 +175,24 @@ def make_page(
         source = {"source": "coco", "path": output_paths(args.output, args.split)[1]}
         boxes = join_boxes(data_set.keys, data_set.sizes, read_boxes(source), log=False)[0]
     cost = read_cost(cost_path(args.output, args.split))
-    page = localized_page(data_set, boxes, settings, cost, number)
+    page = localized_page(data_set, boxes, settings, cost, number, agreed)
     path = page_path(args.output, args.split)
     logger.info("written: %s", write_page(path, page))
 
 
 def _methods_in_words() -> str:
     """The methods, each with a sentence and its options."""
+    from wend.localize.method_options import cam, contrast
     from wend.localize.methods import METHODS, options_of
 
     rows = [
         (BORDER, "What differs from the image's border, near its centre; no network."),
         (DDT, "The first principal component of the descriptors of a class's images."),
     ]
-    for name in METHODS:
-        method = METHODS.get(name)
+    auto = "Several of them, fused; a box's score is how far they agree on it."
+    rows.append((AUTO, auto))
+    several: dict[str, Any] = {name: METHODS.get(name) for name in METHODS}
+    for name, method in ({CAM: cam, CONTRAST: contrast} | several).items():
         options = ", ".join(f"{key}={value}" for key, value in options_of(method).items())
         sentence = (method.__doc__ or "").strip().split("\n")[0]
         rows.append((name, f"{sentence}{f' Options: {options}' if options else ''}"))
@@ -212,42 +224,89 @@ def run(args: argparse.Namespace) -> int:
         InputError: the user's input is wrong.
     """
     with Crew() as crew:
-        _check_arguments(args)
-        shard = shard_of(args)
-        data_set = read_images(args, keep_unreadable=args.skip_unreadable)
-        prepare = {BORDER: _prepare_border, DDT: _prepare_ddt}.get(args.method, _prepare_patches)
-        settings, work = prepare(args, data_set, crew)
-        images = describe_images(data_set, args.dataset, args.images)
-        settings = {"method": args.method, **images, **settings}
-        if args.boxes > 1:
-            settings["boxes"] = args.boxes
-        settings = json.loads(json.dumps(settings))  # as they are read back
-
-        def is_there() -> bool:
-            there = crew.is_main and is_done(args.output, args.split, data_set.keys, settings)
-            if there:
-                logger.info("%s: is there already, made with the same settings", args.output)
-                if not page_path(args.output, args.split).exists():
-                    _make_missing_page(args, data_set, settings)
-            return crew.broadcast(there)
-
-        if is_there():  # a folder that cannot be written into is no problem then
-            return 0
-        folder = part_folder(args.output, args.split)
-        output = Path(args.output) / args.split
-        with Parts(
-            *(output, folder, FORMAT, settings, from_row, crew, shard, LEFTOVERS),
-            doing="wend pseudo-boxes",
-        ) as parts:
-            if is_there():  # another run has just ended
-                return 0
-            steps_left = work(parts)
-            if crew.is_main and shard is None:
-                boxes = write_whole(args.output, args.split, data_set, parts)
-                make_page(args, data_set, settings, boxes)
-            elif crew.is_main:
-                _say_what_is_next(args, parts, len(data_set), steps_left)
+        (make_fused if args.method == AUTO else make_boxes)(args, crew)
     return 0
+
+
+def make_boxes(args: argparse.Namespace, crew: Crew) -> None:
+    """Make boxes by one method, with the processes of a crew."""
+    _check_arguments(args)
+    shard = shard_of(args)
+    data_set = read_images(args, keep_unreadable=args.skip_unreadable)
+    prepare = PREPARE.get(args.method, _prepare_patches)
+    settings, work = prepare(args, data_set, crew)
+    images = describe_images(data_set, args.dataset, args.images)
+    settings = {"method": args.method, **images, **settings}
+    if args.boxes > 1:
+        settings["boxes"] = args.boxes
+    settings = json.loads(json.dumps(settings))  # as they are read back
+
+    def is_there() -> bool:
+        there = crew.is_main and is_done(args.output, args.split, data_set.keys, settings)
+        if there:
+            logger.info("%s: is there already, made with the same settings", args.output)
+            if not page_path(args.output, args.split).exists():
+                _make_missing_page(args, data_set, settings)
+        return crew.broadcast(there)
+
+    if is_there():  # a folder that cannot be written into is no problem then
+        return
+    folder = part_folder(args.output, args.split)
+    output = Path(args.output) / args.split
+    with Parts(
+        *(output, folder, FORMAT, settings, from_row, crew, shard, LEFTOVERS),
+        doing="wend pseudo-boxes",
+    ) as parts:
+        if is_there():  # another run has just ended
+            return
+        steps_left = work(parts)
+        if crew.is_main and shard is None:
+            boxes = write_whole(args.output, args.split, data_set, parts)
+            make_page(args, data_set, settings, boxes)
+        elif crew.is_main:
+            _say_what_is_next(args, parts, len(data_set), steps_left)
+
+
+def make_fused(args: argparse.Namespace, crew: Crew) -> None:
+    """Make boxes by several methods, each in a folder of its own, and fuse them.
+
+    A method that has ended is not run again; one that was interrupted goes on.
+    """
+    from wend.localize.presets import FUSED, PRESETS
+
+    given = [name for name in (*OF_AUTO_NOT, "shard") if getattr(args, name) is not None]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"--method auto: leave out {names}; each method runs with its own")
+    if not (args.backbone and args.weights):
+        raise InputError(
+            "--method auto: needs --backbone and --weights, a local file or pretrained; without a "
+            "network there is --method border"
+        )
+    check_page(args.page)
+    check_split(args.split)
+    folder = Path(args.output) / f"{args.split}.methods"
+    methods = [name for name in FUSED if PRESETS[name].allows(args.backbone)]
+    for name in methods:
+        preset = PRESETS[name]
+        own = {**vars(args), "page": "none", "output": str(folder), "split": name}
+        if not preset.needs_network:
+            own |= dict.fromkeys((*OF_NETWORKS, "keep_gib"))
+        elif name not in (DDT, CONTRAST):
+            own["keep_gib"] = None
+        logger.info("--method auto: %s", name)
+        make_boxes(argparse.Namespace(**own | preset.options), crew)
+    if crew.is_main:
+        from wend.auto.fused import write_fused
+
+        data_set = read_images(args, keep_unreadable=args.skip_unreadable)
+        images = describe_images(data_set, args.dataset, args.images)
+        boxes, settings, agreed = write_fused(
+            *(args.output, args.split, data_set, images, folder, methods, args.boxes)
+        )
+        if not page_path(args.output, args.split).exists():
+            make_page(args, data_set, settings, boxes, agreed)
+    crew.wait()
 
 
 def _make_missing_page(
@@ -265,7 +324,7 @@ def _say_what_is_next(
     """Log what a shard has done, and what has to be done when all have."""
     if steps_left:
         logger.info(
-            "shard %s: its sums are done, and boxes need those of all shards (%s); when they are "
+            "shard %s: what it can do is done, and boxes need that of all shards (%s); when it is "
             "there, start the same command of every shard again",
             *(args.shard, parts.open_shards(steps_left) or "others are running"),
         )
@@ -291,7 +350,10 @@ def _check_arguments(args: argparse.Namespace) -> None:
         "--method border": (("side",), not uses_network),
         "methods of a network": (OF_NETWORKS, uses_network),
         "--method ddt": (OF_DDT, args.method == DDT),
-        "methods that look at one image alone": (OF_PATCHES, args.method not in (BORDER, DDT)),
+        "--method ddt and contrast": (("keep_gib",), args.method in (DDT, CONTRAST)),
+        "--method cam": (("cam_class",), args.method == CAM),
+        "methods but border and ddt": (("option",), args.method not in (BORDER, DDT)),
+        "methods but border and cam, whose map is found": (("layer",), args.method != CAM),
     }
     for whose, (names, is_allowed) in allowed.items():
         given = [f"--{n.replace('_', '-')}" for n in names if getattr(args, n) is not None]
@@ -402,8 +464,7 @@ def _prepare_patches(args: argparse.Namespace, data_set: DataSet, crew: Crew) ->
     from wend.localize.patch_run import PatchOptions, localize
 
     method = METHODS.get(args.method)
-    given = dict(map(_option, args.option or ()))
-    parameters = with_options(args.method, method, given)
+    parameters = with_options(args.method, method, _options(args))
     network, settings = _network(args, data_set, crew)
     batch_size = args.batch_size or BATCH_SIZE
     options = PatchOptions(args.method, method, parameters, batch_size, args.boxes)
@@ -413,6 +474,61 @@ def _prepare_patches(args: argparse.Namespace, data_set: DataSet, crew: Crew) ->
         return localize(network, parts, options)
 
     return settings, work
+
+
+def _prepare_cam(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> tuple:
+    from wend.localize.cam import CLASSES, CamOptions, check_labels, localize
+    from wend.localize.classifiers import ClassMaps, build_classifier
+    from wend.localize.method_options import cam
+    from wend.localize.methods import with_options
+
+    parameters = cam(**with_options(CAM, cam, _options(args)))
+    backbone = build_classifier(args.backbone, args.weights, args.input_size)
+    maps = backbone.model
+    assert isinstance(maps, ClassMaps)
+    options = CamOptions(
+        *(args.cam_class or CLASSES[0], parameters, args.batch_size or BATCH_SIZE, args.boxes)
+    )
+    if options.of == "label":
+        check_labels(data_set, len(maps.bias))
+    network, settings = _pass(args, data_set, crew, backbone)
+    settings |= {"cam_class": options.of, "options": parameters}
+
+    def work(parts: Parts) -> str:
+        return localize(network, maps.bias.detach(), parts, options)
+
+    return settings, work
+
+
+def _prepare_contrast(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> tuple:
+    from wend.localize.contrast_run import ContrastOptions, localize
+    from wend.localize.method_options import contrast
+    from wend.localize.methods import with_options
+
+    parameters = contrast(**with_options(CONTRAST, contrast, _options(args)))
+    network, settings = _network(args, data_set, crew)
+    keep = KEEP_GIB if args.keep_gib is None else args.keep_gib
+    options = ContrastOptions(
+        *(parameters, args.batch_size or BATCH_SIZE, int(keep * 2**30), args.boxes)
+    )
+    settings["options"] = parameters
+
+    def work(parts: Parts) -> str:
+        return localize(network, parts, options)
+
+    return settings, work
+
+
+PREPARE = {
+    BORDER: _prepare_border,
+    DDT: _prepare_ddt,
+    CAM: _prepare_cam,
+    CONTRAST: _prepare_contrast,
+}
+
+
+def _options(args: argparse.Namespace) -> dict[str, str]:
+    return dict(map(_option, args.option or ()))
 
 
 def _option(text: str) -> tuple[str, str]:
@@ -426,14 +542,21 @@ def _network(
     args: argparse.Namespace, data_set: DataSet, crew: Crew
 ) -> tuple[NetworkPass, dict[str, Any]]:
     """The network that the arguments name, and what its descriptors depend on."""
+    from wend.localize.backbones import build_backbone
+
+    backbone = build_backbone(args.backbone, args.weights, args.layer, args.input_size)
+    return _pass(args, data_set, crew, backbone)
+
+
+def _pass(
+    args: argparse.Namespace, data_set: DataSet, crew: Crew, backbone: Backbone
+) -> tuple[NetworkPass, dict[str, Any]]:
     import torch
 
     from wend.devices import choose_device
-    from wend.localize.backbones import build_backbone
     from wend.localize.network_pass import NetworkPass
 
     device = choose_device(args.device or crew.device_name(), "--device")
-    backbone = build_backbone(args.backbone, args.weights, args.layer, args.input_size)
     network = NetworkPass(
         *(backbone, data_set, device),
         num_workers=args.num_workers,

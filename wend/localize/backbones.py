@@ -139,7 +139,12 @@ def _unknown(name: str, near: list[str]) -> InputError:
     return InputError(f"--backbone {name}: no such model; near: {some(near, 5) or 'none'}")
 
 
-def _timm(name: str, weights: WeightFile, layer: str | None, size: int | None) -> Backbone:
+def timm_module(name: str) -> Any:
+    """The package timm, which has a model of this name.
+
+    Raises:
+        InputError: it is not installed, or knows no such model.
+    """
     try:
         import timm
     except ImportError as error:
@@ -148,16 +153,21 @@ def _timm(name: str, weights: WeightFile, layer: str | None, size: int | None) -
         ) from error
     if not timm.is_model(name):
         raise _unknown(f"timm:{name}", timm.list_models(f"*{name.split('.')[0]}*"))
+    return timm
+
+
+def _timm(name: str, weights: WeightFile, layer: str | None, size: int | None) -> Backbone:
+    timm = timm_module(name)
     # Any: timm's models have more attributes than nn.Module's type says
     model: Any = _timm_network(timm, name)
     config = timm.data.resolve_model_data_config(model)
     own = config["input_size"][1] if model.pretrained_cfg.get("fixed_input_size") else None
     resamples = getattr(model, "dynamic_img_size", False)
-    side = _input_size(f"timm:{name}", size, own, only=not resamples)
+    side = input_side(f"timm:{name}", size, own, only=not resamples)
     state: Mapping[str, Tensor] = as_timm(read_weights(weights.path), model.state_dict())
     state = transformer_as_timm(state, model)
     load_weights(weights.path, state, f"timm:{name}", model, HEADS)
-    pixels = _squash(side, config["mean"], config["std"])
+    pixels = squash(side, config["mean"], config["std"])
     settings = {"layer": layer or "last", "timm": version("timm")}
     trunk: nn.Module
     if layer in ATTENTION:
@@ -195,19 +205,19 @@ def _torchvision(name: str, weights: WeightFile, layer: str | None, size: int | 
         raise _unknown(f"torchvision:{name}", [n for n in known if name.split("_")[0] in n])
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     model = models.get_model(name, weights=None, **options)
-    side = _input_size(f"torchvision:{name}", size, getattr(model, "image_size", None))
+    side = input_side(f"torchvision:{name}", size, getattr(model, "image_size", None))
     load_weights(weights.path, read_weights(weights.path), f"torchvision:{name}", model, HEADS)
     chosen = layer or next((name for name in LAYERS if hasattr(model, name)), None)
     if chosen is None:
         names = [child for child, _ in model.named_children()]
         raise InputError(f"--backbone torchvision:{name}: give a --layer of {some(names, 12)}")
-    pixels = _squash(side, IMAGENET_MEAN, IMAGENET_STD)
+    pixels = squash(side, IMAGENET_MEAN, IMAGENET_STD)
     trunk = _LayerOutput(model, chosen).eval()
     settings = {"layer": chosen, "torchvision": version("torchvision")}
     return Backbone(trunk, pixels, settings)
 
 
-def _input_size(name: str, wanted: int | None, own: int | None, *, only: bool = True) -> int:
+def input_side(name: str, wanted: int | None, own: int | None, *, only: bool = True) -> int:
     """The side that is asked for, or the network's own, or :data:`INPUT_SIZE`.
 
     Args:
@@ -220,7 +230,8 @@ def _input_size(name: str, wanted: int | None, own: int | None, *, only: bool = 
     return wanted or own or INPUT_SIZE
 
 
-def _squash(side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
+def squash(side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
+    """What makes a network's input: the whole image squashed to side x side, normalized."""
     return Preprocessing("squash", side, side, False, "bilinear", tuple(mean), tuple(std))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from wend.errors import InputError
+from wend.localize import image_run
 from wend.localize.boxes import NOTHING_FOUND, FoundBox
-from wend.localize.cost import Stopwatch, cost_row
-from wend.localize.found import BOXES_STEP, Boxes, Result, image_row
+from wend.localize.found import Boxes
 from wend.localize.methods import ImageMethod
 from wend.localize.network_pass import NetworkPass
 from wend.localize.patches.graph import normalized, separation
@@ -99,25 +98,11 @@ def localize(network: NetworkPass, parts: Parts, options: PatchOptions) -> str:
     Raises:
         InputError: an image cannot be read (unless skipped), or descriptors are not finite.
     """
-    keys = network.data_set.keys
-    size = options.batch_size
-    batches: list[Sequence[int]] = [
-        range(start, min(start + size, len(keys))) for start in range(0, len(keys), size)
-    ]
-
-    def is_done(batch: Sequence[int]) -> bool:
-        return all(keys[index] in parts.done for index in batch)
-
-    mine = parts.share(options.name, batches, is_done, len)
-    watch = Stopwatch()
-    for batch, passed in zip(mine, network.batches(mine), strict=True):
-        results: dict[int, Result] = dict(passed.errors)
-        if passed.maps is not None:
-            readable = (index for index in batch if index not in passed.errors)
-            results |= zip(readable, boxes_of_maps(passed.maps, options), strict=True)
-        cost = watch.lap(len(batch), passed.waiting, passed.network)
-        rows = [image_row(keys[index], results[index]) for index in batch]
-        parts.add([*rows, cost_row(keys[batch[0]], BOXES_STEP, cost)])
-        parts.advance(len(batch))
-    parts.end_step(BOXES_STEP)
-    return ""
+    return image_run.localize(
+        network,
+        parts,
+        network.data_set.keys,
+        options.name,
+        options.batch_size,
+        lambda _, maps: boxes_of_maps(maps, options),
+    )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from wend.evaluation.agreement import Agreement
 from wend.localize.cost import Cost
 from wend.reports.boxes_numbers import shape_numbers
 from wend.reports.boxes_page import MEANINGS
@@ -35,6 +36,7 @@ def localized_page(
     settings: Mapping[str, Any],
     cost: Cost | None,
     number: int,
+    agreed: Agreement | None = None,
 ) -> Page:
     """The page of a run.
 
@@ -44,6 +46,7 @@ def localized_page(
         settings: how the boxes were made.
         cost: None where it is not known any more.
         number: images of each kind, at least 1.
+        agreed: how far the methods agree that the boxes were fused of.
     """
     shown = Shown(
         data_set.with_pseudo_boxes(BoxTable.empty(len(data_set))),
@@ -61,6 +64,8 @@ def localized_page(
         roles.insert(0, (TRUTH, "truth"))
     sections = [Section("Images", galleries)] if galleries else []
     sections.append(Section("Numbers", [_shapes(data_set, boxes)]))
+    if agreed is not None:
+        sections.append(Section("Agreement", [_agreement(agreed)]))
     if cost is not None and cost.images:
         sections.append(Section("Cost", [_cost(cost)]))
     sections.append(Section("How the boxes were made", [_settings(settings)]))
@@ -133,6 +138,19 @@ def _shapes(data_set: DataSet, boxes: BoxTable) -> Table:
             marks = np.percentile(column, (5, 50, 95)).tolist()
             rows.append([name, f"{column.mean():.3f}", *(f"{mark:.3f}" for mark in marks)])
     return Table(["of all boxes", "mean", "5 %", "median", "95 %"], rows, "What the boxes are.")
+
+
+def _agreement(agreed: Agreement) -> Table:
+    rows = [
+        [name, *(f"{value:.3f}" for value in row), f"{mean:.3f}"]
+        for name, row, mean in zip(agreed.names, agreed.iou, agreed.with_others, strict=True)
+    ]
+    return Table(
+        ["mean IoU with", *agreed.names, "beyond chance, with the others"],
+        rows,
+        "How far the methods' best boxes agree.",
+        [f"Alone, {agreed.chosen} would be taken: {agreed.reason}."],
+    )
 
 
 def _cost(cost: Cost) -> Table:

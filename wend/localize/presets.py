@@ -1,0 +1,49 @@
+"""Ways to boxes that look at images differently, to be compared and fused; each as options.
+
+``wend auto`` compares the first three, ``wend pseudo-boxes --method auto`` fuses several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A method of ``wend pseudo-boxes`` with its options.
+
+    Attributes:
+        options: names of options -> values.
+        networks: beginnings of the networks that it is for, "" for any; None where it needs none.
+    """
+
+    options: Mapping[str, str]
+    networks: str | None = ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As on a command line."""
+        return tuple(word for key, value in self.options.items() for word in (f"--{key}", value))
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether it needs a network."""
+        return self.networks is not None
+
+    def allows(self, network: str) -> bool:
+        """Whether a network has what it needs; an empty name: there is none."""
+        return self.networks is None or (bool(network) and network.startswith(self.networks))
+
+
+_DDT = {"method": "ddt", "group": "all", "sign": "border", "upsampling": "bilinear"}
+FINE_OF = "timm:tf_efficientnet_lite"  # the networks that have ddt-fine's layer
+PRESETS: dict[str, Preset] = {
+    "ddt": Preset(_DDT),
+    "ddt-fine": Preset({**_DDT, "layer": "blocks.4"}, FINE_OF),  # maps of twice the side
+    "border": Preset({"method": "border"}, None),
+    "contrast": Preset({"method": "contrast"}),
+    "token-cut": Preset({"method": "token-cut"}),
+}
+COMPARED = ("ddt", "ddt-fine", "border")  # by wend auto
+FUSED = ("ddt", "contrast", "border", "token-cut")  # by --method auto
