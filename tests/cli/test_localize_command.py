@@ -18,7 +18,7 @@ from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.formats.coco import load_coco
 from wend.formats.folder import load_folder
-from wend.localize import border_prior, ddt_run
+from wend.localize import border_prior, contrast_run, ddt_run
 from wend.localize.boxes import FoundBox
 from wend.localize.found import EitherSide, from_row, image_row
 from wend.localize.network_pass import NetworkPass
@@ -319,7 +319,7 @@ def test_images_without_a_readable_header_are_left_out_by_shards_and_their_merge
         ("border", ["--split", "../x"], "--split: expected a folder's name such as train"),
         ("ddt", [], "needs --backbone and --weights, a local file"),
         ("ddt", ["--backbone", "x", "--weights", "y", "--side", "32"], "leave out --side, which"),
-        ("border", ["--option", "a=1"], "leave out --option, which is of methods that look at"),
+        ("border", ["--option", "a=1"], "leave out --option, which is of methods but border and"),
         ("lost", ["--sign", "psol"], "leave out --sign, which is of --method ddt"),
         ("lost", [], "--method lost: needs --backbone and --weights"),
         ("losst", ["--backbone", "x", "--weights", "y"], "unknown method 'losst'. Did you mean"),
@@ -497,3 +497,117 @@ def test_each_method_ends_in_the_same_boxes_after_an_interruption(
     assert len(calls) == 4  # of 3 batches the first was kept
     whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
+
+
+@pytest.fixture
+def contrast(command, weights):
+    def call(*more, method="contrast", **options):
+        given = ["--backbone", "torchvision:resnet18", "--weights", weights, "--input-size", 96]
+        given += ["--batch-size", 5, "--device", "cpu", "--layer", "layer2"]
+        if method == "contrast":
+            given += ["--option", "epochs=3"]
+        return command(*given, *more, method=method, **options)
+
+    return call
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+def test_contrast_learns_the_same_head_after_an_interruption(
+    contrast, tmp_path, monkeypatch, caplog, keep
+):
+    caplog.set_level(logging.INFO, "wend")
+    contrast("--split", "whole", "--keep-gib", keep)
+    losses = re.findall(r"epoch (\d) of 3, loss (\S+)", caplog.text)
+    assert [epoch for epoch, _ in losses] == ["1", "2", "3"]
+    epoch, calls = contrast_run._Training._epoch, []
+
+    def interrupted(training, *given):
+        calls.append(training.epoch)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return epoch(training, *given)
+
+    monkeypatch.setattr(contrast_run._Training, "_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        contrast("--split", "parts", "--keep-gib", keep)
+    contrast("--split", "parts", "--keep-gib", keep)
+    assert calls == [0, 1, 1, 2]
+    assert re.findall(r"epoch (\d) of 3, loss (\S+)", caplog.text)[3:] == losses
+    whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+    assert not list((tmp_path / "out").glob("*.partial"))
+
+
+def test_the_first_shard_trains_the_head_and_the_others_wait_for_it(contrast, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "wend")
+    contrast("--split", "whole")
+    contrast("--split", "parts", "--shard", "1/2")
+    assert "boxes need that of all shards" in caplog.text
+    contrast("--split", "parts", "--shard", "0/2")
+    contrast("--split", "parts", "--shard", "1/2")
+    merge(tmp_path, "--split", "parts", "--page", "none")
+    whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+    cost = json.loads((tmp_path / "out/parts/cost.json").read_text())
+    assert cost["images"] == 12
+
+
+def test_a_damaged_image_is_left_out_of_learning(contrast, tmp_path):
+    write_images(tmp_path / "mine", *(f"{i}.png" for i in range(5)))
+    bad = tmp_path / "mine/2.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    contrast("--skip-unreadable", images=("--images", str(tmp_path / "mine")))
+    content = json.loads((tmp_path / "out/train/pseudo_boxes.json").read_text())
+    assert len({row["image_id"] for row in content["annotations"]}) == 4
+
+
+def test_cam_takes_the_class_predicted_or_the_data_sets(command, tmp_path, caplog):
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    torch.save(resnet18(num_classes=6).state_dict(), tmp_path / "six.pth")
+    torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "three.pth")
+    given = ["--backbone", "torchvision:resnet18", "--input-size", 96, "--device", "cpu"]
+    six = [*given, "--weights", tmp_path / "six.pth"]
+    command(*six, "--split", "own", "--cam-class", "label", method="cam")
+    command(*six, "--split", "predicted", "--option", "threshold=0.5", method="cam")
+    own, predicted = (
+        json.loads((tmp_path / "out" / split / "pseudo_boxes.json").read_text())
+        for split in ("own", "predicted")
+    )
+    assert own["info"]["settings"]["cam_class"] == "label"
+    assert own["annotations"] != predicted["annotations"]
+    three = [*given, "--weights", tmp_path / "three.pth", "--cam-class", "label"]
+    with pytest.raises(InputError, match="the data set has 6 classes, the classifier 3"):
+        command(*three, "--split", "three", method="cam")
+    with pytest.raises(InputError, match=r"--option threshold: expected from 0 to below 1"):
+        command(*six, "--option", "threshold=1", method="cam")
+    with pytest.raises(InputError, match="leave out --layer"):
+        command(*six, "--layer", "layer2", method="cam")
+
+
+def test_auto_fuses_what_several_methods_find_and_runs_none_twice(
+    command, weights, tmp_path, caplog, monkeypatch
+):
+    write_images(tmp_path / "mine", *(f"{i}.png" for i in range(5)))
+    bad = tmp_path / "mine/2.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    given = ["--backbone", "torchvision:resnet18", "--weights", weights, "--input-size", 96]
+    given += ["--device", "cpu", "--skip-unreadable", "--boxes", 2, "--images", tmp_path / "mine"]
+    caplog.set_level(logging.INFO, "wend")
+    command(*given, method="auto", images=())
+    assert "agreement of the methods" in caplog.text
+    made = tmp_path / "out/train"
+    content = json.loads((made / "pseudo_boxes.json").read_text())
+    names = ["ddt", "contrast", "border", "token-cut"]
+    assert list(content["info"]["settings"]["methods"]) == names
+    assert len({row["image_id"] for row in content["annotations"]}) == 4
+    assert all(0 <= row["score"] <= 1 for row in content["annotations"])
+    assert "Agreement" in (made / "pseudo_boxes.html").read_text()
+    first = (made / "pseudo_boxes.json").read_bytes()
+    rmtree(made)
+    monkeypatch.setattr(NetworkPass, "_passed", None)  # what is there is not made again
+    command(*given, method="auto", images=())
+    assert (made / "pseudo_boxes.json").read_bytes() == first
+    with pytest.raises(InputError, match=r"--method auto: leave out --sign, --shard"):
+        command(*given, "--shard", "0/2", "--sign", "psol", method="auto", images=())
