@@ -532,7 +532,13 @@ def test_contrast_learns_the_same_head_after_an_interruption(
         contrast("--split", "parts", "--keep-gib", keep)
     contrast("--split", "parts", "--keep-gib", keep)
     assert calls == [0, 1, 1, 2]
-    assert re.findall(r"epoch (\d) of 3, loss (\S+)", caplog.text)[3:] == losses
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        contrast("--split", "other", "--keep-gib", keep)
+    contrast("--split", "other", "--keep-gib", keep, "--option", "seed=1")
+    assert "head.pt: is of other settings; training anew" in caplog.text
+    assert calls == [0, 1, 0, 1, 2]
+    assert re.findall(r"epoch (\d) of 3, loss (\S+)", caplog.text)[3:6] == losses
     whole, parts = (tmp_path / "out" / name / "pseudo_boxes.json" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
     assert not list((tmp_path / "out").glob("*.partial"))

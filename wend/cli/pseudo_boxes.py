@@ -295,7 +295,7 @@ def make_fused(args: argparse.Namespace, crew: Crew) -> None:
         elif name not in (DDT, CONTRAST):
             own["keep_gib"] = None
         logger.info("--method auto: %s", name)
-        make_boxes(argparse.Namespace(**own | preset.options), crew)
+        make_boxes(argparse.Namespace(**{**own, **preset.options}), crew)
     if crew.is_main:
         from wend.auto.fused import write_fused
 

@@ -11,10 +11,10 @@ is what the maps' borders are less, and the threshold is Otsu's of the activatio
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -107,8 +107,10 @@ class _KeptMaps:
 class _Training:
     """The training of a head, which goes on where its file says."""
 
-    def __init__(self, network: NetworkPass, file: Path, options: ContrastOptions) -> None:
-        self.network, self.file, self.options = network, file, options
+    def __init__(self, network: NetworkPass, parts: Parts, options: ContrastOptions) -> None:
+        self.network, self.options = network, options
+        self.file = parts.folder / SUMS / HEAD_FILE
+        self.settings = json.dumps(parts.settings, sort_keys=True)
         self.number = len(network.data_set)
         self.epoch, self.cost = 0, Cost()
         with torch.inference_mode():
@@ -132,6 +134,9 @@ class _Training:
             return None
         try:
             state = torch.load(self.file, map_location="cpu", weights_only=True)
+            if state["settings"] != self.settings:  # no part was there to tell
+                logger.warning("%s: is of other settings; training anew", self.file)
+                return None
             self.head.load_state_dict(state["head"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.epoch, self.cost = state["epoch"], Cost(**state["cost"])
@@ -149,6 +154,7 @@ class _Training:
             "epoch": self.epoch,
             "cost": vars(self.cost),
             "end": end,
+            "settings": self.settings,
         }
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.file, "wb") as file:
@@ -225,8 +231,7 @@ def localize(network: NetworkPass, parts: Parts, options: ContrastOptions) -> st
     Raises:
         InputError: an image cannot be read (unless skipped), or descriptors are not finite.
     """
-    file = parts.folder / SUMS / HEAD_FILE
-    training = _Training(network, file, options)
+    training = _Training(network, parts, options)
     maps = _KeptMaps(network, options.keep_bytes)
     waits = False
     keys = network.data_set.keys

@@ -28,13 +28,13 @@ METHODS.register("lost")(lost)
 METHODS.register("background")(not_background)
 
 
-def options_of(method: ImageMethod) -> dict[str, Any]:
+def options_of(method: Callable[..., Any]) -> dict[str, Any]:
     """A method's options with their defaults."""
     parameters = inspect.signature(method).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def with_options(name: str, method: ImageMethod, given: Mapping[str, str]) -> dict[str, Any]:
+def with_options(name: str, method: Callable[..., Any], given: Mapping[str, str]) -> dict[str, Any]:
     """A method's options as given, of the types of their defaults.
 
     Raises:
