@@ -221,6 +221,7 @@ def resolve(
     cfg.DATASETS.TEST = tuple(map(lasting_name, cfg.DATASETS.TEST))
     settle_device(cfg)
     check_precision(cfg, train=train)
+    _check_feature_cache(cfg, train=train)
     seed_was_drawn = train and settle_seed(cfg)
     training = resolve_training(cfg, data_sets) if train else None
     tests = resolve_tests(cfg, data_sets, training)
@@ -228,6 +229,17 @@ def resolve(
         cfg = resolve_schedule(cfg, len(training.images))
     cfg.freeze()
     return Run(cfg, training, tests, seed_was_drawn)
+
+
+def _check_feature_cache(cfg: CfgNode, *, train: bool) -> None:
+    """Raise InputError where maps cannot be kept, or never come again."""
+    if not cfg.WEND.DATA.FEATURE_CACHE:
+        return
+    freeze_at, views = cfg.MODEL.BACKBONE.FREEZE_AT, cfg.WEND.DATA.VIEWS
+    whole = "5, the whole backbone, where WEND.DATA.FEATURE_CACHE is set"
+    require("MODEL.BACKBONE.FREEZE_AT", freeze_at, whole, freeze_at == 5)
+    again = "1 or more where WEND.DATA.FEATURE_CACHE is set: new crops never come again"
+    require("WEND.DATA.VIEWS", views, again, views > 0 or not train)
 
 
 def settle_seed(cfg: CfgNode) -> bool:

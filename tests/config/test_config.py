@@ -179,6 +179,9 @@ RANGES = [
     ("WEND.DATA.MAX_MEGAPIXELS", [0.0, -1.0, NAN, INF], [0.001, 250.0]),
     ("WEND.DATA.QUARANTINE", ["no_such_file.jsonl"], ["", __file__]),
     ("WEND.DATA.CACHE", [__file__], ["", "a/new/folder"]),
+    ("WEND.DATA.FEATURE_CACHE", [__file__], ["", "a/new/folder"]),
+    ("WEND.DATA.VIEWS", [-1], [0, 1, 8]),
+    ("WEND.TIMM.STRIDE", [12, -4], [0, 4, 32]),
     ("WEND.SMALL_CNN.CHANNELS", [(), (32, 0), (-32,)], [(1,), (32, 64)]),
     *[
         (f"MODEL.{node}.{name}", bad, good)

@@ -95,6 +95,30 @@ def test_timms_networks_have_timms(engine):
         assert cfg.MODEL.PIXEL_STD == pytest.approx([255 * x for x in theirs.std], abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("model", "half", "accepted"),
+    [
+        ("vit_small_patch14_dinov2", True, False),
+        ("vit_small_patch14_dinov2", False, True),
+        ("vit_base_patch16_224", False, True),  # MAE's and DINO's, the default's are half
+        ("vit_base_patch16_224", True, True),
+        ("vit_base_patch16_224.mae", True, False),
+    ],
+)
+def test_pixels_that_no_weights_of_timms_network_expect_are_refused(engine, model, half, accepted):
+    pytest.importorskip("timm")
+    mean, std = ([127.5] * 3,) * 2 if half else (list(IMAGENET_MEAN), list(IMAGENET_STD))
+    changes = {"MODEL.BACKBONE.NAME": "build_timm_backbone", "WEND.TIMM.MODEL": model}
+    changes |= {"MODEL.PIXEL_MEAN": str(mean), "MODEL.PIXEL_STD": str(std)}
+    assert config(engine, changes=changes).MODEL.PIXEL_MEAN == mean  # from random weights
+    changes["MODEL.WEIGHTS"] = "weights.pth"
+    if accepted:
+        assert config(engine, changes=changes).MODEL.PIXEL_MEAN == mean
+        return
+    with pytest.raises(InputError, match=f"PIXEL_STD: .* contradict .* of timm's {model} "):
+        config(engine, changes=changes)
+
+
 @pytest.mark.detectron2
 def test_channels_are_in_the_order_of_the_input_and_pyramids_have_their_networks():
     changes = {"INPUT.FORMAT": "BGR", "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone"}

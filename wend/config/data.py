@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from wend.config.entries import POSITIVE, SHARE, Entry, Range, config_entries, one_of
+from wend.config.entries import (
+    POSITIVE,
+    SHARE,
+    Entry,
+    Range,
+    at_least,
+    config_entries,
+    one_of,
+)
 from wend.structures.records import DECODERS, MAX_MEGAPIXELS
 
 DATA = (
@@ -72,6 +80,25 @@ DATA = (
             "a folder, or a path where one can be made",
             lambda x: not x or not Path(x).exists() or Path(x).is_dir(),
         ),
+    ),
+    Entry(
+        "FEATURE_CACHE",
+        "",
+        "Folder of the maps of a frozen backbone (MODEL.BACKBONE.FREEZE_AT 5) as float16, filled "
+        "at first use: a view of an image goes through it once; training needs VIEWS. Empty: none "
+        "(docs/backbones.md).",
+        Range(
+            "a folder, or a path where one can be made",
+            lambda x: not x or not Path(x).exists() or Path(x).is_dir(),
+        ),
+    ),
+    Entry(
+        "VIEWS",
+        0,
+        "Fixed crops and flips of each training image, one of which is drawn each time: the first "
+        "is the centre, unmirrored, so that 1 is no augmentation; 0 (the paper): a new crop each "
+        "time.",
+        at_least(0),
     ),
 )
 

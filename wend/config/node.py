@@ -230,6 +230,7 @@ def crop_arguments(cfg: CfgNode) -> dict[str, Any]:
         # files that an earlier version exported do not state it
         "max_megapixels": cfg.WEND.DATA.get("MAX_MEGAPIXELS", MAX_MEGAPIXELS),
         "decoder": cfg.WEND.DATA.get("DECODER", "pillow"),
+        "views": cfg.WEND.DATA.get("VIEWS", 0),
     }
 
 

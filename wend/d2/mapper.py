@@ -45,7 +45,7 @@ class WSOLDatasetMapper:
         resize, crop: sides in pixels.
         image_format: "RGB" or "BGR", the order of ``image``'s channels.
         num_classes: 1 makes ``gt_classes`` 0, more make them the image's class.
-        flip, caches, black_if_bad, view, fill, mirror, max_megapixels, decoder: see
+        flip, caches, black_if_bad, view, fill, mirror, max_megapixels, decoder, views: see
             :class:`wend.loading.crop.CropMapper`.
     """
 
@@ -66,6 +66,7 @@ class WSOLDatasetMapper:
         mirror: bool = False,
         max_megapixels: float = MAX_MEGAPIXELS,
         decoder: str = DECODERS[0],
+        views: int = 0,
     ) -> None:
         if image_format not in ("RGB", "BGR"):
             raise InputError(
@@ -86,6 +87,7 @@ class WSOLDatasetMapper:
             mirror=mirror,
             max_megapixels=max_megapixels,
             decoder=decoder,
+            views=views,
         )
 
     @classmethod

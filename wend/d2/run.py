@@ -38,6 +38,7 @@ from wend.errors import InputError
 from wend.files import atomic_write
 from wend.launch import Processes
 from wend.logs import StdoutHandler, let_files_fail
+from wend.modeling.feature_cache import remember_frozen
 from wend.modeling.undrawn import Undrawn
 from wend.processes import gather, is_main, world_size
 from wend.run import Run, value_of, write_machine
@@ -188,6 +189,7 @@ def _let_machines_differ() -> None:
 def _evaluate(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     with Undrawn():
         model = Trainer.build_model(run.cfg)
+    remember_frozen(model, run.cfg)
     checkpointer = WENDCheckpointer(model, save_dir=run.cfg.OUTPUT_DIR)
     load_to_evaluate(checkpointer, run.cfg, resume=args.resume)
     results = evaluate(run, model)

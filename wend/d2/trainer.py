@@ -59,6 +59,7 @@ from wend.evaluation.best import HELD_OUT
 from wend.evaluation.curve import Results, as_in_curve
 from wend.losses import ForceLog, tell_progress
 from wend.modeling.arithmetic import compile_backbone, compute_as, precision_of
+from wend.modeling.feature_cache import remember_frozen
 from wend.modeling.initial_weights import settled
 from wend.modeling.optimizer import lr_factor, optimizer_class
 from wend.processes import broadcast, is_main, rank, world_size
@@ -155,6 +156,7 @@ class Trainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, world_size())
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
+        remember_frozen(model, cfg)
         self.average, self.teacher = self.build_average(cfg, model)
         self._evaluated = model if self.average is None else self.average.evaluated
         self._losses_of = self._evaluated.forward  # before it is guarded and taught

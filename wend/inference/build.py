@@ -36,6 +36,7 @@ UNUSED = {
     "WEND.CLASS_PREDICTIONS": "",
     "WEND.DATA.QUARANTINE": "",
     "WEND.DATA.CACHE": "",
+    "WEND.DATA.FEATURE_CACHE": "",
     "MODEL.WEIGHTS": "",
     "SOLVER.AMP.ENABLED": False,
 }

@@ -22,6 +22,7 @@ OF_EARLIER_DATA = {
     "WEND.CLASS_PREDICTIONS": "",
     "WEND.DATA.QUARANTINE": "",
     "WEND.DATA.CACHE": "",
+    "WEND.DATA.FEATURE_CACHE": "",
     "TEST.EXPECTED_RESULTS": [],
 }
 SCHEDULE = {  # follows from WEND.EPOCHS and the number of images

@@ -6,6 +6,8 @@ flip, to test what :class:`wend.structures.view.View` says.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,6 +72,8 @@ class CropMapper:
         max_megapixels: an image of more pixels (in millions) cannot be read.
         decoder: of the images that are trained on, see :mod:`wend.loading.decoders`; those that are
             tested on are read by Pillow.
+        views: in training, fixed crops and flips of each image, one of which is drawn each time; 0
+            for a new crop each time. They depend on the file's name alone; the first is the centre.
 
     Raises:
         ValueError: the crop does not fit, or there is no such view.
@@ -90,6 +94,7 @@ class CropMapper:
         mirror: bool = False,
         max_megapixels: float = MAX_MEGAPIXELS,
         decoder: str = PILLOW,
+        views: int = 0,
     ) -> None:
         self.view = View(view, resize, crop)
         if flip not in FLIPS:
@@ -108,13 +113,23 @@ class CropMapper:
         self.fill = np.array(fill, np.uint8)
         self.mirror = mirror
         self.max_megapixels = max_megapixels
+        self.views = views
 
-    def draw_frame(self, width: int, height: int) -> Frame:
-        """A frame for an image of this size: random in training, central in testing."""
+    def draw_frame(self, width: int, height: int, file_name: str = "") -> Frame:
+        """A frame for an image of this size: random in training, central in testing.
+
+        Args:
+            file_name: which fixed views depend on.
+        """
         if not self.train:
             return self.view.test_frame(width, height, flip=self.mirror)
-        left, top = torch.randint(0, self.view.resize - self.side + 1, (2,)).tolist()
-        mirrored = self.flip != "none" and torch.rand(()).item() < 0.5
+        margin = self.view.resize - self.side
+        if self.views:
+            left, top, mirrored = self._fixed_view(margin, file_name)
+        else:
+            left, top = torch.randint(0, margin + 1, (2,)).tolist()
+            mirrored = torch.rand(()).item() < 0.5 if self.flip != "none" else False
+        mirrored = mirrored and self.flip != "none"
         return self.view.frame(
             width,
             height,
@@ -124,6 +139,15 @@ class CropMapper:
             flip=mirrored and self.flip == "horizontal",
             upside_down=mirrored and self.flip == "vertical",
         )
+
+    def _fixed_view(self, margin: int, file_name: str) -> tuple[int | None, int | None, bool]:
+        """Left, top (None: the centre), whether mirrored of one of the views, which is drawn."""
+        number = int(torch.randint(0, self.views, ())) if self.views > 1 else 0
+        if not number:
+            return None, None, False
+        name = f"{number} {os.path.basename(file_name)}".encode()
+        left, top, mirrored = np.frombuffer(hashlib.blake2b(name, digest_size=24).digest(), "<u8")
+        return int(left) % (margin + 1), int(top) % (margin + 1), bool(mirrored % 2)
 
     def _resized(self, file_name: str, width: int, height: int, exif: str) -> np.ndarray:
         """The image (resize, resize, 3) uint8, from a cache or its file; checks its size."""
@@ -187,7 +211,7 @@ class CropMapper:
                 raise
             side = self.view.resize
             pixels, problem = np.zeros((side, side, 3), np.uint8), str(error)
-        return self._cut(pixels, (width, height), boxes, scores, problem)
+        return self._cut(pixels, (width, height), boxes, scores, problem, file_name)
 
     def of_image(self, image: Image.Image, size: tuple[int, int] | None = None) -> Sample:
         """Crop an RGB image that was read already, without boxes.
@@ -204,10 +228,11 @@ class CropMapper:
         boxes: np.ndarray,
         scores: np.ndarray | None = None,
         problem: str = "",
+        file_name: str = "",
     ) -> Sample:
         """The crop of an image resized to (resize, resize, 3), whose original size is ``size``."""
         width, height = (max(side, 1) for side in size)  # 0: its header was unreadable
-        frame = self.draw_frame(width, height)
+        frame = self.draw_frame(width, height, file_name)
         pixels = self._shown(pixels, frame, self.view.part(width, height))
         if frame.upside_down:
             pixels = pixels[::-1]

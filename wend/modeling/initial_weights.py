@@ -1,8 +1,10 @@
 """A config's initial weights: their file, and what pixels they expect.
 
 ``MODEL.PIXEL_MEAN`` and ``PIXEL_STD`` are the weights' own where the config leaves them empty. What
-the weights themselves state (a package's, a checkpoint of ours) the config cannot contradict; of
-other files the network's usual ones are taken, timm's for its networks, else ImageNet's.
+the weights themselves state (a package's, a checkpoint of ours) the config cannot contradict, nor
+what timm says of the weights of its networks, where the file is of others. Where no weights are
+named, or nothing is known of them, the network's usual ones are taken, timm's for its networks,
+else ImageNet's.
 """
 
 from __future__ import annotations
@@ -70,10 +72,12 @@ def settle_pixels(cfg: CfgNode) -> None:
     Their channels are in the order of ``INPUT.FORMAT``.
 
     Raises:
-        InputError: they are given and contradict what the weights themselves state; names both.
+        InputError: they are given and contradict what the weights themselves state, or what timm
+            states of all weights of its network that are named so; names both.
     """
     stated = _stated(cfg)
     if stated is None and all(len(cfg.MODEL[entry]) for entry in ENTRIES):
+        _check_timms(cfg)
         return
     pixels = stated or _usual(network_of(cfg))
     for entry, own in zip(ENTRIES, (pixels.mean, pixels.std), strict=True):
@@ -87,6 +91,34 @@ def settle_pixels(cfg: CfgNode) -> None:
                 f"(MODEL.WEIGHTS, in the order of INPUT.FORMAT {cfg.INPUT.FORMAT}); leave it out, "
                 f"or set it to []"
             )
+
+
+def _check_timms(cfg: CfgNode) -> None:
+    """Refuse pixels that no weights of timm's network expect, where a file of others is loaded."""
+    package, _, name = network_of(cfg).partition(":")
+    if package != "timm" or not cfg.MODEL.WEIGHTS:
+        return
+    expected = [(theirs.mean, theirs.std) for theirs in map(_timms, _tagged(name)) if theirs]
+    order = slice(None) if cfg.INPUT.FORMAT == "RGB" else slice(None, None, -1)
+    given = np.array([cfg.MODEL[entry][order] for entry in ENTRIES])
+    if expected and not any(np.allclose(given, 255 * np.array(e), atol=0.01) for e in expected):
+        mean, std = ([round(255 * x, 3) for x in each[order]] for each in expected[0])
+        raise InputError(
+            f"config entries MODEL.PIXEL_MEAN and PIXEL_STD: {[*cfg.MODEL.PIXEL_MEAN]} and "
+            f"{[*cfg.MODEL.PIXEL_STD]} contradict {mean} and {std} of timm's {name} "
+            f"(WEND.TIMM.MODEL, in the order of INPUT.FORMAT {cfg.INPUT.FORMAT}); set both to [], "
+            f"or, if {cfg.MODEL.WEIGHTS} expects others, register it as a WeightPackage "
+            f"(docs/backbones.md)"
+        )
+
+
+def _tagged(name: str) -> list[str]:
+    """A timm name with a tag, or all that timm has with one; the first is the default."""
+    if "." in name:
+        return [name]
+    from timm.models import list_pretrained
+
+    return [name, *list_pretrained(f"{name}.*")]
 
 
 def settled(cfg: CfgNode) -> CfgNode:

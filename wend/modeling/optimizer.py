@@ -22,12 +22,13 @@ def lr_factor(parameter: str, head_lr_factor: float) -> float:
 
     Args:
         parameter: its name in the detector. The backbone's begin with "backbone."; the pyramid's
-            (``fpn...``, ``top_block...`` inside it) are new layers and count as head. Deformable
-            DETR's :data:`SLOW_PROJECTIONS` learn at the base rate, as the backbone does.
+            (``fpn...``, ``simple_fpn``, ``top_block...`` inside it) are new layers and count as
+            head. Deformable DETR's :data:`SLOW_PROJECTIONS` learn at the base rate, as the backbone
+            does.
         head_lr_factor: the head's multiple.
     """
     parts = parameter.split(".")
-    in_pyramid = any(part.startswith(("fpn", "top_block")) for part in parts)
+    in_pyramid = any(part.startswith(("fpn", "simple_fpn", "top_block")) for part in parts)
     in_backbone = parts[0] == "backbone" and not in_pyramid
     return 1.0 if in_backbone or set(SLOW_PROJECTIONS) & set(parts) else head_lr_factor
 

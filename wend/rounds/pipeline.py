@@ -43,6 +43,7 @@ UNJUDGED = Verdict(True, "not judged")
 OF_OTHER_TESTS = {
     "WEND.CLASS_PREDICTIONS": "",
     "WEND.DATA.CACHE": "",
+    "WEND.DATA.FEATURE_CACHE": "",
     "WEND.METRICS": "()",
     "WEND.PROTOCOLS": "('original',)",
     "TEST.EXPECTED_RESULTS": "[]",

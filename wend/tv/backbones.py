@@ -23,6 +23,7 @@ from wend.modeling.backbones.body import Body
 from wend.modeling.backbones.build import BODIES, build_body
 from wend.modeling.backbones.feature_maps import check_feature_maps, check_pyramid_maps, only_map
 from wend.modeling.backbones.simple_pyramid import SimplePyramid
+from wend.run import value_of
 
 NORMS: dict[str, Callable[..., nn.Module] | None] = {  # MODEL.FPN.NORM
     "": None,
@@ -50,8 +51,12 @@ class FeatureBackbone(nn.Module):
         self.channels, self.strides = dict(channels), dict(strides)
         self.names = list(channels)
 
-    def choose(self, names: Sequence[str]) -> None:
+    def choose(self, names: Sequence[str], entry: str = "...IN_FEATURES") -> None:
         """Output these maps alone.
+
+        Args:
+            names: some of its maps.
+            entry: the config entry that chooses them, for the message.
 
         Raises:
             InputError: it lacks one, or they differ in width.
@@ -59,7 +64,7 @@ class FeatureBackbone(nn.Module):
         unknown = [name for name in names if name not in self.channels]
         if unknown or not names or len({self.channels[name] for name in names}) > 1:
             raise InputError(
-                f"config entry ...IN_FEATURES: expected feature maps of equal width among "
+                f"config entry {entry}: expected feature maps of equal width among "
                 f"{self.channels} (name: channels), got {list(names)}; a pyramid makes maps of "
                 f"one width (MODEL.BACKBONE.NAME build_..._fpn_backbone)"
             )
@@ -188,9 +193,16 @@ def build_backbone(cfg: CfgNode) -> FeatureBackbone:
     )
 
 
-def build_feature_backbone(cfg: CfgNode, names: Sequence[str]) -> FeatureBackbone:
-    """The config's backbone with the chosen maps; InputError where they do not fit."""
-    backbone = build_backbone(cfg)
-    backbone.choose(names)
-    check_feature_maps(cfg, "...IN_FEATURES", names, backbone.strides)
+def build_feature_backbone(cfg: CfgNode, entry: str) -> FeatureBackbone:
+    """The config's backbone with the maps that an entry chooses.
+
+    Args:
+        entry: its whole name, such as "WEND.FCOS.IN_FEATURES".
+
+    Raises:
+        InputError: they do not fit the backbone or the crop; names the entry.
+    """
+    backbone, names = build_backbone(cfg), value_of(cfg, entry)
+    check_feature_maps(cfg, entry, names, backbone.strides)
+    backbone.choose(names, entry)
     return backbone

@@ -81,7 +81,7 @@ class BinaryFCOS(JointLoss, FCOS):
 
     def __init__(self, cfg: CfgNode) -> None:
         fcos = cfg.WEND.FCOS
-        backbone = build_feature_backbone(cfg, fcos.IN_FEATURES)
+        backbone = build_feature_backbone(cfg, "WEND.FCOS.IN_FEATURES")
         if backbone.out_channels % 32:
             raise InputError(
                 f"config entry WEND.FCOS.NORM: GN needs a multiple of 32 channels, the feature map "

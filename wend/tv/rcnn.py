@@ -207,7 +207,7 @@ class BinaryRCNN(JointLoss, FasterRCNN):
                 f"torchvision engine needs those of the R-CNN among those of the RPN, got "
                 f"{rpn.IN_FEATURES} and {roi.IN_FEATURES}"
             )
-        backbone = build_feature_backbone(cfg, rpn.IN_FEATURES)
+        backbone = build_feature_backbone(cfg, "MODEL.RPN.IN_FEATURES")
         levels = len(backbone.names)
         anchors = cfg.MODEL.ANCHOR_GENERATOR
         sizes = anchors.SIZES * levels if len(anchors.SIZES) == 1 else anchors.SIZES

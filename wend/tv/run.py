@@ -16,6 +16,7 @@ from wend.evaluation.curve import Results
 from wend.files import atomic_write
 from wend.launch import Processes
 from wend.logs import logged_to
+from wend.modeling.feature_cache import remember_frozen
 from wend.modeling.undrawn import Undrawn
 from wend.processes import is_main, main_first, rank
 from wend.run import Run, write_machine
@@ -74,6 +75,7 @@ def train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
         torch.manual_seed(cfg.SEED)
     with Undrawn() if args.eval_only else nullcontext():
         model = build_model(cfg)
+    remember_frozen(model, cfg)
     if args.eval_only:
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         load_to_evaluate(checkpointer, cfg, resume=args.resume)

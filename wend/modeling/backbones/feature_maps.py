@@ -8,6 +8,8 @@ from itertools import pairwise
 from fvcore.common.config import CfgNode
 
 from wend.errors import InputError
+from wend.modeling.backbone_names import SIMPLE, parse_backbone_name
+from wend.modeling.backbones.build import BODIES
 
 
 def check_feature_maps(
@@ -28,6 +30,7 @@ def check_feature_maps(
         raise InputError(
             f"config entry {entry}: expected some of the feature maps of "
             f"{cfg.MODEL.BACKBONE.NAME}, {', '.join(strides)}; got {names}"
+            f"{_of_one_map(cfg, strides)}"
         )
     crop = cfg.WEND.CROP
     large = {name: strides[name] for name in names if strides[name] > crop}
@@ -38,6 +41,19 @@ def check_feature_maps(
             f"{', '.join(map(str, large.values()))}); leave them out, or set WEND.CROP to "
             f"{max(large.values())} or more"
         )
+
+
+def _of_one_map(cfg: CfgNode, strides: Mapping[str, int]) -> str:
+    """What to do where more is expected of a backbone of one map, as a vision transformer."""
+    name = parse_backbone_name(cfg.MODEL.BACKBONE.NAME)
+    chosen = name.body == "resnet"  # Detectron2's outputs MODEL.RESNETS.OUT_FEATURES of its maps
+    if len(strides) > 1 or chosen or name.body not in BODIES or name.pyramid == SIMPLE:
+        return ""
+    (only,) = strides
+    return (
+        f"; it has this one map: name {only}, or for maps of several strides, p2 to p6, set "
+        f"MODEL.BACKBONE.NAME build_{name.body}_{SIMPLE}_backbone"
+    )
 
 
 def only_map(cfg: CfgNode, strides: Mapping[str, int]) -> str:
@@ -72,4 +88,5 @@ def check_pyramid_maps(cfg: CfgNode, strides: Mapping[str, int]) -> None:
         raise InputError(
             f"config entry MODEL.FPN.IN_FEATURES: expected neighbouring feature maps, finest "
             f"first, of {cfg.MODEL.BACKBONE.NAME}, {', '.join(strides)}; got {names}"
+            f"{_of_one_map(cfg, strides)}"
         )

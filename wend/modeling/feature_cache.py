@@ -1,0 +1,309 @@
+"""Maps of a frozen backbone on the disk: a view of an image goes through the network once.
+
+A map is known by the normalized pixels that it is made of and, as the folder, by the weights that
+make it, so that there are no stale ones: another image, crop, normalization or network is another
+key. Training needs views that come again, ``WEND.DATA.VIEWS``; those of testing do so anyway.
+
+A folder ``<digest of the network>`` has for each map that a detector reads ``<map>-<H>x<W>.f16``,
+rows of float16, and beside it ``.db``, which row has which key and its checksum. Processes and runs
+share them, on a file system whose locks SQLite can use.
+
+Shape letters: N = images, H, W = pixels, C = channels, h, w = cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from wend.errors import InputError
+from wend.files import writing
+from wend.modeling.backbones.body import Body
+from wend.modeling.initial_weights import network_of
+
+FORMAT = 1
+_ENTRY = "config entry WEND.DATA.FEATURE_CACHE"
+logger = logging.getLogger(__name__)
+Maps = Mapping[str, Tensor]
+
+
+class MapStore:
+    """One map of one network, of images of one size, as rows of float16 by the images' keys.
+
+    Args:
+        path: of both files, without an ending; made where they are not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.index, self.rows = path.with_suffix(".db"), path.with_suffix(".f16")
+        with writing(self.index), self._said():
+            self.connection = sqlite3.connect(self.index, timeout=600, isolation_level=None)
+            self.connection.execute(
+                "CREATE TABLE IF NOT EXISTS maps (key BLOB PRIMARY KEY, row INTEGER, crc INTEGER)"
+            )
+            self.connection.execute("CREATE TABLE IF NOT EXISTS shape (c, h, w, dtype)")
+        self.file = os.open(self.rows, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def close(self) -> None:
+        """Close both files."""
+        self.connection.close()
+        os.close(self.file)
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise InputError(
+                f"{self.index}: is no index of maps ({error}); remove it and {self.rows.name}, "
+                f"they are made anew"
+            ) from error
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, Tensor]:
+        """The maps (C, h, w) of those keys that are known, in the numbers of the network.
+
+        Raises:
+            InputError: a row is damaged.
+        """
+        known: dict[bytes, Tensor] = {}
+        with self._said():
+            row = self.connection.execute("SELECT c, h, w, dtype FROM shape").fetchone()
+            if row is None:
+                return known
+            (*shape, dtype), size = row, 2 * row[0] * row[1] * row[2]
+            for key in dict.fromkeys(keys):
+                where = self.connection.execute("SELECT row, crc FROM maps WHERE key = ?", (key,))
+                if (place := where.fetchone()) is None:
+                    continue
+                data = os.pread(self.file, size, place[0] * size)
+                if len(data) != size or zlib.crc32(data) != place[1]:
+                    raise InputError(
+                        f"{self.rows}: row {place[0]} is damaged; remove it and {self.index.name}, "
+                        f"they are made anew"
+                    )
+                values = torch.frombuffer(bytearray(data), dtype=torch.float16).reshape(shape)
+                known[key] = values.to(getattr(torch, dtype))
+        return known
+
+    def add(self, maps: Mapping[bytes, Tensor]) -> None:
+        """Keep maps (C, h, w) on the CPU; one that is known stays.
+
+        Raises:
+            InputError: a number is too large for float16.
+        """
+        first = next(iter(maps.values()))
+        about = (*first.shape, str(first.dtype).removeprefix("torch."))
+        size = 2 * first.numel()
+        with writing(self.rows), self._said():
+            self.connection.execute("BEGIN IMMEDIATE")  # one process at a time finds the end
+            try:
+                if self.connection.execute("SELECT 1 FROM shape").fetchone() is None:
+                    self.connection.execute("INSERT INTO shape VALUES (?, ?, ?, ?)", about)
+                (end,) = self.connection.execute("SELECT COUNT(*) FROM maps").fetchone()
+                for key, values in maps.items():
+                    if self.connection.execute(
+                        "SELECT 1 FROM maps WHERE key = ?", (key,)
+                    ).fetchone():
+                        continue
+                    data = values.half().contiguous().numpy().tobytes()
+                    _write(self.file, data, end * size)
+                    entry = (key, end, zlib.crc32(data))
+                    self.connection.execute("INSERT INTO maps VALUES (?, ?, ?)", entry)
+                    end += 1
+                self.connection.execute("COMMIT")
+            except BaseException:
+                self.connection.execute("ROLLBACK")
+                raise
+
+    def __len__(self) -> int:
+        with self._said():
+            return self.connection.execute("SELECT COUNT(*) FROM maps").fetchone()[0]
+
+
+def _write(file: int, data: bytes, at: int) -> None:
+    while data:
+        written = os.pwrite(file, data, at)
+        data, at = data[written:], at + written
+
+
+class FeatureCache:
+    """The maps of a frozen network that a folder has; a copy opens its files anew.
+
+    Args:
+        folder: ``WEND.DATA.FEATURE_CACHE``.
+        network: what its weights do not say: its name, the strides of its maps.
+    """
+
+    def __init__(self, folder: Path, network: str) -> None:
+        self.folder, self.network = folder, network
+        self._weights: tuple[object, ...] = ()
+        self._stores: dict[str, MapStore] = {}
+        self._place = folder
+
+    def __deepcopy__(self, _: dict[int, Any]) -> FeatureCache:
+        return FeatureCache(self.folder, self.network)
+
+    def __reduce__(self) -> tuple[type, tuple[Path, str]]:
+        return FeatureCache, (self.folder, self.network)
+
+    def _settle(self, part: nn.Module, device: torch.device) -> None:
+        """Let the stores be those of the weights that the network has now."""
+        state = part.state_dict(keep_vars=True)
+        numbers = _autocast(device)
+        weights = (numbers, *((name, id(t), t._version) for name, t in state.items()))
+        if weights == self._weights:
+            return
+        digest = hashlib.blake2b(f"{FORMAT} {self.network} {numbers}".encode(), digest_size=12)
+        for name, tensor in state.items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            values = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(values.view(torch.uint8).numpy().tobytes())
+        place = self.folder / digest.hexdigest()
+        self._weights = weights
+        if place == self._place:
+            return
+        for store in self._stores.values():
+            store.close()
+        self._stores, self._place = {}, place
+        with writing(place):
+            place.mkdir(parents=True, exist_ok=True)
+        logger.info("maps of the frozen %s are kept in %s", self.network, place)
+
+    def store(self, name: str, images: Tensor) -> MapStore:
+        """The store of a map of images (N, 3, H, W)."""
+        key = f"{name}-{images.shape[-2]}x{images.shape[-1]}"
+        if key not in self._stores:
+            self._stores[key] = MapStore(self._place / key)
+        return self._stores[key]
+
+    def maps(self, part: nn.Module, forward: Callable[[Tensor], Maps], images: Tensor) -> Maps:
+        """The maps of normalized images (N, 3, H, W), read or made when they are asked for."""
+        self._settle(part, images.device)
+        return _Remembered(self, partial(_computed, part, forward), _names(part), images)
+
+
+def _autocast(device: torch.device) -> str:
+    enabled = torch.is_autocast_enabled(device.type)
+    return str(torch.get_autocast_dtype(device.type)) if enabled else "torch.float32"
+
+
+def _names(part: nn.Module) -> tuple[str, ...]:
+    shapes = part.channels if hasattr(part, "channels") else part.output_shape()  # type: ignore[operator]
+    return tuple(shapes)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def _computed(part: nn.Module, forward: Callable[[Tensor], Maps], images: Tensor) -> Maps:
+    """What the network makes of images as in testing: nothing is dropped."""
+    training = part.training
+    part.eval()
+    try:
+        return forward(images)
+    finally:
+        part.train(training)
+
+
+class _Remembered(Mapping[str, Tensor]):
+    """Maps by name; each is looked up once, and the network runs for images that lack one."""
+
+    def __init__(
+        self,
+        cache: FeatureCache,
+        compute: Callable[[Tensor], Maps],
+        names: tuple[str, ...],
+        images: Tensor,
+    ) -> None:
+        self.cache, self.compute, self.names, self.images = cache, compute, names, images
+        self.keys_of = [
+            hashlib.blake2b(image.contiguous().numpy(), digest_size=16).digest()
+            for image in images.detach().float().cpu()
+        ]
+        self.read: dict[str, Tensor] = {}
+        self.made: dict[tuple[bytes, ...], Maps] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.names:
+            raise KeyError(name)
+        if name not in self.read:
+            self.read[name] = self._read(name)
+        return self.read[name]
+
+    def _read(self, name: str) -> Tensor:
+        store = self.cache.store(name, self.images)
+        known = store.get(self.keys_of)
+        missing = {key: i for i, key in enumerate(self.keys_of) if key not in known}
+        if missing:
+            made = self._made(missing)[name].cpu()
+            halves = made.half()
+            if not torch.isfinite(halves).all():
+                raise InputError(
+                    f"{_ENTRY}: the map {name} of {self.cache.network} has numbers that float16 "
+                    f"cannot hold; train without the cache"
+                )
+            maps = dict(zip(missing, made, strict=True))
+            store.add(maps)
+            known |= {key: values.half().to(values.dtype) for key, values in maps.items()}
+        return torch.stack([known[key] for key in self.keys_of]).to(self.images.device)
+
+    def _made(self, missing: Mapping[bytes, int]) -> Maps:
+        keys = tuple(missing)
+        if keys not in self.made:
+            self.made[keys] = self.compute(self.images[[*missing.values()]])
+        return self.made[keys]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+# As a partial before a network's forward: a deep copy has its own, of a closure not
+@torch.compiler.disable
+def _remembering(part: nn.Module, forward: Any, cache: FeatureCache, images: Tensor) -> Maps:
+    return cache.maps(part, forward, images)
+
+
+def remember_frozen(model: nn.Module, cfg: CfgNode) -> None:
+    """Let a detector's frozen backbone read its maps from ``WEND.DATA.FEATURE_CACHE``, in place.
+
+    Below a pyramid it is the network alone, whatever its weights are when it is called. Where the
+    entry is empty nothing happens.
+
+    Raises:
+        InputError: the backbone is not frozen, or not known.
+    """
+    folder = cfg.WEND.DATA.FEATURE_CACHE
+    if not folder:
+        return
+    backbone = getattr(model, "backbone", None)
+    part = getattr(backbone, "bottom_up", backbone)
+    part = getattr(part, "body", part)
+    if not isinstance(part, nn.Module) or not (
+        hasattr(part, "channels") or hasattr(part, "output_shape")
+    ):
+        raise InputError(
+            f"{_ENTRY}: {type(model).__name__} has no backbone whose maps could be kept; set it "
+            f"to ''"
+        )
+    trained = [name for name, parameter in part.named_parameters() if parameter.requires_grad]
+    if trained:
+        raise InputError(
+            f"{_ENTRY}: expected a backbone that is frozen as a whole, MODEL.BACKBONE.FREEZE_AT 5, "
+            f"got FREEZE_AT {cfg.MODEL.BACKBONE.FREEZE_AT}; set that, or the cache to ''"
+        )
+    strides = dict(part.strides) if isinstance(part, Body) else {}
+    network = f"{network_of(cfg)} {strides or ''}".strip()
+    part.forward = partial(_remembering, part, part.forward, FeatureCache(Path(folder), network))
