@@ -17,15 +17,15 @@ ALSO = {  # Detectron2 imports a part of each
 }
 
 TO_THE_FIRST_STEP = """
-import json, os, sys
+import gc, json, os, sys
 from wend.__main__ import begin_process
 
+usual = gc.get_threshold()
 begin_process()
-import gc, importlib
+import importlib
 from collections import Counter
 from wend.cli.train import main
 from wend.datasets.catalog import DataSets
-from wend.evaluation.evaluation import Evaluation
 
 engine, room, libraries = sys.argv[1:4]
 counts = Counter()
@@ -49,7 +49,7 @@ count(BinaryFCOS, "__init__", kind)
 def first_step(*_):
     loaded = [name for name in json.loads(libraries) if name in sys.modules]
     is_late = "torch._dynamo.eval_frame" not in sys.modules
-    collects = gc.isenabled(), gc.get_threshold() == (700, 10, 10), gc.get_freeze_count() > 1e5
+    collects = gc.isenabled(), gc.get_threshold() == usual, gc.get_freeze_count() > 1e5
     print("RESULT", json.dumps([counts, loaded, is_late, collects]), flush=True)
     os._exit(0)
 

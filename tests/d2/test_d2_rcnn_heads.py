@@ -123,6 +123,9 @@ def test_the_numbers_that_detectron2_logs_are_its_own():
             losses(predictions, samples)
         logged.append({name: value for name, (value, _) in storage.latest().items()})
     ours, theirs = logged
+    foreground = sum((image.gt_classes < 5).sum().item() for image in samples)
+    assert ours["roi_head/num_fg_samples"] == pytest.approx(foreground / 3)
+    assert ours["roi_head/num_bg_samples"] == pytest.approx((32 - foreground) / 3)
     assert theirs.keys() == {
         f"fast_rcnn/{name}" for name in ("cls_accuracy", "fg_cls_accuracy", "false_negative")
     }

@@ -3,11 +3,13 @@
 ``docs/extend.md`` has those that subclass one of ours.
 """
 
+import numpy as np
 import pytest
 import torch
-from engine_runs import kept_logging, options
+from engine_runs import kept_logging, options, untrained
 
 from wend.cli.train import main
+from wend.inference.detector import Detector
 
 pytestmark = pytest.mark.usefixtures("own_registries")
 
@@ -117,3 +119,39 @@ def test_what_goes_wrong_in_the_users_code_keeps_its_traceback(engine, line, wro
     with pytest.raises(error) as caught:
         train(engine, OF_ENGINE[engine].replace(line, wrong))
     assert caught.traceback[-1].path.name == "plain.py"
+
+
+@pytest.mark.parametrize("look", ["0.0", "1.5"], ids=["one look", "a closer look"])
+def test_one_may_predict_another_number_of_boxes_of_each_image(engine, look):
+    from wend.modeling.detectors import DETECTORS, SCR
+
+    @DETECTORS.register()
+    class SomeSCR(SCR):
+        """SCR that has no box of every second image."""
+
+        def detections(self, predictions, frames):
+            boxes, scores = self.best_boxes(predictions, frames)
+            return [(box[: i % 2], scores[i][: i % 2]) for i, box in enumerate(boxes)]
+
+    changes = {"WEND.CLOSER_LOOK": look}
+    every = untrained(engine, "scr", changes)
+    some = untrained(engine, "scr", {**changes, "MODEL.META_ARCHITECTURE": "SomeSCR"})
+    images = [np.full((40, 60, 3), 50 * i, np.uint8) for i in range(5)]
+    expected, predicted = (
+        list(Detector(loaded(engine, *model), "ignore", engine=engine)(images, batch_size=5))
+        for model in (every, some)
+    )
+    assert [len(detections) for detections in expected] == [1] * 5
+    assert [len(detections) for detections in predicted] == [0, 1, 0, 1, 0]
+    if look == "0.0":  # the second look has fewer images
+        for index in (1, 3):
+            np.testing.assert_array_equal(predicted[index].xyxy, expected[index].xyxy)
+
+
+def loaded(engine, cfg, model):
+    """The model as :func:`wend.load` has it."""
+    if engine == "detectron2":
+        from wend.d2.inference import TrainedModel
+    else:
+        from wend.tv.inference import TrainedModel
+    return TrainedModel(cfg, model)

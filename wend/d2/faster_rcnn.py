@@ -49,6 +49,7 @@ from wend.losses import (
     scale_gradient,
     share_of_mean,
 )
+from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import Choice, borders, chosen
 from wend.modeling.rcnn.head_boxes import head_candidates
@@ -65,6 +66,17 @@ from wend.modeling.rcnn.region_samples import RegionSamples, Sampling, sample_re
 
 Predictions = tuple[Tensor, ...]  # scores (B, C + 1), box deltas (B, 4 C or 4); more in subclasses
 OVERLAP_LOSSES = MappingProxyType({"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss})
+# Detectron2's methods that go image by image, by what stands for them
+REPLACED_IN_PREDICTOR = {
+    "supervised": ("box_reg_loss",),
+    "decoded": ("predict_boxes",),
+    "foreground_scores": ("predict_probs", "inference"),
+}
+REPLACED_IN_HEADS = {
+    "label_and_sample_proposals": ("_sample_proposals",),
+    "head": ("_forward_box",),
+}
+REPLACED_IN_DETECTOR = {"predicted": ("inference", "_postprocess")}
 
 
 class BinaryOutputLayers(FastRCNNOutputLayers):
@@ -77,6 +89,10 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         localization_loss: L_unsup.
         fast_rcnn: arguments of Detectron2's ``FastRCNNOutputLayers``.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_hooks(cls, BinaryOutputLayers, REPLACED_IN_PREDICTOR)
 
     @configurable
     def __init__(
@@ -225,6 +241,10 @@ class BinaryROIHeads(StandardROIHeads):
         heads: arguments of Detectron2's ``StandardROIHeads``.
     """
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_hooks(cls, BinaryROIHeads, REPLACED_IN_HEADS)
+
     @configurable
     def __init__(self, *, exact_ratio: bool = False, **heads: Any) -> None:
         super().__init__(**heads)
@@ -343,6 +363,12 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
     proposal_generator: Any
     roi_heads: Any
     vis_period: int
+    inference: Callable[..., Batch]
+    visualize_training: Callable[..., None]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_hooks(cls, BinaryRCNN, REPLACED_IN_DETECTOR)
 
     @configurable
     def __init__(

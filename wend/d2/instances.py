@@ -113,9 +113,9 @@ def samples_of(samples: RegionSamples | Sequence[Instances], background: int) ->
     counts = torch.tensor([len(each) for each in samples])
     image = torch.arange(len(counts)).repeat_interleave(counts).to(boxes.device, boxes.dtype)
     unknown = torch.full_like(classes, -1)
-    return RegionSamples(
-        torch.cat([image[:, None], boxes], 1), classes, truth, unknown, unknown[None]
-    )
+    regions = torch.cat([image[:, None], boxes], 1)
+    none_counted = unknown.new_empty(len(samples), 0)
+    return RegionSamples(regions, classes, truth, unknown, none_counted)
 
 
 def instances_of(batch: BoxBatch, sizes: Sequence[Size]) -> list[Instances]:

@@ -79,7 +79,7 @@ class BatchedRPN(RPN):
     would override there. What the methods take and return as lists of images are views of one
     tensor: ``Truth``, ``ProposedInstances``, or tensors that ``torch.stack`` puts together again.
     Random samples are drawn otherwise, as likely as Detectron2's. ``rpn/num_pos_anchors`` and
-    ``rpn/num_neg_anchors`` are logged of the iterations alone that a line of the log is written of.
+    ``rpn/num_neg_anchors`` are those of the step whose line of the log is written.
 
     Args:
         rpn: arguments of Detectron2's ``RPN``.
@@ -201,8 +201,9 @@ class BatchedRPN(RPN):
         """Put how many anchors (N, R) bool an image has, if they are asked for."""
         storage = get_event_storage()
         if is_line_due(storage):
-            for name, mask in chosen.items():
-                storage.put_scalar(f"rpn/{name}", mask.sum() / len(mask))
+            sums = torch.stack([mask.sum() for mask in chosen.values()]).tolist()
+            for (name, mask), number in zip(chosen.items(), sums, strict=True):
+                storage.put_scalar(f"rpn/{name}", number / len(mask))
 
     @torch.no_grad()
     def predict_proposals(

@@ -20,7 +20,7 @@ from wend.training.checkpoints import newest_whole
 from wend.weight_files import Origin, read_origin, read_weights
 from wend.yaml_files import parse_yaml
 
-_OF_ALL, _OF_DETECTRON2 = "VERSION:", "CUDNN_BENCHMARK:"  # entries of the configs that runs write
+_OF_ALL, _OF_DETECTRON2 = "VERSION:", "VIS_PERIOD:"  # entries of the configs that runs write
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import signal
 import time
 import traceback
@@ -49,7 +50,7 @@ def start(processes: Processes, value: Prepared, work: Callable[[Prepared], Any]
     with deaf_children():
         context = multiprocessing.start_processes(
             _started,
-            (first, processes.timeout, errors, value, work),
+            (first, processes.timeout, errors, pickle.dumps((value, work))),
             nprocs=processes.local_size or 1,
             join=False,
         )
@@ -119,10 +120,12 @@ def _forwarding(pids: list[int], forwarded: list[int]) -> Iterator[None]:
         yield
 
 
-def _started(
-    local_rank: int, first: Member, timeout: timedelta, errors: Any, value: Any, work: Any
-) -> None:
-    """A process that :func:`start` started."""
+def _started(local_rank: int, first: Member, timeout: timedelta, errors: Any, task: bytes) -> None:
+    """A process that :func:`start` started.
+
+    Args:
+        task: a value and what is done with it, pickled: reading it imports an engine.
+    """
     from wend.logs import setup_logging
 
     collect_later()
@@ -130,19 +133,21 @@ def _started(
     os.setpgrp()  # a signal of the terminal's comes once, through the parent
     this = replace(first, rank=first.rank + local_rank, local_rank=local_rank)
     setup_logging(this.rank)
-    if status := _exit_status(this, timeout, errors, value, work):
+    if status := _exit_status(this, timeout, errors, task):
         raise SystemExit(status)
 
 
-def _exit_status(this: Member, timeout: timedelta, errors: Any, value: Any, work: Any) -> int:
+def _exit_status(this: Member, timeout: timedelta, errors: Any, task: bytes) -> int:
     """Work as a member of a group, and tell the starting process where that ends with an error.
 
     An error holds all that was open where it was raised, and Python's end waits for ever on some of
     it: it does not leave this function.
     """
     try:
-        with handled(end_at_once), joined(this, timeout):
-            work(value)
+        with handled(end_at_once):
+            value, work = pickle.loads(task)  # noqa: S301  # of the process that started this one
+            with joined(this, timeout):
+                work(value)
     except ToldError:
         return 2
     except InputError as error:

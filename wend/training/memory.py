@@ -60,7 +60,8 @@ def in_step(cfg: CfgNode) -> AbstractContextManager[None]:
 
 def in_evaluation(model: nn.Module) -> AbstractContextManager[None]:
     """Evaluate a detector inside; a device that is too small ends in words."""
-    device = next(model.parameters()).device
+    parameter = next(model.parameters(), None)  # a model of the user's own may have none
+    device = "cpu" if parameter is None else parameter.device
     return memory_named(device, "a batch of an evaluation", "lower WEND.TEST_BATCH")
 
 

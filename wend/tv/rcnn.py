@@ -29,6 +29,7 @@ from wend.losses import (
     share_of_mean,
     weighted,
 )
+from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import Choice, borders, chosen
 from wend.modeling.layers.image_batch import Size
@@ -49,6 +50,16 @@ from wend.tv.rpn import BatchedRPN
 
 SMALLEST_BOX = 1e-2  # pixels: boxes with a shorter side are none, as in torchvision's roi_heads.py
 BETA = 1 / 9  # of the smooth L1 loss of boxes, torchvision's
+REPLACED = {  # torchvision's methods that go image by image, by what stands for them
+    "terms": (
+        "forward",
+        "select_training_samples",
+        "assign_targets_to_proposals",
+        "subsample",
+        "add_gt_proposals",
+    ),
+    "predicted": ("postprocess_detections",),
+}
 
 
 class BinaryRoIHeads(RoIHeads):
@@ -62,6 +73,10 @@ class BinaryRoIHeads(RoIHeads):
             at most that of an image's (``WEND.RCNN.RATIO``).
         arguments: torchvision's.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_hooks(cls, BinaryRoIHeads, REPLACED)
 
     def __init__(
         self, loss: LocalizationLoss, *, exact_ratio: bool = False, **arguments: Any

@@ -43,7 +43,7 @@ def _rows(cache: ImageCache, files: list[str], folder: Path, stack: ExitStack) -
         square.tofile(names / f"{row}.bin")
     shape = pixels.shape
     raw = np.asarray(np.memmap(folder / "pixels.bin", np.uint8, "r", shape=shape))
-    npy = np.load(folder / "pixels.npy", mmap_mode="r")
+    npy = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
     kept = MemoryMappedTensor.from_tensor(
         torch.from_numpy(pixels), filename=str(folder / "tensor.memmap")
     )
