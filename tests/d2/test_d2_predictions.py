@@ -7,8 +7,10 @@ import pytest
 import torch
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+from detectron2.export import TracingAdapter
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
+from engine_runs import untrained
 
 from wend.d2.frames import Predictions, predict, table_of
 from wend.errors import InputError
@@ -175,3 +177,18 @@ def test_a_box_that_is_not_finite_names_its_image(value):
     batch = _batch()
     batch.boxes[2, 4] = value  # is not kept
     assert isinstance(predict(lambda _: batch, _inputs()), Predictions)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's of what a trace takes for a constant
+@pytest.mark.parametrize("name", ["fcos", "rcnn", "scr"])
+def test_detectron2s_tracing_adapter_takes_a_detector(name):
+    _, model = untrained("detectron2", name)
+    images = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 255
+    adapter = TracingAdapter(model, [{"image": images[0]}])
+    with torch.no_grad():
+        traced = torch.jit.trace(adapter, (images[0],), check_trace=False)
+        expected = model([{"image": images[1]}])[0]["instances"]
+        result = adapter.outputs_schema(traced(images[1]))[0]["instances"]
+    assert len(result) > 0
+    torch.testing.assert_close(result.pred_boxes.tensor, expected.pred_boxes.tensor)
+    torch.testing.assert_close(result.scores, expected.scores)

@@ -25,8 +25,9 @@ from wend.errors import InputError, NonFiniteLossError
 from wend.losses import LocalizationLoss
 from wend.modeling import arithmetic
 from wend.modeling.arithmetic import Precision, check_precision, precision_of
-from wend.training import loss_scale
+from wend.training import changes, loss_scale
 from wend.training.loss_scale import LossScale
+from wend.weight_files import Origin
 
 FLOAT32 = {"WEND.PRECISION": "float32"}
 BFLOAT16 = {"WEND.PRECISION": "bfloat16"}
@@ -312,6 +313,19 @@ def test_a_float16_training_leaves_out_steps_and_is_resumed(
     assert detector.model.cfg.WEND.PRECISION == "float32"
     boxes = detector(np.zeros((64, 64, 3), np.uint8)).xyxy
     assert np.isfinite(boxes).all()
+
+
+def test_an_evaluation_in_other_numbers_than_the_trainings_says_so(monkeypatch, caplog):
+    cfg = config("torchvision", "scr", BFLOAT16)
+    origin = Origin(cfg.dump(), "torchvision", "ignore")
+    monkeypatch.setattr(changes, "read_origin", lambda _: origin)
+    other = config("torchvision", "scr", FLOAT32).dump()
+    with caplog.at_level("INFO", logger="wend"):
+        changes.warn_if_trained_otherwise("model.pth", cfg.dump())
+        assert "computes in other numbers" not in caplog.text
+        changes.warn_if_trained_otherwise("model.pth", other)
+    assert "computes in other numbers, WEND.PRECISION: 'bfloat16' -> 'float32'" in caplog.text
+    assert "IS NOT EVALUATED" not in caplog.text
 
 
 def test_the_shown_message_of_an_unknown_precision_lists_them(engine, tmp_path, capsys):

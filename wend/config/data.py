@@ -58,7 +58,7 @@ DATA = (
     Entry(
         "DECODER",
         "pillow",
-        "How training images become squares: by Pillow, or in about 0.6 of the time by simplejpeg "
+        "How training images become squares: by Pillow, or in about 0.7 of the time by simplejpeg "
         "(an extra) and torch, whose pixels differ by at most 1 of 255; simplejpeg-scaled also "
         "reads JPEGs of twice RESIZE and more at a fraction of their size. Test images: pillow.",
         one_of(*DECODERS),

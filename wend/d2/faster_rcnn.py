@@ -363,6 +363,8 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
     proposal_generator: Any
     roi_heads: Any
     vis_period: int
+    inference: Callable[..., Batch]
+    visualize_training: Callable[..., None]
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

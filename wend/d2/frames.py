@@ -22,6 +22,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 from torch import Tensor, nn
@@ -168,6 +169,33 @@ class WayBack:
 def _is_empty(boxes: np.ndarray) -> np.ndarray:
     """Whether boxes (B, 4) have no area; false where they are not numbers."""
     return np.any(boxes[:, 2:] <= boxes[:, :2], axis=1)
+
+
+def _traced(predicted: BoxBatch | Outputs, batch: Batch, *, cuts: bool) -> Outputs:
+    """The dicts of inputs without ``frame``, by operations that a trace records."""
+    if not isinstance(predicted, BoxBatch):
+        return predicted
+    outputs = []
+    for index, entry in enumerate(batch):
+        kept, (height, width) = predicted.kept[index], entry["image"].shape[-2:]
+        boxes, scores = predicted.boxes[index][kept], predicted.scores[index][kept]
+        classes = predicted.classes
+        instances = Instances(
+            (height, width),
+            pred_boxes=Boxes(boxes),
+            scores=scores,
+            pred_classes=torch.zeros_like(scores, dtype=torch.int64)
+            if classes is None
+            else classes[index][kept],
+        )
+        size = entry.get("height", height), entry.get("width", width)
+        if cuts:
+            instances = detector_postprocess(instances, *size)
+        else:
+            instances.pred_boxes.scale(size[1] / width, size[0] / height)
+            instances = Instances(size, **instances.get_fields())
+        outputs.append({"instances": instances})
+    return outputs
 
 
 def _as_crop(entry: dict[str, Any]) -> dict[str, Any]:
@@ -383,6 +411,8 @@ class PredictsOnCrops(nn.Module):
             return super().forward(batched_inputs)
         if self.own_crops is not None:
             batched_inputs = list(map(self.own_crops, batched_inputs))
+        if torch.jit.is_tracing():  # Detectron2's TracingAdapter, which hands in no frames
+            return _traced(self.predicted(batched_inputs), batched_inputs, cuts=self.cuts_boxes)
         return predict(self.predicted, batched_inputs, self.closer_look, cuts=self.cuts_boxes)
 
     def predicted(self, batched_inputs: Batch) -> BoxBatch | Outputs:

@@ -122,6 +122,6 @@ def _by_turbo(image: ImageFile.ImageFile, least: int | None) -> np.ndarray | Non
 
 def _resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Pixels (H, W, 3) uint8 as (height, width, 3); Pillow's bilinear filter but for rounding."""
-    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    resized = F.interpolate(image, (height, width), mode="bilinear", antialias=True)
-    return resized[0].permute(1, 2, 0).contiguous().numpy()
+    images = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)  # torch sees that it is by pixels
+    resized = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+    return np.ascontiguousarray(resized.permute(0, 2, 3, 1)[0].numpy())

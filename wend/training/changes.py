@@ -43,6 +43,7 @@ NOT_SEEN = (
     *("_TRAIN", "_TEST", "_WEIGHT", "POSITIVE_FRACTION", "BATCH_SIZE_PER_IMAGE", "RATIO"),
     *("IOU_THRESHOLDS", "FREEZE_AT", "INITIAL_DISTANCE"),
 )
+PRECISION = "WEND.PRECISION"
 MISSING = object()
 logger = logging.getLogger(__name__)
 
@@ -165,12 +166,15 @@ def warn_if_trained_otherwise(weights: str | Path, config: str) -> None:
         config: the text of the config that it is evaluated with.
 
     Logs:
-        A warning with each entry of the detector, its input and its view that differs.
+        A warning with each entry of the detector, its input and its view that differs; a line
+        where it computes in other numbers.
     """
     origin = read_origin(weights)
     if origin is None:
         return
     changed = changed_entries(entries_of(origin.config), entries_of(config))
+    if PRECISION in changed:
+        logger.info("%s: computes in other numbers, %s: %s", weights, PRECISION, changed[PRECISION])
     listed = [
         f"{name}: {change}"
         for name, change in changed.items()

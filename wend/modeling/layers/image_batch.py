@@ -71,7 +71,7 @@ def _lying_together(images: Sequence[Tensor]) -> Tensor | None:
     Together lie those that :class:`wend.loading.packed_batch.PackedBatch` brings, and every n-th of
     them, unless somebody has put another image in the place of one.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return None
     first, size = images[0], images[0].element_size()
     storage, starts = first.untyped_storage().data_ptr(), [image.data_ptr() for image in images]

@@ -55,7 +55,7 @@ def keep_exact_ratio(
         (N, S) bool.
     """
     of_kinds = is_positive, is_sample & ~is_positive
-    counts = exact_counts(*(kind.sum() for kind in of_kinds), fraction)
+    counts = exact_counts(of_kinds[0].sum(), of_kinds[1].sum(), fraction)
     keys = torch.rand(is_sample.shape, device=is_sample.device, generator=generator)
     drawn = [
         kind & (_rank(torch.where(kind, keys, 2.0)) < count)
