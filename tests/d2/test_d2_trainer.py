@@ -121,3 +121,11 @@ def test_guard_names_the_term_and_the_images(loss, said):
     assert said in str(error.value)
     if loss is not None:
         assert not math.isfinite(model.eval()([{"image_id": 8, "loss": loss}])["loss_box"])
+
+
+@pytest.mark.usefixtures("_event_storage")
+def test_a_model_may_return_one_loss_as_detectron2s_trainer_allows():
+    model = nn.Linear(2, 1)
+    model.forward = lambda batch: model.weight.sum()
+    guard_losses(model)
+    assert torch.equal(model([{"image_id": 8}])["total_loss"], model.weight.sum())

@@ -71,7 +71,7 @@ class CheckedTrainer(SimpleTrainer):
 
     def after_backward(self) -> None:
         """Detectron2's, once the losses were looked at."""
-        self._check.look(self.iter)
+        self._check.look()
         super().after_backward()
 
     def _write_metrics(
@@ -134,7 +134,7 @@ class AccumulatingTrainer(CheckedTrainer):
                     losses=self._losses,
                     backward=self._loss_scale.backward,
                 )
-            self._check.look(self.iter)
+            self._check.look()
         except NonFiniteLossError as error:
             self._loss_scale.skip(error)
             return

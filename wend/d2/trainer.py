@@ -173,6 +173,7 @@ class Trainer(DefaultTrainer):
         if self.teacher is not None and cfg.WEND.ACCUMULATE == 1:
             let_teach(model, self.teacher)
         optimizer = self.build_optimizer(cfg, model)
+        self.check.before_steps_of(optimizer)
         self.loss_scale = LossScale(model, optimizer, precision_of(cfg).training)
         self.first_epoch = count_first_epoch(run.training, cfg, model)
         self.force_log = ForceLog(model, self.first_epoch.steps)
