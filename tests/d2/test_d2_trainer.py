@@ -73,6 +73,15 @@ def test_a_run_leaves_detectron2s_files_and_what_its_trainer_continues_from(fini
     assert set(final["trainer"]) >= {"iteration", "hooks", "_trainer"}
 
 
+def test_the_last_line_of_a_short_training_has_detectron2s_numbers_of_an_rcnn(finished):
+    lines = (finished("detectron2", "rcnn") / "metrics.json").read_text().splitlines()
+    (last,) = [each for each in map(json.loads, lines) if "total_loss" in each]
+    assert last["iteration"] == 5
+    assert last["rpn/num_pos_anchors"] + last["rpn/num_neg_anchors"] > 0
+    assert last["roi_head/num_fg_samples"] + last["roi_head/num_bg_samples"] > 0
+    assert 0 <= last["fast_rcnn/cls_accuracy"] <= 1
+
+
 def test_loader_counts_boxes_also_of_a_mapper_that_does_not(monkeypatch):
     seen, first_epoch = {}, FirstEpoch(names="x", num_boxes=9, steps=5, max_lost=1.0)
 

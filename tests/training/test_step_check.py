@@ -39,7 +39,7 @@ def test_no_step_is_taken_of_losses_that_nobody_looked_at(training):
 def test_losses_wait_no_longer_than_for_those_of_the_next_step(training):
     model, _, check = training
     check.add(_terms(model, math.inf), [1], 6)
-    with pytest.raises(NonFiniteLossError, match="iteration 6.*on the images 1;"):
+    with pytest.raises(NonFiniteLossError, match=r"iteration 6.*on the images 1;"):
         check.add(_terms(model), [2], 7)
 
 
