@@ -193,7 +193,7 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         if foreground:
             numbers["fast_rcnn/fg_cls_accuracy"] = right_foreground / foreground
             numbers["fast_rcnn/false_negative"] = missed / foreground
-        get_event_storage().put_scalars(**numbers, smoothing_hint=False)
+        get_event_storage().put_scalars(**numbers)
 
     def log_odds(self, scores: Tensor) -> Tensor:
         """Foreground log-odds (B,) of class scores (B, 2)."""

@@ -203,7 +203,7 @@ class BatchedRPN(RPN):
         if is_line_due(storage):
             sums = torch.stack([mask.sum() for mask in chosen.values()]).tolist()
             for (name, mask), number in zip(chosen.items(), sums, strict=True):
-                storage.put_scalar(f"rpn/{name}", number / len(mask), smoothing_hint=False)
+                storage.put_scalar(f"rpn/{name}", number / len(mask))
 
     @torch.no_grad()
     def predict_proposals(
