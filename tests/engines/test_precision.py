@@ -242,6 +242,15 @@ def test_overflowing_gradients_halve_the_factor_and_change_no_weight():
     assert not any(map(torch.equal, before, model.parameters()))
 
 
+@pytest.mark.filterwarnings("error")
+def test_rates_go_on_without_a_warning_where_the_first_step_is_left_out():
+    model, optimizer, scale = _small_training()
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    _step(model, optimizer, scale, math.inf)
+    scheduler.step()
+    assert scheduler.get_last_lr() == [0.05]
+
+
 def test_overflowing_losses_leave_no_trace_in_the_norms():
     model, _, scale = _small_training()
     before = {name: value.clone() for name, value in model.state_dict().items()}
