@@ -370,6 +370,35 @@ def test_a_compiled_backbone_has_the_names_of_weights_that_it_had(detector, monk
     assert model.state_dict().keys() == names
 
 
+def test_what_cannot_be_compiled_is_told_in_a_line(monkeypatch):
+    def fails(error):
+        def compile_in_place(module, **_):
+            def call(*_):
+                raise error
+
+            module._compiled_call_impl = call
+
+        monkeypatch.setattr(nn.Module, "compile", compile_in_place)
+        return built("torchvision", "scr", {"WEND.COMPILE": "default"}).backbone
+
+    kind = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
+    expected = r"^config entry WEND\.COMPILE: .* \(No compiler found in x\.cxx\); set it to none$"
+    with pytest.raises(InputError, match=expected):
+        fails(kind("No compiler\nfound in x.cxx\n\nSet TORCHDYNAMO_VERBOSE=1"))(torch.zeros(1))
+    with pytest.raises(RuntimeError, match="shape"):
+        fails(RuntimeError("shape"))(torch.zeros(1))
+
+
+@pytest.mark.slow
+def test_a_machine_without_a_compiler_is_told_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
+    changes = {"WEND.COMPILE": "default", "WEND.EPOCHS": "1"}
+    assert run("torchvision", tmp_path / "out", detector="scr", changes=changes) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "config entry WEND.COMPILE: torch.compile could not make the backbone (" in error
+    assert "No working C++ compiler" in error
+
+
 def test_the_average_of_the_weights_is_compiled_too(engine, tmp_path, monkeypatch):
     compiled = _recorded_compilation(monkeypatch)
     changes = {"WEND.COMPILE": "default", "WEND.EMA.DECAY": "0.9", "WEND.EPOCHS": "1"}
