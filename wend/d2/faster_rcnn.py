@@ -40,7 +40,7 @@ from wend.d2.instances import (
 )
 from wend.d2.joint_loss import JointLoss
 from wend.d2.log_window import is_line_due
-from wend.d2.rpn import BatchedRPN
+from wend.d2.rpn import BatchedRPN, encoder
 from wend.errors import InputError
 from wend.losses import (
     OF_IMAGES,
@@ -174,7 +174,7 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         boxes, truth, classes = samples.boxes, samples.truth, samples.classes
         coder = self.box2box_transform
         if self.box_reg_loss_type == "smooth_l1":
-            return delta_loss(deltas, boxes, truth, classes, coder.weights, self.smooth_l1_beta)
+            return delta_loss(deltas, boxes, truth, classes, encoder(coder), self.smooth_l1_beta)
         loss = partial(OVERLAP_LOSSES[self.box_reg_loss_type], reduction="none")
         return overlap_loss(deltas, boxes, truth, classes, coder.apply_deltas, loss)
 
