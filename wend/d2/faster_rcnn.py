@@ -69,7 +69,7 @@ Predictions = tuple[Tensor, ...]  # scores (B, C + 1), box deltas (B, 4 C or 4);
 OVERLAP_LOSSES = MappingProxyType({"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss})
 # Detectron2's methods that go image by image, by what stands for them
 REPLACED_IN_PREDICTOR = {
-    "supervised": ("box_reg_loss",),
+    "supervised": ("box_reg_loss", "sigmoid_cross_entropy_loss"),
     "decoded": ("predict_boxes",),
     "foreground_scores": ("predict_probs", "inference"),
 }

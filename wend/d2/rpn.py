@@ -27,6 +27,7 @@ from torch import Tensor
 from wend.d2.instances import Truth
 from wend.d2.log_window import is_line_due
 from wend.errors import InputError
+from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_selection import take
 from wend.modeling.layers.image_batch import Size
 from wend.modeling.layers.per_map_size import PerMapSize
@@ -42,6 +43,10 @@ from wend.modeling.rcnn.proposals import (
 from wend.modeling.rcnn.rpn_losses import anchor_box_loss, anchor_delta_loss, objectness_loss
 from wend.modeling.rcnn.sampling import subsample
 
+REPLACED = {  # Detectron2's methods that go image by image, by what stands for them
+    "label_and_sample_anchors": ("_subsample_labels",),
+    "predict_proposals": ("_decode_proposals",),
+}
 BOX_LOSSES = {"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss}
 
 
@@ -91,6 +96,10 @@ class BatchedRPN(RPN):
     Args:
         rpn: arguments of Detectron2's ``RPN``.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_hooks(cls, BatchedRPN, REPLACED)
 
     @configurable
     def __init__(self, **rpn: Any) -> None:
