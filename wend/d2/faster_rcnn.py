@@ -46,6 +46,7 @@ from wend.losses import (
     OF_IMAGES,
     LocalizationLoss,
     WeighedOutputs,
+    check_areas,
     scale_gradient,
     share_of_mean,
 )
@@ -412,9 +413,14 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
 
         Both get the boxes to learn as :class:`wend.d2.instances.Truth`, which one of Detectron2's
         or a user's own reads as a list of ``Instances``.
+
+        Raises:
+            InputError: a box without an area.
         """
-        images = self.preprocess_image(batched_inputs)
         given = [entry["instances"] for entry in batched_inputs]
+        ids = [entry.get("image_id") for entry in batched_inputs]
+        check_areas([each.gt_boxes.tensor for each in given], ids)
+        images = self.preprocess_image(batched_inputs)
         truth = Truth(given, self.localization_loss.images.padded)
         features = self.backbone(images.tensor)
         proposals, losses = self._proposals(batched_inputs, images, features, truth)
