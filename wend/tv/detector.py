@@ -15,7 +15,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from wend.config import view_of
-from wend.losses import LocalizationLoss, weighted
+from wend.losses import LocalizationLoss, check_areas, weighted
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import borders
 from wend.modeling.layers.image_batch import ImageBatch, Size, image_batch
@@ -49,6 +49,8 @@ class JointLoss(nn.Module):
         assert targets is not None
         loss = self.localization_loss
         device = next(self.parameters()).device
+        ids = [target.get("image_id") for target in targets]
+        check_areas([target["boxes"] for target in targets], ids)
         loss.start_batch(images_of(targets, device, loss.progress))
         return loss.joint(self.terms(images, targets))
 

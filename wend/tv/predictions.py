@@ -34,15 +34,16 @@ class Predictions(LateList[dict[str, Tensor]]):
         self._batch, self._label = batch, label
 
     def make(self) -> Iterator[dict[str, Tensor]]:
-        """The dict of each image."""
-        batch = self._batch
-        for index, count in enumerate(batch.counts()):
-            scores = batch.scores[index, :count]
-            if batch.classes is None:
-                labels = torch.full_like(scores, self._label, dtype=torch.int64)
-            else:
-                labels = batch.classes[index, :count]
-            yield {"boxes": batch.boxes[index, :count], "scores": scores, "labels": labels}
+        """The dict of each image, which holds the kept boxes alone."""
+        batch, counts = self._batch, self._batch.counts()
+        boxes, scores = batch.boxes[batch.kept], batch.scores[batch.kept]
+        if batch.classes is None:
+            labels = torch.full_like(scores, self._label, dtype=torch.int64)
+        else:
+            labels = batch.classes[batch.kept]
+        each = (column.split(counts) for column in (boxes, scores, labels))
+        for of_image in zip(*each, strict=True):
+            yield dict(zip(("boxes", "scores", "labels"), of_image, strict=True))
 
     @property
     def table(self) -> BoxTable:
