@@ -40,7 +40,7 @@ from wend.d2.instances import (
 )
 from wend.d2.joint_loss import JointLoss
 from wend.d2.log_window import is_line_due
-from wend.d2.rpn import BatchedRPN
+from wend.d2.rpn import BatchedRPN, encoder
 from wend.errors import InputError
 from wend.losses import (
     OF_IMAGES,
@@ -69,7 +69,7 @@ Predictions = tuple[Tensor, ...]  # scores (B, C + 1), box deltas (B, 4 C or 4);
 OVERLAP_LOSSES = MappingProxyType({"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss})
 # Detectron2's methods that go image by image, by what stands for them
 REPLACED_IN_PREDICTOR = {
-    "supervised": ("box_reg_loss",),
+    "supervised": ("box_reg_loss", "sigmoid_cross_entropy_loss"),
     "decoded": ("predict_boxes",),
     "foreground_scores": ("predict_probs", "inference"),
 }
@@ -174,7 +174,7 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         boxes, truth, classes = samples.boxes, samples.truth, samples.classes
         coder = self.box2box_transform
         if self.box_reg_loss_type == "smooth_l1":
-            return delta_loss(deltas, boxes, truth, classes, coder.weights, self.smooth_l1_beta)
+            return delta_loss(deltas, boxes, truth, classes, encoder(coder), self.smooth_l1_beta)
         loss = partial(OVERLAP_LOSSES[self.box_reg_loss_type], reduction="none")
         return overlap_loss(deltas, boxes, truth, classes, coder.apply_deltas, loss)
 

@@ -33,6 +33,7 @@ from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import Choice, borders, chosen
 from wend.modeling.layers.image_batch import Size
+from wend.modeling.rcnn.box_deltas import encoded
 from wend.modeling.rcnn.head_boxes import head_candidates
 from wend.modeling.rcnn.head_losses import class_cross_entropy, delta_loss
 from wend.modeling.rcnn.pooling import pooled, regions_of
@@ -153,7 +154,7 @@ class BinaryRoIHeads(RoIHeads):
             samples.boxes,
             samples.truth,
             samples.classes,
-            self.box_coder.weights,
+            partial(encoded, weights=self.box_coder.weights),
             BETA,
         )
         unsupervised = loss.unsupervised_of(context, supervised=classifier, shared=[scores])
