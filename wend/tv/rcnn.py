@@ -289,7 +289,7 @@ class BinaryRCNN(JointLoss, FasterRCNN):
         self, images: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], Proposals, dict[str, Tensor]]:
         """Feature maps by name, proposals, and the RPN's losses in training."""
-        batch = self.normalization(images, rescales=not self.training)
+        batch = self.normalization(images)
         features = self.backbone(batch.tensor)
         truth = self.localization_loss.images.padded if self.training else None
         proposals, losses = self.rpn(ImageList(batch.tensor, batch.sizes), features, truth)
