@@ -348,6 +348,10 @@ def calls(tree):
             yield ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
 
 
+# of no file: what the starting process handed to this one, as multiprocessing pickles it, too
+TASK = "wend/launch/start.py: pickle.loads"
+
+
 def test_every_reader_of_the_package_says_that_it_runs_no_code():
     """Explicitly: the defaults of torch and NumPy are those of some versions."""
     seen = set()
@@ -357,7 +361,8 @@ def test_every_reader_of_the_package_says_that_it_runs_no_code():
             for name, keywords in calls(ast.parse(text)) if READS.search(text) else ():
                 where = f"{file.relative_to(REPOSITORY)}: {name}"
                 seen.add(name)
-                assert name not in ("pickle.load", "pickle.loads", "yaml.unsafe_load"), where
+                if where != TASK:
+                    assert name not in ("pickle.load", "pickle.loads", "yaml.unsafe_load"), where
                 assert not name.endswith(("load_state_dict_from_url", "hub.load")), where
                 if name == "torch.load":
                     assert keywords.get("weights_only") == "True", where

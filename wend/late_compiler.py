@@ -48,11 +48,10 @@ def _load() -> None:
 class _NotYet(ModuleType):
     """A module that loads the compiler when it is asked for more than a few answers."""
 
-    __path__: Sequence[str] = ()  # a package; _Submodules has what is in it
-
     def __init__(self, name: str, answers: Mapping[str, Callable[..., Any]]) -> None:
         super().__init__(name)
         self.__spec__ = ModuleSpec(name, None, is_package=True)
+        self.__path__ = []  # a package; _Submodules has what is in it
         vars(self).update(answers)
 
     def __getattr__(self, name: str) -> Any:

@@ -284,3 +284,10 @@ def test_autocast_gives_about_the_losses_of_single_precision():
         sum(terms.values()).backward()
     assert _values(terms) == pytest.approx(single, rel=0.05, abs=5e-5)
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_box_without_an_area_has_no_location_as_in_detectron2():
+    model = _build({"WEND.LOSS": "none", "WEND.ETA": "1.0"})
+    batch = _batch()
+    batch[1]["instances"].gt_boxes.tensor[0] = torch.tensor([20.0, 20.0, 20.0, 40.0])
+    assert _values(model(batch)) == pytest.approx(_stock_values(model, batch), rel=1e-6)

@@ -1,6 +1,7 @@
 """What users of Detectron2 expect works: its catalog, its evaluators, its loaders, its trainer."""
 
 import json
+import math
 from copy import deepcopy
 from pathlib import Path
 
@@ -31,8 +32,9 @@ from wend.d2 import Trainer, WSOLDatasetMapper, WSOLEvaluator
 from wend.d2.catalog import data_set_of_dicts, dataset_dict, detectron2_data_sets
 from wend.d2.frames import PredictsOnCrops
 from wend.datasets.catalog import DataSets
-from wend.errors import InputError
+from wend.errors import InputError, NonFiniteLossError
 from wend.formats.coco import records_to_coco
+from wend.losses import LocalizationLoss
 from wend.run import resolve
 
 pytestmark = pytest.mark.detectron2
@@ -318,6 +320,33 @@ def test_detectron2s_own_mapper_trains_our_detector(tmp_path):
     trainer.train()
     assert trainer.iter == 2
     assert trainer.first_epoch.counts.boxes > 0
+
+
+def test_a_loss_that_is_nan_changes_no_weight_where_a_trainer_takes_its_own_steps(
+    tmp_path, monkeypatch
+):
+    class Own(Trainer):
+        def run_step(self):
+            own = self._trainer
+            terms = own.model(next(own._data_loader_iter))
+            own.optimizer.zero_grad()
+            sum(terms.values()).backward()
+            weights[:] = [parameter.detach().clone() for parameter in own.model.parameters()]
+            own.optimizer.step()
+
+    joint = LocalizationLoss.joint
+
+    def second_is_nan(loss, terms):
+        factor = math.nan if trainer.iter == 1 else 1.0
+        return {name: factor * term for name, term in joint(loss, terms).items()}
+
+    weights = []
+    monkeypatch.setattr(LocalizationLoss, "joint", second_is_nan)
+    changes = {"WEND.EPOCHS": "0", "SOLVER.MAX_ITER": "3", "SOLVER.WARMUP_ITERS": "0"}
+    trainer = Own(d2_config("scr", {**changes, "OUTPUT_DIR": str(tmp_path)}))
+    with pytest.raises(NonFiniteLossError, match="iteration 1: process 0: loss"):
+        trainer.train()
+    assert all(map(torch.equal, weights, trainer.model.parameters()))
 
 
 @pytest.mark.parametrize(

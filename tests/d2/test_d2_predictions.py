@@ -1,6 +1,7 @@
 """Boxes of a batch in original pixels are those of Detectron2's own arithmetic for each image."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from engine_runs import untrained
 
+from wend.d2.evaluator import WSOLEvaluator
 from wend.d2.frames import Predictions, predict, table_of
 from wend.errors import InputError
 from wend.modeling.layers.box_batch import BoxBatch
@@ -168,6 +170,30 @@ def test_a_dict_is_made_once_and_what_is_done_to_it_counts():
     assert copy.deepcopy(outputs)[0]["boxes"].tolist() == output["boxes"].tolist()
 
 
+def test_instances_that_somebody_changed_count():
+    outputs = predict(lambda _: _batch(), _inputs())
+    whole = outputs.table
+    assert isinstance(outputs, list)
+    first, moved = outputs[0]["instances"], outputs[3]["instances"].pred_boxes
+    outputs[0] = {**outputs[0], "instances": first[1:]}  # its float64 ``boxes`` are still all
+    moved.tensor[1, 2:] += 5
+    table = outputs.table
+    np.testing.assert_array_equal(table[0], first[1:].pred_boxes.tensor.numpy())
+    np.testing.assert_array_equal(table.scores_of(0), whole.scores_of(0)[1:])
+    np.testing.assert_array_equal(table[3][1], moved.tensor[1].numpy())
+    np.testing.assert_array_equal(table[3][0], whole[3][0])  # to the last bit of float64
+    np.testing.assert_array_equal(table[5], whole[5])
+
+
+def test_outputs_of_more_or_fewer_images_than_the_batch_are_refused():
+    outputs = predict(lambda _: _batch(), _inputs())
+    evaluator = WSOLEvaluator(evaluation=SimpleNamespace(data_set=None))
+    inputs = [{**entry, "image_id": index} for index, entry in enumerate(_inputs())]
+    for count in (5, 7):
+        with pytest.raises(InputError, match=rf"something of {count} images for a batch of 6 .*0 "):
+            evaluator.process(inputs, [*outputs, outputs[0]][:count])
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_box_that_is_not_finite_names_its_image(value):
     batch = _batch()
@@ -186,9 +212,18 @@ def test_detectron2s_tracing_adapter_takes_a_detector(name):
     images = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 255
     adapter = TracingAdapter(model, [{"image": images[0]}])
     with torch.no_grad():
-        traced = torch.jit.trace(adapter, (images[0],), check_trace=False)
+        # by default it calls the adapter once more, untraced; that costs as much again
+        traced = torch.jit.trace(adapter, (images[0],), check_trace=name == "scr")
         expected = model([{"image": images[1]}])[0]["instances"]
         result = adapter.outputs_schema(traced(images[1]))[0]["instances"]
     assert len(result) > 0
     torch.testing.assert_close(result.pred_boxes.tensor, expected.pred_boxes.tensor)
     torch.testing.assert_close(result.scores, expected.scores)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_image_whose_crop_would_be_a_constant_of_the_trace_is_refused():
+    _, model = untrained("detectron2", "scr")
+    image = torch.rand(3, 60, 70)
+    with pytest.raises(InputError, match="expected an image of 56x56 to trace with, got 70x60"):
+        torch.jit.trace(TracingAdapter(model, [{"image": image}]), (image,))

@@ -96,6 +96,23 @@ def test_losses_and_gradients_are_detectron2s(kind, classes, agnostic, sigmoid, 
                 torch.testing.assert_close(own, stock, rtol=1e-5, atol=1e-8)
 
 
+class InCentimetres(Box2BoxTransform):
+    """A user's transform, with deltas of its own."""
+
+    def get_deltas(self, src_boxes, target_boxes):
+        return super().get_deltas(src_boxes, target_boxes) / 2.54
+
+
+def test_a_transform_of_the_users_is_asked_for_its_deltas():
+    predictor = predictor_of(1)
+    predictor.box2box_transform = InCentimetres((10.0, 10.0, 5.0, 5.0))
+    samples, predictions = sampled(1), predictions_of(32, 1, 1)
+    with EventStorage():
+        ours = predictor.losses(predictions, samples)
+        theirs = FastRCNNOutputLayers.losses(predictor, predictions, samples)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("kind", ["smooth_l1", "giou"])
 def test_losses_without_a_sample_are_0(kind):
     predictor = predictor_of(1, box_reg_loss_type=kind)

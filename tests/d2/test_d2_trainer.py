@@ -73,6 +73,15 @@ def test_a_run_leaves_detectron2s_files_and_what_its_trainer_continues_from(fini
     assert set(final["trainer"]) >= {"iteration", "hooks", "_trainer"}
 
 
+def test_the_last_line_of_a_short_training_has_detectron2s_numbers_of_an_rcnn(finished):
+    lines = (finished("detectron2", "rcnn") / "metrics.json").read_text().splitlines()
+    (last,) = [each for each in map(json.loads, lines) if "total_loss" in each]
+    assert last["iteration"] == 5
+    assert last["rpn/num_pos_anchors"] + last["rpn/num_neg_anchors"] > 0
+    assert last["roi_head/num_fg_samples"] + last["roi_head/num_bg_samples"] > 0
+    assert 0 <= last["fast_rcnn/cls_accuracy"] <= 1
+
+
 def test_loader_counts_boxes_also_of_a_mapper_that_does_not(monkeypatch):
     seen, first_epoch = {}, FirstEpoch(names="x", num_boxes=9, steps=5, max_lost=1.0)
 
@@ -121,3 +130,11 @@ def test_guard_names_the_term_and_the_images(loss, said):
     assert said in str(error.value)
     if loss is not None:
         assert not math.isfinite(model.eval()([{"image_id": 8, "loss": loss}])["loss_box"])
+
+
+@pytest.mark.usefixtures("_event_storage")
+def test_a_model_may_return_one_loss_as_detectron2s_trainer_allows():
+    model = nn.Linear(2, 1)
+    model.forward = lambda batch: model.weight.sum()
+    guard_losses(model)
+    assert torch.equal(model([{"image_id": 8}])["total_loss"], model.weight.sum())

@@ -123,7 +123,7 @@ def test_where_no_image_fits_the_entry_is_named(monkeypatch):
 
 def test_a_margin_of_a_gpus_memory_stays_free(monkeypatch):
     free = []
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(memory, "_let_go", lambda: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free.pop(), 1000))
     gpu = torch.device("cuda")
     for left, expected in ((1000 * memory.MARGIN, True), (1000 * memory.MARGIN - 1, False)):

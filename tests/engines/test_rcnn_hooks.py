@@ -6,7 +6,7 @@ from wend.errors import InputError
 
 HOOKS = {
     ("detectron2", "BinaryOutputLayers"): {
-        "supervised": ["box_reg_loss"],
+        "supervised": ["box_reg_loss", "sigmoid_cross_entropy_loss"],
         "decoded": ["predict_boxes"],
         "foreground_scores": ["predict_probs", "inference"],
     },
@@ -14,6 +14,11 @@ HOOKS = {
         "label_and_sample_proposals": ["_sample_proposals"],
         "head": ["_forward_box"],
     },
+    ("detectron2", "BatchedRPN"): {
+        "label_and_sample_anchors": ["_subsample_labels"],
+        "predict_proposals": ["_decode_proposals"],
+    },
+    ("torchvision", "BatchedRPN"): {"forward": ["filter_proposals", "compute_loss"]},
     ("detectron2", "BinaryRCNN"): {"predicted": ["inference"]},
     ("torchvision", "BinaryRoIHeads"): {
         "terms": ["forward", "subsample", "select_training_samples"],

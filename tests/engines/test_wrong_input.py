@@ -20,7 +20,7 @@ WRONG = {
     "SOLVER.CHECKPOINT_PERIOD 2": "SOLVER.CHECKPOINT_PERIOD (2) both set the schedule",
     "SOLVER.WARMUP_ITERS 6": "config entry SOLVER.WARMUP_ITERS: expected fewer than the 6",
     "SOLVER.IMS_PER_BATCH 0": "config entry SOLVER.IMS_PER_BATCH: expected >= 1, got 0",
-    "WEND.ACCUMULATE 0": "config entry WEND.ACCUMULATE: expected >= 1, got 0",
+    "WEND.ACCUMULATE -1": "config entry WEND.ACCUMULATE: expected >= 0, got -1",
     "WEND.ACCUMULATE 3": "SOLVER.IMS_PER_BATCH: expected a multiple of 3 (1 processes of WEND.ACC",
     "DATASETS.TRAIN ('toy_train_cam',)": "unknown data set 'toy_train_cam'. Did you mean",
     "DATASETS.TEST ('toy_tset',)": "unknown data set 'toy_tset'. Did you mean 'toy_test'?",

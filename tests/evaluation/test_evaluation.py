@@ -247,13 +247,15 @@ def test_a_metric_that_is_none_is_named(evaluation, detections, function, option
 
 
 def test_a_metric_that_fails_loses_no_detections(evaluation, detections, tmp_path):
-    @register_metric("fails", name="fails")
-    def fails(per_image):
-        raise ZeroDivisionError("of mine")
+    with METRICS.temporary():
 
-    metrics = choose_metrics(["fails"])
-    with pytest.raises(InputError, match=r"metric fails failed") as raised:
-        replace(evaluation, metrics=metrics).run(detections, tmp_path)
+        @register_metric("fails", name="fails")
+        def fails(per_image):
+            raise ZeroDivisionError("of mine")
+
+        metrics = choose_metrics(["fails"])
+        with pytest.raises(InputError, match=r"metric fails failed") as raised:
+            replace(evaluation, metrics=metrics).run(detections, tmp_path)
     path = tmp_path / "detections.json"
     assert f"The detections are not lost: {path} holds them" in str(raised.value)
     assert [p.name for p in tmp_path.iterdir()] == ["detections.json"]

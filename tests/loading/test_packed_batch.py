@@ -60,7 +60,9 @@ def test_a_tensor_travels_for_each_type_of_numbers():
 def test_what_is_no_tensor_of_numbers_in_memory_travels_by_itself():
     weight = torch.nn.Parameter(torch.ones(2))
     sparse = torch.eye(2).to_sparse()
-    (other,) = _sent([{"weight": weight, "sparse": sparse}])
+    ragged = torch.nested.nested_tensor([torch.ones(2), torch.zeros(3)])
+    (other,) = _sent([{"weight": weight, "sparse": sparse, "ragged": ragged}])
+    assert [len(part) for part in other["ragged"].unbind()] == [2, 3]
     assert isinstance(other["weight"], torch.nn.Parameter)
     assert torch.equal(other["weight"], weight)
     assert torch.equal(other["sparse"].to_dense(), torch.eye(2))
@@ -122,3 +124,12 @@ def test_a_batch_sees_what_is_written_into_its_images():
     images[1].zero_()
     mean, std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
     assert not image_batch(images, mean, std).tensor[1].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("sides", [(6, 6), (6, 4)], ids=["one size", "sizes"])
+def test_images_of_any_floats_become_the_detectors(dtype, sides):
+    images = [torch.full((3, side, side), 7.0, dtype=dtype) for side in sides]
+    batch = image_batch(images, torch.full((3, 1, 1), 3.0), torch.full((3, 1, 1), 2.0))
+    assert batch.tensor.dtype == torch.float32
+    assert batch.tensor[0].unique().tolist() == [2.0]

@@ -25,6 +25,11 @@ def test_dicts_hold_the_kept_boxes_of_an_image():
     assert Predictions(_batch(classes), 1)[2]["labels"].tolist() == [8, 9, 10, 11]
 
 
+def test_who_keeps_a_dict_keeps_no_padding():
+    outputs = Predictions(_batch(), 1)
+    assert outputs[2]["boxes"].untyped_storage().nbytes() == (2 + 0 + 4) * 4 * 4
+
+
 def test_the_table_is_that_of_the_dicts():
     outputs = Predictions(_batch(), 1)
     table = table_of(outputs)

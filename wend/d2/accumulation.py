@@ -12,6 +12,7 @@ from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor
 
 from wend.d2.frames import Batch
+from wend.d2.log_window import end_lines_as
 from wend.errors import NonFiniteLossError
 from wend.training.accumulation import Accumulation
 from wend.training.loss_scale import LossScale
@@ -27,6 +28,7 @@ class StorageOfMicroBatches(EventStorage):
 
     def __init__(self, storage: EventStorage) -> None:
         super().__init__(storage.iter)
+        end_lines_as(self, storage)
         self._storage = storage
         self._values: dict[str, list[float]] = {}
 
@@ -71,7 +73,7 @@ class CheckedTrainer(SimpleTrainer):
 
     def after_backward(self) -> None:
         """Detectron2's, once the losses were looked at."""
-        self._check.look(self.iter)
+        self._check.look()
         super().after_backward()
 
     def _write_metrics(
@@ -134,7 +136,7 @@ class AccumulatingTrainer(CheckedTrainer):
                     losses=self._losses,
                     backward=self._loss_scale.backward,
                 )
-            self._check.look(self.iter)
+            self._check.look()
         except NonFiniteLossError as error:
             self._loss_scale.skip(error)
             return

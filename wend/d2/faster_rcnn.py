@@ -40,12 +40,13 @@ from wend.d2.instances import (
 )
 from wend.d2.joint_loss import JointLoss
 from wend.d2.log_window import is_line_due
-from wend.d2.rpn import BatchedRPN
+from wend.d2.rpn import BatchedRPN, encoder
 from wend.errors import InputError
 from wend.losses import (
     OF_IMAGES,
     LocalizationLoss,
     WeighedOutputs,
+    check_areas,
     scale_gradient,
     share_of_mean,
 )
@@ -68,7 +69,7 @@ Predictions = tuple[Tensor, ...]  # scores (B, C + 1), box deltas (B, 4 C or 4);
 OVERLAP_LOSSES = MappingProxyType({"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss})
 # Detectron2's methods that go image by image, by what stands for them
 REPLACED_IN_PREDICTOR = {
-    "supervised": ("box_reg_loss",),
+    "supervised": ("box_reg_loss", "sigmoid_cross_entropy_loss"),
     "decoded": ("predict_boxes",),
     "foreground_scores": ("predict_probs", "inference"),
 }
@@ -173,7 +174,7 @@ class BinaryOutputLayers(FastRCNNOutputLayers):
         boxes, truth, classes = samples.boxes, samples.truth, samples.classes
         coder = self.box2box_transform
         if self.box_reg_loss_type == "smooth_l1":
-            return delta_loss(deltas, boxes, truth, classes, coder.weights, self.smooth_l1_beta)
+            return delta_loss(deltas, boxes, truth, classes, encoder(coder), self.smooth_l1_beta)
         loss = partial(OVERLAP_LOSSES[self.box_reg_loss_type], reduction="none")
         return overlap_loss(deltas, boxes, truth, classes, coder.apply_deltas, loss)
 
@@ -412,9 +413,14 @@ class BinaryRCNN(JointLoss, GeneralizedRCNN):
 
         Both get the boxes to learn as :class:`wend.d2.instances.Truth`, which one of Detectron2's
         or a user's own reads as a list of ``Instances``.
+
+        Raises:
+            InputError: a box without an area.
         """
-        images = self.preprocess_image(batched_inputs)
         given = [entry["instances"] for entry in batched_inputs]
+        ids = [entry.get("image_id") for entry in batched_inputs]
+        check_areas([each.gt_boxes.tensor for each in given], ids)
+        images = self.preprocess_image(batched_inputs)
         truth = Truth(given, self.localization_loss.images.padded)
         features = self.backbone(images.tensor)
         proposals, losses = self._proposals(batched_inputs, images, features, truth)

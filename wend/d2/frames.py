@@ -14,10 +14,10 @@ Shape letters: N = inputs of a batch, P = boxes of an input, B = boxes of all in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from wend.config import crop_arguments
+from wend.errors import InputError
 from wend.loading.closer_look import average_best, best_rows, closer_views
 from wend.loading.crop import CropMapper, Sample
 from wend.modeling.layers.box_batch import BoxBatch
@@ -35,6 +36,7 @@ from wend.modeling.layers.image_batch import Size, stacked
 from wend.structures.box_table import BoxTable
 from wend.structures.checks import check_predicted
 from wend.structures.frames import Frames
+from wend.structures.late_list import LateList
 
 Batch = list[dict[str, Any]]
 Outputs = Sequence[dict[str, Any]]  # of each input, with ``instances``
@@ -43,12 +45,12 @@ Outputs = Sequence[dict[str, Any]]  # of each input, with ``instances``
 Look = Callable[[Batch], BoxBatch | Outputs]
 
 
-class Predictions(Sequence[dict[str, Any]]):
+class Predictions(LateList[dict[str, Any]]):
     """What a detector predicts of a batch: for each of N inputs a dict as of any of Detectron2's.
 
-    A dict is made when it is read, on the detector's device, and stays as its readers leave it:
-    ``instances`` in pixels of the input's ``height`` and ``width``; of a crop also their ``boxes``
-    (P, 4) as they are in float64. :attr:`table` has all boxes at once, on the host.
+    The dicts are made when one is read, on the detector's device, and stay as their readers leave
+    them: ``instances`` in pixels of the input's ``height`` and ``width``; of a crop also their
+    ``boxes`` (P, 4) as they are in float64. :attr:`table` has all boxes at once, on the host.
 
     Args:
         table: boxes, scores and perhaps classes of the N inputs, in pixels of ``way.sizes``.
@@ -60,26 +62,12 @@ class Predictions(Sequence[dict[str, Any]]):
     """
 
     def __init__(self, table: BoxTable, way: WayBack, device: torch.device) -> None:
+        super().__init__(len(table))
         self.unread, self.way, self._device = table, way, device
-        self._made: dict[int, dict[str, Any]] = {}
 
-    def __len__(self) -> int:
-        return len(self.unread)
-
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        """The dict of an input; of a slice, a list of those of its inputs."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        index = range(len(self))[index]
-        if index not in self._made:
-            self._made[index] = self._entry(index)
-        return self._made[index]
+    def make(self) -> Iterable[dict[str, Any]]:
+        """The dict of each input."""
+        return map(self._entry, range(len(self.unread)))
 
     def _entry(self, index: int) -> dict[str, Any]:
         rows = slice(self.unread.offsets[index], self.unread.offsets[index + 1])
@@ -104,9 +92,7 @@ class Predictions(Sequence[dict[str, Any]]):
     @property
     def table(self) -> BoxTable:
         """Boxes (B, 4) and scores (B,) of all inputs, as they stand in the dicts that were read."""
-        if not self._made:
-            return self.unread
-        return _table([boxes_and_scores(output) for output in self])
+        return _table_of_dicts(self) if self.is_made else self.unread
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,27 +295,40 @@ class _PredictionsOfOthers(Predictions):
 def table_of(outputs: Outputs) -> BoxTable:
     """Boxes in original pixels and scores of what any detector of Detectron2 returns of a batch.
 
-    They are float64 to the last bit where the outputs have the ``boxes`` of :class:`Predictions`.
+    They are float64 to the last bit where the outputs have the ``boxes`` of :class:`Predictions`,
+    unless ``instances`` have other ones by now: those of somebody who changed them count.
     """
-    if isinstance(outputs, Predictions):
-        return outputs.table
-    return _table([boxes_and_scores(output) for output in outputs])
+    return outputs.table if isinstance(outputs, Predictions) else _table_of_dicts(outputs)
 
 
-def boxes_and_scores(output: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Boxes (P, 4) in original pixels and scores (P,) of any model's output for an input."""
-    instances = output["instances"]
-    return output.get("boxes", instances.pred_boxes.tensor), instances.scores
+def _table_of_dicts(outputs: Outputs) -> BoxTable:
+    each = [output["instances"] for output in outputs]
+    table = _table([(instances.pred_boxes.tensor, instances.scores) for instances in each])
+    exact = [output.get("boxes") for output in outputs]
+    if all(boxes is None for boxes in exact):
+        return table
+    rounded = [instances.pred_boxes.tensor for instances in each]
+    boxes = _joined(
+        [
+            own if isinstance(own, Tensor) and own.shape == other.shape else other
+            for own, other in zip(exact, rounded, strict=True)
+        ]
+    ).astype(np.float64)
+    is_same = (boxes.astype(np.float32) == table.boxes.astype(np.float32)).all(1)
+    return replace(table, boxes=np.where(is_same[:, None], boxes, table.boxes))
 
 
 def _table(pairs: Sequence[tuple[Tensor, Tensor]]) -> BoxTable:
     """Boxes (P, 4) and scores (P,) of inputs on the host, in their own order."""
     boxes, scores = zip(*pairs, strict=True)
-    return BoxTable(
-        np.cumsum([0, *map(len, boxes)]),
-        _not_half(torch.cat(boxes)).detach().cpu().numpy(),
-        torch.cat(scores).detach().double().cpu().numpy(),
-    )
+    offsets = np.cumsum([0, *map(len, boxes)])
+    return BoxTable(offsets, _joined(boxes), _joined(scores).astype(np.float64))
+
+
+def _joined(parts: Sequence[Tensor]) -> np.ndarray:
+    """Numbers of inputs on the host; those of half precision as float32."""
+    device = parts[0].device  # of others where somebody has moved some of them
+    return _not_half(torch.cat([part.detach().to(device) for part in parts])).cpu().numpy()
 
 
 def _not_half(numbers: Tensor) -> Tensor:
@@ -382,7 +381,7 @@ class OwnCrops:
         An input that has a frame, and one of the crop's size, stay as they are.
         """
         image = entry["image"]
-        if "frame" in entry or tuple(image.shape[-2:]) == (self.mapper.side, self.mapper.side):
+        if "frame" in entry or self._is_crop(image):
             return entry
         size = entry.get("width", image.shape[-1]), entry.get("height", image.shape[-2])
         pixels = image.clamp(0, 255).round().byte() if image.is_floating_point() else image
@@ -390,6 +389,25 @@ class OwnCrops:
         rgb = pixels if self.image_format == "RGB" else pixels[:, :, ::-1]
         sample = self.mapper.of_image(Image.fromarray(np.ascontiguousarray(rgb)), size)
         return {**entry, **model_input(sample, self.image_format)}
+
+    def _is_crop(self, image: Tensor) -> bool:
+        return tuple(image.shape[-2:]) == (self.mapper.side, self.mapper.side)
+
+    def check_traced(self, batch: Batch) -> None:
+        """Refuse images to trace with whose crops are still to be made: no trace records that.
+
+        Raises:
+            InputError: one is not of the crop's size.
+        """
+        for entry in batch:
+            if not self._is_crop(entry["image"]):
+                side = self.mapper.side
+                size = "x".join(str(int(number)) for number in reversed(entry["image"].shape[-2:]))
+                raise InputError(
+                    f"a trace records no crop that a detector makes itself: expected an image of "
+                    f"{side}x{side} to trace with, got {size}; give it crops, or let it take "
+                    f"images of any size (WEND.CROP_IN_MODEL False)"
+                )
 
 
 class PredictsOnCrops(nn.Module):
@@ -409,10 +427,12 @@ class PredictsOnCrops(nn.Module):
         """Loss terms in training, else predictions in original pixels."""
         if self.training:
             return super().forward(batched_inputs)
+        if torch.jit.is_tracing():  # Detectron2's TracingAdapter, which hands in no frames
+            if self.own_crops is not None:
+                self.own_crops.check_traced(batched_inputs)
+            return _traced(self.predicted(batched_inputs), batched_inputs, cuts=self.cuts_boxes)
         if self.own_crops is not None:
             batched_inputs = list(map(self.own_crops, batched_inputs))
-        if torch.jit.is_tracing():  # Detectron2's TracingAdapter, which hands in no frames
-            return _traced(self.predicted(batched_inputs), batched_inputs, cuts=self.cuts_boxes)
         return predict(self.predicted, batched_inputs, self.closer_look, cuts=self.cuts_boxes)
 
     def predicted(self, batched_inputs: Batch) -> BoxBatch | Outputs:

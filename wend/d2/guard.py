@@ -28,6 +28,8 @@ def _guarded(
     problem = ""
     try:
         losses = forward(batch)
+        if isinstance(losses, Tensor):  # which Detectron2's trainer takes, too
+            losses = {"total_loss": losses}
     except (AssertionError, FloatingPointError) as error:
         if isinstance(error, AssertionError) and is_raised_by_own(error):
             raise

@@ -7,6 +7,7 @@ would have the median of fewer, and lack what was only to be written.
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from detectron2.utils.events import EventStorage, get_event_storage, has_event_storage
 
@@ -14,11 +15,26 @@ PERIOD = 20  # iterations between two lines, and the window of the median, of De
 TIMES = frozenset({"time", "data_time", "rank_data_time", "eta_seconds"})  # of another start
 
 
+_LAST_LINES: WeakKeyDictionary[EventStorage, int] = WeakKeyDictionary()
+
+
+def end_lines_at(storage: EventStorage, max_iter: int) -> None:
+    """Tell of a training's storage how many iterations there are: the last has a line, too."""
+    _LAST_LINES[storage] = max_iter
+
+
+def end_lines_as(storage: EventStorage, other: EventStorage) -> None:
+    """Tell of a storage that it is for steps of another one."""
+    if other in _LAST_LINES:
+        _LAST_LINES[storage] = _LAST_LINES[other]
+
+
 def is_line_due(storage: EventStorage) -> bool:
     """Whether the writers write a line of this iteration: numbers that the device has to be waited
     for are put there alone.
     """
-    return (storage.iter + 1) % PERIOD == 0
+    done = storage.iter + 1
+    return done % PERIOD == 0 or done == _LAST_LINES.get(storage)
 
 
 class LogWindow:

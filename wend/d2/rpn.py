@@ -8,7 +8,7 @@ Shape letters: N = images, R = anchors of all feature maps, P = proposals of an 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from torch import Tensor
 from wend.d2.instances import Truth
 from wend.d2.log_window import is_line_due
 from wend.errors import InputError
+from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_selection import take
 from wend.modeling.layers.image_batch import Size
 from wend.modeling.layers.per_map_size import PerMapSize
@@ -42,7 +43,18 @@ from wend.modeling.rcnn.proposals import (
 from wend.modeling.rcnn.rpn_losses import anchor_box_loss, anchor_delta_loss, objectness_loss
 from wend.modeling.rcnn.sampling import subsample
 
+REPLACED = {  # Detectron2's methods that go image by image, by what stands for them
+    "label_and_sample_anchors": ("_subsample_labels",),
+    "predict_proposals": ("_decode_proposals",),
+}
 BOX_LOSSES = {"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss}
+
+
+def encoder(transform: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    """Boxes and their truth (B, 4) -> deltas (B, 4), of a transform of Detectron2's or a user's."""
+    if type(transform) is Box2BoxTransform:  # whose own waits to see whether the boxes have sides
+        return partial(encoded, weights=transform.weights)
+    return transform.get_deltas
 
 
 class ProposedInstances(Proposals, Sequence[Instances]):
@@ -84,6 +96,10 @@ class BatchedRPN(RPN):
     Args:
         rpn: arguments of Detectron2's ``RPN``.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_hooks(cls, BatchedRPN, REPLACED)
 
     @configurable
     def __init__(self, **rpn: Any) -> None:
@@ -185,10 +201,7 @@ class BatchedRPN(RPN):
     ) -> Tensor:
         arguments, transform = (deltas, anchors, truth, is_positive), self.box2box_transform
         if self.box_reg_loss_type == "smooth_l1":
-            encode = transform.get_deltas
-            if type(transform) is Box2BoxTransform:  # Detectron2's looks whether anchors have sides
-                encode = partial(encoded, weights=transform.weights)
-            return anchor_delta_loss(*arguments, encode, self.smooth_l1_beta)
+            return anchor_delta_loss(*arguments, encoder(transform), self.smooth_l1_beta)
         loss = BOX_LOSSES.get(self.box_reg_loss_type)
         if loss is None:
             raise InputError(

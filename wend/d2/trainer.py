@@ -52,7 +52,7 @@ from wend.d2.loaders import (
     train_loader,
     training_images,
 )
-from wend.d2.log_window import PERIOD, LogWindow
+from wend.d2.log_window import PERIOD, LogWindow, end_lines_at
 from wend.d2.teaching import build_teacher, lesson_of, let_teach
 from wend.errors import InputError
 from wend.evaluation.best import HELD_OUT
@@ -175,6 +175,7 @@ class Trainer(DefaultTrainer):
         if self.teacher is not None and cfg.WEND.ACCUMULATE == 1:
             let_teach(model, self.teacher)
         optimizer = self.build_optimizer(cfg, model)
+        self.check.before_steps_of(optimizer)
         self.loss_scale = LossScale(model, optimizer, precision_of(cfg).training)
         self.first_epoch = count_first_epoch(run.training, cfg, model)
         self.force_log = ForceLog(model, self.first_epoch.steps)
@@ -370,6 +371,7 @@ class Trainer(DefaultTrainer):
 
         Then the evaluation that was due at the checkpoint is made up.
         """
+        end_lines_at(self.storage, self.max_iter)
         if not self._is_done:
             self.log_window.restore(self.storage)
         super().before_train()

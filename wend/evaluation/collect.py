@@ -120,8 +120,14 @@ class DetectionCollector:
             readable: false for an image whose boxes do not count; None: all do.
 
         Raises:
-            InputError: something is no box or no score.
+            InputError: something is no box or no score, or the table is of more or fewer images.
         """
+        if len(table) != len(image_ids):
+            raise InputError(
+                f"the detector returns something of {len(table)} images for a batch of "
+                f"{len(image_ids)} (image {image_ids[0]!r} and following); expected one entry for "
+                f"each, in their order"
+            )
         if readable is not None and not all(readable):
             table = table.keep(np.asarray(readable)[table.owner])
         scores = table.scored().scores

@@ -75,6 +75,8 @@ class _Packer(ForkingPickler):
             return known
         if obj.layout != torch.strided or obj.device.type != "cpu" or obj.requires_grad:
             return None
+        if obj.is_quantized or obj.is_nested:
+            return None
         start = self._lengths.get(obj.dtype, 0)
         self._lengths[obj.dtype] = start + obj.numel()
         self.tensors.setdefault(obj.dtype, []).append(obj)

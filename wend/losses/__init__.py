@@ -20,6 +20,7 @@ from wend.losses import (  # noqa: F401  (they register their functions)
     small_loss,
     teacher_agreement,
 )
+from wend.losses.areas import check_areas
 from wend.losses.classification import CLASSIFICATION_LOSSES, OWN_LOSS, classification_loss
 from wend.losses.context import ImagesContext, LossContext, image_indices
 from wend.losses.entropies import (
@@ -87,6 +88,7 @@ __all__ = [
     "UnsupervisedForce",
     "WeighedOutputs",
     "average_over",
+    "check_areas",
     "check_weights",
     "check_weighted_entropy",
     "classification_loss",

@@ -345,9 +345,7 @@ class LocalizationLoss:
         eta, factor = self.eta.at(self.progress), self.factor.at(self.progress)
         return self.force.scalars(eta, factor)
 
-    def count_positives(
-        self, matched: Tensor | Sequence[Tensor], counts: Sequence[int] | None = None
-    ) -> None:
+    def count_positives(self, matched: Tensor) -> None:
         """Say which pseudo box each sample of a batch is a positive of, once for each batch.
 
         The samples are in the order of the log-odds that :meth:`context` gets afterwards.
@@ -359,18 +357,7 @@ class LocalizationLoss:
         Raises:
             ValueError: these are other images than those of :meth:`start_batch`.
         """
-        if not isinstance(matched, Tensor):  # of each image, until the detectors have moved
-            each = [image.flatten() for image in matched]
-            self._box_index = torch.cat(each) if each else None
-            if self.positives is None or not each:
-                return
-            width = max(map(len, each))
-            rows = [image.new_full((width,), -1) for image in each]
-            for row, image in zip(rows, each, strict=True):
-                row[: len(image)] = image
-            matched = torch.stack(rows)
-        else:
-            self._box_index = matched.flatten()
+        self._box_index = matched.flatten()
         if self.positives is None:
             return
         if len(matched) != len(self.images.boxes):

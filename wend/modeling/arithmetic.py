@@ -20,6 +20,7 @@ from wend.errors import InputError
 
 PRECISIONS = ("", "float32", "bfloat16", "float16")
 COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune")  # torch.compile's, and none
+COMPILERS = ("torch._dynamo", "torch._inductor")  # packages whose errors are the compiler's
 logger = logging.getLogger(__name__)
 
 
@@ -98,7 +99,8 @@ def compute_as(model: nn.Module, cfg: CfgNode) -> None:
 def compile_backbone(model: nn.Module, cfg: CfgNode) -> None:
     """Let ``torch.compile`` make a detector's backbone when it is first called (``WEND.COMPILE``).
 
-    In place: the names of its weights stay. A copy of a detector is not compiled.
+    In place: the names of its weights stay. A copy of a detector is not compiled. What cannot be
+    compiled is an InputError then.
     """
     if cfg.WEND.COMPILE == "none":
         return
@@ -109,6 +111,20 @@ def compile_backbone(model: nn.Module, cfg: CfgNode) -> None:
             f"to none"
         )
     backbone.compile(mode=cfg.WEND.COMPILE)
+    backbone._compiled_call_impl = partial(_compiled, backbone._compiled_call_impl)
+
+
+def _compiled(call: Any, *inputs: Any, **more: Any) -> Any:
+    try:
+        return call(*inputs, **more)
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(COMPILERS):
+            raise
+        said = " ".join(str(error).partition("\n\n")[0].split())[:300]
+        raise InputError(
+            f"config entry WEND.COMPILE: torch.compile could not make the backbone ({said}); set "
+            f"it to none"
+        ) from None
 
 
 def in_its_numbers(model: nn.Module) -> AbstractContextManager[Any]:

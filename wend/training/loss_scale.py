@@ -94,6 +94,8 @@ class LossScale:
     def _leave_out(self, which: str, more: str = "") -> None:
         self.skipped += 1
         self._in_a_row += 1
+        # learning rates go on by iterations; torch warns of that where the first step is left out
+        vars(self._optimizer)["_opt_called"] = True
         if self._in_a_row >= MOST_IN_A_ROW:
             raise NonFiniteLossError(
                 f"the {which} of {self._in_a_row} steps in a row overflow float16{more}. Set "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from wend.losses import check_weights
@@ -34,8 +35,15 @@ class StepCheck:
     ) -> None:
         self._model, self.interruption = model, interruption
         self._at_once = at_once
-        self._waiting: list[tuple[Losses, Sequence[object]]] = []
+        self._waiting: list[tuple[Losses, Sequence[object], int]] = []
         self._seen: list[tuple[Losses, dict[str, float]]] = []
+
+    def before_steps_of(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let no step of an optimizer be taken before its losses were looked at.
+
+        A trainer looks by itself; one of the user's own, of which nobody knows, need not.
+        """
+        optimizer.register_step_pre_hook(lambda *_: self.look())
 
     def begin(self) -> None:
         """Begin a step, once its batch is there."""
@@ -64,22 +72,24 @@ class StepCheck:
             NonFiniteLossError: a process has a problem; names all of them.
             InputError: a weight of samples or images is no finite number >= 0.
         """
+        if self._waiting and self._waiting[-1][-1] != iteration:
+            self.look()  # no step of the optimizer came
         if not problem:
-            self._waiting.append((losses, image_ids))
+            self._waiting.append((losses, image_ids, iteration))
         if problem or self._at_once or world_size() > 1:
             self._look(iteration, problem)
 
-    def look(self, iteration: int) -> None:
+    def look(self) -> None:
         """Look at what waits, before the weights change; errors as of :meth:`add`."""
         if self._waiting:
-            self._look(iteration)
+            self._look(self._waiting[-1][-1])
 
     def _look(self, iteration: int, problem: str = "") -> None:
         waiting = [*self._waiting]
         self._waiting.clear()
-        values = on_host([term for losses, _ in waiting for term in losses.values()])
+        values = on_host([term for losses, *_ in waiting for term in losses.values()])
         problems = [problem] if problem else []
-        for losses, image_ids in waiting:
+        for losses, image_ids, _ in waiting:
             own = dict(zip(losses, values, strict=False))
             del values[: len(own)]
             self._seen.append((losses, own))

@@ -15,7 +15,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from wend.config import view_of
-from wend.losses import LocalizationLoss, weighted
+from wend.losses import LocalizationLoss, check_areas, weighted
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import borders
 from wend.modeling.layers.image_batch import ImageBatch, Size, image_batch
@@ -49,6 +49,8 @@ class JointLoss(nn.Module):
         assert targets is not None
         loss = self.localization_loss
         device = next(self.parameters()).device
+        ids = [target.get("image_id") for target in targets]
+        check_areas([target["boxes"] for target in targets], ids)
         loss.start_batch(images_of(targets, device, loss.progress))
         return loss.joint(self.terms(images, targets))
 
@@ -73,6 +75,9 @@ class JointLoss(nn.Module):
 class Normalization(nn.Module):
     """Images to a normalized batch, as torchvision's transform makes one, image by image.
 
+    In evaluation images whose longer side is not that of the crops are rescaled to it, as
+    torchvision's transform does.
+
     Args:
         cfg: MODEL.PIXEL_MEAN and PIXEL_STD, and the view.
     """
@@ -86,16 +91,14 @@ class Normalization(nn.Module):
         self.register_buffer("std", torch.tensor(cfg.MODEL.PIXEL_STD).view(-1, 1, 1), False)
         self.side = view_of(cfg).test_side
 
-    def forward(self, images: Sequence[Tensor] | Tensor, *, rescales: bool) -> ImageBatch:
+    def forward(self, images: Sequence[Tensor] | Tensor) -> ImageBatch:
         """Normalize images; see :func:`wend.modeling.layers.image_batch.image_batch`.
 
         Args:
             images: N images (3, height, width), 0..255.
-            rescales: whether images whose longer side is not that of the crops are rescaled to it,
-                as torchvision's transform does in evaluation.
         """
-        sizes = list(map(self._tested, images)) if rescales else []
-        if not rescales or sizes == list(map(_size, images)):
+        sizes = list(map(self._seen, images))
+        if sizes == list(map(_size, images)):
             return image_batch(images, self.mean, self.std)
         rescaled = [
             F.interpolate(image_batch([image], self.mean, self.std).tensor, size, mode="bilinear")
@@ -106,15 +109,17 @@ class Normalization(nn.Module):
 
     def in_pixels_of(self, images: Sequence[Tensor] | Tensor, batch: BoxBatch) -> BoxBatch:
         """Boxes of :meth:`forward`'s batch, in pixels of the images that it was made of."""
-        pairs = [(_size(image), self._tested(image)) for image in images]
-        if all(size == tested for size, tested in pairs):
+        pairs = [(_size(image), self._seen(image)) for image in images]
+        if all(size == seen for size, seen in pairs):
             return batch
-        given, tested = (borders(sizes, batch.boxes) for sizes in zip(*pairs, strict=True))
-        return replace(batch, boxes=batch.boxes * (given / tested))
+        given, seen = (borders(sizes, batch.boxes) for sizes in zip(*pairs, strict=True))
+        return replace(batch, boxes=batch.boxes * (given / seen))
 
-    def _tested(self, image: Tensor) -> Size:
-        """The size that an image is tested at."""
+    def _seen(self, image: Tensor) -> Size:
+        """The size that an image is looked at."""
         height, width = _size(image)
+        if self.training:
+            return height, width
         scale = self.side / max(height, width)
         return int(height * scale), int(width * scale)
 

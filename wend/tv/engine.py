@@ -267,7 +267,7 @@ class Trainer:
                 losses=partial(self._losses, iteration),
                 backward=self.loss_scale.backward,
             )
-            self.check.look(iteration)
+            self.check.look()
         except NonFiniteLossError as error:
             self.loss_scale.skip(error)
             losses = {}

@@ -114,7 +114,7 @@ class BinaryFCOS(JointLoss, FCOS):
 
     def head_output(self, images: Sequence[Tensor]) -> tuple[HeadOutput, Locations, ImageBatch]:
         """What the head says of a batch, where, and the batch."""
-        batch = self.normalization(images, rescales=not self.training)
+        batch = self.normalization(images)
         maps = self.backbone(batch.tensor)
         maps = [maps] if isinstance(maps, Tensor) else list(maps.values())
         output = self.head(maps)

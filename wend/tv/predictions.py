@@ -5,9 +5,7 @@ Shape letters: P = boxes of an image, B = boxes of all images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
-from typing import overload
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,15 +13,16 @@ from torch import Tensor
 
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.structures.box_table import BoxTable
+from wend.structures.late_list import LateList
 
 Outputs = Sequence[dict[str, Tensor]]  # of each image boxes (P, 4), scores (P,) and labels (P,)
 
 
-class Predictions(Sequence[dict[str, Tensor]]):
+class Predictions(LateList[dict[str, Tensor]]):
     """For each of N images a dict of boxes, scores and labels, as of any detector of torchvision.
 
-    A dict is made when it is read, on the detector's device, and stays as its readers leave it.
-    :attr:`table` has all boxes at once, on the host.
+    The dicts are made when one is read, on the detector's device, and stay as their readers leave
+    them. :attr:`table` has all boxes at once, on the host.
 
     Args:
         batch: the boxes, in pixels of the images.
@@ -31,39 +30,20 @@ class Predictions(Sequence[dict[str, Tensor]]):
     """
 
     def __init__(self, batch: BoxBatch, label: int) -> None:
+        super().__init__(len(batch))
         self._batch, self._label = batch, label
-        self._made: dict[int, dict[str, Tensor]] = {}
 
-    def __len__(self) -> int:
-        return len(self._batch)
-
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Tensor]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Tensor]]: ...
-
-    def __getitem__(self, index: int | slice) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """The dict of an image; of a slice, a list of those of its images."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        index = range(len(self))[index]
-        if index not in self._made:
-            self._made[index] = self._entry(index)
-        return self._made[index]
-
-    @cached_property
-    def _counts(self) -> list[int]:
-        return self._batch.counts()
-
-    def _entry(self, index: int) -> dict[str, Tensor]:
-        batch, count = self._batch, self._counts[index]
-        scores = batch.scores[index, :count]
+    def make(self) -> Iterator[dict[str, Tensor]]:
+        """The dict of each image, which holds the kept boxes alone."""
+        batch, counts = self._batch, self._batch.counts()
+        boxes, scores = batch.boxes[batch.kept], batch.scores[batch.kept]
         if batch.classes is None:
             labels = torch.full_like(scores, self._label, dtype=torch.int64)
         else:
-            labels = batch.classes[index, :count]
-        return {"boxes": batch.boxes[index, :count], "scores": scores, "labels": labels}
+            labels = batch.classes[batch.kept]
+        each = (column.split(counts) for column in (boxes, scores, labels))
+        for of_image in zip(*each, strict=True):
+            yield dict(zip(("boxes", "scores", "labels"), of_image, strict=True))
 
     @property
     def table(self) -> BoxTable:
@@ -71,7 +51,7 @@ class Predictions(Sequence[dict[str, Tensor]]):
 
         Waits for the device.
         """
-        return _table([*self]) if self._made else self._batch.on_host()
+        return _table(self) if self.is_made else self._batch.on_host()
 
 
 def table_of(outputs: Outputs) -> BoxTable:

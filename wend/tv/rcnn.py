@@ -33,6 +33,7 @@ from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.box_choice import Choice, borders, chosen
 from wend.modeling.layers.image_batch import Size
+from wend.modeling.rcnn.box_deltas import encoded
 from wend.modeling.rcnn.head_boxes import head_candidates
 from wend.modeling.rcnn.head_losses import class_cross_entropy, delta_loss
 from wend.modeling.rcnn.pooling import pooled, regions_of
@@ -153,7 +154,7 @@ class BinaryRoIHeads(RoIHeads):
             samples.boxes,
             samples.truth,
             samples.classes,
-            self.box_coder.weights,
+            partial(encoded, weights=self.box_coder.weights),
             BETA,
         )
         unsupervised = loss.unsupervised_of(context, supervised=classifier, shared=[scores])
@@ -288,7 +289,7 @@ class BinaryRCNN(JointLoss, FasterRCNN):
         self, images: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], Proposals, dict[str, Tensor]]:
         """Feature maps by name, proposals, and the RPN's losses in training."""
-        batch = self.normalization(images, rescales=not self.training)
+        batch = self.normalization(images)
         features = self.backbone(batch.tensor)
         truth = self.localization_loss.images.padded if self.training else None
         proposals, losses = self.rpn(ImageList(batch.tensor, batch.sizes), features, truth)

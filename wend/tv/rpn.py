@@ -19,6 +19,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from wend.losses import share_of_mean
 from wend.losses.padded_boxes import PaddedBoxes
+from wend.modeling.hooks import check_hooks
 from wend.modeling.layers.box_selection import take
 from wend.modeling.layers.per_map_size import PerMapSize
 from wend.modeling.rcnn.box_deltas import encoded
@@ -34,6 +35,14 @@ from wend.modeling.rcnn.rpn_losses import anchor_delta_loss, objectness_loss
 from wend.modeling.rcnn.sampling import subsample
 from wend.tv.detector import level_anchors
 
+REPLACED = {  # torchvision's methods that go image by image, by what stands for them
+    "forward": (
+        "assign_targets_to_anchors",
+        "filter_proposals",
+        "compute_loss",
+        "_get_top_n_idx",
+    ),
+}
 BETA = 1 / 9  # of the smooth L1 loss of boxes, torchvision's
 
 
@@ -56,6 +65,10 @@ class BatchedRPN(RegionProposalNetwork):
     proposal_matcher: Any
     fg_bg_sampler: Any
     drawn: Tensor
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_hooks(cls, BatchedRPN, REPLACED)
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)

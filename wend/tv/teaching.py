@@ -20,9 +20,9 @@ def build_teacher(average: WeightAverage, teaching: Teaching) -> Teacher:
 
 
 def _look(model: nn.Module, images: list[Tensor]) -> list[refine.Boxes]:
-    transform = getattr(model, "transform", None)
-    if transform is not None:
-        transform.train()  # torchvision's in evaluation would enlarge crops to the test's view
+    normalization = getattr(model, "normalization", None)
+    if normalization is not None:
+        normalization.train()  # in evaluation it would enlarge crops to the test's view
     try:
         outputs = model(images)
     finally:

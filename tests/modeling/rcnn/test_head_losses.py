@@ -1,5 +1,7 @@
 """wend.modeling.rcnn.head_losses: those of torchvision, on samples of any kind, and none at all."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -7,18 +9,19 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
+from wend.modeling.rcnn.box_deltas import encoded
 from wend.modeling.rcnn.head_losses import (
     accuracy_counts,
     class_cross_entropy,
     class_sigmoid_cross_entropy,
     delta_loss,
-    encoded,
     iou_score_loss,
     overlap_loss,
     paired_iou,
 )
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+ENCODE = partial(encoded, weights=WEIGHTS)
 COUNT, CLASSES = 40, 3
 
 
@@ -50,7 +53,7 @@ def test_losses_and_gradients_are_torchvisions(samples):
     labels = classes + 1  # 0: background
     own = [
         class_cross_entropy(scores, labels),
-        delta_loss(deltas, boxes, truth, classes, WEIGHTS, 1 / 9),
+        delta_loss(deltas, boxes, truth, classes, ENCODE, 1 / 9),
     ]
     targets = BoxCoder(WEIGHTS).encode_single(truth, boxes)
     of_background = torch.zeros(COUNT, 1, 4)
@@ -92,12 +95,12 @@ def test_a_loss_of_overlaps_is_that_of_the_foregrounds_boxes(samples):
 
 def test_background_has_no_part_in_the_losses_of_boxes_whatever_it_holds(samples):
     _, deltas, boxes, truth, classes = samples
-    before = delta_loss(deltas, boxes, truth, classes, WEIGHTS, 0.0)
+    before = delta_loss(deltas, boxes, truth, classes, ENCODE, 0.0)
     background = (classes < 0)[:, None]
     deltas = torch.where(background[..., None], torch.nan, deltas).detach().requires_grad_()
     boxes = torch.where(background, 0.0, boxes)  # without area
     truth = torch.where(background, torch.inf, truth)
-    after = delta_loss(deltas, boxes, truth, classes, WEIGHTS, 0.0)
+    after = delta_loss(deltas, boxes, truth, classes, ENCODE, 0.0)
     assert torch.equal(before, after)
     after.backward()
     assert deltas.grad.isfinite().all()
@@ -108,7 +111,7 @@ def test_one_regressor_for_all_classes_is_used_for_each(samples):
     _, deltas, boxes, truth, classes = samples
     shared = deltas[:, :1]
     repeated = shared.expand(-1, CLASSES, -1)
-    losses = [delta_loss(each, boxes, truth, classes, WEIGHTS, 0.0) for each in (shared, repeated)]
+    losses = [delta_loss(each, boxes, truth, classes, ENCODE, 0.0) for each in (shared, repeated)]
     assert torch.equal(*losses)
 
 
@@ -129,7 +132,7 @@ def test_without_samples_losses_are_0_and_have_a_gradient():
     losses = [
         class_cross_entropy(scores, classes),
         class_sigmoid_cross_entropy(scores, classes),
-        delta_loss(deltas, boxes, boxes, classes, WEIGHTS, 0.0),
+        delta_loss(deltas, boxes, boxes, classes, ENCODE, 0.0),
         iou_score_loss(scores[:, 0], boxes, boxes, classes),
     ]
     assert [loss.item() for loss in losses] == [0] * 4
@@ -145,8 +148,8 @@ def test_half_precision_is_upcast_before_it_is_summed(samples):
             cross_entropy(scores.bfloat16().float(), classes + 1),
         ),
         (
-            delta_loss(deltas.bfloat16(), boxes, truth, classes, WEIGHTS, 0.0),
-            delta_loss(deltas.bfloat16().float(), boxes, truth, classes, WEIGHTS, 0.0),
+            delta_loss(deltas.bfloat16(), boxes, truth, classes, ENCODE, 0.0),
+            delta_loss(deltas.bfloat16().float(), boxes, truth, classes, ENCODE, 0.0),
         ),
     ):
         assert value.dtype == torch.float32

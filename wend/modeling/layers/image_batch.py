@@ -52,7 +52,8 @@ def image_batch(
         if len(set(sizes)) > 1:
             return _of_different_sizes(images, sizes, mean, std, unit, least)
         pixels = stacked(images)
-    normalized = (pixels.to(mean.device, non_blocking=True) - mean) / std
+    dtype = mean.dtype if pixels.is_floating_point() else None  # whatever floats a mapper makes
+    normalized = (pixels.to(mean.device, dtype, non_blocking=True) - mean) / std
     below, right = (_padded(side, unit, least) - side for side in sizes[0])
     if below or right:
         normalized = F.pad(normalized, (0, right, 0, below))

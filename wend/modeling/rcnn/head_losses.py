@@ -9,13 +9,13 @@ Shape letters: B = samples of all images, C = foreground classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wend.modeling.rcnn.box_deltas import encoded, harmless
+from wend.modeling.rcnn.box_deltas import harmless
 
 
 def class_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def delta_loss(
     boxes: Tensor,
     truth: Tensor,
     classes: Tensor,
-    weights: Sequence[float],
+    encode: Callable[[Tensor, Tensor], Tensor],
     beta: float,
 ) -> Tensor:
     """:func:`smooth_l1` of the deltas, summed over the foreground and divided by B.
@@ -76,12 +76,12 @@ def delta_loss(
         deltas: see :func:`of_own_class`.
         boxes, truth: proposals and their matched boxes (B, 4); anything finite of background.
         classes: (B,) int64; -1: background.
-        weights: of the deltas, see :func:`encoded`.
+        encode: proposals and boxes (B, 4) -> deltas (B, 4).
         beta: see :func:`smooth_l1`.
     """
     is_foreground = classes >= 0
     boxes, truth = harmless(boxes, is_foreground), harmless(truth, is_foreground)
-    losses = smooth_l1(of_own_class(deltas, classes), encoded(boxes, truth, weights), beta)
+    losses = smooth_l1(of_own_class(deltas, classes), encode(boxes, truth), beta)
     return torch.where(is_foreground[:, None], losses, 0.0).sum() / max(len(classes), 1)
 
 
