@@ -2,62 +2,132 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from msgspec import to_builtins
+from msgspec import UNSET, UnsetType, to_builtins
 
 from wend.errors import InputError, shown, some
-from wend.formats.coco_json import DATA_SET, RESULTS, Boxes, CocoFile, Id, Image
+from wend.formats.coco_json import (
+    DATA_SET,
+    RESULTS,
+    Bit,
+    Box,
+    Boxes,
+    CocoFile,
+    Id,
+    Image,
+    Number,
+    Row,
+)
+from wend.formats.mask_boxes import MASK, mask_box, mask_size
 from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.report import Count
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.structures.boxes import xywh_to_xyxy
+from wend.structures.coded import CodedColumn, Encoder
+
+BOXES_OF = ("bbox", "masks")
+
+
+class BoxOrMask(Box, kw_only=True, gc=False):
+    """A row whose ``bbox`` is read; the error where it has none names the other choice."""
+
+    @classmethod
+    def expected(cls, field: str | None) -> str:
+        """The expected value of a field, for messages."""
+        text = super().expected(field)
+        advice = "not read unless with boxes: masks"
+        return text.replace("not read", advice) if field == "bbox" else text
+
+
+class Mask(Row, kw_only=True, gc=False):
+    """A row whose ``segmentation`` is read; a ``bbox`` may be absent."""
+
+    image_id: Id
+    segmentation: Any
+    category_id: Id | UnsetType | None = UNSET
+    score: Number | UnsetType | None = UNSET
+    iscrowd: bool | Bit | UnsetType | None = UNSET
+
+    @classmethod
+    def expected(cls, field: str | None) -> str:
+        """The expected value of a field, for messages."""
+        return f'"segmentation": {MASK}' if field == "segmentation" else super().expected(field)
 
 
 @box_source("coco")
 def read_coco(
-    path: str | Path, images: str | Path | None = None, category_id: int | str | None = None
+    path: str | Path,
+    images: str | Path | None = None,
+    category_id: int | str | None = None,
+    boxes: str = "bbox",
 ) -> PseudoBoxes:
     """Read boxes in COCO's JSON: a data set (CutLER's, MaskCut's), or a detector's results.
 
     Frame: pixels of the size that the JSON states for the image, which may differ from the file's
     (MaskCut's boxes may be of a resized copy), so they become fractions by that size. Images
     without stated sizes: pixels of the original image. Several boxes per image; ``score`` is kept,
-    best first. Images come by ``file_name``; ``segmentation`` is not read.
+    best first. Images come by ``file_name``. Where only masks state sizes, those count.
 
     Args:
         path: a data set ``{"images", "annotations"}``, or a list of results.
         images: of results whose ``image_id`` are numbers: the COCO JSON that has their images.
             Text ids are taken as paths.
         category_id: the category to take, or "all"; by default there may be only one.
+        boxes: "bbox", or "masks": the boxes of ``segmentation``, run-length codes or polygons
+            (:mod:`wend.formats.mask_boxes`), for files without ``bbox``; an empty mask has no area.
 
     Raises:
         MissingFileError, InputError: not there, or an entry is malformed; the message names it.
     """
+    if boxes not in BOXES_OF:
+        raise InputError(f"{path}: boxes: expected {' or '.join(BOXES_OF)}, got {shown(boxes)}")
     file = CocoFile.open(path, f"{DATA_SET} or {RESULTS}")
-    if file.has_list("annotations") and file.has_list("images"):
-        boxes, listed = file.boxes("annotations"), file
-    elif file.is_list:
-        boxes, listed = file.boxes(""), None
-        if images is not None:
-            listed = CocoFile.open(images, DATA_SET)
-            if not listed.has_list("images"):
-                raise InputError(f"{images}: expected {DATA_SET}, got no images")
-        elif not all(isinstance(image_id, str) for image_id in boxes.image_ids.values):
-            raise InputError(
-                f"{path}: its image_id are numbers; name the COCO JSON that has the images: "
-                f"images: <file>"
-            )
-    else:
+    is_data_set = file.has_list("annotations") and file.has_list("images")
+    if not is_data_set and not file.is_list:
         raise InputError(f"{path}: expected {DATA_SET} or {RESULTS}, got another JSON value")
+    name, mask_sizes = "annotations" if is_data_set else "", None
+    if boxes == "masks":
+        rows_of_file, mask_sizes = _read_masks(file, name)
+    else:
+        rows_of_file = file.boxes(name, BoxOrMask)
+    listed = file if is_data_set else None
+    if listed is None and images is not None:
+        listed = CocoFile.open(images, DATA_SET)
+        if not listed.has_list("images"):
+            raise InputError(f"{images}: expected {DATA_SET}, got no images")
+    elif listed is None and not all(isinstance(i, str) for i in rows_of_file.image_ids.values):
+        raise InputError(
+            f"{path}: its image_id are numbers; name the COCO JSON that has the images: "
+            f"images: <file>"
+        )
+    return _of_rows(path, rows_of_file, listed, mask_sizes, category_id)
+
+
+def _of_rows(
+    path: str | Path,
+    boxes: Boxes,
+    listed: CocoFile | None,
+    mask_sizes: np.ndarray | None,
+    category_id: int | str | None,
+) -> PseudoBoxes:
+    """The chosen rows by their images, those of a file or those that the rows name.
+
+    Args:
+        mask_sizes: (N, 2) width and height that each row's mask states, 0 where none; or None.
+    """
     if listed is not None:
         keys, sizes, index = _read_images(listed)
     else:
         index = {name: i for i, name in enumerate(boxes.image_ids.values)}
         keys, sizes = [path_key(name, f"{path}: image_id") for name in index], None
     owners = boxes.owners(index)
+    if mask_sizes is not None:
+        sizes = _sizes_of_masks(boxes, owners, sizes, mask_sizes, len(keys))
     rows = np.flatnonzero(~boxes.crowd & _of_category(boxes, category_id))
     unscored = np.isnan(boxes.scores[rows])
     if unscored.any() and not unscored.all():
@@ -83,6 +153,62 @@ def read_coco(
         sizes,
         {"crowd": Count(crowds)} if crowds else {},
     )
+
+
+def _read_masks(file: CocoFile, name: str) -> tuple[Boxes, np.ndarray]:
+    """The boxes of masks (N), and the width and height (N, 2) that each mask states, or 0, 0."""
+    image_ids, category_ids = Encoder(), Encoder()
+    images, categories = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    corners, sizes, scores, crowd = [], [], [], []
+    for rows in file.blocks(name, Mask):
+        images.append(image_ids.encode([row.image_id for row in rows]))
+        given = [None if row.category_id is UNSET else row.category_id for row in rows]
+        categories.append(category_ids.encode(given))
+        scores += [row.score if isinstance(row.score, float) else np.nan for row in rows]
+        crowd += [row.iscrowd in (1, True) for row in rows]
+        for row in rows:
+            where = file.entry(name, len(corners))
+            is_crowd = crowd[len(corners)]
+            box = None if is_crowd else mask_box(row.segmentation, f"{where}: segmentation")
+            corners.append(box or (0.0, 0.0, 0.0, 0.0))
+            sizes.append((not is_crowd and mask_size(row.segmentation)) or (0.0, 0.0))
+    xyxy = np.fromiter(chain.from_iterable(corners), np.float64).reshape(-1, 4)
+    boxes = Boxes(
+        file,
+        name,
+        CodedColumn(image_ids.values, np.concatenate(images)),
+        CodedColumn(category_ids.values, np.concatenate(categories)),
+        np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], 1),
+        np.array(scores, dtype=np.float64),
+        np.array(crowd, dtype=bool),
+    )
+    return boxes, np.array(sizes, dtype=np.float64).reshape(-1, 2)
+
+
+def _sizes_of_masks(
+    boxes: Boxes, owners: np.ndarray, sizes: np.ndarray | None, stated: np.ndarray, number: int
+) -> np.ndarray | None:
+    """Sizes (E, 2) of images: as the file states them, which masks must agree with, or as masks do.
+
+    None where neither states them all.
+    """
+    rows = np.flatnonzero(stated[:, 0] > 0)
+    if sizes is None:
+        if len(rows) < np.count_nonzero(~boxes.crowd):
+            return None
+        sizes = np.ones((number, 2))  # of images without boxes, which no one looks at
+        sizes[owners[rows]] = stated[rows]
+    other = (stated[rows] != sizes[owners[rows]]).any(1)
+    if other.any():
+        row = int(rows[np.argmax(other)])
+        width, height = sizes[owners[row]].tolist()
+        raise boxes.file.error(
+            boxes.name,
+            row,
+            f'"segmentation" of the size of its image and its other masks, [{height:g}, {width:g}]',
+            stated[row, ::-1].tolist(),
+        )
+    return sizes
 
 
 def _read_images(file: CocoFile) -> tuple[list[str], np.ndarray | None, dict[Id, int]]:

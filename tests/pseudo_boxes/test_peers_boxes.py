@@ -1,0 +1,145 @@
+"""Files as other auto-labellers write them, made here: each read by the source that docs name."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wend.errors import InputError, MissingFileError
+from wend.formats.mask_boxes import mask_box
+from wend.pseudo_boxes import PseudoBoxes, attach_pseudo_boxes, read_boxes
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord
+
+
+def write(path: Path, value: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+    return path
+
+
+def as_dict(boxes: PseudoBoxes) -> dict[str, list]:
+    return {key: rows.tolist() for key, rows in zip(boxes.keys, boxes.table, strict=True)}
+
+
+def refused(message: str, source: str, path: Path, **options: object) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_boxes({"source": source, "path": path, **options})
+
+
+# ---- masks ----
+
+# 3 rows and 4 columns; by columns: 4 background, 2 object, 1 background, 2 object, 3 background
+PLAIN = {"size": [3, 4], "counts": [4, 2, 1, 2, 3]}
+SQUARE = (1.0, 1.0, 3.0, 3.0)  # columns 1 and 2, rows 1 and 2
+COMPRESSED = {"size": [3, 4], "counts": "42102"}  # as pycocotools writes it; differences from 4th
+
+
+@pytest.mark.parametrize(
+    ("mask", "box"),
+    [
+        (PLAIN, SQUARE),
+        (COMPRESSED, SQUARE),
+        ({"size": [3, 4], "counts": [0, 12]}, (0, 0, 4, 3)),
+        ({"size": [3, 4], "counts": [5, 2, 5]}, (1, 0, 3, 3)),  # goes on in the next column
+        ({"size": [3, 4], "counts": [11, 1]}, (3, 2, 4, 3)),
+        ({"size": [3, 4], "counts": [12]}, None),
+        ({"size": [3, 4], "counts": [5, 0, 7]}, None),
+        ([[1, 2, 5, 2, 5.5, 4], [0.5, 3, 1, 3, 1, 3.5]], (0.5, 2, 5.5, 4)),
+        ([1, 2, 5, 2, 5.5, 4], (1, 2, 5.5, 4)),
+        ([], None),
+    ],
+)
+def test_the_box_of_a_mask_reaches_to_the_end_of_its_last_pixel(mask, box):
+    assert mask_box(mask, "here") == box
+
+
+def test_boxes_of_random_masks_are_those_of_pycocotools():
+    masks = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        shape = tuple(draw.integers(1, 60, 2))
+        pixels = np.asfortranarray(draw.random(shape) < draw.choice([0.01, 0.1, 0.9]), np.uint8)
+        code = masks.encode(pixels)
+        x, y, width, height = masks.toBbox(code).tolist()
+        text = {"size": code["size"], "counts": code["counts"].decode()}
+        expected = (x, y, x + width, y + height) if pixels.any() else None
+        assert mask_box(text, "here") == expected
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ("4210", "expected a mask"),
+        ({"size": [3], "counts": [12]}, "expected a mask"),
+        ({"size": [3, 4]}, "expected counts as whole numbers"),
+        ({"size": [3, 4], "counts": [4, 2.5]}, "expected counts as whole numbers"),
+        ({"size": [3, 4], "counts": "4 "}, "expected counts as whole numbers"),
+        ({"size": [3, 4], "counts": "4210P"}, "expected counts as whole numbers"),
+        ({"size": [3, 4], "counts": "oooooooooooooooo0"}, "expected counts as whole numbers"),
+        ({"size": [3, 4], "counts": [4, 2, 1]}, "fill 4 x 3 (width x height) = 12 pixels"),
+        ({"size": [3, 4], "counts": [14, -2]}, "expected run lengths from 0"),
+        ([[1, 2, 3]], "expected a mask"),
+        ([[1, 2, 3, "4"]], "expected numbers in its polygons"),
+    ],
+)
+def test_what_is_no_mask_is_an_error(mask, message):
+    with pytest.raises(InputError, match=f"here: .*{re.escape(message)}"):
+        mask_box(mask, "here")
+
+
+# ---- CutLER, CuVLER, MaskCut; annotations without bbox ----
+
+IMAGES = [{"id": 1, "file_name": "train/n01/a.JPEG", "width": 4, "height": 3}]
+
+
+def test_maskcuts_annotations_are_read_by_coco(tmp_path):
+    rows = [
+        {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 4, "width": 4, "height": 3}
+        | {"bbox": [1.0, 1.0, 2.0, 2.0], "segmentation": COMPRESSED}
+    ]
+    path = write(tmp_path / "m.json", {"images": IMAGES, "annotations": rows})
+    boxes = read_boxes({"source": "coco", "path": path})
+    assert as_dict(boxes) == {"train/n01/a.JPEG": [[0.25, 1 / 3, 0.75, 1]]}
+    assert boxes.table.scores is None
+    without = read_boxes({"source": "coco", "path": path, "boxes": "masks"})
+    assert as_dict(without) == as_dict(boxes)
+
+
+def test_masks_without_bbox_become_boxes_with_their_scores(tmp_path):
+    rows = [{"image_id": 1, "segmentation": COMPRESSED, "score": 0.25}]
+    rows += [{"image_id": 1, "segmentation": [[0, 0, 2, 0, 2, 1.5]], "score": 0.75}]
+    rows += [{"image_id": 1, "segmentation": {"size": [3, 4], "counts": [12]}, "score": 0.5}]
+    rows += [{"image_id": 1, "segmentation": PLAIN, "iscrowd": 1}]
+    path = write(tmp_path / "m.json", {"images": IMAGES, "annotations": rows})
+    refused('annotations[0]: expected "bbox"', "coco", path)
+    refused("masks are not read unless with boxes: masks", "coco", path)
+    boxes = read_boxes({"source": "coco", "path": path, "boxes": "masks"})
+    assert as_dict(boxes) == {"train/n01/a.JPEG": [[0, 0, 0.5, 0.5], [0.25, 1 / 3, 0.75, 1]]}
+    assert boxes.table.scores.tolist() == [0.75, 0.25]
+    assert boxes.counts["zero_area"].number == 1
+    assert boxes.counts["crowd"].number == 1
+
+
+def test_results_of_masks_are_fractions_of_the_masks_sizes(tmp_path):
+    path = write(tmp_path / "r.json", [{"image_id": "n01/a.JPEG", "segmentation": PLAIN}])
+    boxes = read_boxes({"source": "coco", "path": path, "boxes": "masks"})
+    assert boxes.frame == "fraction"
+    record = ImageRecord(1, "n01/a.JPEG", 400, 300)
+    ((attached,), _) = attach_pseudo_boxes(DataSet.from_records([record]), boxes)
+    np.testing.assert_allclose(attached.pseudo_boxes, [[100, 100, 300, 300]])
+    rows = [{"image_id": "a.jpg", "segmentation": [[1, 1, 3, 1, 3, 2]]}]
+    boxes = read_boxes({"source": "coco", "path": write(path, rows), "boxes": "masks"})
+    assert (boxes.frame, as_dict(boxes)) == ("pixel", {"a.jpg": [[1, 1, 3, 2]]})
+
+
+def test_a_mask_of_another_size_than_its_image_or_none_is_an_error(tmp_path):
+    other = {"image_id": 1, "segmentation": {"size": [4, 3], "counts": [12]}}
+    path = write(tmp_path / "m.json", {"images": IMAGES, "annotations": [other]})
+    message = 'annotations[0]: expected "segmentation" of the size of its image'
+    refused(message, "coco", path, boxes="masks")
+    write(path, {"images": IMAGES, "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]})
+    refused('annotations[0]: expected "segmentation": a mask', "coco", path, boxes="masks")
+    refused("boxes: expected bbox or masks, got 'mask'", "coco", path, boxes="mask")
