@@ -143,3 +143,152 @@ def test_a_mask_of_another_size_than_its_image_or_none_is_an_error(tmp_path):
     write(path, {"images": IMAGES, "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]})
     refused('annotations[0]: expected "segmentation": a mask', "coco", path, boxes="masks")
     refused("boxes: expected bbox or masks, got 'mask'", "coco", path, boxes="mask")
+
+
+# ---- Segment Anything ----
+
+
+def sam_mask(segmentation, bbox, iou, stability=0.5):
+    return {
+        "segmentation": segmentation,
+        "area": 4,
+        "bbox": bbox,
+        "predicted_iou": iou,
+        "point_coords": [[1.5, 1.5]],
+        "stability_score": stability,
+        "crop_box": [0, 0, 4, 3],
+    }
+
+
+def test_segment_anythings_masks_are_read_by_image_best_first(tmp_path):
+    whole = {"size": [3, 4], "counts": [0, 12]}
+    masks = [sam_mask(whole, [0, 0, 3, 2], 0.5, 0.75), sam_mask(COMPRESSED, [1, 1, 1, 1], 1.25)]
+    write(tmp_path / "n01/a.json", masks)
+    write(tmp_path / "n02/none.json", [])
+    boxes = read_boxes({"source": "sam", "path": tmp_path})
+    assert as_dict(boxes) == {"n01/a": [[0.25, 1 / 3, 0.75, 1], [0, 0, 1, 1]]}
+    assert boxes.table.scores.tolist() == [1.25, 0.5]
+    stable = read_boxes({"source": "sam", "path": tmp_path, "score": "stability_score"})
+    assert stable.table.scores.tolist() == [0.75, 0.5]
+    objects = read_boxes({"source": "sam", "path": tmp_path, "max_area": 0.9})
+    assert as_dict(objects) == {"n01/a": [[0.25, 1 / 3, 0.75, 1]]}
+    record = ImageRecord(1, "n01/a.JPEG", 8, 6)
+    ((attached,), _) = attach_pseudo_boxes(DataSet.from_records([record]), objects)
+    np.testing.assert_allclose(attached.pseudo_boxes, [[2, 2, 6, 6]])
+
+
+def test_without_a_mask_the_bbox_ends_with_its_last_pixel(tmp_path):
+    masks = [{"bbox": [1, 1, 1, 1], "predicted_iou": 0.5}]  # pixels 1 and 2
+    boxes = read_boxes({"source": "sam", "path": write(tmp_path / "a.json", masks)})
+    assert (boxes.frame, as_dict(boxes)) == ("pixel", {"a": [list(SQUARE)]})
+
+
+def test_sa1bs_files_name_their_image(tmp_path):
+    image = {"image_id": 7, "width": 4, "height": 3, "file_name": "sa_7.jpg"}
+    content = {"image": image, "annotations": [sam_mask(COMPRESSED, [1, 1, 1, 1], 0.5)]}
+    path = write(tmp_path / "sa_7.json", content)
+    boxes = read_boxes({"source": "sam", "path": path})
+    assert as_dict(boxes) == {"sa_7.jpg": [[0.25, 1 / 3, 0.75, 1]]}
+    content["image"]["width"] = 3
+    write(path, content)
+    refused("sa_7.json, mask 0: expected a mask of the image's size (3.0, 3.0)", "sam", path)
+
+
+def test_wrong_masks_of_segment_anything_are_errors_that_name_file_and_mask(tmp_path):
+    path = tmp_path / "a.json"
+    with pytest.raises(MissingFileError, match=r"holds no \*\.json.*--convert-to-rle"):
+        read_boxes({"source": "sam", "path": tmp_path})
+    refused("a.json, mask 0: expected an object", "sam", write(path, [3]))
+    bad = sam_mask(PLAIN, [1, 1, 1, 1], "0.5")
+    refused(
+        'a.json, mask 1: expected "predicted_iou"',
+        "sam",
+        write(path, [sam_mask(PLAIN, [], 1), bad]),
+    )
+    refused("a.json, mask 0: segmentation: expected", "sam", write(path, [sam_mask("x", [], 1)]))
+    refused('expected "segmentation" or "bbox"', "sam", write(path, [sam_mask(None, [1], 1)]))
+    refused('a.json: expected "image"', "sam", write(path, {"annotations": []}))
+    refused("a.json: expected the masks of an image", "sam", write(path, "7"))
+    refused("score: expected predicted_iou or stability_score", "sam", path, score="area")
+    refused("expected 0 <= min_area < max_area <= 1", "sam", path, min_area=1)
+
+
+# ---- FiftyOne ----
+
+
+def detection(box, label="bird", **more):
+    return {"_cls": "Detection", "label": label, "bounding_box": box, **more}
+
+
+def sample(path, **fields):
+    values = {name: {"_cls": "Detections", "detections": rows} for name, rows in fields.items()}
+    return {"_id": {"$oid": "65"}, "filepath": path, "tags": [], "metadata": None, **values}
+
+
+def test_fiftyones_samples_are_fractions_with_confidence(tmp_path):
+    rows = [detection([0.25, 0.5, 0.5, 0.25], confidence=0.25, mask=None)]
+    rows += [detection([0, 0, 0.5, 1], confidence=0.75)]
+    samples = [sample("data/n01/a.jpg", predictions=rows), sample("data/n01/b.jpg")]
+    write(tmp_path / "samples.json", {"samples": samples})
+    for path in (tmp_path, tmp_path / "samples.json"):
+        boxes = read_boxes({"source": "fiftyone", "path": path})
+        assert as_dict(boxes) == {"data/n01/a.jpg": [[0, 0, 0.5, 1], [0.25, 0.5, 0.75, 0.75]]}
+        assert boxes.frame == "fraction"
+        assert boxes.table.scores.tolist() == [0.75, 0.25]
+
+
+def test_fiftyones_fields_and_labels_are_chosen(tmp_path):
+    truth, cat = [detection([0, 0, 1, 1])], detection([0, 0, 0.5, 0.5], "cat")
+    both = sample("a.jpg", ground_truth=truth, predictions=[cat, detection([0.5, 0, 0.5, 1])])
+    path = write(tmp_path / "samples.json", {"samples": [sample("b.jpg"), both]})
+    refused("expected one field with detections, got ground_truth, predictions", "fiftyone", path)
+    refused("no sample has the field 'p'", "fiftyone", path, field="p")
+    assert as_dict(read_boxes({"source": "fiftyone", "path": path, "field": "ground_truth"})) == {
+        "a.jpg": [[0, 0, 1, 1]]
+    }
+    refused("holds boxes of 2 labels ('cat', 'bird')", "fiftyone", path, field="predictions")
+    chosen = {"source": "fiftyone", "path": path, "field": "predictions"}
+    assert as_dict(read_boxes({**chosen, "label": "cat"})) == {"a.jpg": [[0, 0, 0.5, 0.5]]}
+    assert len(read_boxes({**chosen, "label": "all"}).table.boxes) == 2
+    refused("label 'dog': no box has it", "fiftyone", path, field="predictions", label="dog")
+
+
+def test_fiftyones_files_by_sample_and_its_simple_labels(tmp_path):
+    write(tmp_path / "s/samples/1.json", sample("a.jpg", p=[detection([0, 0, 1, 0.5])]))
+    write(tmp_path / "s/samples/2.json", sample("b.jpg"))
+    assert as_dict(read_boxes({"source": "fiftyone", "path": tmp_path / "s"})) == {
+        "a.jpg": [[0, 0, 1, 0.5]]
+    }
+    rows = [{"label": 0, "bounding_box": [0, 0, 0.5, 0.5], "confidence": 0.5}]
+    write(tmp_path / "l/labels.json", {"classes": ["bird"], "labels": {"n01/a": rows, "b": None}})
+    boxes = read_boxes({"source": "fiftyone", "path": tmp_path / "l"})
+    assert as_dict(boxes) == {"n01/a": [[0, 0, 0.5, 0.5]]}
+    record = ImageRecord(1, "n01/a.jpg", 8, 6)
+    ((attached,), _) = attach_pseudo_boxes(DataSet.from_records([record]), boxes)
+    np.testing.assert_allclose(attached.pseudo_boxes, [[0, 0, 4, 3]])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (detection([0, 0, 1]), 'expected "bounding_box"'),
+        (detection([0, 0, -1, 1]), 'expected "bounding_box"'),
+        (detection([0, 0, 100, 50]), "far outside 0..1 for fractions"),
+        (detection([0, 0, 1, 1], confidence="0.5"), 'expected "confidence"'),
+        (detection([0, 0, 1, 1], confidence=0.5), "expected confidence for all boxes or none"),
+        (detection([0, 0, 1, 1], label=["bird"]), 'expected "label"'),
+        (7, "samples[0], detection 1: expected an object"),
+    ],
+)
+def test_wrong_detections_of_fiftyone_are_errors(tmp_path, wrong, message):
+    rows = [detection([0, 0, 1, 1]), wrong]
+    path = write(tmp_path / "samples.json", {"samples": [sample("a.jpg", p=rows)]})
+    refused(message, "fiftyone", path)
+
+
+def test_a_folder_without_an_export_of_fiftyone_is_an_error(tmp_path):
+    with pytest.raises(MissingFileError, match=r"holds no samples\.json or labels\.json"):
+        read_boxes({"source": "fiftyone", "path": tmp_path})
+    refused("expected FiftyOne's samples.json", "fiftyone", write(tmp_path / "labels.json", [1]))
+    nothing = write(tmp_path / "samples.json", {"samples": [sample("a.jpg")]})
+    refused("expected one field with detections, got none", "fiftyone", nothing)

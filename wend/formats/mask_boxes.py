@@ -123,7 +123,8 @@ def _uncompressed(
     codes: np.ndarray, firsts: np.ndarray, lasts: np.ndarray, lengths: np.ndarray
 ) -> np.ndarray:
     """Run lengths (R,) of letters' codes; from the fourth on they are differences to the last but
-    one (pycocotools 2.0, common/maskApi.c, rleFrString)."""
+    one (pycocotools 2.0, common/maskApi.c, rleFrString).
+    """
     position = np.arange(len(codes)) - np.repeat(firsts, lengths)
     numbers = np.add.reduceat((codes & (MORE - 1)) << (CODE_BITS * position), firsts)
     negative = codes[lasts] & NEGATIVE > 0

@@ -15,12 +15,14 @@ from wend.pseudo_boxes.registry import SOURCES, box_source, read_boxes
 from wend.pseudo_boxes.report import KINDS, AttachReport, Count
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.pseudo_boxes.sources.coco import read_coco
+from wend.pseudo_boxes.sources.fiftyone import read_fiftyone
 from wend.pseudo_boxes.sources.fractions import read_c2am, read_psol
 from wend.pseudo_boxes.sources.labels import (
     read_openimages_boxes,
     read_voc_boxes,
     read_yolo_boxes,
 )
+from wend.pseudo_boxes.sources.sam import read_sam
 from wend.pseudo_boxes.sources.tables import read_csv, read_localization, read_parquet
 from wend.structures.records import image_key
 
@@ -38,11 +40,13 @@ __all__ = [
     "read_boxes",
     "read_c2am",
     "read_coco",
+    "read_fiftyone",
     "read_csv",
     "read_localization",
     "read_openimages_boxes",
     "read_parquet",
     "read_psol",
+    "read_sam",
     "read_voc_boxes",
     "read_yolo_boxes",
 ]
