@@ -292,3 +292,106 @@ def test_a_folder_without_an_export_of_fiftyone_is_an_error(tmp_path):
     refused("expected FiftyOne's samples.json", "fiftyone", write(tmp_path / "labels.json", [1]))
     nothing = write(tmp_path / "samples.json", {"samples": [sample("a.jpg")]})
     refused("expected one field with detections, got none", "fiftyone", nothing)
+
+
+# ---- supervision and Autodistill ----
+
+
+def sink_row(image, box, confidence, class_id=0):
+    corners = dict(zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True))
+    values = {"class_id": class_id, "confidence": confidence, "tracker_id": ""}
+    return {**corners, **values, "class_name": "bird", "image": image}
+
+
+def test_supervisions_rows_are_pixels_of_the_images_that_they_name(tmp_path):
+    rows = [sink_row("n01/a.jpg", [0, 1, 20, 30.5], 0.25), sink_row("b.jpg", [1, 2, 3, 4], 0.5)]
+    rows.append(sink_row("n01/a.jpg", [5, 5, 10, 10], 0.75))
+    path = write(tmp_path / "r.json", rows)
+    boxes = read_boxes({"source": "supervision", "path": path})
+    assert boxes.frame == "pixel"
+    assert as_dict(boxes) == {
+        "n01/a.jpg": [[5, 5, 10, 10], [0, 1, 20, 30.5]],
+        "b.jpg": [[1, 2, 3, 4]],
+    }
+    assert boxes.table.scores.tolist() == [0.75, 0.25, 0.5]
+    write(path, [{**sink_row("", [1, 2, 3, 4], "", ""), "file": "a.jpg"}])
+    plain = read_boxes({"source": "supervision", "path": path, "image": "file"})
+    assert (as_dict(plain), plain.table.scores) == ({"a.jpg": [[1, 2, 3, 4]]}, None)
+
+
+def test_supervisions_classes_are_chosen(tmp_path):
+    rows = [sink_row("a.jpg", [0, 0, 2, 2], 0.5, 0), sink_row("a.jpg", [1, 1, 2, 2], 0.25, 1)]
+    path = write(tmp_path / "r.json", rows)
+    refused("holds boxes of 2 classes (0, 1), expected one", "supervision", path)
+    refused("class_id 2: no row has it", "supervision", path, class_id=2)
+    one = read_boxes({"source": "supervision", "path": path, "class_id": 1})
+    assert as_dict(one) == {"a.jpg": [[1, 1, 2, 2]]}
+    both = read_boxes({"source": "supervision", "path": path, "class_id": "all"})
+    assert len(both.table.boxes) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (7, "row 1: expected an object"),
+        (sink_row("a.jpg", [1, 2, 3, "4"], 0.5), "row 1: expected finite numbers as x_min"),
+        (sink_row("a.jpg", [1, 2, 3, 4], "high"), 'row 1: expected "confidence"'),
+        (sink_row("a.jpg", [1, 2, 3, 4], ""), "'a.jpg': expected a confidence in each row"),
+        (sink_row(None, [1, 2, 3, 4], 0.5), "row 1: expected the image's path under 'image'"),
+        (sink_row("a.jpg", [1, 2, 3, 4], 0.5, [0]), 'row 1: expected "class_id"'),
+        (sink_row("a.jpg", [3, 2, 1, 4], 0.5), "ends before it starts"),
+    ],
+)
+def test_wrong_rows_of_supervision_are_errors(tmp_path, row, message):
+    path = write(tmp_path / "r.json", [sink_row("b.jpg", [1, 2, 3, 4], 0.5), row])
+    refused(message, "supervision", path)
+
+
+def test_supervisions_csv_is_read_by_csv_with_its_columns(tmp_path):
+    header = "x_min,y_min,x_max,y_max,class_id,confidence,tracker_id,class_name,image\r\n"
+    path = write(tmp_path / "r.csv", header + "0.0,1.0,20.0,30.5,0,0.25,,bird,n01/a.jpg\r\n")
+    columns = {"image": "image", "x0": "x_min", "y0": "y_min", "x1": "x_max", "y1": "y_max"}
+    columns["score"] = "confidence"
+    boxes = read_boxes({"source": "csv", "path": path, "columns": columns})
+    assert as_dict(boxes) == {"n01/a.jpg": [[0, 1, 20, 30.5]]}
+    assert boxes.table.scores.tolist() == [0.25]
+
+
+def test_supervisions_pascal_voc_is_counted_from_one(tmp_path):
+    text = "<annotation><folder>VOC</folder><filename>a.jpg</filename><size><width>40</width>"
+    text += "<height>50</height><depth>3</depth></size><object><name>bird</name><bndbox>"
+    text += "<xmin>1</xmin><ymin>6</ymin><xmax>20</xmax><ymax>30</ymax></bndbox></object>"
+    write(tmp_path / "a.xml", text + "</annotation>")  # of the box 0, 5, 20, 30
+    boxes = read_boxes({"source": "voc", "path": tmp_path, "pixels": "inclusive"})
+    assert as_dict(boxes) == {"a": [[0, 0.1, 0.5, 0.6]]}
+
+
+def test_autodistills_splits_are_one_with_their_confidence(tmp_path):
+    write(tmp_path / "data.yaml", "names: [bird]\nnc: 1\ntrain: t\nval: v\n")
+    write(tmp_path / "train/labels/a.txt", "0 0.25 0.5 0.5 1\n0 0.5 0.5 0.25 0.25")
+    write(tmp_path / "train/labels/confidence-a.txt", "0.25\n0.75")
+    write(tmp_path / "train/labels/none.txt", "")
+    write(tmp_path / "train/labels/confidence-none.txt", "")
+    write(tmp_path / "valid/labels/b.txt", "0 0.5 0.5 1 1")
+    write(tmp_path / "valid/labels/confidence-b.txt", "0.5")
+    boxes = read_boxes({"source": "autodistill", "path": tmp_path})
+    first, second = [0, 0, 0.5, 1], [0.375, 0.375, 0.625, 0.625]
+    assert as_dict(boxes) == {"a": [second, first], "b": [[0, 0, 1, 1]]}
+    assert boxes.table.scores.tolist() == [0.75, 0.25, 0.5]
+    train = read_boxes({"source": "autodistill", "path": tmp_path / "train", "confidence": False})
+    assert (as_dict(train), train.table.scores) == ({"a": [first, second]}, None)
+    write(tmp_path / "train/labels/confidence-a.txt", "0.25")
+    refused("expected 2 confidences, one for each line of a.txt, got 1", "autodistill", tmp_path)
+    write(tmp_path / "train/labels/confidence-a.txt", "0.25\nhigh")
+    refused("confidence-a.txt: expected a finite number", "autodistill", tmp_path)
+
+
+def test_autodistill_without_confidence_or_labels(tmp_path):
+    refused("holds no train/labels and no valid/labels", "autodistill", tmp_path)
+    write(tmp_path / "valid/labels/confidence-b.txt", "0 0.5 0.5 1 1")  # an image's own name
+    boxes = read_boxes({"source": "autodistill", "path": tmp_path})
+    assert (as_dict(boxes), boxes.table.scores) == ({"confidence-b": [[0, 0, 1, 1]]}, None)
+    refused("there are no confidence-*.txt", "autodistill", tmp_path, confidence=True)
+    write(tmp_path / "train/labels/a.txt", "0 0.5 0.5 1 1")
+    write(tmp_path / "train/labels/confidence-a.txt", "0.5")
+    refused("only one of its splits has confidence-*.txt", "autodistill", tmp_path)

@@ -88,15 +88,18 @@ def find_yolo(folder: Path) -> list[str]:
     return [path for path in find_files(folder, ".txt") if path.rsplit("/", 1)[-1] != CLASSES]
 
 
-def read_yolo(folder: str | Path) -> YoloBoxes:
+def read_yolo(folder: str | Path, files: Sequence[str] | None = None) -> YoloBoxes:
     """Read the text files in and below a folder.
+
+    Args:
+        files: those of :func:`find_yolo` that are meant; by default all.
 
     Raises:
         MissingFileError, InputError: no folder, no file, or a line that is malformed or of a class
             that ``classes.txt`` or ``data.yaml`` does not have; file and line are named.
     """
     folder = require_folder(folder, "YOLO's text files (labels/), one for each image")
-    files = find_yolo(folder)
+    files = find_yolo(folder) if files is None else files
     if not files:
         raise MissingFileError(f"{folder}: holds no *.txt; expected YOLO's text files there")
     task = f"{folder.name}: YOLO's files"

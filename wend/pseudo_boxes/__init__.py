@@ -23,6 +23,7 @@ from wend.pseudo_boxes.sources.labels import (
     read_yolo_boxes,
 )
 from wend.pseudo_boxes.sources.sam import read_sam
+from wend.pseudo_boxes.sources.supervision import read_autodistill, read_supervision
 from wend.pseudo_boxes.sources.tables import read_csv, read_localization, read_parquet
 from wend.structures.records import image_key
 
@@ -37,6 +38,7 @@ __all__ = [
     "box_source",
     "image_key",
     "join_boxes",
+    "read_autodistill",
     "read_boxes",
     "read_c2am",
     "read_coco",
@@ -47,6 +49,7 @@ __all__ = [
     "read_parquet",
     "read_psol",
     "read_sam",
+    "read_supervision",
     "read_voc_boxes",
     "read_yolo_boxes",
 ]

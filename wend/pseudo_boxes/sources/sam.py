@@ -65,8 +65,8 @@ def read_sam(
         names = find_files(folder, ".json")
     if not names:
         raise MissingFileError(
-            f"{folder}: holds no *.json; expected Segment Anything's masks (amg.py writes them with "
-            f"--convert-to-rle)"
+            f"{folder}: holds no *.json; expected Segment Anything's masks (amg.py writes them "
+            f"with --convert-to-rle)"
         )
     task = f"{folder.name}: Segment Anything's files"
     entries = list(map_in_threads(lambda name: _read_file(folder, name, score), names, task))
