@@ -206,10 +206,42 @@ def test_a_file_without_names_and_weights_is_named(tmp_path, content, got):
         read_weights(tmp_path / "f.pth")
 
 
-@pytest.mark.parametrize("array", [np.array(["a"]), np.array([{}]), np.zeros(1, "datetime64[s]")])
-def test_an_array_that_is_no_tensor_is_named(tmp_path, array):
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array(["a"]), "expected names and weights"),
+        (np.array([{}]), r".* \(holds an array of 'O8?', which is none of numbers\)"),
+        (np.zeros(1, "datetime64[s]"), r".* \(holds an array of 'M8', which is none of numbers\)"),
+        (np.zeros(1, [("a", "f4")]), r".* \(holds an array of 'V4', which is none of numbers\)"),
+    ],
+)
+def test_an_array_that_is_no_tensor_is_named(tmp_path, array, message):
     (tmp_path / "f.pkl").write_bytes(pickle.dumps({"a": array}))
-    with pytest.raises(InputError, match=r"f\.pkl: expected names and weights"):
+    with pytest.raises(InputError, match=rf"f\.pkl: {message}"):
+        read_weights(tmp_path / "f.pkl")
+
+
+RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntC\x01btR"
+OBJECTS = b"cnumpy\ndtype\n(VO8\nI00\nI01\ntR(I3\nV|\nNNNI-1\nI-1\nI0\ntb"  # flags: no objects
+RECORDS = b"cnumpy\ndtype\n(Vi8\nI00\nI01\ntR(I3\nV<\nN(Va\nt}I-1\nI-1\nI0\ntb"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"cnumpy\nndarray\n((I1\ntcnumpy\ndtype\n(VO\ntRC\x0812345678tR",
+        RECONSTRUCT + b"(I1\n(I1\nt" + OBJECTS + b"I00\nC\x0812345678tb",
+        RECONSTRUCT + b"(I1\n(I1\nt" + RECORDS + b"I00\nC\x0812345678tb",
+        RECONSTRUCT + b"(I1\n(I1\ntNI00\nC\x0812345678tb",
+        b"cnumpy\nndarray\n)\x81",
+        b"cnumpy\ndtype\n(cnumpy\nndarray\ntR",
+    ],
+    ids=["buffer", "flags", "records", "no dtype", "new object", "dtype of a class"],
+)
+def test_bytes_of_a_pickle_become_no_pointers_to_python_objects(tmp_path, forged):
+    """NumPy's own functions would make an array of objects whose addresses the file states."""
+    (tmp_path / "f.pkl").write_bytes(b"}Va\n" + forged + b"s.")
+    with pytest.raises(InputError, match=r"f\.pkl: cannot be read as a weight file"):
         read_weights(tmp_path / "f.pkl")
 
 

@@ -12,7 +12,7 @@ import logging
 import pickle
 import re
 import zipfile
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
@@ -24,6 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from wend.array_pickles import ArrayUnpickler
 from wend.errors import InputError, MissingFileError, some
 
 # torch's batch norm has it, frozen batch norm and old files do not; torch's averages of weights
@@ -120,42 +121,6 @@ def read_origin(path: str | Path) -> Origin | None:
     if not all(isinstance(stated[name], str) for name in names):
         raise InputError(f"{path}: states an origin that is no text; expected {', '.join(names)}")
     return Origin(**{name: stated[name] for name in names})
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """Bytes, as the pickle protocols before 3 write them."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"holds bytes in the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-# numpy's own functions under the names that numpy 1 and 2 write
-_NUMPYS = (
-    ("multiarray", "_reconstruct", np.zeros(1).__reduce__()[0]),
-    ("multiarray", "scalar", np.float64(0).__reduce__()[0]),
-    ("numeric", "_frombuffer", np.zeros(1).__reduce_ex__(5)[0]),
-)
-_HARMLESS = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _latin1,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    **{
-        (f"numpy.{core}.{module}", name): function
-        for core in ("core", "_core")
-        for module, name, function in _NUMPYS
-    },
-}
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Makes NumPy arrays and plain containers; anything else is an UnpicklingError."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The class or function of that name, if it is a harmless one."""
-        if (module, name) not in _HARMLESS:
-            raise pickle.UnpicklingError(f"holds {module}.{name}, which is no array of numbers")
-        return _HARMLESS[module, name]
 
 
 def check_archive(path: Path) -> None:

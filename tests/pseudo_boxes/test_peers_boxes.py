@@ -1,6 +1,8 @@
 """Files as other auto-labellers write them, made here: each read by the source that docs name."""
 
 import json
+import os
+import pickle
 import re
 from pathlib import Path
 
@@ -395,3 +397,58 @@ def test_autodistill_without_confidence_or_labels(tmp_path):
     write(tmp_path / "train/labels/a.txt", "0 0.5 0.5 1 1")
     write(tmp_path / "train/labels/confidence-a.txt", "0.5")
     refused("only one of its splits has confidence-*.txt", "autodistill", tmp_path)
+
+
+# ---- LOST and TokenCut ----
+
+
+class Attack:
+    """Unpickled, it makes a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("made",)
+
+
+@pytest.mark.parametrize("source", ["lost", "tokencut"])
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickled_predictions_are_pixels_by_name(tmp_path, source, protocol):
+    content = {"000005.jpg": np.array([0, 16, 32, 48]), "b.jpg": np.array([1.5, 2, 3, 4.0])}
+    content["list.jpg"] = [np.int64(1), 2, 3.5, np.float32(4)]
+    path = tmp_path / "preds.pkl"
+    path.write_bytes(pickle.dumps(content, protocol))
+    boxes = read_boxes({"source": source, "path": path})
+    assert (boxes.frame, boxes.table.scores) == ("pixel", None)
+    assert as_dict(boxes) == {
+        "000005.jpg": [[0, 16, 32, 48]],
+        "b.jpg": [[1.5, 2, 3, 4]],
+        "list.jpg": [[1, 2, 3.5, 4]],
+    }
+
+
+def test_a_pickle_of_predictions_runs_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("preds.pkl").write_bytes(pickle.dumps({"a.jpg": Attack()}))
+    refused("which is no array of numbers); expected LOST's", "lost", Path("preds.pkl"))
+    assert not Path("made").exists()
+    # an array whose bytes would become pointers to Python objects
+    forged = b"cnumpy\nndarray\n((I1\ntcnumpy\ndtype\n(VO\ntRC\x0812345678tR."
+    Path("preds.pkl").write_bytes(forged)
+    refused("cannot be read as a pickle of boxes", "lost", Path("preds.pkl"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "expected LOST's or TokenCut's preds.pkl"),
+        ({"a.jpg": "box"}, "image 'a.jpg': expected [x0, y0, x1, y1]"),
+        ({"a.jpg": np.zeros(3)}, "image 'a.jpg': expected [x0, y0, x1, y1]"),
+        ({"a.jpg": np.array([3, 0, 1, 1])}, "ends before it starts"),
+        ({7: np.array([0, 0, 1, 1])}, "image 7: expected an image's path"),
+        ({"a.jpg": np.array([None] * 4)}, "of numbers"),
+    ],
+)
+def test_wrong_pickles_of_predictions_are_errors(tmp_path, content, message):
+    (tmp_path / "preds.pkl").write_bytes(pickle.dumps(content))
+    refused(message, "lost", tmp_path / "preds.pkl")
+    (tmp_path / "preds.pkl").write_bytes(pickle.dumps(content)[:-3])
+    refused("cannot be read as a pickle of boxes", "lost", tmp_path / "preds.pkl")

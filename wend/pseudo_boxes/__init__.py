@@ -22,6 +22,7 @@ from wend.pseudo_boxes.sources.labels import (
     read_voc_boxes,
     read_yolo_boxes,
 )
+from wend.pseudo_boxes.sources.pickled import read_predictions
 from wend.pseudo_boxes.sources.sam import read_sam
 from wend.pseudo_boxes.sources.supervision import read_autodistill, read_supervision
 from wend.pseudo_boxes.sources.tables import read_csv, read_localization, read_parquet
@@ -47,6 +48,7 @@ __all__ = [
     "read_localization",
     "read_openimages_boxes",
     "read_parquet",
+    "read_predictions",
     "read_psol",
     "read_sam",
     "read_supervision",

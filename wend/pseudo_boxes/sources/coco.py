@@ -159,7 +159,10 @@ def _read_masks(file: CocoFile, name: str) -> tuple[Boxes, np.ndarray]:
     """The boxes of masks (N), and the width and height (N, 2) that each mask states, or 0, 0."""
     image_ids, category_ids = Encoder(), Encoder()
     images, categories = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    corners, sizes, scores, crowd = [], [], [], []
+    corners: list[tuple[float, ...]] = []
+    sizes: list[tuple[float, float]] = []
+    scores: list[float] = []
+    crowd: list[bool] = []
     for rows in file.blocks(name, Mask):
         images.append(image_ids.encode([row.image_id for row in rows]))
         given = [None if row.category_id is UNSET else row.category_id for row in rows]
@@ -171,7 +174,7 @@ def _read_masks(file: CocoFile, name: str) -> tuple[Boxes, np.ndarray]:
             is_crowd = crowd[len(corners)]
             box = None if is_crowd else mask_box(row.segmentation, f"{where}: segmentation")
             corners.append(box or (0.0, 0.0, 0.0, 0.0))
-            sizes.append((not is_crowd and mask_size(row.segmentation)) or (0.0, 0.0))
+            sizes.append((None if is_crowd else mask_size(row.segmentation)) or (0.0, 0.0))
     xyxy = np.fromiter(chain.from_iterable(corners), np.float64).reshape(-1, 4)
     boxes = Boxes(
         file,

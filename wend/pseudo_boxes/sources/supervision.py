@@ -75,8 +75,8 @@ def read_supervision(
         classes[kind] = None
         if class_id in (None, "all", kind):
             names.append(row[image])
-            corners.append([float(value) for value in values])
-            scores.append(np.nan if score in ("", None) else float(score))
+            corners.append(values)
+            scores.append(np.nan if score is None or score == "" else float(score))
     _check_classes(path, class_id, classes)
     marks = np.array(scores, dtype=np.float64)
     unscored = np.isnan(marks)
