@@ -281,7 +281,8 @@ def test_csv_of_fractions_and_what_is_wrong_in_one(tmp_path):
 
 def test_unknown_source_names_the_known_and_the_nearest(tmp_path):
     with pytest.raises(
-        InputError, match=r"unknown box source 'c2an'\. Did you mean 'c2am'\? Known: autodistill, c2am"
+        InputError,
+        match=r"unknown box source 'c2an'\. Did you mean 'c2am'\? Known: autodistill, c2am",
     ):
         read_boxes({"source": "c2an", "path": tmp_path})
     with pytest.raises(
