@@ -263,7 +263,9 @@ def test_archives_and_pickles_that_state_more_bytes_than_they_have(tmp_path):
     with pytest.raises(InputError, match=r"packed\.pth: .*its parts state 419\d{4} bytes, more"):
         read_weights(tmp_path / "packed.pth")
     huge = np.ndarray((1 << 40,), np.float32, np.zeros(1, np.float32), strides=(0,))
-    with pytest.raises(InputError, match=r"got 4398046511104 bytes of arrays in a file of"):
+    with pytest.raises(
+        InputError, match=r"makes an array by numpy\.ndarray, of no bytes of its own"
+    ):
         write_and_read(tmp_path / "huge.pkl", huge)
 
 

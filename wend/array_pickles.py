@@ -15,7 +15,11 @@ import numpy as np
 
 PLAIN = "biufcSU"  # kinds of numbers and of text of a fixed length
 ORDERS = "<>=|"
-_NDARRAY = object()  # stands for numpy.ndarray, which only _array may be given
+
+
+def _NDARRAY(*arguments: object) -> None:  # noqa: N802  # stands for a class
+    """``numpy.ndarray``, which only :func:`_array` may be given: a file may not call it."""
+    raise pickle.UnpicklingError("makes an array by numpy.ndarray, of no bytes of its own")
 
 
 def _latin1(text: str, encoding: str) -> bytes:

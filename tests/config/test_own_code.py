@@ -201,7 +201,10 @@ def test_doctor_lists_what_is_registered(folder, capsys):
     assert "losses (WEND.LOSS): entropy, none, weighted_entropy, wide\n" in shown
     assert "schedules (WEND.ETA_SCHEDULE): constant, cosine, half, linear, step\n" in shown
     assert "backbones (build_<name>_backbone): densenet161, googlenet, inception_v3" in shown
-    sources = "c2am, coco, csv, localization, openimages, parquet, psol, voc, yolo"
+    sources = (
+        "autodistill, c2am, coco, csv, fiftyone, localization, lost, openimages, parquet, psol, "
+        "sam, supervision, tokencut, voc, yolo"
+    )
     assert f"box sources: {sources}\n" in shown
     assert re.search(
         r"engine torchvision: ready: .*detectors: BinaryFCOS, BinaryRCNN,.* SCR", shown

@@ -9,7 +9,6 @@ from fvcore.common.config import CfgNode
 
 from wend.errors import InputError
 from wend.modeling.backbone_names import SIMPLE, parse_backbone_name
-from wend.modeling.backbones.build import BODIES
 
 
 def check_feature_maps(
@@ -45,6 +44,8 @@ def check_feature_maps(
 
 def _of_one_map(cfg: CfgNode, strides: Mapping[str, int]) -> str:
     """What to do where more is expected of a backbone of one map, as a vision transformer."""
+    from wend.modeling.backbones.build import BODIES  # which loads torchvision
+
     name = parse_backbone_name(cfg.MODEL.BACKBONE.NAME)
     chosen = name.body == "resnet"  # Detectron2's outputs MODEL.RESNETS.OUT_FEATURES of its maps
     if len(strides) > 1 or chosen or name.body not in BODIES or name.pyramid == SIMPLE:
