@@ -117,7 +117,7 @@ def _holds(part: Any, event: Any) -> bool:
 def main() -> None:
     """Profile and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("names", nargs="*", default=list(DEFAULT), choices=list(MODELS))
+    parser.add_argument("names", nargs="*", choices=list(MODELS), help=", ".join(DEFAULT))
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=64)
     parser.add_argument("--top", type=int, default=8, help="operations that are listed")
@@ -126,7 +126,7 @@ def main() -> None:
     how, dispatch = measure.How("cpu"), dispatch_microseconds()
     out = sys.stdout.write
     out(f"batch {args.batch}, crop {args.crop}; an operation's dispatch: {dispatch:.1f} us\n")
-    for name in args.names:
+    for name in args.names or DEFAULT:
         try:
             subject = build(name, Sizes(args.batch, args.batch, args.crop), "cpu")
         except MissingModelError as error:
