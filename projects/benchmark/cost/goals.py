@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from rows import machine, prepared, row, turns_of
 
 Rows = Mapping[str, Mapping[str, Any]]
 D2_PEER, TV_RCNN, TV_FCOS = "Detectron2 R_50_FPN", "torchvision fasterrcnn", "torchvision fcos"
@@ -117,7 +118,6 @@ def models_of_goals() -> list[str]:
 def measure_all(args: argparse.Namespace) -> None:
     """Measure every column and write the tables; see the module."""
     import measure
-    import run
 
     began = time.monotonic()
     settings = [(batch, precision) for batch in args.batches for precision in measure.PRECISIONS]
@@ -131,22 +131,22 @@ def measure_all(args: argparse.Namespace) -> None:
         args.how = replace(args.how, precision=precision)
         if not index or settings[index - 1][0] != batch:
             subjects.clear()
-            subjects, missing = run.prepared(models_of_goals(), args)
+            subjects, missing = prepared(models_of_goals(), args)
         left = args.seconds - (time.monotonic() - began)
         args.until = time.monotonic() + left * weights[index] / sum(weights[index:])
         if precision != "float32" and args.how.on_cuda:
             for subject in subjects.values():
                 subject.model.to(memory_format=torch.channels_last)
         lost = copy.copy(missing)
-        turns = run.turns_of(subjects, lost, args)
-        rows = {name: run.row(subjects[name], turns, args) for name in subjects}
+        turns = turns_of(subjects, lost, args)
+        rows = {name: row(subjects[name], turns, args) for name in subjects}
         for name, subject in subjects.items():
             rows[name]["we_alone"] = measure.share_of_we_alone(
                 subject, args.how, rows[name]["step_s"]
             )
         rounds = len(turns["SCR"])
         columns[f"{batch}, {precision}"] = {"rows": rows, "missing": lost, "rounds": rounds}
-        text = f"{table(columns)}\n{numbers(columns)}\n{run.machine(args)}"
+        text = f"{table(columns)}\n{numbers(columns)}\n{machine(args)}"
         if args.output:
             args.output.mkdir(parents=True, exist_ok=True)
             (args.output / "goals.md").write_text(text, encoding="utf-8")
