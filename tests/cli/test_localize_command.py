@@ -615,5 +615,5 @@ def test_auto_fuses_what_several_methods_find_and_runs_none_twice(
     monkeypatch.setattr(NetworkPass, "_passed", None)  # what is there is not made again
     command(*given, method="auto", images=())
     assert (made / "pseudo_boxes.json").read_bytes() == first
-    with pytest.raises(InputError, match=r"--method auto: leave out --sign, --shard"):
+    with pytest.raises(InputError, match=r"--method auto: leave out --sign; each method runs"):
         command(*given, "--shard", "0/2", "--sign", "psol", method="auto", images=())

@@ -51,7 +51,7 @@ def boxes_of_maps(maps: Tensor, options: PatchOptions) -> list[Boxes]:
     """
     shape = int(maps.shape[2]), int(maps.shape[3])
     rows = maps.flatten(2).transpose(1, 2).float().cpu().numpy()
-    return [_boxes_of(np.ascontiguousarray(descriptors), shape, options) for descriptors in rows]
+    return [_boxes_of(np.array(descriptors, order="C"), shape, options) for descriptors in rows]
 
 
 def _boxes_of(descriptors: np.ndarray, shape: tuple[int, int], options: PatchOptions) -> Boxes:
@@ -101,7 +101,6 @@ def localize(network: NetworkPass, parts: Parts, options: PatchOptions) -> str:
     return image_run.localize(
         network,
         parts,
-        network.data_set.keys,
         options.name,
         options.batch_size,
         lambda _, maps: boxes_of_maps(maps, options),

@@ -31,6 +31,11 @@ class Preset:
         """Whether it needs a network."""
         return self.networks is not None
 
+    @property
+    def needs(self) -> str:
+        """What it needs, in words."""
+        return f"networks {self.networks}..." if self.networks else "any network"
+
     def allows(self, network: str) -> bool:
         """Whether a network has what it needs; an empty name: there is none."""
         return self.networks is None or (bool(network) and network.startswith(self.networks))
