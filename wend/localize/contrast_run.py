@@ -185,12 +185,12 @@ class _Training:
                 self.cost += watch.lap(0, some.waiting, some.network)
             images = [index for batch in pool for index in batch]
             order = torch.randperm(len(images), generator=shuffler).tolist()
-            for batch in whole_batches([images[i] for i in order], self.options.batch_size):
-                there = [maps[index] for index in batch if index in maps]
+            for drawn in whole_batches([images[i] for i in order], self.options.batch_size):
+                there = [maps[index] for index in drawn if index in maps]
                 if there:
                     losses.append(self._step(torch.stack(there)))
                 self.cost += watch.lap(0)
-                bar.update(len(batch))
+                bar.update(len(drawn))
         return sum(losses) / max(len(losses), 1)
 
     def _step(self, maps: Tensor) -> float:

@@ -64,9 +64,18 @@ def make_boxes(request: Request, job: Job, output: str | Path, split: str) -> Ma
 
     if is_there():  # a folder that cannot be written into is no problem then
         return Made(settings, True)
-    place = (Path(output) / split, part_folder(output, split))
-    how = (FORMAT, settings, from_row, crew, job.shard, LEFTOVERS)
-    with Parts(*place, *how, doing="wend pseudo-boxes") as parts:
+    parts: Parts
+    with Parts(
+        Path(output) / split,
+        part_folder(output, split),
+        FORMAT,
+        settings,
+        from_row,
+        crew,
+        job.shard,
+        LEFTOVERS,
+        doing="wend pseudo-boxes",
+    ) as parts:
         if is_there():  # another run has just ended
             return Made(settings, True)
         step = ready.work(parts)
@@ -74,7 +83,7 @@ def make_boxes(request: Request, job: Job, output: str | Path, split: str) -> Ma
             boxes = write_whole(output, split, data_set, parts) if crew.is_main else None
             return Made(settings, True, boxes)
         if step:
-            return Made(settings, False, waits=parts.open_shards(step) or "others are running")
+            return Made(settings, False, waits=parts.open_shards(step) or "others have not ended")
         number = len(data_set)
         open_shards = parts.what_is_open(number, BOXES_STEP)
         progress = f"of {number} images {parts.num_images} are ({open_shards})"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,11 +15,11 @@ class Preset:
     """A method of ``wend pseudo-boxes`` with its options.
 
     Attributes:
-        options: names of options -> values.
+        options: names of options -> values, as of :class:`wend.localize.request.Request`.
         networks: beginnings of the networks that it is for, "" for any; None where it needs none.
     """
 
-    options: Mapping[str, str]
+    options: Mapping[str, Any]
     networks: str | None = ""
 
     @property

@@ -53,11 +53,12 @@ def border(images: DataSet) -> None:
 def ddt(side: int, *, in_memory: bool) -> Callable[[DataSet], None]:
     """``wend pseudo-boxes --method ddt``; a group of all, which is large, goes through twice."""
     backbone = build_backbone(LITE0, "pretrained", input_size=side)
-    reading = {"num_workers": 0, "skip_unreadable": False}
 
     def work(images: DataSet) -> None:
         kept = KeptMaps[Passed](1 << 40 if in_memory else 0)
-        network = NetworkPass(backbone, images, CPU, kept=kept, **reading)
+        network = NetworkPass(
+            backbone, images, CPU, num_workers=0, skip_unreadable=False, kept=kept
+        )
         groups = group_images(images, by_class=in_memory)
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "boxes"
