@@ -14,7 +14,7 @@ Corners = tuple[float, float, float, float]  # x0, y0, x1, y1
 WHOLE_IMAGE: Corners = (0.0, 0.0, 1.0, 1.0)
 # the map (H, W), the mask (H, W) bool of a box's region, and the box -> its score, 0..1
 Score = Callable[[np.ndarray, np.ndarray, Corners], float]
-# K maps (K, h, w), positive where an object is -> the refined mask of each; None: is to stay as it is
+# K maps (K, h, w), positive where an object is -> the refined mask of each; None: it is to stay
 Refine = Callable[[np.ndarray], Sequence["np.ndarray | None"]]
 LEAST_SHARE = 0.3  # of the first box's share of the map; what has less is no object
 
