@@ -11,7 +11,7 @@ import argparse
 import logging
 import shlex
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +48,11 @@ from wend.structures.records import EXIF
 if TYPE_CHECKING:
     from wend.localize.making import Made
 
-AUTO = "auto"
-OF_NETWORKS = ("backbone", "weights", "input_size", "device", "batch_size")
+AUTO, NO_REFINEMENT = "auto", "none"
+OF_NETWORKS = (
+    *("backbone", "weights", "input_size", "device", "batch_size"),
+    *("refine", "refine_option"),
+)
 OF_DDT = ("group", "sign", "upsampling")
 OF_METHODS = (*OF_DDT, "side", "layer", "cam_class", "option")
 logger = logging.getLogger(__name__)
@@ -92,6 +95,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     network("--batch-size", type=int, metavar="N", help=f"images at a time (default: {BATCH_SIZE})")
     network("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    network(
+        "--refine",
+        type=_refinement,
+        metavar="NAME",
+        help="refine maps and masks by the image's colours before boxes are made of them: none "
+        "(default), one of those below, or ./file.py:name",
+    )
+    network(
+        "--refine-option",
+        action="append",
+        metavar="NAME=VALUE",
+        help="an option of it, as listed below; may be repeated",
+    )
     ddt = parser.add_argument_group("ddt").add_argument
     ddt(
         "--group",
@@ -126,10 +142,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _methods_in_words()
 
 
+def _refinement(name: str) -> str | None:
+    return None if name == NO_REFINEMENT else name
+
+
 def _methods_in_words() -> str:
-    """The methods, each with a sentence and its options."""
+    """The methods and the refinements, each with a sentence and its options."""
     from wend.localize.method_options import cam, contrast
-    from wend.localize.methods import METHODS, options_of
+    from wend.localize.methods import METHODS
+    from wend.localize.refine.refinement import REFINEMENTS
 
     rows = [
         (BORDER, "What differs from the image's border, near its centre; no network."),
@@ -138,16 +159,25 @@ def _methods_in_words() -> str:
     auto = "Several of them, fused; a box's score is how far they agree on it."
     rows.append((AUTO, auto))
     several: dict[str, Any] = {name: METHODS.get(name) for name in METHODS}
-    for name, method in ({CAM: cam, CONTRAST: contrast} | several).items():
-        options = ", ".join(f"{key}={value}" for key, value in options_of(method).items())
-        sentence = (method.__doc__ or "").strip().split("\n")[0]
-        rows.append((name, f"{sentence}{f' Options: {options}' if options else ''}"))
-    width = max(len(name) for name, _ in rows)
-    lines = [
-        textwrap.fill(text, 98, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * 15)
+    rows += [_in_words(*item) for item in ({CAM: cam, CONTRAST: contrast} | several).items()]
+    refinements = [_in_words(name, REFINEMENTS.get(name)) for name in REFINEMENTS]
+    return f"methods:\n{_listed(rows)}\nrefinements:\n{_listed(refinements)}"
+
+
+def _in_words(name: str, function: Callable[..., Any]) -> tuple[str, str]:
+    """A function's name, and its sentence and options."""
+    from wend.localize.methods import options_of
+
+    options = ", ".join(f"{key}={value}" for key, value in options_of(function).items())
+    sentence = (function.__doc__ or "").strip().split("\n")[0]
+    return name, f"{sentence}{f' Options: {options}' if options else ''}"
+
+
+def _listed(rows: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(
+        textwrap.fill(text, 98, initial_indent=f"  {name:10}  ", subsequent_indent=" " * 15)
         for name, text in rows
-    ]
-    return "methods:\n" + "\n".join(lines)
+    )
 
 
 def add_images_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -187,12 +217,14 @@ def _network(args: argparse.Namespace) -> NetworkRequest | None:
         *(args.backbone, args.weights, args.input_size, args.device),
         batch_size=args.batch_size or BATCH_SIZE,
         keep_gib=KEEP_GIB if args.keep_gib is None else args.keep_gib,
+        refine=args.refine,
+        refine_options=_options(args.refine_option, "--refine-option"),
     )
 
 
 def _make_one(args: argparse.Namespace, job: Job) -> None:
     own = {name: getattr(args, name) for name in OF_METHODS if name != "option"}
-    request = Request(args.method, args.boxes, _options(args), **own)
+    request = Request(args.method, args.boxes, _options(args.option, "--option"), **own)
     made = make_boxes(request, job, args.output, args.split)
     if not job.crew.is_main:
         return
@@ -274,6 +306,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
             f"--method {args.method}: needs --backbone and --weights, a local file or "
             f"pretrained{other}"
         )
+    if args.refine_option and not args.refine:
+        raise InputError("--refine-option: is of a refinement; name it: --refine crf")
     check_split(args.split)
     check_page(args.page)
     for name, value, low in (
@@ -317,12 +351,12 @@ def read_images(args: argparse.Namespace, *, keep_unreadable: bool) -> DataSet:
     return data_set
 
 
-def _options(args: argparse.Namespace) -> dict[str, str]:
-    return dict(map(_option, args.option or ()))
-
-
-def _option(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise InputError(f"--option: expected NAME=VALUE, such as threshold=0.3, got {text!r}")
-    return name, value
+def _options(given: Sequence[str] | None, flag: str) -> dict[str, str]:
+    """Options by name, of texts NAME=VALUE; the last of a name counts."""
+    options = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise InputError(f"{flag}: expected NAME=VALUE, such as threshold=0.3, got {text!r}")
+        options[name] = value
+    return options

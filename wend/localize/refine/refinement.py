@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from PIL.Image import Image, Resampling
 from scipy import ndimage
 
 from wend.errors import InputError
@@ -24,7 +25,6 @@ from wend.registry import FunctionRegistry
 
 SIDE = 56  # S: of the picture, to which the whole image is squashed; sums over all pairs cost S^4
 LEAST_IOU = 0.5  # of a refined region with what it was before: CutLER's (maskcut.py:398)
-NONE = "none"
 RefinementFunction = Callable[..., np.ndarray]
 REFINEMENTS: FunctionRegistry[RefinementFunction] = FunctionRegistry(
     "refinement", ("picture", "log_odds")
@@ -102,6 +102,11 @@ class Refinement:
         else:
             kind = type(values).__name__
         raise InputError(f"--refine {self.name}: expected finite numbers {shape}, got {kind}")
+
+
+def small_picture(image: Image) -> np.ndarray:
+    """An image squashed to the picture (S, S, 3) uint8 that its maps are refined by."""
+    return np.array(image.convert("RGB").resize((SIDE, SIDE), Resampling.BOX))
 
 
 def _taken(own: np.ndarray, refined: np.ndarray) -> np.ndarray | None:
