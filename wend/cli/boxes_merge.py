@@ -11,7 +11,7 @@ from wend.cli.pseudo_boxes import (
     add_images_options,
     add_page_option,
     check_page,
-    make_page,
+    finish,
     read_images,
 )
 from wend.errors import InputError
@@ -65,5 +65,5 @@ def run(args: argparse.Namespace) -> int:
         if is_done(args.output, args.split, data_set.keys, settings):
             raise InputError(f"{args.output}: is there already, whole; {folder} can be removed")
         boxes = write_whole(args.output, args.split, data_set, parts)
-        make_page(args, data_set, settings, boxes)
+        finish(args, data_set, settings, boxes)
     return 0

@@ -12,8 +12,8 @@ import json
 import logging
 import shlex
 import textwrap
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,13 @@ from wend.cli.options import (
     max_megapixels,
     shard_of,
 )
-from wend.errors import InputError
-from wend.images.sizes import SizeReader
+from wend.errors import BadImageError, InputError
 from wend.launch.crew import Crew
 from wend.localize.border_prior import BorderPriorConfig
 from wend.localize.cost import Stopwatch, cost_row
+from wend.localize.declaration import declaration_path, declare_boxes
 from wend.localize.found import BOXES_STEP, FORMAT, LEFTOVERS, from_row, image_row, part_folder
+from wend.localize.next_steps import next_steps
 from wend.localize.whole import check_split, describe_images, write_whole
 from wend.localize.writers import cost_path, is_done, output_paths, page_path
 from wend.parts import Parts
@@ -53,6 +54,7 @@ OF_DDT = ("group", "sign", "upsampling")
 OF_AUTO_NOT = (*OF_DDT, "layer", "option", "cam_class", "side")
 BATCH_SIZE, KEEP_GIB = 32, 2.0
 PICTURES, MOST_PICTURES = 12, 500  # of each kind on the page
+HELP_WIDTH = 79
 logger = logging.getLogger(__name__)
 
 
@@ -61,7 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--method", required=True, metavar="NAME", help="one of those below, or ./file.py:name")
     add_images_options(parser, required=True)
-    add("--output", required=True, metavar="DIR", help="gets <split>/pseudo_boxes and a COCO JSON")
+    add(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="its folder <split> gets the boxes, a page, a data set of them, and what they cost",
+    )
     add("--split", default="train", help="folder in the output (default: train)")
     add("--boxes", type=int, default=1, metavar="N", help="boxes per image at most (default: 1)")
     add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
@@ -116,7 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("predicted", "label"),
         help="whose map: the class that is predicted (default), or the data set's",
     )
-    others = parser.add_argument_group("all but border and ddt").add_argument
+    others = parser.add_argument_group("all but border, ddt and auto").add_argument
     others(
         "--option",
         action="append",
@@ -150,34 +157,36 @@ def check_page(text: str) -> int:
     return int(text)
 
 
-def make_page(
+def finish(
     args: argparse.Namespace,
     data_set: DataSet,
     settings: Mapping[str, Any],
-    boxes: BoxTable | None = None,
+    boxes: BoxTable,
     agreed: Agreement | None = None,
 ) -> None:
-    """Write the page that ``--page`` asks for, beside the boxes.
+    """Declare the images with their boxes, write the page, and say what to do next.
 
     Args:
-        boxes: of the data set's images; read from their file if left out.
+        boxes: of the data set's images.
         agreed: how far the methods agree that they were fused of.
     """
+    declaration = declare_boxes(args.output, args.split, data_set, boxes, settings)
+    if declaration is not None:
+        logger.info("written: %s", declaration)
     number = check_page(args.page)
     if not number:
         return
     from wend.localize.cost import read_cost
-    from wend.pseudo_boxes import join_boxes, read_boxes
     from wend.reports.localized_page import localized_page
     from wend.reports.page import write_page
 
-    if boxes is None:
-        source = {"source": "coco", "path": output_paths(args.output, args.split)[1]}
-        boxes = join_boxes(data_set.keys, data_set.sizes, read_boxes(source), log=False)[0]
     cost = read_cost(cost_path(args.output, args.split))
-    page = localized_page(data_set, boxes, settings, cost, number, agreed)
-    path = page_path(args.output, args.split)
-    logger.info("written: %s", write_page(path, page))
+    steps = next_steps(args.output, args.split, settings, args.images)
+    page = localized_page(data_set, boxes, settings, cost, number, agreed, steps)
+    path = write_page(page_path(args.output, args.split), page)
+    logger.info("written: %s", path)
+    lines = [f"  {step.purpose}:\n    {step.command}" for step in steps]
+    logger.info("next: look at %s, then\n%s", path, "\n".join(lines))
 
 
 def _methods_in_words() -> str:
@@ -185,23 +194,36 @@ def _methods_in_words() -> str:
     from wend.localize.method_options import cam, contrast
     from wend.localize.methods import METHODS, options_of
 
-    rows = [
-        (BORDER, "What differs from the image's border, near its centre; no network."),
-        (DDT, "The first principal component of the descriptors of a class's images."),
-    ]
-    auto = "Several of them, fused; a box's score is how far they agree on it."
-    rows.append((AUTO, auto))
-    several: dict[str, Any] = {name: METHODS.get(name) for name in METHODS}
-    for name, method in ({CAM: cam, CONTRAST: contrast} | several).items():
-        options = ", ".join(f"{key}={value}" for key, value in options_of(method).items())
-        sentence = (method.__doc__ or "").strip().split("\n")[0]
-        rows.append((name, f"{sentence}{f' Options: {options}' if options else ''}"))
-    width = max(len(name) for name, _ in rows)
+    def in_words(method: Callable[..., Any], more: str = "") -> str:
+        options = [f"{key}={value}" for key, value in options_of(method).items()]
+        sentence = (method.__doc__ or "").strip().split("\n\n")[0]
+        said = f" --option {', '.join(options)}." if options else ""
+        return f"{' '.join(sentence.split())}{said}{more}"
+
+    sentences = {
+        BORDER: "What differs from the image's border, near its centre; no network. --side.",
+        DDT: "The first principal component of the descriptors of a class's images. --group, "
+        "--sign, --upsampling, --keep-gib.",
+        CONTRAST: in_words(contrast, " --keep-gib."),
+        CAM: in_words(cam, " --cam-class."),
+        **{name: in_words(METHODS.get(name)) for name in METHODS},
+        AUTO: "ddt, contrast, border and token-cut, fused; a box's score is how far they agree on "
+        "it.",
+        "./file.py:name": "A function of your own, from an image's descriptors to masks; its "
+        "keyword-only parameters are its --option. docs/make_boxes.md",
+    }
+    width = max(map(len, sentences))
     lines = [
-        textwrap.fill(text, 98, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * 15)
-        for name, text in rows
+        textwrap.fill(
+            f"{name:{width}}  {text}",
+            HELP_WIDTH,
+            initial_indent="  ",
+            subsequent_indent=" " * (width + 4),
+            break_on_hyphens=False,
+        )
+        for name, text in sentences.items()
     ]
-    return "methods:\n" + "\n".join(lines)
+    return "methods, each with its own options:\n" + "\n".join(lines)
 
 
 def add_images_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -224,7 +246,10 @@ def run(args: argparse.Namespace) -> int:
         InputError: the user's input is wrong.
     """
     with Crew() as crew:
-        (make_fused if args.method == AUTO else make_boxes)(args, crew)
+        try:
+            (make_fused if args.method == AUTO else make_boxes)(args, crew)
+        except BadImageError as error:
+            raise type(error)(f"{error}. --skip-unreadable leaves out such images") from error
     return 0
 
 
@@ -245,8 +270,7 @@ def make_boxes(args: argparse.Namespace, crew: Crew) -> None:
         there = crew.is_main and is_done(args.output, args.split, data_set.keys, settings)
         if there:
             logger.info("%s: is there already, made with the same settings", args.output)
-            if not page_path(args.output, args.split).exists():
-                _make_missing_page(args, data_set, settings)
+            _finish_what_is_missing(args, data_set, settings)
         return crew.broadcast(there)
 
     if is_there():  # a folder that cannot be written into is no problem then
@@ -262,7 +286,7 @@ def make_boxes(args: argparse.Namespace, crew: Crew) -> None:
         steps_left = work(parts)
         if crew.is_main and shard is None:
             boxes = write_whole(args.output, args.split, data_set, parts)
-            make_page(args, data_set, settings, boxes)
+            finish(args, data_set, settings, boxes)
         elif crew.is_main:
             _say_what_is_next(args, parts, len(data_set), steps_left)
 
@@ -305,15 +329,25 @@ def make_fused(args: argparse.Namespace, crew: Crew) -> None:
             *(args.output, args.split, data_set, images, folder, methods, args.boxes)
         )
         if not page_path(args.output, args.split).exists():
-            make_page(args, data_set, settings, boxes, agreed)
+            finish(args, data_set, settings, boxes, agreed)
     crew.wait()
 
 
-def _make_missing_page(
+def _finish_what_is_missing(
     args: argparse.Namespace, data_set: DataSet, settings: Mapping[str, Any]
 ) -> None:
+    """Finish a run whose boxes are there, and whose page or data set is not."""
+    last = page_path(args.output, args.split)  # of what finish writes
+    if not check_page(args.page):
+        last = declaration_path(args.output, args.split, settings)
+    if last.exists():
+        return
+    from wend.pseudo_boxes import join_boxes, read_boxes
+
+    source = {"source": "coco", "path": output_paths(args.output, args.split)[1]}
+    boxes = join_boxes(data_set.keys, data_set.sizes, read_boxes(source), log=False)[0]
     try:
-        make_page(args, data_set, settings)
+        finish(args, data_set, settings, boxes)
     except OSError as error:  # a folder that cannot be written into is no problem then
         logger.warning("no page: %s", error)
 
@@ -352,7 +386,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         "--method ddt": (OF_DDT, args.method == DDT),
         "--method ddt and contrast": (("keep_gib",), args.method in (DDT, CONTRAST)),
         "--method cam": (("cam_class",), args.method == CAM),
-        "methods but border and ddt": (("option",), args.method not in (BORDER, DDT)),
+        "methods but border, ddt and auto": (("option",), args.method not in (BORDER, DDT)),
         "methods but border and cam, whose map is found": (("layer",), args.method != CAM),
     }
     for whose, (names, is_allowed) in allowed.items():
@@ -387,13 +421,11 @@ def read_images(args: argparse.Namespace, *, keep_unreadable: bool) -> DataSet:
             error.
     """
     if args.images:
-        from wend.formats.folder import load_folder
+        from wend.cli.image_folder import read_image_folder
 
-        reader = SizeReader(keep_unreadable=keep_unreadable, exif=args.exif or EXIF[0])
-        data_set = replace(
-            load_folder(args.images, classes="none", sizes=reader),
-            exif=reader.exif,
-            max_megapixels=max_megapixels(args),
+        data_set = read_image_folder(
+            *(args.images, args.output, args.exif, max_megapixels(args)),
+            keep_unreadable=keep_unreadable,
         )
     elif args.exif:
         raise InputError("--exif is for --images; a data set's declaration has the key 'exif'")
