@@ -69,9 +69,9 @@ def localized_page(
     if len(data_set.truth.boxes):
         roles.insert(0, (TRUTH, "truth"))
     glance = [_doubts(data_set, boxes), *_histograms(data_set, boxes)]
-    if agreed is not None:
-        glance.append(_agreement(agreed))
     sections = [Section("At a glance", glance)]
+    if agreed is not None:
+        sections.append(Section("Agreement", [_agreement(agreed)]))
     if galleries:
         sections.append(Section("Images", galleries))
     if steps:
