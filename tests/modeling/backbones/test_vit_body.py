@@ -35,13 +35,17 @@ def test_the_map_is_the_last_tokens_of_the_patches_behind_the_norm():
         ("vit_small_patch16_dinov3", 0, "res4", 14),
         ("vit_small_patch16_224", 32, "res5", 7),
         ("vit_small_patch8_224", 0, "res3", 28),
+        ("vit_base_mci_224", 0, "res4", 14),
+        ("vitamin_small_224", 8, "res3", 28),
+        ("vit_small_r26_s32_224", 0, "res5", 7),
     ],
 )
 def test_cells_lie_a_stride_apart_whatever_the_patch(model, stride, name, cells):
     body = make_meta("timm", WEND__TIMM__MODEL=model, WEND__TIMM__STRIDE=stride)
     maps = body(torch.empty(1, 3, 224, 224, device="meta"))
+    (channels,) = body.channels.values()
     assert {key: tuple(value.shape) for key, value in maps.items()} == {
-        name: (1, 384, cells, cells)
+        name: (1, channels, cells, cells)
     }
 
 
@@ -97,6 +101,24 @@ def test_the_pyramid_has_all_strides_of_any_map(stride):
         assert level.shape == (2, 32, side, side)
     sum(level.square().sum() for level in levels.values()).backward()
     assert all(parameter.grad is not None for parameter in pyramid.parameters())
+
+
+@pytest.mark.parametrize(
+    ("asked", "computed"), [(("p3", "p4", "p3"), [1, 2]), (("p6", "p5"), [3])], ids=str
+)
+def test_levels_are_computed_once_and_when_they_are_asked_for(asked, computed):
+    pyramid = SimplePyramid(64, 16, 32)
+    ran = []
+    for index, level in enumerate(pyramid.levels):
+        level.register_forward_hook(lambda *_, index=index: ran.append(index))
+    levels = pyramid(torch.randn(1, 64, 8, 8))
+    assert ran == []
+    maps = [levels[name] for name in asked]
+    assert ran == computed
+    assert maps[0] is levels[asked[0]]
+    assert list(levels) == ["p2", "p3", "p4", "p5", "p6"]
+    with pytest.raises(KeyError):
+        levels["p7"]
 
 
 def test_the_pyramid_is_that_of_detectron2():
