@@ -110,6 +110,86 @@ def test_maskcuts_annotations_are_read_by_coco(tmp_path):
     assert as_dict(without) == as_dict(boxes)
 
 
+def maskcuts_file(path, **of_row):
+    """An image of 4 x 3 pixels as MaskCut writes it: its width as height, and of the mask right."""
+    image = {"id": 1, "file_name": "n01/a.JPEG", "width": 3, "height": 4, "license": 1}
+    square = {"id": 2, "file_name": "n01/square.JPEG", "width": 3, "height": 3, "license": 1}
+    row = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 4, "width": 4}
+    row |= {"height": 3, "bbox": [1.0, 1.0, 2.0, 2.0], "segmentation": COMPRESSED} | of_row
+    whole = {"size": [3, 3], "counts": [0, 9]}
+    rows = [row, {**row, "id": 2, "image_id": 2, "bbox": [0, 0, 3, 3], "segmentation": whole}]
+    return write(path, {"images": [image, square], "annotations": rows})
+
+
+@pytest.mark.parametrize("options", [{}, {"boxes": "masks"}])
+def test_width_and_height_that_maskcut_exchanges_are_those_of_its_masks(tmp_path, options):
+    boxes = read_boxes({"source": "coco", "path": maskcuts_file(tmp_path / "m.json"), **options})
+    assert as_dict(boxes) == {
+        "n01/a.JPEG": [[0.25, 1 / 3, 0.75, 1]],
+        "n01/square.JPEG": [[0, 0, 1, 1]],
+    }
+    assert boxes.sizes.tolist() == [[4, 3], [3, 3]]
+    assert boxes.counts["exchanged"].examples == ("n01/a.JPEG",)
+    record = ImageRecord(1, "n01/a.JPEG", 4, 3)
+    (attached,), report = attach_pseudo_boxes(DataSet.from_records([record]), boxes)
+    np.testing.assert_allclose(attached.pseudo_boxes, [SQUARE])
+    assert (report.number("exchanged"), report.number("other_shape")) == (1, 0)
+    with pytest.raises(InputError, match="strict: 1 images whose width and height the file"):
+        attach_pseudo_boxes(DataSet.from_records([record]), boxes, strict=["exchanged"])
+
+
+def test_a_mask_that_is_read_for_its_size_alone_may_hold_anything_else(tmp_path):
+    path = tmp_path / "m.json"
+    maskcuts_file(path, segmentation=[[1, 1, 3, 1, 3, 3]])  # polygons state no size
+    boxes = read_boxes({"source": "coco", "path": path})
+    assert (boxes.sizes[0].tolist(), "exchanged" in boxes.counts) == ([3, 4], False)
+    for odd in (None, [], "", 7, {}, {"size": "4 x 3"}, {"size": [0, 4]}, {"counts": [12]}):
+        maskcuts_file(path, segmentation=odd)
+        assert len(read_boxes({"source": "coco", "path": path})) == 2
+    text = path.read_text()
+    path.write_text(text.replace('"score"', "").replace('"area": 4', '"area": NaN'))  # row by row
+    assert len(read_boxes({"source": "coco", "path": path})) == 2
+    path.write_text(maskcuts_file(path).read_text().replace('"area": 4', '"area": NaN'))
+    assert "exchanged" in read_boxes({"source": "coco", "path": path}).counts
+
+
+def test_masks_of_one_image_that_disagree_are_an_error(tmp_path):
+    path = maskcuts_file(tmp_path / "m.json")
+    content = json.loads(path.read_text())
+    other = {"size": [4, 3], "counts": [12]}
+    content["annotations"].append({**content["annotations"][0], "id": 3, "segmentation": other})
+    write(path, content)
+    message = 'annotations[0]: expected "segmentation" of the size of its image'
+    for options in ({}, {"boxes": "masks"}):
+        refused(message, "coco", path, **options)
+
+
+def test_results_with_masks_are_of_the_masks_sizes(tmp_path):
+    rows = [{"image_id": "n01/a.JPEG", "bbox": [1, 1, 2, 2], "score": 0.5}]
+    path = write(tmp_path / "r.json", [rows[0] | {"segmentation": COMPRESSED}])
+    boxes = read_boxes({"source": "coco", "path": path})
+    assert (boxes.frame, as_dict(boxes)) == ("fraction", {"n01/a.JPEG": [[0.25, 1 / 3, 0.75, 1]]})
+    boxes = read_boxes({"source": "coco", "path": write(path, rows)})
+    assert (boxes.frame, as_dict(boxes)) == ("pixel", {"n01/a.JPEG": [list(SQUARE)]})
+
+
+def test_cuvlers_boxes_have_scores_and_its_ids_are_of_14_digits(tmp_path):
+    image = {"id": 14407640000018, "file_name": "n01440764/n01440764_18.JPEG", "height": 3}
+    image |= {"width": 4, "2024-01-01 00:00:00": "2024-01-01", "max_cluster_size": 4}
+    row = {"image_id": image["id"], "category_id": 1, "segmentation": COMPRESSED, "area": 4}
+    row |= {"iscrowd": 0, "height": 3, "width": 4, "crf_success": True}
+    rows = [row | {"id": 1, "bbox": [1.0, 1.0, 2.0, 2.0], "cluster_size": 1, "score": 0.25}]
+    rows.append(row | {"id": 2, "bbox": [0.0, 0.0, 4.0, 3.0], "cluster_size": 4, "score": 1.0})
+    categories = [{"id": 1, "name": "fg", "supercategory": "fg"}]
+    content = {"info": {}, "licenses": [], "categories": categories, "images": [image]}
+    path = write(tmp_path / "v.json", content | {"annotations": rows})
+    boxes = read_boxes({"source": "coco", "path": path})
+    expected = [[0, 0, 1, 1], [0.25, 1 / 3, 0.75, 1]]
+    assert as_dict(boxes) == {"n01440764/n01440764_18.JPEG": expected}
+    assert boxes.table.scores.tolist() == [1, 0.25]
+    assert len(read_boxes({"source": "coco", "path": path, "min_score": 0.5}).table.boxes) == 1
+
+
 def test_masks_without_bbox_become_boxes_with_their_scores(tmp_path):
     rows = [{"image_id": 1, "segmentation": COMPRESSED, "score": 0.25}]
     rows += [{"image_id": 1, "segmentation": [[0, 0, 2, 0, 2, 1.5]], "score": 0.75}]
@@ -138,7 +218,7 @@ def test_results_of_masks_are_fractions_of_the_masks_sizes(tmp_path):
 
 
 def test_a_mask_of_another_size_than_its_image_or_none_is_an_error(tmp_path):
-    other = {"image_id": 1, "segmentation": {"size": [4, 3], "counts": [12]}}
+    other = {"image_id": 1, "segmentation": {"size": [5, 3], "counts": [15]}}
     path = write(tmp_path / "m.json", {"images": IMAGES, "annotations": [other]})
     message = 'annotations[0]: expected "segmentation" of the size of its image'
     refused(message, "coco", path, boxes="masks")

@@ -17,7 +17,7 @@ import codecs
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -143,6 +143,7 @@ _FIRST_VALUE = json.JSONDecoder().raw_decode
 _OBJECTS = msgspec.json.Decoder(list[dict[str, Raw]])
 Kind = TypeVar("Kind", bound=Row)
 ImageKind = TypeVar("ImageKind", bound=Image)
+BoxKind = TypeVar("BoxKind", bound=Box)
 
 
 @cache
@@ -170,6 +171,19 @@ def _texts(kind: type[Row]) -> list[attrgetter]:
             for each in _alternatives(msgspec.inspect.type_info(field.type))
         )
     ]
+
+
+@cache
+def _undecoded(kind: type[Row]) -> frozenset[str]:
+    """The fields whose JSON text is kept."""
+    return frozenset(
+        field.name
+        for field in msgspec.structs.fields(kind)
+        if any(
+            isinstance(each, msgspec.inspect.RawType)
+            for each in _alternatives(msgspec.inspect.type_info(field.type))
+        )
+    )
 
 
 def _alternatives(kind: msgspec.inspect.Type) -> Sequence[msgspec.inspect.Type]:
@@ -418,8 +432,10 @@ class CocoFile:
         """A typed row, or the error that says what is wrong with it."""
         if isinstance(row, Raw):
             row = parse_json(bytes(row), self.entry(name, number), self.expected)
+        texts = _undecoded(kind) & row.keys() if isinstance(row, dict) else ()
+        texts_of = {field: Raw(json.dumps(row[field]).encode()) for field in texts}
         try:
-            return msgspec.convert(row, kind)
+            return msgspec.convert({**row, **texts_of} if texts else row, kind)
         except msgspec.ValidationError as error:
             match = _FIELD.search(str(error))
             expected = kind.expected(match and match[1])
@@ -454,8 +470,16 @@ class CocoFile:
                 raise self.error("images", number, expected, path)
         return images, index
 
-    def boxes(self, name: str, kind: type[Box] = Box) -> Boxes:
+    def boxes(
+        self,
+        name: str,
+        kind: type[BoxKind] = Box,  # type: ignore[assignment]
+        also: Callable[[list[BoxKind]], None] | None = None,
+    ) -> Boxes:
         """Annotations, or all results (name ""), as columns.
+
+        Args:
+            also: takes the rows of each block, for the fields that no column holds.
 
         Raises:
             InputError: a row is none.
@@ -463,6 +487,8 @@ class CocoFile:
         image_ids, category_ids = Encoder(), Encoder()
         parts = [_NO_BOXES]
         for rows in self.blocks(name, kind):
+            if also is not None:
+                also(rows)
             bbox = chain.from_iterable(map(attrgetter("bbox"), rows))
             parts.append(
                 (

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from wend.errors import InputError
 from wend.files import atomic_write
 from wend.localize import image_run
-from wend.localize.boxes import Corners, boxes_of_map
+from wend.localize.boxes import Corners, Refine, boxes_of_map
 from wend.localize.contrast import ContrastHead, border_excess, contrast_loss, otsu
 from wend.localize.cost import Cost, Stopwatch, cost_row
 from wend.localize.found import SUMS, SUMS_STEP, Boxes
@@ -265,17 +265,24 @@ def _end(training: _Training) -> dict[str, Any]:
 
 
 def boxes_of_activation(
-    activation: np.ndarray, threshold: float, side: int, number: int = 1
+    activation: np.ndarray,
+    threshold: float,
+    side: int,
+    number: int = 1,
+    refine: Refine | None = None,
 ) -> Boxes:
     """The boxes of a map of activations (h, w), resized to ``side``² first.
+
+    Args:
+        refine: as of :func:`wend.localize.boxes.boxes_of_map`.
 
     Returns:
         The score is the mean activation of the region less that of the rest, at least 0.
     """
     values = cv2.resize(activation, (side, side), interpolation=cv2.INTER_LINEAR)
+    return boxes_of_map(values, threshold, number, _contrast_of, refine)
 
-    def contrast_of(region: np.ndarray, _: Corners) -> float:
-        rest = values[~region]
-        return float(max(0.0, values[region].mean() - (rest.mean() if len(rest) else 0.0)))
 
-    return boxes_of_map(values, values > threshold, number, contrast_of)
+def _contrast_of(values: np.ndarray, region: np.ndarray, _: Corners) -> float:
+    rest = values[~region]
+    return float(max(0.0, values[region].mean() - (rest.mean() if len(rest) else 0.0)))

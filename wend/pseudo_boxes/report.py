@@ -22,6 +22,7 @@ KINDS = {  # what can be wrong -> how the table calls it; strict turns each into
     "vanished": "boxes wholly outside the image, left out",
     "whole_image": "boxes of the whole image (>= 99 % of it), kept",
     "other_shape": "images whose stated shape is another (turned by EXIF?)",
+    "exchanged": "images whose width and height the file exchanges; their masks' counts",
     "crowd": "boxes of crowds, left out",
 }
 LEFT_OUT = ("surplus", "zero_area", "vanished", "crowd")  # of them, boxes that nobody learns from

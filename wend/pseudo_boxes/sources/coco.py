@@ -6,8 +6,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType, to_builtins
+from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, to_builtins
 
 from wend.errors import InputError, shown, some
 from wend.formats.coco_json import (
@@ -31,10 +32,25 @@ from wend.structures.boxes import xywh_to_xyxy
 from wend.structures.coded import CodedColumn, Encoder
 
 BOXES_OF = ("bbox", "masks")
+_NO_SIZE = (0.0, 0.0)
+
+
+class MaskSize(Struct, gc=False):
+    """The size of a run-length code; its counts are passed over."""
+
+    size: Any = None
+
+
+_MASK_SIZE = msgspec.json.Decoder(MaskSize)
 
 
 class BoxOrMask(Box, kw_only=True, gc=False):
-    """A row whose ``bbox`` is read; the error where it has none names the other choice."""
+    """A row whose ``bbox`` is read; the error where it has none names the other choice.
+
+    Of a mask only the size is looked at: it is that of the image that ``bbox`` has pixels of.
+    """
+
+    segmentation: Raw | UnsetType = UNSET
 
     @classmethod
     def expected(cls, field: str | None) -> str:
@@ -69,9 +85,12 @@ def read_coco(
     """Read boxes in COCO's JSON: a data set (CutLER's, MaskCut's), or a detector's results.
 
     Frame: pixels of the size that the JSON states for the image, which may differ from the file's
-    (MaskCut's boxes may be of a resized copy), so they become fractions by that size. Images
-    without stated sizes: pixels of the original image. Several boxes per image; ``score`` is kept,
-    best first. Images come by ``file_name``. Where only masks state sizes, those count.
+    (of a resized copy), so they become fractions by that size. Where only run-length codes state
+    sizes, those count; where they say that width and height of their image are exchanged, too
+    (MaskCut writes images so, CutLER cca0a27, maskcut/maskcut.py:384, and its loader exchanges them
+    again, cutler/data/detection_utils.py:189-199). Images without stated sizes: pixels of the
+    original image. Several boxes per image; ``score`` is kept, best first. Images come by
+    ``file_name``.
 
     Args:
         path: a data set ``{"images", "annotations"}``, or a list of results.
@@ -90,11 +109,9 @@ def read_coco(
     is_data_set = file.has_list("annotations") and file.has_list("images")
     if not is_data_set and not file.is_list:
         raise InputError(f"{path}: expected {DATA_SET} or {RESULTS}, got another JSON value")
-    name, mask_sizes = "annotations" if is_data_set else "", None
-    if boxes == "masks":
-        rows_of_file, mask_sizes = _read_masks(file, name)
-    else:
-        rows_of_file = file.boxes(name, BoxOrMask)
+    name = "annotations" if is_data_set else ""
+    read = _read_masks if boxes == "masks" else _read_boxes
+    rows_of_file, mask_sizes = read(file, name)
     listed = file if is_data_set else None
     if listed is None and images is not None:
         listed = CocoFile.open(images, DATA_SET)
@@ -112,13 +129,13 @@ def _of_rows(
     path: str | Path,
     boxes: Boxes,
     listed: CocoFile | None,
-    mask_sizes: np.ndarray | None,
+    mask_sizes: np.ndarray,
     category_id: int | str | None,
 ) -> PseudoBoxes:
     """The chosen rows by their images, those of a file or those that the rows name.
 
     Args:
-        mask_sizes: (N, 2) width and height that each row's mask states, 0 where none; or None.
+        mask_sizes: (N, 2) width and height that each row's mask states, 0 where none.
     """
     if listed is not None:
         keys, sizes, index = _read_images(listed)
@@ -126,8 +143,7 @@ def _of_rows(
         index = {name: i for i, name in enumerate(boxes.image_ids.values)}
         keys, sizes = [path_key(name, f"{path}: image_id") for name in index], None
     owners = boxes.owners(index)
-    if mask_sizes is not None:
-        sizes = _sizes_of_masks(boxes, owners, sizes, mask_sizes, len(keys))
+    sizes, exchanged = _sizes_of_masks(boxes, owners, sizes, mask_sizes, len(keys))
     rows = np.flatnonzero(~boxes.crowd & _of_category(boxes, category_id))
     unscored = np.isnan(boxes.scores[rows])
     if unscored.any() and not unscored.all():
@@ -143,6 +159,9 @@ def _of_rows(
         with np.errstate(over="ignore"):  # from_entries refuses what is infinite
             corners /= np.tile(sizes, 2)[owners[rows]]
     crowds = int(boxes.crowd.sum())
+    counts = {"crowd": Count(crowds)} if crowds else {}
+    if len(exchanged):
+        counts["exchanged"] = Count.from_indices(keys, exchanged)
     return PseudoBoxes.from_entries(
         str(path),
         "pixel" if sizes is None else "fraction",
@@ -151,8 +170,33 @@ def _of_rows(
         corners,
         None if unscored.all() else boxes.scores[rows],
         sizes,
-        {"crowd": Count(crowds)} if crowds else {},
+        counts,
     )
+
+
+def _read_boxes(file: CocoFile, name: str) -> tuple[Boxes, np.ndarray]:
+    """The boxes (N), and the width and height (N, 2) that each one's mask states, or 0, 0."""
+    sizes: list[tuple[float, float]] = []
+
+    def add_sizes(rows: list[BoxOrMask]) -> None:
+        for row in rows:
+            mask = row.segmentation
+            if isinstance(mask, Raw) and not row.iscrowd:
+                sizes.append(_size_of_code(mask))
+            else:
+                sizes.append(_NO_SIZE)
+
+    boxes = file.boxes(name, BoxOrMask, add_sizes)
+    return boxes, np.array(sizes, dtype=np.float64).reshape(-1, 2)
+
+
+def _size_of_code(mask: Raw) -> tuple[float, float]:
+    if memoryview(mask)[:1] != b"{":
+        return _NO_SIZE
+    try:
+        return mask_size({"size": _MASK_SIZE.decode(mask).size}) or _NO_SIZE
+    except DecodeError:  # no mask, which no one asked for
+        return _NO_SIZE
 
 
 def _read_masks(file: CocoFile, name: str) -> tuple[Boxes, np.ndarray]:
@@ -174,7 +218,7 @@ def _read_masks(file: CocoFile, name: str) -> tuple[Boxes, np.ndarray]:
             is_crowd = crowd[len(corners)]
             box = None if is_crowd else mask_box(row.segmentation, f"{where}: segmentation")
             corners.append(box or (0.0, 0.0, 0.0, 0.0))
-            sizes.append((None if is_crowd else mask_size(row.segmentation)) or (0.0, 0.0))
+            sizes.append((None if is_crowd else mask_size(row.segmentation)) or _NO_SIZE)
     xyxy = np.fromiter(chain.from_iterable(corners), np.float64).reshape(-1, 4)
     boxes = Boxes(
         file,
@@ -190,17 +234,32 @@ def _read_masks(file: CocoFile, name: str) -> tuple[Boxes, np.ndarray]:
 
 def _sizes_of_masks(
     boxes: Boxes, owners: np.ndarray, sizes: np.ndarray | None, stated: np.ndarray, number: int
-) -> np.ndarray | None:
+) -> tuple[np.ndarray | None, np.ndarray]:
     """Sizes (E, 2) of images: as the file states them, which masks must agree with, or as masks do.
 
-    None where neither states them all.
+    Args:
+        owners: (N,) index of each row's image.
+        sizes: (E, 2) as the file states them, or None.
+        stated: (N, 2) as each row's mask states them, 0, 0 where it states none.
+        number: E images.
+
+    Returns:
+        The sizes, None where neither states them all; and the indices of those images whose width
+        and height are exchanged in the file, as all of their masks say.
     """
     rows = np.flatnonzero(stated[:, 0] > 0)
+    exchanged = np.zeros(number, dtype=bool)
     if sizes is None:
-        if len(rows) < np.count_nonzero(~boxes.crowd):
-            return None
+        if len(rows) < np.count_nonzero(~boxes.crowd) or not len(rows):
+            return None, np.flatnonzero(exchanged)
         sizes = np.ones((number, 2))  # of images without boxes, which no one looks at
         sizes[owners[rows]] = stated[rows]
+    else:
+        turned = (stated[rows] == sizes[owners[rows], ::-1]).all(1)
+        exchanged[owners[rows]] = True
+        exchanged[owners[rows[~turned]]] = False
+        exchanged &= sizes[:, 0] != sizes[:, 1]
+        sizes = np.where(exchanged[:, None], sizes[:, ::-1], sizes)
     other = (stated[rows] != sizes[owners[rows]]).any(1)
     if other.any():
         row = int(rows[np.argmax(other)])
@@ -211,7 +270,7 @@ def _sizes_of_masks(
             f'"segmentation" of the size of its image and its other masks, [{height:g}, {width:g}]',
             stated[row, ::-1].tolist(),
         )
-    return sizes
+    return sizes, np.flatnonzero(exchanged)
 
 
 def _read_images(file: CocoFile) -> tuple[list[str], np.ndarray | None, dict[Id, int]]:
