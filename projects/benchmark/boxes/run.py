@@ -160,6 +160,7 @@ class Cell:
                 if f"{method} {number}" in self.seconds:
                     continue
                 logging.getLogger("wend").info("%s: %s, %d boxes", self.folder, method, number)
+                seconds: dict[str, Any]
                 try:
                     seconds = self._timed(method, number)
                 except InputError as error:  # such as a network that has no classifier
