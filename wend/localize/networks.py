@@ -55,6 +55,7 @@ class Networks:
         self._of_layers: dict[str | None, Network] = {}
         options = request.refine_options
         self._refinement = Refinement.named(request.refine, options) if request.refine else None
+        self._classifier: tuple[Network, torch.Tensor] | None = None
 
     def of_layer(self, layer: str | None) -> Network:
         """The network whose descriptors are the output of a layer; None: its last feature map."""
@@ -67,11 +68,13 @@ class Networks:
 
     def classifier(self) -> tuple[Network, torch.Tensor]:
         """The whole classifier, whose maps are of its classes, and its linear layer's bias."""
-        request = self._request
-        backbone = build_classifier(request.backbone, request.weights, request.input_size)
-        maps = backbone.model
-        assert isinstance(maps, ClassMaps)
-        return self._over(backbone), maps.bias.detach()
+        if self._classifier is None:
+            request = self._request
+            backbone = build_classifier(request.backbone, request.weights, request.input_size)
+            maps = backbone.model
+            assert isinstance(maps, ClassMaps)
+            self._classifier = self._over(backbone), maps.bias.detach()
+        return self._classifier
 
     def _over(self, backbone: Backbone) -> Network:
         over = NetworkPass(
