@@ -156,11 +156,11 @@ def test_none_is_no_refinement(run):
     ("method", "more", "message"),
     [
         ("border", ("--refine", "crf"), "--method border: leave out --refine, .* of a network"),
-        ("lost", ("--refine", "crff"), "unknown refinement 'crff'.*Did you mean.*crf"),
+        ("lost", ("--refine", "crff"), "unknown map refinement 'crff'.*Did you mean.*crf"),
         ("lost", ("--refine-option", "near=3"), "--refine-option: is of a refinement; name it"),
         ("lost", ("--refine", "crf", "--refine-option", "near"), "--refine-option: expected NAME"),
         ("auto", ("--refine", "crf", "--refine-option", "nar=3"), "refine crf has no such .*near"),
-        ("lost", ("--refine", "no.py:mine"), "refinement 'no.py:mine'.*no.py"),
+        ("lost", ("--refine", "no.py:mine"), "map refinement 'no.py:mine'.*no.py"),
     ],
     ids=["border", "unknown", "no refinement", "no value", "option", "file"],
 )

@@ -27,7 +27,7 @@ SIDE = 56  # S: of the picture, to which the whole image is squashed; sums over 
 LEAST_IOU = 0.5  # of a refined region with what it was before: CutLER's (maskcut.py:398)
 RefinementFunction = Callable[..., np.ndarray]
 REFINEMENTS: FunctionRegistry[RefinementFunction] = FunctionRegistry(
-    "refinement", ("picture", "log_odds")
+    "map refinement", ("picture", "log_odds")
 )
 REFINEMENTS.register("crf")(crf)
 REFINEMENTS.register("bilateral")(bilateral)
