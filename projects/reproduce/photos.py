@@ -1,65 +1,290 @@
 """Is a detector better than the boxes that it learns from, on photographs with known truth?
 
-``python projects/reproduce/photos.py DATASET --output DIR [KEY VALUE ...]``: every third image of a
-data set is kept for testing (or all of ``--test``'s); DDT makes pseudo boxes of each part,
-``configs/photos.yaml`` learns from those of the first part, and the table puts the detector beside
-the pseudo boxes and fixed boxes, on both parts.
-``docs/photos_study.md`` holds what it printed.
+``python projects/reproduce/photos.py TRAIN[,TEST] ... --output DIR [--method auto] [--seeds 0 1]``:
+of a data set without a test set every third image is kept for testing. ``wend pseudo-boxes`` makes
+boxes of each part, ``configs/photos.yaml`` learns from those of the first part, once for each seed,
+and the tables put the detectors beside the same method's boxes of the very same photographs:
+numbers of both parts, and paired tests, of which images are the units, of each set and of all.
+What is done already is not done again. ``docs/photos_study.md`` holds what it printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 from tabulate import tabulate
 
+from wend.cli.options import key_values
 from wend.datasets.catalog import DataSets
-from wend.structures.boxes import box_iou
+from wend.datasets.declaring import declare
+from wend.errors import InputError
+from wend.evaluation.coco_results import read_detections
+from wend.evaluation.evaluation import DETECTIONS_FILE
+from wend.evaluation.fixed_boxes import FixedBoxes
+from wend.evaluation.metrics import gt_known_loc, gt_known_loc_multi
+from wend.evaluation.per_image import score
+from wend.evaluation.protocols import get_protocol
+from wend.evaluation.statistics import mcnemar, paired_difference
+from wend.files import sha256
+from wend.inference.engines import engine_module
+from wend.localize.presets import PRESETS
+from wend.pseudo_boxes import join_boxes, read_boxes
+from wend.run import iterations_per_epoch
+from wend.run_files import CONFIG_FILE, FINAL_WEIGHTS, TRAINING_FILES, evaluation_folder
+from wend.steps import Step, Steps, resume_flag
+from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "photos.yaml"
 BACKBONE = "timm:tf_efficientnet_lite0"
-METRICS = (("GT-known Loc", "1"), ("GT-known Loc multi", "5"), ("Mean IoU (0..1)", "1"))
+TRAIN, TEST, BOTH = "photos_train", "photos_test", "photos"
+PROTOCOL, K = "original", 5
+APART, TOGETHER = "apart", "together"
+BOXES = {APART: "its own boxes", TOGETHER: "its own boxes, of both parts at once"}
+FIXED, ONE_LOOK, DETECTOR = "fixed boxes", "detector, one look", "detector"
 
 
-def main() -> None:
-    """Make boxes, train, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset", help="name or YAML file of a declared data set with truth")
-    parser.add_argument("--test", help="another one to test on, instead of every third image")
-    parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--datasets-root", type=Path)
-    parser.add_argument("--engine", default="torchvision", choices=("torchvision", "detectron2"))
-    parser.add_argument("--boxes", type=int, default=1, help="pseudo boxes per image at most")
-    parser.add_argument("--weights", default="pretrained", help="the backbone's")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config entries")
-    args = parser.parse_intermixed_args()
-    parts = split(DataSets(args.datasets_root), args.dataset, args.test)
-    os.environ["WEND_DATASETS"] = str(args.output / "datasets")
-    for name, data_set in parts.items():
-        declare(args.output / "datasets", name, data_set)
-        wend(
-            *("pseudo-boxes", "--method", "ddt", "--backbone", BACKBONE, "--group", "all"),
-            *("--weights", args.weights, "--boxes", str(args.boxes)),
-            *("--dataset", name, "--output", str(args.output / f"boxes_{name}")),
+@dataclass(frozen=True)
+class Scores:
+    """Of S seeds (1 of boxes) on I images.
+
+    Attributes:
+        hits: (S, I) bool: the best box has IoU > 0.5 with a true box.
+        one_of_k: (S, I) bool: one of the K best boxes has.
+        ious: (S, I) of the best box with the true box that fits best.
+    """
+
+    hits: np.ndarray
+    one_of_k: np.ndarray
+    ious: np.ndarray
+
+    @classmethod
+    def of(cls, data_set: DataSet, tables: Iterable[BoxTable]) -> Scores:
+        """Of the boxes of each seed."""
+        seeds = [score(data_set, table.scored(), get_protocol(PROTOCOL)) for table in tables]
+        return cls(
+            np.stack([gt_known_loc.values(seed) for seed in seeds]),
+            np.stack([gt_known_loc_multi.values(seed, K) for seed in seeds]),
+            np.stack([seed.top_iou for seed in seeds]),
         )
-        boxes = args.output / f"boxes_{name}" / "train" / "pseudo_boxes.json"
-        declare(args.output / "datasets", name, data_set, boxes)
-    run = args.output / "run"
-    wend(
-        *("train", "--engine", args.engine, "--config-file", str(CONFIG), "OUTPUT_DIR", str(run)),
-        *("DATASETS.TRAIN", "('photos_train',)", "DATASETS.TEST", f"{tuple(parts)}"),
-        *("MODEL.WEIGHTS", args.weights, *args.opts),
+
+    @classmethod
+    def pooled(cls, sets: Sequence[Scores]) -> Scores:
+        """Of the images of several sets as one."""
+        columns = ("hits", "one_of_k", "ious")
+        return cls(*(np.concatenate([getattr(s, name) for s in sets], axis=1) for name in columns))
+
+
+Part = Mapping[str, Scores]  # by what it is of, such as DETECTOR
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make boxes, train, and print the tables."""
+    args = parse(argv)
+    results: dict[tuple[str, str], Part] = {}
+    for names in args.dataset:
+        for third in args.thirds if "," not in names else [None]:
+            photos = PhotoSet(args, names, third)
+            for part, scores in photos.run().items():
+                results[photos.name, part] = scores
+    results |= pooled(results)
+    sys.stdout.write(f"{number_table(results)}\n\n{pair_table(results)}\n")
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("dataset", nargs="+", metavar="TRAIN[,TEST]", help="names or YAML files of data sets")
+    add("--output", required=True, type=Path)
+    add("--datasets-root", type=Path)
+    add("--method", default="auto", choices=list(PRESETS), help="of wend pseudo-boxes (auto)")
+    add("--boxes", type=int, default=1, help="pseudo boxes per image at most (1)")
+    add(
+        "--made",
+        nargs="+",
+        choices=BOXES,
+        default=[APART],
+        help="boxes of each part by itself (apart), or of both parts at once; the first are "
+        "learned from, all are compared with",
     )
-    sys.stdout.write(table(parts, run) + "\n")
+    add("--min-score", type=float, default=0.0, help="learn from boxes above it alone (0)")
+    add("--shuffled", action="store_true", help="a control: boxes are dealt to other photos")
+    add("--seeds", type=int, nargs="+", default=[0])
+    add("--thirds", type=int, nargs="+", choices=range(3), default=[2], help="which is the test")
+    add("--engine", default="torchvision", choices=("torchvision", "detectron2"))
+    add("--config-file", type=Path, default=CONFIG)
+    add("--weights", default="pretrained", help="the detector's backbone's")
+    add("--box-weights", default="pretrained", help="those of the network that makes boxes")
+    add(
+        "--remember",
+        action="store_true",
+        help="what the backbone's frozen stages make of an image is kept for all seeds "
+        "(remembered.py): the same training, sooner",
+    )
+    add("--set", nargs="+", default=[], metavar="KEY VALUE", help="config entries of the trainings")
+    return parser.parse_args(argv)
+
+
+class PhotoSet:
+    """Boxes and detectors of one data set, or of one division of it.
+
+    Args:
+        args: the command line.
+        names: ``TRAIN`` or ``TRAIN,TEST``.
+        third: which third of the images is tested on where there is no ``TEST``.
+    """
+
+    def __init__(self, args: argparse.Namespace, names: str, third: int | None) -> None:
+        self.args = args
+        name = Path(names.split(",")[0]).stem
+        self.folder = (args.output / name).resolve()
+        self.name = name if third is None or args.thirds == [2] else f"{name}, third {third}"
+        self.parts, self.root = _parts(DataSets(args.datasets_root), names, third)
+        self.declared = self.folder / ("datasets" if third is None else f"datasets_{third}")
+        self.folder_of = {TRAIN: self.declared, TEST: self.declared, BOTH: self.folder}
+        for part, data_set in self.parts.items():
+            declare(self._file(part), self.root, data_set, truth=data_set.truth)
+
+    def run(self) -> dict[str, Part]:
+        """The scores of both parts."""
+        boxes = {made: self._boxes(made) for made in self.args.made}
+        runs = self._train(boxes[self.args.made[0]][TRAIN])
+        fixed = FixedBoxes.from_training([self._trained])
+        scores: dict[str, Part] = {}
+        for part in (TRAIN, TEST):
+            data_set = self.parts[part]
+            tables = {BOXES[made]: [of_parts[part]] for made, of_parts in boxes.items()}
+            if part == TEST:
+                tables[FIXED] = [fixed.table(data_set, get_protocol(PROTOCOL), K)]
+            for label, folders in runs.items():
+                files = [evaluation_folder(folder, part) / DETECTIONS_FILE for folder in folders]
+                tables[label] = [read_detections(file, data_set) for file in files]
+            scores[part] = {label: Scores.of(data_set, t) for label, t in tables.items()}
+        return scores
+
+    def _file(self, part: str) -> Path:
+        return self.folder_of[part] / f"{part}.yaml"
+
+    def _boxes(self, made: str) -> dict[str, BoxTable]:
+        """The boxes of both parts, each made by itself or both at once."""
+        if made == APART:
+            return {part: self._boxes_of(part) for part in (TRAIN, TEST)}
+        both = self._boxes_of(BOTH)
+        index = self.parts[BOTH].index_of_key
+        return {
+            part: both.take([index[key] for key in self.parts[part].keys]) for part in (TRAIN, TEST)
+        }
+
+    def _boxes_of(self, part: str) -> BoxTable:
+        method, data_set = self.args.method, self.parts[part]
+        output = self.folder_of[part] / "boxes" / f"{method}_{part}"
+        words = PRESETS[method].words
+        if PRESETS[method].needs_network:
+            words = (*words, "--backbone", BACKBONE, "--weights", self.args.box_weights)
+        wend(
+            *("pseudo-boxes", *words, "--boxes", str(self.args.boxes), "--page", "none"),
+            *("--dataset", str(self._file(part)), "--output", str(output)),
+        )
+        file = output / "train" / "pseudo_boxes.json"
+        boxes = read_boxes({"source": "coco", "path": file})
+        return join_boxes(data_set.keys, data_set.sizes, boxes, log=False)[0]
+
+    def _train(self, boxes: BoxTable) -> dict[str, list[Path]]:
+        """The runs of each seed, looking as the config says and, if that is twice, once."""
+        args, data_set = self.args, self.parts[TRAIN]
+        assert boxes.scores is not None
+        boxes = boxes.keep(boxes.scores > args.min_score)
+        if args.shuffled:
+            boxes = dealt(boxes, data_set.sizes)
+        name = "_".join([args.method, *(["shuffled"] if args.shuffled else [])])
+        learned = self.declared / f"{name}_learned.yaml"
+        with_box = boxes.with_boxes
+        self._trained = data_set.take(with_box).with_pseudo_boxes(boxes.take(with_box))
+        declare(learned, self.root, self._trained, boxes=self._trained.pseudo_boxes)
+        folder = (
+            self.declared / name if args.engine == "torchvision" else self.declared / f"{name}_d2"
+        )
+        steps = Steps(folder, {"method": args.method}, "photos.py")
+        runs: dict[str, list[Path]] = {ONE_LOOK: [], DETECTOR: []}
+        tests = [str(self._file(part)) for part in (TRAIN, TEST)]
+        for seed in args.seeds:
+            run = folder / f"seed{seed}"
+            entries = {
+                "MODEL.WEIGHTS": args.weights,
+                "DATASETS.TRAIN": repr((str(learned),)),
+                "DATASETS.TEST": repr(tuple(tests)),
+                "SEED": str(seed),
+                **self._own_entries(),
+                "OUTPUT_DIR": str(run),
+            }
+            words = _words(entries | (self._remembering() if args.remember else {}))
+            looked = [f"{run.name}/inference/{part}" for part in (TRAIN, TEST)]
+            steps.run(
+                Step(
+                    f"seed {seed}",
+                    {
+                        "entries": entries,
+                        "config": sha256(args.config_file),
+                        "boxes": sha256(learned.with_name(f"{learned.stem}_boxes.json")),
+                    },
+                    [f"{run.name}/{file}" for file in (CONFIG_FILE, FINAL_WEIGHTS)] + looked,
+                    lambda resumes, run=run, words=words: wend(
+                        *("train", "--engine", args.engine, "--config-file", str(args.config_file)),
+                        *(*resume_flag(run, resumes), *words),
+                    ),
+                    [f"{run.name}/{pattern}" for pattern in TRAINING_FILES],
+                )
+            )
+            once = run / "one_look"
+            steps.run(
+                Step(
+                    f"seed {seed}, one look",
+                    {"weights": sha256(run / FINAL_WEIGHTS)},
+                    [f"{run.name}/{once.name}/inference/{part}" for part in (TRAIN, TEST)],
+                    lambda resumes, run=run, once=once: wend(
+                        *("train", "--eval-only", "--engine", args.engine),
+                        *("--config-file", str(run / CONFIG_FILE)),
+                        *("MODEL.WEIGHTS", str(run / FINAL_WEIGHTS)),
+                        *("WEND.CLOSER_LOOK", "0.0", "OUTPUT_DIR", str(once)),
+                    ),
+                )
+            )
+            runs[DETECTOR].append(run)
+            runs[ONE_LOOK].append(once)
+        return runs
+
+    def _remembering(self) -> dict[str, str]:
+        return {
+            "MODEL.BACKBONE.NAME": "build_remembered_timm_backbone",
+            "WEND.IMPORTS": repr((str(CONFIG.parents[1] / "projects/reproduce/remembered.py"),)),
+            "WEND.DATA.CACHE": str(self.folder / "cache"),
+        }
+
+    def _own_entries(self) -> dict[str, str]:
+        """The entries of the command line, and a length that has one evaluation, at its end."""
+        args = self.args
+        own = key_values(args.set, "--set")
+        read_config = engine_module(args.engine, "run").read_config
+        cfg = read_config(str(args.config_file), _words(own))
+        epochs = cfg.WEND.EPOCHS
+        if not epochs:
+            return own
+        period = iterations_per_epoch(cfg, len(self._trained))
+        return {
+            **own,
+            "WEND.EPOCHS": "0",
+            "SOLVER.MAX_ITER": str(epochs * period),
+            "SOLVER.CHECKPOINT_PERIOD": str(period),
+            "TEST.EVAL_PERIOD": "0",
+        }
 
 
 def wend(*arguments: str) -> None:
@@ -68,70 +293,111 @@ def wend(*arguments: str) -> None:
         sys.exit(code)
 
 
-def split(data_sets: DataSets, name: str, test: str | None) -> dict[str, DataSet]:
-    """The part to train on and the one to test on: every third image, by name, if none is given."""
-    data_set = data_sets.get(name)
-    if test:
-        return {"photos_train": data_set, "photos_test": data_sets.get(test)}
-    order = np.argsort([str(key) for key in data_set.keys])
-    third = np.arange(len(order)) % 3 == 2
-    parts = {"photos_train": order[~third], "photos_test": order[third]}
-    return {part: data_set.take(np.sort(indices)) for part, indices in parts.items()}
+def _words(entries: Mapping[str, str]) -> list[str]:
+    return [word for pair in entries.items() for word in pair]
 
 
-def declare(folder: Path, name: str, data_set: DataSet, boxes: Path | None = None) -> None:
-    """Write a part as a data set of COCO's format, with pseudo boxes where there are some."""
-    folder.mkdir(parents=True, exist_ok=True)
-    root = os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in data_set.file_names])
-    images, annotations = [], []
-    for index, row in enumerate(data_set):
-        images.append(
-            {
-                "id": index,
-                "file_name": os.path.relpath(os.path.abspath(row.file_name), root),
-                "width": row.width,
-                "height": row.height,
+def as_photos(data_sets: Sequence[DataSet], name: str) -> tuple[DataSet, Path]:
+    """Data sets as one of photographs without classes or boxes, and the folder of all of them."""
+    records = [record for data_set in data_sets for record in data_set]
+    files = [Path(record.file_name).absolute() for record in records]
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    photos = replace(
+        DataSet.from_records(records, name),
+        image_ids=list(range(len(records))),
+        keys=[file.relative_to(root).as_posix() for file in files],
+        class_ids=np.full(len(records), -1),
+        pseudo_boxes=BoxTable.empty(len(records)),
+    )
+    return photos, root
+
+
+def _parts(data_sets: DataSets, names: str, third: int | None) -> tuple[dict[str, DataSet], Path]:
+    """The part to train on, the one to test on and both, and the folder of all images."""
+    given = [data_sets.get(name) for name in names.split(",")]
+    if len(given) > 2:
+        raise InputError(f"{names}: expected a data set, or one to train and one to test on")
+    both, root = as_photos(given, BOTH)
+    if third is None:
+        tested = np.arange(len(both)) >= len(given[0])
+    else:
+        tested = np.argsort(np.argsort(both.keys)) % 3 == third
+    parts = {TRAIN: both.take(np.flatnonzero(~tested)), TEST: both.take(np.flatnonzero(tested))}
+    return {**parts, BOTH: both}, root
+
+
+def dealt(boxes: BoxTable, sizes: np.ndarray) -> BoxTable:
+    """The boxes of each photo, in fractions, on another photo: what looking at none would give."""
+    photos = len(boxes)
+    order = np.random.default_rng(0).permutation(photos)
+    giver = np.empty(photos, dtype=np.int64)
+    giver[order] = np.roll(order, 1)  # one circle, so that no photo keeps its boxes
+    given = boxes.take(giver)
+    scale = np.tile(sizes / sizes[giver], 2)[given.owner]
+    return replace(given, boxes=given.boxes * scale)
+
+
+def pooled(results: Mapping[tuple[str, str], Part]) -> dict[tuple[str, str], Part]:
+    """The images of all sets as one, where there are several sets."""
+    together: dict[tuple[str, str], Part] = {}
+    for part in (TRAIN, TEST):
+        sets = [scores for (_, name), scores in results.items() if name == part]
+        if len(sets) > 1:
+            together["all", part] = {
+                label: Scores.pooled([scores[label] for scores in sets]) for label in sets[0]
             }
-        )
-        for x0, y0, x1, y1 in row.gt_boxes.tolist():
-            box = {"image_id": index, "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0]}
-            annotations.append({"id": len(annotations), **box})
-    truth = folder / f"{name}.json"
-    categories = [{"id": 1, "name": "object"}]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    truth.write_text(json.dumps(content), encoding="utf-8")
-    entries = {
-        **{"name": name, "format": "coco", "images": root, "exif": data_set.exif},
-        **{"annotations": str(truth.resolve()), "classes": "none"},
-    }
-    if boxes:
-        entries["pseudo_boxes"] = {"source": "coco", "path": str(boxes.resolve())}
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(entries), encoding="utf-8")
+    return together
 
 
-def table(parts: dict[str, DataSet], run: Path) -> str:
-    """The detector beside pseudo boxes and fixed boxes, on each part."""
+def number_table(results: Mapping[tuple[str, str], Part]) -> str:
+    """Means over seeds, and the range of the first number."""
     rows = []
-    for name in parts:
-        data_set = DataSets().get(name)
-        best = [_best_iou(row.pseudo_boxes[:1], row.gt_boxes) for row in data_set]
-        any_of_5 = [_best_iou(row.pseudo_boxes[:5], row.gt_boxes) for row in data_set]
-        right = [100 * np.mean(np.array(ious) > 0.5) for ious in (best, any_of_5)]
-        rows.append([name, "pseudo boxes", *(f"{v:.1f}" for v in right), f"{np.mean(best):.3f}"])
-        with open(run / "inference" / name / "results.csv", encoding="utf-8") as file:
-            lines = {(line["metric"], line["K"]): line for line in csv.DictReader(file)}
-        for label, column in (("fixed boxes", "fixed boxes"), ("detector", "value")):
-            values = [lines[metric][column] for metric in METRICS]
-            shown = [
-                f"{float(v):.{d}f}" if v else "" for v, d in zip(values, (1, 1, 3), strict=True)
-            ]
-            rows.append([name, label, *shown])
-    heads = ["", "", "GT-known Loc", "one of the 5 best boxes", "mean IoU"]
+    for (name, part), scores in results.items():
+        for label, of_seeds in scores.items():
+            by_seed = 100 * of_seeds.hits.mean(1)
+            ends = f"{by_seed.min():.1f} to {by_seed.max():.1f}" if len(by_seed) > 1 else ""
+            numbers = (100 * of_seeds.hits.mean(), 100 * of_seeds.one_of_k.mean())
+            text = [f"{number:.1f}" for number in numbers]
+            images = f"{of_seeds.hits.shape[1]}, {_said(part)}"
+            rows.append(
+                [name, images, label, text[0], ends, text[1], f"{of_seeds.ious.mean():.3f}"]
+            )
+    heads = ["set", "photos", "", "GT-known Loc", "seeds", f"one of {K} boxes", "mean IoU"]
     return tabulate(rows, heads, tablefmt="github", disable_numparse=True)
 
 
-def _best_iou(boxes: np.ndarray, truth: np.ndarray) -> float:
-    return float(box_iou(boxes, truth).max(initial=0.0))
+def pair_table(results: Mapping[tuple[str, str], Part]) -> str:
+    """Detectors less boxes on the same images: over all seeds, and McNemar's test of each."""
+    rows = []
+    for (name, part), scores in results.items():
+        for detector in (ONE_LOOK, DETECTOR):
+            for own in (label for label in BOXES.values() if label in scores):
+                a, b = scores[detector].hits, scores[own].hits
+                test = paired_difference(a, b)
+                tests = [mcnemar(hits, b[0]) for hits in a]
+                both = [int((hits & b[0]).sum()) for hits in a]
+                rows.append(
+                    [
+                        *(name, f"{a.shape[1]}, {_said(part)}", f"{detector} less {own}"),
+                        f"{100 * test.difference:+.1f}",
+                        _interval(test.low, test.high),
+                        f"{test.p_images:.2g}",
+                        ", ".join(map(str, both)),
+                        ", ".join(f"{t.only_a}:{t.only_b}" for t in tests),
+                        ", ".join(f"{t.p_value:.2g}" for t in tests),
+                    ]
+                )
+    heads = ["set", "photos", "", "difference", "95 % interval", "p", "both right"]
+    heads += ["only detector : only boxes", "McNemar's p"]
+    return tabulate(rows, heads, tablefmt="github", disable_numparse=True)
+
+
+def _said(part: str) -> str:
+    return "trained on" if part == TRAIN else "others"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
 
 
 if __name__ == "__main__":

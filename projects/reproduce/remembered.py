@@ -2,7 +2,7 @@
 
 ``MODEL.BACKBONE.NAME build_remembered_timm_backbone`` with ``WEND.IMPORTS [remembered.py]`` is
 ``build_timm_backbone`` for timm's EfficientNets and the like (networks of ``conv_stem``, ``bn1``
-and ``blocks``). What the stages up to ``MODEL.BACKBONE.FREEZE_AT`` (4 or 5, with
+and ``blocks``). What the stages up to ``MODEL.BACKBONE.FREEZE_AT`` (3 to 5, with
 ``MODEL.RESNETS.NORM FrozenBN``) make of an image's pixels is kept in
 ``<WEND.DATA.CACHE>/remembered/<digest of their weights>.db``, by the digest of the pixels. Runs of
 a study that differ in the loss alone see the same crops in the same order, so that all of them but
@@ -26,7 +26,7 @@ from wend.modeling.backbones.build import BODIES, WHOLE
 from wend.modeling.backbones.timm_body import TimmBody
 from wend.pretrained import WEIGHT_PACKAGES
 
-STRIDES = {4: 16, WHOLE: 32}  # FREEZE_AT -> stride of the last frozen map
+STRIDES = {3: 8, 4: 16, WHOLE: 32}  # FREEZE_AT -> stride of the last frozen map
 
 
 class FeatureStore:
@@ -58,7 +58,7 @@ class RememberedBody(TimmBody):
     Args:
         name: timm's.
         folder: of the stores; None: nothing is remembered.
-        freeze_at: 4 or 5.
+        freeze_at: 3 to 5.
     """
 
     def __init__(self, name: str, folder: Path | None, freeze_at: int) -> None:
@@ -133,7 +133,7 @@ def remembered_timm(cfg: CfgNode, _: int) -> RememberedBody:
     """
     if cfg.MODEL.BACKBONE.FREEZE_AT not in STRIDES or cfg.MODEL.RESNETS.NORM != "FrozenBN":
         raise InputError(
-            "build_remembered_timm_backbone: expected MODEL.BACKBONE.FREEZE_AT 4 or 5 and "
+            "build_remembered_timm_backbone: expected MODEL.BACKBONE.FREEZE_AT 3 to 5 and "
             f"MODEL.RESNETS.NORM FrozenBN, got {cfg.MODEL.BACKBONE.FREEZE_AT} and "
             f"{cfg.MODEL.RESNETS.NORM!r}"
         )

@@ -13,12 +13,14 @@ from typing import Any
 
 from disturb import disturb, right_boxes, write
 from noise import make_data
-from photos import declare
+from photos import as_photos
 from plan import HERE, REPOSITORY, Row, detector_of
 
 from wend.datasets.catalog import DataSets
+from wend.datasets.declaring import declare
 from wend.datasets.toy import ToyConfig, write_toy
 from wend.errors import InputError, some
+from wend.pseudo_boxes import join_boxes, read_boxes
 from wend.structures.data_set import DataSet
 from wend.yaml_files import read_yaml
 
@@ -104,7 +106,10 @@ def disturbed(data: Mapping[str, Any], folder: Path, root: Path | None) -> list[
     def train_on(kind: str, file: Path) -> dict[str, str]:
         yaml_file = (folder / f"{data['train']}_{kind}.yaml").resolve()
         if not yaml_file.is_file():
-            declare(folder, yaml_file.stem, data_set, file)
+            photos, images = as_photos([data_set], data_set.name)
+            boxes = read_boxes({"source": "coco", "path": file})
+            table, _ = join_boxes(photos.keys, photos.sizes, boxes)
+            declare(yaml_file, images, photos, truth=photos.truth, boxes=table)
         return {"DATASETS.TRAIN": f"('{yaml_file}',)"}
 
     settings = []

@@ -95,7 +95,7 @@ def test_several_boxes_of_a_map_score_by_their_share_of_it():
     assert 1 / 6 < LEAST_SHARE <= 1 / 2
 
     def made(number):
-        return boxes_of_map(values, values > 0, number, lambda part, box: values[part].sum() / 12)
+        return boxes_of_map(values, 0.0, number, lambda _, part, box: values[part].sum() / 12)
 
     assert [(b.box, b.score) for b in made(9)] == [
         ((4 / 12, 0, 5 / 12, 3 / 4), 6 / 12),

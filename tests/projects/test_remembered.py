@@ -37,7 +37,9 @@ def stored(tmp_path):
         return connection.execute("SELECT COUNT(*) FROM maps").fetchone()[0]
 
 
-@pytest.mark.parametrize(("freeze_at", "names"), [(4, ["res4", "res5"]), (5, ["res5"])])
+@pytest.mark.parametrize(
+    ("freeze_at", "names"), [(3, ["res3", "res4", "res5"]), (4, ["res4", "res5"]), (5, ["res5"])]
+)
 def test_maps_are_the_networks_and_are_computed_once(config, tmp_path, freeze_at, names):
     config.MODEL.BACKBONE.FREEZE_AT = freeze_at
     torch.manual_seed(0)
@@ -81,7 +83,7 @@ def test_only_what_is_not_frozen_has_a_gradient(config):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["MODEL.BACKBONE.FREEZE_AT", 2], "expected MODEL.BACKBONE.FREEZE_AT 4 or 5"),
+        (["MODEL.BACKBONE.FREEZE_AT", 2], "expected MODEL.BACKBONE.FREEZE_AT 3 to 5"),
         (["MODEL.RESNETS.NORM", "BN"], "MODEL.RESNETS.NORM FrozenBN, got 4 and 'BN'"),
         (["WEND.TIMM.MODEL", "resnet18"], "expected an EfficientNet"),
     ],

@@ -122,16 +122,17 @@ def find_boxes(
     scale = config.side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     values = object_map(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), config)
+    return boxes_of_map(values, config.threshold * values.mean(), number, _contrast)
 
-    def contrast(component: np.ndarray, box: Corners) -> float:
-        inside = np.zeros(values.shape, dtype=bool)
-        x0, y0, x1, y1 = (round(v * n) for v, n in zip(box, (*size, *size), strict=True))
-        inside[y0:y1, x0:x1] = True
-        within = float(values[inside].mean())
-        beyond = float(values[~inside].mean()) if not inside.all() else 0.0
-        return max(0.0, (within - beyond) / (within + beyond))
 
-    return boxes_of_map(values, values > config.threshold * values.mean(), number, contrast)
+def _contrast(values: np.ndarray, _: np.ndarray, box: Corners) -> float:
+    height, width = values.shape
+    inside = np.zeros(values.shape, dtype=bool)
+    x0, y0, x1, y1 = (round(v * n) for v, n in zip(box, (width, height) * 2, strict=True))
+    inside[y0:y1, x0:x1] = True
+    within = float(values[inside].mean())
+    beyond = float(values[~inside].mean()) if not inside.all() else 0.0
+    return max(0.0, (within - beyond) / (within + beyond))
 
 
 def _localize(

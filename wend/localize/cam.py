@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wend.errors import InputError
 from wend.localize import image_run
-from wend.localize.boxes import boxes_of_map
+from wend.localize.boxes import Refine, boxes_of_map, share_of_magnitude
 from wend.localize.found import Boxes
 from wend.localize.method_options import cam
 from wend.localize.network_pass import NetworkPass
@@ -90,8 +90,12 @@ def boxes_of_cam(
     *,
     threshold: float = 0.2,
     from_minimum: bool = False,
+    refine: Refine | None = None,
 ) -> Boxes:
     """The boxes of a class activation map (h, w), resized to ``side``² first.
+
+    Args:
+        refine: as of :func:`wend.localize.boxes.boxes_of_map`.
 
     Returns:
         The score is the first region's share of the map's whole magnitude.
@@ -99,11 +103,8 @@ def boxes_of_cam(
     values = cv2.resize(activation, (side, side), interpolation=cv2.INTER_LINEAR)
     if from_minimum:
         values = values - values.min()
-    magnitude = float(np.abs(values).sum())
-    mask = (values > threshold * values.max()) & (values > 0)
-    return boxes_of_map(
-        values, mask, number, lambda region, _: float(values[region].sum() / magnitude)
-    )
+    least = max(0.0, threshold * values.max())
+    return boxes_of_map(values, least, number, share_of_magnitude, refine)
 
 
 def localize(network: NetworkPass, bias: Tensor, parts: Parts, options: CamOptions) -> str:
@@ -127,5 +128,4 @@ def localize(network: NetworkPass, bias: Tensor, parts: Parts, options: CamOptio
             for values in maps_of_classes(maps, bias, labels)
         ]
 
-    keys = network.data_set.keys
-    return image_run.localize(network, parts, keys, "CAM", options.batch_size, boxes_of)
+    return image_run.localize(network, parts, "CAM", options.batch_size, boxes_of)

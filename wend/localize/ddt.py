@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wend.localize.boxes import FoundBox, boxes_of_map
+from wend.localize.boxes import FoundBox, Refine, boxes_of_map, share_of_magnitude
 
 UPSAMPLINGS = ("nearest", "bilinear")
 
@@ -110,23 +110,22 @@ def project(maps: Tensor, mean: Tensor, component: Tensor) -> np.ndarray:
 
 
 def find_boxes(
-    projection: np.ndarray, upsampling: str = "nearest", side: int = 448, number: int = 1
+    projection: np.ndarray,
+    upsampling: str = "nearest",
+    side: int = 448,
+    number: int = 1,
+    refine: Refine | None = None,
 ) -> tuple[FoundBox, ...]:
     """The box of the largest positive component of a projection (h, w), or of several objects.
 
     Args:
         upsampling: "nearest": sides lie on the map's grid, PSOL's; "bilinear": the projection is
             resized to ``side``² first, and sides lie between cells.
+        refine: as of :func:`wend.localize.boxes.boxes_of_map`.
 
     Returns:
         The score is the region's share of the map's whole magnitude.
     """
     if upsampling == "bilinear":
         projection = cv2.resize(projection, (side, side), interpolation=cv2.INTER_LINEAR)
-    magnitude = np.abs(projection).sum()
-    return boxes_of_map(
-        projection,
-        projection > 0,
-        number,
-        lambda component, _: float(projection[component].sum() / magnitude),
-    )
+    return boxes_of_map(projection, 0.0, number, share_of_magnitude, refine)

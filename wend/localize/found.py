@@ -81,7 +81,7 @@ def image_row(key: str, result: Result | EitherSide) -> dict[str, Any]:
 
 
 def _values(boxes: Boxes) -> list[list]:
-    return [[*located.box, located.score, located.whole_image] for located in boxes]
+    return [[*b.box, b.score, b.whole_image, b.unrefined] for b in boxes]
 
 
 def _boxes(values: list[list]) -> Boxes:

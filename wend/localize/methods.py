@@ -34,29 +34,38 @@ def options_of(method: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def with_options(name: str, method: Callable[..., Any], given: Mapping[str, str]) -> dict[str, Any]:
+def with_options(
+    name: str,
+    method: Callable[..., Any],
+    given: Mapping[str, str],
+    flags: tuple[str, str] = ("--method", "--option"),
+) -> dict[str, Any]:
     """A method's options as given, of the types of their defaults.
+
+    Args:
+        flags: of the command, that name the method and its options.
 
     Raises:
         InputError: it has no such option, or the value is of another type.
     """
     options = options_of(method)
+    named, flag = flags
     for key, text in given.items():
         if key not in options:
             has = ", ".join(f"{k} ({v})" for k, v in options.items()) or "none"
             raise InputError(
-                f"--option {key}: --method {name} has no such option.{did_you_mean(key, options)} "
+                f"{flag} {key}: {named} {name} has no such option.{did_you_mean(key, options)} "
                 f"It has: {has}"
             )
-        options[key] = _value(key, text, options[key])
+        options[key] = _value(f"{flag} {key}", text, options[key])
     return options
 
 
-def _value(key: str, text: str, default: object) -> Any:
+def _value(flag: str, text: str, default: object) -> Any:
     kind: Callable[[str], Any] = type(default)
     words = {"true": True, "false": False}
     try:
         return words[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
         expected = "true or false" if kind is bool else f"a value such as {default}"
-        raise InputError(f"--option {key}: expected {expected}, got {text!r}") from None
+        raise InputError(f"{flag}: expected {expected}, got {text!r}") from None

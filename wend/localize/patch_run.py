@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from wend.errors import InputError
 from wend.localize import image_run
-from wend.localize.boxes import NOTHING_FOUND, FoundBox
+from wend.localize.boxes import NOTHING_FOUND, FoundBox, Refine
 from wend.localize.found import Boxes
 from wend.localize.methods import ImageMethod
 from wend.localize.network_pass import NetworkPass
@@ -36,11 +37,14 @@ class PatchOptions:
     number: int = 1
 
 
-def boxes_of_maps(maps: Tensor, options: PatchOptions) -> list[Boxes]:
+def boxes_of_maps(
+    maps: Tensor, options: PatchOptions, refine: Sequence[Refine | None] | None = None
+) -> list[Boxes]:
     """The boxes of each image, of its descriptors.
 
     Args:
         maps: (N, C, h, w).
+        refine: of each image, what refines its masks by its colours; left out: nothing does.
 
     Returns:
         For each image 1 to ``number`` boxes, best first; :data:`NOTHING_FOUND` alone where the
@@ -51,18 +55,31 @@ def boxes_of_maps(maps: Tensor, options: PatchOptions) -> list[Boxes]:
     """
     shape = int(maps.shape[2]), int(maps.shape[3])
     rows = maps.flatten(2).transpose(1, 2).float().cpu().numpy()
-    return [_boxes_of(np.ascontiguousarray(descriptors), shape, options) for descriptors in rows]
+    return [
+        _boxes_of(np.array(descriptors, order="C"), shape, options, each)
+        for descriptors, each in zip(rows, refine or [None] * len(rows), strict=True)
+    ]
 
 
-def _boxes_of(descriptors: np.ndarray, shape: tuple[int, int], options: PatchOptions) -> Boxes:
+def _boxes_of(
+    descriptors: np.ndarray, shape: tuple[int, int], options: PatchOptions, refine: Refine | None
+) -> Boxes:
     unit = normalized(descriptors)
     masks = [
         _checked(mask, shape, options.name)
         for mask in options.method(descriptors, shape, **options.parameters)
     ]
-    boxes = [FoundBox(_box(mask), separation(unit, mask.ravel())) for mask in masks]
-    boxes.sort(key=lambda box: -box.score)
-    return tuple(boxes[: options.number]) or (NOTHING_FOUND,)
+    if not masks:
+        return (NOTHING_FOUND,)
+    scored = [(mask, separation(unit, mask.ravel())) for mask in masks]
+    scored = sorted(scored, key=lambda each: -each[1])[: options.number]
+    if refine is None:
+        return tuple(FoundBox(_box(mask), score) for mask, score in scored)
+    refined = refine(np.stack([mask for mask, _ in scored]) * 2.0 - 1.0)
+    return tuple(
+        FoundBox(_box(mask if finer is None else finer), score, unrefined=finer is None)
+        for (mask, score), finer in zip(scored, refined, strict=True)
+    )
 
 
 def _checked(mask: object, shape: tuple[int, int], name: str) -> np.ndarray:
@@ -101,7 +118,6 @@ def localize(network: NetworkPass, parts: Parts, options: PatchOptions) -> str:
     return image_run.localize(
         network,
         parts,
-        network.data_set.keys,
         options.name,
         options.batch_size,
         lambda _, maps: boxes_of_maps(maps, options),

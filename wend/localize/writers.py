@@ -70,6 +70,8 @@ def _in_order(data_set: DataSet, found_boxes: FoundBoxes) -> list[FoundBox]:
 def _to_coco(data_set: DataSet, found_boxes: FoundBoxes, settings: dict[str, Any]) -> dict:
     """All images with their boxes and scores; ``"whole_image": true`` where nothing was found.
 
+    ``"unrefined": true`` where a refinement was not taken.
+
     An image whose header cannot be read is not among them: it has no size.
     """
     if data_set.unreadable:
@@ -80,6 +82,8 @@ def _to_coco(data_set: DataSet, found_boxes: FoundBoxes, settings: dict[str, Any
     for annotation, row in zip(content["annotations"], rows, strict=True):
         if row.whole_image:
             annotation["whole_image"] = True
+        if row.unrefined:
+            annotation["unrefined"] = True
     return content
 
 

@@ -1,0 +1,1 @@
+"""Maps and masks of objects refined by an image's colours."""
