@@ -81,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network(
         "--layer",
         metavar="MODULE",
-        help="its descriptors; keys, queries, values: of a transformer's last attention (default: "
-        "the last feature map)",
+        help="its descriptors; keys, queries, values, attention: of a transformer's last attention "
+        "(default: the last feature map)",
     )
     network(
         "--input-size",
