@@ -319,7 +319,7 @@ def test_images_without_a_readable_header_are_left_out_by_shards_and_their_merge
         ("border", ["--split", "../x"], "--split: expected a folder's name such as train"),
         ("ddt", [], "needs --backbone and --weights, a local file"),
         ("ddt", ["--backbone", "x", "--weights", "y", "--side", "32"], "leave out --side, which"),
-        ("border", ["--option", "a=1"], "leave out --option, which is of methods but border and"),
+        ("border", ["--option", "a=1"], "leave out --option, which is of methods but border, ddt"),
         ("lost", ["--sign", "psol"], "leave out --sign, which is of --method ddt"),
         ("lost", [], "--method lost: needs --backbone and --weights"),
         ("losst", ["--backbone", "x", "--weights", "y"], "unknown method 'losst'. Did you mean"),

@@ -94,6 +94,15 @@ class Wishes:
     pictures: str = "16"
 
 
+def _without_nothing(table: BoxTable) -> BoxTable:
+    """Without the boxes of score 0, which are the whole image because nothing was found."""
+    if table.scores is None or not (table.scores == 0).any():
+        return table
+    nothing = int((table.scores == 0).sum())
+    logger.info("pseudo boxes: %d of score 0 are left out: nothing was found there", nothing)
+    return table.keep(table.scores != 0)
+
+
 @dataclass
 class Auto:
     """A run of ``wend auto``.
@@ -163,8 +172,16 @@ class Auto:
         for text in standings:  # what matters most comes last
             logger.info("%s", text)
 
-    def _declare(self, name: str, root: Path, data_set: DataSet, **tables: BoxTable | None) -> None:
-        declare(self._declaration(name), root, data_set, **tables)
+    def _declare(
+        self,
+        name: str,
+        root: Path,
+        data_set: DataSet,
+        *,
+        truth: BoxTable | None = None,
+        boxes: BoxTable | None = None,
+    ) -> None:
+        declare(self._declaration(name), root, data_set, truth=truth, boxes=boxes)
 
     def _declaration(self, name: str) -> Path:
         return self.folder / "datasets" / f"{name}.yaml"
@@ -180,7 +197,7 @@ class Auto:
         if wishes.pseudo_boxes is not None:
             table, _ = join_boxes(data_set.keys, data_set.sizes, read_boxes(wishes.pseudo_boxes))
             logger.info("pseudo boxes: %d, of %s", len(table.boxes), wishes.pseudo_boxes["path"])
-            return table
+            return _without_nothing(table)
         names = [wishes.method] if wishes.method != AGREE else self._methods()
         tables = {name: self._boxes_of(name, data_set, digest) for name in names}
         agreed = agreement(tables, data_set.sizes)
@@ -191,11 +208,7 @@ class Auto:
         else:
             logger.info("pseudo boxes: %s, with nothing to compare it with", chosen)
         table = tables[chosen]
-        assert table.scores is not None
-        nothing = int((table.scores <= 0).sum())
-        if nothing:
-            logger.info("pseudo boxes: %d photos in which nothing was found have none", nothing)
-        return table.keep(table.scores > 0)
+        return _without_nothing(table)
 
     def _methods(self) -> list[str]:
         """The methods that the network and its weights allow."""
