@@ -49,6 +49,17 @@ def command(tmp_path, monkeypatch, caplog):
     return call
 
 
+@pytest.fixture(scope="module")
+def resnet18(tmp_path_factory):
+    """A file of random weights."""
+    import torch
+    from torchvision import models
+
+    file = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(models.resnet18().state_dict(), file)
+    return file
+
+
 def boxes_of(path="out/train/pseudo_boxes.json"):
     """Name -> size and box of each image, in original pixels."""
     content = json.loads(open(path, encoding="utf-8").read())
@@ -178,3 +189,24 @@ def test_a_data_set_is_declared_with_its_truth_and_classes(tmp_path, toy_root, m
     assert declared.class_ids.tolist() == original.class_ids.tolist()
     np.testing.assert_allclose(declared.truth.boxes, original.truth.boxes)
     assert declared.pseudo_boxes.counts.tolist() == [1] * 12
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            ["--layer", "layr3"],
+            r"no such module\. Did you mean 'layer3'\? .*transformers have .*keys",
+        ),
+        (["--input-size", "32"], r"--input-size 32: the map of torchvision:resnet18 has 1x1 cells"),
+    ],
+    ids=["layer", "one cell"],
+)
+def test_a_map_that_shows_no_place_and_a_misspelt_layer_are_named(
+    command, tmp_path, more, message, resnet18
+):
+    save(tmp_path / "my photos/a.png")
+    words = ["pseudo-boxes", "--method", "lost", "--images", "my photos", "--output", "out"]
+    network = ["--backbone", "torchvision:resnet18", "--weights", str(resnet18)]
+    with pytest.raises(InputError, match=message):
+        run_command([*words, *network, *more])

@@ -96,7 +96,7 @@ class _LayerOutput(nn.Module):
             raise InputError(
                 f"--layer {layer}: the backbone has no such module.{near} It has "
                 f"{some(names, 12)} and those in them, such as {names[0]}.0; timm's transformers "
-                f"have {', '.join(ATTENTION)}, too"
+                f"have {', '.join(OF_ATTENTION)}, too"
             ) from error
         self.model, self.layer = model, layer
         self.output: object = None
