@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wend.auto.pipeline import AGREE, METHODS, Auto, Wishes
+from wend.auto.pipeline import AGREE, Auto, Wishes
 from wend.cli.label_file_options import (
     add_prediction_options,
     number_of_pictures,
@@ -21,6 +21,7 @@ from wend.cli.options import (
 from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.engines import choose_engine, engine_module
+from wend.localize.presets import PRESETS
 from wend.run_lock import locked
 from wend.stop_signals import SAME_COMMAND, keeping
 from wend.structures.records import EXIF
@@ -39,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     boxes = parser.add_argument_group("pseudo boxes").add_argument
     boxes(
         "--method",
-        choices=(AGREE, *METHODS),
+        choices=(AGREE, *PRESETS),
         default=AGREE,
-        help="how pseudo boxes are made; agree (default): each way, and the one that the others "
-        "agree with most is taken",
+        help="how pseudo boxes are made; agree (default): of ddt, ddt-fine and border the one that "
+        "the others agree with most; auto: several methods of wend pseudo-boxes, fused",
     )
     boxes("--boxes", type=int, default=5, metavar="N", help="pseudo boxes per photo at most (5)")
     boxes("--pseudo-boxes", metavar="PATH", help="boxes that you have, instead")
