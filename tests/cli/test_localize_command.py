@@ -18,7 +18,7 @@ from wend.datasets.catalog import DataSets
 from wend.errors import InputError
 from wend.formats.coco import load_coco
 from wend.formats.folder import load_folder
-from wend.localize import border_prior, contrast_run, ddt_run
+from wend.localize import border_prior, contrast_run, ddt_run, presets
 from wend.localize.boxes import FoundBox
 from wend.localize.found import EitherSide, from_row, image_row
 from wend.localize.network_pass import NetworkPass
@@ -615,5 +615,109 @@ def test_auto_fuses_what_several_methods_find_and_runs_none_twice(
     monkeypatch.setattr(NetworkPass, "_passed", None)  # what is there is not made again
     command(*given, method="auto", images=())
     assert (made / "pseudo_boxes.json").read_bytes() == first
-    with pytest.raises(InputError, match=r"--method auto: leave out --sign, --shard"):
+    with pytest.raises(InputError, match=r"--method auto: leave out --sign; each method runs"):
         command(*given, "--shard", "0/2", "--sign", "psol", method="auto", images=())
+
+
+@pytest.fixture
+def auto(command, weights, monkeypatch):
+    short = {"method": "contrast", "options": {"epochs": "3"}}
+    monkeypatch.setitem(presets.PRESETS, "contrast", presets.Preset(short))
+
+    def call(*more, **options):
+        given = ["--backbone", "torchvision:resnet18", "--weights", weights, "--input-size", 64]
+        given += ["--device", "cpu", "--batch-size", 5, "--boxes", 2, "--page", "none"]
+        return command(*given, *more, method="auto", **options)
+
+    return call
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The batches that go through the network."""
+    passed, batches = NetworkPass._passed, []
+
+    def counted(network, batch, *given):
+        batches.append(batch)
+        return passed(network, batch, *given)
+
+    monkeypatch.setattr(NetworkPass, "_passed", counted)
+    return batches
+
+
+ALL = [tuple(range(5)), tuple(range(5, 10)), (10, 11)]
+
+
+def boxes_of(tmp_path, split):
+    """The bytes of the boxes of all methods, and fused."""
+    folders = [tmp_path / "out" / split, *sorted((tmp_path / f"out/{split}.methods").iterdir())]
+    return [(folder / "pseudo_boxes.json").read_bytes() for folder in folders]
+
+
+def test_auto_passes_over_the_images_once_and_shards_give_the_same(auto, tmp_path, passes, caplog):
+    caplog.set_level(logging.INFO, "wend")
+    auto("--split", "whole")
+    assert passes == ALL  # DDT's two looks, contrast's epochs and TokenCut are of memory
+    cost = json.loads((tmp_path / "out/whole/cost.json").read_text())
+    ddt_cost = json.loads((tmp_path / "out/whole.methods/ddt/cost.json").read_text())
+    assert cost["images"] == 12
+    assert cost["network_s_per_image"] == pytest.approx(ddt_cost["network_s_per_image"])
+    whole = boxes_of(tmp_path, "whole")
+
+    auto("--split", "parts", "--shard", "1/2")
+    assert "boxes need that of all shards (contrast: others have not ended" in caplog.text
+    with pytest.raises(InputError, match=r"out/parts.methods/ddt.partial: .* images are not done"):
+        merge(tmp_path, "--split", "parts", "--page", "none")
+    auto("--split", "parts", "--shard", "0/2")
+    auto("--split", "parts", "--shard", "1/2")
+    assert f"make the whole: wend boxes merge {tmp_path}/out --split parts" in caplog.text
+    merge(tmp_path, "--split", "parts", "--page", "none")
+    assert boxes_of(tmp_path, "parts") == whole
+
+    auto("--split", "rest", "--shard", "0/3")
+    auto("--split", "rest")  # without --shard: does the rest and fuses
+    assert boxes_of(tmp_path, "rest") == whole
+
+
+def test_auto_goes_on_where_it_was_killed_and_memory_changes_no_bit(
+    auto, tmp_path, passes, monkeypatch
+):
+    auto("--split", "whole")
+    whole = boxes_of(tmp_path, "whole")
+    passes.clear()
+    epoch, epochs = contrast_run._Training._epoch, []
+
+    def interrupted(training, *given):
+        epochs.append(training.epoch)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        return epoch(training, *given)
+
+    monkeypatch.setattr(contrast_run._Training, "_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        auto("--split", "parts")
+    auto("--split", "parts")
+    assert epochs == [0, 1, 1, 2]  # DDT is there, and so is the first epoch
+    assert passes == [*ALL, *ALL]
+    assert boxes_of(tmp_path, "parts") == whole
+    passes.clear()
+    auto("--split", "none", "--keep-gib", 0)
+    looks = 2 + 3 + 2 + 1  # of DDT, contrast's epochs, its threshold and boxes, TokenCut
+    assert len(passes) == 3 * looks
+    assert boxes_of(tmp_path, "none") == whole
+
+
+def test_contrast_shuffles_the_images_of_some_batches_at_a_time(contrast, tmp_path, monkeypatch):
+    monkeypatch.setattr(contrast_run, "POOL_BATCHES", 2)
+    for keep in (0, 2):
+        contrast("--split", f"keep{keep}", "--keep-gib", keep)
+    none, all_ = (tmp_path / f"out/keep{keep}/pseudo_boxes.json" for keep in (0, 2))
+    assert none.read_bytes() == all_.read_bytes()
+    batches = [range(i, i + 4) for i in range(0, 28, 4)]
+    pools = contrast_run.pools_of(batches, seed=3)
+    drawn = [batch for pool in pools for batch in pool]
+    assert sorted(drawn, key=tuple) == batches
+    assert [len(pool) for pool in pools] == [2, 2, 2, 1]
+    assert contrast_run.pools_of(batches, seed=4) != pools
+    assert contrast_run.whole_batches([7, 8, 9, 5, 6], 2) == [[7, 8], [9, 5]]
+    assert contrast_run.whole_batches([7], 2) == [[7]]

@@ -2,6 +2,15 @@
 
 import pytest
 import torch
+from region_proposals import (
+    COUNTS,
+    LEVELS,
+    SIZES,
+    anchor_sides,
+    boxes_to_learn,
+    features_of,
+    with_spread_outputs,
+)
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from detectron2.config import get_cfg
@@ -15,8 +24,6 @@ from wend.d2.instances import Truth
 from wend.d2.rpn import BatchedRPN, ProposedInstances
 
 pytestmark = pytest.mark.detectron2
-SIZES = ((96, 128), (96, 128), (64, 80), (96, 100), (33, 128))
-LEVELS = {"one map": [16], "pyramid": [8, 16, 32]}
 EVERY_ANCHOR = {"BATCH_SIZE_PER_IMAGE": 100_000, "POSITIVE_FRACTION": 1.0}
 
 
@@ -24,7 +31,7 @@ def rpns(strides, **changes):
     """Detectron2's RPN and ours, with the same weights, in training."""
     cfg = get_cfg()
     add_wend_config(cfg)
-    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[4.0 * stride, 5.0 * stride] for stride in strides]
+    cfg.MODEL.ANCHOR_GENERATOR.SIZES = anchor_sides(strides)
     cfg.MODEL.RPN.IN_FEATURES = [f"p{stride}" for stride in strides]
     for name, value in {**EVERY_ANCHOR, **changes}.items():
         cfg.MODEL.RPN[name] = value
@@ -34,43 +41,27 @@ def rpns(strides, **changes):
         cfg.MODEL.PROPOSAL_GENERATOR.NAME = name
         torch.manual_seed(0)
         rpn = build_proposal_generator(cfg, shapes)
-        for layer in (rpn.rpn_head.objectness_logits, rpn.rpn_head.anchor_deltas):
-            torch.nn.init.normal_(layer.weight, std=0.3)
+        with_spread_outputs([rpn.rpn_head.objectness_logits, rpn.rpn_head.anchor_deltas])
         made.append(rpn.train())
     assert type(made[1]) is BatchedRPN
     return made
 
 
-def features_of(strides, images, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        f"p{stride}": torch.randn(images, 8, 96 // stride, 128 // stride, generator=generator)
-        for stride in strides
-    }
-
-
-def batch_of(counts=(1, 0, 30, 2, 3)):
+def batch_of(counts=COUNTS):
     """Images of different sizes, and their boxes."""
-    generator = torch.Generator().manual_seed(1)
-    instances = []
-    for (height, width), count in zip(SIZES, counts, strict=True):
-        corner = torch.rand(count, 2, generator=generator) * torch.tensor([width, height]) * 0.6
-        side = 5 + torch.rand(count, 2, generator=generator) * torch.tensor([width, height]) * 0.4
-        boxes = torch.cat([corner, corner + side], 1)
-        instances.append(
-            Instances(
-                (height, width),
-                gt_boxes=Boxes(boxes),
-                gt_classes=torch.zeros(count, dtype=torch.int64),
-            )
+    instances = [
+        Instances(
+            size, gt_boxes=Boxes(boxes), gt_classes=torch.zeros(len(boxes), dtype=torch.int64)
         )
+        for size, boxes in zip(SIZES, boxes_to_learn(counts), strict=True)
+    ]
     return ImageList(torch.zeros(len(SIZES), 3, 96, 128), [*SIZES]), instances
 
 
-def run(rpn, strides, counts=(1, 0, 30, 2, 3)):
-    images, instances = batch_of(counts)
+def run(rpn, strides):
+    images, instances = batch_of()
     with EventStorage(19) as storage:
-        proposals, losses = rpn(images, features_of(strides, len(SIZES)), instances)
+        proposals, losses = rpn(images, features_of(strides), instances)
     return proposals, losses, storage
 
 
@@ -116,7 +107,7 @@ def test_losses_and_gradients_are_detectron2s(levels, changes):
 
 
 @pytest.mark.parametrize("levels", LEVELS)
-@pytest.mark.parametrize("counts", [(1, 0, 30, 2, 3), (0, 0, 0, 0, 0)], ids=["boxes", "no boxes"])
+@pytest.mark.parametrize("counts", [COUNTS, (0, 0, 0, 0, 0)], ids=["boxes", "no boxes"])
 def test_labels_and_matched_boxes_are_detectron2s(levels, counts):
     strides = LEVELS[levels]
     theirs, ours = rpns(strides)
@@ -174,7 +165,7 @@ def test_predictions_that_are_not_finite(value):
     """An error in training; in evaluation they are no proposals."""
     results = []
     for rpn in rpns([16]):
-        features = features_of([16], len(SIZES))
+        features = features_of([16])
         features["p16"][3, :, 2, 2] = value
         images, instances = batch_of()
         with EventStorage(), pytest.raises(FloatingPointError, match="Training has diverged"):
@@ -236,6 +227,6 @@ def test_overridden_methods_are_called_with_lists_of_images():
     rpn.__class__ = Mine
     images, instances = batch_of()
     with EventStorage():
-        rpn(images, features_of([16], len(SIZES)), Truth.of(instances))
-    assert seen["boxes"] == [1, 0, 30, 2, 3]
+        rpn(images, features_of([16]), Truth.of(instances))
+    assert seen["boxes"] == [*COUNTS]
     assert seen["labels"] == [(6 * 8 * 6,)] * 5

@@ -69,31 +69,46 @@ QUICK = {"few": {"fcos", "rcnn", "cln"}, "two levels": {"fcos", "rcnn"}, "many":
 )
 def test_the_choice_among_the_candidates_is_the_detectors(engine, name, setting):
     cfg, model = untrained(engine, name, CHANGES[setting])
-    pixels = images()
+    own = own_boxes(engine, model, images())
+    assert sum(len(scores) for _, scores in own) > len(own) / 2
+    assert_candidates_give(own, engine, cfg, model)
+
+
+def own_boxes(engine, model, pixels):
+    """The boxes and scores of each image that the detector itself predicts."""
     own = detections(engine, model, [(image, torch.zeros(0, 4)) for image in pixels])
+    if engine == "detectron2":
+        return own
+    wholes = [sides_longer_than(boxes, 0) for boxes, _ in own]  # its evaluation drops the others
+    return [(boxes[w], scores[w]) for (boxes, scores), w in zip(own, wholes, strict=True)]
+
+
+def assert_candidates_give(own, engine, cfg, model, pixels=2e-5, scores=1e-6):
+    """That the detector as a function has these boxes, to so many pixels, and scores."""
     with torch.no_grad():
-        boxes, scores = ChosenBoxes(candidate_detector(engine, cfg, model).eval())(pixels)
-    assert sum(len(own_scores) for _, own_scores in own) > len(pixels) / 2
-    for index, (own_boxes, own_scores) in enumerate(own):
-        if engine == "torchvision":  # its evaluation drops those without an area
-            whole = sides_longer_than(own_boxes, 0)
-            own_boxes, own_scores = own_boxes[whole], own_scores[whole]
-        count = len(own_scores)
-        torch.testing.assert_close(boxes[index, :count], own_boxes, rtol=0, atol=2e-5)
-        torch.testing.assert_close(scores[index, :count], own_scores, rtol=0, atol=1e-6)
-        assert not scores[index, count:].any()
-        assert not boxes[index, count:].any()
+        of_all = ChosenBoxes(candidate_detector(engine, cfg, model).eval())(images())
+    for boxes, its_scores, (expected, expected_scores) in zip(*of_all, own, strict=True):
+        count = len(expected_scores)
+        torch.testing.assert_close(boxes[:count], expected, rtol=0, atol=pixels)
+        torch.testing.assert_close(its_scores[:count], expected_scores, rtol=0, atol=scores)
+        assert not its_scores[count:].any()
+        assert not boxes[count:].any()
+
+
+@pytest.mark.parametrize(("engine", "name"), [("detectron2", "rcnn")], indirect=["engine"])
+def test_less_than_0_keeps_all_boxes_as_in_detectron2(engine, name):
+    cfg, model = untrained(engine, name, {"MODEL.ROI_HEADS.SCORE_THRESH_TEST": "0.0"})
+    model.roi_heads.box_predictor.test_topk_per_image = -1
+    own = own_boxes(engine, model, images())
+    assert min(len(scores) for _, scores in own) > 10  # TEST.DETECTIONS_PER_IMAGE
+    assert_candidates_give(own, engine, cfg, model)
 
 
 @pytest.mark.parametrize(("engine", "name"), [("detectron2", "fcos")], indirect=["engine"])
 def test_pixels_in_blue_green_red_are_turned(engine, name):
     cfg, model = untrained(engine, name, {"INPUT.FORMAT": "BGR"})
-    pixels = images()
-    own = detections(engine, model, [(image.flip(0), torch.zeros(0, 4)) for image in pixels])
-    with torch.no_grad():
-        boxes, _ = ChosenBoxes(candidate_detector(engine, cfg, model).eval())(pixels)
-    for index, (own_boxes, _) in enumerate(own):
-        torch.testing.assert_close(boxes[index, : len(own_boxes)], own_boxes, rtol=0, atol=2e-5)
+    own = own_boxes(engine, model, images().flip(1))
+    assert_candidates_give(own, engine, cfg, model)
 
 
 class ImageByImage(SCR):
@@ -127,12 +142,5 @@ def test_pyramids_whose_batches_are_padded(engine, file):
     overrides = ["MODEL.DEVICE", "cpu", "WEND.CROP_IN_MODEL", "False"]
     cfg = file_config(engine, CONFIGS / "CUB" / file, overrides)
     model = build(engine, cfg).eval()
-    pixels = images()
-    own = detections(engine, model, [(image, torch.zeros(0, 4)) for image in pixels])
-    with torch.no_grad():
-        boxes, scores = ChosenBoxes(candidate_detector(engine, cfg, model).eval())(pixels)
-    for index, (own_boxes, own_scores) in enumerate(own):
-        count = len(own_scores)
-        assert not scores[index, count:].any()
-        torch.testing.assert_close(scores[index, :count], own_scores, rtol=0, atol=1e-5)
-        torch.testing.assert_close(boxes[index, :count], own_boxes, rtol=0, atol=1e-3)
+    own = own_boxes(engine, model, images())
+    assert_candidates_give(own, engine, cfg, model, pixels=1e-3, scores=1e-5)

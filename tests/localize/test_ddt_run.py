@@ -16,6 +16,7 @@ from wend.localize import ddt_run
 from wend.localize.backbones import Backbone
 from wend.localize.ddt_run import DdtOptions, blocks_of, group_images, localize
 from wend.localize.found import FORMAT, LEFTOVERS, from_row
+from wend.localize.kept_maps import KeptMaps
 from wend.localize.network_pass import NetworkPass
 from wend.localize.signs import settle
 from wend.parts import Parts, Shard
@@ -67,6 +68,7 @@ def share(records, folder, network=None, by_class=True, crew=None, shard=None, *
     """What a process of a crew, or a shard, does; the parts that it then knows of."""
     readers = {"num_workers": 0, "skip_unreadable": False}
     readers |= {name: options.pop(name) for name in readers.keys() & options.keys()}
+    readers["kept"] = KeptMaps(options.pop("keep_bytes", 2 << 30))
     options = DdtOptions(**{"batch_size": 5, **options})
     data_set = DataSet.from_records(records)
     model = network or backbone()

@@ -2,6 +2,14 @@
 
 import pytest
 import torch
+from region_proposals import (
+    LEVELS,
+    SIZES,
+    anchor_sides,
+    boxes_to_learn,
+    features_of,
+    with_spread_outputs,
+)
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
@@ -9,8 +17,6 @@ from wend.losses.padded_boxes import PaddedBoxes
 from wend.tv.detector import StrideAnchors
 from wend.tv.rpn import BatchedRPN
 
-SIZES = ((96, 128), (96, 128), (64, 80), (96, 100), (33, 128))
-LEVELS = {"one map": [16], "pyramid": [8, 16, 32]}
 SETTINGS = {
     "fg_iou_thresh": 0.7,
     "bg_iou_thresh": 0.3,
@@ -26,31 +32,21 @@ pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
 def rpns(strides, **changes):
     """Torchvision's RPN and ours, with the same weights, in training."""
     anchors = StrideAnchors(
-        tuple((4 * stride, 5 * stride) for stride in strides),
+        tuple(map(tuple, anchor_sides(strides))),
         ((0.5, 1.0, 2.0),) * len(strides),
         strides,
     )
     torch.manual_seed(0)
     head = RPNHead(8, 6)
-    for layer in (head.cls_logits, head.bbox_pred):
-        torch.nn.init.normal_(layer.weight, std=0.3)
+    with_spread_outputs([head.cls_logits, head.bbox_pred])
     arguments = {"anchor_generator": anchors, "head": head, **SETTINGS, **changes}
     return [kind(**arguments) for kind in (RegionProposalNetwork, BatchedRPN)]
 
 
-def batch_of(strides, seed=0):
+def batch_of(strides):
     """Images of different sizes, their feature maps and their boxes."""
-    generator = torch.Generator().manual_seed(seed)
-    features = {
-        f"p{stride}": torch.randn(len(SIZES), 8, 96 // stride, 128 // stride, generator=generator)
-        for stride in strides
-    }
-    targets = []
-    for (height, width), count in zip(SIZES, (1, 0, 30, 2, 3), strict=True):
-        corner = torch.rand(count, 2, generator=generator) * torch.tensor([width, height]) * 0.6
-        side = 5 + torch.rand(count, 2, generator=generator) * torch.tensor([width, height]) * 0.4
-        targets.append({"boxes": torch.cat([corner, corner + side], 1)})
-    return ImageList(torch.zeros(len(SIZES), 3, 96, 128), [*SIZES]), features, targets
+    images = ImageList(torch.zeros(len(SIZES), 3, 96, 128), [*SIZES])
+    return images, features_of(strides), [{"boxes": boxes} for boxes in boxes_to_learn()]
 
 
 def assert_same_proposals(ours, theirs):

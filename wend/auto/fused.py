@@ -1,16 +1,29 @@
-"""The boxes of several methods as one set: the end of ``wend pseudo-boxes --method auto``."""
+"""``wend pseudo-boxes --method auto``: the boxes of several methods as one set.
+
+Each method makes its boxes in a folder of its own, as it would alone, and then they are fused. A
+method that has ended is not run again, and one that was interrupted goes on. All look at the same
+batches of one network, whose maps are kept for them.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wend.errors import InputError
 from wend.evaluation.agreement import Agreement, agreement
 from wend.files import read_json, write_json
 from wend.localize.boxes import NOTHING_FOUND, FoundBox
 from wend.localize.cost import Cost, read_cost
+from wend.localize.found import part_folder
+from wend.localize.job import Job
+from wend.localize.making import Made, make_boxes
+from wend.localize.merging import check_images, merge_parts, parts_to_merge
+from wend.localize.presets import FUSED, PRESETS
+from wend.localize.request import Request
 from wend.localize.writers import cost_path, found_table, is_done, output_paths, write_boxes
 from wend.pseudo_boxes import join_boxes, read_boxes
 from wend.pseudo_boxes.fusion import FusedBoxes, fuse_boxes
@@ -21,15 +34,98 @@ SUPPORT = 2  # methods that have to see a further box of an image
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Fused:
+    """Fused boxes.
+
+    Attributes:
+        boxes: of the data set's images, in original pixels, scored by agreement.
+        settings: what they depend on, as their file says it.
+        agreed: how far the methods agree.
+        is_new: whether they were not there before.
+    """
+
+    boxes: BoxTable
+    settings: dict[str, Any]
+    agreed: Agreement
+    is_new: bool
+
+
+def methods_folder(output: str | Path, split: str) -> Path:
+    """Where the methods write, each a split of its own."""
+    return Path(output) / f"{split}.methods"
+
+
+def methods_of(backbone: str) -> list[str]:
+    """The methods that can be run with a network."""
+    return [name for name in FUSED if PRESETS[name].allows(backbone)]
+
+
+def make_methods(job: Job, output: str | Path, split: str, number: int) -> dict[str, Made]:
+    """Run the methods one after the other; what each has come to.
+
+    Args:
+        number: boxes per image at most.
+
+    Raises:
+        InputError: the user's input is wrong.
+    """
+    assert job.network is not None
+    network = replace(job.network, shared=True)
+    job = replace(job, network=network)
+    names = methods_of(network.backbone)
+    for name in FUSED:
+        if name not in names and job.crew.is_main:
+            logger.warning("--method auto: without %s, which is for %s", name, PRESETS[name].needs)
+    made = {}
+    for name in names:
+        logger.info("--method auto: %s", name)
+        request = Request(number=number, **PRESETS[name].options)
+        made[name] = make_boxes(request, job, methods_folder(output, split), name)
+    return made
+
+
+def merge_methods(data_set: DataSet, images: Mapping[str, Any], output: Path, split: str) -> None:
+    """Make the whole of what shards of each method have done.
+
+    Args:
+        images: they in words, as of :func:`wend.localize.whole.describe_images`.
+
+    Raises:
+        InputError: a method is not done, or parts are of other images or of another version.
+    """
+    folder = methods_folder(output, split)
+    names = methods_of(settings_of_methods(output, split).get("backbone", ""))
+    for name in names:
+        if not output_paths(folder, name)[1].exists():
+            parts = parts_to_merge(folder, name)
+            check_images(parts, images)
+            merge_parts(parts, data_set, folder, name)
+
+
+def settings_of_methods(output: str | Path, split: str) -> dict[str, Any]:
+    """What shards of all methods share: the images, the network, and how many boxes.
+
+    Raises:
+        InputError: there is no part of any method that has a network.
+    """
+    folder = methods_folder(output, split)
+    for name in (name for name in FUSED if PRESETS[name].needs_network):
+        coco = output_paths(folder, name)[1]
+        if coco.exists():
+            return read_json(coco, "boxes of a method")["info"]["settings"]
+        if part_folder(folder, name).is_dir():
+            return parts_to_merge(folder, name).settings
+    raise InputError(f"{folder}: holds no part of an unfinished run of --method auto")
+
+
 def write_fused(
     output: str | Path,
     split: str,
     data_set: DataSet,
-    settings: Mapping[str, Any],
-    folder: Path,
-    names: Sequence[str],
+    images: Mapping[str, Any],
     number: int,
-) -> tuple[BoxTable, dict[str, Any], Agreement]:
+) -> Fused:
     """Fuse what several methods have written, unless that is done already.
 
     A box in which a method found nothing is none. Scores of methods cannot be compared, so that
@@ -37,16 +133,14 @@ def write_fused(
     boxes per image those are written that are :func:`supported`.
 
     Args:
-        settings: which images, as of :func:`wend.localize.whole.describe_images`.
-        folder, names: the output of the methods, and the split of each in it.
+        images: they in words, as of :func:`wend.localize.whole.describe_images`.
         number: boxes per image at most.
-
-    Returns:
-        The fused boxes, their settings, and the methods' agreement.
 
     Raises:
         InputError: something is there that was made otherwise.
     """
+    folder = methods_folder(output, split)
+    names = methods_of(settings_of_methods(output, split).get("backbone", ""))
     tables, methods, costs = {}, {}, []
     readable: set[str] = set()
     for name in names:
@@ -58,7 +152,7 @@ def write_fused(
         tables[name] = table.keep(table.scores > 0)
         methods[name] = read_json(coco, "boxes of a method")["info"]["settings"]
         costs.append(read_cost(cost_path(folder, name)))
-    settings = {"method": "auto", **settings, "methods": methods}
+    settings: dict[str, Any] = {"method": "auto", **images, "methods": methods}
     if number > 1:
         settings |= {"boxes": number, "support": SUPPORT}
     agreed = agreement(tables, data_set.sizes)
@@ -69,7 +163,7 @@ def write_fused(
     fused_boxes = found_table(data_set, found)
     if is_done(output, split, data_set.keys, settings):
         logger.info("%s: is there already, made with the same settings", output)
-        return fused_boxes, settings, agreed
+        return Fused(fused_boxes, settings, agreed, False)
     spent = _together([cost for cost in costs if cost is not None])
     write_json(cost_path(output, split), spent.as_json(), indent=1)
     for path in write_boxes(output, split, data_set, found, settings, number):
@@ -78,7 +172,7 @@ def write_fused(
     logger.info("alone, %s would be taken: %s", agreed.chosen, agreed.reason)
     logger.info("%d images: %d fused boxes", len(found), len(fused_boxes.boxes))
     logger.info("cost of all methods: %s", spent.in_words())
-    return fused_boxes, settings, agreed
+    return Fused(fused_boxes, settings, agreed, True)
 
 
 def supported(fused: FusedBoxes) -> BoxTable:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from wend import __version__
+from wend.cli.boxes_page import add_page_option, check_page, make_page
 from wend.cli.options import add_import_option
-from wend.cli.pseudo_boxes import (
-    add_images_options,
-    add_page_option,
-    check_page,
-    make_page,
-    read_images,
-)
+from wend.cli.pseudo_boxes import add_images_options, read_images
 from wend.errors import InputError
-from wend.localize.found import FORMAT, LEFTOVERS, from_row, part_folder
-from wend.localize.whole import check_split, describe_images, write_whole
-from wend.localize.writers import is_done
-from wend.partial import differences
-from wend.parts import Parts
+from wend.localize.found import part_folder
+from wend.localize.merging import check_images, merge_parts, parts_to_merge
+from wend.localize.whole import check_split, describe_images
+from wend.structures.data_set import DataSet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,31 +34,45 @@ def run(args: argparse.Namespace) -> int:
     """
     check_split(args.split)
     check_page(args.page)
-    folder = part_folder(args.output, args.split)
-    output = Path(args.output) / args.split
-    parts: Parts = Parts.of_folder(
-        output, folder, FORMAT, from_row, LEFTOVERS, doing="wend boxes merge"
-    )
-    settings = parts.settings
+    folder, methods = part_folder(args.output, args.split), _methods_folder(args)
+    if methods.is_dir() and not folder.is_dir():
+        _merge_fused(args, methods)
+        return 0
+    parts = parts_to_merge(args.output, args.split)
+    data_set, images = _images(args, parts.settings, folder)
+    check_images(parts, images)
+    boxes = merge_parts(parts, data_set, args.output, args.split)
+    make_page(args, data_set, parts.settings, boxes)
+    return 0
+
+
+def _methods_folder(args: argparse.Namespace) -> Path:
+    from wend.auto.fused import methods_folder
+
+    return methods_folder(args.output, args.split)
+
+
+def _merge_fused(args: argparse.Namespace, folder: Path) -> None:
+    """Merge what shards of ``--method auto`` did of each method, and fuse the methods."""
+    from wend.auto.fused import merge_methods, settings_of_methods, write_fused
+
+    settings = settings_of_methods(args.output, args.split)
+    data_set, images = _images(args, settings, folder)
+    merge_methods(data_set, images, args.output, args.split)
+    number = settings.get("boxes", 1)
+    fused = write_fused(args.output, args.split, data_set, images, number)
+    make_page(args, data_set, fused.settings, fused.boxes, fused.agreed)
+
+
+def _images(
+    args: argparse.Namespace, settings: Mapping[str, Any], folder: Path
+) -> tuple[DataSet, dict[str, Any]]:
+    """The images that parts are of, and they in words."""
     if not args.images:
         args.dataset = args.dataset or settings.get("dataset")
     if not args.images and not args.dataset:
         raise InputError(
             f"{folder}: is of a folder of images, {settings.get('images')}; name it: --images DIR"
         )
-    if settings["versions"]["wend"] != __version__:
-        raise InputError(
-            f"{folder}: was made by WEND {settings['versions']['wend']}, this is {__version__}; "
-            f"merge with that version"
-        )
     data_set = read_images(args, keep_unreadable=True)  # shards may have skipped them
-    images = describe_images(data_set, args.dataset, args.images)
-    changed = differences({key: settings.get(key) for key in images}, images)
-    if changed:
-        raise InputError(f"{folder}: is of other images ({changed})")
-    with parts:
-        if is_done(args.output, args.split, data_set.keys, settings):
-            raise InputError(f"{args.output}: is there already, whole; {folder} can be removed")
-        boxes = write_whole(args.output, args.split, data_set, parts)
-        make_page(args, data_set, settings, boxes)
-    return 0
+    return data_set, describe_images(data_set, args.dataset, args.images)

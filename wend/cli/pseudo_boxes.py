@@ -8,17 +8,14 @@ appears at the end, whole; ``wend boxes merge`` makes it of what shards have don
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import shlex
 import textwrap
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from wend import __version__
+from wend.cli.boxes_page import add_page_option, check_page, make_missing_page, make_page
 from wend.cli.options import (
     add_datasets_root_option,
     add_import_option,
@@ -32,27 +29,29 @@ from wend.cli.options import (
 from wend.errors import InputError
 from wend.images.sizes import SizeReader
 from wend.launch.crew import Crew
-from wend.localize.border_prior import BorderPriorConfig
-from wend.localize.cost import Stopwatch, cost_row
-from wend.localize.found import BOXES_STEP, FORMAT, LEFTOVERS, from_row, image_row, part_folder
-from wend.localize.whole import check_split, describe_images, write_whole
-from wend.localize.writers import cost_path, is_done, output_paths, page_path
-from wend.parts import Parts
-from wend.structures.box_table import BoxTable
+from wend.localize.job import Job
+from wend.localize.making import make_boxes
+from wend.localize.request import (
+    BATCH_SIZE,
+    BORDER,
+    CAM,
+    CONTRAST,
+    DDT,
+    KEEP_GIB,
+    NetworkRequest,
+    Request,
+)
+from wend.localize.whole import check_split, describe_images
 from wend.structures.data_set import DataSet
 from wend.structures.records import EXIF
 
 if TYPE_CHECKING:
-    from wend.evaluation.agreement import Agreement
-    from wend.localize.backbones import Backbone
-    from wend.localize.network_pass import NetworkPass
+    from wend.localize.making import Made
 
-BORDER, DDT, CAM, CONTRAST, AUTO = "border", "ddt", "cam", "contrast", "auto"
-OF_NETWORKS = ("backbone", "weights", "layer", "input_size", "device", "batch_size")
+AUTO = "auto"
+OF_NETWORKS = ("backbone", "weights", "input_size", "device", "batch_size")
 OF_DDT = ("group", "sign", "upsampling")
-OF_AUTO_NOT = (*OF_DDT, "layer", "option", "cam_class", "side")
-BATCH_SIZE, KEEP_GIB = 32, 2.0
-PICTURES, MOST_PICTURES = 12, 500  # of each kind on the page
+OF_METHODS = (*OF_DDT, "side", "layer", "cam_class", "option")
 logger = logging.getLogger(__name__)
 
 
@@ -105,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("nearest", "bilinear"),
         help="how the map is enlarged (default: nearest)",
     )
-    parser.add_argument_group("ddt and contrast").add_argument(
+    parser.add_argument_group("ddt, contrast and auto").add_argument(
         "--keep-gib",
         type=float,
         metavar="X",
@@ -125,59 +124,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _methods_in_words()
-
-
-def add_page_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--page``, for :func:`make_page`."""
-    parser.add_argument(
-        "--page",
-        default=str(PICTURES),
-        metavar="N",
-        help=f"images of each kind on the page pseudo_boxes.html, or none (default: {PICTURES})",
-    )
-
-
-def check_page(text: str) -> int:
-    """The number of images that ``--page`` says; 0 for no page.
-
-    Raises:
-        InputError: it is no such number.
-    """
-    if text == "none":
-        return 0
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_PICTURES):
-        raise InputError(f"--page: expected none or 1 to {MOST_PICTURES} images, got {text!r}")
-    return int(text)
-
-
-def make_page(
-    args: argparse.Namespace,
-    data_set: DataSet,
-    settings: Mapping[str, Any],
-    boxes: BoxTable | None = None,
-    agreed: Agreement | None = None,
-) -> None:
-    """Write the page that ``--page`` asks for, beside the boxes.
-
-    Args:
-        boxes: of the data set's images; read from their file if left out.
-        agreed: how far the methods agree that they were fused of.
-    """
-    number = check_page(args.page)
-    if not number:
-        return
-    from wend.localize.cost import read_cost
-    from wend.pseudo_boxes import join_boxes, read_boxes
-    from wend.reports.localized_page import localized_page
-    from wend.reports.page import write_page
-
-    if boxes is None:
-        source = {"source": "coco", "path": output_paths(args.output, args.split)[1]}
-        boxes = join_boxes(data_set.keys, data_set.sizes, read_boxes(source), log=False)[0]
-    cost = read_cost(cost_path(args.output, args.split))
-    page = localized_page(data_set, boxes, settings, cost, number, agreed)
-    path = page_path(args.output, args.split)
-    logger.info("written: %s", write_page(path, page))
 
 
 def _methods_in_words() -> str:
@@ -223,110 +169,65 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: the user's input is wrong.
     """
+    _check_arguments(args)
+    shard = shard_of(args)
     with Crew() as crew:
-        (make_fused if args.method == AUTO else make_boxes)(args, crew)
+        data_set = read_images(args, keep_unreadable=args.skip_unreadable)
+        images = describe_images(data_set, args.dataset, args.images)
+        reading = (args.num_workers, args.skip_unreadable)
+        job = Job(data_set, images, crew, shard, _network(args), *reading)
+        (_make_fused if args.method == AUTO else _make_one)(args, job)
     return 0
 
 
-def make_boxes(args: argparse.Namespace, crew: Crew) -> None:
-    """Make boxes by one method, with the processes of a crew."""
-    _check_arguments(args)
-    shard = shard_of(args)
-    data_set = read_images(args, keep_unreadable=args.skip_unreadable)
-    prepare = PREPARE.get(args.method, _prepare_patches)
-    settings, work = prepare(args, data_set, crew)
-    images = describe_images(data_set, args.dataset, args.images)
-    settings = {"method": args.method, **images, **settings}
-    if args.boxes > 1:
-        settings["boxes"] = args.boxes
-    settings = json.loads(json.dumps(settings))  # as they are read back
+def _network(args: argparse.Namespace) -> NetworkRequest | None:
+    if args.method == BORDER:
+        return None
+    return NetworkRequest(
+        *(args.backbone, args.weights, args.input_size, args.device),
+        batch_size=args.batch_size or BATCH_SIZE,
+        keep_gib=KEEP_GIB if args.keep_gib is None else args.keep_gib,
+    )
 
-    def is_there() -> bool:
-        there = crew.is_main and is_done(args.output, args.split, data_set.keys, settings)
-        if there:
-            logger.info("%s: is there already, made with the same settings", args.output)
-            if not page_path(args.output, args.split).exists():
-                _make_missing_page(args, data_set, settings)
-        return crew.broadcast(there)
 
-    if is_there():  # a folder that cannot be written into is no problem then
+def _make_one(args: argparse.Namespace, job: Job) -> None:
+    own = {name: getattr(args, name) for name in OF_METHODS if name != "option"}
+    request = Request(args.method, args.boxes, _options(args), **own)
+    made = make_boxes(request, job, args.output, args.split)
+    if not job.crew.is_main:
         return
-    folder = part_folder(args.output, args.split)
-    output = Path(args.output) / args.split
-    with Parts(
-        *(output, folder, FORMAT, settings, from_row, crew, shard, LEFTOVERS),
-        doing="wend pseudo-boxes",
-    ) as parts:
-        if is_there():  # another run has just ended
-            return
-        steps_left = work(parts)
-        if crew.is_main and shard is None:
-            boxes = write_whole(args.output, args.split, data_set, parts)
-            make_page(args, data_set, settings, boxes)
-        elif crew.is_main:
-            _say_what_is_next(args, parts, len(data_set), steps_left)
+    if made.boxes is not None:
+        make_page(args, job.data_set, made.settings, made.boxes)
+    elif made.is_whole:
+        make_missing_page(args, job.data_set, made.settings)
+    else:
+        _say_what_is_next(args, {args.method: made})
 
 
-def make_fused(args: argparse.Namespace, crew: Crew) -> None:
-    """Make boxes by several methods, each in a folder of its own, and fuse them.
+def _make_fused(args: argparse.Namespace, job: Job) -> None:
+    """Make boxes by several methods and fuse them; a shard does its share of each method."""
+    from wend.auto.fused import make_methods, write_fused
 
-    A method that has ended is not run again; one that was interrupted goes on.
-    """
-    from wend.localize.presets import FUSED, PRESETS
-
-    given = [name for name in (*OF_AUTO_NOT, "shard") if getattr(args, name) is not None]
-    if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise InputError(f"--method auto: leave out {names}; each method runs with its own")
-    if not (args.backbone and args.weights):
-        raise InputError(
-            "--method auto: needs --backbone and --weights, a local file or pretrained; without a "
-            "network there is --method border"
-        )
-    check_page(args.page)
-    check_split(args.split)
-    folder = Path(args.output) / f"{args.split}.methods"
-    methods = [name for name in FUSED if PRESETS[name].allows(args.backbone)]
-    for name in methods:
-        preset = PRESETS[name]
-        own = {**vars(args), "page": "none", "output": str(folder), "split": name}
-        if not preset.needs_network:
-            own |= dict.fromkeys((*OF_NETWORKS, "keep_gib"))
-        elif name not in (DDT, CONTRAST):
-            own["keep_gib"] = None
-        logger.info("--method auto: %s", name)
-        make_boxes(argparse.Namespace(**{**own, **preset.options}), crew)
-    if crew.is_main:
-        from wend.auto.fused import write_fused
-
-        data_set = read_images(args, keep_unreadable=args.skip_unreadable)
-        images = describe_images(data_set, args.dataset, args.images)
-        boxes, settings, agreed = write_fused(
-            *(args.output, args.split, data_set, images, folder, methods, args.boxes)
-        )
-        if not page_path(args.output, args.split).exists():
-            make_page(args, data_set, settings, boxes, agreed)
-    crew.wait()
+    methods = make_methods(job, args.output, args.split, args.boxes)
+    if not job.crew.is_main:
+        return
+    if job.shard is not None:
+        _say_what_is_next(args, methods)
+        return
+    fused = write_fused(args.output, args.split, job.data_set, job.images, args.boxes)
+    make = make_page if fused.is_new else make_missing_page
+    make(args, job.data_set, fused.settings, fused.boxes, fused.agreed)
 
 
-def _make_missing_page(
-    args: argparse.Namespace, data_set: DataSet, settings: Mapping[str, Any]
-) -> None:
-    try:
-        make_page(args, data_set, settings)
-    except OSError as error:  # a folder that cannot be written into is no problem then
-        logger.warning("no page: %s", error)
-
-
-def _say_what_is_next(
-    args: argparse.Namespace, parts: Parts, num_images: int, steps_left: str
-) -> None:
+def _say_what_is_next(args: argparse.Namespace, methods: Mapping[str, Made]) -> None:
     """Log what a shard has done, and what has to be done when all have."""
-    if steps_left:
+    waiting = {name: made for name, made in methods.items() if made.waits}
+    if waiting:
+        others = "; ".join(sorted({made.waits for made in waiting.values()}))
         logger.info(
-            "shard %s: what it can do is done, and boxes need that of all shards (%s); when it is "
-            "there, start the same command of every shard again",
-            *(args.shard, parts.open_shards(steps_left) or "others are running"),
+            "shard %s: what it can do is done, and boxes need that of all shards (%s: %s); when it "
+            "is there, start the same command of every shard again",
+            *(args.shard, ", ".join(waiting), others),
         )
         return
     merge = ["wend", "boxes", "merge", args.output]
@@ -336,34 +237,42 @@ def _say_what_is_next(
             merge += [f"--{option.replace('_', '-')}", value]
     for module in args.imports:
         merge += ["--import", module]
+    progress = {name: made.progress or "the whole is there" for name, made in methods.items()}
+    alone = len(progress) == 1
     logger.info(
-        "shard %s: done; of %d images %d are (%s); when all are, make the whole: %s, or the same "
-        "command without --shard",
-        *(args.shard, num_images, parts.num_images),
-        *(parts.what_is_open(num_images, BOXES_STEP), shlex.join(merge)),
+        "shard %s: done; %s; when all are, make the whole: %s, or the same command without --shard",
+        args.shard,
+        "; ".join(said if alone else f"{name}: {said}" for name, said in progress.items()),
+        shlex.join(merge),
     )
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
+    if args.method == AUTO:
+        given = _given(args, OF_METHODS)
+        if given:
+            raise InputError(
+                f"--method auto: leave out {given}; each method runs with its own options"
+            )
     uses_network = args.method != BORDER
     allowed = {
         "--method border": (("side",), not uses_network),
         "methods of a network": (OF_NETWORKS, uses_network),
         "--method ddt": (OF_DDT, args.method == DDT),
-        "--method ddt and contrast": (("keep_gib",), args.method in (DDT, CONTRAST)),
+        "--method ddt, contrast and auto": (("keep_gib",), args.method in (DDT, CONTRAST, AUTO)),
         "--method cam": (("cam_class",), args.method == CAM),
         "methods but border and ddt": (("option",), args.method not in (BORDER, DDT)),
         "methods but border and cam, whose map is found": (("layer",), args.method != CAM),
     }
     for whose, (names, is_allowed) in allowed.items():
-        given = [f"--{n.replace('_', '-')}" for n in names if getattr(args, n) is not None]
+        given = _given(args, names)
         if given and not is_allowed:
-            raise InputError(
-                f"--method {args.method}: leave out {', '.join(given)}, which is of {whose}"
-            )
+            raise InputError(f"--method {args.method}: leave out {given}, which is of {whose}")
     if uses_network and not (args.backbone and args.weights):
+        other = "; without a network there is --method border" if args.method == AUTO else ""
         raise InputError(
-            f"--method {args.method}: needs --backbone and --weights, a local file or pretrained"
+            f"--method {args.method}: needs --backbone and --weights, a local file or "
+            f"pretrained{other}"
         )
     check_split(args.split)
     check_page(args.page)
@@ -377,6 +286,11 @@ def _check_arguments(args: argparse.Namespace) -> None:
     ):
         if not value >= low:
             raise InputError(f"{name}: expected at least {low}, got {value}")
+
+
+def _given(args: argparse.Namespace, names: tuple[str, ...]) -> str:
+    """Those of some options that were given, as on the command line."""
+    return ", ".join(f"--{n.replace('_', '-')}" for n in names if getattr(args, n) is not None)
 
 
 def read_images(args: argparse.Namespace, *, keep_unreadable: bool) -> DataSet:
@@ -403,130 +317,6 @@ def read_images(args: argparse.Namespace, *, keep_unreadable: bool) -> DataSet:
     return data_set
 
 
-def _prepare_border(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> tuple:
-    from wend.localize.border_prior import localize
-
-    config = BorderPriorConfig(side=args.side) if args.side else BorderPriorConfig()
-    packages = {"wend": __version__, "opencv": _opencv_version(), "pillow": version("pillow")}
-
-    def work(parts: Parts) -> str:
-        keys = data_set.keys
-        mine = parts.share("border", range(len(keys)), lambda i: keys[i] in parts.done, lambda _: 1)
-        files = [data_set.file_names[i] for i in mine]
-        how = (data_set.exif, args.boxes, data_set.max_megapixels)
-        results = localize(files, config, args.num_workers, *how)
-        watch = Stopwatch()
-        for i, (index, result) in enumerate(zip(mine, results, strict=True), start=1):
-            if isinstance(result, InputError) and not args.skip_unreadable:
-                raise result
-            row = str(result) if isinstance(result, InputError) else result
-            parts.add([image_row(keys[index], row)])
-            parts.advance(1)
-            if i % BATCH_SIZE == 0 or i == len(mine):
-                cost = watch.lap((i - 1) % BATCH_SIZE + 1)
-                parts.add([cost_row(keys[index], BOXES_STEP, cost)])
-        parts.end_step(BOXES_STEP)
-        return ""
-
-    return {"config": asdict(config), "versions": packages}, work
-
-
-def _opencv_version() -> str:
-    import cv2
-
-    return cv2.__version__
-
-
-def _prepare_ddt(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> tuple:
-    from wend.localize.ddt_run import DdtOptions, group_images, localize
-
-    group, sign = args.group or "class", args.sign or "psol"
-    groups = group_images(data_set, group == "class")
-    network, settings = _network(args, data_set, crew)
-    keep = KEEP_GIB if args.keep_gib is None else args.keep_gib
-    options = DdtOptions(
-        sign,
-        args.upsampling or "nearest",
-        args.batch_size or BATCH_SIZE,
-        int(keep * 2**30),
-        args.boxes,
-    )
-    settings |= {"group": group, "sign": sign, "upsampling": options.upsampling}
-
-    def work(parts: Parts) -> str:
-        return localize(network, groups, parts, options)
-
-    return settings, work
-
-
-def _prepare_patches(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> tuple:
-    from wend.localize.methods import METHODS, with_options
-    from wend.localize.patch_run import PatchOptions, localize
-
-    method = METHODS.get(args.method)
-    parameters = with_options(args.method, method, _options(args))
-    network, settings = _network(args, data_set, crew)
-    batch_size = args.batch_size or BATCH_SIZE
-    options = PatchOptions(args.method, method, parameters, batch_size, args.boxes)
-    settings["options"] = parameters
-
-    def work(parts: Parts) -> str:
-        return localize(network, parts, options)
-
-    return settings, work
-
-
-def _prepare_cam(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> tuple:
-    from wend.localize.cam import CLASSES, CamOptions, check_labels, localize
-    from wend.localize.classifiers import ClassMaps, build_classifier
-    from wend.localize.method_options import cam
-    from wend.localize.methods import with_options
-
-    parameters = cam(**with_options(CAM, cam, _options(args)))
-    backbone = build_classifier(args.backbone, args.weights, args.input_size)
-    maps = backbone.model
-    assert isinstance(maps, ClassMaps)
-    options = CamOptions(
-        *(args.cam_class or CLASSES[0], parameters, args.batch_size or BATCH_SIZE, args.boxes)
-    )
-    if options.of == "label":
-        check_labels(data_set, len(maps.bias))
-    network, settings = _pass(args, data_set, crew, backbone)
-    settings |= {"cam_class": options.of, "options": parameters}
-
-    def work(parts: Parts) -> str:
-        return localize(network, maps.bias.detach(), parts, options)
-
-    return settings, work
-
-
-def _prepare_contrast(args: argparse.Namespace, data_set: DataSet, crew: Crew) -> tuple:
-    from wend.localize.contrast_run import ContrastOptions, localize
-    from wend.localize.method_options import contrast
-    from wend.localize.methods import with_options
-
-    parameters = contrast(**with_options(CONTRAST, contrast, _options(args)))
-    network, settings = _network(args, data_set, crew)
-    keep = KEEP_GIB if args.keep_gib is None else args.keep_gib
-    options = ContrastOptions(
-        *(parameters, args.batch_size or BATCH_SIZE, int(keep * 2**30), args.boxes)
-    )
-    settings["options"] = parameters
-
-    def work(parts: Parts) -> str:
-        return localize(network, parts, options)
-
-    return settings, work
-
-
-PREPARE = {
-    BORDER: _prepare_border,
-    DDT: _prepare_ddt,
-    CAM: _prepare_cam,
-    CONTRAST: _prepare_contrast,
-}
-
-
 def _options(args: argparse.Namespace) -> dict[str, str]:
     return dict(map(_option, args.option or ()))
 
@@ -536,32 +326,3 @@ def _option(text: str) -> tuple[str, str]:
     if not (name and equals):
         raise InputError(f"--option: expected NAME=VALUE, such as threshold=0.3, got {text!r}")
     return name, value
-
-
-def _network(
-    args: argparse.Namespace, data_set: DataSet, crew: Crew
-) -> tuple[NetworkPass, dict[str, Any]]:
-    """The network that the arguments name, and what its descriptors depend on."""
-    from wend.localize.backbones import build_backbone
-
-    backbone = build_backbone(args.backbone, args.weights, args.layer, args.input_size)
-    return _pass(args, data_set, crew, backbone)
-
-
-def _pass(
-    args: argparse.Namespace, data_set: DataSet, crew: Crew, backbone: Backbone
-) -> tuple[NetworkPass, dict[str, Any]]:
-    import torch
-
-    from wend.devices import choose_device
-    from wend.localize.network_pass import NetworkPass
-
-    device = choose_device(args.device or crew.device_name(), "--device")
-    network = NetworkPass(
-        *(backbone, data_set, device),
-        num_workers=args.num_workers,
-        skip_unreadable=args.skip_unreadable,
-    )
-    versions = {"wend": __version__, "torch": torch.__version__, "pillow": version("pillow")}
-    batch_size = args.batch_size or BATCH_SIZE
-    return network, {**backbone.settings, "batch_size": batch_size, "versions": versions}

@@ -59,14 +59,7 @@ def candidate_detector(cfg: CfgNode, model: Any, size: tuple[int, int]) -> Candi
         _check_classes("MODEL.ROI_HEADS.NUM_CLASSES", model.roi_heads.num_classes)
         return D2RCNNCandidates(model, **shared)
     if isinstance(model, Detector):
-        choice = Choice(
-            above=None,
-            max_iou=None,
-            most=cfg.TEST.DETECTIONS_PER_IMAGE,
-            clip=False,
-            drop_empty=False,
-        )
-        return TensorCandidates(detector=model, choice=choice, **shared)
+        return TensorCandidates(detector=model, choice=Choice(), **shared)
     raise InputError(
         f"detector {cfg.MODEL.META_ARCHITECTURE}: cannot be exported; BinaryFCOS, BinaryRCNN, CLN "
         f"and subclasses of wend.modeling.detectors.Detector can"
@@ -93,13 +86,7 @@ class D2FCOSCandidates(FCOSCandidates):
             anchors=_anchors(model, model.anchor_generator, names, padded),
             most_per_level=model.test_topk_candidates,
             clip_candidates=False,
-            choice=Choice(
-                above=model.test_score_thresh,
-                max_iou=model.test_nms_thresh,
-                most=model.max_detections_per_image,
-                clip=True,
-                drop_empty=True,
-            ),
+            choice=model.choice.inside_images(),
             padded=padded,
             **shared,
         )
@@ -128,16 +115,9 @@ class D2RCNNCandidates(RCNNCandidates):
 
     def __init__(self, model: Any, padded: tuple[int, int], **shared: Any) -> None:
         rpn, heads = model.proposal_generator, model.roi_heads
-        predictor = heads.box_predictor
         super().__init__(
             proposal_choice=proposal_choice(rpn, training=False),
-            choice=Choice(
-                above=predictor.test_score_thresh,
-                max_iou=predictor.test_nms_thresh,
-                most=predictor.test_topk_per_image,
-                clip=True,
-                drop_empty=True,
-            ),
+            choice=heads.choice.inside_images(),
             padded=padded,
             **shared,
         )

@@ -335,15 +335,22 @@ class BinaryROIHeads(StandardROIHeads):
             proposals.is_proposal.shape,
             ends,
         )
+        return chosen(candidates.boxes, candidates.scores, self.choice, classes=candidates.classes)
+
+    @property
+    def choice(self) -> Choice:
+        """How boxes are chosen among the candidates.
+
+        Those without an area are dropped later, by ``detector_postprocess`` of Detectron2's and in
+        :mod:`wend.d2.frames`.
+        """
+        predictor = self.box_predictor
         most = predictor.test_topk_per_image
-        choice = Choice(
+        return Choice(
             above=predictor.test_score_thresh,
             max_iou=predictor.test_nms_thresh,
-            most=candidates.scores.shape[1] if most < 0 else most,  # < 0: all, in Detectron2
-            clip=False,
-            drop_empty=False,  # detector_postprocess does, of Detectron2's and in wend.d2.frames
+            most=None if most < 0 else most,  # < 0: all, in Detectron2
         )
-        return chosen(candidates.boxes, candidates.scores, choice, classes=candidates.classes)
 
 
 @META_ARCH_REGISTRY.register()

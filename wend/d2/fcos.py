@@ -282,11 +282,13 @@ class BinaryFCOS(JointLoss, FCOS):
             most_per_level=self.test_topk_candidates,
             above=self.test_score_thresh,
         )
-        choice = Choice(
+        return chosen(boxes, scores, self.choice, classes=classes)
+
+    @property
+    def choice(self) -> Choice:
+        """How boxes are chosen among the candidates."""
+        return Choice(
             above=self.test_score_thresh,
             max_iou=self.test_nms_thresh,
             most=self.max_detections_per_image,
-            clip=False,
-            drop_empty=False,
         )
-        return chosen(boxes, scores, choice, classes=classes)

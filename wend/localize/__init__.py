@@ -1,10 +1,15 @@
 """Boxes from images alone, without box labels: the methods of ``wend pseudo-boxes``.
 
-DDT on the features of any backbone (``ddt``, ``signs``, ``ddt_run``, ``backbones``), and a prior of
-border and centre that needs no network (``border_prior``). Each process of a run notes what it has
-``found``; ``whole`` makes the boxes of all images of it, and ``writers`` writes them. May import
-``classes`` (for its preprocessing), ``formats``, ``images`` and what is below them.
+A ``request`` names a method, a ``job`` the images, the processes and the network (``networks``,
+``backbones``, ``classifiers``); ``methods_ready`` makes work of the two, and ``making`` boxes.
+``network_pass`` takes images through the network, and ``kept_maps`` says which of its maps stay in
+memory.
 
-One more method is a module that gives a ``FoundBox`` per image, and its case in
-``wend/cli/pseudo_boxes.py``.
+The methods: DDT (``ddt``, ``signs``, ``ddt_run``), CCAM's head (``contrast``, ``contrast_run``),
+class activation maps (``cam``), a prior of border and centre that needs no network
+(``border_prior``), and those that group an image's patches (``methods``, ``patches``,
+``patch_run``). ``presets`` are the ones that are compared and fused. Boxes of a map:
+``boxes``, ``regions``. Each process of a run notes what it has ``found`` and its ``cost``;
+``whole`` makes the boxes of all images of it, of shards by ``merging``, and ``writers`` writes
+them.
 """

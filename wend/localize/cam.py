@@ -128,5 +128,4 @@ def localize(network: NetworkPass, bias: Tensor, parts: Parts, options: CamOptio
             for values in maps_of_classes(maps, bias, labels)
         ]
 
-    keys = network.data_set.keys
-    return image_run.localize(network, parts, keys, "CAM", options.batch_size, boxes_of)
+    return image_run.localize(network, parts, "CAM", options.batch_size, boxes_of)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,10 +31,11 @@ from wend.localize.contrast import ContrastHead, border_excess, contrast_loss, o
 from wend.localize.cost import Cost, Stopwatch, cost_row
 from wend.localize.found import SUMS, SUMS_STEP, Boxes
 from wend.localize.method_options import contrast
-from wend.localize.network_pass import NetworkPass, Passed
+from wend.localize.network_pass import NetworkPass
 from wend.parts import Parts
 
 HEAD_FILE = "head.pt"
+POOL_BATCHES = 16  # whose images are shuffled together, and in memory
 logger = logging.getLogger(__name__)
 
 
@@ -45,13 +46,11 @@ class ContrastOptions:
     Attributes:
         parameters: as of :func:`wend.localize.method_options.contrast`.
         batch_size: images at a time, in training too.
-        keep_bytes: descriptors of fewer bytes stay in memory; else each epoch passes the network.
         number: boxes per image at most, at least 1.
     """
 
     parameters: dict[str, Any] = field(default_factory=contrast)
     batch_size: int = 32
-    keep_bytes: int = 2 << 30
     number: int = 1
 
 
@@ -76,34 +75,6 @@ class Learnt:
         return 1 - values if self.turned else values
 
 
-class _KeptMaps:
-    """The maps of images, kept in memory where they fit."""
-
-    def __init__(self, network: NetworkPass, keep_bytes: int) -> None:
-        self.network = network
-        number = len(network.data_set)
-        self.fits = 4 * network.size_of_maps() * number <= keep_bytes
-        self.kept: dict[int, Tensor] = {}  # (C, h, w)
-        self.errors: dict[int, str] = {}
-
-    def batches(self, plan: Sequence[Sequence[int]]) -> Iterator[Passed]:
-        """As of :class:`NetworkPass`, of memory where all images of the plan are in it."""
-        known = self.kept.keys() | self.errors.keys()
-        if all(index in known for batch in plan for index in batch):
-            for batch in plan:
-                there = [self.kept[index] for index in batch if index in self.kept]
-                errors = {index: self.errors[index] for index in batch if index in self.errors}
-                yield Passed(None, torch.stack(there) if there else None, errors)
-            return
-        for batch, passed in zip(plan, self.network.batches(plan), strict=True):
-            if self.fits:
-                self.errors |= passed.errors
-                readable = [index for index in batch if index not in passed.errors]
-                if passed.maps is not None:
-                    self.kept |= zip(readable, passed.maps.cpu().unbind(), strict=True)
-            yield passed
-
-
 class _Training:
     """The training of a head, which goes on where its file says."""
 
@@ -112,18 +83,17 @@ class _Training:
         self.file = parts.folder / SUMS / HEAD_FILE
         self.settings = json.dumps(parts.settings, sort_keys=True)
         self.number = len(network.data_set)
+        self.batches = image_run.batches_of(self.number, options.batch_size)
         self.epoch, self.cost = 0, Cost()
-        with torch.inference_mode():
-            side = network.side
-            shape = network.model(torch.zeros(1, 3, side, side, device=network.device)).shape
-        if shape[2] * shape[3] < 2:
+        channels, height, width = network.shape_of_maps
+        if height * width < 2:
             raise InputError(
-                f"--method contrast: the network's maps have {shape[2]}x{shape[3]} cells, which "
+                f"--method contrast: the network's maps have {height}x{width} cells, which "
                 f"nothing can be told apart in; try a larger --input-size or an earlier --layer"
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.parameters["seed"])
-            self.head = ContrastHead(shape[1])
+            self.head = ContrastHead(channels)
         self.head.to(network.device)
         rate = options.parameters["rate"]
         self.optimizer = torch.optim.Adam(self.head.parameters(), lr=rate)
@@ -160,31 +130,26 @@ class _Training:
         with atomic_write(self.file, "wb") as file:
             torch.save(state, file)
 
-    def run(self, maps: _KeptMaps) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         """Train to the end; returns the side and the threshold."""
-        parameters, size = self.options.parameters, self.options.batch_size
-        epochs = parameters["epochs"]
+        epochs = self.options.parameters["epochs"]
         watch = Stopwatch()
-        if maps.fits:  # in the batches that the boxes are made of, so that these are the same
-            for passed in maps.batches(image_run.batches_of(self.number, size)):
-                self.cost += watch.lap(0, passed.waiting, passed.network)
         total, done = epochs * self.number, self.epoch * self.number
         with tqdm(
             total=total, initial=done, desc="contrast, training", unit="image", disable=None
         ) as bar:
             while self.epoch < epochs:
-                loss = self._epoch(maps, watch, bar)
+                loss = self._epoch(watch, bar)
                 self.epoch += 1
                 logger.info("contrast: epoch %d of %d, loss %.4f", self.epoch, epochs, loss)
                 self.save()
         self.head.eval()
-        batches = image_run.batches_of(self.number, size)
         learnt = Learnt(self.head, False, 0.5)
-        activations = [
-            learnt.activations(passed.maps)
-            for passed in maps.batches(batches)
-            if passed.maps is not None
-        ]
+        activations = []
+        for passed in self.network.batches(self.batches, again=True):
+            if passed.maps is not None:
+                activations.append(learnt.activations(passed.maps))
+            self.cost += watch.lap(0, passed.waiting, passed.network)
         if not activations:
             return {"turned": False, "threshold": 0.5}
         values = np.concatenate(activations)
@@ -199,26 +164,55 @@ class _Training:
         self.cost += watch.lap(0)
         return {"turned": turned, "threshold": threshold}
 
-    def _epoch(self, maps: _KeptMaps, watch: Stopwatch, bar: tqdm) -> float:
-        parameters, size = self.options.parameters, self.options.batch_size
-        generator = torch.Generator().manual_seed(parameters["seed"] + self.epoch)
-        order = torch.randperm(self.number, generator=generator).tolist()
-        whole = max(size, self.number // size * size)  # a last batch that is small is left out
-        plan = [order[i : i + size] for i in range(0, min(whole, self.number), size)]
+    def _epoch(self, watch: Stopwatch, bar: tqdm) -> float:
+        """Train on all images once; returns the mean loss.
+
+        The batches that boxes are made of are taken in a drawn order, some at a time, and the
+        images of these are shuffled: so the maps are those that the boxes are made of, whether
+        they are kept or made again.
+        """
+        pools = pools_of(self.batches, self.options.parameters["seed"] + self.epoch)
+        shuffler = torch.Generator().manual_seed(self.options.parameters["seed"] + self.epoch)
+        passed = self.network.batches([batch for pool in pools for batch in pool], again=True)
         self.head.train()
         losses = []
-        for batch, passed in zip(plan, maps.batches(plan), strict=True):
-            if passed.maps is not None:
-                # a copy: what the network made in inference mode cannot be learnt from
-                given = passed.maps.to(self.network.device).clone()
-                loss = contrast_loss(given, self.head(given), parameters["alpha"])
-                self.optimizer.zero_grad()
-                loss.backward()
-                self.optimizer.step()
-                losses.append(float(loss.detach()))
-            self.cost += watch.lap(0, passed.waiting, passed.network)
-            bar.update(len(batch))
+        for pool in pools:
+            maps: dict[int, Tensor] = {}  # (C, h, w)
+            for batch, some in zip(pool, passed, strict=False):
+                readable = [index for index in batch if index not in some.errors]
+                if some.maps is not None:
+                    maps |= zip(readable, some.maps.unbind(), strict=True)
+                self.cost += watch.lap(0, some.waiting, some.network)
+            images = [index for batch in pool for index in batch]
+            order = torch.randperm(len(images), generator=shuffler).tolist()
+            for drawn in whole_batches([images[i] for i in order], self.options.batch_size):
+                there = [maps[index] for index in drawn if index in maps]
+                if there:
+                    losses.append(self._step(torch.stack(there)))
+                self.cost += watch.lap(0)
+                bar.update(len(drawn))
         return sum(losses) / max(len(losses), 1)
+
+    def _step(self, maps: Tensor) -> float:
+        """Learn from maps (n, C, h, w); returns the loss."""
+        loss = contrast_loss(maps, self.head(maps), self.options.parameters["alpha"])
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+
+def pools_of(batches: Sequence[range], seed: int) -> list[list[range]]:
+    """Batches in groups of about equal size, at most :data:`POOL_BATCHES`, which a seed draws."""
+    number = -(-len(batches) // POOL_BATCHES)
+    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [[batches[i] for i in sorted(order[start::number])] for start in range(number)]
+
+
+def whole_batches(images: Sequence[int], size: int) -> list[Sequence[int]]:
+    """The images in batches; a last one that is small is left out, if it is not the only one."""
+    end = max(size, len(images) // size * size)
+    return [images[i : i + size] for i in range(0, min(end, len(images)), size)]
 
 
 def localize(network: NetworkPass, parts: Parts, options: ContrastOptions) -> str:
@@ -232,16 +226,14 @@ def localize(network: NetworkPass, parts: Parts, options: ContrastOptions) -> st
         InputError: an image cannot be read (unless skipped), or descriptors are not finite.
     """
     training = _Training(network, parts, options)
-    maps = _KeptMaps(network, options.keep_bytes)
     waits = False
-    keys = network.data_set.keys
     if parts.crew.is_main:
         end = training.resume()
         waits = end is None and parts.shard is not None and parts.shard.index > 0
         if end is None and not waits:
-            end = training.run(maps)
+            end = training.run()
             training.save(end)
-            parts.add([cost_row(keys[0], SUMS_STEP, training.cost)])
+            parts.add([cost_row(network.data_set.keys[0], SUMS_STEP, training.cost)])
     if parts.crew.broadcast(waits):
         return SUMS_STEP
     if not parts.crew.is_main:
@@ -255,7 +247,7 @@ def localize(network: NetworkPass, parts: Parts, options: ContrastOptions) -> st
             for values in learnt.activations(batch)
         ]
 
-    return image_run.localize(maps, parts, keys, "contrast", options.batch_size, boxes_of)
+    return image_run.localize(network, parts, "contrast", options.batch_size, boxes_of)
 
 
 def _end(training: _Training) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 A group is a class as in PSOL, or the whole set. The images of a group are cut into blocks of whole
 batches; each block's sums are made by one process, and those of the blocks are added in their
-order. A small group's descriptors stay in memory between finding the component and projecting on
-it, so that a group is a unit of work. A larger one's images go through the network twice, and its
-units are blocks: first their sums, each in a file; when all are there, their boxes.
+order. A group whose descriptors fit into memory is a unit of work: its images are looked at twice,
+for the component and for the boxes. A larger one's units are blocks: first their sums, each in a
+file; when all are there, their boxes. Whatever does not stay in memory
+(:class:`wend.localize.network_pass.NetworkPass`) goes through the network twice.
 
 Batches and blocks depend on the images and the batch size alone, so that the boxes are the same
 bits whoever did which unit, and after any interruption.
@@ -60,14 +61,12 @@ class DdtOptions:
         sign: one of :data:`wend.localize.signs.SIGNS`.
         upsampling: one of :data:`wend.localize.ddt.UPSAMPLINGS`.
         batch_size: images at a time, at least 1.
-        keep_bytes: a group of fewer bytes of descriptors goes through the network once.
         number: boxes per image at most, at least 1.
     """
 
     sign: str = "psol"
     upsampling: str = "nearest"
     batch_size: int = 32
-    keep_bytes: int = 2 << 30
     number: int = 1
 
 
@@ -130,6 +129,11 @@ class _Unit:
         block = self.group.blocks[self.block]
         return self.group.images[block.start : block.stop]
 
+    @property
+    def looks(self) -> int:
+        """How many times one process looks at the images before the unit is done."""
+        return 2 if self.block is None else 1
+
 
 class _Axis(NamedTuple):
     """A group's mean and component (C,), and on which side of it the border is."""
@@ -162,16 +166,15 @@ class _Taker:
         self.errors: dict[int, str] = {}
 
     def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
-        """Take in a batch's descriptors (N, C, h, w); None if none of its images could be read."""
+        """Take in a batch's descriptors (N, C, h, w); None if none of its images could be read.
+
+        It gets all batches of the unit in their order, as often as the unit has looks.
+        """
         raise NotImplementedError
 
     def finish(self, work: _Work) -> None:
         """Note the unit as done."""
         raise NotImplementedError
-
-    def done_of(self, batch: Sequence[int]) -> int:
-        """How many of a batch's images have their boxes then."""
-        return len(batch) if self.step == BOXES_STEP else 0
 
 
 class _Sums(_Taker):
@@ -199,6 +202,10 @@ class _Boxes(_Taker):
         self.projections: list[np.ndarray] = []
         self.axis: _Axis | None = None  # None: no image of the group can be read
 
+    def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
+        if maps is not None and self.axis is not None:
+            self.projections.append(self.axis.project(maps))
+
     def _note(self, work: _Work, blocks: int) -> None:
         """Note the boxes, and what the group's sign depends on."""
         name, sign = self.unit.group.name, self.options.sign
@@ -222,27 +229,28 @@ class _Boxes(_Taker):
 
 
 class _BoxesOfGroup(_Boxes):
-    """The boxes of a group whose descriptors are kept in memory."""
+    """The boxes of a group of one unit."""
 
     def __init__(self, unit: _Unit, options: DdtOptions) -> None:
         super().__init__(unit, options)
-        self.kept: list[Tensor] = []
         self.total: Moments | None = None
-        self.block: Moments | None = None
+        self.block = _Sums(unit, options)
         self.ends = {unit.images[block[-1]] for block in unit.group.blocks}
+        self.summed = False
 
     def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
-        if maps is not None:
-            self.block = self.block or Moments.empty(maps.shape[1], maps.device)
-            self.block.add(maps)
-            self.kept.append(maps.cpu())
+        if self.summed:
+            super().take(batch, maps)
+            return
+        self.block.take(batch, maps)
         if batch[-1] in self.ends:
-            self.total, self.block = _sum([self.total, self.block]), None
+            self.total = _sum([self.total, self.block.moments])
+            self.block = _Sums(self.unit, self.options)
+        self.summed = batch[-1] == self.unit.images[-1]
+        if self.summed and self.total is not None:
+            self.axis = _Axis.of(self.total)
 
     def finish(self, work: _Work) -> None:
-        if self.total is not None:
-            self.axis = _Axis.of(self.total)
-            self.projections = [self.axis.project(maps) for maps in self.kept]
         self._note(work, 1)
 
 
@@ -252,10 +260,6 @@ class _BoxesOfBlock(_Boxes):
     def __init__(self, unit: _Unit, options: DdtOptions, axis: _Axis | None) -> None:
         super().__init__(unit, options)
         self.axis = axis
-
-    def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
-        if maps is not None and self.axis is not None:
-            self.projections.append(self.axis.project(maps))
 
     def finish(self, work: _Work) -> None:
         self._note(work, len(self.unit.group.blocks))
@@ -313,29 +317,38 @@ class _Work:
         options = self.options
         return find_boxes(projection, options.upsampling, self.network.side, options.number)
 
-    def run(self, units: Sequence[_Unit], taker_of: Callable[[_Unit], _Taker]) -> None:
-        """Pass all batches through the network; one loader reads ahead from unit to unit."""
+    def run(
+        self, units: Sequence[_Unit], taker_of: Callable[[_Unit], _Taker], *, again: bool = False
+    ) -> None:
+        """Look at all batches of the units; one loader reads ahead from unit to unit.
+
+        Args:
+            again: whether the units are looked at again, by others.
+        """
         size = self.options.batch_size
         plan = [
-            (unit, unit.images[start : start + size])
+            (unit, look, unit.images[start : start + size])
             for unit in units
+            for look in range(unit.looks)
             for start in range(0, len(unit.images), size)
         ]
-        passed = self.network.batches([batch for _, batch in plan])
+        passed = self.network.batches([batch for _, _, batch in plan], again=again)
         taker, cost, watch = None, Cost(), Stopwatch()
-        for (unit, batch), result in zip(plan, passed, strict=True):
+        for (unit, look, batch), result in zip(plan, passed, strict=True):
+            is_end = look == unit.looks - 1 and batch[-1] == unit.images[-1]
             taker = taker or taker_of(unit)
             taker.errors |= result.errors
             with torch.inference_mode():
                 taker.take(batch, result.maps)
-                if batch[-1] == unit.images[-1]:
+                if is_end:
                     taker.finish(self)
-            cost += watch.lap(taker.done_of(batch), result.waiting, result.network)
-            if batch[-1] == unit.images[-1]:
-                first = self.data_set.keys[unit.images[0]]
-                self.parts.add([cost_row(first, taker.step, cost)])
+            images = len(batch) if look == 0 else 0
+            boxed = images if taker.step == BOXES_STEP else 0
+            cost += watch.lap(boxed, result.waiting, result.network)
+            if is_end:
+                self.parts.add([cost_row(self.data_set.keys[unit.images[0]], taker.step, cost)])
                 taker, cost = None, Cost()
-            self.parts.advance(len(batch))
+            self.parts.advance(images)
 
     def axis_of(self, group: _Group) -> _Axis | None:
         """A large group's axis, from the sums of all its blocks; the first to ask writes it down.
@@ -375,12 +388,11 @@ def localize(
         InputError: an image cannot be read (unless skipped), or descriptors are not finite.
     """
     work, data_set = _Work(network, parts, options), network.data_set
-    most_images = options.keep_bytes / (4 * work.network.size_of_maps())
     small: list[_Unit] = []
     large: list[_Unit] = []
     for number, (name, images) in enumerate(groups.items()):
         group = _Group(name, number, images, blocks_of(len(images), options.batch_size))
-        if len(images) <= most_images:
+        if network.fits(len(images)):
             small.append(_Unit(group, None))
         else:
             large += [_Unit(group, block) for block in range(len(group.blocks))]
@@ -403,7 +415,8 @@ def localize(
         return len(unit.images)
 
     mine = parts.share("DDT" if small else "DDT, sums", [*small, *large], is_done, num_images)
-    work.run(mine, lambda unit: (_BoxesOfGroup if unit.block is None else _Sums)(unit, options))
+    work.run([u for u in mine if u.block is None], lambda unit: _BoxesOfGroup(unit, options))
+    work.run([u for u in mine if u.block is not None], lambda u: _Sums(u, options), again=True)
     parts.end_step(SUMS_STEP if large else BOXES_STEP)
     if not large:
         return ""

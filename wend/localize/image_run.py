@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from wend.localize.cost import Stopwatch, cost_row
 from wend.localize.found import BOXES_STEP, Boxes, Result, image_row
-from wend.localize.network_pass import Passed
+from wend.localize.network_pass import NetworkPass
 from wend.parts import Parts
 
 BoxesOf = Callable[[Sequence[int], Tensor], Sequence[Boxes]]
-
-
-class MapsOfImages(Protocol):
-    """What gives the maps of images, as :class:`wend.localize.network_pass.NetworkPass` does."""
-
-    def batches(self, plan: Sequence[Sequence[int]]) -> Iterator[Passed]:
-        """What comes of each batch of image indices, in order."""
 
 
 def batches_of(number: int, size: int) -> list[range]:
@@ -27,13 +19,10 @@ def batches_of(number: int, size: int) -> list[range]:
     return [range(start, min(start + size, number)) for start in range(0, number, size)]
 
 
-def localize(
-    maps: MapsOfImages, parts: Parts, keys: Sequence[str], name: str, size: int, boxes_of: BoxesOf
-) -> str:
+def localize(network: NetworkPass, parts: Parts, name: str, size: int, boxes_of: BoxesOf) -> str:
     """Find the boxes of this process's share of the images; ``parts`` notes them.
 
     Args:
-        keys: of the images.
         name: of the method, for the progress.
         size: images at a time.
         boxes_of: indices of n images and their maps (n, C, h, w) -> the boxes of each.
@@ -44,13 +33,14 @@ def localize(
     Raises:
         InputError: an image cannot be read (unless skipped), or maps are not finite.
     """
+    keys = network.data_set.keys
 
     def is_done(batch: Sequence[int]) -> bool:
         return all(keys[index] in parts.done for index in batch)
 
     mine = parts.share(name, batches_of(len(keys), size), is_done, len)
     watch = Stopwatch()
-    for batch, passed in zip(mine, maps.batches(mine), strict=True):
+    for batch, passed in zip(mine, network.batches(mine), strict=True):
         results: dict[int, Result] = dict(passed.errors)
         if passed.maps is not None:
             readable = [index for index in batch if index not in passed.errors]

@@ -1,12 +1,17 @@
 """Images through a network, in batches that do not depend on who does which.
 
+A batch goes through it once as long as what comes of it fits into memory
+(:mod:`wend.localize.kept_maps`), also when several methods look at it.
+
 Letters: N images, C channels, h·w cells of a map, S = side in pixels of the network's input.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from time import perf_counter
 
 import torch
@@ -17,22 +22,24 @@ from wend.errors import InputError
 from wend.images.reading import read_image
 from wend.loader_workers import begin_worker, told_of_memory
 from wend.localize.backbones import Backbone
+from wend.localize.kept_maps import KeptMaps, Turn
 from wend.structures.data_set import DataSet
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Passed:
-    """A batch that went through the network.
+    """What came of a batch.
 
     Attributes:
-        images: (N, 3, S, S) the network's input, of those that could be read; None where none
-            could.
-        maps: (N, C, h, w) descriptors of the same.
+        maps: (N, C, h, w) float32 descriptors of the images that could be read, on the network's
+            device, not to be changed; None where none could be read.
         errors: index of an image in the data set -> why it cannot be read.
-        waiting, network: seconds until the images were read, and in the network.
+        waiting, network: seconds until the images were read, and in the network; 0 where the maps
+            were kept.
     """
 
-    images: Tensor | None
     maps: Tensor | None
     errors: dict[int, str] = field(default_factory=dict)
     waiting: float = 0.0
@@ -63,6 +70,11 @@ class NetworkPass:
     Args:
         num_workers: processes that read images; 0: this one.
         skip_unreadable: an image that cannot be read is noted, not raised.
+        kept: where maps stay that are looked at again; of the passes of a command the same.
+        shared: whether several methods look at the same batches, so that these stay.
+
+    Attributes:
+        side: S.
     """
 
     def __init__(
@@ -73,36 +85,92 @@ class NetworkPass:
         *,
         num_workers: int,
         skip_unreadable: bool,
+        kept: KeptMaps[Passed] | None = None,
+        shared: bool = False,
     ) -> None:
         self.backbone, self.data_set, self.device = backbone, data_set, device
         self.num_workers, self.skip_unreadable = num_workers, skip_unreadable
         self.model: nn.Module = backbone.model.to(device)
         self.side: int = backbone.preprocessing.crop
+        self._kept = KeptMaps[Passed]() if kept is None else kept
+        self._shared, self._told = shared, False
 
-    def size_of_maps(self) -> int:
-        """Numbers in an image's descriptors."""
+    @cached_property
+    def shape_of_maps(self) -> tuple[int, int, int]:
+        """C, h and w."""
         with torch.inference_mode():
-            return self.model(torch.zeros(1, 3, self.side, self.side, device=self.device)).numel()
+            image = torch.zeros(1, 3, self.side, self.side, device=self.device)
+            _, channels, height, width = self.model(image).shape
+        return channels, height, width
 
-    def batches(self, plan: Sequence[Sequence[int]]) -> Iterator[Passed]:
+    @property
+    def bytes_per_image(self) -> int:
+        """What an image's maps take in memory."""
+        channels, height, width = self.shape_of_maps
+        return 4 * channels * height * width
+
+    def fits(self, num_images: int) -> bool:
+        """Whether the maps of so many images fit into the memory for them."""
+        return num_images * self.bytes_per_image <= self._kept.limit
+
+    def batches(self, plan: Sequence[Sequence[int]], *, again: bool = False) -> Iterator[Passed]:
         """What comes of each batch of image indices, in order; one loader reads ahead of all.
+
+        Batches that the plan comes back to stay in memory till then, if there is room.
+
+        Args:
+            again: whether the caller looks at these batches again, after this plan.
 
         Raises:
             InputError: an image cannot be read (unless skipped), or descriptors are not finite.
         """
+        again = again or self._shared
+        each = self.bytes_per_image if again or len(set(map(tuple, plan))) < len(plan) else 0
+        turns = self._kept.turns(self, list(map(tuple, plan)), each, again)
+        self._tell(turns)
         loader = DataLoader(
             _Images(self.data_set, self.backbone),
-            batch_sampler=[list(batch) for batch in plan],
+            batch_sampler=[list(turn.batch) for turn in turns if turn.made],
             num_workers=self.num_workers,
             collate_fn=list,
             worker_init_fn=begin_worker,
         )
         with told_of_memory("--num-workers"):
-            began = perf_counter()
-            for batch, items in zip(plan, loader, strict=True):
-                read = perf_counter()
-                yield self._passed(batch, items, read - began)
+            read_ahead = None
+            for turn in turns:
                 began = perf_counter()
+                if turn.made:
+                    read_ahead = read_ahead or iter(loader)
+                    items = next(read_ahead)
+                    passed = self._passed(turn.batch, items, perf_counter() - began)
+                else:
+                    passed = self._from_memory(turn)
+                self._put(turn, passed, each)
+                yield passed
+
+    def _tell(self, turns: Sequence[Turn]) -> None:
+        """Say once that the memory is too small."""
+        wanted = sum(len(turn.batch) for turn in turns if turn.wanted)
+        kept = sum(len(turn.batch) for turn in turns if turn.kept)
+        if kept < wanted and not self._told:
+            self._told = True
+            logger.info(
+                "--keep-gib %g: the network's maps of %d of %d images fit; the others go through "
+                "the network each time that they are looked at (all would take %.1f GiB)",
+                *(self._kept.limit / 2**30, kept, wanted, wanted * self.bytes_per_image / 2**30),
+            )
+
+    def _put(self, turn: Turn, passed: Passed, bytes_per_image: int) -> None:
+        if not turn.kept:
+            self._kept.drop(self, turn.batch)
+        elif turn.made:
+            maps = None if passed.maps is None else passed.maps.cpu()
+            value = replace(passed, maps=maps, waiting=0.0, network=0.0)
+            self._kept.keep(self, turn.batch, value, len(turn.batch) * bytes_per_image)
+
+    def _from_memory(self, turn: Turn) -> Passed:
+        passed = self._kept.get(self, turn.batch)
+        return passed if passed.maps is None else replace(passed, maps=passed.maps.to(self.device))
 
     @torch.inference_mode()
     def _passed(
@@ -118,13 +186,13 @@ class NetworkPass:
             else:
                 raise item
         if not inputs:
-            return Passed(None, None, errors, waiting)
+            return Passed(None, errors, waiting)
         images = torch.stack(inputs).to(self.device)
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-            maps = self.model(images)
+            maps = self.model(images).contiguous()  # no part of something larger
         if not torch.isfinite(maps).all():  # and so the GPU is done
             raise InputError(
                 f"the network's descriptors of {self.data_set.keys[batch[0]]} and the images after "
                 f"it are not finite numbers; are the weights whole, and trained?"
             )
-        return Passed(images, maps, errors, waiting, perf_counter() - began)
+        return Passed(maps, errors, waiting, perf_counter() - began)

@@ -56,7 +56,7 @@ def boxes_of_maps(
     shape = int(maps.shape[2]), int(maps.shape[3])
     rows = maps.flatten(2).transpose(1, 2).float().cpu().numpy()
     return [
-        _boxes_of(np.ascontiguousarray(descriptors), shape, options, each)
+        _boxes_of(np.array(descriptors, order="C"), shape, options, each)
         for descriptors, each in zip(rows, refine or [None] * len(rows), strict=True)
     ]
 
@@ -118,7 +118,6 @@ def localize(network: NetworkPass, parts: Parts, options: PatchOptions) -> str:
     return image_run.localize(
         network,
         parts,
-        network.data_set.keys,
         options.name,
         options.batch_size,
         lambda _, maps: boxes_of_maps(maps, options),

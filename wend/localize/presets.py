@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,11 +15,11 @@ class Preset:
     """A method of ``wend pseudo-boxes`` with its options.
 
     Attributes:
-        options: names of options -> values.
+        options: names of options -> values, as of :class:`wend.localize.request.Request`.
         networks: beginnings of the networks that it is for, "" for any; None where it needs none.
     """
 
-    options: Mapping[str, str]
+    options: Mapping[str, Any]
     networks: str | None = ""
 
     @property
@@ -30,6 +31,11 @@ class Preset:
     def needs_network(self) -> bool:
         """Whether it needs a network."""
         return self.networks is not None
+
+    @property
+    def needs(self) -> str:
+        """What it needs, in words."""
+        return f"networks {self.networks}..." if self.networks else "any network"
 
     def allows(self, network: str) -> bool:
         """Whether a network has what it needs; an empty name: there is none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wend.losses.box_iou import paired_iou
 from wend.losses.context import ImagesContext
 from wend.losses.padded_boxes import PaddedBoxes
 from wend.losses.selection import kept, selected_share
@@ -71,16 +72,5 @@ def agreements(images: ImagesContext) -> tuple[Tensor, Tensor]:
     scores = theirs.padded([scores for _, scores in images.teacher])
     best = scores.where(theirs.is_box, -torch.inf).argmax(1, keepdim=True)
     box = theirs.boxes.take_along_dim(best[..., None], 1)  # (N, 1, 4), 0 of a teacher without any
-    shared = _iou(box, own.boxes).where(own.is_box & theirs.is_box[:, :1], 0.0)
+    shared = paired_iou(box, own.boxes).where(own.is_box & theirs.is_box[:, :1], 0.0)
     return shared.amax(1), ranked
-
-
-def _iou(box: Tensor, boxes: Tensor) -> Tensor:
-    """IoU (N, P) of a box (N, 1, 4) and boxes (N, P, 4)."""
-    low, high = (
-        torch.maximum(box[..., :2], boxes[..., :2]),
-        torch.minimum(box[..., 2:], boxes[..., 2:]),
-    )
-    inner = (high - low).clamp(min=0).prod(-1)
-    areas = [(each[..., 2:] - each[..., :2]).prod(-1) for each in (box, boxes)]
-    return inner / (areas[0] + areas[1] - inner).clamp(min=torch.finfo(inner.dtype).tiny)

@@ -39,16 +39,9 @@ def candidate_detector(cfg: CfgNode, model: nn.Module, size: tuple[int, int]) ->
     if isinstance(model, BinaryRCNN):
         return TVRCNNCandidates(model, **shared, **_normalization(model))
     if isinstance(model, Detector):
-        choice = Choice(
-            above=None,
-            max_iou=None,
-            most=cfg.TEST.DETECTIONS_PER_IMAGE,
-            clip=False,
-            drop_empty=True,
-        )
         return TensorCandidates(
             detector=model,
-            choice=choice,
+            choice=Choice(drop_empty=True),
             pixel_mean=model.pixel_mean.flatten().tolist(),
             pixel_std=model.pixel_std.flatten().tolist(),
             **shared,
@@ -78,18 +71,11 @@ class TVFCOSCandidates(FCOSCandidates):
     head: nn.Module
 
     def __init__(self, model: Any, size: tuple[int, int], **shared: Any) -> None:
-        choice = Choice(
-            above=model.score_thresh,
-            max_iou=model.nms_thresh,
-            most=model.detections_per_img,
-            clip=True,
-            drop_empty=True,
-        )
         super().__init__(
             anchors=_anchors(model, model.anchor_generator, size),
             most_per_level=model.topk_candidates,
             clip_candidates=True,
-            choice=choice,
+            choice=model.choice.inside_images(),
             size=size,
             **shared,
         )
@@ -116,13 +102,7 @@ class TVRCNNCandidates(RCNNCandidates):
         super().__init__(
             proposal_choice=rpn.choice(),
             min_side=SMALLEST_BOX,
-            choice=Choice(
-                above=heads.score_thresh,
-                max_iou=heads.nms_thresh,
-                most=heads.detections_per_img,
-                clip=True,
-                drop_empty=True,
-            ),
+            choice=heads.choice.inside_images(),
             size=size,
             **shared,
         )

@@ -154,12 +154,13 @@ class BinaryFCOS(JointLoss, FCOS):
         boxes, scores, _ = candidates(
             output, locations, most_per_level=self.topk_candidates, above=self.score_thresh
         )
-        choice = Choice(
-            above=self.score_thresh,
-            max_iou=self.nms_thresh,
-            most=self.detections_per_img,
-            clip=False,  # torchvision's boxes are cut before they are compared
-            drop_empty=False,
-        )
-        best = chosen(cut_at(boxes, borders(batch.sizes, boxes)), scores, choice)
+        # torchvision's boxes are cut before they are compared
+        best = chosen(cut_at(boxes, borders(batch.sizes, boxes)), scores, self.choice)
         return self.normalization.in_pixels_of(images, best)
+
+    @property
+    def choice(self) -> Choice:
+        """How boxes are chosen among the candidates."""
+        return Choice(
+            above=self.score_thresh, max_iou=self.nms_thresh, most=self.detections_per_img
+        )

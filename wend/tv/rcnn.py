@@ -172,14 +172,14 @@ class BinaryRoIHeads(RoIHeads):
             borders(proposals.sizes, proposals.boxes),
             SMALLEST_BOX,
         )
-        choice = Choice(
-            above=self.score_thresh,
-            max_iou=self.nms_thresh,
-            most=self.detections_per_img,
-            clip=False,
-            drop_empty=False,
+        return chosen(candidates.boxes, candidates.scores, self.choice)
+
+    @property
+    def choice(self) -> Choice:
+        """How boxes are chosen among the candidates."""
+        return Choice(
+            above=self.score_thresh, max_iou=self.nms_thresh, most=self.detections_per_img
         )
-        return chosen(candidates.boxes, candidates.scores, choice)
 
 
 @META_ARCH_REGISTRY.register()

@@ -66,17 +66,17 @@ def _inference(name: str, goal: float) -> Goal:
 
 
 def _training_beside(name: str, peer: str) -> Goal:
-    return Goal(
-        f"{name}: training images/s / {peer}'s",
-        *(6.0, True, (name, peer), lambda rows: rows[peer]["step_s"] / rows[name]["step_s"]),
-    )
+    return _beside(name, peer, "training", lambda row: 1 / row["step_s"])
 
 
 def _testing_beside(name: str, peer: str) -> Goal:
+    return _beside(name, peer, "inference", lambda row: row["images_per_s"])
+
+
+def _beside(name: str, peer: str, part: str, speed: Callable[[Mapping[str, Any]], float]) -> Goal:
     return Goal(
-        f"{name}: inference images/s / {peer}'s",
-        *(6.0, True, (name, peer)),
-        lambda rows: rows[name]["images_per_s"] / rows[peer]["images_per_s"],
+        f"{name}: {part} images/s / {peer}'s",
+        *(6.0, True, (name, peer), lambda rows: speed(rows[name]) / speed(rows[peer])),
     )
 
 

@@ -33,6 +33,8 @@ from wend.localize import border_prior  # noqa: E402
 from wend.localize.backbones import build_backbone  # noqa: E402
 from wend.localize.ddt_run import DdtOptions, group_images, localize  # noqa: E402
 from wend.localize.found import FORMAT, from_row  # noqa: E402
+from wend.localize.kept_maps import KeptMaps  # noqa: E402
+from wend.localize.network_pass import NetworkPass, Passed  # noqa: E402
 from wend.parts import Parts  # noqa: E402
 from wend.structures.data_set import DataSet  # noqa: E402
 
@@ -49,15 +51,19 @@ def border(images: DataSet) -> None:
 
 
 def ddt(side: int, *, in_memory: bool) -> Callable[[DataSet], None]:
-    """``wend pseudo-boxes --method ddt``, with one group; a large one goes through twice."""
+    """``wend pseudo-boxes --method ddt``; a group of all, which is large, goes through twice."""
     backbone = build_backbone(LITE0, "pretrained", input_size=side)
-    options = DdtOptions(num_workers=0, keep_bytes=1 << 40 if in_memory else 0)
 
     def work(images: DataSet) -> None:
+        kept = KeptMaps[Passed](1 << 40 if in_memory else 0)
+        network = NetworkPass(
+            backbone, images, CPU, num_workers=0, skip_unreadable=False, kept=kept
+        )
+        groups = group_images(images, by_class=in_memory)
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "boxes"
             with Parts(output, output / "parts", FORMAT, {}, from_row, Crew()) as parts:
-                localize(backbone, images, group_images(images, False), parts, CPU, options)
+                localize(network, groups, parts, DdtOptions())
 
     return work
 

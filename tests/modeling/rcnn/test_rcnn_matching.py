@@ -7,7 +7,7 @@ from torchvision.models.detection._utils import Matcher
 
 from wend.losses.padded_boxes import PaddedBoxes
 from wend.modeling.rcnn import matching
-from wend.modeling.rcnn.matching import match, pairwise_iou
+from wend.modeling.rcnn.matching import match
 
 
 def boxes_of(*shape, seed=0, whole=False):
@@ -15,20 +15,6 @@ def boxes_of(*shape, seed=0, whole=False):
     corner = torch.rand(*shape, 2, generator=generator) * 60
     boxes = torch.cat([corner, corner + torch.rand(*shape, 2, generator=generator) * 40], -1)
     return boxes.round() if whole else boxes
-
-
-def test_iou_is_torchvisions_of_all_pairs():
-    boxes, others = boxes_of(3, 7), boxes_of(3, 50, seed=1)
-    for image in range(3):
-        expected = torchvision.ops.box_iou(boxes[image], others[image])
-        assert torch.equal(pairwise_iou(boxes, others)[image], expected)
-        expected = torchvision.ops.box_iou(boxes[image], others[0])
-        assert torch.equal(pairwise_iou(boxes, others[0])[image], expected)
-
-
-def test_boxes_without_an_area_overlap_nothing():
-    point = torch.tensor([[[3.0, 3.0, 3.0, 3.0]]])
-    assert pairwise_iou(point, point).tolist() == [[[0.0]]]
 
 
 def torchvisions(truth, boxes, thresholds, low_quality):

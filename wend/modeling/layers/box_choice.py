@@ -6,7 +6,7 @@ Shape letters: N = images, K = candidates of an image, D = boxes that are kept a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,16 +24,20 @@ class Choice:
     Attributes:
         above: candidates of scores greater than this are considered; None considers all.
         max_iou: those that a better one overlaps by more are suppressed; None suppresses none.
-        most: how many are kept, the best.
+        most: how many are kept, the best; None keeps all.
         clip: whether the kept boxes are cut to the image.
         drop_empty: whether kept boxes without an area are dropped at the end.
     """
 
-    above: float | None
-    max_iou: float | None
-    most: int
-    clip: bool
-    drop_empty: bool
+    above: float | None = None
+    max_iou: float | None = None
+    most: int | None = None
+    clip: bool = False
+    drop_empty: bool = False
+
+    def inside_images(self) -> Choice:
+        """The same, whose boxes lie in their images and have an area."""
+        return replace(self, clip=True, drop_empty=True)
 
 
 def borders(sizes: Sequence[Size], like: Tensor) -> Tensor:
@@ -74,7 +78,8 @@ def chosen(
         The D best that are kept, zeros after them.
     """
     kept = scores > (0.0 if choice.above is None else max(choice.above, 0.0))
-    most = min(choice.most, scores.shape[1])
+    candidates = scores.shape[1]
+    most = candidates if choice.most is None else min(choice.most, candidates)
     if choice.max_iou is not None:
         compared = boxes if classes is None else apart(boxes, kept, classes)
         kept = not_suppressed(compared, kept, choice.max_iou, classes, most=most)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wend.losses.box_iou import paired_iou
 from wend.modeling.rcnn.box_deltas import harmless
 
 
@@ -116,16 +117,6 @@ def iou_score_loss(logits: Tensor, boxes: Tensor, truth: Tensor, classes: Tensor
     """
     error = (logits.float().sigmoid() - paired_iou(boxes, truth)).abs()
     return torch.where(classes >= 0, error, 0.0).sum() / max(len(classes), 1)
-
-
-def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """IoU (...) of boxes and others (..., 4), xyxy; 0 without area."""
-    low = torch.maximum(boxes[..., :2], others[..., :2])
-    high = torch.minimum(boxes[..., 2:], others[..., 2:])
-    shared = (high - low).clamp(min=0).prod(-1)
-    areas, other_areas = ((each[..., 2:] - each[..., :2]).prod(-1) for each in (boxes, others))
-    union = (areas + other_areas - shared).clamp(min=torch.finfo(shared.dtype).tiny)
-    return shared / union
 
 
 def accuracy_counts(scores: Tensor, labels: Tensor, background: int) -> Tensor:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wend.losses.box_iou import pairwise_iou
 from wend.losses.padded_boxes import PaddedBoxes
 
 PAIRS_AT_ONCE = 2**24  # whose IoU is in memory together, unless an image has more
@@ -29,16 +30,6 @@ class Matches(NamedTuple):
 
     box_index: Tensor
     labels: Tensor
-
-
-def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """IoU of boxes (N, P, 4) and others (N, R, 4) or (R, 4), xyxy -> (N, P, R); 0 without area."""
-    boxes, others = boxes[..., :, None, :], others[..., None, :, :]
-    low = torch.maximum(boxes[..., :2], others[..., :2])
-    high = torch.minimum(boxes[..., 2:], others[..., 2:])
-    shared = (high - low).clamp(min=0).prod(-1)
-    areas, other_areas = ((each[..., 2:] - each[..., :2]).prod(-1) for each in (boxes, others))
-    return torch.where(shared > 0, shared / (areas + other_areas - shared), 0.0)
 
 
 def match(

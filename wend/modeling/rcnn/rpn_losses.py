@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wend.losses.box_iou import paired_iou
 from wend.modeling.rcnn.box_deltas import distances_to_sides, harmless
-from wend.modeling.rcnn.head_losses import paired_iou, smooth_l1
+from wend.modeling.rcnn.head_losses import smooth_l1
 
 
 def objectness_loss(logits: Tensor, labels: Tensor) -> Tensor:
