@@ -184,9 +184,7 @@ class Auto:
             )
         network = network_of(self.cfg) if weights else ""
         if not PRESETS[name].allows(network):
-            raise InputError(
-                f"--method {name}: is for networks {PRESETS[name].networks}..., got {network}"
-            )
+            raise InputError(f"--method {name}: needs {PRESETS[name].needs}, got {network}")
 
     def _pseudo_boxes(self, data_set: DataSet, digest: str) -> BoxTable:
         """The boxes to learn from, of all photos; those where nothing was found are left out."""
