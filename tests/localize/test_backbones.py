@@ -113,7 +113,8 @@ def test_weights_that_do_not_fit_are_named(weights, change, message):
         ("torchvision:fcos_resnet50_fpn", {}, "no such model"),
         ("torchvision:resnet18", {"layer": "layer9"}, "no such module; it has conv1, bn1"),
         ("torchvision:resnet18", {"input_size": 32, "layer": "fc"}, r"its output is \(1, 1000\)"),
-        ("timm:resnet18", {"layer": "keys"}, "has no attention whose queries, keys and values"),
+        ("timm:resnet18", {"layer": "keys"}, "has no attention between all of an image's patches"),
+        ("torchvision:resnet18", {"layer": "keys"}, "only of timm's vision transformers"),
         ("torchvision:squeezenet1_1", {"input_size": 4}, "does not take 4x4 pixels"),
     ],
 )

@@ -45,7 +45,7 @@ from wend.steps import Step, Steps, resume_flag, run_command
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
-AUTO = "auto"  # several methods, fused
+AUTO, BORDER = "auto", "border"  # taken with a network, and without
 AGREE = "agree"  # of those compared, the method that the others agree with
 TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
 STANDING_FILE = "standing.md"
@@ -79,7 +79,7 @@ class Wishes:
     photos: Path
     output: Path
     exif: str = "apply"
-    method: str = AGREE
+    method: str = AUTO
     boxes: int = 5
     pseudo_boxes: dict[str, Any] | None = None
     truth: Path | None = None
@@ -92,6 +92,15 @@ class Wishes:
     weights: str = "pretrained"
     formats: Sequence[str] = ("coco",)
     pictures: str = "16"
+
+
+def _without_nothing(table: BoxTable) -> BoxTable:
+    """Without the boxes of score 0, which are the whole image because nothing was found."""
+    if table.scores is None or not (table.scores == 0).any():
+        return table
+    nothing = int((table.scores == 0).sum())
+    logger.info("pseudo boxes: %d of score 0 are left out: nothing was found there", nothing)
+    return table.keep(table.scores != 0)
 
 
 @dataclass
@@ -162,8 +171,16 @@ class Auto:
         for text in standings:  # what matters most comes last
             logger.info("%s", text)
 
-    def _declare(self, name: str, root: Path, data_set: DataSet, **tables: BoxTable | None) -> None:
-        declare(self._declaration(name), root, data_set, **tables)
+    def _declare(
+        self,
+        name: str,
+        root: Path,
+        data_set: DataSet,
+        *,
+        truth: BoxTable | None = None,
+        boxes: BoxTable | None = None,
+    ) -> None:
+        declare(self._declaration(name), root, data_set, truth=truth, boxes=boxes)
 
     def _declaration(self, name: str) -> Path:
         return self.folder / "datasets" / f"{name}.yaml"
@@ -192,7 +209,7 @@ class Auto:
         if wishes.pseudo_boxes is not None:
             table, _ = join_boxes(data_set.keys, data_set.sizes, read_boxes(wishes.pseudo_boxes))
             logger.info("pseudo boxes: %d, of %s", len(table.boxes), wishes.pseudo_boxes["path"])
-            return table
+            return _without_nothing(table)
         names = [wishes.method] if wishes.method != AGREE else self._compared()
         tables = {name: self._boxes_of(name, data_set, digest) for name in names}
         agreed = agreement(tables, data_set.sizes)
@@ -201,18 +218,7 @@ class Auto:
             logger.info("agreement of the pseudo boxes:\n%s", agreed.table())
             logger.info("pseudo boxes: %s, %s", chosen, agreed.reason)
         table = tables[chosen]
-        assert table.scores is not None
-        sure = table.keep(table.scores > 0)
-        left_out = len(data_set) - len(sure.with_boxes)
-        logger.info(
-            "pseudo boxes: %s, %d boxes of %d photos", chosen, len(sure.boxes), len(data_set)
-        )
-        if left_out:
-            logger.info(
-                "pseudo boxes: %d photos have none, as nothing was found in them%s",
-                *(left_out, ", or the methods agree on no box" if chosen == AUTO else ""),
-            )
-        return sure
+        return _without_nothing(table)
 
     def _compared(self) -> list[str]:
         """The methods to compare that the network and its weights allow."""

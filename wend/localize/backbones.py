@@ -21,15 +21,16 @@ from torch import Tensor, nn
 
 from wend.classes.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from wend.distribution import pip_install
-from wend.errors import InputError, some
+from wend.errors import InputError, did_you_mean, some
 from wend.files import sha256
+from wend.localize.attention import LAYERS as OF_ATTENTION
+from wend.localize.attention import LastAttention, Reached
 from wend.pretrained import WeightFile, find_weights
 from wend.pretrained.efficientnet_names import as_timm
 from wend.pretrained.transformer_names import transformer_as_timm
 from wend.weight_files import load_weights, read_weights
 
 INPUT_SIZE = 448  # PSOL's (generate_box_imagenet.py, --input_size)
-ATTENTION = ("queries", "keys", "values")  # a transformer's last block has them, as one output
 HEADS = (
     *("fc.", "classifier.", "head.", "heads.", "head_dist.", "last_linear."),
     *("AuxLogits.", "aux1.", "aux2."),
@@ -79,26 +80,23 @@ def to_maps(output: object, layer: str) -> Tensor:
     )
 
 
-class _Reached(Exception):  # noqa: N818 - not an error
-    """Raised when the wanted module has run, to end the forward pass."""
-
-
 class _LayerOutput(nn.Module):
     """The output of one of a model's modules; what comes after it is not run.
 
     (It would cost time, and the next module may be a ReLU that works in place on that output.)
     """
 
-    def __init__(self, model: nn.Module, layer: str, part: int | None = None) -> None:
+    def __init__(self, model: nn.Module, layer: str) -> None:
         super().__init__()
-        self.part = part  # of three that the output holds side by side; None: all of it
         try:
             module = model.get_submodule(layer)
         except AttributeError as error:
             names = [name for name, _ in model.named_children()]
+            near = did_you_mean(layer, [name for name, _ in model.named_modules()])
             raise InputError(
-                f"--layer {layer}: the backbone has no such module; it has {some(names, 12)} and "
-                f"those in them, such as {names[0]}.0"
+                f"--layer {layer}: the backbone has no such module.{near} It has "
+                f"{some(names, 12)} and those in them, such as {names[0]}.0; timm's transformers "
+                f"have {', '.join(OF_ATTENTION)}, too"
             ) from error
         self.model, self.layer = model, layer
         self.output: object = None
@@ -106,14 +104,12 @@ class _LayerOutput(nn.Module):
 
     def _keep(self, module: nn.Module, inputs: object, output: object) -> None:
         self.output = output
-        raise _Reached
+        raise Reached
 
     def forward(self, images: Tensor) -> Tensor:
-        with suppress(_Reached):
+        with suppress(Reached):
             self.model(images)
         output, self.output = self.output, None
-        if self.part is not None and isinstance(output, Tensor):
-            output = output.chunk(3, -1)[self.part]
         return to_maps(output, self.layer)
 
 
@@ -170,9 +166,8 @@ def _timm(name: str, weights: WeightFile, layer: str | None, size: int | None) -
     pixels = squash(side, config["mean"], config["std"])
     settings = {"layer": layer or "last", "timm": version("timm")}
     trunk: nn.Module
-    if layer in ATTENTION:
-        module = _last_attention(f"timm:{name}", layer, model)
-        trunk = _LayerOutput(model, module, ATTENTION.index(layer))
+    if layer in OF_ATTENTION:
+        trunk = LastAttention(model, layer, f"timm:{name}")
     else:
         trunk = _LayerOutput(model, layer) if layer else _TimmFeatures(model)
     return Backbone(trunk.eval(), pixels, settings)
@@ -186,23 +181,13 @@ def _timm_network(timm: Any, name: str) -> Any:
         return timm.create_model(name, pretrained=False, num_classes=0)
 
 
-def _last_attention(backbone: str, layer: str, model: nn.Module) -> str:
-    """The module that computes queries, keys and values of the last block."""
-    names = [name for name, _ in model.named_modules() if name.endswith(".attn.qkv")]
-    if not names:
-        raise InputError(
-            f"--layer {layer}: {backbone} has no attention whose queries, keys and values are one "
-            f"output (attn.qkv, as timm's vision transformers have); leave --layer out, or name a "
-            f"module"
-        )
-    return names[-1]
-
-
 def _torchvision(name: str, weights: WeightFile, layer: str | None, size: int | None) -> Backbone:
     models = importlib.import_module("torchvision.models")  # slow, and only needed here
     known = models.list_models(module=models)
     if name not in known:
         raise _unknown(f"torchvision:{name}", [n for n in known if name.split("_")[0] in n])
+    if layer in OF_ATTENTION:
+        raise InputError(f"--layer {layer}: only of timm's vision transformers, not torchvision's")
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     model = models.get_model(name, weights=None, **options)
     side = input_side(f"torchvision:{name}", size, getattr(model, "image_size", None))
@@ -244,8 +229,8 @@ def build_backbone(
         name: "timm:<model>" or "torchvision:<model>".
         weights: a local checkpoint, whose weights of the classifier may be there, differ or be
             missing; or "pretrained", what an installed package ships for the network.
-        layer: the module whose output are the descriptors, as ``layer3`` or ``features.29``; the
-            last feature map if left out.
+        layer: the module whose output are the descriptors, as ``layer3`` or ``features.29``, or
+            one of :data:`wend.localize.attention.LAYERS`; the last feature map if left out.
         input_size: side in pixels that images are squashed to; 448, or what the model insists on.
 
     Raises:
@@ -275,10 +260,15 @@ def _try_input(name: str, backbone: Backbone) -> None:
     side = backbone.preprocessing.crop
     try:
         with torch.inference_mode():
-            backbone.model(torch.zeros(1, 3, side, side))
+            height, width = backbone.model(torch.zeros(1, 3, side, side)).shape[2:]
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"--backbone {name}: does not take {side}x{side} pixels ({reason}); try another "
             f"--input-size, such as 224"
         ) from error
+    if min(height, width) < 2:
+        raise InputError(
+            f"--input-size {side}: the map of {name} has {height}x{width} cells then, which show "
+            f"no place; take a larger one, such as 448, or an earlier --layer"
+        )

@@ -52,5 +52,5 @@ PRESETS: dict[str, Preset] = {
     "token-cut": Preset({"method": "token-cut"}),
     "auto": Preset({"method": "auto"}),
 }
-COMPARED = ("ddt", "ddt-fine", "border")  # by wend auto
-FUSED = ("ddt", "contrast", "border", "token-cut")  # by --method auto
+COMPARED = ("ddt", "ddt-fine", "border")  # by wend auto --method agree
+FUSED = ("ddt", "contrast", "border")  # by --method auto

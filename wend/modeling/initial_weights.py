@@ -66,6 +66,17 @@ def initial_weights(cfg: CfgNode) -> str:
     return str(find_weights(weights, network_of(cfg), "config entry MODEL.WEIGHTS").path)
 
 
+def say_random_frozen(cfg: CfgNode) -> None:
+    """Warn of a training whose frozen backbone, or stages of it, nothing has trained."""
+    freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
+    if freeze_at and not cfg.MODEL.WEIGHTS:
+        logger.warning(
+            "MODEL.BACKBONE.FREEZE_AT %d freezes random weights, as MODEL.WEIGHTS is empty: they "
+            "stay random; name the backbone's weights, or set FREEZE_AT 0",
+            freeze_at,
+        )
+
+
 def settle_pixels(cfg: CfgNode) -> None:
     """Fill ``MODEL.PIXEL_MEAN`` and ``PIXEL_STD`` where they are empty.
 
