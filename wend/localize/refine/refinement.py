@@ -22,6 +22,7 @@ from wend.localize.methods import with_options
 from wend.localize.refine.bilateral import bilateral
 from wend.localize.refine.crf import crf
 from wend.registry import FunctionRegistry
+from wend.user_code import own_errors
 
 SIDE = 56  # S: of the picture, to which the whole image is squashed; sums over all pairs cost S^4
 LEAST_IOU = 0.5  # of a refined region with what it was before: CutLER's (maskcut.py:398)
@@ -88,7 +89,9 @@ class Refinement:
         """
         odds = values / np.abs(values).mean((1, 2), keepdims=True)
         before = np.stack([resized(each, picture.shape[:2]) for each in odds.astype(np.float32)])
-        after = self._checked(self.function(picture, before, **self.parameters), before.shape)
+        with own_errors(self.function, f"--refine {self.name} failed"):
+            returned = self.function(picture, before, **self.parameters)
+        after = self._checked(returned, before.shape)
         return [_taken(own, refined) for own, refined in zip(before > 0, after > 0, strict=True)]
 
     def _checked(self, values: object, shape: tuple[int, ...]) -> np.ndarray:
