@@ -34,7 +34,7 @@ COMPILED = "_orig_mod."  # what torch.compile puts before the names of what it c
 # under which others keep weights, those of averages last: ours, Lightning's, pycls', Caffe2's, ...
 WRAPPERS = (
     *("model", "state_dict", "model_state_dict", "model_state", "module", "net", "network"),
-    *("params", "weights", "blobs"),
+    *("params", "weights", "blobs", "teacher"),
     *("model_ema", "ema", "state_dict_ema", "ema_state_dict", "ema_model", "shadow"),
 )
 ORIGIN_KEY = "wend"  # beside the weights, how they came about; in safetensors of its metadata

@@ -143,6 +143,33 @@ def test_a_training_with_it_is_one_without_it(engine, maps, tmp_path):
     assert changed > 20 * rounded
 
 
+def test_maps_of_weights_before_the_loaded_ones_are_not_kept(engine, tmp_path):
+    """WEND.ACCUMULATE 0 tries a step before the weights are loaded."""
+    changes = {**FROZEN, "WEND.EPOCHS": "1"}
+    assert run(engine, tmp_path / "first", changes=changes) == 0
+    changes = {
+        **VIEWS,
+        **{"WEND.EPOCHS": "1", "WEND.ACCUMULATE": "0", "WEND.EMA.DECAY": "0.9"},
+        "MODEL.WEIGHTS": str(tmp_path / "first" / "model_final.pth"),
+        "WEND.DATA.FEATURE_CACHE": str(tmp_path / "maps"),
+    }
+    assert run(engine, tmp_path / "second", changes=changes) == 0
+    (folder,) = (tmp_path / "maps").iterdir()
+    assert {path.name for path in folder.glob("*.f16")} == {"stage3-56x56.f16"}
+
+
+@pytest.mark.parametrize("is_resumed", [False, True], ids=["begun", "resumed"])
+def test_a_frozen_backbone_without_weights_is_warned_of(engine, is_resumed, tmp_path, capsys):
+    folder, changes, flags = tmp_path / "run", {**FROZEN, "WEND.EPOCHS": "1"}, ()
+    if is_resumed:
+        assert run(engine, folder, changes=changes) == 0
+        flags = ("--resume",)
+    capsys.readouterr()
+    assert run(engine, folder, *flags, changes=changes) == 0
+    warning = "FREEZE_AT 5 freezes random weights, as MODEL.WEIGHTS is empty"
+    assert capsys.readouterr().out.count(warning) == (0 if is_resumed else 1)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

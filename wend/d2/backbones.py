@@ -11,6 +11,7 @@ Shape letters: N = images, C = channels, H, W = pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -92,8 +93,8 @@ class SimplePyramidBackbone(Backbone):
         self._out_feature_channels = dict(self.simple_fpn.channels)
         self._out_feature_strides = dict(self.simple_fpn.strides)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Image (N, C, H, W) -> levels by name."""
+    def forward(self, image: Tensor) -> Mapping[str, Tensor]:  # type: ignore[override]
+        """Image (N, C, H, W) -> levels by name, which are computed when they are asked for."""
         return self.simple_fpn(self.bottom_up(image)[self.name])
 
 

@@ -156,7 +156,6 @@ class Trainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(self.run.cfg, world_size())
         model = self.build_model(cfg)
         check_carries_loss(cfg, model)
-        remember_frozen(model, cfg)
         self.average, self.teacher = self.build_average(cfg, model)
         self._evaluated = model if self.average is None else self.average.evaluated
         self._losses_of = self._evaluated.forward  # before it is guarded and taught
@@ -166,6 +165,9 @@ class Trainer(DefaultTrainer):
             training_images(run.training, cfg, mapper),
             partial(_alone, model.forward),
         )
+        remember_frozen(model, cfg)
+        if self.average is not None:
+            remember_frozen(self.average.average, cfg)
         check_shares(cfg, world_size())
         self.held_out = held_out_images(self.run.training, cfg, self.mapper)
         self.interruption = Interruption()

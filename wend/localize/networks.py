@@ -52,6 +52,7 @@ class Networks:
         self._kept = KeptMaps[Passed](int(request.keep_gib * 2**30))
         self._device = choose_device(request.device or device, "--device")
         self._of_layers: dict[str | None, Network] = {}
+        self._classifier: tuple[Network, torch.Tensor] | None = None
 
     def of_layer(self, layer: str | None) -> Network:
         """The network whose descriptors are the output of a layer; None: its last feature map."""
@@ -64,11 +65,13 @@ class Networks:
 
     def classifier(self) -> tuple[Network, torch.Tensor]:
         """The whole classifier, whose maps are of its classes, and its linear layer's bias."""
-        request = self._request
-        backbone = build_classifier(request.backbone, request.weights, request.input_size)
-        maps = backbone.model
-        assert isinstance(maps, ClassMaps)
-        return self._over(backbone), maps.bias.detach()
+        if self._classifier is None:
+            request = self._request
+            backbone = build_classifier(request.backbone, request.weights, request.input_size)
+            maps = backbone.model
+            assert isinstance(maps, ClassMaps)
+            self._classifier = self._over(backbone), maps.bias.detach()
+        return self._classifier
 
     def _over(self, backbone: Backbone) -> Network:
         over = NetworkPass(

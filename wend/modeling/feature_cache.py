@@ -1,12 +1,13 @@
 """Maps of a frozen backbone on the disk: a view of an image goes through the network once.
 
-A map is known by the normalized pixels that it is made of and, as the folder, by the weights that
-make it, so that there are no stale ones: another image, crop, normalization or network is another
-key. Training needs views that come again, ``WEND.DATA.VIEWS``; those of testing do so anyway.
+A map is known by the normalized pixels that it is made of and, as the folder, by the weights and
+the code that make it, so that there are no stale ones: another image, crop, normalization, network
+or version of timm is another key. Training needs views that come again, ``WEND.DATA.VIEWS``; those
+of testing do so anyway.
 
 A folder ``<digest of the network>`` has for each map that a detector reads ``<map>-<H>x<W>.f16``,
 rows of float16, and beside it ``.db``, which row has which key and its checksum. Processes and runs
-share them, on a file system whose locks SQLite can use.
+share them, on a file system whose locks SQLite can use. One that may only be read is read.
 
 Shape letters: N = images, H, W = pixels, C = channels, h, w = cells.
 """
@@ -17,6 +18,7 @@ import hashlib
 import logging
 import os
 import sqlite3
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,13 +50,25 @@ class MapStore:
 
     def __init__(self, path: Path) -> None:
         self.index, self.rows = path.with_suffix(".db"), path.with_suffix(".f16")
-        with writing(self.index), self._said():
-            self.connection = sqlite3.connect(self.index, timeout=600, isolation_level=None)
-            self.connection.execute(
-                "CREATE TABLE IF NOT EXISTS maps (key BLOB PRIMARY KEY, row INTEGER, crc INTEGER)"
+        self.is_writable = os.access(path.parent, os.W_OK)
+        access = os.O_RDWR | os.O_CREAT if self.is_writable else os.O_RDONLY
+        self.file = os.open(self.rows, access, 0o666)
+        how = "rwc" if self.is_writable else "ro"
+        with self._said():
+            self.connection = sqlite3.connect(
+                f"{self.index.absolute().as_uri()}?mode={how}",
+                uri=True,
+                timeout=600,
+                isolation_level=None,
             )
-            self.connection.execute("CREATE TABLE IF NOT EXISTS shape (c, h, w, dtype)")
-        self.file = os.open(self.rows, os.O_RDWR | os.O_CREAT, 0o666)
+            if self.is_writable:
+                self._create()
+
+    def _create(self) -> None:
+        self.connection.execute(
+            "CREATE TABLE IF NOT EXISTS maps (key BLOB PRIMARY KEY, row INTEGER, crc INTEGER)"
+        )
+        self.connection.execute("CREATE TABLE IF NOT EXISTS shape (c, h, w, dtype)")
 
     def close(self) -> None:
         """Close both files."""
@@ -65,6 +79,11 @@ class MapStore:
     def _said(self) -> Iterator[None]:
         try:
             yield
+        except sqlite3.OperationalError as error:  # the disk is full, locks, rights
+            raise InputError(
+                f"{self.index}: the index of maps cannot be used ({error}); set {_ENTRY} to a "
+                f"folder on a disk with space and locks, or to '' for none"
+            ) from error
         except sqlite3.Error as error:
             raise InputError(
                 f"{self.index}: is no index of maps ({error}); remove it and {self.rows.name}, "
@@ -101,8 +120,13 @@ class MapStore:
         """Keep maps (C, h, w) on the CPU; one that is known stays.
 
         Raises:
-            InputError: a number is too large for float16.
+            InputError: the folder may be read only, or its disk is full.
         """
+        if not self.is_writable:
+            raise InputError(
+                f"{self.rows}: may be read only, and lacks maps of {len(maps)} images of this "
+                f"batch; let {_ENTRY} be a folder that can be written to, or '' for none"
+            )
         first = next(iter(maps.values()))
         about = (*first.shape, str(first.dtype).removeprefix("torch."))
         size = 2 * first.numel()
@@ -124,7 +148,8 @@ class MapStore:
                     end += 1
                 self.connection.execute("COMMIT")
             except BaseException:
-                self.connection.execute("ROLLBACK")
+                if self.connection.in_transaction:  # else SQLite has: the disk is full
+                    self.connection.execute("ROLLBACK")
                 raise
 
     def __len__(self) -> int:
@@ -138,6 +163,28 @@ def _write(file: int, data: bytes, at: int) -> None:
         data, at = data[written:], at + written
 
 
+_Seen = tuple[Tensor, int, int]  # a tensor of a network, its version and its memory
+
+
+def _are_same(ours: Sequence[_Seen], theirs: Sequence[_Seen]) -> bool:
+    """Whether two looks at a network saw the same tensors, which nothing has written to between."""
+    return len(ours) == len(theirs) and all(
+        a is b and rest == other for (a, *rest), (b, *other) in zip(ours, theirs, strict=True)
+    )
+
+
+def _code(part: nn.Module) -> Iterator[bytes]:
+    """What says which code a network is: versions of packages, and sources of what has none."""
+    for name in sorted({type(module).__module__ for module in part.modules()}):
+        package = name.split(".")[0]
+        version = getattr(sys.modules.get(package), "__version__", None)
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if version is not None and package != "wend":
+            yield f"{name} {version}".encode()
+        elif file is not None:
+            yield Path(file).read_bytes()
+
+
 class FeatureCache:
     """The maps of a frozen network that a folder has; a copy opens its files anew.
 
@@ -148,7 +195,7 @@ class FeatureCache:
 
     def __init__(self, folder: Path, network: str) -> None:
         self.folder, self.network = folder, network
-        self._weights: tuple[object, ...] = ()
+        self._numbers, self._weights = "", list[_Seen]()
         self._stores: dict[str, MapStore] = {}
         self._place = folder
 
@@ -160,18 +207,19 @@ class FeatureCache:
 
     def _settle(self, part: nn.Module, device: torch.device) -> None:
         """Let the stores be those of the weights that the network has now."""
-        state = part.state_dict(keep_vars=True)
-        numbers = _autocast(device)
-        weights = (numbers, *((name, id(t), t._version) for name, t in state.items()))
-        if weights == self._weights:
+        numbers, state = _autocast(device), part.state_dict(keep_vars=True)
+        weights = [(tensor, tensor._version, tensor.data_ptr()) for tensor in state.values()]
+        if numbers == self._numbers and _are_same(weights, self._weights):
             return
         digest = hashlib.blake2b(f"{FORMAT} {self.network} {numbers}".encode(), digest_size=12)
         for name, tensor in state.items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             values = tensor.detach().cpu().contiguous().reshape(-1)
             digest.update(values.view(torch.uint8).numpy().tobytes())
+        for code in _code(part):
+            digest.update(code)
         place = self.folder / digest.hexdigest()
-        self._weights = weights
+        self._numbers, self._weights = numbers, weights
         if place == self._place:
             return
         for store in self._stores.values():

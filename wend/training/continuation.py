@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from wend.evaluation.best import BEST_KEY
-from wend.modeling.initial_weights import initial_weights
+from wend.modeling.initial_weights import initial_weights, say_random_frozen
 from wend.processes import is_main, world_size
 from wend.run import Run
 from wend.run_files import BEST_WEIGHTS, FINAL_WEIGHTS
@@ -96,6 +96,8 @@ class Continuation:
             InputError: it is, and that is not allowed; or the checkpoints are all damaged.
         """
         resumes = resume and self.checkpointer.has_checkpoint()
+        if not resumes:
+            say_random_frozen(self.cfg)
         weights = "" if resumes else initial_weights(self.cfg)
         self.checkpointer.allow_changes = allow_changes
         rates = AskedRates(self.optimizer, self.scheduler)

@@ -35,6 +35,7 @@ from wend.files import writing
 from wend.loading.bad_images import say_wrong
 from wend.losses import ForceLog, tell_progress
 from wend.modeling.arithmetic import compile_backbone, precision_of
+from wend.modeling.feature_cache import remember_frozen
 from wend.modeling.optimizer import lr_factor, on_host, optimizer_class
 from wend.processes import (
     broadcast,
@@ -165,6 +166,9 @@ class Trainer:
             compile_backbone(self.average.average, cfg)
         if self.average is not None and teaching is not None:
             self.teacher = build_teacher(self.average, teaching)
+        remember_frozen(model, cfg)
+        if self.average is not None:
+            remember_frozen(self.average.average, cfg)
         self.optimizer = build_optimizer(cfg, model)
         self.loss_scale = LossScale(model, self.optimizer, precision_of(cfg).training)
         multiplier = lr_multiplier(cfg)

@@ -75,8 +75,8 @@ def train_or_evaluate(args: argparse.Namespace, resolved: Run) -> None:
         torch.manual_seed(cfg.SEED)
     with Undrawn() if args.eval_only else nullcontext():
         model = build_model(cfg)
-    remember_frozen(model, cfg)
     if args.eval_only:
+        remember_frozen(model, cfg)
         checkpointer = TVCheckpointer(model, cfg.OUTPUT_DIR)
         load_to_evaluate(checkpointer, cfg, resume=args.resume)
         if not checkpoint_files(cfg.OUTPUT_DIR):  # a training's folder keeps its own

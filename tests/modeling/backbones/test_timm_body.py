@@ -70,6 +70,28 @@ def test_network_without_feature_maps_is_an_error(monkeypatch):
         make_meta("timm", WEND__TIMM__MODEL="resnet18")
 
 
+def test_a_network_of_another_image_size_is_an_error_that_says_which():
+    with pytest.raises(InputError) as error:
+        make_meta("timm", WEND__TIMM__MODEL="test_vit_relpos")
+    said = str(error.value)
+    assert "test_vit_relpos does not take images of 224x224 pixels (Input height (224)" in said
+    assert "set WEND.CROP 160" in said
+    entries = {"WEND__TIMM__MODEL": "test_vit_relpos", "WEND__CROP": 160, "WEND__RESIZE": 160}
+    assert make_meta("timm", **entries).strides == {"res4": 16}
+    with pytest.raises(InputError, match="of 176x176 pixels"):  # it is tested on the whole
+        make_meta("timm", **entries | {"WEND__RESIZE": 176, "WEND__VIEW": "squash"})
+
+
+def test_a_network_that_does_not_pad_is_warned_of(caplog):
+    make_meta("timm", WEND__TIMM__MODEL="legacy_xception")
+    assert "legacy_xception do not have a cell for each stride of 224 pixels (res2: 55, not" in (
+        caplog.text
+    )
+    caplog.clear()
+    make_meta("timm", WEND__TIMM__MODEL="test_resnet")
+    assert not caplog.text
+
+
 def test_network_with_other_strides_is_an_error(monkeypatch):
     monkeypatch.setattr("wend.modeling.backbones.timm_body.STRIDES", {"res9": 512})
     with pytest.raises(InputError, match=r"stride 4, 8, 16 or 32; resnet18 has strides \[2, 4"):

@@ -7,7 +7,9 @@ from networks import make, make_meta
 from wend.errors import InputError
 from wend.modeling.backbones.simple_pyramid import SimplePyramid
 from wend.modeling.weight_names import match_names
+from wend.pretrained.transformer_names import transformer_as_timm
 from wend.tv.backbones import build_backbone
+from wend.weight_files import read_weights
 
 timm = pytest.importorskip("timm", reason="timm is not installed (extra 'classifier')")
 
@@ -35,13 +37,17 @@ def test_the_map_is_the_last_tokens_of_the_patches_behind_the_norm():
         ("vit_small_patch16_dinov3", 0, "res4", 14),
         ("vit_small_patch16_224", 32, "res5", 7),
         ("vit_small_patch8_224", 0, "res3", 28),
+        ("vit_base_mci_224", 0, "res4", 14),
+        ("vitamin_small_224", 8, "res3", 28),
+        ("vit_small_r26_s32_224", 0, "res5", 7),
     ],
 )
 def test_cells_lie_a_stride_apart_whatever_the_patch(model, stride, name, cells):
     body = make_meta("timm", WEND__TIMM__MODEL=model, WEND__TIMM__STRIDE=stride)
     maps = body(torch.empty(1, 3, 224, 224, device="meta"))
+    (channels,) = body.channels.values()
     assert {key: tuple(value.shape) for key, value in maps.items()} == {
-        name: (1, 384, cells, cells)
+        name: (1, channels, cells, cells)
     }
 
 
@@ -97,6 +103,24 @@ def test_the_pyramid_has_all_strides_of_any_map(stride):
         assert level.shape == (2, 32, side, side)
     sum(level.square().sum() for level in levels.values()).backward()
     assert all(parameter.grad is not None for parameter in pyramid.parameters())
+
+
+@pytest.mark.parametrize(
+    ("asked", "computed"), [(("p3", "p4", "p3"), [1, 2]), (("p6", "p5"), [3])], ids=str
+)
+def test_levels_are_computed_once_and_when_they_are_asked_for(asked, computed):
+    pyramid = SimplePyramid(64, 16, 32)
+    ran = []
+    for index, level in enumerate(pyramid.levels):
+        level.register_forward_hook(lambda *_, index=index: ran.append(index))
+    levels = pyramid(torch.randn(1, 64, 8, 8))
+    assert ran == []
+    maps = [levels[name] for name in asked]
+    assert ran == computed
+    assert maps[0] is levels[asked[0]]
+    assert list(levels) == ["p2", "p3", "p4", "p5", "p6"]
+    with pytest.raises(KeyError):
+        levels["p7"]
 
 
 def test_the_pyramid_is_that_of_detectron2():
@@ -214,6 +238,91 @@ def test_dinov3s_names_become_timms():
     assert wanted <= weights.keys()
     for name, value in own.items():
         assert torch.equal(weights[f"backbone.body.net.model.{name}"], value)
+
+
+def as_dinov2_trains(state):
+    """dinov2/train: the teacher's backbone in chunks of blocks, and its head."""
+    chunked = {name.replace("blocks.", "blocks.0.", 1): value for name, value in state.items()}
+    teacher = {f"backbone.{name}": value for name, value in chunked.items()}
+    return {"teacher": {**teacher, "dino_head.mlp.0.weight": torch.zeros(2, 2)}}
+
+
+def as_ibot_saves(state):
+    """bytedance/ibot: student and teacher, in DataParallel."""
+    teacher = {f"module.backbone.{name}": value for name, value in state.items()}
+    student = {name: torch.zeros_like(value) for name, value in teacher.items()}
+    return {"student": student, "teacher": teacher}
+
+
+@pytest.mark.parametrize("publish", [as_dinov2_trains, as_ibot_saves])
+def test_the_teachers_backbone_is_taken(publish, tmp_path):
+    body = body_of("test_vit")
+    own = shuffled(body.net.model.state_dict())
+    torch.save(publish(dict(own)), tmp_path / "teacher_checkpoint.pth")
+    weights, wanted = loaded(body, read_weights(tmp_path / "teacher_checkpoint.pth"))
+    assert wanted <= weights.keys()
+    for name, value in own.items():
+        assert torch.equal(weights[f"backbone.body.net.model.{name}"], value)
+
+
+def test_the_teachers_backbone_of_one_file_is_taken():
+    body = body_of("test_vit")
+    own = shuffled(body.net.model.state_dict())
+    both = {
+        f"{who}.backbone.{name}": factor * value
+        for who, factor in (("student", 2), ("teacher", 1))
+        for name, value in own.items()
+    }
+    weights, wanted = loaded(body, both)
+    assert wanted <= weights.keys()
+    assert torch.equal(weights["backbone.body.net.model.norm.weight"], own["norm.weight"])
+
+
+def test_biases_that_the_network_leaves_out_are_no_loss_but_an_error():
+    body = make("timm", WEND__TIMM__MODEL="vit_small_patch16_dinov3")
+    published = shuffled(body.net.model.state_dict())
+    published["storage_tokens"] = published.pop("reg_token")
+    for i in range(12):
+        published[f"blocks.{i}.attn.qkv.bias"] = torch.zeros(3 * 384)
+    weights, wanted = loaded(body, dict(published))
+    assert wanted <= weights.keys()
+    published["blocks.3.attn.qkv.bias"][5] = 1
+    with pytest.raises(InputError, match=r"\(blocks\.3\.attn\.qkv\.bias\), which .* _qkvb"):
+        loaded(body, published)
+
+
+SIZES = {"hidden_size": 48, "num_attention_heads": 3, "num_hidden_layers": 2, "image_size": 64}
+TRANSFORMERS = {  # a model of Hugging Face's: its config, timm's network of that kind
+    "ViT": ({"patch_size": 16, "intermediate_size": 192}, "vit_small_patch16_224"),
+    "Dinov2": ({"patch_size": 16}, "vit_small_patch14_dinov2"),
+    "Dinov2WithRegisters": ({"patch_size": 16}, "vit_small_patch14_reg4_dinov2"),
+    "DINOv3ViT": (
+        {"patch_size": 16, "intermediate_size": 192, "num_register_tokens": 4},
+        "vit_small_patch16_dinov3_qkvb",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TRANSFORMERS)
+def test_files_of_hugging_faces_transformers_have_its_features(kind):
+    transformers = pytest.importorskip("transformers")
+    more, name = TRANSFORMERS[kind]
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**SIZES, **more)
+    theirs = getattr(transformers, f"{kind}Model")(config).eval()
+    for parameter in theirs.parameters():
+        parameter.data.normal_(std=0.2)
+    own = {"embed_dim": 48, "num_heads": 3, "depth": 2, "patch_size": 16, "img_size": 64}
+    network = timm.create_model(name, num_classes=0, **own).eval()
+    published = {f"backbone.{n}": value for n, value in theirs.state_dict().items()}
+    weights = transformer_as_timm(published, network)
+    missing, _ = network.load_state_dict(weights, strict=False)
+    assert not [name for name in missing if "rope" not in name]
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs(images).last_hidden_state
+        torch.testing.assert_close(network.forward_features(images), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_positions_of_another_input_size_are_resampled():

@@ -19,6 +19,7 @@ from wend.modeling.backbones.freezing import freeze, freeze_norms
 from wend.modeling.backbones.small_cnn import SmallCNN
 from wend.modeling.backbones.timm_body import timm_body
 from wend.registry import Registry
+from wend.structures.view import View
 
 WHOLE = 5  # MODEL.BACKBONE.FREEZE_AT: the whole backbone
 
@@ -29,7 +30,9 @@ BODIES.register("densenet161")(lambda cfg, _: densenet161_body())
 BODIES.register("vgg16")(lambda cfg, _: vgg16_body())
 BODIES.register("googlenet")(lambda cfg, _: googlenet_body())
 BODIES.register("inception_v3")(lambda cfg, _: inception_v3_body())
-BODIES.register("timm")(lambda cfg, _: timm_body(cfg.WEND.TIMM.MODEL, cfg.WEND.TIMM.STRIDE))
+BODIES.register("timm")(
+    lambda cfg, _: timm_body(cfg.WEND.TIMM.MODEL, cfg.WEND.TIMM.STRIDE, _sides(cfg))
+)
 BODIES.register("small_cnn")(
     lambda cfg, channels: SmallCNN(tuple(cfg.WEND.SMALL_CNN.CHANNELS), channels)
 )
@@ -63,6 +66,11 @@ def build_body(name: str, cfg: CfgNode, in_channels: int = 3) -> Body:
         freeze_norms(body)
     freeze(body, _parameters_up_to(body, freeze_at))
     return body
+
+
+def _sides(cfg: CfgNode) -> set[int]:
+    """Of the squares that a detector is trained and tested on."""
+    return {cfg.WEND.CROP, View(cfg.WEND.VIEW, cfg.WEND.RESIZE, cfg.WEND.CROP).test_side}
 
 
 def _parameters_up_to(body: Body, freeze_at: int) -> set[str]:

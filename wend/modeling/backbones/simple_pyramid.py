@@ -6,6 +6,7 @@ Shape letters: N = images, H, W = rows and columns, C = channels.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,6 +33,10 @@ class SimplePyramid(nn.Module):
     coarser ones, then a 1x1 and a 3x3 convolution with layer norm. The coarsest is a max pooling of
     the one before, as that of Detectron2's pyramids.
 
+    A level is computed when it is asked for: p2 has four times the cells of p3, at which many heads
+    begin. All have their parameters, so that a checkpoint loads whatever a head reads; those of a
+    level that nobody reads stay as they were drawn.
+
     Args:
         channels: C of the map.
         stride: S of the map, 4, 8, 16 or 32.
@@ -50,11 +55,37 @@ class SimplePyramid(nn.Module):
         self.channels = dict.fromkeys(names, width)
         self.strides = dict(zip(names, (*STRIDES, 2 * STRIDES[-1]), strict=True))
 
-    def forward(self, feature: Tensor) -> dict[str, Tensor]:
+    def forward(self, feature: Tensor) -> Levels:
         """The map (N, C, h, w) -> the levels by name."""
-        maps = [level(feature) for level in self.levels]
-        maps.append(F.max_pool2d(maps[-1], kernel_size=1, stride=2))
-        return dict(zip(self.channels, maps, strict=True))
+        return Levels(self, feature)
+
+    def level(self, name: str, feature: Tensor) -> Tensor:
+        """One of the levels up to p5 of the map (N, C, h, w)."""
+        return self.levels[STRIDES.index(self.strides[name])](feature)
+
+
+class Levels(Mapping[str, Tensor]):
+    """The levels of a pyramid by name; each is computed when it is first asked for."""
+
+    def __init__(self, pyramid: SimplePyramid, feature: Tensor) -> None:
+        self.pyramid, self.feature = pyramid, feature
+        self.computed: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.computed:
+            self.computed[name] = self._compute(name)
+        return self.computed[name]
+
+    def _compute(self, name: str) -> Tensor:
+        if self.pyramid.strides[name] > STRIDES[-1]:
+            return F.max_pool2d(self["p5"], kernel_size=1, stride=2)
+        return self.pyramid.level(name, self.feature)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.pyramid.strides)
+
+    def __len__(self) -> int:
+        return len(self.pyramid.strides)
 
 
 def _rescaled(channels: int, stride: int, wanted: int, width: int) -> list[nn.Module]:

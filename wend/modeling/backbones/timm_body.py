@@ -6,6 +6,8 @@ Shape letters: N = images, H, W = rows and columns, C = channels.
 from __future__ import annotations
 
 import difflib
+import logging
+from collections.abc import Collection
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from timm.models import FeatureInfo
 
 _ENTRY = "config entry WEND.TIMM.MODEL"
+logger = logging.getLogger(__name__)
 
 
 def _timm() -> ModuleType:
@@ -35,16 +38,17 @@ def _timm() -> ModuleType:
     return timm
 
 
-def timm_body(name: str, stride: int = 0) -> Body:
+def timm_body(name: str, stride: int = 0, sides: Collection[int] = ()) -> Body:
     """The body of one of timm's networks: a transformer's, or of feature maps of several strides.
 
     Args:
         name: timm's.
         stride: of a transformer's map, see :class:`wend.modeling.backbones.vit_body.VitBody`.
+        sides: in pixels of the square images that it is to take.
 
     Raises:
-        InputError: no such network, with the nearest names, or one that has no feature maps, or a
-            stride for another network than a transformer.
+        InputError: no such network, with the nearest names, or one that has no feature maps, or
+            takes no such images, or a stride for another network than a transformer.
     """
     timm = _timm()
     if not name or not timm.is_model(name):
@@ -61,7 +65,40 @@ def timm_body(name: str, stride: int = 0) -> Body:
             f"config entry WEND.TIMM.STRIDE: expected 0 with {name}, which is no vision "
             f"transformer, got {stride}"
         )
-    return TimmBody(name)
+    body = TimmBody(name)
+    for side in sorted(set(sides)):
+        _try_side(body, side)
+    return body
+
+
+def _try_side(body: TimmBody, side: int) -> None:
+    """See that a network takes square images of a side; nothing is computed.
+
+    Raises:
+        InputError: it does not.
+    """
+    with torch.device("meta"), torch.no_grad():
+        twin = TimmBody(body.name).eval()
+        try:
+            maps = twin(torch.zeros(1, 3, side, side))
+        except NotImplementedError:  # an operation that "meta" has not
+            return
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if "meta tensor" in str(error):
+                return
+            own = cast("dict[str, Any]", twin.net.pretrained_cfg)["input_size"][-1]
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"{_ENTRY}: {body.name} does not take images of {side}x{side} pixels ({reason}); "
+                f"its own have {own}: set WEND.CROP {own}, or take a network of another size"
+            ) from error
+    cells = {key: (maps[key].shape[-1], -(-side // stride)) for key, stride in body.strides.items()}
+    if fewer := {key: pair for key, pair in cells.items() if pair[0] != pair[1]}:
+        logger.warning(
+            "the maps of %s do not have a cell for each stride of %d pixels (%s): it does not pad, "
+            "and its cells lie beside where heads assume them (docs/backbones.md)",
+            *(body.name, side, ", ".join(f"{k}: {own}, not {n}" for k, (own, n) in fewer.items())),
+        )
 
 
 def _transformer(timm: ModuleType, name: str) -> nn.Module | None:

@@ -29,6 +29,9 @@ class VitBody(Body):
     input: 224 pixels are 196 for p = 14 and S = 16, and 448 for p = 16 and S = 8. Positions are
     resampled to the number of patches, as timm does.
 
+    Where convolutions come before the transformer (hybrids, ViTamin), p is their stride times the
+    patch.
+
     Args:
         name: timm's, such as "vit_small_patch14_dinov2".
         network: timm's network of that name, which takes images of any multiple of p.
@@ -43,7 +46,7 @@ class VitBody(Body):
 
     def __init__(self, name: str, network: Any, stride: int = 0) -> None:
         super().__init__()
-        height, width = network.patch_embed.patch_size
+        height, width = network.patch_embed.feat_ratio(as_scalar=False)
         if height != width or not getattr(network, "dynamic_img_size", False):
             raise InputError(
                 f"config entry WEND.TIMM.MODEL: expected a transformer of square patches that "
