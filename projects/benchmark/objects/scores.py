@@ -45,7 +45,9 @@ def auroc(higher: np.ndarray, lower: np.ndarray) -> float:
 
 def hits(truth: np.ndarray, boxes: np.ndarray) -> int:
     """Boxes, best first, that have IoU > 0.5 with a true box that no box before has."""
-    overlaps = box_iou(boxes, truth) if len(boxes) and len(truth) else np.zeros((len(boxes), 0))
+    if not len(boxes) or not len(truth):
+        return 0
+    overlaps = box_iou(boxes, truth)
     free = np.ones(len(truth), dtype=bool)
     for row in overlaps:
         best = int(np.argmax(np.where(free, row, -1.0)))
