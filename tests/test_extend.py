@@ -194,18 +194,24 @@ def test_documented_command(command, folder, capsys):
     assert first == separator.join(["bird/0.jpg", "foreground", "4.0", "4.0", "40.0", "40.0"])
 
 
-def test_spawned_processes_know_the_users_loss(folder):
-    pytest.importorskip("detectron2")
-    command = "wend train --config-file ramp.yaml"
-    flags = ("--engine", "detectron2", "--num-gpus", "2")
+@pytest.mark.early
+@pytest.mark.parametrize(
+    "engine", ["torchvision", pytest.param("detectron2", marks=pytest.mark.slow)], indirect=True
+)
+def test_the_users_loss_is_known_to_spawned_processes_and_to_a_report(engine, folder):
+    """Both begin without the user's entries; a report that is not told of them: test_safety."""
+    flags = ("--engine", engine, "--num-gpus", "2")
+    with kept_logging():
+        assert main(arguments_of("wend train --config-file ramp.yaml", "out", *flags)) == 0
+    assert logged(folder / "out")["loss_unsup"] > 0.001
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "wend", *arguments_of(command, "out", *flags)],
+        [sys.executable, "-W", "ignore", "-m", "wend", "report", "out", "--import", "my_loss.py"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    assert logged(folder / "out")["loss_unsup"] > 0.001
+    assert (folder / "out/report.md").is_file()
 
 
 def test_an_import_that_fails_ends_in_the_users_own_traceback(folder, capsys):
@@ -218,18 +224,3 @@ def test_an_import_that_fails_ends_in_the_users_own_traceback(folder, capsys):
     )
     assert f'File "{folder}/my_loss.py", line 2, in f\n    return undefined\n' in said
     assert not (folder / "out").exists()
-
-
-def test_a_report_imports_what_the_user_names(folder):
-    """In a process that knows nothing of the user's entries yet; unnamed ones: test_safety."""
-    with kept_logging():
-        assert main(arguments_of(TRAININGS[0], "out", "--engine", "torchvision")) == 0
-
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "wend", "report", "out", "--import", "my_loss.py"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert (folder / "out/report.md").is_file()

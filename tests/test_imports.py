@@ -1,10 +1,14 @@
 """What importing costs and needs: each module of the package and of the projects, by rules."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.early
 REPOSITORY = Path(__file__).resolve().parents[1]
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 # library -> the rooms that may load it, and nobody else; each has less than the next
@@ -46,37 +50,61 @@ def python(code):
     )
 
 
-FIRST = """
-import importlib, logging, sys
-for folder, module in {cases}:
-    for name, loaded in list(sys.modules.items()):
-        if (getattr(loaded, "__file__", None) or "").startswith({ours!r}):  # not its .venv
-            del sys.modules[name]
-    sys.path.insert(0, folder)
+IMPORTS = """
+import builtins, dataclasses, functools, gc, importlib, json, logging, sys
+from importlib.machinery import SourceFileLoader
+
+# Whatever is imported hundreds of times is compiled once: files, and the methods of dataclasses
+codes, compiled = {{}}, SourceFileLoader.get_code
+
+def get_code(loader, name):
+    if loader.path not in codes:
+        codes[loader.path] = compiled(loader, name)
+    return codes[loader.path]
+
+SourceFileLoader.get_code = get_code
+code_of = functools.cache(lambda text: compile(text, "<string>", "exec"))
+dataclasses.exec = lambda text, *names: builtins.exec(code_of(text), *names)
+said = {{"libraries": [], "first": []}}
+
+def load(module, part):
     try:
         importlib.import_module(module)
     except BaseException as error:
-        print(f"{{module}}: {{type(error).__name__}}: {{error}}")
+        said[part].append(f"{{module}}: {{type(error).__name__}}: {{error}}")
+
+for module, forbidden in {libraries}:
+    load(module, "libraries")
+    loaded = [library for library in forbidden if library in sys.modules]
+    if loaded:
+        said["libraries"].append(f"{{module}} loads {{loaded}}")
+        break
+gc.freeze()  # what the libraries hold is looked through no more
+of_libraries = set()
+for folder, module in {first}:
+    for name in set(sys.modules) - of_libraries:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith({ours!r}):  # no .venv
+            del sys.modules[name]
+        else:
+            of_libraries.add(name)
+    sys.path.insert(0, folder)
+    load(module, "first")
     sys.path.remove(folder)
     if logging.getLogger("wend").handlers:
-        print(f"{{module}} adds a log handler")
+        said["first"].append(f"{{module}} adds a log handler")
+for module in {of_detectron2}:
+    load(module, "libraries")
+open({result!r}, "w").write(json.dumps(said))
 """
 
 
-def test_each_module_can_be_the_first_and_prints_nothing():
-    """No circle; of wend.d2, whose every import begins with the room's, that and its projects."""
-    root = str(REPOSITORY)
-    cases = [(root, name) for name in package_modules() if not name.startswith("wend.d2.")]
-    cases.sort(key=lambda case: case[1] == "wend.d2")  # what it registers stays registered
-    scripts = sorted((REPOSITORY / "projects").rglob("*.py"))
-    assert len(scripts) > 5
-    cases = [(str(path.parent), path.stem) for path in scripts] + cases
-    ours = (f"{root}/wend/", f"{root}/projects/")
-    done = python(FIRST.format(cases=cases, ours=ours))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+@pytest.fixture(scope="module")
+def imports(tmp_path_factory):
+    """What a process said that imported each module: first by rooms, then each as the first.
 
+    It is one process, in which PyTorch and Detectron2 are imported once.
+    """
 
-def test_libraries_are_loaded_by_their_rooms_alone():
     def may_load(module):
         return {
             library
@@ -84,15 +112,38 @@ def test_libraries_are_loaded_by_their_rooms_alone():
             if any(f"{module}.".startswith(f"{room}.") for room in rooms)
         }
 
+    result, root = tmp_path_factory.mktemp("imports") / "said.json", str(REPOSITORY)
+    others = [name for name in package_modules() if not name.startswith("wend.d2")]
+    of_detectron2 = [name for name in package_modules() if name.startswith("wend.d2.")]
+    scripts = sorted((REPOSITORY / "projects").rglob("*.py"))
+    assert len(scripts) > 5
+    first = [(str(path.parent), path.stem) for path in scripts] + [(root, each) for each in others]
+    if HAS_DETECTRON2:  # the last: what it registers stays registered
+        first.append((root, "wend.d2"))
     # those that may load nothing come first: a library that appears is loaded by that module
-    modules = sorted(package_modules(), key=lambda module: len(may_load(module)))
-    cases = [(module, sorted(set(MAY_LOAD) - may_load(module))) for module in modules]
-    done = python(
-        f"import sys\nfor module, forbidden in {cases}:\n    __import__(module)\n"
-        "    if loaded := [library for library in forbidden if library in sys.modules]:\n"
-        "        sys.exit(f'{module} loads {loaded}')"
+    others.sort(key=lambda module: len(may_load(module)))
+    code = IMPORTS.format(
+        libraries=[(module, sorted(set(MAY_LOAD) - may_load(module))) for module in others],
+        first=first,
+        of_detectron2=of_detectron2,
+        ours=(f"{root}/wend/", f"{root}/projects/"),
+        result=str(result),
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+    return done, json.loads(result.read_text())
+
+
+def test_each_module_can_be_the_first_and_prints_nothing(imports):
+    """No circle; of wend.d2, whose every import begins with the room's, that and its projects."""
+    done, said = imports
+    assert said["first"] == []
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_libraries_are_loaded_by_their_rooms_alone(imports):
+    """Those of wend.d2, which may load all of them, can be imported."""
+    assert imports[1]["libraries"] == []
 
 
 def test_help_waits_for_no_tensor_library():

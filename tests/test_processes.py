@@ -1,8 +1,9 @@
 """wend.processes: one process is the identity; two hear of each other."""
 
+import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import distributed as dist
+from two_processes import in_two_processes
 
 from wend import processes
 
@@ -31,8 +32,9 @@ def _work(index, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.early
 def test_two_processes_hear_of_each_other(tmp_path):
-    mp.spawn(_work, (str(tmp_path),), nprocs=2)
+    in_two_processes(_work, str(tmp_path))
     for index in range(2):
         answers = torch.load(tmp_path / f"{index}.pt", weights_only=True)
         assert answers == {

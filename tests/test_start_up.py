@@ -5,10 +5,12 @@ import json
 import subprocess
 import sys
 
+import pytest
 from engine_runs import DETECTORS, options
 
 from wend import collecting
 
+pytestmark = pytest.mark.early
 # libraries that a training needs only for what its config names, or never
 LATER = ("pandas", "scipy.optimize", "sympy", "matplotlib.pyplot", "onnx", "timm")
 ALSO = {  # Detectron2 imports a part of each

@@ -85,8 +85,14 @@ def _scalar(kind: _Kind, data: object = b"") -> np.generic:
     return value
 
 
+def _plain_dict(*factory: object) -> dict:
+    """What stands for a ``collections.defaultdict``: its default is nobody's business."""
+    return {}
+
+
 _HARMLESS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "defaultdict"): _plain_dict,
     ("_codecs", "encode"): _latin1,
     ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): _Kind,

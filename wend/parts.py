@@ -23,12 +23,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from tqdm import tqdm
-
 from wend.errors import InputError, Interrupted, some
 from wend.files import remove
 from wend.launch.crew import Crew
 from wend.partial import PartialFile, RecordContent, differences, read_record
+from wend.progress import Progress
 from wend.run_lock import locked_file
 from wend.stop_signals import SAME_COMMAND
 
@@ -126,7 +125,7 @@ class Parts(Generic[Item]):
         self.marks: set[Step] = set()
         self._locks = ExitStack()
         self._part: PartialFile | None = None
-        self._bar: tqdm | None = None
+        self._bar: Progress | None = None
         self._counted = 0  # images, by this run, of all steps
         self._of_step = ("", 0, 0)  # its name, what to add to what is counted, number of images
 
@@ -268,7 +267,7 @@ class Parts(Generic[Item]):
             rest = [i for i, unit in enumerate(candidates) if not is_done(unit)]
             total = sum(map(num_images, candidates))
             there = total - sum(num_images(candidates[i]) for i in rest)
-            self._bar = tqdm(total=total, initial=there, desc=what, unit="image", disable=None)
+            self._bar = Progress(what, total, there)
             self._of_step = (what, there - self._counted, total)
         mine = self.crew.broadcast(rest)[self.crew.rank :: self.crew.size]
         return [candidates[i] for i in mine]

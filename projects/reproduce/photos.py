@@ -49,6 +49,8 @@ PROTOCOL, K = "original", 5
 APART, TOGETHER = "apart", "together"
 BOXES = {APART: "its own boxes", TOGETHER: "its own boxes, of both parts at once"}
 FIXED, ONE_LOOK, DETECTOR = "fixed boxes", "detector, one look", "detector"
+SECOND = ", trained again"
+DETECTORS = [label + again for again in ("", SECOND) for label in (ONE_LOOK, DETECTOR)]
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--min-score", type=float, default=0.0, help="learn from boxes above it alone (0)")
     add("--shuffled", action="store_true", help="a control: boxes are dealt to other photos")
+    add(
+        "--again",
+        action="store_true",
+        help="train once more, on the best boxes that the detector has of its training photos",
+    )
     add("--seeds", type=int, nargs="+", default=[0])
     add("--thirds", type=int, nargs="+", choices=range(3), default=[2], help="which is the test")
     add("--engine", default="torchvision", choices=("torchvision", "detectron2"))
@@ -131,6 +138,18 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--set", nargs="+", default=[], metavar="KEY VALUE", help="config entries of the trainings")
     return parser.parse_args(argv)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A trained detector's run, and the evaluation of it that looks once."""
+
+    folder: Path
+
+    @property
+    def once(self) -> Path:
+        """The folder of the evaluation that looks once."""
+        return self.folder / "one_look"
 
 
 class PhotoSet:
@@ -156,8 +175,9 @@ class PhotoSet:
     def run(self) -> dict[str, Part]:
         """The scores of both parts."""
         boxes = {made: self._boxes(made) for made in self.args.made}
-        runs = self._train(boxes[self.args.made[0]][TRAIN])
-        fixed = FixedBoxes.from_training([self._trained])
+        learned = boxes[self.args.made[0]][TRAIN]
+        runs = self._train(learned)
+        fixed = FixedBoxes.from_training([self.parts[TRAIN].with_pseudo_boxes(learned)])
         scores: dict[str, Part] = {}
         for part in (TRAIN, TEST):
             data_set = self.parts[part]
@@ -198,67 +218,88 @@ class PhotoSet:
         return join_boxes(data_set.keys, data_set.sizes, boxes, log=False)[0]
 
     def _train(self, boxes: BoxTable) -> dict[str, list[Path]]:
-        """The runs of each seed, looking as the config says and, if that is twice, once."""
+        """Label -> the run of each seed: looking as the config says, and once.
+
+        With ``--again`` also those of detectors that learn from the best boxes that the seed's
+        detector has of the photos that it was trained on.
+        """
         args, data_set = self.args, self.parts[TRAIN]
         assert boxes.scores is not None
         boxes = boxes.keep(boxes.scores > args.min_score)
         if args.shuffled:
             boxes = dealt(boxes, data_set.sizes)
         name = "_".join([args.method, *(["shuffled"] if args.shuffled else [])])
-        learned = self.declared / f"{name}_learned.yaml"
+        learned = self._learned(name, boxes)
+        folder = name if args.engine == "torchvision" else f"{name}_d2"
+        runs = {seed: self._runs_of(folder, learned, seed) for seed in args.seeds}
+        labels = {
+            ONE_LOOK: [run.once for run in runs.values()],
+            DETECTOR: [run.folder for run in runs.values()],
+        }
+        if args.again:
+            again = []
+            for seed, run in runs.items():
+                seen = read_detections(
+                    evaluation_folder(run.folder, TRAIN) / DETECTIONS_FILE, data_set
+                )
+                second = self._learned(f"{folder}_again{seed}", seen.first(args.boxes))
+                again.append(self._runs_of(f"{folder}_again", second, seed))
+            labels[f"{ONE_LOOK}{SECOND}"] = [run.once for run in again]
+            labels[f"{DETECTOR}{SECOND}"] = [run.folder for run in again]
+        return labels
+
+    def _learned(self, name: str, boxes: BoxTable) -> Path:
+        """Declare the photos to train on that have a box; the file."""
         with_box = boxes.with_boxes
-        self._trained = data_set.take(with_box).with_pseudo_boxes(boxes.take(with_box))
-        declare(learned, self.root, self._trained, boxes=self._trained.pseudo_boxes)
-        folder = (
-            self.declared / name if args.engine == "torchvision" else self.declared / f"{name}_d2"
-        )
+        trained = self.parts[TRAIN].take(with_box).with_pseudo_boxes(boxes.take(with_box))
+        path = self.declared / f"{name}_learned.yaml"
+        declare(path, self.root, trained, boxes=trained.pseudo_boxes)
+        return path
+
+    def _runs_of(self, name: str, learned: Path, seed: int) -> Runs:
+        """Train a seed's detector, and look once where the config looks twice."""
+        args = self.args
+        folder = self.declared / name
         steps = Steps(folder, {"method": args.method}, "photos.py")
-        runs: dict[str, list[Path]] = {ONE_LOOK: [], DETECTOR: []}
-        tests = [str(self._file(part)) for part in (TRAIN, TEST)]
-        for seed in args.seeds:
-            run = folder / f"seed{seed}"
-            entries = {
-                "MODEL.WEIGHTS": args.weights,
-                "DATASETS.TRAIN": repr((str(learned),)),
-                "DATASETS.TEST": repr(tuple(tests)),
-                "SEED": str(seed),
-                **self._own_entries(),
-                "OUTPUT_DIR": str(run),
-            }
-            words = _words(entries | (self._remembering() if args.remember else {}))
-            looked = [f"{run.name}/inference/{part}" for part in (TRAIN, TEST)]
-            steps.run(
-                Step(
-                    f"seed {seed}",
-                    {
-                        "entries": entries,
-                        "config": sha256(args.config_file),
-                        "boxes": sha256(learned.with_name(f"{learned.stem}_boxes.json")),
-                    },
-                    [f"{run.name}/{file}" for file in (CONFIG_FILE, FINAL_WEIGHTS)] + looked,
-                    lambda resumes, run=run, words=words: wend(
-                        *("train", "--engine", args.engine, "--config-file", str(args.config_file)),
-                        *(*resume_flag(run, resumes), *words),
-                    ),
-                    [f"{run.name}/{pattern}" for pattern in TRAINING_FILES],
-                )
+        runs = Runs(folder / f"seed{seed}")
+        entries = {
+            "MODEL.WEIGHTS": args.weights,
+            "DATASETS.TRAIN": repr((str(learned),)),
+            "DATASETS.TEST": repr(tuple(str(self._file(part)) for part in (TRAIN, TEST))),
+            "SEED": str(seed),
+            **self._own_entries(learned),
+            "OUTPUT_DIR": str(runs.folder),
+        }
+        words = _words(entries | (self._remembering() if args.remember else {}))
+        below = runs.folder.relative_to(folder)
+        looked = [str(below / "inference" / part) for part in (TRAIN, TEST)]
+
+        def train(resumes: bool) -> None:
+            wend(
+                *("train", "--engine", args.engine, "--config-file", str(args.config_file)),
+                *(*resume_flag(runs.folder, resumes), *words),
             )
-            once = run / "one_look"
-            steps.run(
-                Step(
-                    f"seed {seed}, one look",
-                    {"weights": sha256(run / FINAL_WEIGHTS)},
-                    [f"{run.name}/{once.name}/inference/{part}" for part in (TRAIN, TEST)],
-                    lambda resumes, run=run, once=once: wend(
-                        *("train", "--eval-only", "--engine", args.engine),
-                        *("--config-file", str(run / CONFIG_FILE)),
-                        *("MODEL.WEIGHTS", str(run / FINAL_WEIGHTS)),
-                        *("WEND.CLOSER_LOOK", "0.0", "OUTPUT_DIR", str(once)),
-                    ),
-                )
+
+        def look_once(resumes: bool) -> None:
+            wend(
+                *("train", "--eval-only", "--engine", args.engine),
+                *("--config-file", str(runs.folder / CONFIG_FILE)),
+                *("MODEL.WEIGHTS", str(runs.folder / FINAL_WEIGHTS)),
+                *("WEND.CLOSER_LOOK", "0.0", "OUTPUT_DIR", str(runs.once)),
             )
-            runs[DETECTOR].append(run)
-            runs[ONE_LOOK].append(once)
+
+        settings = {
+            "entries": entries,
+            "config": sha256(args.config_file),
+            "boxes": sha256(learned.with_name(f"{learned.stem}_boxes.json")),
+        }
+        outputs = [*(str(below / file) for file in (CONFIG_FILE, FINAL_WEIGHTS)), *looked]
+        leftovers = [str(below / pattern) for pattern in TRAINING_FILES]
+        steps.run(Step(f"seed {seed}", settings, outputs, train, leftovers))
+        once = runs.once.relative_to(folder)
+        outputs = [str(once / "inference" / part) for part in (TRAIN, TEST)]
+        settings = {"weights": sha256(runs.folder / FINAL_WEIGHTS)}
+        steps.run(Step(f"seed {seed}, one look", settings, outputs, look_once))
         return runs
 
     def _remembering(self) -> dict[str, str]:
@@ -268,7 +309,7 @@ class PhotoSet:
             "WEND.DATA.CACHE": str(self.folder / "cache"),
         }
 
-    def _own_entries(self) -> dict[str, str]:
+    def _own_entries(self, learned: Path) -> dict[str, str]:
         """The entries of the command line, and a length that has one evaluation, at its end."""
         args = self.args
         own = key_values(args.set, "--set")
@@ -277,7 +318,8 @@ class PhotoSet:
         epochs = cfg.WEND.EPOCHS
         if not epochs:
             return own
-        period = iterations_per_epoch(cfg, len(self._trained))
+        photos = len(DataSets(args.datasets_root).get(str(learned)))
+        period = iterations_per_epoch(cfg, photos)
         return {
             **own,
             "WEND.EPOCHS": "0",
@@ -370,7 +412,7 @@ def pair_table(results: Mapping[tuple[str, str], Part]) -> str:
     """Detectors less boxes on the same images: over all seeds, and McNemar's test of each."""
     rows = []
     for (name, part), scores in results.items():
-        for detector in (ONE_LOOK, DETECTOR):
+        for detector in (label for label in DETECTORS if label in scores):
             for own in (label for label in BOXES.values() if label in scores):
                 a, b = scores[detector].hits, scores[own].hits
                 test = paired_difference(a, b)

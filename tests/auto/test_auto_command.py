@@ -206,6 +206,7 @@ def test_boxes_of_the_user_are_taken_as_they_are(auto, photos):
         (["--pictures", "some"], "--pictures: expected a number, all or none, got 'some'"),
         (["--minutes", "0"], "--minutes: expected more than 0, got 0.0"),
         (["--method", "ddt"], "--method ddt: needs the weights of a network"),
+        (["--method", "auto"], "--method auto: needs the weights of a network; without there is "),
         (["OUTPUT_DIR", "x"], "OUTPUT_DIR: wend auto writes to --output"),
         (
             ["SOLVER.BASE_LR"],

@@ -319,7 +319,7 @@ def test_images_without_a_readable_header_are_left_out_by_shards_and_their_merge
         ("border", ["--split", "../x"], "--split: expected a folder's name such as train"),
         ("ddt", [], "needs --backbone and --weights, a local file"),
         ("ddt", ["--backbone", "x", "--weights", "y", "--side", "32"], "leave out --side, which"),
-        ("border", ["--option", "a=1"], "leave out --option, which is of methods but border and"),
+        ("border", ["--option", "a=1"], "leave out --option, which is of methods but border, ddt"),
         ("lost", ["--sign", "psol"], "leave out --sign, which is of --method ddt"),
         ("lost", [], "--method lost: needs --backbone and --weights"),
         ("losst", ["--backbone", "x", "--weights", "y"], "unknown method 'losst'. Did you mean"),
@@ -605,7 +605,7 @@ def test_auto_fuses_what_several_methods_find_and_runs_none_twice(
     assert "agreement of the methods" in caplog.text
     made = tmp_path / "out/train"
     content = json.loads((made / "pseudo_boxes.json").read_text())
-    names = ["ddt", "contrast", "border", "token-cut"]
+    names = ["ddt", "contrast", "border"]
     assert list(content["info"]["settings"]["methods"]) == names
     assert len({row["image_id"] for row in content["annotations"]}) == 4
     assert all(0 <= row["score"] <= 1 for row in content["annotations"])
@@ -657,7 +657,7 @@ def boxes_of(tmp_path, split):
 def test_auto_passes_over_the_images_once_and_shards_give_the_same(auto, tmp_path, passes, caplog):
     caplog.set_level(logging.INFO, "wend")
     auto("--split", "whole")
-    assert passes == ALL  # DDT's two looks, contrast's epochs and TokenCut are of memory
+    assert passes == ALL  # DDT's two looks and contrast's epochs are of memory
     cost = json.loads((tmp_path / "out/whole/cost.json").read_text())
     ddt_cost = json.loads((tmp_path / "out/whole.methods/ddt/cost.json").read_text())
     assert cost["images"] == 12
@@ -705,7 +705,7 @@ def test_auto_goes_on_where_it_was_killed_and_memory_changes_no_bit(
     assert boxes_of(tmp_path, "parts") == whole
     passes.clear()
     auto("--split", "none", "--keep-gib", 0)
-    looks = 2 + 3 + 2 + 1  # of DDT, contrast's epochs, its threshold and boxes, TokenCut
+    looks = 2 + 3 + 2  # of DDT, contrast's epochs, its threshold and boxes
     assert len(passes) == 3 * looks
     assert boxes_of(tmp_path, "none") == whole
 

@@ -4,10 +4,10 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from engine_runs import BUILDABLE, ENGINES, ONE_ANCHOR, build, config, losses, random_crops
 from torch import distributed as dist
 from torch import nn
+from two_processes import in_two_processes
 
 EVERY_SAMPLE = {  # none is drawn, so that both have the same
     "MODEL.RPN.BATCH_SIZE_PER_IMAGE": "100000",
@@ -24,7 +24,8 @@ def _model(engine, detector, changes):
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()  # its statistics are those of a process's images
-    return model
+    # Whose attention rounds by more than 1e-6 in float32; the others' losses are never in float64
+    return model.double() if detector == "detr" else model
 
 
 def _gradients(engine, detector, changes, rank, processes, steps):
@@ -56,13 +57,14 @@ def _work(rank, folder, cases):
 
 
 def _compare(cases, folder):
-    mp.spawn(_work, (str(folder), cases), nprocs=2)
+    in_two_processes(_work, str(folder), cases)
     of_two = torch.load(folder / "gradients.pt", weights_only=True)
     for case, two in zip(cases, of_two, strict=True):
         one = _gradients(*case, 0, 1, 3)
         for step in range(3):
             worst = {n: (two[step][n] - one[step][n]).abs().max().item() for n in one[step]}
-            assert max(worst.values()) < 1e-6, (case, step, worst)
+            limit = 1e-6 if case[1] != "detr" else 1e-10
+            assert max(worst.values()) < limit, (case, step, worst)
         assert max(gradient.abs().max() for gradient in one[2].values()) > 1e-3
 
 
@@ -73,6 +75,7 @@ READINGS = [
 ]
 
 
+@pytest.mark.early
 def test_two_processes_are_as_one(tmp_path):
     """Both engines in the same two processes, which take longer to start than to compute."""
     installed = [engine for engine in ENGINES if engine != "detectron2" or find_spec(engine)]

@@ -105,10 +105,10 @@ def study(toy_root, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_a_study_of_few_photos_compares_and_does_nothing_twice(study, tmp_path):
-    flags = ("--seeds", 3, "--thirds", 0, 1, "--made", "together")
+    flags = ("--seeds", 3, "--thirds", 0, 1, "--made", "together", "--again")
     ran, tables = study(*flags)
-    assert ran.count(("train", "--engine")) == 2
-    assert ran.count(("train", "--eval-only")) == 2
+    assert ran.count(("train", "--engine")) == 4
+    assert ran.count(("train", "--eval-only")) == 4
     assert "few, third 0 | 4, others" in tables
     assert "all          | 7, others" in tables
     learned = DataSets().get(str(tmp_path / "out/few/datasets_1/border_learned.yaml"))

@@ -1,13 +1,16 @@
 """Files as other auto-labellers write them, made here: each read by the source that docs name."""
 
 import json
+import math
 import os
 import pickle
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from wend.errors import InputError, MissingFileError
 from wend.formats.mask_boxes import mask_box
@@ -19,6 +22,11 @@ from wend.structures.records import ImageRecord
 def write(path: Path, value: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+    return path
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir()
     return path
 
 
@@ -153,6 +161,17 @@ def test_a_mask_that_is_read_for_its_size_alone_may_hold_anything_else(tmp_path)
     assert "exchanged" in read_boxes({"source": "coco", "path": path}).counts
 
 
+def test_cutlers_rounds_have_scores_for_some_boxes_only(tmp_path):
+    path = maskcuts_file(tmp_path / "r1.json", score=0.75)
+    content = json.loads(path.read_text())
+    del content["annotations"][1]["score"]
+    write(path, content)
+    refused('annotations[1]: expected "score": a finite number, as other', "coco", path)
+    boxes = read_boxes({"source": "coco", "path": path, "scores": False})
+    assert (len(boxes.table.boxes), boxes.table.scores) == (2, None)
+    refused("scores: expected true or false, got 'no'", "coco", path, scores="no")
+
+
 def test_masks_of_one_image_that_disagree_are_an_error(tmp_path):
     path = maskcuts_file(tmp_path / "m.json")
     content = json.loads(path.read_text())
@@ -278,7 +297,7 @@ def test_sa1bs_files_name_their_image(tmp_path):
 
 def test_wrong_masks_of_segment_anything_are_errors_that_name_file_and_mask(tmp_path):
     path = tmp_path / "a.json"
-    with pytest.raises(MissingFileError, match=r"holds no \*\.json.*--convert-to-rle"):
+    with pytest.raises(MissingFileError, match=r"holds no \*\.json and no folders with metadata"):
         read_boxes({"source": "sam", "path": tmp_path})
     refused("a.json, mask 0: expected an object", "sam", write(path, [3]))
     bad = sam_mask(PLAIN, [1, 1, 1, 1], "0.5")
@@ -291,8 +310,64 @@ def test_wrong_masks_of_segment_anything_are_errors_that_name_file_and_mask(tmp_
     refused('expected "segmentation" or "bbox"', "sam", write(path, [sam_mask(None, [1], 1)]))
     refused('a.json: expected "image"', "sam", write(path, {"annotations": []}))
     refused("a.json: expected the masks of an image", "sam", write(path, "7"))
-    refused("score: expected predicted_iou or stability_score", "sam", path, score="area")
+    message = "score: expected predicted_iou or stability_score or score"
+    refused(message, "sam", path, score="area")
     refused("expected 0 <= min_area < max_area <= 1", "sam", path, min_area=1)
+
+
+@pytest.mark.parametrize("at_root", [True, False])
+def test_amgs_folders_of_pngs_are_read_by_their_tables(tmp_path, at_root):
+    header = "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,point_input_x,point_input_y,predicted_iou,"
+    header += "stability_score,crop_box_x0,crop_box_y0,crop_box_w,crop_box_h"
+    folder = tmp_path / "out" / "wren 1"
+    write(folder / "metadata.csv", f"{header}\n0,4,1,1,1,1,1.5,1.5,0.5,0.75,0,0,4,3")
+    Image.new("L", (4, 3)).save(folder / "0.png")
+    path = folder if at_root else tmp_path / "out"
+    boxes = read_boxes({"source": "sam", "path": path})
+    assert as_dict(boxes) == {"wren 1": [[0.25, 1 / 3, 0.75, 1]]}  # pixels 1 and 2, as SQUARE
+    assert boxes.table.scores.tolist() == [0.5]
+    stable = read_boxes({"source": "sam", "path": path, "score": "stability_score"})
+    assert stable.table.scores.tolist() == [0.75]
+    (folder / "0.png").unlink()
+    boxes = read_boxes({"source": "sam", "path": path})
+    assert (boxes.frame, as_dict(boxes)) == ("pixel", {"wren 1": [list(SQUARE)]})
+    write(folder / "metadata.csv", f"{header}\n0,4,1,1,1,one,1.5,1.5,0.5,0.75,0,0,4,3")
+    refused("metadata.csv, mask 0: expected a finite number", "sam", path)
+    write(folder / "metadata.csv", f"{header}\n0,4,1,1")
+    refused("metadata.csv, mask 0: expected 14 values, got 4", "sam", path)
+    write(folder / "metadata.csv", "id,area\n0,4")
+    refused("metadata.csv: expected the columns bbox_x0", "sam", path)
+    write(folder / "metadata.csv", header)  # nothing was segmented
+    assert len(read_boxes({"source": "sam", "path": path})) == 0
+
+
+def test_unsams_masks_have_no_score(tmp_path):
+    row = {"id": 1, "image_id": 7, "category_id": 1, "iscrowd": 0, "area": 4, "width": 4}
+    row |= {"height": 3, "bbox": [1.0, 1.0, 2.0, 2.0], "segmentation": COMPRESSED}
+    image = {"id": 7, "file_name": "sa_7.jpg", "width": 4, "height": 3, "license": 1}
+    path = write(tmp_path / "sa_7.json", {"info": {}, "image": image, "annotations": [row]})
+    boxes = read_boxes({"source": "sam", "path": tmp_path})
+    assert as_dict(boxes) == {"sa_7.jpg": [[0.25, 1 / 3, 0.75, 1]]}
+    assert boxes.table.scores is None
+    refused('mask 0: expected "predicted_iou"', "sam", path, score="predicted_iou")
+    write(tmp_path / "sa_8.json", [sam_mask(COMPRESSED, [1, 1, 1, 1], 0.5)])
+    refused("sa_8: expected masks with no score, as sa_7.jpg has them", "sam", tmp_path)
+
+
+def test_grounded_sams_results_name_their_image(tmp_path):
+    row = {"class_name": "bird", "bbox": [0.5, 0.5, 3.5, 3.0], "segmentation": COMPRESSED}
+    content = {"image_path": "notebooks/images/truck.jpg", "annotations": [row | {"score": [0.5]}]}
+    content |= {"box_format": "xyxy", "img_width": 4, "img_height": 3}
+    path = write(tmp_path / "results.json", content)
+    boxes = read_boxes({"source": "sam", "path": path})
+    assert as_dict(boxes) == {"notebooks/images/truck.jpg": [[0.25, 1 / 3, 0.75, 1]]}
+    assert boxes.table.scores.tolist() == [0.5]
+    content["annotations"] = [{"bbox": [1, 0, 3, 3], "score": 0.25}]  # a detector's box alone
+    boxes = read_boxes({"source": "sam", "path": write(path, content)})
+    assert as_dict(boxes) == {"notebooks/images/truck.jpg": [[0.25, 0, 0.75, 1]]}
+    refused(
+        '"box_format": "xyxy", got \'xywh\'', "sam", write(path, content | {"box_format": "xywh"})
+    )
 
 
 # ---- FiftyOne ----
@@ -374,6 +449,256 @@ def test_a_folder_without_an_export_of_fiftyone_is_an_error(tmp_path):
     refused("expected FiftyOne's samples.json", "fiftyone", write(tmp_path / "labels.json", [1]))
     nothing = write(tmp_path / "samples.json", {"samples": [sample("a.jpg")]})
     refused("expected one field with detections, got none", "fiftyone", nothing)
+
+
+def test_fiftyones_polylines_and_single_detections_are_boxes(tmp_path):
+    parts = [[[0.25, 0.5], [0.5, 0.75], [0.5, 0.5]], [[0.125, 0.25], [0.25, 0.25], [0.25, 0.5]]]
+    polyline = {"_cls": "Polyline", "label": "bird", "points": parts, "filled": True}
+    polylines = {"_cls": "Polylines", "polylines": [polyline, {**polyline, "points": []}]}
+    samples = [{**sample("a.jpg"), "masks": polylines, "main": detection([0, 0, 0.5, 1])}]
+    samples.append({**sample("b.jpg"), "masks": None, "main": None})
+    path = write(tmp_path / "samples.json", {"name": "mine", "samples": samples})
+    refused("expected one field with detections, got masks, main", "fiftyone", path)
+    masks = read_boxes({"source": "fiftyone", "path": path, "field": "masks"})
+    assert as_dict(masks) == {"a.jpg": [[0.125, 0.25, 0.5, 0.75]]}
+    assert masks.counts["zero_area"].number == 1
+    main = read_boxes({"source": "fiftyone", "path": path, "field": "main"})
+    assert as_dict(main) == {"a.jpg": [[0, 0, 0.5, 1]]}
+    refused("field 'filepath': expected Detections", "fiftyone", path, field="filepath")
+    polyline["points"] = [[[0.25, 0.5], [0.5]]]
+    message = 'samples[0], detection 0: expected "points": [[[x, y], ...], ...]'
+    refused(message, "fiftyone", write(path, {"samples": samples}), field="masks")
+
+
+# ---- LabelMe, AnyLabeling, X-AnyLabeling ----
+
+
+def shape(points, kind="polygon", label="AUTOLABEL_OBJECT", **more):
+    return {"label": label, "points": points, "group_id": None, "shape_type": kind, **more}
+
+
+def labelme_file(path, shapes, image="a.jpg", width=40, height=20):
+    content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": image}
+    return write(path, {**content, "imageData": None, "imageHeight": height, "imageWidth": width})
+
+
+@pytest.mark.parametrize(
+    ("made", "pixels"),
+    [
+        (shape([[30, 5], [10, 15]], "rectangle"), (10, 5, 30, 15)),
+        (shape([[10, 5], [30, 5], [30, 15], [10, 15]], "rectangle"), (10, 5, 30, 15)),
+        (shape([[10, 5], [30.5, 6], [20, 15]]), (10, 5, 30.5, 15)),
+        (shape([[10, 5], [30, 6], [29, 15], [9, 14]], "rotation"), (9, 5, 30, 15)),
+        (shape([[20, 10], [23, 14]], "circle"), (15, 5, 25, 15)),
+        (shape([[10, 5], [29, 14]], "mask", mask="iVBO"), (10, 5, 30, 15)),  # last pixel within
+    ],
+)
+def test_shapes_of_labelme_are_boxes(tmp_path, made, pixels):
+    path = labelme_file(tmp_path / "a.json", [made])
+    boxes = read_boxes({"source": "labelme", "path": path})
+    assert boxes.frame == "fraction"
+    np.testing.assert_allclose(boxes.table.boxes * [40, 20, 40, 20], [pixels])
+    assert (list(boxes.keys), boxes.table.scores) == (["a.jpg"], None)
+
+
+def test_labelmes_images_are_named_from_the_folder_of_their_files(tmp_path):
+    box = shape([[0, 0], [20, 10]], "rectangle", score=0.5)
+    labelme_file(tmp_path / "labels/n01/a.json", [box], "..\\..\\images\\n01\\a.jpg")
+    labelme_file(tmp_path / "labels/n02/a.json", [box, shape([[0, 0]], "point", score=0.25)])
+    labelme_file(tmp_path / "labels/wr\u00ebn.json", [{**box, "score": 0.25}], "")
+    boxes = read_boxes({"source": "labelme", "path": tmp_path / "labels"})
+    names = ("images/n01/a.jpg", "n02/a.jpg", "wr\u00ebn")
+    assert as_dict(boxes) == {name: [[0, 0, 0.5, 0.5]] for name in names}
+    assert sorted(boxes.table.scores.tolist()) == [0.25, 0.5, 0.5]
+    assert boxes.counts["zero_area"].number == 1  # the point
+
+
+def test_labelmes_labels_are_chosen_and_what_is_no_shape_is_an_error(tmp_path):
+    path = tmp_path / "a.json"
+    two = [shape([[0, 0], [9, 9]], "rectangle", "cat"), shape([[9, 9], [10, 12], [12, 9]])]
+    labelme_file(path, two)
+    refused("holds boxes of 2 labels ('cat', 'AUTOLABEL_OBJECT')", "labelme", path)
+    boxes = read_boxes({"source": "labelme", "path": path, "label": "cat"})
+    assert boxes.table.boxes.tolist() == [[0, 0, 9 / 40, 9 / 20]]
+    refused("label 'dog': no box has it", "labelme", path, label="dog")
+    for wrong, message in [
+        (7, "shape 0: expected an object"),
+        (shape([]), 'shape 0: expected "points": [[x, y], ...]'),
+        (shape([[1, "2"]]), 'shape 0: expected "points": [[x, y], ...]'),
+        (shape([[1, 2], [3, 4]], "star"), 'shape 0: expected a "shape_type" of rectangle'),
+        (shape([[1, 2]], "rectangle"), "got 'rectangle' with 1"),
+        (shape([[1, 2], [3, 4]], label=["cat"]), 'expected "label" as text or a number'),
+        (shape([[1, 2], [3, 4]], score="high"), 'expected "score" as a finite number'),
+    ]:
+        refused(message, "labelme", labelme_file(path, [wrong]))
+    refused("expected LabelMe's", "labelme", write(path, {"imagePath": "a.jpg"}))
+    refused('expected "imagePath" as text', "labelme", labelme_file(path, [], 7))
+    with pytest.raises(MissingFileError, match=r"holds no \*\.json"):
+        read_boxes(
+            {"source": "labelme", "path": tmp_path.joinpath("none").mkdir() or tmp_path / "none"}
+        )
+    labelme_file(path, two, width=None, height=None)
+    labelme_file(tmp_path / "b.json", two, "b.jpg")
+    refused("a.jpg: expected width and height, as other", "labelme", tmp_path, label="all")
+    (tmp_path / "b.json").unlink()
+    assert read_boxes({"source": "labelme", "path": path, "label": "cat"}).frame == "pixel"
+
+
+# ---- Label Studio ----
+
+
+def region(value, label="bird", kind="rectanglelabels", **more):
+    sizes = {"original_width": 200, "original_height": 100, "image_rotation": 0}
+    return {"id": "r1", "type": kind, **sizes, "value": {**value, kind: [label]}, **more}
+
+
+def square(turn=0):
+    return {"x": 50, "y": 50, "width": 10, "height": 20, "rotation": turn}  # 20 x 20 pixels
+
+
+def task(results, name="predictions", image="/data/upload/1/9d2f01ab-wren%201.jpg"):
+    return {"id": 1, "data": {"image": image}, name: [{"model_version": "sam", "result": results}]}
+
+
+HALF = math.sqrt(0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "percent"),
+    [
+        (square(), "rectanglelabels", (50, 50, 60, 70)),
+        (square(90), "rectanglelabels", (40, 50, 50, 70)),  # clockwise about its corner
+        (square(180), "rectanglelabels", (40, 30, 50, 50)),
+        (square(45), "labels", (50 - 10 * HALF, 50, 50 + 10 * HALF, 50 + 40 * HALF)),
+        ({"points": [[10, 20], [30, 20], [20, 60.5]]}, "polygonlabels", (10, 20, 30, 60.5)),
+        ({"x": 50, "y": 50, "radiusX": 10, "radiusY": 5}, "ellipselabels", (40, 45, 60, 55)),
+        (
+            {"x": 50, "y": 50, "radiusX": 10, "radiusY": 5, "rotation": 90},
+            "ellipselabels",
+            (47.5, 30, 52.5, 70),  # 20 x 5 pixels, upright
+        ),
+    ],
+)
+def test_regions_of_label_studio_are_boxes_in_per_cent_of_the_image(tmp_path, value, kind, percent):
+    path = write(tmp_path / "tasks.json", [task([region(value, kind=kind)])])
+    boxes = read_boxes({"source": "label_studio", "path": path})
+    assert boxes.frame == "fraction"
+    np.testing.assert_allclose(100 * boxes.table.boxes, [percent])
+
+
+def test_label_studios_tasks_are_joined_by_their_names_with_scores(tmp_path):
+    choice = {"type": "choices", "value": {"choices": ["clear"]}}
+    rows = [region(square(), score=0.25), choice, {"type": "relation", "from_id": "r1"}]
+    rows.append(region({**square(), "x": 0}, score=0.75))
+    tasks = [task(rows), {"id": 2, "data": {"image": "s3://b/gull.jpg"}, "predictions": []}]
+    path = write(tmp_path / "tasks.json", tasks)
+    boxes = read_boxes({"source": "label_studio", "path": path})
+    assert boxes.table.scores.tolist() == [0.75, 0.25]
+    record = ImageRecord(1, "birds/wren 1.jpg", 200, 100)
+    ((attached,), _) = attach_pseudo_boxes(DataSet.from_records([record]), boxes)
+    np.testing.assert_allclose(attached.pseudo_boxes, [[0, 50, 20, 70], [100, 50, 120, 70]])
+    drawn = [{"result": [region(square())], "was_cancelled": False}, {"result": []}]
+    drawn.append({"result": [region(square())], "was_cancelled": True})
+    path = write(tmp_path / "tasks.json", [tasks[0] | {"annotations": drawn}])
+    refused("holds annotations and predictions; choose", "label_studio", path)
+    people = read_boxes({"source": "label_studio", "path": path, "results": "annotations"})
+    assert (len(people.table.boxes), people.table.scores) == (1, None)
+    models = read_boxes({"source": "label_studio", "path": path, "results": "predictions"})
+    assert len(models.table.boxes) == 2
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message", "options"),
+    [
+        ({}, "expected Label Studio's export", {}),
+        ([7], "task 0: expected Label Studio's export", {}),
+        ([task([7])], 'predictions, result 0: expected {"type", "value"}', {}),
+        ([task([region(square())], image=None)], "the image's path under 'image' of its data", {}),
+        (
+            [task([region(square())])],
+            "under 'photo' of its data, which has image",
+            {"image": "photo"},
+        ),
+        ([task([region({**square(), "width": -1})])], "as numbers in per cent", {}),
+        ([task([region({**square(), "x": "50"})])], "as numbers in per cent", {}),
+        (
+            [task([region({"points": [[1, 2], [3]]}, kind="polygonlabels")])],
+            'expected "points"',
+            {},
+        ),
+        (
+            [task([region({"format": "rle", "rle": [0, 1]}, kind="brushlabels")])],
+            "a brush's mask",
+            {},
+        ),
+        ([task([region(square(), image_rotation=90)])], "turned by 90 degrees by hand", {}),
+        (
+            [task([region(square(9), original_width=None)])],
+            "original_width and original_height",
+            {},
+        ),
+        ([task([region(square()), region(square(), "cat")])], "holds boxes of 2 labels", {}),
+        (
+            [task([region(square())])],
+            "results: expected annotations or predictions",
+            {"results": "x"},
+        ),
+        (
+            [{**task([]), "predictions": [{"result": [region(square())]}] * 2}],
+            "expected one of predictions with boxes, got 2",
+            {},
+        ),
+    ],
+    ids=range(14),
+)
+def test_wrong_tasks_of_label_studio_are_errors(tmp_path, tasks, message, options):
+    refused(message, "label_studio", write(tmp_path / "tasks.json", tasks), **options)
+
+
+# ---- Detectron2's dataset dicts ----
+
+
+def dataset_dict(annotations, **more):
+    image = {"file_name": "VOC2007/JPEGImages/000005.jpg", "image_id": "000005"}
+    return image | {"height": 50, "width": 100, "annotations": annotations} | more
+
+
+def test_detectron2s_dicts_are_read_with_either_mode_of_boxes(tmp_path):
+    rows = [{"iscrowd": 0, "bbox": [10.0, 5.0, 60.0, 50.0], "category_id": 0, "bbox_mode": 0}]
+    rows.append({"bbox": [10, 5, 10, 10], "category_id": 0, "bbox_mode": 1})
+    rows.append({"iscrowd": 1, "bbox": [0, 0, 9, 9], "category_id": 0, "bbox_mode": 1})
+    expected = {"VOC2007/JPEGImages/000005.jpg": [[0.1, 0.1, 0.6, 1], [0.1, 0.1, 0.2, 0.3]]}
+    for content in ([dataset_dict(rows)], {"dataset": [dataset_dict(rows)], "meta_data": {}}):
+        path = write(tmp_path / "d.json", content)
+        boxes = read_boxes({"source": "detectron2", "path": path})
+        assert as_dict(boxes) == expected
+        assert (boxes.counts["crowd"].number, boxes.table.scores) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (7, "expected Detectron2's dataset dicts"),
+        ([7], "image 0: expected Detectron2's dataset dicts"),
+        ([dataset_dict([7])], "annotation 0: expected an object"),
+        ([dataset_dict([{"bbox": [1, 2, 3], "bbox_mode": 0}])], 'expected "bbox": four finite'),
+        ([dataset_dict([{"bbox": [1, 2, 3, 4], "bbox_mode": 4}])], 'expected "bbox_mode" 0'),
+        ([dataset_dict([{"bbox": [1, 2, 3, 4]}])], 'expected "bbox_mode" 0'),
+        ([dataset_dict([{"bbox": [1, 2, -3, 4], "bbox_mode": 1}])], "expected w, h >= 0"),
+        ([dataset_dict([], file_name=None)], "file_name: expected an image's path"),
+        (
+            [
+                dataset_dict(
+                    [{"bbox": [1, 2, 3, 4], "bbox_mode": 0, "category_id": i} for i in (0, 1)]
+                )
+            ],
+            "holds boxes of 2 labels (0, 1), expected one; choose one with category_id",
+        ),
+    ],
+    ids=range(9),
+)
+def test_wrong_dicts_of_detectron2_are_errors(tmp_path, content, message):
+    refused(message, "detectron2", write(tmp_path / "d.json", content))
 
 
 # ---- supervision and Autodistill ----
@@ -479,6 +804,25 @@ def test_autodistill_without_confidence_or_labels(tmp_path):
     refused("only one of its splits has confidence-*.txt", "autodistill", tmp_path)
 
 
+# ---- ultralytics ----
+
+
+def test_ultralytics_polygons_may_have_a_confidence(tmp_path):
+    path = tmp_path / "labels"  # save_txt save_conf of a segmentation model; of auto_annotate
+    write(path / "a.txt", "0 0.05 0.1 0.05 0.725 0.3 0.725 0.9\n0 0.2 0.4 0.25 0.5 0.5\n")
+    boxes = read_boxes({"source": "yolo", "path": path})
+    expected = [[0.05, 0.1, 0.3, 0.725], [0.075, 0.15, 0.325, 0.65]]
+    np.testing.assert_allclose(boxes.table.boxes, expected)
+    assert boxes.table.scores.tolist() == [0.9, 0.5]
+    write(path / "a.txt", "0 0.05 0.1 0.05 0.725 0.3 0.725\n")
+    assert read_boxes({"source": "yolo", "path": path}).table.scores is None
+    for line in ("0 0.2 0.4 0.25 0.5 2", "0 0.05 0.1 0.05 0.725 0.3 0.725 1.5"):  # a track's number
+        write(path / "a.txt", line)
+        refused("a.txt, line 1: expected a confidence from 0 to 1 as the last", "yolo", path)
+    write(path / "a.txt", "0 0.2 0.4 0.25 0.5 0.9 2")  # with its confidence
+    refused("a.txt, line 1: expected <class>", "yolo", path)
+
+
 # ---- LOST and TokenCut ----
 
 
@@ -514,6 +858,29 @@ def test_a_pickle_of_predictions_runs_nothing(tmp_path, monkeypatch):
     forged = b"cnumpy\nndarray\n((I1\ntcnumpy\ndtype\n(VO\ntRC\x0812345678tR."
     Path("preds.pkl").write_bytes(forged)
     refused("cannot be read as a pickle of boxes", "lost", Path("preds.pkl"))
+
+
+def test_losts_names_of_coco_are_ids_of_its_images(tmp_path):
+    path = tmp_path / "preds.pkl"
+    path.write_bytes(pickle.dumps({"391895": np.array([0, 16, 32, 48]), "5": np.zeros(0)}))
+    images = [{"id": 391895, "file_name": "COCO_train2014_000000391895.jpg"}]
+    coco = write(tmp_path / "i.json", {"images": [*images, {"id": 5, "file_name": "5.jpg"}]})
+    boxes = read_boxes({"source": "lost", "path": path, "images": coco})
+    assert as_dict(boxes) == {"COCO_train2014_000000391895.jpg": [[0, 16, 32, 48]]}
+    write(coco, {"images": images})
+    refused("'5' is no id of an image of", "lost", path, images=coco)
+    refused("got no images", "lost", path, images=write(coco, {"annotations": []}))
+
+
+def test_losts_clusters_are_boxes_without_their_labels(tmp_path):
+    clusters = defaultdict(defaultdict)
+    clusters["000005.jpg"]["pseudo_label"] = np.int32(3)
+    clusters["000005.jpg"]["predicted_bb"] = np.array([0, 16, 32, 48])
+    assert clusters["000007.jpg"] == {}
+    path = tmp_path / "clusters.pkl"
+    path.write_bytes(pickle.dumps(clusters, pickle.HIGHEST_PROTOCOL))
+    boxes = read_boxes({"source": "lost", "path": path})
+    assert as_dict(boxes) == {"000005.jpg": [[0, 16, 32, 48]]}
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,11 @@ from wend.localize.presets import FUSED, PRESETS
 from wend.localize.request import Request
 from wend.localize.writers import cost_path, found_table, is_done, output_paths, write_boxes
 from wend.pseudo_boxes import join_boxes, read_boxes
-from wend.pseudo_boxes.fusion import fuse_boxes
+from wend.pseudo_boxes.fusion import FusedBoxes, fuse_boxes
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
+SUPPORT = 2  # methods that have to see a further box of an image
 logger = logging.getLogger(__name__)
 
 
@@ -125,7 +126,8 @@ def write_fused(
     """Fuse what several methods have written, unless that is done already.
 
     A box in which a method found nothing is none. Scores of methods cannot be compared, so that
-    each box counts the same; a fused box's score is how far the methods agree on it.
+    each box counts the same; a fused box's score is how far the methods agree on it. Of several
+    boxes per image those are written that are :func:`supported`.
 
     Args:
         images: they in words, as of :func:`wend.localize.whole.describe_images`.
@@ -149,9 +151,9 @@ def write_fused(
         costs.append(read_cost(cost_path(folder, name)))
     settings: dict[str, Any] = {"method": "auto", **images, "methods": methods}
     if number > 1:
-        settings["boxes"] = number
+        settings |= {"boxes": number, "support": SUPPORT}
     agreed = agreement(tables, data_set.sizes)
-    fused = fuse_boxes(list(tables.values()), max_boxes=number, use_scores=False).table
+    fused = supported(fuse_boxes(list(tables.values()), use_scores=False)).first(number)
     found = {
         key: _found(fused, i, data_set) for i, key in enumerate(data_set.keys) if key in readable
     }  # an image that could be read has a box, be it the whole image
@@ -168,6 +170,15 @@ def write_fused(
     logger.info("%d images: %d fused boxes", len(found), len(fused_boxes.boxes))
     logger.info("cost of all methods: %s", spent.in_words())
     return Fused(fused_boxes, settings, agreed, True)
+
+
+def supported(fused: FusedBoxes) -> BoxTable:
+    """The best box of each image, and those further ones that :data:`SUPPORT` boxes stand for.
+
+    What a single method sees beside them is mostly another extent of the same object.
+    """
+    table = fused.table
+    return table.keep((table.rank == 0) | (fused.members >= SUPPORT))
 
 
 def _found(fused: BoxTable, index: int, data_set: DataSet) -> tuple[FoundBox, ...]:

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -27,7 +27,7 @@ from wend.files import sha256
 from wend.images.near_duplicates import SIDE, group, thumbnail
 from wend.images.opening import open_image
 from wend.images.orientation import UPRIGHT, orientation_of
-from wend.images.paths import find_images
+from wend.images.paths import find_images, outside
 from wend.images.reading import read_image
 from wend.partial import PartialFile
 from wend.structures.records import MAX_MEGAPIXELS
@@ -181,14 +181,6 @@ def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in counter.most_common(5))
 
 
-def _below(paths: Iterable[str], root: Path, output: Path) -> list[str]:
-    """The paths that do not lie in the output folder."""
-    if not output.is_relative_to(root):
-        return list(paths)
-    prefix = output.relative_to(root).as_posix() + "/"
-    return [path for path in paths if not path.startswith(prefix)]
-
-
 def look(
     root: Path, output: Path, record: Path, exif: str, max_megapixels: float = MAX_MEGAPIXELS
 ) -> Photos:
@@ -214,7 +206,7 @@ def look(
             f"lie in it, such as {output / 'out'}"
         )
     names, others = find_images(root)
-    paths = _below(names, root, output)
+    paths = outside(names, root, output)
     if not paths:
         more = f"; other files: {_counts(others)}" if others else ""
         raise MissingFileError(

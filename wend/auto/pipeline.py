@@ -45,8 +45,8 @@ from wend.steps import Step, Steps, resume_flag, run_command
 from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
-METHODS = {name: PRESETS[name] for name in COMPARED}
-AGREE = "agree"  # the method that the others agree with
+AUTO, BORDER = "auto", "border"  # taken with a network, and without
+AGREE = "agree"  # of those compared, the method that the others agree with
 TRAIN, HELD_OUT, TRUTH = "photos_train", "photos_held_out", "photos_held_out_truth"
 STANDING_FILE = "standing.md"
 LENGTH = ("WEND.EPOCHS", "SOLVER.MAX_ITER")  # the user's own length of the training
@@ -61,7 +61,7 @@ class Wishes:
         photos: the folder of the photos.
         output: the output folder.
         exif: "apply" or "ignore": photos turned by EXIF, or taken as stored.
-        method: a key of :data:`METHODS`, or :data:`AGREE`.
+        method: a key of :data:`.PRESETS`, or :data:`AGREE`.
         boxes: pseudo boxes per image at most.
         pseudo_boxes: a box source to take instead, as :func:`wend.pseudo_boxes.read_boxes` does.
         truth: folder or file of true boxes, for evaluation only.
@@ -79,7 +79,7 @@ class Wishes:
     photos: Path
     output: Path
     exif: str = "apply"
-    method: str = AGREE
+    method: str = AUTO
     boxes: int = 5
     pseudo_boxes: dict[str, Any] | None = None
     truth: Path | None = None
@@ -92,6 +92,15 @@ class Wishes:
     weights: str = "pretrained"
     formats: Sequence[str] = ("coco",)
     pictures: str = "16"
+
+
+def _without_nothing(table: BoxTable) -> BoxTable:
+    """Without the boxes of score 0, which are the whole image because nothing was found."""
+    if table.scores is None or not (table.scores == 0).any():
+        return table
+    nothing = int((table.scores == 0).sum())
+    logger.info("pseudo boxes: %d of score 0 are left out: nothing was found there", nothing)
+    return table.keep(table.scores != 0)
 
 
 @dataclass
@@ -117,8 +126,7 @@ class Auto:
             InputError: names what is wrong.
         """
         wishes = self.wishes
-        if wishes.method in METHODS and METHODS[wishes.method].needs_network and not wishes.weights:
-            raise InputError(f"--method {wishes.method}: needs the weights of a network")
+        self._check_method()
         self._weights_digest()  # whether they are there, before anything is made
         self.folder = wishes.output.resolve()
         root = wishes.photos.resolve()
@@ -163,8 +171,16 @@ class Auto:
         for text in standings:  # what matters most comes last
             logger.info("%s", text)
 
-    def _declare(self, name: str, root: Path, data_set: DataSet, **tables: BoxTable | None) -> None:
-        declare(self._declaration(name), root, data_set, **tables)
+    def _declare(
+        self,
+        name: str,
+        root: Path,
+        data_set: DataSet,
+        *,
+        truth: BoxTable | None = None,
+        boxes: BoxTable | None = None,
+    ) -> None:
+        declare(self._declaration(name), root, data_set, truth=truth, boxes=boxes)
 
     def _declaration(self, name: str) -> Path:
         return self.folder / "datasets" / f"{name}.yaml"
@@ -174,38 +190,43 @@ class Auto:
 
     # --- pseudo boxes
 
+    def _check_method(self) -> None:
+        """Whether the method has the network that it needs."""
+        name, weights = self.wishes.method, self.wishes.weights
+        if name == AGREE or self.wishes.pseudo_boxes is not None:
+            return
+        if PRESETS[name].needs_network and not weights:
+            raise InputError(
+                f"--method {name}: needs the weights of a network; without there is --method border"
+            )
+        network = network_of(self.cfg) if weights else ""
+        if not PRESETS[name].allows(network):
+            raise InputError(f"--method {name}: needs {PRESETS[name].needs}, got {network}")
+
     def _pseudo_boxes(self, data_set: DataSet, digest: str) -> BoxTable:
         """The boxes to learn from, of all photos; those where nothing was found are left out."""
         wishes = self.wishes
         if wishes.pseudo_boxes is not None:
             table, _ = join_boxes(data_set.keys, data_set.sizes, read_boxes(wishes.pseudo_boxes))
             logger.info("pseudo boxes: %d, of %s", len(table.boxes), wishes.pseudo_boxes["path"])
-            return table
-        names = [wishes.method] if wishes.method != AGREE else self._methods()
+            return _without_nothing(table)
+        names = [wishes.method] if wishes.method != AGREE else self._compared()
         tables = {name: self._boxes_of(name, data_set, digest) for name in names}
         agreed = agreement(tables, data_set.sizes)
         chosen = agreed.chosen
         if len(tables) > 1:
             logger.info("agreement of the pseudo boxes:\n%s", agreed.table())
             logger.info("pseudo boxes: %s, %s", chosen, agreed.reason)
-        else:
-            logger.info("pseudo boxes: %s, with nothing to compare it with", chosen)
         table = tables[chosen]
-        assert table.scores is not None
-        nothing = int((table.scores <= 0).sum())
-        if nothing:
-            logger.info("pseudo boxes: %d photos in which nothing was found have none", nothing)
-        return table.keep(table.scores > 0)
+        return _without_nothing(table)
 
-    def _methods(self) -> list[str]:
-        """The methods that the network and its weights allow."""
-        if not self.wishes.weights:
-            return [name for name, preset in METHODS.items() if not preset.needs_network]
-        network = network_of(self.cfg)
-        return [name for name, preset in METHODS.items() if preset.allows(network)]
+    def _compared(self) -> list[str]:
+        """The methods to compare that the network and its weights allow."""
+        network = network_of(self.cfg) if self.wishes.weights else ""
+        return [name for name in COMPARED if PRESETS[name].allows(network)]
 
     def _boxes_of(self, name: str, data_set: DataSet, digest: str) -> BoxTable:
-        arguments, needs_network = METHODS[name].words, METHODS[name].needs_network
+        arguments, needs_network = PRESETS[name].words, PRESETS[name].needs_network
         words = [
             *("pseudo-boxes", *arguments, "--boxes", str(self.wishes.boxes)),
             *("--dataset", str(self._declaration("photos")), "--skip-unreadable"),

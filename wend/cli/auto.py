@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wend.auto.pipeline import AGREE, METHODS, Auto, Wishes
+from wend.auto.pipeline import AGREE, AUTO, BORDER, Auto, Wishes
 from wend.cli.label_file_options import (
     add_prediction_options,
     number_of_pictures,
@@ -21,6 +21,7 @@ from wend.cli.options import (
 from wend.errors import InputError
 from wend.files import expand_user
 from wend.inference.engines import choose_engine, engine_module
+from wend.localize.presets import PRESETS
 from wend.run_lock import locked
 from wend.stop_signals import SAME_COMMAND, keeping
 from wend.structures.records import EXIF
@@ -39,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     boxes = parser.add_argument_group("pseudo boxes").add_argument
     boxes(
         "--method",
-        choices=(AGREE, *METHODS),
-        default=AGREE,
-        help="how pseudo boxes are made; agree (default): each way, and the one that the others "
-        "agree with most is taken",
+        choices=(*PRESETS, AGREE),
+        help="how pseudo boxes are made; auto (default with a network): several methods of wend "
+        "pseudo-boxes, fused; border (default without); agree: of ddt, ddt-fine and border the "
+        "one that the others agree with most",
     )
     boxes("--boxes", type=int, default=5, metavar="N", help="pseudo boxes per photo at most (5)")
     boxes("--pseudo-boxes", metavar="PATH", help="boxes that you have, instead")
@@ -114,7 +115,7 @@ def _wishes(args: argparse.Namespace) -> Wishes:
         photos=expand_user(args.photos),
         output=expand_user(args.output),
         exif=args.exif,
-        method=args.method,
+        method=args.method or (AUTO if weights else BORDER),
         boxes=args.boxes,
         pseudo_boxes=_source(args.pseudo_boxes, args.source),
         truth=None if args.truth is None else expand_user(args.truth),

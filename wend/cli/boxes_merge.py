@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wend.cli.boxes_page import add_page_option, check_page, make_page
+from wend.cli.finished_boxes import add_page_option, check_page, finish
 from wend.cli.options import add_import_option
 from wend.cli.pseudo_boxes import add_images_options, read_images
 from wend.errors import InputError
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     settings = unmerged.parts.settings
     data_set, images = _images(args, settings, folder)
     (boxes,) = merge([unmerged], data_set, images)
-    make_page(args, data_set, settings, boxes)
+    finish(args, data_set, settings, boxes)
     return 0
 
 
@@ -61,7 +61,7 @@ def _merge_fused(args: argparse.Namespace, folder: Path) -> None:
     merge_methods(data_set, images, args.output, args.split)
     number = settings.get("boxes", 1)
     fused = write_fused(args.output, args.split, data_set, images, number)
-    make_page(args, data_set, fused.settings, fused.boxes, fused.agreed)
+    finish(args, data_set, fused.settings, fused.boxes, fused.agreed)
 
 
 def _images(

@@ -11,11 +11,10 @@ import argparse
 import logging
 import shlex
 import textwrap
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from wend.cli.boxes_page import add_page_option, check_page, make_missing_page, make_page
+from wend.cli.finished_boxes import add_page_option, check_page, finish, finish_what_is_missing
 from wend.cli.options import (
     add_datasets_root_option,
     add_import_option,
@@ -26,8 +25,7 @@ from wend.cli.options import (
     max_megapixels,
     shard_of,
 )
-from wend.errors import InputError
-from wend.images.sizes import SizeReader
+from wend.errors import BadImageError, InputError
 from wend.launch.crew import Crew
 from wend.localize.job import Job
 from wend.localize.making import make_boxes
@@ -52,6 +50,7 @@ AUTO = "auto"
 OF_NETWORKS = ("backbone", "weights", "input_size", "device", "batch_size")
 OF_DDT = ("group", "sign", "upsampling")
 OF_METHODS = (*OF_DDT, "side", "layer", "cam_class", "option")
+HELP_WIDTH = 79
 logger = logging.getLogger(__name__)
 
 
@@ -60,7 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--method", required=True, metavar="NAME", help="one of those below, or ./file.py:name")
     add_images_options(parser, required=True)
-    add("--output", required=True, metavar="DIR", help="gets <split>/pseudo_boxes and a COCO JSON")
+    add(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="its folder <split> gets the boxes, a page, a data set of them, and what they cost",
+    )
     add("--split", default="train", help="folder in the output (default: train)")
     add("--boxes", type=int, default=1, metavar="N", help="boxes per image at most (default: 1)")
     add("--num-workers", type=int, default=2, help="processes that read images (default: 2)")
@@ -115,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("predicted", "label"),
         help="whose map: the class that is predicted (default), or the data set's",
     )
-    others = parser.add_argument_group("all but border and ddt").add_argument
+    others = parser.add_argument_group("all but border, ddt and auto").add_argument
     others(
         "--option",
         action="append",
@@ -131,23 +135,36 @@ def _methods_in_words() -> str:
     from wend.localize.method_options import cam, contrast
     from wend.localize.methods import METHODS, options_of
 
-    rows = [
-        (BORDER, "What differs from the image's border, near its centre; no network."),
-        (DDT, "The first principal component of the descriptors of a class's images."),
-    ]
-    auto = "Several of them, fused; a box's score is how far they agree on it."
-    rows.append((AUTO, auto))
-    several: dict[str, Any] = {name: METHODS.get(name) for name in METHODS}
-    for name, method in ({CAM: cam, CONTRAST: contrast} | several).items():
-        options = ", ".join(f"{key}={value}" for key, value in options_of(method).items())
-        sentence = (method.__doc__ or "").strip().split("\n")[0]
-        rows.append((name, f"{sentence}{f' Options: {options}' if options else ''}"))
-    width = max(len(name) for name, _ in rows)
+    def in_words(method: Callable[..., Any], more: str = "") -> str:
+        options = [f"{key}={value}" for key, value in options_of(method).items()]
+        sentence = (method.__doc__ or "").strip().split("\n\n")[0]
+        said = f" --option {', '.join(options)}." if options else ""
+        return f"{' '.join(sentence.split())}{said}{more}"
+
+    sentences = {
+        BORDER: "What differs from the image's border, near its centre; no network. --side.",
+        DDT: "The first principal component of the descriptors of a class's images. --group, "
+        "--sign, --upsampling, --keep-gib.",
+        CONTRAST: in_words(contrast, " --keep-gib."),
+        CAM: in_words(cam, " --cam-class."),
+        **{name: in_words(METHODS.get(name)) for name in METHODS},
+        AUTO: "ddt, contrast, border and token-cut, fused; a box's score is how far they agree on "
+        "it.",
+        "./file.py:name": "A function of your own, from an image's descriptors to masks; its "
+        "keyword-only parameters are its --option. docs/make_boxes.md",
+    }
+    width = max(map(len, sentences))
     lines = [
-        textwrap.fill(text, 98, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * 15)
-        for name, text in rows
+        textwrap.fill(
+            f"{name:{width}}  {text}",
+            HELP_WIDTH,
+            initial_indent="  ",
+            subsequent_indent=" " * (width + 4),
+            break_on_hyphens=False,
+        )
+        for name, text in sentences.items()
     ]
-    return "methods:\n" + "\n".join(lines)
+    return "methods, each with its own options:\n" + "\n".join(lines)
 
 
 def add_images_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -172,11 +189,14 @@ def run(args: argparse.Namespace) -> int:
     _check_arguments(args)
     shard = shard_of(args)
     with Crew() as crew:
-        data_set = read_images(args, keep_unreadable=args.skip_unreadable)
-        images = describe_images(data_set, args.dataset, args.images)
-        reading = (args.num_workers, args.skip_unreadable)
-        job = Job(data_set, images, crew, shard, _network(args), *reading)
-        (_make_fused if args.method == AUTO else _make_one)(args, job)
+        try:
+            data_set = read_images(args, keep_unreadable=args.skip_unreadable)
+            images = describe_images(data_set, args.dataset, args.images)
+            reading = (args.num_workers, args.skip_unreadable)
+            job = Job(data_set, images, crew, shard, _network(args), *reading)
+            (_make_fused if args.method == AUTO else _make_one)(args, job)
+        except BadImageError as error:
+            raise type(error)(f"{error}. --skip-unreadable leaves out such images") from error
     return 0
 
 
@@ -197,9 +217,9 @@ def _make_one(args: argparse.Namespace, job: Job) -> None:
     if not job.crew.is_main:
         return
     if made.boxes is not None:
-        make_page(args, job.data_set, made.settings, made.boxes)
+        finish(args, job.data_set, made.settings, made.boxes)
     elif made.is_whole:
-        make_missing_page(args, job.data_set, made.settings)
+        finish_what_is_missing(args, job.data_set, made.settings)
     else:
         _say_what_is_next(args, {args.method: made})
 
@@ -215,8 +235,8 @@ def _make_fused(args: argparse.Namespace, job: Job) -> None:
         _say_what_is_next(args, methods)
         return
     fused = write_fused(args.output, args.split, job.data_set, job.images, args.boxes)
-    make = make_page if fused.is_new else make_missing_page
-    make(args, job.data_set, fused.settings, fused.boxes, fused.agreed)
+    end = finish if fused.is_new else finish_what_is_missing
+    end(args, job.data_set, fused.settings, fused.boxes, fused.agreed)
 
 
 def _say_what_is_next(args: argparse.Namespace, methods: Mapping[str, Made]) -> None:
@@ -261,7 +281,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         "--method ddt": (OF_DDT, args.method == DDT),
         "--method ddt, contrast and auto": (("keep_gib",), args.method in (DDT, CONTRAST, AUTO)),
         "--method cam": (("cam_class",), args.method == CAM),
-        "methods but border and ddt": (("option",), args.method not in (BORDER, DDT)),
+        "methods but border, ddt and auto": (("option",), args.method not in (BORDER, DDT)),
         "methods but border and cam, whose map is found": (("layer",), args.method != CAM),
     }
     for whose, (names, is_allowed) in allowed.items():
@@ -301,13 +321,11 @@ def read_images(args: argparse.Namespace, *, keep_unreadable: bool) -> DataSet:
             error.
     """
     if args.images:
-        from wend.formats.folder import load_folder
+        from wend.cli.image_folder import read_image_folder
 
-        reader = SizeReader(keep_unreadable=keep_unreadable, exif=args.exif or EXIF[0])
-        data_set = replace(
-            load_folder(args.images, classes="none", sizes=reader),
-            exif=reader.exif,
-            max_megapixels=max_megapixels(args),
+        data_set = read_image_folder(
+            *(args.images, args.output, args.exif, max_megapixels(args)),
+            keep_unreadable=keep_unreadable,
         )
     elif args.exif:
         raise InputError("--exif is for --images; a data set's declaration has the key 'exif'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ def declare(
     *,
     truth: BoxTable | None = None,
     boxes: BoxTable | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a data set's YAML and, beside it, the JSON of its images and that of its boxes.
 
@@ -28,6 +30,7 @@ def declare(
         root: the folder that the images lie below; their keys are the paths from there.
         truth: boxes to score against.
         boxes: boxes to learn from.
+        source: of boxes to learn from that a file holds already, as the YAML's ``pseudo_boxes``.
     """
     listed = path.with_suffix(".json")
     nothing = BoxTable.empty(len(data_set))
@@ -44,5 +47,7 @@ def declare(
         listed_boxes = path.with_name(f"{path.stem}_boxes.json")
         write_json(listed_boxes, to_coco(data_set, boxes, {"description": "boxes to learn from"}))
         values["pseudo_boxes"] = {"source": "coco", "path": f"./{listed_boxes.name}"}
+    elif source is not None:
+        values["pseudo_boxes"] = dict(source)
     with atomic_write(path) as file:
         yaml.safe_dump(values, file, allow_unicode=True, sort_keys=False)

@@ -2,8 +2,9 @@
 
 Centre, width and height are fractions of the image's width and height. A sixth number is a
 detector's confidence; a longer line is a polygon or a turned box, ``<class> <x> <y> <x> <y> ...``,
-and becomes its tight box. An empty file is an image without a box. ``classes.txt`` beside the files
-and ``data.yaml`` beside their folder name the classes.
+and becomes its tight box. A detector's polygon may have a confidence behind it, too (ultralytics
+8.4.190, engine/results.py:774-781, save_conf). An empty file is an image without a box.
+``classes.txt`` beside the files and ``data.yaml`` beside their folder name the classes.
 
 Shape letters: L = files, N = boxes.
 """
@@ -49,17 +50,23 @@ class YoloBoxes:
     scores: np.ndarray
 
 
-def _parse_line(line: str, where: str) -> tuple[float, ...]:
+def _parse_line(line: str, where: str, scored_polygons: bool) -> tuple[float, ...]:
     """Class, x0, y0, x1, y1, confidence (or NaN) and whether it was a polygon."""
     try:
         values = [decimal_number(text) for text in line.split()]
     except ValueError:
         values = []
     label, *numbers = values or [-1.0]
-    is_polygon = len(numbers) >= 6 and len(numbers) % 2 == 0
-    if not 0 <= label < 2**31 or label % 1 or not (len(numbers) in (4, 5) or is_polygon):
+    is_polygon = len(numbers) >= 6
+    score = numbers.pop() if len(numbers) % 2 else np.nan
+    is_known = len(numbers) == 4 or (is_polygon and (scored_polygons or np.isnan(score)))
+    if not 0 <= label < 2**31 or label % 1 or not is_known:
         raise InputError(f"{where}: expected {LINE}, got {shown(line)}")
-    score = numbers[4] if len(numbers) == 5 else np.nan
+    if score < 0 or score > 1:
+        raise InputError(
+            f"{where}: expected a confidence from 0 to 1 as the last number, got {shown(line)}; is "
+            f"it a track's number, which yolo track writes there?"
+        )
     if is_polygon:
         xs, ys = numbers[::2], numbers[1::2]
         box = (min(xs), min(ys), max(xs), max(ys))
@@ -75,9 +82,9 @@ def _parse_line(line: str, where: str) -> tuple[float, ...]:
     return label, *box, score, is_polygon
 
 
-def _read_file(path: Path) -> list[tuple[float, ...]]:
+def _read_file(path: Path, scored_polygons: bool) -> list[tuple[float, ...]]:
     return [
-        _parse_line(line, f"{path}, line {number}")
+        _parse_line(line, f"{path}, line {number}", scored_polygons)
         for number, line in enumerate(read_lines(path, f"YOLO's lines {LINE}"), 1)
         if line.strip()
     ]
@@ -88,11 +95,15 @@ def find_yolo(folder: Path) -> list[str]:
     return [path for path in find_files(folder, ".txt") if path.rsplit("/", 1)[-1] != CLASSES]
 
 
-def read_yolo(folder: str | Path, files: Sequence[str] | None = None) -> YoloBoxes:
+def read_yolo(
+    folder: str | Path, files: Sequence[str] | None = None, *, scored_polygons: bool = False
+) -> YoloBoxes:
     """Read the text files in and below a folder.
 
     Args:
         files: those of :func:`find_yolo` that are meant; by default all.
+        scored_polygons: whether polygons may have a confidence, which a number too much or too
+            little looks like.
 
     Raises:
         MissingFileError, InputError: no folder, no file, or a line that is malformed or of a class
@@ -103,7 +114,8 @@ def read_yolo(folder: str | Path, files: Sequence[str] | None = None) -> YoloBox
     if not files:
         raise MissingFileError(f"{folder}: holds no *.txt; expected YOLO's text files there")
     task = f"{folder.name}: YOLO's files"
-    rows_of = list(map_in_threads(_read_file, [folder / path for path in files], task))
+    paths = [folder / path for path in files]
+    rows_of = list(map_in_threads(lambda path: _read_file(path, scored_polygons), paths, task))
     images = [path[: -len(".txt")] for path in files]
     rows = np.array([row for rows in rows_of for row in rows], dtype=np.float64).reshape(-1, 7)
     names = [image for image, rows in zip(images, rows_of, strict=True) for _ in rows]

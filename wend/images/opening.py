@@ -107,6 +107,8 @@ def open_image(
 def _recognized(file: IO[bytes], path: str | Path) -> ImageFile.ImageFile:
     """The image that a file begins as; unlike ``Image.open`` without Pillow's limit of pixels."""
     start = file.read(16)
+    if not start:
+        raise _unreadable(path, "it is empty")
     problem = "it is of no known image format"
     for name in FORMATS:
         reader, accepts = Image.OPEN[name]

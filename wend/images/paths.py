@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from wend.errors import InputError, MissingFileError, shown
-from wend.files import expand_user, is_unicode
+from wend.files import expand_user, is_unicode, real_path
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 MAX_NAME, MAX_PATH = 255, 4096  # characters of a file's name and of a path, on all systems
@@ -134,3 +134,15 @@ def find_images(root: str | Path) -> tuple[list[str], Counter]:
             else:
                 others[suffix or "no ending"] += 1
     return sorted(images, key=lambda path: path.split("/")), +others
+
+
+def outside(paths: Sequence[str], root: Path, folder: Path) -> list[str]:
+    """Those of some paths below a root that do not lie in a folder, which may be below it, too.
+
+    So pictures that were made of images are not taken for more of them.
+    """
+    root, folder = real_path(root), real_path(folder)
+    if root == folder or not folder.is_relative_to(root):
+        return list(paths)
+    prefix = folder.relative_to(root).as_posix() + "/"
+    return [path for path in paths if not path.startswith(prefix)]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from wend.classes.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from wend.distribution import pip_install
-from wend.errors import InputError, some
+from wend.errors import InputError, did_you_mean, some
 from wend.files import sha256
 from wend.localize.attention import LAYERS as OF_ATTENTION
 from wend.localize.attention import LastAttention, Reached
@@ -92,9 +92,11 @@ class _LayerOutput(nn.Module):
             module = model.get_submodule(layer)
         except AttributeError as error:
             names = [name for name, _ in model.named_children()]
+            near = did_you_mean(layer, [name for name, _ in model.named_modules()])
             raise InputError(
-                f"--layer {layer}: the backbone has no such module; it has {some(names, 12)} and "
-                f"those in them, such as {names[0]}.0"
+                f"--layer {layer}: the backbone has no such module.{near} It has "
+                f"{some(names, 12)} and those in them, such as {names[0]}.0; timm's transformers "
+                f"have {', '.join(OF_ATTENTION)}, too"
             ) from error
         self.model, self.layer = model, layer
         self.output: object = None
@@ -258,10 +260,15 @@ def _try_input(name: str, backbone: Backbone) -> None:
     side = backbone.preprocessing.crop
     try:
         with torch.inference_mode():
-            backbone.model(torch.zeros(1, 3, side, side))
+            height, width = backbone.model(torch.zeros(1, 3, side, side)).shape[2:]
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"--backbone {name}: does not take {side}x{side} pixels ({reason}); try another "
             f"--input-size, such as 224"
         ) from error
+    if min(height, width) < 2:
+        raise InputError(
+            f"--input-size {side}: the map of {name} has {height}x{width} cells then, which show "
+            f"no place; take a larger one, such as 448, or an earlier --layer"
+        )

@@ -1,6 +1,6 @@
 """Ways to boxes that look at images differently, to be compared and fused; each as options.
 
-``wend auto`` compares the first three, ``wend pseudo-boxes --method auto`` fuses several.
+``wend auto`` takes one, or compares some; ``wend pseudo-boxes --method auto`` fuses several.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ PRESETS: dict[str, Preset] = {
     "border": Preset({"method": "border"}, None),
     "contrast": Preset({"method": "contrast"}),
     "token-cut": Preset({"method": "token-cut"}),
+    "auto": Preset({"method": "auto"}),
 }
-COMPARED = ("ddt", "ddt-fine", "border")  # by wend auto
-FUSED = ("ddt", "contrast", "border", "token-cut")  # by --method auto
+COMPARED = ("ddt", "ddt-fine", "border")  # by wend auto --method agree
+FUSED = ("ddt", "contrast", "border")  # by --method auto

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ def describe_images(data_set: DataSet, dataset: str | None, folder: str | None) 
     Args:
         dataset, folder: the data set's name, or the folder of the images.
     """
-    source = {"dataset": dataset} if dataset else {"images": Path(folder or "").name}
+    source = (
+        {"dataset": dataset} if dataset else {"images": Path(os.path.abspath(folder or "")).name}
+    )
     turned = {} if data_set.exif == "ignore" else {"exif": data_set.exif}
     return source | {
         "num_images": len(data_set),

@@ -15,8 +15,11 @@ from wend.pseudo_boxes.registry import SOURCES, box_source, read_boxes
 from wend.pseudo_boxes.report import KINDS, AttachReport, Count
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.pseudo_boxes.sources.coco import read_coco
+from wend.pseudo_boxes.sources.detectron2_dicts import read_dataset_dicts
 from wend.pseudo_boxes.sources.fiftyone import read_fiftyone
 from wend.pseudo_boxes.sources.fractions import read_c2am, read_psol
+from wend.pseudo_boxes.sources.label_studio import read_label_studio
+from wend.pseudo_boxes.sources.labelme import read_labelme
 from wend.pseudo_boxes.sources.labels import (
     read_openimages_boxes,
     read_voc_boxes,
@@ -43,8 +46,11 @@ __all__ = [
     "read_boxes",
     "read_c2am",
     "read_coco",
-    "read_fiftyone",
     "read_csv",
+    "read_dataset_dicts",
+    "read_fiftyone",
+    "read_label_studio",
+    "read_labelme",
     "read_localization",
     "read_openimages_boxes",
     "read_parquet",

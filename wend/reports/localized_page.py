@@ -6,24 +6,28 @@ whether the boxes are worth training on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from wend.evaluation.agreement import Agreement
 from wend.localize.cost import Cost
+from wend.localize.next_steps import NextStep
+from wend.reports.bars import histogram
 from wend.reports.boxes_numbers import shape_numbers
 from wend.reports.boxes_page import MEANINGS
 from wend.reports.boxes_samples import choose_samples
 from wend.reports.gallery import Choice, Shown, first_of_each, nearest_iou
-from wend.reports.page import Page, Section, Table
+from wend.reports.page import Code, Figures, Page, Section, Table, Words
 from wend.reports.roles import PSEUDO, TRUTH
 from wend.structures.box_table import BoxTable
 from wend.structures.boxes import paired_iou
 from wend.structures.data_set import DataSet
 
 LOWEST, HIGHEST = "lowest scores", "highest scores"
+LARGE, SMALL = 0.9, 0.01  # shares of the image that hardly an object has
+AT_BORDER = 0.01  # of a side, up to which a box touches the image's border
 OWN = {
     LOWEST: "Images whose best box has the lowest score, nothing found first.",
     HIGHEST: "Images whose best box has the highest score.",
@@ -37,6 +41,7 @@ def localized_page(
     cost: Cost | None,
     number: int,
     agreed: Agreement | None = None,
+    steps: Sequence[NextStep] = (),
 ) -> Page:
     """The page of a run.
 
@@ -47,6 +52,7 @@ def localized_page(
         cost: None where it is not known any more.
         number: images of each kind, at least 1.
         agreed: how far the methods agree that the boxes were fused of.
+        steps: what to do with the boxes.
     """
     shown = Shown(
         data_set.with_pseudo_boxes(BoxTable.empty(len(data_set))),
@@ -62,10 +68,17 @@ def localized_page(
     roles = [(PSEUDO, "box")]
     if len(data_set.truth.boxes):
         roles.insert(0, (TRUTH, "truth"))
-    sections = [Section("Images", galleries)] if galleries else []
-    sections.append(Section("Numbers", [_shapes(data_set, boxes)]))
+    glance = [_doubts(data_set, boxes), *_histograms(data_set, boxes)]
+    sections = [Section("At a glance", glance)]
     if agreed is not None:
         sections.append(Section("Agreement", [_agreement(agreed)]))
+    if galleries:
+        sections.append(Section("Images", galleries))
+    if steps:
+        text = "\n\n".join(f"# {step.purpose}\n{step.command}" for step in steps)
+        words = Words(["In the folder in which the command ran that made this page."])
+        sections.append(Section("Next", [words, Code(text)]))
+    sections.append(Section("Numbers", [_shapes(data_set, boxes)]))
     if cost is not None and cost.images:
         sections.append(Section("Cost", [_cost(cost)]))
     sections.append(Section("How the boxes were made", [_settings(settings)]))
@@ -128,6 +141,50 @@ def _came(data_set: DataSet, boxes: BoxTable) -> str:
     np.maximum.at(best, owner, np.nan_to_num(paired_iou(first[owner], data_set.truth.boxes)))
     right = 100 * float((best[known] > 0.5).mean())
     return f"{said}. The first box is right (IoU > 0.5) in {right:.1f} % of {len(known)} images."
+
+
+def _doubts(data_set: DataSet, boxes: BoxTable) -> Table:
+    """How many images have a box that is hardly an object's."""
+    first, scores = first_of_each(boxes)
+    sizes = data_set.frame_sizes
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sides = first / np.tile(sizes, 2)
+    share = (sides[:, 2] - sides[:, 0]) * (sides[:, 3] - sides[:, 1])
+    borders = (sides[:, :2] <= AT_BORDER).sum(1) + (sides[:, 2:] >= 1 - AT_BORDER).sum(1)
+    nothing = scores == 0
+    kinds = {
+        "nothing found: the box is the whole image, and its score 0": nothing,
+        f"the best box covers more than {100 * LARGE:g} % of the image": (share > LARGE) & ~nothing,
+        f"the best box covers less than {100 * SMALL:g} % of the image": share < SMALL,
+        "the best box touches three borders of the image or four": (borders > 2) & ~nothing,
+        "no box, since the image could not be read": boxes.counts == 0,
+    }
+    rows = [
+        [words, str(int(those.sum())), f"{100 * those.mean():.1f} %"]
+        for words, those in kinds.items()
+    ]
+    notes = ["An image may be of several kinds. Of the first three, some are shown below."]
+    return Table(["doubtful", "images", "of all"], rows, "What is hardly an object's box.", notes)
+
+
+def _histograms(data_set: DataSet, boxes: BoxTable) -> list[Figures]:
+    held = boxes.with_boxes
+    if not len(held):
+        return []
+    shapes = shape_numbers(boxes.first(1), data_set.frame_sizes)
+    scores = first_of_each(boxes)[1][held]
+    counts = boxes.counts[held]
+    tenths, marks = np.linspace(0, 1, 21), (0, 0.25, 0.5, 0.75, 1)
+    figures = [
+        histogram("Score of the best box, images", scores, tenths, marks),
+        histogram("Area of the best box / image, images", shapes["area / image"], tenths, marks),
+    ]
+    most = int(counts.max())
+    if most > 1:
+        edges = np.arange(0.5, most + 1)
+        ticks = range(1, most + 1, max(1, most // 10))
+        figures.append(histogram("Boxes per image, images", counts, edges, list(ticks)))
+    return [Figures(figures)]
 
 
 def _shapes(data_set: DataSet, boxes: BoxTable) -> Table:

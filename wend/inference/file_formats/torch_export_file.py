@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +23,7 @@ from wend.errors import InputError
 from wend.files import atomic_write
 from wend.inference.exported_info import KEY
 from wend.inference.file_formats.archives import refuse_twice
-from wend.inference.file_formats.types import Run
+from wend.inference.file_formats.types import Run, run_of
 
 MOST_IMAGES = 1 << 16  # in a batch; torch.export wants a bound
 
@@ -80,14 +79,8 @@ def read(path: Path, device: str | None) -> tuple[dict[str, str], Run]:
             f"{path}: PyTorch cannot read it ({' '.join(str(error).split())[:300]}); expected a "
             f"whole archive of torch.export, written by a version near {torch.__version__}"
         ) from error
-    module = module.to(device or "cpu")
-
-    @torch.inference_mode()
-    def run(images: np.ndarray) -> tuple[Tensor, Tensor]:
-        boxes, scores = module(torch.from_numpy(images).to(device or "cpu"))
-        return boxes.cpu(), scores.cpu()
-
-    return {KEY: str(stated[KEY])}, run
+    device = device or "cpu"
+    return {KEY: str(stated[KEY])}, run_of(module.to(device), device)
 
 
 # Within the archive's folder

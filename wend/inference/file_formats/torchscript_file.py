@@ -12,7 +12,6 @@ import warnings
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from wend.errors import InputError
 from wend.files import atomic_write
 from wend.inference.exported_info import KEY
 from wend.inference.file_formats.archives import refuse_twice
-from wend.inference.file_formats.types import Run
+from wend.inference.file_formats.types import Run, run_of
 
 _NOT_OF_DETECTORS = re.compile(
     rb"\b(?:from_file|save|rpc_async|rpc_sync|rpc_remote|torch\.classes)\b"
@@ -51,7 +50,7 @@ def read(path: Path, device: str | None) -> tuple[dict[str, str], Run]:
     """
     import wend.tv.operators  # noqa: F401  (which a graph may have)
 
-    stated = {KEY: ""}
+    stated, device = {KEY: ""}, device or "cpu"
     try:
         _check(path)
         with warnings.catch_warnings():
@@ -65,13 +64,7 @@ def read(path: Path, device: str | None) -> tuple[dict[str, str], Run]:
             f"whole TorchScript file"
         ) from error
     text = stated[KEY]
-
-    @torch.inference_mode()
-    def run(images: np.ndarray) -> tuple[Tensor, Tensor]:
-        boxes, scores = module(torch.from_numpy(images).to(device))
-        return boxes.cpu(), scores.cpu()
-
-    return {KEY: text.decode() if isinstance(text, bytes) else text}, run
+    return {KEY: text.decode() if isinstance(text, bytes) else text}, run_of(module, device)
 
 
 def _check(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def read_coco(
     images: str | Path | None = None,
     category_id: int | str | None = None,
     boxes: str = "bbox",
+    scores: bool = True,
 ) -> PseudoBoxes:
     """Read boxes in COCO's JSON: a data set (CutLER's, MaskCut's), or a detector's results.
 
@@ -99,12 +101,17 @@ def read_coco(
         category_id: the category to take, or "all"; by default there may be only one.
         boxes: "bbox", or "masks": the boxes of ``segmentation``, run-length codes or polygons
             (:mod:`wend.formats.mask_boxes`), for files without ``bbox``; an empty mask has no area.
+        scores: False leaves them unread, as is needed where only some boxes have one: CutLER's
+            rounds of self-training mix detections with MaskCut's masks
+            (cutler/tools/get_self_training_ann.py:140-172).
 
     Raises:
         MissingFileError, InputError: not there, or an entry is malformed; the message names it.
     """
     if boxes not in BOXES_OF:
         raise InputError(f"{path}: boxes: expected {' or '.join(BOXES_OF)}, got {shown(boxes)}")
+    if not isinstance(scores, bool):
+        raise InputError(f"{path}: scores: expected true or false, got {shown(scores)}")
     file = CocoFile.open(path, f"{DATA_SET} or {RESULTS}")
     is_data_set = file.has_list("annotations") and file.has_list("images")
     if not is_data_set and not file.is_list:
@@ -112,6 +119,9 @@ def read_coco(
     name = "annotations" if is_data_set else ""
     read = _read_masks if boxes == "masks" else _read_boxes
     rows_of_file, mask_sizes = read(file, name)
+    if not scores:
+        unread = np.full(len(rows_of_file.scores), np.nan)
+        rows_of_file = replace(rows_of_file, scores=unread)
     listed = file if is_data_set else None
     if listed is None and images is not None:
         listed = CocoFile.open(images, DATA_SET)
@@ -150,7 +160,7 @@ def _of_rows(
         raise boxes.file.error(
             boxes.name,
             int(rows[np.argmax(unscored)]),
-            '"score": a finite number, as other boxes have',
+            '"score": a finite number, as other boxes have (scores: false leaves them unread)',
             None,
         )
     rows = rows[np.argsort(owners[rows], kind="stable")]

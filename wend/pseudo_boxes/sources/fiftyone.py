@@ -1,4 +1,4 @@
-"""Detections of FiftyOne's exports: FiftyOneDataset's samples, FiftyOneImageDetectionDataset's."""
+"""Detections and polygons of FiftyOne's exports: samples, and simple lists of labels."""
 
 from __future__ import annotations
 
@@ -6,76 +6,58 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wend.errors import InputError, MissingFileError, shown, some
 from wend.files import is_number, read_json
+from wend.formats.mask_boxes import Box, mask_box
 from wend.images.paths import find_files
-from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
-from wend.structures.boxes import xywh_to_xyxy
+from wend.pseudo_boxes.sources.labelled import LabelledBoxes
 
 EXPORT = (
     'FiftyOne\'s samples.json {"samples": [{"filepath", FIELD: {"detections": [...]}}]} or '
     'labels.json {"classes", "labels": {NAME: [{"label", "bounding_box"}]}}'
 )
 FILES = ("samples.json", "labels.json")
-Image = tuple[str, str, list]  # where it stands, its path, its detections
+LISTS = ("detections", "polylines")  # of a field
+SINGLE = {"Detection": "bounding_box", "Polyline": "points"}  # class of a field -> what it has
+Image = tuple[str, str, list]  # where it stands, its path, its detections or polylines
 
 
 @box_source("fiftyone")
 def read_fiftyone(
     path: str | Path, field: str | None = None, label: str | int | None = None
 ) -> PseudoBoxes:
-    """Read the detections of an export of FiftyOne's.
+    """Read the detections, or the polygons, of an export of FiftyOne's.
 
     Files: ``samples.json``, or ``samples/*.json`` with ``use_dirs``, of ``FiftyOneDataset``
-    (fiftyone 1.22.1, utils/data/exporters.py:2354-2430), or ``labels.json`` of
-    ``FiftyOneImageDetectionDataset`` (:3381-3403), whose images are named without their endings.
+    (fiftyone 1.22.1, utils/data/exporters.py:2354-2430), what ``write_json`` of a data set or view
+    writes, or ``labels.json`` of ``FiftyOneImageDetectionDataset`` (:3381-3403), whose images are
+    named without their endings.
 
     Frame: fractions; ``bounding_box`` is ``[x, y, width, height]`` of the image, from its top left
-    corner. ``confidence`` is the score; all boxes have one, or none. Masks are not read.
+    corner, and the points of a polyline are ``[x, y]``, whose box is taken. ``confidence`` is the
+    score; all boxes have one, or none. A detection's own mask lies in its box and is not read.
 
     Args:
         path: the folder of the export, or the file.
-        field: the samples' field; by default the only one that holds detections.
+        field: the samples' field; by default the only one that holds detections or polylines.
         label: the label to take, as the file has it, or "all"; by default there may be only one.
 
     Raises:
         MissingFileError, InputError: no such file, or an entry is malformed; the message names it.
     """
     path = Path(path)
-    images = list(_images(_files(path), field))
-    keys = [path_key(name, where) for where, name, _ in images]
-    rows: list[list[float]] = []
-    scores: list[float] = []
-    labels: dict[Any, None] = {}
-    num = np.zeros(len(images), dtype=np.int64)
-    first_scored = None
-    for index, (place, _, detections) in enumerate(images):
-        for number, detection in enumerate(detections):
+    collected = LabelledBoxes(path, label, "confidence")
+    for place, name, objects in _images(_files(path), field):
+        collected.begin(place, name)
+        for number, value in enumerate(objects):
             where = f"{place}, detection {number}"
-            box, its_label, score = _detection(where, detection)
-            labels[its_label] = None
-            if label not in (None, "all", its_label):
-                continue
-            first_scored = score is not None if first_scored is None else first_scored
-            if (score is not None) != first_scored:
-                others = "others have none" if first_scored is False else "as others have"
-                raise InputError(f"{where}: expected confidence for all boxes or none; {others}")
-            num[index] += 1
-            rows.append(box)
-            scores.append(np.nan if score is None else score)
-    _check_labels(path, label, labels)
-    return PseudoBoxes.from_entries(
-        str(path),
-        "fraction",
-        keys,
-        num,
-        xywh_to_xyxy(np.array(rows, dtype=np.float64).reshape(-1, 4)),
-        np.array(scores) if first_scored else None,
-    )
+            if not isinstance(value, Mapping):
+                raise InputError(f"{where}: expected an object, got {shown(value)}")
+            box = _box_of_points(where, value) if "points" in value else _box(where, value)
+            collected.add(where, value.get("label"), box, value.get("confidence"))
+    return collected.finish("fraction")
 
 
 def _files(path: Path) -> list[Path]:
@@ -121,12 +103,26 @@ def _images(files: list[Path], field: str | None) -> Iterator[Image]:
 def _of_field(samples: list[tuple[str, Mapping[str, Any]]], field: str) -> Iterator[Image]:
     for where, sample in samples:
         value = sample.get(field)
-        if value is not None and not (isinstance(value, Mapping) and "detections" in value):
+        if value is not None and not _has_boxes(value):
             raise InputError(
-                f"{where}: field {field!r}: expected Detections {{"
-                f'"detections": [...]}}, got {shown(value)}'
+                f"{where}: field {field!r}: expected Detections "
+                f'{{"detections": [...]}} or Polylines, got {shown(value, 100)}'
             )
-        yield where, sample.get("filepath", ""), _list(where, value and value["detections"])
+        yield where, sample.get("filepath", ""), _list(where, _objects(value))
+
+
+def _has_boxes(value: object) -> bool:
+    """Whether a field's value is of objects with boxes or polygons, or one of them."""
+    return isinstance(value, Mapping) and (
+        any(name in value for name in LISTS) or value.get("_cls") in SINGLE
+    )
+
+
+def _objects(value: Mapping[str, Any] | None) -> object:
+    """What should be the list of a field's objects."""
+    if value is None:
+        return []
+    return next((value[name] for name in LISTS if name in value), [value])
 
 
 def _chosen_field(
@@ -134,10 +130,7 @@ def _chosen_field(
 ) -> str:
     """The field asked for, or the only one that holds detections in any sample."""
     fields = {
-        name: None
-        for _, sample in samples
-        for name, value in sample.items()
-        if isinstance(value, Mapping) and "detections" in value
+        name: None for _, sample in samples for name, value in sample.items() if _has_boxes(value)
     }
     if field is None and len(fields) != 1:
         raise InputError(
@@ -160,11 +153,8 @@ def _list(where: str, detections: object) -> list:
     return detections
 
 
-def _detection(where: str, detection: object) -> tuple[list[float], Any, float | None]:
-    """Box as x, y, w, h, its label and score."""
-    if not isinstance(detection, Mapping):
-        raise InputError(f"{where}: expected an object, got {shown(detection)}")
-    box, label = detection.get("bounding_box"), detection.get("label")
+def _box(where: str, detection: Mapping[str, Any]) -> Box:
+    box = detection.get("bounding_box")
     if not (
         isinstance(box, list) and len(box) == 4 and all(map(is_number, box)) and min(box[2:]) >= 0
     ):
@@ -172,20 +162,20 @@ def _detection(where: str, detection: object) -> tuple[list[float], Any, float |
             f'{where}: expected "bounding_box": [x, y, w, h], fractions of the image with w, h >= '
             f"0, got {shown(box)}"
         )
-    if not (label is None or isinstance(label, str | int)):
-        raise InputError(f'{where}: expected "label" as text or a number, got {shown(label)}')
-    score = detection.get("confidence")
-    if score is not None and not is_number(score):
-        raise InputError(f'{where}: expected "confidence" as a finite number, got {shown(score)}')
-    return [float(number) for number in box], label, score
+    x, y, width, height = map(float, box)
+    return x, y, x + width, y + height
 
 
-def _check_labels(path: Path, label: str | int | None, labels: Mapping[Any, None]) -> None:
-    shown_labels = some(map(shown, labels))
-    if label is None and len(labels) > 1:
-        raise InputError(
-            f"{path}: holds boxes of {len(labels)} labels ({shown_labels}), expected one; choose "
-            f"one with label, or label: all"
-        )
-    if label not in (None, "all") and labels and label not in labels:
-        raise InputError(f"{path}: label {shown(label)}: no box has it; they are of {shown_labels}")
+def _box_of_points(where: str, polyline: Mapping[str, Any]) -> Box:
+    """The box of a polyline's parts; 0, 0, 0, 0 where there are none."""
+    parts = polyline["points"]
+    if not isinstance(parts, list) or not all(isinstance(part, list) for part in parts):
+        raise InputError(f'{where}: expected "points": [[[x, y], ...], ...], got {shown(parts)}')
+    flat = [[number for point in part for number in point] for part in parts if _are_points(part)]
+    if len(flat) < len(parts):
+        raise InputError(f'{where}: expected "points": [[[x, y], ...], ...], got {shown(parts)}')
+    return mask_box([part for part in flat if part], f"{where}: points") or (0.0, 0.0, 0.0, 0.0)
+
+
+def _are_points(part: list) -> bool:
+    return all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in part)

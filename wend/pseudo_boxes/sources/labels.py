@@ -25,9 +25,10 @@ VOC_PIXELS = {"edges": (0, 0, 0, 0), "inclusive": (-1, -1, 0, 0)}  # what the co
 def read_yolo_boxes(path: str | Path) -> PseudoBoxes:
     """Read YOLO's folder of text files; see :mod:`wend.formats.yolo`.
 
-    Frame: fractions. The sixth number of a line is the score; all lines have one, or none.
+    Frame: fractions. The sixth number of a line, and the one behind a polygon, is the score; all
+    lines have one, or none.
     """
-    labels = read_yolo(path)
+    labels = read_yolo(path, scored_polygons=True)
     unscored = np.isnan(labels.scores)
     if unscored.any() and not unscored.all():
         raise InputError(

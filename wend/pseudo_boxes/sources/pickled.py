@@ -10,6 +10,7 @@ import numpy as np
 from wend.array_pickles import ArrayUnpickler
 from wend.errors import InputError, shown
 from wend.files import open_bytes
+from wend.formats.coco_json import DATA_SET, CocoFile, Image
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
 
@@ -18,14 +19,19 @@ PREDICTIONS = "LOST's or TokenCut's preds.pkl, a pickle of {image's name: [x0, y
 
 @box_source("tokencut")
 @box_source("lost")
-def read_predictions(path: str | Path) -> PseudoBoxes:
+def read_predictions(path: str | Path, images: str | Path | None = None) -> PseudoBoxes:
     """Read ``preds.pkl`` of LOST or TokenCut; nothing in the file is run.
 
-    Frame: pixels of the image that the method saw: the original one, unless TokenCut was run with
-    ``--resize``, whose files state no size and have to be scaled by hand. Names are without
-    folders, as LOST's and TokenCut's data sets give them, and with endings. Without scores.
-    (LOST fcedbec, main_lost.py:316-339, and its data/LOST_predictions; TokenCut fed52cd,
-    main_tokencut.py:288-317.)
+    Frame: pixels of the original image; TokenCut's ``--resize`` is for a single image, of which it
+    writes no file. Names are without folders, and with endings, but LOST's of COCO, which are
+    numbers: the ids of ``images``. Without scores. (LOST fcedbec, main_lost.py:316-339,
+    datasets.py:117-129; TokenCut fed52cd, main_tokencut.py:288-317.) LOST's clusters
+    (cluster_for_OD.py:193-200), ``{"predicted_bb", "pseudo_label"}`` for each image, are read
+    without their labels.
+
+    Args:
+        path: the pickle.
+        images: the COCO JSON whose ids the names are.
 
     Raises:
         MissingFileError, InputError: not there, holds other objects than arrays and text, or a
@@ -42,15 +48,32 @@ def read_predictions(path: str | Path) -> PseudoBoxes:
             ) from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: expected {PREDICTIONS}, got {type(content).__name__}")
+    names = None if images is None else _names_of_ids(images)
     boxes = {}
     for name, value in content.items():
-        try:
-            box = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError):
-            box = np.zeros(0)
-        if box.size % 4 or not box.size or box.ndim > 2 or box.shape[-1] != 4:
-            raise InputError(
-                f"{path}: image {name!r}: expected [x0, y0, x1, y1], got {shown(value)}"
-            )
-        boxes[name] = box.view(np.ndarray)
+        value = value.get("predicted_bb", ()) if isinstance(value, Mapping) else value
+        key = name if names is None else names.get(str(name).lstrip("0"))
+        if key is None:
+            raise InputError(f"{path}: {name!r} is no id of an image of {images}")
+        boxes[key] = _boxes(f"{path}: image {name!r}", value)
     return PseudoBoxes.from_dict(boxes, "pixel", source=str(path))
+
+
+def _boxes(where: str, value: object) -> np.ndarray:
+    """The box (4,), or the boxes (P, 4), of an image."""
+    try:
+        boxes = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        boxes = np.zeros(1)
+    if boxes.size and (boxes.ndim > 2 or boxes.shape[-1:] != (4,)):
+        raise InputError(f"{where}: expected [x0, y0, x1, y1], got {shown(value)}")
+    return boxes.view(np.ndarray)
+
+
+def _names_of_ids(images: str | Path) -> dict[str, str]:
+    """File name by id, which LOST writes as text, of the images of a COCO JSON."""
+    file = CocoFile.open(images, DATA_SET)
+    if not file.has_list("images"):
+        raise InputError(f"{images}: expected {DATA_SET}, got no images")
+    rows, _ = file.images(Image)
+    return {str(row.id).lstrip("0"): row.path for row in rows}

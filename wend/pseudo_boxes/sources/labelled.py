@@ -1,0 +1,124 @@
+"""Boxes of objects with labels, one after the other: those of the label asked for, scored or not.
+
+The rules that readers of labelling tools' files share: several labels have to be chosen among, and
+all boxes have a score, or none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wend.errors import InputError, shown, some
+from wend.files import is_number
+from wend.pseudo_boxes.keys import path_key
+from wend.pseudo_boxes.source_boxes import PseudoBoxes
+
+Size = tuple[float, float]
+
+
+class LabelledBoxes:
+    """Collects the boxes of a source's images.
+
+    Args:
+        path: the source, for messages.
+        label: the label to take, as the files have it, or "all"; None: there may be only one.
+        score: what the files call a box's score.
+        option: what the source's option for the label is called.
+    """
+
+    def __init__(
+        self, path: str | Path, label: str | int | None, score: str, option: str = "label"
+    ) -> None:
+        self.path, self.label, self.score, self.option = path, label, score, option
+        self._keys: list[str] = []
+        self._sizes: list[Size | None] = []
+        self._num: list[int] = []
+        self._rows: list[tuple[float, ...]] = []
+        self._scores: list[float] = []
+        self._labels: dict[Any, None] = {}
+        self._first_is_scored: bool | None = None
+
+    def begin(self, where: str, path: object, size: Size | None = None) -> None:
+        """Begin an image; its boxes follow.
+
+        Args:
+            where: what names it, for messages.
+            path: of the image.
+            size: width and height that the file states, or None.
+        """
+        self._keys.append(path_key(path, where))
+        self._sizes.append(size)
+        self._num.append(0)
+
+    def add(self, where: str, label: object, box: tuple[float, ...], score: object) -> None:
+        """Add a box of the image that was begun.
+
+        Args:
+            where: what holds it, for messages.
+            label: text or a number, or None.
+            box: ``x0, y0, x1, y1``.
+            score: a finite number, or None.
+
+        Raises:
+            InputError: another label or score, or a score where others have none.
+        """
+        if not (label is None or isinstance(label, str | int)):
+            raise InputError(
+                f'{where}: expected "{self.option}" as text or a number, got {shown(label)}'
+            )
+        if score is not None and not is_number(score):
+            raise InputError(
+                f'{where}: expected "{self.score}" as a finite number, got {shown(score)}'
+            )
+        self._labels[label] = None
+        if self.label not in (None, "all", label):
+            return
+        if self._first_is_scored is None:
+            self._first_is_scored = score is not None
+        if (score is not None) != self._first_is_scored:
+            others = "as others have" if self._first_is_scored else "others have none"
+            raise InputError(f"{where}: expected {self.score} for all boxes or none; {others}")
+        self._num[-1] += 1
+        self._rows.append(box)
+        self._scores.append(np.nan if score is None else float(score))  # type: ignore[arg-type]
+
+    def finish(self, frame: str) -> PseudoBoxes:
+        """The boxes; those of pixels become fractions by the sizes that the files state, if any do.
+
+        Raises:
+            InputError: several labels and none is chosen, no box of the label, or only some images
+                have a size.
+        """
+        self._check_labels()
+        num = np.array(self._num, dtype=np.int64)
+        boxes = np.array(self._rows, dtype=np.float64).reshape(-1, 4)
+        scores = np.array(self._scores, dtype=np.float64) if self._first_is_scored else None
+        stated = [size for size in self._sizes if size is not None]
+        sizes = None
+        if frame == "pixel" and stated:
+            if len(stated) < len(self._keys):
+                first = self._keys[self._sizes.index(None)]
+                raise InputError(
+                    f"{self.path}: {first}: expected width and height, as other images have"
+                )
+            sizes, frame = np.array(stated, dtype=np.float64), "fraction"
+            boxes /= np.repeat(np.tile(sizes, 2), num, axis=0)
+        return PseudoBoxes.from_entries(
+            str(self.path), frame, self._keys, num, boxes, scores, sizes
+        )
+
+    def _check_labels(self) -> None:
+        label, labels, option = self.label, self._labels, self.option
+        shown_labels = some(map(shown, labels))
+        if label is None and len(labels) > 1:
+            raise InputError(
+                f"{self.path}: holds boxes of {len(labels)} labels ({shown_labels}), expected one; "
+                f"choose one with {option}, or {option}: all"
+            )
+        if label not in (None, "all") and labels and label not in labels:
+            raise InputError(
+                f"{self.path}: {option} {shown(label)}: no box has it; they are of {shown_labels}"
+            )
