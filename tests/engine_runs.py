@@ -1,6 +1,7 @@
 """What the tests of both engines share: a tiny config, detectors of it, and whole runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from wend.cli.train import main
 from wend.logs import kept_logging
+from wend.modeling.undrawn import Undrawn
 
 ENGINES = ("detectron2", "torchvision")
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -141,6 +143,13 @@ def config(engine: str, detector: str = "fcos", changes: Mapping[str, str] | Non
 
 d2_config = partial(config, "detectron2")
 tv_config = partial(config, "torchvision")
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """What is built inside is on the device "meta", and nothing draws its initial values."""
+    with torch.device("meta"), Undrawn():
+        yield
 
 
 def build(engine: str, cfg) -> torch.nn.Module:

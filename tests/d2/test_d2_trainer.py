@@ -7,7 +7,7 @@ import torch
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
-from engine_runs import CONFIGS, d2_config
+from engine_runs import CONFIGS, d2_config, without_memory
 from torch import nn
 
 from wend.config import add_wend_config, merge_config
@@ -35,7 +35,7 @@ def test_the_pyramid_counts_as_head():
     add_wend_config(cfg)
     path = CONFIGS / "CUB" / "fcos_R50_FPN_we.yaml"
     merge_config(cfg, str(path), ["MODEL.DEVICE", "meta"], "")
-    with torch.device("meta"):
+    with without_memory():
         model = build_model(cfg)
     owner = _groups(Trainer.build_optimizer(cfg, model))
     bottom_up = {id(p) for p in model.backbone.bottom_up.parameters()}

@@ -1,6 +1,5 @@
 import pytest
-import torch
-from engine_runs import build, losses, random_crops, tv_config
+from engine_runs import build, losses, random_crops, tv_config, without_memory
 
 from wend.errors import InputError
 from wend.tv.models import build_model
@@ -58,7 +57,7 @@ def test_detectors_take_the_backbones_under_detectron2s_names(detector, name):
     maps = ("WEND.FCOS.IN_FEATURES", "MODEL.RPN.IN_FEATURES", "MODEL.ROI_HEADS.IN_FEATURES")
     changes = dict.fromkeys(maps, "('res5',)")
     changes |= {"MODEL.BACKBONE.NAME": f"build_{name}_backbone", "WEND.TIMM.MODEL": "test_resnet"}
-    with torch.device("meta"):
+    with without_memory():
         model = build_model(tv_config(detector, {**changes, "MODEL.DEVICE": "meta"}))
     assert (model.backbone.out_channels, model.backbone.chosen_strides) == (WIDTHS[name], [32])
     if name == "timm":  # small enough to run

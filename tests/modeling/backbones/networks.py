@@ -1,6 +1,7 @@
 """What the tests of the backbones share: bodies, configs, and weights that are not the initial."""
 
 import torch
+from engine_runs import without_memory
 from torch import nn
 
 from wend.modeling.backbones.build import build_body
@@ -26,7 +27,7 @@ def make(name, **entries):
 
 def make_meta(name, **entries):
     """A body without memory."""
-    with torch.device("meta"):
+    with without_memory():
         return make(name, **entries)
 
 

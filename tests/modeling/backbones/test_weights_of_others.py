@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from engine_runs import without_memory
 from fvcore.common.checkpoint import Checkpointer
 from networks import Detector, make, make_meta, randomize
 from torch import nn
@@ -142,7 +143,7 @@ def test_frozen_norms_take_the_files_statistics(tmp_path):
 def test_file_of_another_network_is_refused(tmp_path, file, name, entries):
     if name == "timm":
         pytest.importorskip("timm", reason="timm is not installed (extra 'classifier')")
-    with torch.device("meta"):
+    with without_memory():
         state = file(weights=None).state_dict()
     state = {key: torch.zeros(()).expand(value.shape) for key, value in state.items()}
     state = {key: value for key, value in state.items() if not key.startswith("classifier")}
@@ -175,7 +176,7 @@ def test_efficientnet_pytorchs_file_gives_its_features_in_timms_network(tmp_path
 def test_every_name_of_an_efficientnet_is_one_of_timms_with_its_shape(model):
     efficientnet_pytorch = pytest.importorskip("efficientnet_pytorch")
     timm = pytest.importorskip("timm")
-    with torch.device("meta"):
+    with without_memory():
         theirs = efficientnet_pytorch.EfficientNet.from_name(f"efficientnet-{model}").state_dict()
         ours = timm.create_model(f"tf_efficientnet_{model}").state_dict()
     rename = efficientnet_pytorch_to_timm(ours)

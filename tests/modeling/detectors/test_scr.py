@@ -2,7 +2,17 @@
 
 import pytest
 import torch
-from engine_runs import CONFIGS, CROP, build, config, detections, file_config, losses, random_crops
+from engine_runs import (
+    CONFIGS,
+    CROP,
+    build,
+    config,
+    detections,
+    file_config,
+    losses,
+    random_crops,
+    without_memory,
+)
 from torch import nn
 
 from wend.errors import InputError
@@ -18,7 +28,7 @@ def _crops(boxes_each=(1, 2, 0)):
 
 def test_resnet50_detector_has_as_many_parameters_as_table_1(engine):
     path = CONFIGS / "CUB" / "scr_R50.yaml"
-    with torch.device("meta"):
+    with without_memory():
         model = build(engine, file_config(engine, path, ["MODEL.DEVICE", "meta"]))
     assert sum(p.numel() for p in model.parameters()) == 24_559_172
 
