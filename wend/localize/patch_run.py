@@ -17,6 +17,7 @@ from wend.localize.methods import ImageMethod
 from wend.localize.network_pass import NetworkPass
 from wend.localize.patches.graph import separation
 from wend.parts import Parts
+from wend.user_code import own_errors
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def boxes_of_maps(
         method marks nothing, or only what is as the rest (score 0).
 
     Raises:
-        InputError: the method returns something else than masks of the grid.
+        InputError: the method returns something else than masks of the grid. UserCodeError: it is
+            the user's own, and failed.
     """
     shape = int(maps.shape[2]), int(maps.shape[3])
     rows = maps.flatten(2).transpose(1, 2).float().cpu().numpy()
@@ -64,10 +66,13 @@ def boxes_of_maps(
 def _boxes_of(
     descriptors: np.ndarray, shape: tuple[int, int], options: PatchOptions, refine: Refine | None
 ) -> Boxes:
-    masks = [
-        _checked(mask, shape, options.name)
-        for mask in options.method(descriptors, shape, **options.parameters)
-    ]
+    with own_errors(options.method, f"--method {options.name} failed"):
+        returned = options.method(descriptors, shape, **options.parameters)
+    if not isinstance(returned, list | tuple):
+        raise InputError(
+            f"--method {options.name}: expected a list of masks, got {type(returned).__name__}"
+        )
+    masks = [_checked(mask, shape, options.name) for mask in returned]
     scores = [separation(descriptors, mask.ravel()) for mask in masks]
     scored = [each for each in zip(masks, scores, strict=True) if each[1] > 0]
     if not scored:
