@@ -17,6 +17,7 @@ from wend.localize.methods import ImageMethod
 from wend.localize.network_pass import NetworkPass
 from wend.localize.patches.graph import normalized, separation
 from wend.parts import Parts
+from wend.user_code import own_errors
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def boxes_of_maps(
         method marks nothing.
 
     Raises:
-        InputError: the method returns something else than masks of the grid.
+        InputError: the method returns something else than masks of the grid. UserCodeError: it is
+            the user's own, and failed.
     """
     shape = int(maps.shape[2]), int(maps.shape[3])
     rows = maps.flatten(2).transpose(1, 2).float().cpu().numpy()
@@ -65,10 +67,13 @@ def _boxes_of(
     descriptors: np.ndarray, shape: tuple[int, int], options: PatchOptions, refine: Refine | None
 ) -> Boxes:
     unit = normalized(descriptors)
-    masks = [
-        _checked(mask, shape, options.name)
-        for mask in options.method(descriptors, shape, **options.parameters)
-    ]
+    with own_errors(options.method, f"--method {options.name} failed"):
+        returned = options.method(descriptors, shape, **options.parameters)
+    if not isinstance(returned, list | tuple):
+        raise InputError(
+            f"--method {options.name}: expected a list of masks, got {type(returned).__name__}"
+        )
+    masks = [_checked(mask, shape, options.name) for mask in returned]
     if not masks:
         return (NOTHING_FOUND,)
     scored = [(mask, separation(unit, mask.ravel())) for mask in masks]

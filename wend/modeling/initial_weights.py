@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from wend.errors import InputError
+from wend.errors import InputError, some
 from wend.modeling.backbone_names import parse_backbone_name
 from wend.pretrained import PRETRAINED, find_weights
 from wend.pretrained.packages import Channels, package_of
@@ -37,6 +37,11 @@ class Pixels:
     mean: Channels
     std: Channels
     source: str
+
+    @property
+    def mean_of_1(self) -> list[float]:
+        """The mean for pixels of 0..1."""
+        return [value / 255 for value in self.mean]
 
 
 def network_of(cfg: CfgNode) -> str:
@@ -91,6 +96,8 @@ def settle_pixels(cfg: CfgNode) -> None:
         _check_timms(cfg)
         return
     pixels = stated or _usual(network_of(cfg))
+    if stated is None:
+        _say_other_tags(cfg, pixels)
     for entry, own in zip(ENTRIES, (pixels.mean, pixels.std), strict=True):
         ordered = list(own if cfg.INPUT.FORMAT == "RGB" else own[::-1])
         given = list(cfg.MODEL[entry])
@@ -120,6 +127,24 @@ def _check_timms(cfg: CfgNode) -> None:
             f"(WEND.TIMM.MODEL, in the order of INPUT.FORMAT {cfg.INPUT.FORMAT}); set both to [], "
             f"or, if {cfg.MODEL.WEIGHTS} expects others, register it as a WeightPackage "
             f"(docs/backbones.md)"
+        )
+
+
+def _say_other_tags(cfg: CfgNode, taken: Pixels) -> None:
+    """Warn where a file of others is loaded, and timm's weights of that name do not agree."""
+    package, _, name = network_of(cfg).partition(":")
+    if package != "timm" or not cfg.MODEL.WEIGHTS:
+        return
+    others = [
+        tag
+        for tag in _tagged(name)
+        if (theirs := _timms(tag)) is not None and not np.allclose(theirs.mean, taken.mean_of_1)
+    ]
+    if others:
+        logger.warning(
+            "MODEL.PIXEL_MEAN is %s, of timm's default weights of %s; others of its weights expect "
+            "another (%s): if %s is one of them, name it by its tag, as WEND.TIMM.MODEL %s",
+            *([*taken.mean], name, some(others), cfg.MODEL.WEIGHTS, others[0]),
         )
 
 

@@ -27,6 +27,7 @@ from wend.structures.data_set import DataSet
 
 LOWEST, HIGHEST = "lowest scores", "highest scores"
 LARGE, SMALL = 0.9, 0.01  # shares of the image that hardly an object has
+SAME = 0.8  # IoU with the median box, from which a box says little of its image
 AT_BORDER = 0.01  # of a side, up to which a box touches the image's border
 OWN = {
     LOWEST: "Images whose best box has the lowest score, nothing found first.",
@@ -157,6 +158,9 @@ def _doubts(data_set: DataSet, boxes: BoxTable) -> Table:
         f"the best box covers more than {100 * LARGE:g} % of the image": (share > LARGE) & ~nothing,
         f"the best box covers less than {100 * SMALL:g} % of the image": share < SMALL,
         "the best box touches three borders of the image or four": (borders > 2) & ~nothing,
+        f"the best box is where it is in most images (IoU over {SAME:g} with the median box)": (
+            _like_the_median(sides)
+        ),
         "no box, since the image could not be read": boxes.counts == 0,
     }
     rows = [
@@ -165,6 +169,15 @@ def _doubts(data_set: DataSet, boxes: BoxTable) -> Table:
     ]
     notes = ["An image may be of several kinds. Of the first three, some are shown below."]
     return Table(["doubtful", "images", "of all"], rows, "What is hardly an object's box.", notes)
+
+
+def _like_the_median(sides: np.ndarray) -> np.ndarray:
+    """Which first boxes (I, 4), in fractions of their images, are nearly the median of all."""
+    held = ~np.isnan(sides).any(1)
+    if not held.any():
+        return held
+    usual = np.median(sides[held], 0)
+    return np.nan_to_num(paired_iou(sides, np.broadcast_to(usual, sides.shape))) > SAME
 
 
 def _histograms(data_set: DataSet, boxes: BoxTable) -> list[Figures]:
