@@ -83,7 +83,7 @@ def own_registries(monkeypatch):
 
 @pytest.fixture
 def undrawn_figures(monkeypatch):
-    """A report's figures are made but not drawn, which takes seconds, where a test is of the rest."""
+    """Figures of a report are made but not drawn, which takes seconds: for tests of the rest."""
     from matplotlib.figure import Figure
 
     def savefig(figure, file, *, format, **_):
