@@ -83,6 +83,25 @@ def test_boxes_by_three_processes_are_those_of_one(start, tmp_path):
     assert _files(tmp_path / "by several ß") == _files(tmp_path / "by one")
 
 
+@pytest.mark.parametrize("keep", [0, 2])
+def test_auto_by_three_processes_is_that_of_one(start, weights, tmp_path, keep):
+    words = ("pseudo-boxes", "--method", "auto", *DATA, "--device", "cpu", "--batch-size", "2")
+    words += (
+        "--backbone",
+        "torchvision:resnet18",
+        "--weights",
+        weights / "ddt.pth",
+        "--boxes",
+        "2",
+    )
+    words += ("--input-size", "64", "--page", "none", "--keep-gib", keep)
+    _done(start(0, *words, "--output", tmp_path / "one"))
+    _done(start(3, *words, "--output", tmp_path / "several"))
+    one, several = _files(tmp_path / "one"), _files(tmp_path / "several")
+    assert one.keys() == several.keys()
+    assert [p for p in one if p.name != "cost.json" and one[p] != several[p]] == []
+
+
 def test_classes_by_more_processes_than_batches_are_those_of_one(start, weights, tmp_path):
     words = (*CLASSIFY, "--weights", weights / "classify.pth")  # 12 images in 3 batches
     _done(start(0, *words, "--output", tmp_path / "one.json"))
