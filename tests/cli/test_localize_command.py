@@ -666,9 +666,12 @@ def test_auto_passes_over_the_images_once_and_shards_give_the_same(auto, tmp_pat
 
     auto("--split", "parts", "--shard", "1/2")
     assert "boxes need that of all shards (contrast: others have not ended" in caplog.text
-    with pytest.raises(InputError, match=r"out/parts.methods/ddt.partial: .* images are not done"):
+    with pytest.raises(InputError, match=r"methods/contrast.partial: holds no part"):
         merge(tmp_path, "--split", "parts", "--page", "none")
     auto("--split", "parts", "--shard", "0/2")
+    with pytest.raises(InputError, match=r"parts.methods/contrast.partial: .* are not done"):
+        merge(tmp_path, "--split", "parts", "--page", "none")
+    assert (tmp_path / "out/parts.methods/ddt.partial").is_dir()  # all methods or none
     auto("--split", "parts", "--shard", "1/2")
     assert f"make the whole: wend boxes merge {tmp_path}/out --split parts" in caplog.text
     merge(tmp_path, "--split", "parts", "--page", "none")

@@ -248,6 +248,11 @@ def test_label_studio_by_its_own_converter(tmp_path):
     assert [names[row["category_id"]] for row in rows] == [LABELS[i % 2] for i in range(7)]
 
 
+def test_label_studio_by_our_reader(tmp_path, images, table):
+    folder = write("label_studio", table, images, tmp_path)
+    as_own_source({"source": "label_studio", "path": folder / "tasks.json"}, images, table)
+
+
 def test_label_studios_addresses_are_those_of_the_images(tmp_path, images, table):
     """As our match of names reads them, and as per cent of the image."""
     tasks = json.loads((write("label_studio", table, images, tmp_path) / "tasks.json").read_text())

@@ -506,10 +506,11 @@ def test_labelmes_images_are_named_from_the_folder_of_their_files(tmp_path):
     labelme_file(tmp_path / "labels/n01/a.json", [box], "..\\..\\images\\n01\\a.jpg")
     labelme_file(tmp_path / "labels/n02/a.json", [box, shape([[0, 0]], "point", score=0.25)])
     labelme_file(tmp_path / "labels/wr\u00ebn.json", [{**box, "score": 0.25}], "")
+    labelme_file(tmp_path / "labels/n03/b.json", [box], "D:\\my photos\\n03\\b.jpg")
     boxes = read_boxes({"source": "labelme", "path": tmp_path / "labels"})
-    names = ("images/n01/a.jpg", "n02/a.jpg", "wr\u00ebn")
+    names = ("images/n01/a.jpg", "n02/a.jpg", "wr\u00ebn", "my photos/n03/b.jpg")
     assert as_dict(boxes) == {name: [[0, 0, 0.5, 0.5]] for name in names}
-    assert sorted(boxes.table.scores.tolist()) == [0.25, 0.5, 0.5]
+    assert sorted(boxes.table.scores.tolist()) == [0.25, 0.5, 0.5, 0.5]
     assert boxes.counts["zero_area"].number == 1  # the point
 
 
@@ -612,6 +613,7 @@ def test_label_studios_tasks_are_joined_by_their_names_with_scores(tmp_path):
     [
         ({}, "expected Label Studio's export", {}),
         ([7], "task 0: expected Label Studio's export", {}),
+        ([task(-1)], "task 0, predictions: expected result: a list, got -1", {}),
         ([task([7])], 'predictions, result 0: expected {"type", "value"}', {}),
         ([task([region(square())], image=None)], "the image's path under 'image' of its data", {}),
         (
@@ -649,7 +651,7 @@ def test_label_studios_tasks_are_joined_by_their_names_with_scores(tmp_path):
             {},
         ),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_wrong_tasks_of_label_studio_are_errors(tmp_path, tasks, message, options):
     refused(message, "label_studio", write(tmp_path / "tasks.json", tasks), **options)

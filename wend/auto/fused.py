@@ -21,7 +21,7 @@ from wend.localize.cost import Cost, read_cost
 from wend.localize.found import part_folder
 from wend.localize.job import Job
 from wend.localize.making import Made, make_boxes
-from wend.localize.merging import check_images, merge_parts, parts_to_merge
+from wend.localize.merging import Unmerged, merge
 from wend.localize.presets import FUSED, PRESETS
 from wend.localize.request import Request
 from wend.localize.writers import cost_path, found_table, is_done, output_paths, write_boxes
@@ -96,11 +96,8 @@ def merge_methods(data_set: DataSet, images: Mapping[str, Any], output: Path, sp
     """
     folder = methods_folder(output, split)
     names = methods_of(settings_of_methods(output, split).get("backbone", ""))
-    for name in names:
-        if not output_paths(folder, name)[1].exists():
-            parts = parts_to_merge(folder, name)
-            check_images(parts, images)
-            merge_parts(parts, data_set, folder, name)
+    open_ones = [name for name in names if not output_paths(folder, name)[1].exists()]
+    merge([Unmerged.read(folder, name) for name in open_ones], data_set, images)
 
 
 def settings_of_methods(output: str | Path, split: str) -> dict[str, Any]:
@@ -115,7 +112,7 @@ def settings_of_methods(output: str | Path, split: str) -> dict[str, Any]:
         if coco.exists():
             return read_json(coco, "boxes of a method")["info"]["settings"]
         if part_folder(folder, name).is_dir():
-            return parts_to_merge(folder, name).settings
+            return Unmerged.read(folder, name).parts.settings
     raise InputError(f"{folder}: holds no part of an unfinished run of --method auto")
 
 

@@ -12,7 +12,7 @@ from wend.cli.options import add_import_option
 from wend.cli.pseudo_boxes import add_images_options, read_images
 from wend.errors import InputError
 from wend.localize.found import part_folder
-from wend.localize.merging import check_images, merge_parts, parts_to_merge
+from wend.localize.merging import Unmerged, merge
 from wend.localize.whole import check_split, describe_images
 from wend.structures.data_set import DataSet
 
@@ -38,11 +38,11 @@ def run(args: argparse.Namespace) -> int:
     if methods.is_dir() and not folder.is_dir():
         _merge_fused(args, methods)
         return 0
-    parts = parts_to_merge(args.output, args.split)
-    data_set, images = _images(args, parts.settings, folder)
-    check_images(parts, images)
-    boxes = merge_parts(parts, data_set, args.output, args.split)
-    finish(args, data_set, parts.settings, boxes)
+    unmerged = Unmerged.read(args.output, args.split)
+    settings = unmerged.parts.settings
+    data_set, images = _images(args, settings, folder)
+    (boxes,) = merge([unmerged], data_set, images)
+    finish(args, data_set, settings, boxes)
     return 0
 
 

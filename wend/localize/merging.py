@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wend import __version__
 from wend.errors import InputError
-from wend.localize.found import FORMAT, LEFTOVERS, from_row, part_folder
+from wend.localize.found import BOXES_STEP, FORMAT, LEFTOVERS, from_row, part_folder
 from wend.localize.whole import write_whole
 from wend.localize.writers import is_done
 from wend.partial import differences
@@ -17,43 +19,69 @@ from wend.structures.box_table import BoxTable
 from wend.structures.data_set import DataSet
 
 
-def parts_to_merge(output: str | Path, split: str) -> Parts:
-    """The parts of a method's unfinished run, whatever the settings that they share.
+@dataclass(frozen=True)
+class Unmerged:
+    """What shards of a method have done.
 
-    Raises:
-        InputError: there are none, or another version made them.
+    Attributes:
+        parts: whose settings are those that the shards share.
+        output, split: where the whole belongs.
     """
-    folder = part_folder(output, split)
-    place = Path(output) / split
-    parts: Parts = Parts.of_folder(
-        *(place, folder, FORMAT, from_row, LEFTOVERS), doing="wend boxes merge"
-    )
-    made_by = parts.settings["versions"]["wend"]
-    if made_by != __version__:
-        raise InputError(
-            f"{folder}: was made by WEND {made_by}, this is {__version__}; merge with that version"
+
+    parts: Parts
+    output: Path
+    split: str
+
+    @classmethod
+    def read(cls, output: str | Path, split: str) -> Unmerged:
+        """Read the parts of an unfinished run.
+
+        Raises:
+            InputError: there are none, or another version made them.
+        """
+        folder = part_folder(output, split)
+        place = Path(output) / split
+        parts: Parts = Parts.of_folder(
+            *(place, folder, FORMAT, from_row, LEFTOVERS), doing="wend boxes merge"
         )
-    return parts
+        made_by = parts.settings["versions"]["wend"]
+        if made_by != __version__:
+            raise InputError(
+                f"{folder}: was made by WEND {made_by}, this is {__version__}; merge with that "
+                f"version"
+            )
+        return cls(parts, Path(output), split)
+
+    def check(self, data_set: DataSet, images: Mapping[str, Any]) -> None:
+        """Raise InputError unless all boxes of the images are there, and the whole is not."""
+        parts = self.parts
+        changed = differences({key: parts.settings.get(key) for key in images}, dict(images))
+        if changed:
+            raise InputError(f"{parts.folder}: is of other images ({changed})")
+        if is_done(self.output, self.split, data_set.keys, parts.settings):
+            raise InputError(
+                f"{self.output}: is there already, whole; {parts.folder} can be removed"
+            )
+        parts.of_all(data_set.keys, BOXES_STEP)
 
 
-def check_images(parts: Parts, images: Mapping[str, Any]) -> None:
-    """Raise InputError unless parts are of images.
+def merge(
+    methods: Sequence[Unmerged], data_set: DataSet, images: Mapping[str, Any]
+) -> list[BoxTable]:
+    """Write the boxes of all images by each method, or none where any is not done.
 
     Args:
         images: they in words, as of :func:`wend.localize.whole.describe_images`.
-    """
-    changed = differences({key: parts.settings.get(key) for key in images}, dict(images))
-    if changed:
-        raise InputError(f"{parts.folder}: is of other images ({changed})")
 
-
-def merge_parts(parts: Parts, data_set: DataSet, output: str | Path, split: str) -> BoxTable:
-    """Write the boxes of all images; returns them, in original pixels, scored.
+    Returns:
+        The boxes of each method, in original pixels, scored.
 
     Raises:
-        InputError: images are missing, or the whole is there already.
+        InputError: boxes are missing or of other images, or a whole is there already.
     """
-    with parts:
-        if is_done(output, split, data_set.keys, parts.settings):
-            raise InputError(f"{output}: is there already, whole; {parts.folder} can be removed")
-        return write_whole(output, split, data_set, parts)
+    with ExitStack() as stack:
+        for method in methods:
+            stack.enter_context(method.parts)
+        for method in methods:
+            method.check(data_set, images)
+        return [write_whole(m.output, m.split, data_set, m.parts) for m in methods]

@@ -103,7 +103,10 @@ def _regions(
             f"{where}: expected one of {results} with boxes, got {len(sets)}; keep the one that "
             f"counts"
         )
-    for number, region in enumerate(sets[0]["result"] if sets else ()):
+    regions = sets[0]["result"] if sets else []
+    if not isinstance(regions, list):
+        raise InputError(f"{where}, {results}: expected result: a list, got {shown(regions)}")
+    for number, region in enumerate(regions):
         here = f"{where}, {results}, result {number}"
         value = region.get("value") if isinstance(region, Mapping) else None
         if not isinstance(value, Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import posixpath
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,9 @@ def read_labelme(path: str | Path, label: str | int | None = None) -> PseudoBoxe
         image = content.get("imagePath") or Path(name).with_suffix("").name
         if not isinstance(image, str):
             raise InputError(f'{folder / name}: expected "imagePath" as text, got {shown(image)}')
-        image = posixpath.join(posixpath.dirname(name), image.replace("\\", "/"))
+        image = image.replace("\\", "/")
+        if not re.match("[A-Za-z]:", image):
+            image = posixpath.join(posixpath.dirname(name), image)
         size = mask_size({"size": [content.get("imageHeight"), content.get("imageWidth")]})
         collected.begin(str(folder / name), posixpath.normpath(image), size)
         for number, shape in enumerate(content["shapes"]):
