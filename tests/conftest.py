@@ -81,6 +81,17 @@ def own_registries(monkeypatch):
         yield
 
 
+@pytest.fixture
+def undrawn_figures(monkeypatch):
+    """Figures of a report are made but not drawn, which takes seconds: for tests of the rest."""
+    from matplotlib.figure import Figure
+
+    def savefig(figure, file, *, format, **_):
+        file.write("<svg></svg>" if format == "svg" else b"")
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+
+
 @pytest.fixture(params=["detectron2", "torchvision"])
 def engine(request):
     """Each engine; :func:`pytest_collection_modifyitems` skips the one that is not installed."""

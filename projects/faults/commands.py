@@ -12,8 +12,11 @@ from outcomes import Outcome
 from running import Machine
 
 SAME = "given again: every byte as uninterrupted"
-# Files that say when or where something was made
-NOT_COMPARED = ("log.txt", "machine.json", "events.out.tfevents", "metrics.json")
+# Files that say when or where something was made, or how long it took
+NOT_COMPARED = (
+    *("log.txt", "machine.json", "events.out.tfevents", "metrics.json"),
+    *("cost.json", "pseudo_boxes.html"),
+)
 
 
 @dataclass(frozen=True)

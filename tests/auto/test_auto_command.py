@@ -37,7 +37,13 @@ def photos(toy_root, tmp_path):
 
 
 @pytest.fixture
-def auto(photos, tmp_path, monkeypatch):
+def auto(drawing_auto, undrawn_figures):
+    """Runs the command from the folder of the photos' parent; its report has no curves."""
+    return drawing_auto
+
+
+@pytest.fixture
+def drawing_auto(photos, tmp_path, monkeypatch):
     """Runs the command from the folder of the photos' parent."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wend.auto.schedule.LEAST_ITERATIONS", 3)
@@ -70,8 +76,10 @@ def write_boxes(path, photos):
 @pytest.mark.parametrize(
     "engine", ["torchvision", pytest.param("detectron2", marks=pytest.mark.slow)]
 )
-def test_a_folder_becomes_a_run_that_the_ordinary_commands_read(auto, photos, engine, capsys):
-    assert auto("--format", "coco,yolo", "--pictures", 2, engine=engine) == 0
+def test_a_folder_becomes_a_run_that_the_ordinary_commands_read(
+    drawing_auto, photos, engine, capsys
+):
+    assert drawing_auto("--format", "coco,yolo", "--pictures", 2, engine=engine) == 0
     folder = Path("out")
     data_sets = DataSets()
     train = data_sets.get(str(folder / "datasets/photos_train.yaml"))

@@ -1,6 +1,7 @@
 """wend pseudo-boxes and wend classify in processes of torchrun: the bytes of one process."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,7 +78,8 @@ def _files(output):
 def test_boxes_by_three_processes_are_those_of_one(start, tmp_path):
     _done(start(0, *BORDER, "--output", tmp_path / "by one"))
     output = _done(start(3, *BORDER, "--output", tmp_path / "by several ß"))
-    assert output.count("written: ") == 2
+    written = re.findall("written: .*", output)
+    assert len(written) == len({*written}) >= 2  # once, not by each process
     assert _files(tmp_path / "by several ß") == _files(tmp_path / "by one")
 
 

@@ -199,7 +199,7 @@ def test_a_set_of_register_coco_instances_can_be_trained_and_evaluated_on(coco_s
 
 
 def test_other_commands_know_what_an_imported_file_registered_with_detectron2(
-    coco_set, tmp_path, capsys
+    coco_set, tmp_path, capsys, undrawn_figures
 ):
     names = {"DATASETS.TRAIN": f"('{coco_set}',)", "DATASETS.TEST": f"('{coco_set}',)"}
     assert run("detectron2", tmp_path / "out", changes={**names, "WEND.EPOCHS": "1"}) == 0
