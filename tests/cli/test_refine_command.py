@@ -72,7 +72,6 @@ METHODS = {  # the first always, the others with -m slow
     "ddt of a large group": ("--group", "all", "--keep-gib", 0),
     "contrast": ("--option", "epochs=2"),
     "ddt": ("--group", "all"),
-    "cam": (),
     "mask-cut": ("--boxes", 3),
     "lost": (),
     "background": ("--boxes", 2),
