@@ -15,7 +15,7 @@ from wend.localize.boxes import NOTHING_FOUND, FoundBox, Refine
 from wend.localize.found import Boxes
 from wend.localize.methods import ImageMethod
 from wend.localize.network_pass import NetworkPass
-from wend.localize.patches.graph import normalized, separation
+from wend.localize.patches.graph import separation
 from wend.parts import Parts
 from wend.user_code import own_errors
 
@@ -49,7 +49,7 @@ def boxes_of_maps(
 
     Returns:
         For each image 1 to ``number`` boxes, best first; :data:`NOTHING_FOUND` alone where the
-        method marks nothing.
+        method marks nothing, or only what is as the rest (score 0).
 
     Raises:
         InputError: the method returns something else than masks of the grid. UserCodeError: it is
@@ -66,7 +66,6 @@ def boxes_of_maps(
 def _boxes_of(
     descriptors: np.ndarray, shape: tuple[int, int], options: PatchOptions, refine: Refine | None
 ) -> Boxes:
-    unit = normalized(descriptors)
     with own_errors(options.method, f"--method {options.name} failed"):
         returned = options.method(descriptors, shape, **options.parameters)
     if not isinstance(returned, list | tuple):
@@ -74,9 +73,10 @@ def _boxes_of(
             f"--method {options.name}: expected a list of masks, got {type(returned).__name__}"
         )
     masks = [_checked(mask, shape, options.name) for mask in returned]
-    if not masks:
+    scores = [separation(descriptors, mask.ravel()) for mask in masks]
+    scored = [each for each in zip(masks, scores, strict=True) if each[1] > 0]
+    if not scored:
         return (NOTHING_FOUND,)
-    scored = [(mask, separation(unit, mask.ravel())) for mask in masks]
     scored = sorted(scored, key=lambda each: -each[1])[: options.number]
     if refine is None:
         return tuple(FoundBox(_box(mask), score) for mask, score in scored)
@@ -125,5 +125,5 @@ def localize(network: NetworkPass, parts: Parts, options: PatchOptions) -> str:
         parts,
         options.name,
         options.batch_size,
-        lambda _, maps: boxes_of_maps(maps, options),
+        lambda _, maps, refine: boxes_of_maps(maps, options, refine),
     )

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from wend.localize.patches.graph import centred as without_mean
-from wend.localize.patches.graph import normalized
+from wend.localize.patches.graph import check_cosine, normalized
 
 THRESHOLD = 0.3  # configs/found_DUTS-TR.yaml: bkg_th
 
@@ -34,7 +34,11 @@ def not_background(
 
     Returns:
         The masks (h, w) bool of the 4-connected regions, largest first.
+
+    Raises:
+        InputError: an option is out of its range.
     """
+    check_cosine(threshold)
     unit = normalized(without_mean(descriptors, centred))
     seed = int((unit @ unit.mean(0)).argmax())
     is_object = (unit @ unit[seed] <= threshold).reshape(shape)

@@ -5,14 +5,18 @@ Letters: T = patches of an image, C = channels of a descriptor.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.linalg
 from scipy import ndimage
-from scipy.sparse.linalg import ArpackError, eigsh
 
 from wend.errors import InputError
 
 CENTRED = ("auto", "yes", "no")
+STEPS = 150  # of Lanczos' iteration; a dense solver takes less time than more
+TOLERANCE = 1e-7  # of the residual of an eigenvector of length 1, whose eigenvalue is 1 at most
+EQUAL = 1e-12  # share of variance that is rounding
 APART = 1e-5  # the weight of an edge between patches that are not alike: the graph is connected
 
 
@@ -31,6 +35,18 @@ def centred(descriptors: np.ndarray, how: str) -> np.ndarray:
     if how == "yes" or (how == "auto" and descriptors.min() >= 0):
         return descriptors - descriptors.mean(0)
     return descriptors
+
+
+def check_cosine(threshold: float) -> None:
+    """Raise InputError unless a threshold of cosines is one, from -1 to below 1."""
+    if not -1 <= threshold < 1:
+        raise InputError(f"--option threshold: expected from -1 to below 1, got {threshold}")
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise InputError unless an option of that name is at least 1."""
+    if value < 1:
+        raise InputError(f"--option {name}: expected at least 1, got {value}")
 
 
 def normalized(descriptors: np.ndarray) -> np.ndarray:
@@ -54,45 +70,86 @@ def second_eigenvector(weights: np.ndarray) -> np.ndarray:
 
     Shi and Malik, "Normalized cuts and image segmentation" (2000), eq. (6). With ``y = D^-1/2 z``
     it is the second largest eigenvector z of ``D^-1/2 W D^-1/2``, whose largest, ``D^1/2 1``, is
-    known and taken out, so that Lanczos' iteration looks for the largest one.
+    known and taken out, so that Lanczos' iteration looks for the largest one. It only multiplies
+    by W: of 64x64 patches W has 134 MB, and nothing else of its size is made.
 
     Args:
         weights: W (T, T), symmetric, > 0. T is at least 2.
 
     Returns:
-        Of any sign; ``yᵀ D y`` is 1.
+        ``yᵀ D y`` is 1, and the entry of the largest magnitude is positive.
     """
+    size = len(weights)
     root = np.sqrt(weights.sum(1))
-    scaled = weights / (root[:, None] * root)
     first = root / np.linalg.norm(root)
-    rest = scaled - np.outer(first, first)
-    start = np.linspace(-1.0, 1.0, len(root))  # a vector of its own would be drawn at random
-    start -= first * (first @ start)
-    try:
-        vector = eigsh(rest, k=1, which="LA", v0=start, tol=1e-7)[1][:, 0]
-    except (ArpackError, TypeError):  # no convergence, or too few patches for Lanczos
-        size = len(root)
-        vector = scipy.linalg.eigh(rest, subset_by_index=[size - 1, size - 1])[1][:, 0]
-    return vector / root
+
+    def multiply(vector: np.ndarray) -> np.ndarray:
+        return weights @ (vector / root) / root - first * (first @ vector)
+
+    vector = _largest(multiply, size)
+    if vector is None:  # many patches that are like no other have nearly the same eigenvalue
+        dense = weights / (root[:, None] * root) - np.outer(first, first)
+        vector = scipy.linalg.eigh(dense, subset_by_index=[size - 1, size - 1])[1][:, 0]
+    vector = vector / root
+    return vector * np.sign(vector[np.abs(vector).argmax()])
+
+
+def _largest(multiply: Callable[[np.ndarray], np.ndarray], size: int) -> np.ndarray | None:
+    """An eigenvector (size,) of the largest eigenvalue, by Lanczos' iteration from a fixed start.
+
+    All vectors are kept orthogonal to each other (twice each: Parlett, "The symmetric eigenvalue
+    problem", 1980), so that nothing has to be drawn anew where the space of the start ends: of an
+    eigenvalue that has several vectors, the start's part is the one. ARPACK draws there.
+
+    Args:
+        multiply: what a symmetric matrix makes of a vector.
+
+    Returns:
+        Of length 1; None where :data:`STEPS` are not enough.
+    """
+    start = np.sin(np.arange(1.0, size + 1) ** 2)  # like no image, as a draw would be
+    vector = start / np.linalg.norm(start)
+    steps = min(size, STEPS)
+    basis, middle, beside = np.empty((steps, size)), np.empty(steps), np.empty(steps)
+    for step in range(steps):
+        basis[step] = vector
+        so_far = basis[: step + 1]
+        vector = multiply(vector)
+        middle[step] = vector @ basis[step]
+        for _ in range(2):
+            vector = vector - (so_far @ vector) @ so_far
+        beside[step] = np.linalg.norm(vector)
+        is_checked = step % 5 == 4 or step == steps - 1 or beside[step] < TOLERANCE
+        if is_checked:
+            _, parts = scipy.linalg.eigh_tridiagonal(
+                middle[: step + 1], beside[:step], select="i", select_range=(step, step)
+            )
+            if beside[step] * abs(parts[-1, 0]) < TOLERANCE:
+                return parts[:, 0] @ so_far
+        vector = vector / beside[step]
+    return None
 
 
 def separation(descriptors: np.ndarray, mask: np.ndarray) -> float:
-    """How much more a region's patches are alike than they are like the others: its score.
+    """How far a region is from the rest of its image, 0..1: its score.
 
-    The mean cosine between its patches less that between one of its own and one outside, 0..1: near
-    0 where the region is a piece of a texture, so that there is no object.
+    It is the share of the variance of the image's descriptors that lies between the region and the
+    rest (Otsu's criterion, in more than one dimension): near 0 where the region is a piece of a
+    texture, 1 where both are of one kind each.
 
     Args:
-        descriptors: (T, C) of length 1 or 0.
+        descriptors: (T, C), whose lengths count.
         mask: (T,) bool.
     """
-    inside, outside = descriptors[mask], descriptors[~mask]
-    if not len(inside) or not len(outside):
+    if mask.all() or not mask.any():
         return 0.0
-    mean = inside.mean(0, dtype=np.float64)
-    within = float(mean @ mean)
-    across = float(mean @ outside.mean(0, dtype=np.float64))
-    return min(max(within - across, 0.0), 1.0)
+    wide = descriptors.astype(np.float64)
+    variance = float(wide.var(0).sum())
+    if variance <= EQUAL * float(np.square(wide).sum(1).mean()):
+        return 0.0
+    gap = float(np.square(wide[mask].mean(0) - wide[~mask].mean(0)).sum())
+    share = float(mask.mean())
+    return min(share * (1 - share) * gap / variance, 1.0)
 
 
 def component_of(mask: np.ndarray, seed: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from wend.localize.patches.graph import centred as without_mean
-from wend.localize.patches.graph import component_of
+from wend.localize.patches.graph import check_count, component_of
 
 PATCHES = 100  # --k_patches
 
@@ -37,7 +37,11 @@ def lost(
 
     Returns:
         Its mask (h, w) bool; none where the seed does not belong to its own object.
+
+    Raises:
+        InputError: an option is out of its range.
     """
+    check_count("patches", patches)
     descriptors = without_mean(descriptors, centred)
     correlation = descriptors @ descriptors.T
     positive = correlation > 0

@@ -9,7 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from wend.localize.patches.graph import centred as without_mean
-from wend.localize.patches.graph import component_of, edges, normalized, second_eigenvector
+from wend.localize.patches.graph import (
+    check_cosine,
+    component_of,
+    edges,
+    normalized,
+    second_eigenvector,
+)
 
 THRESHOLD = 0.2  # main_tokencut.py: --tau
 
@@ -36,12 +42,14 @@ def token_cut(
 
     Returns:
         Its mask (h, w) bool; none where there is a single patch.
+
+    Raises:
+        InputError: an option is out of its range.
     """
+    check_cosine(threshold)
     if len(descriptors) < 2:
         return []
     vector = second_eigenvector(edges(normalized(without_mean(descriptors, centred)), threshold))
-    seed = int(np.abs(vector).argmax())
-    is_above = vector > vector.mean()
-    side = is_above if is_above[seed] else ~is_above
-    mask = side.reshape(shape)
+    mask = (vector > vector.mean()).reshape(shape)
+    seed = int(vector.argmax())
     return [mask if whole else component_of(mask, seed)]
