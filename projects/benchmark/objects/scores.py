@@ -1,7 +1,7 @@
 """Does a box's score tell images without an object, wrong boxes, and how many objects there are?
 
     python projects/benchmark/objects/scenes.py OUT                        # the images, once
-    wend pseudo-boxes --dataset OUT/scenes.yaml --boxes 5 --method lost ... --output OUT --split lost
+    wend pseudo-boxes --dataset OUT/scenes.yaml --boxes 5 --method lost --output OUT --split lost
     python projects/benchmark/objects/scores.py OUT/truth.json OUT/lost ...
 
 The second command goes on where it was interrupted. The third takes the folders of any boxes of
@@ -61,10 +61,10 @@ def counts(scenes: list[Scene], threshold: float) -> tuple[float, float, float, 
     """F1, precision, recall of boxes with scores above a threshold, and the counts' mean error."""
     kept = [(truth, boxes[scores > threshold]) for truth, boxes, scores in scenes]
     right = sum(hits(truth, boxes) for truth, boxes in kept)
-    true, found = (sum(len(pair[side]) for pair in kept) for side in (0, 1))
+    true, shown = (sum(len(pair[side]) for pair in kept) for side in (0, 1))
     error = float(np.mean([abs(len(truth) - len(boxes)) for truth, boxes in kept]))
-    precision, recall = right / max(found, 1), right / max(true, 1)
-    return 2 * right / max(true + found, 1), precision, recall, error
+    precision, recall = right / max(shown, 1), right / max(true, 1)
+    return 2 * right / max(true + shown, 1), precision, recall, error
 
 
 def row_of(name: str, scenes: Mapping[str, Scene]) -> list[str]:
@@ -73,19 +73,19 @@ def row_of(name: str, scenes: Mapping[str, Scene]) -> list[str]:
     first = np.array([scores.max(initial=0) for _, _, scores in scenes.values()])
     is_right = np.array([bool(hits(truth, boxes[:1])) for truth, boxes, _ in scenes.values()])
 
-    def of(*names: str) -> np.ndarray:
+    def is_of(*names: str) -> np.ndarray:
         return np.isin(kinds, names)
 
-    none, one = of(*NONE), of("one")
-    pairs = [(one, none), (of(*CONTROLS), of("background")), (of(*SEVERAL), none)]
-    pairs.append((one & is_right, one & ~is_right))
+    none, single = is_of(*NONE), is_of("one")
+    pairs = [(single, none), (is_of(*CONTROLS), is_of("background")), (is_of(*SEVERAL), none)]
+    pairs.append((single & is_right, single & ~is_right))
     chosen, rest = list(scenes.values())[::2], list(scenes.values())[1::2]
     thresholds = np.unique(np.concatenate([scores for _, _, scores in chosen]))[::-1]
     thresholds = thresholds[:: max(1, len(thresholds) // 50)]
     best = max(thresholds.tolist(), key=lambda threshold: counts(chosen, threshold)[0])
     _, precision, recall, error = counts(rest, best)
     numbers = [f"{auroc(first[a], first[b]):.2f}" for a, b in pairs]
-    numbers += [f"{100 * is_right[one].mean():.0f}", f"{best:.2f}"]
+    numbers += [f"{100 * is_right[single].mean():.0f}", f"{best:.2f}"]
     numbers += [f"{100 * precision:.0f}", f"{100 * recall:.0f}", f"{error:.2f}"]
     return [name, *numbers, f"{counts(rest, -1.0)[3]:.2f}"]
 
