@@ -22,7 +22,9 @@ Size = tuple[float, float]
 NOT_STATED = (None, 0, -1)  # of a width or height
 
 
-def check_option(path: str | Path, option: str, value: object, kinds: type | UnionType = str | int) -> None:
+def check_option(
+    path: str | Path, option: str, value: object, kinds: type | UnionType = str | int
+) -> None:
     """Refuse an option of a source's that names one thing in its files, but is no text or number.
 
     Raises:
