@@ -545,6 +545,45 @@ def test_labelmes_labels_are_chosen_and_what_is_no_shape_is_an_error(tmp_path):
     assert read_boxes({"source": "labelme", "path": path, "label": "cat"}).frame == "pixel"
 
 
+@pytest.mark.parametrize("sides", [(40.0, 20.0), (40.5, 20), (40, None), (0, 20), (-1, -1)])
+def test_a_size_that_a_file_states_may_be_any_length_or_absent(tmp_path, sides):
+    width, height = sides
+    box = shape([[0, 0], [20, 10]], "rectangle")
+    rows = [{"bbox": [0, 0, 20, 10], "bbox_mode": 0, "category_id": 0}]
+    files = {
+        "labelme": labelme_file(tmp_path / "m.json", [box], width=width, height=height),
+        "detectron2": write(tmp_path / "d.json", [dataset_dict(rows, width=width, height=height)]),
+    }
+    for source, path in files.items():
+        boxes = read_boxes({"source": source, "path": path})
+        if sides[0] >= 40 and sides[1]:
+            assert boxes.frame == "fraction"
+            assert boxes.table.boxes.tolist() == [[0, 0, 20 / width, 10 / height]]
+        else:
+            assert (boxes.frame, boxes.sizes) == ("pixel", None)
+
+
+@pytest.mark.parametrize("width", ["40", True, [40], -2, 10**400])
+def test_a_size_that_is_none_is_an_error_and_not_passed_over(tmp_path, width):
+    message = "expected the image's width and height as numbers above 0, got"
+    refused(message, "labelme", labelme_file(tmp_path / "m.json", [], width=width))
+    refused(message, "detectron2", write(tmp_path / "d.json", [dataset_dict([], width=width)]))
+    sa1b = {"image": {"file_name": "a.jpg", "width": width, "height": 9}, "annotations": []}
+    refused(message, "sam", write(tmp_path / "s.json", sa1b))
+
+
+@pytest.mark.parametrize("value", [["cat"], {"cat": 1}, 1.5])
+def test_options_that_name_one_thing_are_text_or_a_number(tmp_path, value):
+    texts = {"fiftyone": "field", "label_studio": "image", "supervision": "image"}
+    chosen = dict.fromkeys(("fiftyone", "label_studio", "labelme"), "label")
+    chosen |= {"detectron2": "category_id", "supervision": "class_id"}
+    path = write(tmp_path / "samples.json", [])
+    for source, option in chosen.items():
+        refused(f"{option}: expected text or a number", source, path, **{option: value})
+    for source, option in texts.items():
+        refused(f"{option}: expected text, got", source, path, **{option: value})
+
+
 # ---- Label Studio ----
 
 
@@ -655,6 +694,29 @@ def test_label_studios_tasks_are_joined_by_their_names_with_scores(tmp_path):
 )
 def test_wrong_tasks_of_label_studio_are_errors(tmp_path, tasks, message, options):
     refused(message, "label_studio", write(tmp_path / "tasks.json", tasks), **options)
+
+
+def test_results_of_one_region_of_label_studio_are_one_box(tmp_path):
+    value = square()
+    bare = {"id": "r1", "type": "rectangle", "value": value}
+    named = {"id": "r1", "type": "labels", "value": {**value, "labels": ["bird"]}}
+    choice = {"id": "r1", "type": "choices", "value": {**value, "choices": ["sharp"]}}
+    for results in ([bare, named, choice], [choice, bare, named], [region(value), choice]):
+        path = write(tmp_path / "tasks.json", [task(results, image="a.jpg")])
+        boxes = read_boxes({"source": "label_studio", "path": path})
+        assert as_dict(boxes) == {"a.jpg": [[0.5, 0.5, 0.6, 0.7]]}
+        assert not boxes.counts["repeated"].number
+    other = {**choice, "id": "r2"}  # a region of its own, without a label
+    path = write(tmp_path / "tasks.json", [task([region(value), other])])
+    refused("holds boxes of 2 labels ('bird', None)", "label_studio", path)
+
+
+def test_key_points_of_label_studio_have_no_area(tmp_path):
+    point = region({"x": 3, "y": 4, "width": 0.2}, kind="keypointlabels")
+    path = write(tmp_path / "tasks.json", [task([region(square()), point], image="a.jpg")])
+    boxes = read_boxes({"source": "label_studio", "path": path})
+    assert as_dict(boxes) == {"a.jpg": [[0.5, 0.5, 0.6, 0.7]]}
+    assert boxes.counts["zero_area"].number == 1
 
 
 # ---- Detectron2's dataset dicts ----
@@ -891,6 +953,9 @@ def test_losts_clusters_are_boxes_without_their_labels(tmp_path):
         ([1, 2], "expected LOST's or TokenCut's preds.pkl"),
         ({"a.jpg": "box"}, "image 'a.jpg': expected [x0, y0, x1, y1]"),
         ({"a.jpg": np.zeros(3)}, "image 'a.jpg': expected [x0, y0, x1, y1]"),
+        ({"a.jpg": [10**400, 0, 1, 1]}, "image 'a.jpg': expected [x0, y0, x1, y1] as numbers"),
+        ({"a.jpg": ["1", "2", "3", "4"]}, "image 'a.jpg': expected [x0, y0, x1, y1] as numbers"),
+        ({"a.jpg": np.array([1, 2, 3, 4j])}, "image 'a.jpg': expected [x0, y0, x1, y1] as num"),
         ({"a.jpg": np.array([3, 0, 1, 1])}, "ends before it starts"),
         ({7: np.array([0, 0, 1, 1])}, "image 7: expected an image's path"),
         ({"a.jpg": np.array([None] * 4)}, "of numbers"),
