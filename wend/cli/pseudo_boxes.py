@@ -154,6 +154,7 @@ def _methods_in_words() -> str:
     """The methods and the refinements, each with a sentence and its options."""
     from wend.localize.method_options import cam, contrast
     from wend.localize.methods import METHODS
+    from wend.localize.presets import FUSED
     from wend.localize.refine.refinement import REFINEMENTS
 
     sentences = {
@@ -163,8 +164,7 @@ def _methods_in_words() -> str:
         CONTRAST: _in_words(contrast, "--option", " --keep-gib."),
         CAM: _in_words(cam, "--option", " --cam-class."),
         **{name: _in_words(METHODS.get(name), "--option") for name in METHODS},
-        AUTO: "ddt, contrast, border and token-cut, fused; a box's score is how far they agree on "
-        "it.",
+        AUTO: f"{', '.join(FUSED)}, fused; a box's score is how far they agree on it. --keep-gib.",
         "./file.py:name": "A function of your own, from an image's descriptors to masks; its "
         "keyword-only parameters are its --option. docs/make_boxes.md",
     }
