@@ -157,6 +157,7 @@ def _methods_in_words() -> str:
     from wend.localize.presets import FUSED
     from wend.localize.refine.refinement import REFINEMENTS
 
+    *others, last = FUSED
     sentences = {
         BORDER: "What differs from the image's border, near its centre; no network. --side.",
         DDT: "The first principal component of the descriptors of a class's images. --group, "
@@ -164,7 +165,7 @@ def _methods_in_words() -> str:
         CONTRAST: _in_words(contrast, "--option", " --keep-gib."),
         CAM: _in_words(cam, "--option", " --cam-class."),
         **{name: _in_words(METHODS.get(name), "--option") for name in METHODS},
-        AUTO: f"{', '.join(FUSED)}, fused; a box's score is how far they agree on it. --keep-gib.",
+        AUTO: f"{', '.join(others)} and {last}, fused; a box's score is how far they agree on it.",
         "./file.py:name": "A function of your own, from an image's descriptors to masks; its "
         "keyword-only parameters are its --option. docs/make_boxes.md",
     }
