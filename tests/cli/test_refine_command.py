@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+from hashlib import sha256
 from shutil import rmtree
 
 import numpy as np
@@ -121,6 +122,7 @@ def test_shards_of_a_refined_run_are_merged_to_the_bytes_of_one_process(run, tmp
     options = ("--refine", f"{tmp_path / 'own.py'}:thinner", "--refine-option", "less=0.25")
     settings, _ = run("token-cut", *options)
     assert settings["refine_options"] == {"less": 0.25}
+    assert settings["refine_code_sha256"] == sha256(OWN.encode()).hexdigest()
     whole = (tmp_path / "out/train/pseudo_boxes.json").read_bytes()
     rmtree(tmp_path / "out")
     for shard in ("0/2", "1/2"):
