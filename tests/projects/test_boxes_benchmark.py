@@ -88,30 +88,6 @@ def test_images_without_a_true_box_are_neither_right_nor_wrong(table):
         ImageRecord(name, f"{name}.png", 40, 30, name, gt_boxes=np.reshape(boxes, (-1, 4)) * 1.0)
         for name, boxes in truth.items()
     ]
-    boxes = BoxTable.from_lists(
-        [
-            # the second is a repetition, the third takes the other one, the fourth has half of it
-            [square, square + 1, square + 21, [20, 20, 30, 25]],
-            [square],
-            [square],  # of an image whose truth is not known
-        ],
-        [[0.9, 0.8, 0.7, 0.6], [0.5], [0.5]],
-    )
-    precision, recall = table.precision_and_recall(truth, boxes)
-    assert precision == pytest.approx(100 * 2 / 5)
-    assert recall == pytest.approx(100 * 2 / 3)
-
-
-def test_images_without_a_true_box_are_neither_right_nor_wrong(table):
-    """Of three images two have a true box, and one of these is right."""
-    for name in "abc":
-        Image.new("RGB", (40, 30)).save(tmp_path / f"{name}.png")
-    rows = [(str(tmp_path / f"{name}.png"), name) for name in "abc"]
-    truth = [[[0, 0, 10, 10]], [], [[20, 20, 30, 30]]]
-    records = [
-        ImageRecord(file, name, name, 40, 30, None, np.array(boxes, dtype=float).reshape(-1, 4))
-        for (file, name), boxes in zip(rows, truth, strict=True)
-    ]
     boxes = BoxTable.from_lists([[[0, 0, 10, 9]]] * 3, [[1.0]] * 3)
     cell = SimpleNamespace(data_set=DataSet.from_records(records), boxes=lambda *_: boxes)
     assert table.accuracy(cell, "any") == "50.0 (50.0)"
