@@ -13,7 +13,7 @@ from typing import Any
 from wend import __version__
 from wend.errors import InputError
 from wend.localize.border_prior import BorderPriorConfig
-from wend.localize.cost import Stopwatch, cost_row
+from wend.localize.cost import Cost, Stopwatch, cost_row
 from wend.localize.found import BOXES_STEP, image_row
 from wend.localize.job import Job
 from wend.localize.request import BATCH_SIZE, BORDER, CAM, CONTRAST, DDT, Request
@@ -57,15 +57,16 @@ def _border(request: Request, job: Job) -> Ready:
         how = (data_set.exif, request.number, data_set.max_megapixels)
         results = localize(files, config, job.num_workers, *how)
         watch = Stopwatch()
-        for i, (index, result) in enumerate(zip(mine, results, strict=True), start=1):
+        first, cost = "", Cost()
+        for i, (index, result) in enumerate(zip(mine, results, strict=True)):
             if isinstance(result, InputError) and not job.skip_unreadable:
                 raise result
             row = str(result) if isinstance(result, InputError) else result
-            parts.add([image_row(keys[index], row)])
+            if i % BATCH_SIZE == 0:
+                first, cost = keys[index], Cost()
+            cost += watch.lap(1)  # what a batch has cost up to this image, which the last row says
+            parts.add([image_row(keys[index], row), cost_row(first, BOXES_STEP, cost)])
             parts.advance(1)
-            if i % BATCH_SIZE == 0 or i == len(mine):
-                cost = watch.lap((i - 1) % BATCH_SIZE + 1)
-                parts.add([cost_row(keys[index], BOXES_STEP, cost)])
         parts.end_step(BOXES_STEP)
         return ""
 
