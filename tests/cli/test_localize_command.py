@@ -455,7 +455,10 @@ def test_parts_of_other_settings_are_started_anew_and_of_other_images_not_merged
 
 
 def test_an_own_method_from_a_file_gets_descriptors_and_its_options(command, weights, tmp_path):
-    """It marks the patch with the largest first channel, and `wide` columns from there."""
+    """It marks the patch with the largest first channel, and `wide` columns from there.
+
+    What it wrote is not taken for what the file makes when it says something else.
+    """
     (tmp_path / "own.py").write_text(
         "import numpy as np\n"
         "def brightest(descriptors, shape, *, wide=1):\n"
@@ -475,6 +478,10 @@ def test_an_own_method_from_a_file_gets_descriptors_and_its_options(command, wei
         assert h * 12 / height == pytest.approx(1)  # 96 / 8 cells
         assert w * 12 / width == pytest.approx(2) or (x + w) * 12 / width == pytest.approx(12)
     assert content["info"]["settings"]["options"] == {"wide": 2}
+    with (tmp_path / "own.py").open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(InputError, match=r"made with other settings \(code_sha256"):
+        command(*given, method=f"{tmp_path}/own.py:brightest")
 
 
 @pytest.mark.parametrize("method", ["token-cut", "mask-cut", "lost", "background"])

@@ -154,8 +154,10 @@ def _methods_in_words() -> str:
     """The methods and the refinements, each with a sentence and its options."""
     from wend.localize.method_options import cam, contrast
     from wend.localize.methods import METHODS
+    from wend.localize.presets import FUSED
     from wend.localize.refine.refinement import REFINEMENTS
 
+    *others, last = FUSED
     sentences = {
         BORDER: "What differs from the image's border, near its centre; no network. --side.",
         DDT: "The first principal component of the descriptors of a class's images. --group, "
@@ -163,8 +165,7 @@ def _methods_in_words() -> str:
         CONTRAST: _in_words(contrast, "--option", " --keep-gib."),
         CAM: _in_words(cam, "--option", " --cam-class."),
         **{name: _in_words(METHODS.get(name), "--option") for name in METHODS},
-        AUTO: "ddt, contrast, border and token-cut, fused; a box's score is how far they agree on "
-        "it.",
+        AUTO: f"{', '.join(others)} and {last}, fused; a box's score is how far they agree on it.",
         "./file.py:name": "A function of your own, from an image's descriptors to masks; its "
         "keyword-only parameters are its --option. docs/make_boxes.md",
     }

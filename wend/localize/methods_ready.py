@@ -18,6 +18,7 @@ from wend.localize.found import BOXES_STEP, image_row
 from wend.localize.job import Job
 from wend.localize.request import BATCH_SIZE, BORDER, CAM, CONTRAST, DDT, Request
 from wend.parts import Parts
+from wend.user_code import code_of_own
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _patches(request: Request, job: Job) -> Ready:
     parameters = with_options(name, method, request.options)
     network = job.networks.of_layer(request.layer)
     options = PatchOptions(name, method, parameters, job.networks.batch_size, request.number)
-    settings = network.settings | {"options": parameters}
+    settings = network.settings | {"options": parameters} | code_of_own(method)
     return Ready(settings, lambda parts: localize(network.over, parts, options))
 
 

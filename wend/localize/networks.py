@@ -50,7 +50,7 @@ class Networks:
         self._request, self._data_set = request, data_set
         self._num_workers, self._skip_unreadable = num_workers, skip_unreadable
         self.batch_size = request.batch_size
-        self._kept = KeptMaps[Passed](int(request.keep_gib * 2**30))
+        self._kept = KeptMaps[Passed](request.keep_gib * 2**30)
         self._device = choose_device(request.device or device, "--device")
         self._of_layers: dict[str | None, Network] = {}
         options = request.refine_options

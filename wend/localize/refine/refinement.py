@@ -22,7 +22,7 @@ from wend.localize.methods import with_options
 from wend.localize.refine.bilateral import bilateral
 from wend.localize.refine.crf import crf
 from wend.registry import FunctionRegistry
-from wend.user_code import own_errors
+from wend.user_code import code_of_own, own_errors
 
 SIDE = 56  # S: of the picture, to which the whole image is squashed; sums over all pairs cost S^4
 LEAST_IOU = 0.5  # of a refined region with what it was before: CutLER's (maskcut.py:398)
@@ -61,7 +61,9 @@ class Refinement:
     @property
     def settings(self) -> dict[str, Any]:
         """What boxes depend on, JSON values."""
-        return {"refine": self.name, "refine_side": SIDE, "refine_options": self.parameters}
+        code = {f"refine_{key}": value for key, value in code_of_own(self.function).items()}
+        named = {"refine": self.name, "refine_side": SIDE, "refine_options": self.parameters}
+        return named | code
 
     def of(self, picture: np.ndarray) -> Refine:
         """What refines maps of the image that a picture (S, S, 3) is of."""

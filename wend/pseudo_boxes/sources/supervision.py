@@ -16,6 +16,7 @@ from wend.images.paths import require_folder
 from wend.numerals import decimal_number
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
+from wend.pseudo_boxes.sources.labelled import check_option
 from wend.pseudo_boxes.sources.tables import from_rows
 from wend.structures.arrow import strings
 
@@ -46,6 +47,8 @@ def read_supervision(
     Raises:
         MissingFileError, InputError: not there, or a row is malformed; the message names it.
     """
+    check_option(path, "image", image, str)
+    check_option(path, "class_id", class_id)
     rows = read_json(path, ROWS)
     if not isinstance(rows, list):
         raise InputError(f"{path}: expected {ROWS}, got {shown(rows, 100)}")
