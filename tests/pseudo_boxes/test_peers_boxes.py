@@ -584,6 +584,13 @@ def test_options_that_name_one_thing_are_text_or_a_number(tmp_path, value):
         refused(f"{option}: expected text, got", source, path, **{option: value})
 
 
+def test_options_of_few_values_name_them(tmp_path):
+    path = write(tmp_path / "c.json", [{"image_id": "a", "bbox": [1, 2, 3, 4], "score": 0.5}])
+    refused("score_unit: expected one of probability", "coco", path, score_unit=["percent"])
+    refused("pixels must be one of edges, inclusive", "voc", tmp_path, pixels=["edges"])
+    refused("confidence: expected true or false, got 'no'", "autodistill", path, confidence="no")
+
+
 # ---- Label Studio ----
 
 
@@ -781,11 +788,15 @@ def test_what_is_no_region_in_cvat_has_no_area_and_scores_are_an_attribute(tmp_p
         ('<box label="a" ytl="1" xbr="2" ybr="3"/>', "shape 0: <box>: xtl: expected a finite"),
         ('<box label="a" xtl="5" ytl="1" xbr="2" ybr="3"/>', "ends before it starts"),
         ('<polygon label="a" points="1,2,3;4,5"/>', 'expected points="x,y;x,y;..."'),
+        (
+            '<box label="a" xtl="-1e308" ytl="1" xbr="1e308" ybr="3"/>',
+            "expected a number of pixels",
+        ),
         ('<star label="a"/>', "expected one of box, polygon, ellipse, mask, cuboid"),
         (f"{CVAT_BOX}><attribute name='score'>high</attribute></box>", "attribute score: expected"),
         (f"{CVAT_BOX}/>{CVAT_BOX.replace('bird', 'cat')}/>", "holds boxes of 2 labels"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_wrong_shapes_of_cvat_are_errors(tmp_path, shapes, message):
     refused(message, "cvat", cvat_file(tmp_path, shapes))
@@ -1031,6 +1042,19 @@ def test_ultralytics_polygons_may_have_a_confidence(tmp_path):
         refused("a.txt, line 1: expected a confidence from 0 to 1 as the last", "yolo", path)
     write(path / "a.txt", "0 0.2 0.4 0.25 0.5 0.9 2")  # with its confidence
     refused("a.txt, line 1: expected <class>", "yolo", path)
+
+
+def test_boxes_of_one_yolo_track_are_not_taken_for_triangles(tmp_path):
+    path = tmp_path / "labels"  # frames of one object, yolo track save_txt save_conf
+    write(path / "a.txt", "0 0.2 0.4 0.25 0.5 0.9 1\n")
+    write(path / "b.txt", "0 0.3 0.4 0.25 0.5 0.8 1\n")
+    refused("a.txt: all 2 lines of seven numbers end in 1: expected <class>", "yolo", path)
+    write(path / "b.txt", "0 0.3 0.4 0.25 0.5 0.8 0.75\n")  # triangles, one to the lower border
+    boxes = read_boxes({"source": "yolo", "path": path})
+    np.testing.assert_allclose(boxes["a"], [[0.2, 0.4, 0.9, 1]])
+    write(path / "b.txt", "0 0.3 0.4 0.25 0.5 0.8 1 0.3 0.4\n")  # the first point again
+    (path / "a.txt").unlink()
+    assert read_boxes({"source": "yolo", "path": path})["b"].tolist() == [[0.25, 0.4, 0.8, 1]]
 
 
 # ---- LOST and TokenCut ----

@@ -11,12 +11,8 @@ from importlib.metadata import version
 from typing import Any
 
 from wend import __version__
-from wend.errors import InputError
-from wend.localize.border_prior import BorderPriorConfig
-from wend.localize.cost import Cost, Stopwatch, cost_row
-from wend.localize.found import BOXES_STEP, image_row
 from wend.localize.job import Job
-from wend.localize.request import BATCH_SIZE, BORDER, CAM, CONTRAST, DDT, Request
+from wend.localize.request import BORDER, CAM, CONTRAST, DDT, Request
 from wend.parts import Parts
 from wend.user_code import code_of_own
 
@@ -45,33 +41,14 @@ def make_ready(request: Request, job: Job) -> Ready:
 
 
 def _border(request: Request, job: Job) -> Ready:
-    from wend.localize.border_prior import localize
+    from wend.localize.border_prior import BorderPriorConfig
+    from wend.localize.border_run import BorderOptions, localize
 
-    data_set = job.data_set
     config = BorderPriorConfig(side=request.side) if request.side else BorderPriorConfig()
     packages = {"wend": __version__, "opencv": _opencv_version(), "pillow": version("pillow")}
-
-    def work(parts: Parts) -> str:
-        keys = data_set.keys
-        mine = parts.share("border", range(len(keys)), lambda i: keys[i] in parts.done, lambda _: 1)
-        files = [data_set.file_names[i] for i in mine]
-        how = (data_set.exif, request.number, data_set.max_megapixels)
-        results = localize(files, config, job.num_workers, *how)
-        watch = Stopwatch()
-        first, cost = "", Cost()
-        for i, (index, result) in enumerate(zip(mine, results, strict=True)):
-            if isinstance(result, InputError) and not job.skip_unreadable:
-                raise result
-            row = str(result) if isinstance(result, InputError) else result
-            if i % BATCH_SIZE == 0:
-                first, cost = keys[index], Cost()
-            cost += watch.lap(1)  # what a batch has cost up to this image, which the last row says
-            parts.add([image_row(keys[index], row), cost_row(first, BOXES_STEP, cost)])
-            parts.advance(1)
-        parts.end_step(BOXES_STEP)
-        return ""
-
-    return Ready({"config": asdict(config), "versions": packages}, work)
+    options = BorderOptions(config, job.num_workers, request.number, job.skip_unreadable)
+    settings = {"config": asdict(config), "versions": packages}
+    return Ready(settings, lambda parts: localize(job.data_set, parts, options))
 
 
 def _opencv_version() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from wend.errors import InputError, MissingFileError, shown, some
+from wend.files import is_number
 from wend.formats.mask_boxes import Box
 from wend.formats.xml_files import read_xml
 from wend.numerals import decimal_number
@@ -68,22 +69,23 @@ def read_cvat(path: str | Path, label: str | int | None = None) -> PseudoBoxes:
 
 
 def _number(where: str, element: Element, name: str) -> float:
-    text = element.get(name, "")
+    return _as_number(f"{where}: <{element.tag}>: {name}", element.get(name, ""))
+
+
+def _as_number(where: str, text: str) -> float:
     try:
-        return decimal_number(text.strip())
+        number = decimal_number(text.strip())
     except ValueError as error:
-        raise InputError(f"{where}: <{element.tag}>: {name}: {error}") from error
+        raise InputError(f"{where}: {error}") from error
+    if not is_number(number):
+        raise InputError(f"{where}: expected a number of pixels, got {shown(text)}")
+    return number
 
 
 def _score(where: str, shape: Element) -> float | None:
     marks = [each for each in shape.iterfind("attribute") if each.get("name") == "score"]
     text = (marks[0].text or "").strip() if marks else ""
-    if not text:
-        return None
-    try:
-        return decimal_number(text)
-    except ValueError as error:
-        raise InputError(f"{where}: attribute score: {error}") from error
+    return _as_number(f"{where}: attribute score", text) if text else None
 
 
 def _box(where: str, shape: Element) -> Box:
@@ -126,8 +128,10 @@ def _box(where: str, shape: Element) -> Box:
 def _points(where: str, shape: Element) -> list[tuple[float, float]]:
     text = shape.get("points", "")
     try:
-        pairs = [[*map(decimal_number, pair.split(","))] for pair in text.split(";")]
-    except ValueError:
+        pairs = [
+            [_as_number(where, number) for number in pair.split(",")] for pair in text.split(";")
+        ]
+    except InputError:
         pairs = []
     if len(pairs) < 2 or any(len(pair) != 2 for pair in pairs):
         raise InputError(f'{where}: expected points="x,y;x,y;...", got {shown(text, 100)}')

@@ -128,6 +128,8 @@ def read_autodistill(path: str | Path, confidence: bool | None = None) -> Pseudo
             not as many as the boxes: of masks, Autodistill writes a line for each part and none for
             small ones, so that no one knows which is whose.
     """
+    if confidence not in (None, True, False):
+        raise InputError(f"{path}: confidence: expected true or false, got {shown(confidence)}")
     folder = require_folder(path, "the folder that Autodistill's label() wrote")
     parts = [folder / split / "labels" for split in SPLITS if (folder / split / "labels").is_dir()]
     if not parts and (folder / "labels").is_dir():
