@@ -685,6 +685,9 @@ def test_auto_passes_over_the_images_once_and_shards_give_the_same(auto, tmp_pat
     assert f"make the whole: wend boxes merge {tmp_path}/out --split parts" in caplog.text
     merge(tmp_path, "--split", "parts", "--page", "none")
     assert boxes_of(tmp_path, "parts") == whole
+    rmtree(tmp_path / "out/parts")  # the methods are whole, and what fuses them was interrupted
+    with pytest.raises(InputError, match=r"parts.methods: is of other images \(.*keys_sha256"):
+        merge(tmp_path, "--split", "parts", "--page", "none", "--dataset", "toy_train")
 
     auto("--split", "rest", "--shard", "0/3")
     auto("--split", "rest")  # without --shard: does the rest and fuses

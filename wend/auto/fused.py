@@ -21,7 +21,7 @@ from wend.localize.cost import Cost, read_cost
 from wend.localize.found import part_folder
 from wend.localize.job import Job
 from wend.localize.making import Made, make_boxes
-from wend.localize.merging import Unmerged, merge
+from wend.localize.merging import Unmerged, check_images, merge
 from wend.localize.presets import FUSED, PRESETS
 from wend.localize.request import Request
 from wend.localize.writers import cost_path, found_table, is_done, output_paths, write_boxes
@@ -94,8 +94,9 @@ def merge_methods(data_set: DataSet, images: Mapping[str, Any], output: Path, sp
     Raises:
         InputError: a method is not done, or parts are of other images or of another version.
     """
-    folder = methods_folder(output, split)
-    names = methods_of(settings_of_methods(output, split).get("backbone", ""))
+    folder, settings = methods_folder(output, split), settings_of_methods(output, split)
+    check_images(folder, settings, images)
+    names = methods_of(settings.get("backbone", ""))
     open_ones = [name for name in names if not output_paths(folder, name)[1].exists()]
     merge([Unmerged.read(folder, name) for name in open_ones], data_set, images)
 

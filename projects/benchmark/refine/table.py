@@ -111,10 +111,10 @@ def patches(name: str) -> Callable[[Tensor], BoxesOf]:
     """A method of patches, with its defaults."""
     options = PatchOptions(name, METHODS.get(name))
 
-    def of(maps: Tensor) -> BoxesOf:
+    def boxes_of(maps: Tensor) -> BoxesOf:
         return lambda i, refine: boxes_of_maps(maps[i : i + 1], options, [refine])[0]
 
-    return of
+    return boxes_of
 
 
 METHODS_OF_MAPS: dict[str, Callable[[Tensor], BoxesOf]] = {
