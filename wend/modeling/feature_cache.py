@@ -22,6 +22,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from wend.modeling.initial_weights import network_of
 FORMAT = 1
 _ENTRY = "config entry WEND.DATA.FEATURE_CACHE"
 logger = logging.getLogger(__name__)
+_is_kept = ContextVar("_is_kept", default=True)
 Maps = Mapping[str, Tensor]
 
 
@@ -333,10 +335,20 @@ class _Remembered(Mapping[str, Tensor]):
         return len(self.names)
 
 
+@contextmanager
+def views_seen_once() -> Iterator[None]:
+    """Keep no maps meanwhile: views around boxes just predicted, which do not come again."""
+    token = _is_kept.set(False)
+    try:
+        yield
+    finally:
+        _is_kept.reset(token)
+
+
 # As a partial before a network's forward: a deep copy has its own, of a closure not
 @torch.compiler.disable
 def _remembering(part: nn.Module, forward: Any, cache: FeatureCache, images: Tensor) -> Maps:
-    return cache.maps(part, forward, images)
+    return cache.maps(part, forward, images) if _is_kept.get() else _computed(part, forward, images)
 
 
 def remember_frozen(model: nn.Module, cfg: CfgNode) -> None:
