@@ -28,7 +28,7 @@ MAY_LOAD = {
             "wend.randomness",
         ),
         *("wend.reports", "wend.rounds", "wend.run", "wend.teaching", "wend.training", "wend.tv"),
-        *("wend.weight_files",),
+        *("wend.pretrained.transformer_names", "wend.weight_files"),
         *("wend.cli.auto", "wend.cli.classify", "wend.cli.doctor", "wend.cli.config"),
         *("wend.cli.fine_tune", "wend.cli.predict", "wend.cli.report", "wend.cli.rounds"),
     ),

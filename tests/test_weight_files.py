@@ -20,7 +20,13 @@ from wend.cli.parser import main
 from wend.errors import InputError, MissingFileError
 from wend.localize.backbones import build_backbone
 from wend.tv.engine import TVCheckpointer
-from wend.weight_files import compare_weights, load_weights, read_checkpoint, read_weights
+from wend.weight_files import (
+    UnreadableError,
+    compare_weights,
+    load_weights,
+    read_checkpoint,
+    read_weights,
+)
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.tensor(7)}
 
@@ -467,3 +473,10 @@ def test_what_would_run_code_is_named_and_torchs_advice_how_to_run_it_is_not_giv
     with pytest.raises(InputError, match=r"\(holds [\w.]*eval, which is no weight; ") as raised:
         read_checkpoint(path)
     assert "weights_only" not in str(raised.value)
+
+
+def test_an_unreadable_file_is_told_to_another_process(tmp_path):
+    error = UnreadableError(tmp_path / "a.pth", ValueError("no zip"))
+    told = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert isinstance(told, InputError)
+    assert str(told) == str(error)

@@ -15,14 +15,14 @@ class Progress:
     """The progress of some work.
 
     Args:
-        what: is done.
+        doing: the work in words, before the numbers.
         total: number of images.
         initial: how many of them were done before.
     """
 
-    def __init__(self, what: str, total: int, initial: int = 0) -> None:
-        self._bar = tqdm(total=total, initial=initial, desc=what, unit="image", disable=None)
-        self._what, self._total, self._done = what, total, initial
+    def __init__(self, doing: str, total: int, initial: int = 0) -> None:
+        self._bar = tqdm(total=total, initial=initial, desc=doing, unit="image", disable=None)
+        self._doing, self._total, self._done = doing, total, initial
         self._initial, self._began = initial, time.monotonic()
         self._said = self._began
 
@@ -37,7 +37,7 @@ class Progress:
             left = tqdm.format_interval((self._total - self._done) / rate)
             logger.info(
                 "%s: %d of %d images, %.1f images/s, %s left",
-                *(self._what, self._done, self._total, rate, left),
+                *(self._doing, self._done, self._total, rate, left),
             )
 
     def close(self) -> None:

@@ -166,6 +166,21 @@ def is_own(thing: object) -> bool:
     return getattr(thing, "__module__", "").split(".")[0] not in LIBRARIES
 
 
+def code_of_own(thing: object) -> dict[str, str]:
+    """What says which code of the user's a function or class is, for an output's notes.
+
+    Returns:
+        "code_sha256": of the file that defines it; nothing for one of :data:`LIBRARIES`, or for one
+        that no file defines, as in a notebook.
+    """
+    thing = getattr(thing, "func", thing)  # a partial has the module functools
+    module = sys.modules.get(getattr(thing, "__module__", ""))
+    file = getattr(module, "__file__", None)
+    if not (file and is_own(thing)):
+        return {}
+    return {"code_sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
+
+
 def is_raised_by_own(error: BaseException) -> bool:
     """Whether the line that raised an error is the user's."""
     frames = error.__traceback__

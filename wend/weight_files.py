@@ -87,6 +87,10 @@ class UnreadableError(InputError):
             f"weights alone{advice if isinstance(error, pickle.UnpicklingError) else ''}"
         )
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str]]:
+        """Another process gets its words: what raised it may not be picklable."""
+        return InputError, (str(self),)
+
 
 def stated_origin(origin: Origin | None) -> dict[str, dict[str, str]]:
     """The entry of a checkpoint that states an origin; none where it is not known."""

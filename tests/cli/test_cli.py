@@ -208,7 +208,12 @@ def test_a_missing_config_file_is_named(capsys):
 
 @pytest.mark.parametrize(
     ("verb", "option"),
-    [("evaluate", "--analysis"), ("compare", "--images"), ("classify", "--ten-crop")],
+    [
+        ("evaluate", "--analysis"),
+        ("compare", "--images"),
+        ("classify", "--ten-crop"),
+        ("pseudo-boxes", "ddt, contrast and border, fused"),
+    ],
 )
 def test_each_verb_has_its_own_help(verb, option, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -453,7 +453,10 @@ def test_parts_of_other_settings_are_started_anew_and_of_other_images_not_merged
 
 
 def test_an_own_method_from_a_file_gets_descriptors_and_its_options(command, weights, tmp_path):
-    """It marks the patch with the largest first channel, and `wide` columns from there."""
+    """It marks the patch with the largest first channel, and `wide` columns from there.
+
+    What it wrote is not taken for what the file makes when it says something else.
+    """
     (tmp_path / "own.py").write_text(
         "import numpy as np\n"
         "def brightest(descriptors, shape, *, wide=1):\n"
@@ -473,6 +476,10 @@ def test_an_own_method_from_a_file_gets_descriptors_and_its_options(command, wei
         assert h * 12 / height == pytest.approx(1)  # 96 / 8 cells
         assert w * 12 / width == pytest.approx(2) or (x + w) * 12 / width == pytest.approx(12)
     assert content["info"]["settings"]["options"] == {"wide": 2}
+    with (tmp_path / "own.py").open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(InputError, match=r"made with other settings \(code_sha256"):
+        command(*given, method=f"{tmp_path}/own.py:brightest")
 
 
 @pytest.mark.parametrize("method", ["token-cut", "mask-cut", "lost", "background"])
@@ -676,6 +683,9 @@ def test_auto_passes_over_the_images_once_and_shards_give_the_same(auto, tmp_pat
     assert f"make the whole: wend boxes merge {tmp_path}/out --split parts" in caplog.text
     merge(tmp_path, "--split", "parts", "--page", "none")
     assert boxes_of(tmp_path, "parts") == whole
+    rmtree(tmp_path / "out/parts")  # the methods are whole, and what fuses them was interrupted
+    with pytest.raises(InputError, match=r"parts.methods: is of other images \(.*keys_sha256"):
+        merge(tmp_path, "--split", "parts", "--page", "none", "--dataset", "toy_train")
 
     auto("--split", "rest", "--shard", "0/3")
     auto("--split", "rest")  # without --shard: does the rest and fuses

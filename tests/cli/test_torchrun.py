@@ -97,9 +97,9 @@ def test_auto_by_three_processes_is_that_of_one(start, weights, tmp_path, keep):
     words += ("--input-size", "64", "--page", "none", "--keep-gib", keep)
     _done(start(0, *words, "--output", tmp_path / "one"))
     _done(start(3, *words, "--output", tmp_path / "several"))
-    one, several = _files(tmp_path / "one"), _files(tmp_path / "several")
-    assert one.keys() == several.keys()
-    assert [p for p in one if p.name != "cost.json" and one[p] != several[p]] == []
+    expected, several = _files(tmp_path / "one"), _files(tmp_path / "several")
+    assert expected.keys() == several.keys()
+    assert [p for p in expected if p.name != "cost.json" and expected[p] != several[p]] == []
 
 
 def test_classes_by_more_processes_than_batches_are_those_of_one(start, weights, tmp_path):

@@ -223,6 +223,7 @@ def test_cvat_as_its_format_is_documented(tmp_path, images, table):
     }
     scores = [float(b.find("attribute[@name='score']").text) for b in boxes]
     assert scores == table.scores.tolist()
+    as_own_source({"source": "cvat", "path": folder}, images, table)
 
 
 def test_label_studio_by_its_own_converter(tmp_path):

@@ -28,6 +28,7 @@ A, B, C = (0, 1), (2, 3), (4,)
         (20, [A, A, B, B], False, [True, False, True, False], [True, False, True, False]),
         (39, [A, B, C], True, [True, True, True], [True, False, True]),
         (40, [A, B, A], True, [True, True, False], [True, True, True]),
+        (float("inf"), [A, B, A], True, [True, True, False], [True, True, True]),
         (20, [A, B, B, A], False, [True, True, True, False], [True, False, False, False]),
     ],
 )

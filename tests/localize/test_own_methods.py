@@ -6,8 +6,10 @@ import torch
 
 from wend.errors import InputError
 from wend.localize.boxes import NOTHING_FOUND
+from wend.localize.methods import with_options
 from wend.localize.patch_run import PatchOptions, boxes_of_maps
 
+FLOAT32 = np.float32(1)
 MAPS = torch.arange(24.0).reshape(1, 2, 3, 4)
 
 
@@ -37,3 +39,23 @@ def test_it_ends_in_one_error(method, message):
 
 def test_no_mask_is_nothing_found():
     assert boxes_of_maps(MAPS, PatchOptions("mine", lambda _, shape: [])) == [(NOTHING_FOUND,)]
+
+
+def without(descriptors, shape, *, wide):
+    return []
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "has"),
+    [
+        (without, {"wide": "2"}, "none"),
+        (without, {}, "none"),
+        (lambda _, shape, *, wide=None: [], {"wide": "2"}, "None"),
+        (lambda _, shape, *, wide=(1, 2): [], {}, r"\(1, 2\)"),
+        (lambda _, shape, *, wide=FLOAT32: [], {}, "1.0"),
+    ],
+    ids=["none", "none given", "None", "tuple", "float32"],
+)
+def test_an_option_needs_a_default_that_says_its_type(method, given, has):
+    with pytest.raises(InputError, match=f"--method mine: .* its option wide .*; it has .*{has}"):
+        with_options("mine", method, given)

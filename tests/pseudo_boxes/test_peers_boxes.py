@@ -545,6 +545,52 @@ def test_labelmes_labels_are_chosen_and_what_is_no_shape_is_an_error(tmp_path):
     assert read_boxes({"source": "labelme", "path": path, "label": "cat"}).frame == "pixel"
 
 
+@pytest.mark.parametrize("sides", [(40.0, 20.0), (40.5, 20), (40, None), (0, 20), (-1, -1)])
+def test_a_size_that_a_file_states_may_be_any_length_or_absent(tmp_path, sides):
+    width, height = sides
+    box = shape([[0, 0], [20, 10]], "rectangle")
+    rows = [{"bbox": [0, 0, 20, 10], "bbox_mode": 0, "category_id": 0}]
+    files = {
+        "labelme": labelme_file(tmp_path / "m.json", [box], width=width, height=height),
+        "detectron2": write(tmp_path / "d.json", [dataset_dict(rows, width=width, height=height)]),
+    }
+    for source, path in files.items():
+        boxes = read_boxes({"source": source, "path": path})
+        if sides[0] >= 40 and sides[1]:
+            assert boxes.frame == "fraction"
+            assert boxes.table.boxes.tolist() == [[0, 0, 20 / width, 10 / height]]
+        else:
+            assert (boxes.frame, boxes.sizes) == ("pixel", None)
+
+
+@pytest.mark.parametrize("width", ["40", True, [40], -2, 10**400])
+def test_a_size_that_is_none_is_an_error_and_not_passed_over(tmp_path, width):
+    message = "expected the image's width and height as numbers above 0, got"
+    refused(message, "labelme", labelme_file(tmp_path / "m.json", [], width=width))
+    refused(message, "detectron2", write(tmp_path / "d.json", [dataset_dict([], width=width)]))
+    sa1b = {"image": {"file_name": "a.jpg", "width": width, "height": 9}, "annotations": []}
+    refused(message, "sam", write(tmp_path / "s.json", sa1b))
+
+
+@pytest.mark.parametrize("value", [["cat"], {"cat": 1}, 1.5])
+def test_options_that_name_one_thing_are_text_or_a_number(tmp_path, value):
+    texts = {"fiftyone": "field", "label_studio": "image", "supervision": "image"}
+    chosen = dict.fromkeys(("fiftyone", "label_studio", "labelme"), "label")
+    chosen |= {"detectron2": "category_id", "supervision": "class_id"}
+    path = write(tmp_path / "samples.json", [])
+    for source, option in chosen.items():
+        refused(f"{option}: expected text or a number", source, path, **{option: value})
+    for source, option in texts.items():
+        refused(f"{option}: expected text, got", source, path, **{option: value})
+
+
+def test_options_of_few_values_name_them(tmp_path):
+    path = write(tmp_path / "c.json", [{"image_id": "a", "bbox": [1, 2, 3, 4], "score": 0.5}])
+    refused("score_unit: expected one of probability", "coco", path, score_unit=["percent"])
+    refused("pixels must be one of edges, inclusive", "voc", tmp_path, pixels=["edges"])
+    refused("confidence: expected true or false, got 'no'", "autodistill", path, confidence="no")
+
+
 # ---- Label Studio ----
 
 
@@ -655,6 +701,179 @@ def test_label_studios_tasks_are_joined_by_their_names_with_scores(tmp_path):
 )
 def test_wrong_tasks_of_label_studio_are_errors(tmp_path, tasks, message, options):
     refused(message, "label_studio", write(tmp_path / "tasks.json", tasks), **options)
+
+
+def test_results_of_one_region_of_label_studio_are_one_box(tmp_path):
+    value = square()
+    bare = {"id": "r1", "type": "rectangle", "value": value}
+    named = {"id": "r1", "type": "labels", "value": {**value, "labels": ["bird"]}}
+    choice = {"id": "r1", "type": "choices", "value": {**value, "choices": ["sharp"]}}
+    for results in ([bare, named, choice], [choice, bare, named], [region(value), choice]):
+        path = write(tmp_path / "tasks.json", [task(results, image="a.jpg")])
+        boxes = read_boxes({"source": "label_studio", "path": path})
+        assert as_dict(boxes) == {"a.jpg": [[0.5, 0.5, 0.6, 0.7]]}
+        assert not boxes.counts["repeated"].number
+    other = {**choice, "id": "r2"}  # a region of its own, without a label
+    path = write(tmp_path / "tasks.json", [task([region(value), other])])
+    refused("holds boxes of 2 labels ('bird', None)", "label_studio", path)
+
+
+def test_key_points_of_label_studio_have_no_area(tmp_path):
+    point = region({"x": 3, "y": 4, "width": 0.2}, kind="keypointlabels")
+    path = write(tmp_path / "tasks.json", [task([region(square()), point], image="a.jpg")])
+    boxes = read_boxes({"source": "label_studio", "path": path})
+    assert as_dict(boxes) == {"a.jpg": [[0.5, 0.5, 0.6, 0.7]]}
+    assert boxes.counts["zero_area"].number == 1
+
+
+# ---- CVAT and Hugging Face ----
+
+
+def cvat_file(path, shapes, image='name="n01/wr\u00ebn 1.jpg" width="40" height="20"'):
+    text = (
+        f"<annotations><version>1.1</version><image id='0' {image}>{shapes}</image></annotations>"
+    )
+    return write(path / "annotations.xml", f'<?xml version="1.0" encoding="utf-8"?>\r\n{text}')
+
+
+CVAT_BOX = '<box label="bird" occluded="0" xtl="10.00" ytl="5.00" xbr="20.00" ybr="10.00"'
+
+
+@pytest.mark.parametrize(
+    ("made", "pixels"),
+    [
+        (f'{CVAT_BOX} z_order="0"></box>', (10, 5, 20, 10)),
+        (f'{CVAT_BOX} rotation="90.00"/>', (12.5, 2.5, 17.5, 12.5)),  # about its centre, 15, 7.5
+        (f'{CVAT_BOX} rotation="360.00"/>', (10, 5, 20, 10)),
+        ('<polygon label="bird" points="1.0,2.0;10,3.5;5,9"/>', (1, 2, 10, 9)),
+        ('<ellipse label="bird" cx="20" cy="10" rx="4" ry="2"/>', (16, 8, 24, 12)),
+        ('<ellipse label="bird" cx="20" cy="10" rx="4" ry="2" rotation="90"/>', (18, 6, 22, 14)),
+        ('<mask label="bird" rle="3, 4" left="3" top="4" width="5" height="6"/>', (3, 4, 8, 10)),
+    ],
+)
+def test_shapes_of_cvat_are_boxes(tmp_path, made, pixels):
+    cvat_file(tmp_path, f'<tag label="sunny"/>{made}')
+    boxes = read_boxes({"source": "cvat", "path": tmp_path})
+    assert (boxes.frame, list(boxes.keys)) == ("fraction", ["n01/wr\u00ebn 1.jpg"])
+    np.testing.assert_allclose(boxes.table.boxes * [40, 20, 40, 20], [pixels], atol=1e-12)
+    assert boxes.table.scores is None
+
+
+@pytest.mark.parametrize("turn", [-30, 45, 123.4])
+def test_a_turned_box_of_cvat_holds_its_turned_corners(tmp_path, turn):
+    path = cvat_file(tmp_path, f'{CVAT_BOX} rotation="{turn}"/>')
+    (box,) = read_boxes({"source": "cvat", "path": path}).table.boxes * [40, 20, 40, 20]
+    corners = np.array([[10, 5], [20, 5], [20, 10], [10, 10]]) - [15, 7.5]
+    cosine, sine = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    turned = corners @ np.array([[cosine, sine], [-sine, cosine]]) + [15, 7.5]
+    np.testing.assert_allclose(box, [*turned.min(0), *turned.max(0)])
+
+
+def test_what_is_no_region_in_cvat_has_no_area_and_scores_are_an_attribute(tmp_path):
+    score = f'{CVAT_BOX}><attribute name="score">0.25</attribute></box>'
+    path = cvat_file(tmp_path, score)
+    assert read_boxes({"source": "cvat", "path": path}).table.scores.tolist() == [0.25]
+    points = "<points label='bird' points='1,2'/><polyline label='bird' points='1,2;3,4'/>"
+    path = cvat_file(tmp_path, f"{points}<skeleton label='bird'/>{CVAT_BOX}/>")
+    assert read_boxes({"source": "cvat", "path": path}).counts["zero_area"].number == 3
+    path = cvat_file(tmp_path, f"{CVAT_BOX}/>", 'name="a.jpg"')
+    boxes = read_boxes({"source": "cvat", "path": path})
+    assert (boxes.frame, as_dict(boxes)) == ("pixel", {"a.jpg": [[10, 5, 20, 10]]})
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ('<box label="a" xtl="x" ytl="1" xbr="2" ybr="3"/>', "1.jpg', shape 0: <box>: xtl: expec"),
+        ('<box label="a" ytl="1" xbr="2" ybr="3"/>', "shape 0: <box>: xtl: expected a finite"),
+        ('<box label="a" xtl="5" ytl="1" xbr="2" ybr="3"/>', "ends before it starts"),
+        ('<polygon label="a" points="1,2,3;4,5"/>', 'expected points="x,y;x,y;..."'),
+        (
+            '<box label="a" xtl="-1e308" ytl="1" xbr="1e308" ybr="3"/>',
+            "expected a number of pixels",
+        ),
+        ('<star label="a"/>', "expected one of box, polygon, ellipse, mask, cuboid"),
+        (f"{CVAT_BOX}><attribute name='score'>high</attribute></box>", "attribute score: expected"),
+        (f"{CVAT_BOX}/>{CVAT_BOX.replace('bird', 'cat')}/>", "holds boxes of 2 labels"),
+    ],
+    ids=range(8),
+)
+def test_wrong_shapes_of_cvat_are_errors(tmp_path, shapes, message):
+    refused(message, "cvat", cvat_file(tmp_path, shapes))
+
+
+def test_what_is_no_export_of_cvats_images_is_an_error(tmp_path):
+    refused("holds no annotations.xml", "cvat", tmp_path)
+    path = write(tmp_path / "annotations.xml", "<annotations><track id='0'/></annotations>")
+    refused('export "CVAT for images 1.1"', "cvat", path)
+    refused("expected an <annotations> of CVAT's XML", "cvat", write(path, "<annotation/>"))
+    refused("not a whole XML file", "cvat", write(path, "<annotations>"))
+    path.write_bytes(b"PK\x03\x04")
+    refused("unpack it first", "cvat", path)
+    refused("expected the image's width", "cvat", cvat_file(tmp_path, "", "name='a' width='-5'"))
+    refused("image None: expected an image's path", "cvat", cvat_file(tmp_path, "", ""))
+
+
+def metadata(path, *rows):
+    return write(path / "metadata.jsonl", "".join(f"{json.dumps(row)}\r\n" for row in rows))
+
+
+def hf_row(name="a.jpg", **objects):
+    return {"file_name": name, "objects": {"bbox": [[10, 5, 20, 10]], **objects}}
+
+
+def test_hugging_faces_objects_are_boxes_of_images_beside_their_lists(tmp_path):
+    listed = {"file_name": "c.jpg", "objects": [{"bbox": [1, 2, 3, 4], "label": 0, "score": 0.5}]}
+    metadata(tmp_path / "train", hf_row(categories=[0], score=[0.25]), listed)
+    empty = [{"file_name": f"{i}.jpg", "objects": o} for i, o in enumerate([None, [], {}])]
+    rows = [hf_row("n01\\wr\u00ebn.jpg", category=[0], scores=[1]), hf_row(bbox=[], category=[])]
+    metadata(tmp_path / "test", *rows, *empty)
+    boxes = read_boxes({"source": "hugging_face", "path": tmp_path})
+    square = [[10, 5, 30, 15]]
+    assert boxes.frame == "pixel"
+    assert as_dict(boxes) == {
+        "test/n01/wr\u00ebn.jpg": square,
+        "train/a.jpg": square,
+        "train/c.jpg": [[1, 2, 4, 6]],
+    }
+    assert boxes.table.scores.tolist() == [1, 0.25, 0.5]
+
+
+def test_hugging_faces_boxes_may_be_corners_under_another_key_of_a_resized_copy(tmp_path):
+    row = {"file_name": "a.jpg", "width": 40, "height": 20, "faces": {"bbox": [[10, 5, 20, 10]]}}
+    path = metadata(tmp_path, row)
+    spec = {"source": "hugging_face", "path": path, "objects": "faces", "bbox": "xyxy"}
+    boxes = read_boxes(spec)
+    assert (boxes.frame, as_dict(boxes)) == ("fraction", {"a.jpg": [[0.25, 0.25, 0.5, 0.5]]})
+    refused("expected the objects under 'objects', which has file_name", "hugging_face", path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (7, 'line 2: expected a line for each image, {"file_name"'),
+        ({"objects": {}}, 'line 2: expected a line for each image, {"file_name"'),
+        (hf_row("b.jpg", bbox=[10, 5, 20, 10]), 'object 0: expected "bbox": four finite numbers'),
+        (hf_row("b.jpg", bbox=[["1", 5, 20, 10]]), 'object 0: expected "bbox": four finite num'),
+        (hf_row("b.jpg", bbox=[[1, 5, -2, 10]]), "line 2, object 0: expected w, h >= 0"),
+        (hf_row("b.jpg", label=[1, 2]), 'expected "bbox" and lists that are as long'),
+        (hf_row("b.jpg", label=1), 'expected "bbox" and lists that are as long'),
+        ({"file_name": "b", "objects": {"label": [1]}}, 'expected "bbox" and lists that are as'),
+        ({"file_name": "b", "objects": [7]}, "line 2: expected a line for each image"),
+        (hf_row("b.jpg", category=["cat"]), "holds boxes of 2 labels (None, 'cat')"),
+        (hf_row("b.jpg", score=[0.5]), "line 2, object 0: expected score for all boxes or none"),
+    ],
+    ids=range(11),
+)
+def test_wrong_lines_of_hugging_face_are_errors(tmp_path, row, message):
+    refused(message, "hugging_face", metadata(tmp_path, hf_row(), row))
+
+
+def test_no_or_broken_lines_of_hugging_face_are_errors(tmp_path):
+    refused("holds no metadata.jsonl", "hugging_face", tmp_path)
+    path = write(tmp_path / "metadata.jsonl", '{"file_name": "a.jpg"')
+    refused("line 1: not a whole JSON value", "hugging_face", path)
+    refused("bbox: expected xywh or xyxy", "hugging_face", path, bbox="cxcywh")
 
 
 # ---- Detectron2's dataset dicts ----
@@ -825,6 +1044,19 @@ def test_ultralytics_polygons_may_have_a_confidence(tmp_path):
     refused("a.txt, line 1: expected <class>", "yolo", path)
 
 
+def test_boxes_of_one_yolo_track_are_not_taken_for_triangles(tmp_path):
+    path = tmp_path / "labels"  # frames of one object, yolo track save_txt save_conf
+    write(path / "a.txt", "0 0.2 0.4 0.25 0.5 0.9 1\n")
+    write(path / "b.txt", "0 0.3 0.4 0.25 0.5 0.8 1\n")
+    refused("a.txt: all 2 lines of seven numbers end in 1: expected <class>", "yolo", path)
+    write(path / "b.txt", "0 0.3 0.4 0.25 0.5 0.8 0.75\n")  # triangles, one to the lower border
+    boxes = read_boxes({"source": "yolo", "path": path})
+    np.testing.assert_allclose(boxes["a"], [[0.2, 0.4, 0.9, 1]])
+    write(path / "b.txt", "0 0.3 0.4 0.25 0.5 0.8 1 0.3 0.4\n")  # the first point again
+    (path / "a.txt").unlink()
+    assert read_boxes({"source": "yolo", "path": path})["b"].tolist() == [[0.25, 0.4, 0.8, 1]]
+
+
 # ---- LOST and TokenCut ----
 
 
@@ -891,6 +1123,9 @@ def test_losts_clusters_are_boxes_without_their_labels(tmp_path):
         ([1, 2], "expected LOST's or TokenCut's preds.pkl"),
         ({"a.jpg": "box"}, "image 'a.jpg': expected [x0, y0, x1, y1]"),
         ({"a.jpg": np.zeros(3)}, "image 'a.jpg': expected [x0, y0, x1, y1]"),
+        ({"a.jpg": [10**400, 0, 1, 1]}, "image 'a.jpg': expected [x0, y0, x1, y1] as numbers"),
+        ({"a.jpg": ["1", "2", "3", "4"]}, "image 'a.jpg': expected [x0, y0, x1, y1] as numbers"),
+        ({"a.jpg": np.array([1, 2, 3, 4j])}, "image 'a.jpg': expected [x0, y0, x1, y1] as num"),
         ({"a.jpg": np.array([3, 0, 1, 1])}, "ends before it starts"),
         ({7: np.array([0, 0, 1, 1])}, "image 7: expected an image's path"),
         ({"a.jpg": np.array([None] * 4)}, "of numbers"),

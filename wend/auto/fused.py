@@ -21,7 +21,7 @@ from wend.localize.cost import Cost, read_cost
 from wend.localize.found import part_folder
 from wend.localize.job import Job
 from wend.localize.making import Made, make_boxes
-from wend.localize.merging import Unmerged, merge
+from wend.localize.merging import Unmerged, check_images, merge
 from wend.localize.presets import FUSED, PRESETS
 from wend.localize.request import Request
 from wend.localize.writers import cost_path, found_table, is_done, output_paths, write_boxes
@@ -94,8 +94,9 @@ def merge_methods(data_set: DataSet, images: Mapping[str, Any], output: Path, sp
     Raises:
         InputError: a method is not done, or parts are of other images or of another version.
     """
-    folder = methods_folder(output, split)
-    names = methods_of(settings_of_methods(output, split).get("backbone", ""))
+    folder, settings = methods_folder(output, split), settings_of_methods(output, split)
+    check_images(folder, settings, images)
+    names = methods_of(settings.get("backbone", ""))
     open_ones = [name for name in names if not output_paths(folder, name)[1].exists()]
     merge([Unmerged.read(folder, name) for name in open_ones], data_set, images)
 
@@ -154,20 +155,20 @@ def write_fused(
         settings |= {"boxes": number, "support": SUPPORT}
     agreed = agreement(tables, data_set.sizes)
     fused = supported(fuse_boxes(list(tables.values()), use_scores=False)).first(number)
-    found = {
+    found_boxes = {
         key: _found(fused, i, data_set) for i, key in enumerate(data_set.keys) if key in readable
     }  # an image that could be read has a box, be it the whole image
-    fused_boxes = found_table(data_set, found)
+    fused_boxes = found_table(data_set, found_boxes)
     if is_done(output, split, data_set.keys, settings):
         logger.info("%s: is there already, made with the same settings", output)
         return Fused(fused_boxes, settings, agreed, False)
     spent = _together([cost for cost in costs if cost is not None])
     write_json(cost_path(output, split), spent.as_json(), indent=1)
-    for path in write_boxes(output, split, data_set, found, settings, number):
+    for path in write_boxes(output, split, data_set, found_boxes, settings, number):
         logger.info("written: %s", path)
     logger.info("agreement of the methods:\n%s", agreed.table())
     logger.info("alone, %s would be taken: %s", agreed.chosen, agreed.reason)
-    logger.info("%d images: %d fused boxes", len(found), len(fused_boxes.boxes))
+    logger.info("%d images: %d fused boxes", len(found_boxes), len(fused_boxes.boxes))
     logger.info("cost of all methods: %s", spent.in_words())
     return Fused(fused_boxes, settings, agreed, True)
 

@@ -11,7 +11,7 @@ import argparse
 import logging
 import shlex
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wend.cli.finished_boxes import add_page_option, check_page, finish, finish_what_is_missing
@@ -46,8 +46,11 @@ from wend.structures.records import EXIF
 if TYPE_CHECKING:
     from wend.localize.making import Made
 
-AUTO = "auto"
-OF_NETWORKS = ("backbone", "weights", "input_size", "device", "batch_size")
+AUTO, NO_REFINEMENT = "auto", "none"
+OF_NETWORKS = (
+    *("backbone", "weights", "input_size", "device", "batch_size"),
+    *("refine", "refine_option"),
+)
 OF_DDT = ("group", "sign", "upsampling")
 OF_METHODS = (*OF_DDT, "side", "layer", "cam_class", "option")
 HELP_WIDTH = 79
@@ -96,6 +99,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     network("--batch-size", type=int, metavar="N", help=f"images at a time (default: {BATCH_SIZE})")
     network("--device", help="cuda, cuda:1, cpu (default: a GPU if there is one)")
+    network(
+        "--refine",
+        type=_refinement,
+        metavar="NAME",
+        help="refine maps and masks by the image's colours before boxes are made of them: none "
+        "(default), one of those below, or ./file.py:name",
+    )
+    network(
+        "--refine-option",
+        action="append",
+        metavar="NAME=VALUE",
+        help="an option of it, as listed below; may be repeated",
+    )
     ddt = parser.add_argument_group("ddt").add_argument
     ddt(
         "--group",
@@ -130,31 +146,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _methods_in_words()
 
 
+def _refinement(name: str) -> str | None:
+    return None if name == NO_REFINEMENT else name
+
+
 def _methods_in_words() -> str:
-    """The methods, each with a sentence and its options."""
+    """The methods and the refinements, each with a sentence and its options."""
     from wend.localize.method_options import cam, contrast
-    from wend.localize.methods import METHODS, options_of
+    from wend.localize.methods import METHODS
+    from wend.localize.presets import FUSED
+    from wend.localize.refine.refinement import REFINEMENTS
 
-    def in_words(method: Callable[..., Any], more: str = "") -> str:
-        options = [f"{key}={value}" for key, value in options_of(method).items()]
-        sentence = (method.__doc__ or "").strip().split("\n\n")[0]
-        said = f" --option {', '.join(options)}." if options else ""
-        return f"{' '.join(sentence.split())}{said}{more}"
-
+    *others, last = FUSED
     sentences = {
         BORDER: "What differs from the image's border, near its centre; no network. --side.",
         DDT: "The first principal component of the descriptors of a class's images. --group, "
         "--sign, --upsampling, --keep-gib.",
-        CONTRAST: in_words(contrast, " --keep-gib."),
-        CAM: in_words(cam, " --cam-class."),
-        **{name: in_words(METHODS.get(name)) for name in METHODS},
-        AUTO: "ddt, contrast, border and token-cut, fused; a box's score is how far they agree on "
-        "it.",
+        CONTRAST: _in_words(contrast, "--option", " --keep-gib."),
+        CAM: _in_words(cam, "--option", " --cam-class."),
+        **{name: _in_words(METHODS.get(name), "--option") for name in METHODS},
+        AUTO: f"{', '.join(others)} and {last}, fused; a box's score is how far they agree on it.",
         "./file.py:name": "A function of your own, from an image's descriptors to masks; its "
         "keyword-only parameters are its --option. docs/make_boxes.md",
     }
+    refinements = {
+        name: _in_words(REFINEMENTS.get(name), "--refine-option") for name in REFINEMENTS
+    } | {
+        "./file.py:name": "A function of your own, from a small picture of an image and log-odds "
+        "to log-odds. docs/make_boxes.md"
+    }
+    return (
+        f"methods, each with its own options:\n{_listed(sentences)}\n"
+        f"refinements, each with its own options:\n{_listed(refinements)}"
+    )
+
+
+def _in_words(function: Callable[..., Any], flag: str, more: str = "") -> str:
+    """A function's sentence and options."""
+    from wend.localize.methods import options_of
+
+    options = [f"{key}={value}" for key, value in options_of(function).items()]
+    sentence = (function.__doc__ or "").strip().split("\n\n")[0]
+    said = f" {flag} {', '.join(options)}." if options else ""
+    return f"{' '.join(sentence.split())}{said}{more}"
+
+
+def _listed(sentences: Mapping[str, str]) -> str:
     width = max(map(len, sentences))
-    lines = [
+    return "\n".join(
         textwrap.fill(
             f"{name:{width}}  {text}",
             HELP_WIDTH,
@@ -163,8 +202,7 @@ def _methods_in_words() -> str:
             break_on_hyphens=False,
         )
         for name, text in sentences.items()
-    ]
-    return "methods, each with its own options:\n" + "\n".join(lines)
+    )
 
 
 def add_images_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -207,12 +245,14 @@ def _network(args: argparse.Namespace) -> NetworkRequest | None:
         *(args.backbone, args.weights, args.input_size, args.device),
         batch_size=args.batch_size or BATCH_SIZE,
         keep_gib=KEEP_GIB if args.keep_gib is None else args.keep_gib,
+        refine=args.refine,
+        refine_options=_options(args.refine_option, "--refine-option"),
     )
 
 
 def _make_one(args: argparse.Namespace, job: Job) -> None:
     own = {name: getattr(args, name) for name in OF_METHODS if name != "option"}
-    request = Request(args.method, args.boxes, _options(args), **own)
+    request = Request(args.method, args.boxes, _options(args.option, "--option"), **own)
     made = make_boxes(request, job, args.output, args.split)
     if not job.crew.is_main:
         return
@@ -294,6 +334,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
             f"--method {args.method}: needs --backbone and --weights, a local file or "
             f"pretrained{other}"
         )
+    if args.refine_option and not args.refine:
+        raise InputError("--refine-option: is of a refinement; name it: --refine crf")
     check_split(args.split)
     check_page(args.page)
     for name, value, low in (
@@ -335,12 +377,12 @@ def read_images(args: argparse.Namespace, *, keep_unreadable: bool) -> DataSet:
     return data_set
 
 
-def _options(args: argparse.Namespace) -> dict[str, str]:
-    return dict(map(_option, args.option or ()))
-
-
-def _option(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise InputError(f"--option: expected NAME=VALUE, such as threshold=0.3, got {text!r}")
-    return name, value
+def _options(given: Sequence[str] | None, flag: str) -> dict[str, str]:
+    """Options by name, of texts NAME=VALUE; the last of a name counts."""
+    options = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise InputError(f"{flag}: expected NAME=VALUE, such as threshold=0.3, got {text!r}")
+        options[name] = value
+    return options

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from wend.errors import InputError, MissingFileError, shown
-from wend.files import open_bytes
+from wend.formats.xml_files import read_xml
 from wend.images.paths import find_files, require_folder
 from wend.images.threads import map_in_threads
 from wend.numerals import decimal_number
@@ -47,20 +47,6 @@ class VocImage:
     names: tuple[str, ...]
     boxes: np.ndarray
     marked: tuple[int, int] = (0, 0)
-
-
-def _parse(path: Path) -> ElementTree.Element:
-    with open_bytes(path, "VOC's XML") as file:
-        data = file.read()
-    if b"<!ENTITY" in data or b"<\0!\0E\0N" in data or b"\0<\0!\0E\0N" in data:
-        raise InputError(f"{path}: declares XML entities, which no VOC file does; it is not read")
-    try:
-        root = ElementTree.fromstring(data)  # noqa: S314  # entities are refused above
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise InputError(f"{path}: not a whole XML file ({error}); expected VOC's XML") from error
-    if root.tag != "annotation":
-        raise InputError(f"{path}: expected an <annotation> of VOC's XML, got <{root.tag}>")
-    return root
 
 
 def _only(path: Path, element: ElementTree.Element, tag: str) -> ElementTree.Element | None:
@@ -98,7 +84,7 @@ def read_voc(path: str | Path) -> VocImage:
         MissingFileError, InputError: not VOC's XML, or a box that is none; the message names it.
     """
     path = Path(path)
-    root = _parse(path)
+    root = read_xml(path, "VOC's", "annotation")
     names, boxes, marked = [], [], [0, 0]
     for number, element in enumerate(root.findall("object"), 1):
         box = _only(path, element, "bndbox")

@@ -51,7 +51,9 @@ class YoloBoxes:
 
 
 def _parse_line(line: str, where: str, scored_polygons: bool) -> tuple[float, ...]:
-    """Class, x0, y0, x1, y1, confidence (or NaN) and whether it was a polygon."""
+    """Class, x0, y0, x1, y1, confidence (or NaN), whether it was a polygon, and a triangle's last
+    number (or NaN).
+    """
     try:
         values = [decimal_number(text) for text in line.split()]
     except ValueError:
@@ -79,7 +81,8 @@ def _parse_line(line: str, where: str, scored_polygons: bool) -> tuple[float, ..
         raise InputError(
             f"{where}: expected {LINE}; {shown(line)} leaves 0..1. Are these pixels, or corners?"
         )
-    return label, *box, score, is_polygon
+    last = numbers[-1] if len(numbers) == 6 else np.nan
+    return label, *box, score, is_polygon, last
 
 
 def _read_file(path: Path, scored_polygons: bool) -> list[tuple[float, ...]]:
@@ -117,9 +120,10 @@ def read_yolo(
     paths = [folder / path for path in files]
     rows_of = list(map_in_threads(lambda path: _read_file(path, scored_polygons), paths, task))
     images = [path[: -len(".txt")] for path in files]
-    rows = np.array([row for rows in rows_of for row in rows], dtype=np.float64).reshape(-1, 7)
+    rows = np.array([row for rows in rows_of for row in rows], dtype=np.float64).reshape(-1, 8)
     names = [image for image, rows in zip(images, rows_of, strict=True) for _ in rows]
     class_ids = rows[:, 0].astype(np.int64)
+    _refuse_tracks(folder, names, rows[:, 7])
     source, number = _number_of_classes(folder)
     if source is not None and len(rows) and class_ids.max() >= number:
         first = int(np.argmax(class_ids >= number))
@@ -134,6 +138,22 @@ def read_yolo(
         *(int(rows[:, 6].sum()), int(np.isfinite(rows[:, 5]).sum())),
     )
     return YoloBoxes(images, names, rows[:, 1:5], class_ids, rows[:, 5])
+
+
+def _refuse_tracks(folder: Path, names: Sequence[str], last: np.ndarray) -> None:
+    """Refuse triangles that all end in 1: boxes of a track, with confidence and the number 1.
+
+    Args:
+        names: N images.
+        last: (N,) last number of each triangle, NaN of what is none.
+    """
+    triangles = np.flatnonzero(~np.isnan(last))
+    if len(triangles) and (last[triangles] == 1).all():
+        raise InputError(
+            f"{folder / names[triangles[0]]}.txt: all {len(triangles)} lines of seven numbers end "
+            f"in 1: expected {LINE}, got what yolo track writes with save_conf, a confidence and a "
+            f"track's number? Leave that number out (of a triangle, write its first point again)"
+        )
 
 
 def _number_of_classes(folder: Path) -> tuple[Path | None, int]:

@@ -115,7 +115,7 @@ class LastAttention(nn.Module):
         """Queries, keys or values (N, T, C)."""
         own, part = self.attention, PROJECTIONS.index(self.layer)
         if getattr(own, "qkv", None) is not None:
-            biases = [getattr(own, f"{letter}_bias", None) for letter in "qkv"]
+            biases: list[Any] = [getattr(own, f"{letter}_bias", None) for letter in "qkv"]
             bias = own.qkv.bias if None in biases else torch.cat(biases)
             size = own.qkv.weight.shape[0] // 3
             rows = slice(part * size, (part + 1) * size)

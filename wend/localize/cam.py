@@ -119,13 +119,15 @@ def localize(network: NetworkPass, bias: Tensor, parts: Parts, options: CamOptio
     """
     class_ids = network.data_set.class_ids
 
-    def boxes_of(images: Sequence[int], maps: Tensor) -> list[Boxes]:
+    def boxes_of(
+        images: Sequence[int], maps: Tensor, refine: Sequence[Refine | None]
+    ) -> list[Boxes]:
         labels = None
         if options.of == "label":
             labels = torch.from_numpy(class_ids[np.asarray(images)].astype(np.int64))
         return [
-            boxes_of_cam(values, network.side, options.number, **options.parameters)
-            for values in maps_of_classes(maps, bias, labels)
+            boxes_of_cam(values, network.side, options.number, **options.parameters, refine=each)
+            for values, each in zip(maps_of_classes(maps, bias, labels), refine, strict=True)
         ]
 
     return image_run.localize(network, parts, "CAM", options.batch_size, boxes_of)

@@ -241,10 +241,10 @@ def localize(network: NetworkPass, parts: Parts, options: ContrastOptions) -> st
     end = _end(training)
     learnt = Learnt(training.head.eval(), end["turned"], end["threshold"])
 
-    def boxes_of(_: Sequence[int], batch: Tensor) -> list[Boxes]:
+    def boxes_of(_: Sequence[int], batch: Tensor, refine: Sequence[Refine | None]) -> list[Boxes]:
         return [
-            boxes_of_activation(values, learnt.threshold, network.side, options.number)
-            for values in learnt.activations(batch)
+            boxes_of_activation(values, learnt.threshold, network.side, options.number, each)
+            for values, each in zip(learnt.activations(batch), refine, strict=True)
         ]
 
     return image_run.localize(network, parts, "contrast", options.batch_size, boxes_of)

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from wend.errors import InputError
 from wend.files import atomic_write
+from wend.localize.boxes import Refine
 from wend.localize.cost import Cost, Stopwatch, cost_row
 from wend.localize.ddt import Moments, find_boxes, project
 from wend.localize.found import (
@@ -43,7 +44,7 @@ from wend.localize.found import (
     SumsOf,
     image_row,
 )
-from wend.localize.network_pass import NetworkPass
+from wend.localize.network_pass import NetworkPass, Passed
 from wend.localize.signs import turns
 from wend.parts import Parts
 from wend.structures.data_set import DataSet
@@ -165,8 +166,8 @@ class _Taker:
         self.unit, self.options = unit, options
         self.errors: dict[int, str] = {}
 
-    def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
-        """Take in a batch's descriptors (N, C, h, w); None if none of its images could be read.
+    def take(self, batch: Sequence[int], passed: Passed) -> None:
+        """Take in what came of a batch.
 
         It gets all batches of the unit in their order, as often as the unit has looks.
         """
@@ -183,10 +184,11 @@ class _Sums(_Taker):
     step = SUMS_STEP
     moments: Moments | None = None
 
-    def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
-        if maps is not None:
-            self.moments = self.moments or Moments.empty(maps.shape[1], maps.device)
-            self.moments.add(maps)
+    def take(self, batch: Sequence[int], passed: Passed) -> None:
+        if passed.maps is not None:
+            _, channels, _, _ = passed.maps.shape
+            self.moments = self.moments or Moments.empty(channels, passed.maps.device)
+            self.moments.add(passed.maps)
 
     def finish(self, work: _Work) -> None:
         assert self.unit.block is not None
@@ -200,11 +202,13 @@ class _Boxes(_Taker):
     def __init__(self, unit: _Unit, options: DdtOptions) -> None:
         super().__init__(unit, options)
         self.projections: list[np.ndarray] = []
+        self.refine: list[Refine | None] = []
         self.axis: _Axis | None = None  # None: no image of the group can be read
 
-    def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
-        if maps is not None and self.axis is not None:
-            self.projections.append(self.axis.project(maps))
+    def take(self, batch: Sequence[int], passed: Passed) -> None:
+        if passed.maps is not None and self.axis is not None:
+            self.projections.append(self.axis.project(passed.maps))
+            self.refine += passed.refine
 
     def _note(self, work: _Work, blocks: int) -> None:
         """Note the boxes, and what the group's sign depends on."""
@@ -216,12 +220,12 @@ class _Boxes(_Taker):
             extreme = float(values.flat[np.abs(values).argmax()])
             turned = turns(sign, contrast, extreme)
             readable = (index for index in self.unit.images if index not in self.errors)
-            for index, value in zip(readable, values, strict=True):
+            for index, value, refine in zip(readable, values, self.refine, strict=True):
                 if sign == "psol" and blocks > 1:  # another block may have a larger extreme
-                    sides = work.find_boxes(value), work.find_boxes(-value)
+                    sides = work.find_boxes(value, refine), work.find_boxes(-value, refine)
                     results[index] = EitherSide(*sides, name)
                 else:
-                    results[index] = work.find_boxes(-value if turned else value)
+                    results[index] = work.find_boxes(-value if turned else value, refine)
         statistics = {"blocks": blocks, "extreme": extreme, "contrast": contrast}
         rows = [{"group": name, "block": self.unit.block or 0, **statistics}]
         rows += [image_row(work.data_set.keys[i], results[i]) for i in self.unit.images]
@@ -238,11 +242,11 @@ class _BoxesOfGroup(_Boxes):
         self.ends = {unit.images[block[-1]] for block in unit.group.blocks}
         self.summed = False
 
-    def take(self, batch: Sequence[int], maps: Tensor | None) -> None:
+    def take(self, batch: Sequence[int], passed: Passed) -> None:
         if self.summed:
-            super().take(batch, maps)
+            super().take(batch, passed)
             return
-        self.block.take(batch, maps)
+        self.block.take(batch, passed)
         if batch[-1] in self.ends:
             self.total = _sum([self.total, self.block.moments])
             self.block = _Sums(self.unit, self.options)
@@ -312,10 +316,10 @@ class _Work:
         self.network, self.parts, self.options = network, parts, options
         self.data_set, self.device = network.data_set, network.device
 
-    def find_boxes(self, projection: np.ndarray) -> Boxes:
+    def find_boxes(self, projection: np.ndarray, refine: Refine | None) -> Boxes:
         """The boxes of a projection (h, w)."""
         options = self.options
-        return find_boxes(projection, options.upsampling, self.network.side, options.number)
+        return find_boxes(projection, options.upsampling, self.network.side, options.number, refine)
 
     def run(
         self, units: Sequence[_Unit], taker_of: Callable[[_Unit], _Taker], *, again: bool = False
@@ -339,7 +343,7 @@ class _Work:
             taker = taker or taker_of(unit)
             taker.errors |= result.errors
             with torch.inference_mode():
-                taker.take(batch, result.maps)
+                taker.take(batch, result)
                 if is_end:
                     taker.finish(self)
             images = len(batch) if look == 0 else 0

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from wend.localize.boxes import Refine
 from wend.localize.cost import Stopwatch, cost_row
 from wend.localize.found import BOXES_STEP, Boxes, Result, image_row
 from wend.localize.network_pass import NetworkPass
 from wend.parts import Parts
 
-BoxesOf = Callable[[Sequence[int], Tensor], Sequence[Boxes]]
+BoxesOf = Callable[[Sequence[int], Tensor, Sequence["Refine | None"]], Sequence[Boxes]]
 
 
 def batches_of(number: int, size: int) -> list[range]:
@@ -25,7 +26,8 @@ def localize(network: NetworkPass, parts: Parts, name: str, size: int, boxes_of:
     Args:
         name: of the method, for the progress.
         size: images at a time.
-        boxes_of: indices of n images and their maps (n, C, h, w) -> the boxes of each.
+        boxes_of: indices of n images, their maps (n, C, h, w), and what refines maps of each ->
+            the boxes of each.
 
     Returns:
         The empty string: no shard waits for another.
@@ -44,7 +46,8 @@ def localize(network: NetworkPass, parts: Parts, name: str, size: int, boxes_of:
         results: dict[int, Result] = dict(passed.errors)
         if passed.maps is not None:
             readable = [index for index in batch if index not in passed.errors]
-            results |= zip(readable, boxes_of(readable, passed.maps), strict=True)
+            made = boxes_of(readable, passed.maps, passed.refine)
+            results |= zip(readable, made, strict=True)
         cost = watch.lap(len(batch), passed.waiting, passed.network)
         rows = [image_row(keys[index], results[index]) for index in batch]
         parts.add([*rows, cost_row(keys[batch[0]], BOXES_STEP, cost)])

@@ -36,10 +36,10 @@ class KeptMaps(Generic[Value]):
     """Values of batches, up to a number of bytes, of any number of networks together.
 
     Args:
-        limit: bytes.
+        limit: bytes; infinite: whatever there is.
     """
 
-    def __init__(self, limit: int = 0) -> None:
+    def __init__(self, limit: float = 0) -> None:
         self.limit = limit
         self._free = limit
         self._values: dict[tuple[Hashable, Batch], tuple[Value, int]] = {}

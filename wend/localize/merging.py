@@ -55,14 +55,19 @@ class Unmerged:
     def check(self, data_set: DataSet, images: Mapping[str, Any]) -> None:
         """Raise InputError unless all boxes of the images are there, and the whole is not."""
         parts = self.parts
-        changed = differences({key: parts.settings.get(key) for key in images}, dict(images))
-        if changed:
-            raise InputError(f"{parts.folder}: is of other images ({changed})")
+        check_images(parts.folder, parts.settings, images)
         if is_done(self.output, self.split, data_set.keys, parts.settings):
             raise InputError(
                 f"{self.output}: is there already, whole; {parts.folder} can be removed"
             )
         parts.of_all(data_set.keys, BOXES_STEP)
+
+
+def check_images(folder: Path, settings: Mapping[str, Any], images: Mapping[str, Any]) -> None:
+    """Raise InputError unless the settings of what a folder holds are of these images."""
+    changed = differences({key: settings.get(key) for key in images}, dict(images))
+    if changed:
+        raise InputError(f"{folder}: is of other images ({changed})")
 
 
 def merge(

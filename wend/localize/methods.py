@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from wend.errors import InputError, did_you_mean
+from wend.errors import InputError, did_you_mean, shown
 from wend.localize.patches.background import not_background
 from wend.localize.patches.lost import lost
 from wend.localize.patches.mask_cut import mask_cut
@@ -46,10 +46,18 @@ def with_options(
         flags: of the command, that name the method and its options.
 
     Raises:
-        InputError: it has no such option, or the value is of another type.
+        InputError: it has no such option, or the value is of another type; or an option of one's
+            own method has no default that says its type.
     """
     options = options_of(method)
     named, flag = flags
+    for key, default in options.items():
+        if not isinstance(default, bool | int | float | str):
+            has = "none" if default is inspect.Parameter.empty else shown(default)
+            raise InputError(
+                f"{named} {name}: expected a default of its option {key} that says the type: a "
+                f"number, a text, True or False; it has {has}"
+            )
     for key, text in given.items():
         if key not in options:
             has = ", ".join(f"{k} ({v})" for k, v in options.items()) or "none"

@@ -11,13 +11,10 @@ from importlib.metadata import version
 from typing import Any
 
 from wend import __version__
-from wend.errors import InputError
-from wend.localize.border_prior import BorderPriorConfig
-from wend.localize.cost import Stopwatch, cost_row
-from wend.localize.found import BOXES_STEP, image_row
 from wend.localize.job import Job
-from wend.localize.request import BATCH_SIZE, BORDER, CAM, CONTRAST, DDT, Request
+from wend.localize.request import BORDER, CAM, CONTRAST, DDT, Request
 from wend.parts import Parts
+from wend.user_code import code_of_own
 
 
 @dataclass(frozen=True)
@@ -44,32 +41,14 @@ def make_ready(request: Request, job: Job) -> Ready:
 
 
 def _border(request: Request, job: Job) -> Ready:
-    from wend.localize.border_prior import localize
+    from wend.localize.border_prior import BorderPriorConfig
+    from wend.localize.border_run import BorderOptions, localize
 
-    data_set = job.data_set
     config = BorderPriorConfig(side=request.side) if request.side else BorderPriorConfig()
     packages = {"wend": __version__, "opencv": _opencv_version(), "pillow": version("pillow")}
-
-    def work(parts: Parts) -> str:
-        keys = data_set.keys
-        mine = parts.share("border", range(len(keys)), lambda i: keys[i] in parts.done, lambda _: 1)
-        files = [data_set.file_names[i] for i in mine]
-        how = (data_set.exif, request.number, data_set.max_megapixels)
-        results = localize(files, config, job.num_workers, *how)
-        watch = Stopwatch()
-        for i, (index, result) in enumerate(zip(mine, results, strict=True), start=1):
-            if isinstance(result, InputError) and not job.skip_unreadable:
-                raise result
-            row = str(result) if isinstance(result, InputError) else result
-            parts.add([image_row(keys[index], row)])
-            parts.advance(1)
-            if i % BATCH_SIZE == 0 or i == len(mine):
-                cost = watch.lap((i - 1) % BATCH_SIZE + 1)
-                parts.add([cost_row(keys[index], BOXES_STEP, cost)])
-        parts.end_step(BOXES_STEP)
-        return ""
-
-    return Ready({"config": asdict(config), "versions": packages}, work)
+    options = BorderOptions(config, job.num_workers, request.number, job.skip_unreadable)
+    settings = {"config": asdict(config), "versions": packages}
+    return Ready(settings, lambda parts: localize(job.data_set, parts, options))
 
 
 def _opencv_version() -> str:
@@ -99,7 +78,7 @@ def _patches(request: Request, job: Job) -> Ready:
     parameters = with_options(name, method, request.options)
     network = job.networks.of_layer(request.layer)
     options = PatchOptions(name, method, parameters, job.networks.batch_size, request.number)
-    settings = network.settings | {"options": parameters}
+    settings = network.settings | {"options": parameters} | code_of_own(method)
     return Ready(settings, lambda parts: localize(network.over, parts, options))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from time import perf_counter
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -22,9 +23,12 @@ from wend.errors import InputError
 from wend.images.reading import read_image
 from wend.loader_workers import begin_worker, told_of_memory
 from wend.localize.backbones import Backbone
+from wend.localize.boxes import Refine
 from wend.localize.kept_maps import KeptMaps, Turn
+from wend.localize.refine.refinement import SIDE, Refinement, small_picture
 from wend.structures.data_set import DataSet
 
+Item = tuple[Tensor, "np.ndarray | None"]  # what comes of reading an image
 logger = logging.getLogger(__name__)
 
 
@@ -35,31 +39,39 @@ class Passed:
     Attributes:
         maps: (N, C, h, w) float32 descriptors of the images that could be read, on the network's
             device, not to be changed; None where none could be read.
+        refine: of each of these images, what refines maps by its colours; None: nothing does.
         errors: index of an image in the data set -> why it cannot be read.
         waiting, network: seconds until the images were read, and in the network; 0 where the maps
             were kept.
     """
 
     maps: Tensor | None
+    refine: Sequence[Refine | None] = ()
     errors: dict[int, str] = field(default_factory=dict)
     waiting: float = 0.0
     network: float = 0.0
 
 
 class _Images(Dataset):
-    """An image's network input (3, S, S), or the InputError that its reading ended in."""
+    """An image's network input (3, S, S) and its picture, or the InputError of its reading.
 
-    def __init__(self, data_set: DataSet, backbone: Backbone) -> None:
+    Args:
+        with_pictures: whether images have a small picture, that maps are refined by.
+    """
+
+    def __init__(self, data_set: DataSet, backbone: Backbone, with_pictures: bool) -> None:
         self.data_set, self.preprocessing = data_set, backbone.preprocessing
+        self.with_pictures = with_pictures
 
     def __len__(self) -> int:
         return len(self.data_set)
 
-    def __getitem__(self, index: int) -> Tensor | InputError:
+    def __getitem__(self, index: int) -> Item | InputError:
         try:
             data_set = self.data_set
             image = read_image(data_set.file_names[index], data_set.exif, data_set.max_megapixels)
-            return self.preprocessing(image)[0]
+            picture = small_picture(image) if self.with_pictures else None
+            return self.preprocessing(image)[0], picture
         except InputError as error:  # raised in a worker, its message would be a traceback
             return error
 
@@ -72,6 +84,7 @@ class NetworkPass:
         skip_unreadable: an image that cannot be read is noted, not raised.
         kept: where maps stay that are looked at again; of the passes of a command the same.
         shared: whether several methods look at the same batches, so that these stay.
+        refinement: refines maps by an image's colours; None: nothing does.
 
     Attributes:
         side: S.
@@ -87,6 +100,7 @@ class NetworkPass:
         skip_unreadable: bool,
         kept: KeptMaps[Passed] | None = None,
         shared: bool = False,
+        refinement: Refinement | None = None,
     ) -> None:
         self.backbone, self.data_set, self.device = backbone, data_set, device
         self.num_workers, self.skip_unreadable = num_workers, skip_unreadable
@@ -94,6 +108,7 @@ class NetworkPass:
         self.side: int = backbone.preprocessing.crop
         self._kept = KeptMaps[Passed]() if kept is None else kept
         self._shared, self._told = shared, False
+        self._refinement = refinement
 
     @cached_property
     def shape_of_maps(self) -> tuple[int, int, int]:
@@ -105,9 +120,9 @@ class NetworkPass:
 
     @property
     def bytes_per_image(self) -> int:
-        """What an image's maps take in memory."""
+        """What an image's maps take in memory, with the picture that they are refined by."""
         channels, height, width = self.shape_of_maps
-        return 4 * channels * height * width
+        return 4 * channels * height * width + (3 * SIDE**2 if self._refinement else 0)
 
     def fits(self, num_images: int) -> bool:
         """Whether the maps of so many images fit into the memory for them."""
@@ -129,7 +144,7 @@ class NetworkPass:
         turns = self._kept.turns(self, list(map(tuple, plan)), each, again)
         self._tell(turns)
         loader = DataLoader(
-            _Images(self.data_set, self.backbone),
+            _Images(self.data_set, self.backbone, self._refinement is not None),
             batch_sampler=[list(turn.batch) for turn in turns if turn.made],
             num_workers=self.num_workers,
             collate_fn=list,
@@ -174,19 +189,20 @@ class NetworkPass:
 
     @torch.inference_mode()
     def _passed(
-        self, batch: Sequence[int], items: Sequence[Tensor | InputError], waiting: float
+        self, batch: Sequence[int], items: Sequence[Item | InputError], waiting: float
     ) -> Passed:
         began = perf_counter()
-        inputs, errors = [], {}
+        inputs, pictures, errors = [], [], {}
         for index, item in zip(batch, items, strict=True):
             if not isinstance(item, InputError):
-                inputs.append(item)
+                inputs.append(item[0])
+                pictures.append(item[1])
             elif self.skip_unreadable:
                 errors[index] = str(item)
             else:
                 raise item
         if not inputs:
-            return Passed(None, errors, waiting)
+            return Passed(None, (), errors, waiting)
         images = torch.stack(inputs).to(self.device)
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
             maps = self.model(images).contiguous()  # no part of something larger
@@ -195,4 +211,11 @@ class NetworkPass:
                 f"the network's descriptors of {self.data_set.keys[batch[0]]} and the images after "
                 f"it are not finite numbers; are the weights whole, and trained?"
             )
-        return Passed(maps, errors, waiting, perf_counter() - began)
+        return Passed(
+            maps, [self._refine(each) for each in pictures], errors, waiting, perf_counter() - began
+        )
+
+    def _refine(self, picture: np.ndarray | None) -> Refine | None:
+        if picture is None or self._refinement is None:
+            return None
+        return self._refinement.of(picture)

@@ -14,6 +14,7 @@ from wend.localize.backbones import Backbone, build_backbone
 from wend.localize.classifiers import ClassMaps, build_classifier
 from wend.localize.kept_maps import KeptMaps
 from wend.localize.network_pass import NetworkPass, Passed
+from wend.localize.refine.refinement import Refinement
 from wend.localize.request import NetworkRequest
 from wend.structures.data_set import DataSet
 
@@ -49,9 +50,11 @@ class Networks:
         self._request, self._data_set = request, data_set
         self._num_workers, self._skip_unreadable = num_workers, skip_unreadable
         self.batch_size = request.batch_size
-        self._kept = KeptMaps[Passed](int(request.keep_gib * 2**30))
+        self._kept = KeptMaps[Passed](request.keep_gib * 2**30)
         self._device = choose_device(request.device or device, "--device")
         self._of_layers: dict[str | None, Network] = {}
+        options = request.refine_options
+        self._refinement = Refinement.named(request.refine, options) if request.refine else None
         self._classifier: tuple[Network, torch.Tensor] | None = None
 
     def of_layer(self, layer: str | None) -> Network:
@@ -80,7 +83,9 @@ class Networks:
             skip_unreadable=self._skip_unreadable,
             kept=self._kept,
             shared=self._request.shared,
+            refinement=self._refinement,
         )
         versions = {"wend": __version__, "torch": torch.__version__, "pillow": version("pillow")}
         settings = {**backbone.settings, "batch_size": self.batch_size, "versions": versions}
-        return Network(over, settings)
+        refined = self._refinement.settings if self._refinement else {}
+        return Network(over, settings | refined)

@@ -125,5 +125,5 @@ def localize(network: NetworkPass, parts: Parts, options: PatchOptions) -> str:
         parts,
         options.name,
         options.batch_size,
-        lambda _, maps: boxes_of_maps(maps, options),
+        lambda _, maps, refine: boxes_of_maps(maps, options, refine),
     )

@@ -46,6 +46,9 @@ class NetworkRequest:
         batch_size: images at a time.
         keep_gib: memory for maps that are looked at again.
         shared: whether several methods look at its maps.
+        refine: what refines maps and masks by the image's colours, one of
+            :data:`wend.localize.refine.refinement.REFINEMENTS` or ./file.py:name; None: nothing.
+        refine_options: its options, as text.
     """
 
     backbone: str
@@ -55,3 +58,5 @@ class NetworkRequest:
     batch_size: int = BATCH_SIZE
     keep_gib: float = KEEP_GIB
     shared: bool = False
+    refine: str | None = None
+    refine_options: Mapping[str, str] = field(default_factory=dict)

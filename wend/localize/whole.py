@@ -14,6 +14,7 @@ from wend.errors import InputError, some
 from wend.files import is_plain_name, write_json
 from wend.localize.cost import total
 from wend.localize.found import BOXES_STEP
+from wend.localize.refine.refinement import LEAST_IOU
 from wend.localize.signs import settle
 from wend.localize.writers import cost_path, found_table, write_boxes
 from wend.parts import Parts, digest_of_keys
@@ -77,6 +78,13 @@ def write_whole(output: str | Path, split: str, data_set: DataSet, parts: Parts)
         "could not be read",
         *(len(rows), len(located), whole, len(errors)),
     )
+    if "refine" in settings:
+        unrefined = sum(box.unrefined for box in located)
+        logger.info(
+            "%s: %d boxes are of refined regions; %d are not, since theirs would be empty, or have "
+            "an IoU below %g with what they were",
+            *(settings["refine"], len(located) - whole - unrefined, unrefined, LEAST_IOU),
+        )
     if errors:
         logger.warning("left out: %s", some(errors, 20))
     boxes = found_table(data_set, found_boxes)

@@ -15,9 +15,11 @@ from wend.pseudo_boxes.registry import SOURCES, box_source, read_boxes
 from wend.pseudo_boxes.report import KINDS, AttachReport, Count
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
 from wend.pseudo_boxes.sources.coco import read_coco
+from wend.pseudo_boxes.sources.cvat import read_cvat
 from wend.pseudo_boxes.sources.detectron2_dicts import read_dataset_dicts
 from wend.pseudo_boxes.sources.fiftyone import read_fiftyone
 from wend.pseudo_boxes.sources.fractions import read_c2am, read_psol
+from wend.pseudo_boxes.sources.hugging_face import read_hugging_face
 from wend.pseudo_boxes.sources.label_studio import read_label_studio
 from wend.pseudo_boxes.sources.labelme import read_labelme
 from wend.pseudo_boxes.sources.labels import (
@@ -47,8 +49,10 @@ __all__ = [
     "read_c2am",
     "read_coco",
     "read_csv",
+    "read_cvat",
     "read_dataset_dicts",
     "read_fiftyone",
+    "read_hugging_face",
     "read_label_studio",
     "read_labelme",
     "read_localization",

@@ -210,7 +210,7 @@ class PseudoBoxes:
             InputError: an unknown unit, boxes without scores, or a score that is not in the unit.
         """
         scores = self.table.scores
-        if unit not in UNITS:
+        if not isinstance(unit, str) or unit not in UNITS:
             raise InputError(
                 f"{self.source}: score_unit: expected one of {', '.join(UNITS)}, got {unit!r}"
             )

@@ -10,13 +10,15 @@ Letters: S = side of the picture in cells, N = S·S.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-import torch
-from torch import Tensor
+from scipy.spatial.distance import cdist
 
 from wend.localize.refine.ranges import check_above_0, check_at_least
 
 FRAME = 480  # side in pixels that lengths are stated for: maskcut.py, --fixed_size
+BLOCK = 256  # rows of the weights that are made at a time
 FARTHEST = 150.0  # squared distance in standard deviations; exp(-75) is 0 in all but name
 
 
@@ -58,31 +60,38 @@ def crf(
     for name, length in (("near", near), ("alike", alike), ("colour", colour)):
         check_above_0(name, length)
     side = len(picture)
-    places = torch.arange(side, dtype=torch.float32) * (FRAME / side)
-    rows, columns = torch.meshgrid(places, places, indexing="ij")
-    colours = torch.from_numpy(picture).flatten(0, 1).float()
-    features = torch.stack([rows.ravel(), columns.ravel()], 1) / alike
-    weights, root = _weights(torch.cat([features, colours / colour], 1))
-    along, along_root = _weights(places[:, None] / near)
-    along = along / along_root / along_root[:, None]
-    own = torch.from_numpy(log_odds).float()
-    values = own
+    places = np.stack(np.divmod(np.arange(side * side), side), 1) * (FRAME / side)
+    pairs = PairWeights.of(np.concatenate([places / alike, picture.reshape(-1, 3) / colour], 1))
+    row = PairWeights.of(np.arange(side)[:, None] * (FRAME / side / near))
+    along = row.weights / row.root / row.root[:, None]  # of both directions, one after the other
+    values = own = log_odds.astype(np.float32)
     for _ in range(iterations):
-        labels = torch.tanh(values / 2)  # of log-odds z: 2 sigmoid(z) - 1
-        alike_labels = (weights @ (labels.flatten(1) / root).T).T / root
+        labels = np.tanh(values / 2)  # of log-odds z: 2 sigmoid(z) - 1
+        flat = pairs.weights @ (labels.reshape(len(own), -1) / pairs.root).T / pairs.root[:, None]
         values = own + near_weight * (along @ labels @ along)
-        values = values + alike_weight * alike_labels.view_as(own)
-    return values.numpy()
+        values = values + alike_weight * flat.T.reshape(own.shape)
+    return values
 
 
-def _weights(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Gaussian weights of all pairs (N, N) of features (N, F) in standard deviations.
+class PairWeights(NamedTuple):
+    """Gaussian weights of all pairs of N cells.
 
-    Returns:
-        The weights, of a cell with itself too, and the square roots (N,) of each cell's sum: what
-        they are divided by, once for either cell of a pair.
+    Attributes:
+        weights: (N, N) float32, of a cell with itself too.
+        root: (N,) square roots of each cell's sum; a weight is divided by those of both cells.
     """
-    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
-    # denormal numbers, which are slow, stay away
-    weights = distances.square_().clamp_(max=FARTHEST).mul_(-0.5).exp_()
-    return weights, weights.sum(1).sqrt()
+
+    weights: np.ndarray
+    root: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> PairWeights:
+        """The weights by features (N, F) in standard deviations."""
+        weights = np.empty((len(features), len(features)), np.float32)
+        for start in range(0, len(features), BLOCK):
+            rows = slice(start, start + BLOCK)
+            distances = cdist(features[rows], features, "sqeuclidean")
+            # denormal numbers, which are slow, stay away
+            exponents = np.minimum(distances, FARTHEST, out=distances) / -2
+            np.exp(exponents.astype(np.float32), out=weights[rows])
+        return cls(weights, np.sqrt(weights.sum(1)))

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from PIL.Image import Image, Resampling
 from scipy import ndimage
 
 from wend.errors import InputError
@@ -21,13 +22,13 @@ from wend.localize.methods import with_options
 from wend.localize.refine.bilateral import bilateral
 from wend.localize.refine.crf import crf
 from wend.registry import FunctionRegistry
+from wend.user_code import code_of_own, own_errors
 
 SIDE = 56  # S: of the picture, to which the whole image is squashed; sums over all pairs cost S^4
 LEAST_IOU = 0.5  # of a refined region with what it was before: CutLER's (maskcut.py:398)
-NONE = "none"
 RefinementFunction = Callable[..., np.ndarray]
 REFINEMENTS: FunctionRegistry[RefinementFunction] = FunctionRegistry(
-    "refinement", ("picture", "log_odds")
+    "map refinement", ("picture", "log_odds")
 )
 REFINEMENTS.register("crf")(crf)
 REFINEMENTS.register("bilateral")(bilateral)
@@ -60,7 +61,9 @@ class Refinement:
     @property
     def settings(self) -> dict[str, Any]:
         """What boxes depend on, JSON values."""
-        return {"refine": self.name, "refine_side": SIDE, "refine_options": self.parameters}
+        code = {f"refine_{key}": value for key, value in code_of_own(self.function).items()}
+        named = {"refine": self.name, "refine_side": SIDE, "refine_options": self.parameters}
+        return named | code
 
     def of(self, picture: np.ndarray) -> Refine:
         """What refines maps of the image that a picture (S, S, 3) is of."""
@@ -88,7 +91,9 @@ class Refinement:
         """
         odds = values / np.abs(values).mean((1, 2), keepdims=True)
         before = np.stack([resized(each, picture.shape[:2]) for each in odds.astype(np.float32)])
-        after = self._checked(self.function(picture, before, **self.parameters), before.shape)
+        with own_errors(self.function, f"--refine {self.name} failed"):
+            returned = self.function(picture, before, **self.parameters)
+        after = self._checked(returned, before.shape)
         return [_taken(own, refined) for own, refined in zip(before > 0, after > 0, strict=True)]
 
     def _checked(self, values: object, shape: tuple[int, ...]) -> np.ndarray:
@@ -102,6 +107,11 @@ class Refinement:
         else:
             kind = type(values).__name__
         raise InputError(f"--refine {self.name}: expected finite numbers {shape}, got {kind}")
+
+
+def small_picture(image: Image) -> np.ndarray:
+    """An image squashed to the picture (S, S, 3) uint8 that its maps are refined by."""
+    return np.array(image.convert("RGB").resize((SIDE, SIDE), Resampling.BOX))
 
 
 def _taken(own: np.ndarray, refined: np.ndarray) -> np.ndarray | None:

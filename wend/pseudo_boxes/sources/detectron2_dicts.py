@@ -9,11 +9,11 @@ from typing import Any
 from wend.errors import InputError, shown
 from wend.files import is_number, read_json
 from wend.formats.coco_json import is_crowd
-from wend.formats.mask_boxes import Box, mask_size
+from wend.formats.mask_boxes import Box
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.report import Count
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
-from wend.pseudo_boxes.sources.labelled import LabelledBoxes
+from wend.pseudo_boxes.sources.labelled import LabelledBoxes, stated_size
 
 DICTS = (
     'Detectron2\'s dataset dicts, a list of {"file_name", "height", "width", "annotations": '
@@ -50,7 +50,7 @@ def read_dataset_dicts(path: str | Path, category_id: int | str | None = None) -
         rows = image.get("annotations", []) if isinstance(image, Mapping) else None
         if not isinstance(rows, list):
             raise InputError(f"{where}: expected {DICTS}, got {shown(image, 100)}")
-        size = mask_size({"size": [image.get("height"), image.get("width")]})
+        size = stated_size(where, image.get("width"), image.get("height"))
         collected.begin(f"{where}: file_name", image.get("file_name"), size)
         for index, row in enumerate(rows):
             here = f"{where}, annotation {index}"

@@ -12,7 +12,7 @@ from wend.formats.mask_boxes import Box, mask_box
 from wend.images.paths import find_files
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
-from wend.pseudo_boxes.sources.labelled import LabelledBoxes
+from wend.pseudo_boxes.sources.labelled import LabelledBoxes, check_option
 
 EXPORT = (
     'FiftyOne\'s samples.json {"samples": [{"filepath", FIELD: {"detections": [...]}}]} or '
@@ -48,6 +48,7 @@ def read_fiftyone(
         MissingFileError, InputError: no such file, or an entry is malformed; the message names it.
     """
     path = Path(path)
+    check_option(path, "field", field, str)
     collected = LabelledBoxes(path, label, "confidence")
     for place, name, objects in _images(_files(path), field):
         collected.begin(place, name)

@@ -13,7 +13,7 @@ from wend.files import is_number, read_json
 from wend.formats.mask_boxes import Box, mask_size
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
-from wend.pseudo_boxes.sources.labelled import LabelledBoxes
+from wend.pseudo_boxes.sources.labelled import LabelledBoxes, check_option
 
 TASKS = (
     'Label Studio\'s export "JSON", a list of {"data": {"image": path}, "annotations": '
@@ -51,6 +51,7 @@ def read_label_studio(
     """
     if results not in (None, *RESULTS):
         raise InputError(f"{path}: results: expected {' or '.join(RESULTS)}, got {shown(results)}")
+    check_option(path, "image", image, str)
     tasks = read_json(path, TASKS)
     if not isinstance(tasks, list):
         raise InputError(f"{path}: expected {TASKS}, got {shown(tasks, 100)}")
@@ -106,6 +107,7 @@ def _regions(
     regions = sets[0]["result"] if sets else []
     if not isinstance(regions, list):
         raise InputError(f"{where}, {results}: expected result: a list, got {shown(regions)}")
+    labelled = {_region_id(region) for region in regions if _has_labels(region)} - {None}
     for number, region in enumerate(regions):
         here = f"{where}, {results}, result {number}"
         value = region.get("value") if isinstance(region, Mapping) else None
@@ -118,6 +120,8 @@ def _regions(
                 f"{here}: is a brush's mask, in a code of Label Studio's own; export COCO, whose "
                 f"masks are read by source: coco with boxes: masks"
             )
+        if not _has_labels(region) and _region_id(region) in labelled:
+            continue  # the same region's shape, text or choices once more
         if "points" in value or ("x" in value and value.keys() & {"width", "radiusX"}):
             if is_number(turn := region.get("image_rotation") or 0) and turn % 360:
                 raise InputError(
@@ -127,9 +131,24 @@ def _regions(
             yield here, region
 
 
+def _has_labels(region: object) -> bool:
+    value = region.get("value") if isinstance(region, Mapping) else None
+    return isinstance(value, Mapping) and any(value[key] for key in value if _is_labels(key))
+
+
+def _is_labels(key: str) -> bool:
+    return key.endswith("labels")
+
+
+def _region_id(region: object) -> str | None:
+    """What the results of one region share; None where it has none."""
+    number = region.get("id") if isinstance(region, Mapping) else None
+    return number if isinstance(number, str) else None
+
+
 def _labels(where: str, value: Mapping[str, Any]) -> list:
     """The labels of a region, which stand under a key such as rectanglelabels; [None] if none."""
-    labels = next((value[key] for key in value if key.endswith("labels")), None) or [None]
+    labels = next((value[key] for key in value if _is_labels(key)), None) or [None]
     if not isinstance(labels, list):
         raise InputError(f"{where}: expected its labels as a list, got {shown(labels)}")
     return labels
@@ -139,6 +158,8 @@ def _box(where: str, region: Mapping[str, Any]) -> Box:
     """The box of a region in fractions of the image."""
     value = region["value"]
     points = value.get("points")
+    if "x" in value and "height" not in value and "radiusX" not in value:
+        return 0.0, 0.0, 0.0, 0.0  # a key point, whose width is that of its mark
     if points is not None:
         if not isinstance(points, list) or len(points) < 2 or not all(map(_is_point, points)):
             raise InputError(f'{where}: expected "points": [[x, y], ...], got {shown(points)}')

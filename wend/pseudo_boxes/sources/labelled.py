@@ -1,22 +1,56 @@
 """Boxes of objects with labels, one after the other: those of the label asked for, scored or not.
 
-The rules that readers of labelling tools' files share: several labels have to be chosen among, and
-all boxes have a score, or none.
+The rules that readers of labelling tools' files share: several labels have to be chosen among,
+all boxes have a score, or none, and a size is two positive numbers, or none.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import numpy as np
 
 from wend.errors import InputError, shown, some
 from wend.files import is_number
+from wend.formats.coco_json import MAX_SIDE
 from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
 
 Size = tuple[float, float]
+NOT_STATED = (None, 0, -1)  # of a width or height
+
+
+def check_option(
+    path: str | Path, option: str, value: object, kinds: type | UnionType = str | int
+) -> None:
+    """Refuse an option of a source's that names one thing in its files, but is no text or number.
+
+    Raises:
+        InputError: a list, a mapping, or of other kinds than these.
+    """
+    if value is not None and not isinstance(value, kinds):
+        expected = "text" if kinds is str else "text or a number"
+        raise InputError(f"{path}: {option}: expected {expected}, got {shown(value)}")
+
+
+def stated_size(where: str, width: object, height: object) -> Size | None:
+    """Width and height that a file states of an image, whole or not; None where it states not both.
+
+    Args:
+        where: what holds it, for messages.
+
+    Raises:
+        InputError: one of them is neither a length nor one of :data:`NOT_STATED`.
+    """
+    sides = [side for side in (width, height) if side not in NOT_STATED]
+    if all(is_number(side) and 0 < side < MAX_SIDE for side in sides):  # type: ignore[operator]
+        return (float(sides[0]), float(sides[1])) if len(sides) == 2 else None  # type: ignore[arg-type]
+    raise InputError(
+        f"{where}: expected the image's width and height as numbers above 0, got "
+        f"{shown(width)} and {shown(height)}"
+    )
 
 
 class LabelledBoxes:
@@ -32,6 +66,7 @@ class LabelledBoxes:
     def __init__(
         self, path: str | Path, label: str | int | None, score: str, option: str = "label"
     ) -> None:
+        check_option(path, option, label)
         self.path, self.label, self.score, self.option = path, label, score, option
         self._keys: list[str] = []
         self._sizes: list[Size | None] = []

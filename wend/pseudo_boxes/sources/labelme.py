@@ -11,12 +11,12 @@ from typing import Any
 
 from wend.errors import InputError, MissingFileError, shown, some
 from wend.files import is_number, read_json
-from wend.formats.mask_boxes import Box, mask_size
+from wend.formats.mask_boxes import Box
 from wend.images.paths import find_files, require_folder
 from wend.images.threads import map_in_threads
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
-from wend.pseudo_boxes.sources.labelled import LabelledBoxes
+from wend.pseudo_boxes.sources.labelled import LabelledBoxes, stated_size
 
 FILE = (
     'LabelMe\'s {"shapes": [{"label", "points": [[x, y], ...], "shape_type"}], "imagePath", '
@@ -65,8 +65,9 @@ def read_labelme(path: str | Path, label: str | int | None = None) -> PseudoBoxe
         image = image.replace("\\", "/")
         if not re.match("[A-Za-z]:", image):
             image = posixpath.join(posixpath.dirname(name), image)
-        size = mask_size({"size": [content.get("imageHeight"), content.get("imageWidth")]})
-        collected.begin(str(folder / name), posixpath.normpath(image), size)
+        where = str(folder / name)
+        size = stated_size(where, content.get("imageWidth"), content.get("imageHeight"))
+        collected.begin(where, posixpath.normpath(image), size)
         for number, shape in enumerate(content["shapes"]):
             where = f"{folder / name}, shape {number}"
             if not isinstance(shape, Mapping):

@@ -50,7 +50,7 @@ def read_voc_boxes(path: str | Path, pixels: str = "edges") -> PseudoBoxes:
         pixels: "edges": numbers are taken as they stand; "inclusive": they are pixels counted from
             1 with the last one included, as VOC's own are, and reach from ``xmin - 1`` to ``xmax``.
     """
-    if pixels not in VOC_PIXELS:
+    if not isinstance(pixels, str) or pixels not in VOC_PIXELS:
         raise InputError(
             f"{path}: pixels must be one of {', '.join(VOC_PIXELS)}, got {shown(pixels)}"
         )

@@ -62,12 +62,15 @@ def read_predictions(path: str | Path, images: str | Path | None = None) -> Pseu
 def _boxes(where: str, value: object) -> np.ndarray:
     """The box (4,), or the boxes (P, 4), of an image."""
     try:
-        boxes = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+        boxes = np.asarray(value)
+    except ValueError:  # rows of different lengths
         boxes = np.zeros(1)
-    if boxes.size and (boxes.ndim > 2 or boxes.shape[-1:] != (4,)):
-        raise InputError(f"{where}: expected [x0, y0, x1, y1], got {shown(value)}")
-    return boxes.view(np.ndarray)
+    is_none = boxes.size == 0 and not isinstance(value, str | bytes)
+    if not is_none and (
+        boxes.dtype.kind not in "iuf" or boxes.ndim > 2 or boxes.shape[-1:] != (4,)
+    ):
+        raise InputError(f"{where}: expected [x0, y0, x1, y1] as numbers, got {shown(value)}")
+    return boxes.astype(np.float64).view(np.ndarray)
 
 
 def _names_of_ids(images: str | Path) -> dict[str, str]:

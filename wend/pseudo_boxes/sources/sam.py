@@ -20,6 +20,7 @@ from wend.numerals import decimal_number
 from wend.pseudo_boxes.keys import path_key
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
+from wend.pseudo_boxes.sources.labelled import Size, stated_size
 
 MASKS = (
     'the masks of an image, a list of {"segmentation", "bbox", "predicted_iou", '
@@ -30,7 +31,6 @@ SCORES = ("predicted_iou", "stability_score", "score")
 BY_DEFAULT = ("predicted_iou", "score")
 TABLE = "metadata.csv"
 COLUMNS = {name: f"bbox_{name}" for name in ("x0", "y0", "w", "h")}
-Size = tuple[float, float]
 
 
 class Entry(NamedTuple):
@@ -213,7 +213,7 @@ def _sa1b(file: Path, content: Mapping[str, Any]) -> tuple[str, Size | None, Any
             f'{file}: expected "image": {{"file_name", "width", "height"}} and "annotations", got '
             f"{shown(content, 100)}"
         )
-    size = mask_size({"size": [image.get("height"), image.get("width")]})
+    size = stated_size(str(file), image.get("width"), image.get("height"))
     return image["file_name"], size, content.get("annotations")
 
 
@@ -223,7 +223,7 @@ def _grounded_sam(file: Path, content: Mapping[str, Any]) -> tuple[str, Size | N
         raise InputError(
             f'{file}: expected "box_format": "xyxy", got {shown(content.get("box_format"))}'
         )
-    size = mask_size({"size": [content.get("img_height"), content.get("img_width")]})
+    size = stated_size(str(file), content.get("img_width"), content.get("img_height"))
     return content["image_path"], size, content.get("annotations"), True
 
 

@@ -16,6 +16,7 @@ from wend.images.paths import require_folder
 from wend.numerals import decimal_number
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
+from wend.pseudo_boxes.sources.labelled import check_option
 from wend.pseudo_boxes.sources.tables import from_rows
 from wend.structures.arrow import strings
 
@@ -46,6 +47,8 @@ def read_supervision(
     Raises:
         MissingFileError, InputError: not there, or a row is malformed; the message names it.
     """
+    check_option(path, "image", image, str)
+    check_option(path, "class_id", class_id)
     rows = read_json(path, ROWS)
     if not isinstance(rows, list):
         raise InputError(f"{path}: expected {ROWS}, got {shown(rows, 100)}")
@@ -125,6 +128,8 @@ def read_autodistill(path: str | Path, confidence: bool | None = None) -> Pseudo
             not as many as the boxes: of masks, Autodistill writes a line for each part and none for
             small ones, so that no one knows which is whose.
     """
+    if confidence not in (None, True, False):
+        raise InputError(f"{path}: confidence: expected true or false, got {shown(confidence)}")
     folder = require_folder(path, "the folder that Autodistill's label() wrote")
     parts = [folder / split / "labels" for split in SPLITS if (folder / split / "labels").is_dir()]
     if not parts and (folder / "labels").is_dir():

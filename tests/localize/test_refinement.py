@@ -202,6 +202,13 @@ def test_a_refinement_of_ones_own_is_checked(answer, named):
         own(lambda picture, log_odds: answer).masks(painted(), coarse((2, 2, 6, 6))[None])
 
 
+def test_a_failing_refinement_of_ones_own_is_one_error():
+    with pytest.raises(
+        InputError, match=r"--refine own failed; its own traceback:\n[\s\S]*ZeroDivisionError"
+    ):
+        own(lambda picture, log_odds: 1 / 0).masks(painted(), coarse((2, 2, 6, 6))[None])
+
+
 @pytest.mark.parametrize(
     ("name", "option", "expected"),
     [
