@@ -180,9 +180,11 @@ def test_an_interrupted_border_run_goes_on_after_its_last_image(command, tmp_pat
         command()
     assert not (tmp_path / "out/train").exists()
     (lines,) = (tmp_path / "out/train.partial").iterdir()
-    lines.write_bytes(lines.read_bytes()[:-7])  # the last line was cut off
+    written = lines.read_bytes().splitlines(keepends=True)
+    lines.write_bytes(b"".join(written[:-1])[:-7])  # its cost is gone, and the last image cut off
     command()
     assert len(seen) == 6 + 12 - 4
+    assert json.loads((tmp_path / "out/train/cost.json").read_text())["images"] == 12
     assert not lines.parent.exists()
     records = DataSets().get("toy_test")
     np.testing.assert_allclose(

@@ -49,6 +49,47 @@ def test_the_eigenvector_is_that_of_the_dense_generalized_problem(seed):
     assert rayleigh == pytest.approx(values[1], abs=1e-9)
 
 
+def noise(shape, channels=384, seed=0):
+    """Descriptors of which most are like no other, and some like one or two."""
+    patches = shape[0] * shape[1]
+    return np.random.default_rng(seed).normal(size=(patches, channels)).astype(np.float32)
+
+
+def test_a_graph_of_noise_is_solved_densely_and_to_the_same_bits_each_time(monkeypatch):
+    """By calls, and in any place of a batch, so that shards and processes agree."""
+    shape, solved, dense = (20, 20), [], scipy.linalg.eigh
+
+    def eigh(matrix, **options):
+        solved.append(len(matrix))
+        return dense(matrix, **options)
+
+    monkeypatch.setattr(scipy.linalg, "eigh", eigh)
+    weights = edges(normalized(noise(shape)), 0.15)
+    vector = second_eigenvector(weights)
+    assert solved == [400]
+    assert np.array_equal(vector, second_eigenvector(weights.copy()))
+    maps = torch.from_numpy(np.stack([noise(shape, seed=seed) for seed in (1, 0)]))
+    maps = maps.transpose(1, 2).reshape(2, 384, *shape)
+    options = PatchOptions("mask-cut", mask_cut, number=5)
+    both = boxes_of_maps(maps, options)
+    assert both == [boxes_of_maps(each[None].clone(), options)[0] for each in maps]
+    assert len(solved) > 6
+
+
+@pytest.mark.parametrize(("shape", "most"), [((14, 14), 30), ((28, 28), 39)], ids=str)
+def test_steps_in_vain_cost_less_than_the_dense_solver(shape, most, monkeypatch):
+    asked = []
+    largest = graph._largest
+
+    def counted(multiply, size, steps):
+        asked.append(steps)
+        return largest(multiply, size, steps)
+
+    monkeypatch.setattr(graph, "_largest", counted)
+    second_eigenvector(edges(normalized(noise(shape, 32)), 0.2))
+    assert asked == [most]
+
+
 def test_too_few_patches_for_lanczos_are_solved_densely():
     weights = np.array([[1.0, 0.5], [0.5, 1.0]])
     vector = second_eigenvector(weights)
@@ -69,14 +110,14 @@ def test_one_object_is_marked_to_the_patch(name, box):
     descriptors = scene(box)
     (mask,) = METHODS[name](descriptors, SHAPE)
     assert np.array_equal(mask, mask_of(*box))
-    assert separation(descriptors, mask.ravel()) > 0.8
+    assert separation(descriptors, mask.ravel()) > 0.25
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_an_image_of_one_texture_has_no_certain_object(name):
     flat = scene(noise=0.02)
     masks = METHODS[name](flat, SHAPE)
-    assert all(separation(flat, mask.ravel()) < 0.1 for mask in masks)
+    assert all(separation(flat, mask.ravel()) < 0.01 for mask in masks)
 
 
 def test_mask_cut_finds_one_object_after_the_other():
@@ -87,7 +128,7 @@ def test_mask_cut_finds_one_object_after_the_other():
 
 
 def test_objects_of_mask_cut_come_with_scores_of_their_own():
-    """The smaller one explains less of the variance, so that it comes second."""
+    """Less of the variance is the smaller one's, so that it comes second."""
     large, small = (1, 1, 8, 6), (3, 9, 7, 12)
     maps = torch.from_numpy(scene(large, small, noise=0.02).reshape(1, *SHAPE, -1))
     options = PatchOptions("mask-cut", mask_cut, {"cuts": 2}, number=5)
@@ -212,17 +253,19 @@ def test_lost_is_its_peers(seed):
     assert np.array_equal(mask, peers_lost(descriptors.astype(np.float64), 40))
 
 
-def test_the_separation_is_the_share_of_variance_between_region_and_rest():
-    """One way analysis of variance, channel by channel: between over total sum of squares."""
+def test_the_separation_is_the_share_of_all_squares_between_region_and_rest():
+    """One way analysis of variance, channel by channel: between groups over all squares."""
     descriptors = scene((2, 3, 9, 9), noise=0.3).astype(np.float64)
     mask = mask_of(2, 3, 9, 9).ravel()
     between = total = 0.0
     for channel in descriptors.T:
         mean = channel.mean()
-        total += sum((value - mean) ** 2 for value in channel)
+        total += sum(value**2 for value in channel)
         for group in (channel[mask], channel[~mask]):
             between += len(group) * (group.mean() - mean) ** 2
     assert separation(descriptors, mask) == pytest.approx(between / total)
+    assert separation(3 * descriptors, mask) == pytest.approx(between / total)
+    assert separation(descriptors + 5, mask) < 0.1 * between / total
     assert separation(descriptors, np.ones_like(mask)) == 0
     assert separation(np.full((6, 3), 0.1, np.float32), np.arange(6) < 2) == 0
 

@@ -3,6 +3,7 @@
 import importlib.util
 import shlex
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from engine_runs import REPOSITORY
 from wend.cli.parser import run_command
 from wend.localize.method_options import contrast
 from wend.structures.box_table import BoxTable
+from wend.structures.data_set import DataSet
+from wend.structures.records import ImageRecord
 
 FILE = REPOSITORY / "projects" / "benchmark" / "boxes" / "run.py"
 
@@ -76,3 +79,15 @@ def test_each_true_box_is_taken_once_by_the_best_scores_first(table):
     precision, recall = table.precision_and_recall(truth, boxes)
     assert precision == pytest.approx(100 * 2 / 5)
     assert recall == pytest.approx(100 * 2 / 3)
+
+
+def test_images_without_a_true_box_are_neither_right_nor_wrong(table):
+    """Of three images two have a true box, and one of these is right."""
+    truth = {"a": [[0, 0, 10, 10]], "b": [], "c": [[20, 20, 30, 30]]}
+    records = [
+        ImageRecord(name, f"{name}.png", 40, 30, name, gt_boxes=np.reshape(boxes, (-1, 4)) * 1.0)
+        for name, boxes in truth.items()
+    ]
+    boxes = BoxTable.from_lists([[[0, 0, 10, 9]]] * 3, [[1.0]] * 3)
+    cell = SimpleNamespace(data_set=DataSet.from_records(records), boxes=lambda *_: boxes)
+    assert table.accuracy(cell, "any") == "50.0 (50.0)"

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from wend.errors import InputError
 from wend.localize import border_prior
 from wend.localize.border_prior import BorderPriorConfig
-from wend.localize.cost import Stopwatch, cost_row
+from wend.localize.cost import Cost, Stopwatch, cost_row
 from wend.localize.found import BOXES_STEP, image_row
 from wend.parts import Parts
 from wend.structures.data_set import DataSet
 
-LAP = 32  # images whose cost is noted together
+LAP = 32  # images whose cost is one item of the parts
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,16 @@ def localize(data_set: DataSet, parts: Parts, options: BorderOptions) -> str:
     how = (options.num_workers, data_set.exif, options.number, data_set.max_megapixels)
     results = border_prior.localize(files, options.config, *how)
     watch = Stopwatch()
-    for i, (index, result) in enumerate(zip(mine, results, strict=True), start=1):
+    first, cost = "", Cost()  # of the images that are noted together
+    for i, (index, result) in enumerate(zip(mine, results, strict=True)):
         if isinstance(result, InputError) and not options.skip_unreadable:
             raise result
         row = str(result) if isinstance(result, InputError) else result
-        parts.add([image_row(keys[index], row)])
+        if i % LAP == 0:
+            first, cost = keys[index], Cost()
+        cost += watch.lap(1)
+        # of rows with one key the last counts, so that a kill takes no image's cost
+        parts.add([image_row(keys[index], row), cost_row(first, BOXES_STEP, cost)])
         parts.advance(1)
-        if i % LAP == 0 or i == len(mine):
-            cost = watch.lap((i - 1) % LAP + 1)
-            parts.add([cost_row(keys[index], BOXES_STEP, cost)])
     parts.end_step(BOXES_STEP)
     return ""

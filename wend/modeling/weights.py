@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 
 def _is_backbone(name: str) -> bool:
-    return name.startswith("backbone.") and ".fpn" not in name and ".top_block" not in name
+    pyramids = (".fpn", ".simple_fpn", ".top_block")
+    return name.startswith("backbone.") and not any(each in name for each in pyramids)
 
 
 def check_loaded(

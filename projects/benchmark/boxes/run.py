@@ -249,12 +249,14 @@ def accuracy(cell: Cell, method: str) -> str:
     few, many = cell.boxes(method, FEW), cell.boxes(method, MANY)
     if few is None or many is None:
         return "–"
+    known = cell.data_set.truth.with_boxes  # the others can be neither right nor wrong
+    data_set = cell.data_set.take(known)
     first, of_many = (
-        score(cell.data_set, table.scored(), get_protocol("original")) for table in (few, many)
+        score(data_set, table.take(known).scored(), get_protocol("original"))
+        for table in (few, many)
     )
-    known = cell.data_set.truth.counts[first.images] > 0
     shares = (gt_known_loc.values(first), gt_known_loc_multi.values(of_many, MANY))
-    return "{:.1f} ({:.1f})".format(*(100 * share[known].mean() for share in shares))
+    return "{:.1f} ({:.1f})".format(*(100 * share.mean() for share in shares))
 
 
 def precision_and_recall(truth: BoxTable, boxes: BoxTable) -> tuple[float, float]:

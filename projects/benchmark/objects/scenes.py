@@ -2,7 +2,8 @@
 
     python projects/benchmark/objects/scenes.py OUT --dataset cub_train --voc annots --photos images
 
-Kinds, each a folder below ``OUT/images``; ``OUT/truth.json`` (COCO) has their boxes:
+Kinds, each a folder below ``OUT/images``; ``OUT/truth.json`` (COCO) has their boxes, and
+``OUT/scenes.yaml`` declares both as a data set:
 
 one         the photographs of the data set, as they are
 background  a window of a photograph beside its object
@@ -11,7 +12,7 @@ texture     a small window beside an object and its reflections, side by side
 near        a window as large as ``background``'s of the same photograph, around the object
 shrunk      the photograph reduced to as many pixels as ``background`` has, so as blurred
 mosaic      two to four objects with some of their surroundings, side by side
-several     photographs of any number of objects (``--voc``)
+several     photographs of any number of objects (``--voc``), the first by name
 
 ``near`` and ``shrunk`` are controls: what tells them from ``background`` is not blur or scale.
 """
@@ -22,6 +23,7 @@ import argparse
 import json
 import logging
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +33,19 @@ from wend.datasets.catalog import DataSets
 from wend.errors import BadImageError
 from wend.formats.voc import find_voc, read_voc
 from wend.images.reading import read_image
+from wend.structures.data_set import DataSet
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 Scene = tuple[str, Image.Image, list[Box]]  # kind, pixels, true boxes
 logger = logging.getLogger(__name__)
 CELL = 224  # pixels of a mosaic's cells
+DECLARED = """\
+name: scenes
+format: coco
+images: ./images
+annotations: ./truth.json
+classes: none
+"""
 LEAST = 48  # pixels of the shorter side of a window
 SMALL = 32  # of the window of a texture or a sky
 WINDOWS = 20  # drawn per photograph, for the smoothest
@@ -110,14 +120,17 @@ def surroundings(image: Image.Image, box: Box, share: float = 0.3) -> tuple[Imag
     return image.crop(window), tuple(v - window[i % 2] for i, v in enumerate(box))
 
 
-def scenes(name: str, number: int, seed: int) -> Iterator[Scene]:
-    """The scenes of a data set: of all its images ``one``, and ``number`` of each other kind."""
-    data_set, draw = DataSets().get(name), np.random.default_rng(seed)
+def scenes(data_set: DataSet, ones: int, number: int, seed: int) -> Iterator[Scene]:
+    """The scenes of a data set: at most ``ones`` of its images, ``number`` of each other kind."""
+    draw = np.random.default_rng(seed)
     grounds, objects, skies = [], [], []
-    for index in draw.permutation(len(data_set)).tolist():
+    for count, index in enumerate(draw.permutation(len(data_set)).tolist()):
+        if count >= ones and len(grounds) == number:
+            break
         image = read_image(data_set.file_names[index], data_set.exif)
         boxes = [tuple(round(v) for v in row) for row in data_set.truth[index].tolist()]
-        yield "one", image, boxes
+        if count < ones:
+            yield "one", image, boxes
         if len(boxes) != 1:
             continue
         objects.append(surroundings(image, boxes[0]))
@@ -177,6 +190,7 @@ def write(folder: Path, made: Iterator[Scene]) -> None:
             annotations.append({**name, **box})
     truth = {"images": images, "annotations": annotations}
     truth["categories"] = [{"id": 1, "name": "object"}]
+    (folder / "scenes.yaml").write_text(DECLARED)
     (folder / "truth.json").write_text(json.dumps(truth))
     logger.info(", ".join(f"{kind} {number + 1}" for kind, number in counts.items()))
 
@@ -187,15 +201,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("output", type=Path)
     parser.add_argument("--dataset", default="cub_train")
-    parser.add_argument("--number", type=int, default=150, help="of each kind but one and several")
+    parser.add_argument("--one", type=int, default=300, help="of the kind one")
+    parser.add_argument("--number", type=int, default=150, help="of each other kind, at most")
     parser.add_argument("--voc", type=Path, help="folder of VOC's XML files")
     parser.add_argument("--photos", type=Path, help="folder of their images")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    made = list(scenes(args.dataset, args.number, args.seed))
+    made = scenes(DataSets().get(args.dataset), args.one, args.number, args.seed)
     if args.voc:
-        made += photographs(args.voc, args.photos)
-    write(args.output, iter(made))
+        made = chain(made, islice(photographs(args.voc, args.photos), args.number))
+    write(args.output, made)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
 """Does a box's score tell images without an object, wrong boxes, and how many objects there are?
 
     python projects/benchmark/objects/scenes.py OUT                        # the images, once
-    wend pseudo-boxes --images OUT/images --boxes 5 --method lost ... --output OUT/lost
-    python projects/benchmark/objects/scores.py OUT lost ddt ...
+    wend pseudo-boxes --dataset OUT/scenes.yaml --boxes 5 --method lost --output OUT --split lost
+    python projects/benchmark/objects/scores.py OUT/truth.json OUT/lost ...
 
-The second command goes on where it was interrupted. AUROC: how often an image of the first kind has
-a higher first score than one of the second; 0.5 is chance. The threshold of the counts has the best
-F1 on every other image, the numbers beside it are of the rest.
+The second command goes on where it was interrupted. The third takes the folders of any boxes of
+these images, and has a row of each. AUROC: how often an image of the first kind has a higher first
+score than one of the second; 0.5 is chance. The threshold of the counts has the best F1 on every
+other image, the numbers beside it are of the rest.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
+from wend.errors import InputError
 from wend.evaluation.tables import format_table
+from wend.files import read_json
 from wend.structures.boxes import box_iou
 
 NONE, CONTROLS, SEVERAL = (
@@ -59,10 +61,10 @@ def counts(scenes: list[Scene], threshold: float) -> tuple[float, float, float, 
     """F1, precision, recall of boxes with scores above a threshold, and the counts' mean error."""
     kept = [(truth, boxes[scores > threshold]) for truth, boxes, scores in scenes]
     right = sum(hits(truth, boxes) for truth, boxes in kept)
-    true, found = (sum(len(pair[side]) for pair in kept) for side in (0, 1))
+    true, shown = (sum(len(pair[side]) for pair in kept) for side in (0, 1))
     error = float(np.mean([abs(len(truth) - len(boxes)) for truth, boxes in kept]))
-    precision, recall = right / max(found, 1), right / max(true, 1)
-    return 2 * right / max(true + found, 1), precision, recall, error
+    precision, recall = right / max(shown, 1), right / max(true, 1)
+    return 2 * right / max(true + shown, 1), precision, recall, error
 
 
 def row_of(name: str, scenes: Mapping[str, Scene]) -> list[str]:
@@ -71,19 +73,19 @@ def row_of(name: str, scenes: Mapping[str, Scene]) -> list[str]:
     first = np.array([scores.max(initial=0) for _, _, scores in scenes.values()])
     is_right = np.array([bool(hits(truth, boxes[:1])) for truth, boxes, _ in scenes.values()])
 
-    def of(*names: str) -> np.ndarray:
+    def is_of(*names: str) -> np.ndarray:
         return np.isin(kinds, names)
 
-    none, one = of(*NONE), of("one")
-    pairs = [(one, none), (of(*CONTROLS), of("background")), (of(*SEVERAL), none)]
-    pairs.append((one & is_right, one & ~is_right))
+    none, single = is_of(*NONE), is_of("one")
+    pairs = [(single, none), (is_of(*CONTROLS), is_of("background")), (is_of(*SEVERAL), none)]
+    pairs.append((single & is_right, single & ~is_right))
     chosen, rest = list(scenes.values())[::2], list(scenes.values())[1::2]
     thresholds = np.unique(np.concatenate([scores for _, _, scores in chosen]))[::-1]
     thresholds = thresholds[:: max(1, len(thresholds) // 50)]
     best = max(thresholds.tolist(), key=lambda threshold: counts(chosen, threshold)[0])
     _, precision, recall, error = counts(rest, best)
     numbers = [f"{auroc(first[a], first[b]):.2f}" for a, b in pairs]
-    numbers += [f"{100 * is_right[one].mean():.0f}", f"{best:.2f}"]
+    numbers += [f"{100 * is_right[single].mean():.0f}", f"{best:.2f}"]
     numbers += [f"{100 * precision:.0f}", f"{100 * recall:.0f}", f"{error:.2f}"]
     return [name, *numbers, f"{counts(rest, -1.0)[3]:.2f}"]
 
@@ -92,7 +94,7 @@ def read_scenes(truth: Path, boxes: Path) -> dict[str, Scene]:
     """The scenes of two COCO files: of the truth, and of a method's boxes."""
     tables = []
     for path in (truth, boxes):
-        content = json.loads(path.read_text())
+        content = read_json(path, "boxes of the scenes")
         names = {image["id"]: image["file_name"] for image in content["images"]}
         rows: dict[str, list[list[float]]] = {name: [] for name in names.values()}
         for annotation in content["annotations"]:
@@ -104,25 +106,26 @@ def read_scenes(truth: Path, boxes: Path) -> dict[str, Scene]:
         )
     true, made = tables
     by_end = {"/".join(name.split("/")[-2:]): rows for name, rows in made.items()}
+    if missing := sorted(set(true) - set(by_end)):
+        raise InputError(f"{boxes}: has no boxes of {missing[0]} of {truth}")
     return {
-        name: (true[name][:, :4], by_end[name][:, :4], by_end[name][:, 4])
-        for name in true
-        if name in by_end
+        name: (rows[:, :4], by_end[name][:, :4], by_end[name][:, 4]) for name, rows in true.items()
     }
 
 
 def main() -> None:
     """Print the table of the methods that the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, help="what scenes.py made")
-    parser.add_argument("names", nargs="+", help="folders below it: --output of wend pseudo-boxes")
+    parser.add_argument("truth", type=Path, help="truth.json, that scenes.py made")
+    parser.add_argument("boxes", nargs="+", type=Path, help="folders with a pseudo_boxes.json")
     args = parser.parse_args()
-    rows = []
-    for name in args.names:
-        boxes = args.folder / name / "train" / "pseudo_boxes.json"
-        rows.append(row_of(name, read_scenes(args.folder / "truth.json", boxes)))
+    made = [read_scenes(args.truth, folder / "pseudo_boxes.json") for folder in args.boxes]
+    rows = [row_of(path.name, each) for path, each in zip(args.boxes, made, strict=True)]
     sys.stdout.write(format_table(HEADER, rows) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -14,9 +14,10 @@ from scipy import ndimage
 from wend.errors import InputError
 
 CENTRED = ("auto", "yes", "no")
-STEPS = 150  # of Lanczos' iteration; a dense solver takes less time than more
+LEAST_STEPS = 30  # of Lanczos' iteration; photographs' graphs take 10 to 20
+PATCHES_PER_STEP = 20  # so that steps in vain take half of the time of the dense solver at most
 TOLERANCE = 1e-7  # of the residual of an eigenvector of length 1, whose eigenvalue is 1 at most
-EQUAL = 1e-12  # share of variance that is rounding
+EQUAL = 1e-12  # share of the mean squared length that is rounding
 APART = 1e-5  # the weight of an edge between patches that are not alike: the graph is connected
 
 
@@ -71,7 +72,9 @@ def second_eigenvector(weights: np.ndarray) -> np.ndarray:
     Shi and Malik, "Normalized cuts and image segmentation" (2000), eq. (6). With ``y = D^-1/2 z``
     it is the second largest eigenvector z of ``D^-1/2 W D^-1/2``, whose largest, ``D^1/2 1``, is
     known and taken out, so that Lanczos' iteration looks for the largest one. It only multiplies
-    by W: of 64x64 patches W has 134 MB, and nothing else of its size is made.
+    by W: of 64x64 patches W has 134 MB, and nothing else of its size is made. Where most patches
+    are like few others, as in noise, many eigenvalues are nearly as large; a dense solver is
+    faster there than more steps.
 
     Args:
         weights: W (T, T), symmetric, > 0. T is at least 2.
@@ -86,15 +89,18 @@ def second_eigenvector(weights: np.ndarray) -> np.ndarray:
     def multiply(vector: np.ndarray) -> np.ndarray:
         return weights @ (vector / root) / root - first * (first @ vector)
 
-    vector = _largest(multiply, size)
-    if vector is None:  # many patches that are like no other have nearly the same eigenvalue
+    vector = _largest(multiply, size, max(LEAST_STEPS, size // PATCHES_PER_STEP))
+    if vector is None:
         dense = weights / (root[:, None] * root) - np.outer(first, first)
-        vector = scipy.linalg.eigh(dense, subset_by_index=[size - 1, size - 1])[1][:, 0]
+        last = [size - 1, size - 1]
+        vector = scipy.linalg.eigh(dense, subset_by_index=last, overwrite_a=True)[1][:, 0]
     vector = vector / root
     return vector * np.sign(vector[np.abs(vector).argmax()])
 
 
-def _largest(multiply: Callable[[np.ndarray], np.ndarray], size: int) -> np.ndarray | None:
+def _largest(
+    multiply: Callable[[np.ndarray], np.ndarray], size: int, most: int
+) -> np.ndarray | None:
     """An eigenvector (size,) of the largest eigenvalue, by Lanczos' iteration from a fixed start.
 
     All vectors are kept orthogonal to each other (twice each: Parlett, "The symmetric eigenvalue
@@ -103,13 +109,14 @@ def _largest(multiply: Callable[[np.ndarray], np.ndarray], size: int) -> np.ndar
 
     Args:
         multiply: what a symmetric matrix makes of a vector.
+        most: steps at most.
 
     Returns:
-        Of length 1; None where :data:`STEPS` are not enough.
+        Of length 1; None where the steps are not enough.
     """
     start = np.sin(np.arange(1.0, size + 1) ** 2)  # like no image, as a draw would be
     vector = start / np.linalg.norm(start)
-    steps = min(size, STEPS)
+    steps = min(size, most)
     basis, middle, beside = np.empty((steps, size)), np.empty(steps), np.empty(steps)
     for step in range(steps):
         basis[step] = vector
@@ -133,9 +140,10 @@ def _largest(multiply: Callable[[np.ndarray], np.ndarray], size: int) -> np.ndar
 def separation(descriptors: np.ndarray, mask: np.ndarray) -> float:
     """How far a region is from the rest of its image, 0..1: its score.
 
-    It is the share of the variance of the image's descriptors that lies between the region and the
-    rest (Otsu's criterion, in more than one dimension): near 0 where the region is a piece of a
-    texture, 1 where both are of one kind each.
+    It is the variance between the region and the rest (Otsu's criterion, in more than one
+    dimension) as a share of the mean squared length of the image's descriptors: near 0 where the
+    region is a piece of a texture, whose descriptors are all nearly their mean, however well that
+    little parts into two.
 
     Args:
         descriptors: (T, C), whose lengths count.
@@ -144,12 +152,11 @@ def separation(descriptors: np.ndarray, mask: np.ndarray) -> float:
     if mask.all() or not mask.any():
         return 0.0
     wide = descriptors.astype(np.float64)
-    variance = float(wide.var(0).sum())
-    if variance <= EQUAL * float(np.square(wide).sum(1).mean()):
-        return 0.0
+    moment = float(np.square(wide).sum(1).mean())
     gap = float(np.square(wide[mask].mean(0) - wide[~mask].mean(0)).sum())
     share = float(mask.mean())
-    return min(share * (1 - share) * gap / variance, 1.0)
+    between = share * (1 - share) * gap
+    return min(between / moment, 1.0) if between > EQUAL * moment else 0.0
 
 
 def component_of(mask: np.ndarray, seed: int) -> np.ndarray:
