@@ -480,3 +480,8 @@ def test_an_unreadable_file_is_told_to_another_process(tmp_path):
     told = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert isinstance(told, InputError)
     assert str(told) == str(error)
+
+
+def test_a_folder_is_no_missing_file(tmp_path):
+    with pytest.raises(InputError, match="is a folder; expected the file"):
+        read_weights(tmp_path)

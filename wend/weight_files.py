@@ -161,10 +161,12 @@ def read_content(path: str | Path, *, mmap: bool = False) -> Any:
         mmap: tensors are read once they are used, and not at all where they are not.
 
     Raises:
-        MissingFileError: there is no such file.
+        MissingFileError: there is no such file, or it is a folder.
         InputError: it cannot be read, or holds other objects.
     """
     path = Path(path)
+    if path.is_dir():
+        raise MissingFileError(f"{path}: is a folder; expected the file of a model's weights in it")
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file; expected a model's weights")
     try:

@@ -8,7 +8,7 @@ from engine_runs import build, config, losses, random_crops, run
 
 from wend.errors import InputError
 from wend.loading.crop import CropMapper
-from wend.modeling.feature_cache import remember_frozen
+from wend.modeling.feature_cache import MapStore, remember_frozen, views_seen_once
 
 FROZEN = {"MODEL.BACKBONE.FREEZE_AT": "5"}
 VIEWS = {**FROZEN, "WEND.DATA.VIEWS": "3"}
@@ -118,12 +118,25 @@ def test_numbers_beyond_float16_are_refused(remembering):
         body(1e12 * torch.ones(1, 3, 56, 56))["stage3"]
 
 
+def test_views_that_are_seen_once_are_not_kept(remembering, tmp_path):
+    _, body, asked = remembering
+    images = torch.randn(2, 3, 56, 56)
+    with views_seen_once():
+        once = body(images)["stage3"]
+    assert not [*tmp_path.glob("maps/*/*.f16")]
+    torch.testing.assert_close(body(images)["stage3"], once, rtol=1e-3, atol=1e-3)
+    assert asked == [2, 2]
+
+
 def _trained(engine, folder, changes):
     assert run(engine, folder, changes=changes) == 0
     return torch.load(folder / "model_final.pth", weights_only=True)["model"]
 
 
-@pytest.mark.parametrize("maps", [{}, PYRAMID], ids=["one map", "pyramid"])
+@pytest.mark.parametrize(
+    "maps",
+    [pytest.param({}, id="one map", marks=pytest.mark.slow), pytest.param(PYRAMID, id="pyramid")],
+)
 def test_a_training_with_it_is_one_without_it(engine, maps, tmp_path):
     """Filled and read, to the last bit the same; without it, up to the rounding of its maps."""
     changes = {**VIEWS, **maps, "WEND.DATA.FEATURE_CACHE": str(tmp_path / "maps")}
@@ -144,30 +157,34 @@ def test_a_training_with_it_is_one_without_it(engine, maps, tmp_path):
 
 
 def test_maps_of_weights_before_the_loaded_ones_are_not_kept(engine, tmp_path):
-    """WEND.ACCUMULATE 0 tries a step before the weights are loaded."""
+    """WEND.ACCUMULATE 0 tries a step before the weights are loaded; closer looks are others."""
     changes = {**FROZEN, "WEND.EPOCHS": "1"}
     assert run(engine, tmp_path / "first", changes=changes) == 0
     changes = {
-        **VIEWS,
-        **{"WEND.EPOCHS": "1", "WEND.ACCUMULATE": "0", "WEND.EMA.DECAY": "0.9"},
+        **{**FROZEN, "WEND.DATA.VIEWS": "1", "WEND.EPOCHS": "1"},
+        **{"WEND.ACCUMULATE": "0", "WEND.EMA.DECAY": "0.9"},
+        **{
+            "WEND.REFINE": "average",
+            "WEND.TEACHER.START": "0.0",
+            "WEND.TEACHER.CLOSER_LOOK": "1.5",
+        },
+        "WEND.CLOSER_LOOK": "1.5",
         "MODEL.WEIGHTS": str(tmp_path / "first" / "model_final.pth"),
         "WEND.DATA.FEATURE_CACHE": str(tmp_path / "maps"),
     }
     assert run(engine, tmp_path / "second", changes=changes) == 0
     (folder,) = (tmp_path / "maps").iterdir()
     assert {path.name for path in folder.glob("*.f16")} == {"stage3-56x56.f16"}
+    assert len(MapStore(folder / "stage3-56x56")) == 24 + 12  # images of training and test
 
 
-@pytest.mark.parametrize("is_resumed", [False, True], ids=["begun", "resumed"])
-def test_a_frozen_backbone_without_weights_is_warned_of(engine, is_resumed, tmp_path, capsys):
-    folder, changes, flags = tmp_path / "run", {**FROZEN, "WEND.EPOCHS": "1"}, ()
-    if is_resumed:
-        assert run(engine, folder, changes=changes) == 0
-        flags = ("--resume",)
-    capsys.readouterr()
-    assert run(engine, folder, *flags, changes=changes) == 0
+def test_a_frozen_backbone_without_weights_is_warned_of_once(engine, tmp_path, capsys):
+    """Resumed, it has those of its checkpoint."""
     warning = "FREEZE_AT 5 freezes random weights, as MODEL.WEIGHTS is empty"
-    assert capsys.readouterr().out.count(warning) == (0 if is_resumed else 1)
+    for flags, count in (((), 1), (("--resume",), 0)):
+        changes = {**FROZEN, "WEND.EPOCHS": "1"}
+        assert run(engine, tmp_path / "run", *flags, changes=changes) == 0
+        assert capsys.readouterr().out.count(warning) == count
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,22 @@ def test_weights_that_are_replaced_or_written_to_are_another_folder(tmp_path, ne
     assert _place(FeatureCache(tmp_path, "own"), network) == places[2]
 
 
+def test_other_settings_of_the_same_weights_are_another_folder(tmp_path, network):
+    """As Detectron2's MODEL.RESNETS.STRIDE_IN_1X1, or an entry that a backbone of one's own has."""
+
+    def place():
+        return _place(FeatureCache(tmp_path, "own"), network)
+
+    places = [place()]
+    network.stride = (2, 2)
+    places.append(place())
+    network.temperatures = {"res4": [0.5]}
+    places.append(place())
+    assert len(set(places)) == 3
+    network.eval()
+    assert place() == places[-1]
+
+
 def test_other_code_is_another_folder(tmp_path, network, monkeypatch):
     def place():
         return _place(FeatureCache(tmp_path, "own"), network)

@@ -31,6 +31,7 @@ from wend.config import crop_arguments
 from wend.errors import InputError
 from wend.loading.closer_look import average_best, best_rows, closer_views
 from wend.loading.crop import CropMapper, Sample
+from wend.modeling.feature_cache import views_seen_once
 from wend.modeling.layers.box_batch import BoxBatch
 from wend.modeling.layers.image_batch import Size, stacked
 from wend.structures.box_table import BoxTable
@@ -217,7 +218,8 @@ def predict(look: Look, batch: Batch, closer_look: float = 0.0, *, cuts: bool = 
     seen = [index for index in table.with_boxes.tolist() if "frame" in batch[index]]
     if not seen:
         return predictions
-    close = _predict_once(look, _closer(batch, seen, table, closer_look), cuts)
+    with views_seen_once():
+        close = _predict_once(look, _closer(batch, seen, table, closer_look), cuts)
     assert isinstance(close, Predictions)
     predictions.unread = average_best(table, close.unread, seen)
     return predictions

@@ -121,6 +121,7 @@ def look_closer(
     images: Tensor,
     frames: Sequence[Frame],
     factor: float,
+    predict_closer: Callable[[Tensor, Sequence[Frame]], BoxTable] | None = None,
 ) -> BoxTable:
     """Predict on a batch, and once more around the best boxes.
 
@@ -129,6 +130,7 @@ def look_closer(
         images: N inputs (N, 3, S, S).
         frames: N ways to them.
         factor: see :func:`closer_views`; 0: the first look alone.
+        predict_closer: the second look's; None: the same.
 
     Returns:
         The first look's predictions, with :func:`average_best`'s boxes.
@@ -140,4 +142,4 @@ def look_closer(
     views = closer_views(
         images[seen], [frames[i] for i in seen], far.boxes[best_rows(far, seen)], factor
     )
-    return average_best(far, predict(*views), seen)
+    return average_best(far, (predict_closer or predict)(*views), seen)

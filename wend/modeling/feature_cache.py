@@ -1,9 +1,9 @@
 """Maps of a frozen backbone on the disk: a view of an image goes through the network once.
 
-A map is known by the normalized pixels that it is made of and, as the folder, by the weights and
-the code that make it, so that there are no stale ones: another image, crop, normalization, network
-or version of timm is another key. Training needs views that come again, ``WEND.DATA.VIEWS``; those
-of testing do so anyway.
+A map is known by the normalized pixels that it is made of and, as the folder, by the weights, the
+settings and the code that make it, so that there are no stale ones: another image, crop,
+normalization, network, its strides and paddings, or version of timm is another key. Training needs
+views that come again, ``WEND.DATA.VIEWS``; those of testing do so anyway.
 
 A folder ``<digest of the network>`` has for each map that a detector reads ``<map>-<H>x<W>.f16``,
 rows of float16, and beside it ``.db``, which row has which key and its checksum. Processes and runs
@@ -22,6 +22,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,12 @@ from torch import Tensor, nn
 
 from wend.errors import InputError
 from wend.files import writing
-from wend.modeling.backbones.body import Body
 from wend.modeling.initial_weights import network_of
 
 FORMAT = 1
 _ENTRY = "config entry WEND.DATA.FEATURE_CACHE"
 logger = logging.getLogger(__name__)
+_is_kept = ContextVar("_is_kept", default=True)
 Maps = Mapping[str, Tensor]
 
 
@@ -185,12 +186,28 @@ def _code(part: nn.Module) -> Iterator[bytes]:
             yield Path(file).read_bytes()
 
 
+def _settings(part: nn.Module) -> Iterator[bytes]:
+    """Numbers and words that a network's modules hold beside weights: strides, paddings, ..."""
+    for path, module in part.named_modules():
+        for name, value in sorted(vars(module).items()):
+            if name != "training" and not name.startswith("_") and _is_plain(value):
+                yield f"{path} {name} {value}".encode()
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return _is_plain([*value, *value.values()])
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 class FeatureCache:
     """The maps of a frozen network that a folder has; a copy opens its files anew.
 
     Args:
         folder: ``WEND.DATA.FEATURE_CACHE``.
-        network: what its weights do not say: its name, the strides of its maps.
+        network: its name.
     """
 
     def __init__(self, folder: Path, network: str) -> None:
@@ -216,8 +233,8 @@ class FeatureCache:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             values = tensor.detach().cpu().contiguous().reshape(-1)
             digest.update(values.view(torch.uint8).numpy().tobytes())
-        for code in _code(part):
-            digest.update(code)
+        for more in (*_settings(part), *_code(part)):
+            digest.update(more)
         place = self.folder / digest.hexdigest()
         self._numbers, self._weights = numbers, weights
         if place == self._place:
@@ -318,10 +335,20 @@ class _Remembered(Mapping[str, Tensor]):
         return len(self.names)
 
 
+@contextmanager
+def views_seen_once() -> Iterator[None]:
+    """Keep no maps meanwhile: views around boxes just predicted, which do not come again."""
+    token = _is_kept.set(False)
+    try:
+        yield
+    finally:
+        _is_kept.reset(token)
+
+
 # As a partial before a network's forward: a deep copy has its own, of a closure not
 @torch.compiler.disable
 def _remembering(part: nn.Module, forward: Any, cache: FeatureCache, images: Tensor) -> Maps:
-    return cache.maps(part, forward, images)
+    return cache.maps(part, forward, images) if _is_kept.get() else _computed(part, forward, images)
 
 
 def remember_frozen(model: nn.Module, cfg: CfgNode) -> None:
@@ -352,6 +379,5 @@ def remember_frozen(model: nn.Module, cfg: CfgNode) -> None:
             f"{_ENTRY}: expected a backbone that is frozen as a whole, MODEL.BACKBONE.FREEZE_AT 5, "
             f"got FREEZE_AT {cfg.MODEL.BACKBONE.FREEZE_AT}; set that, or the cache to ''"
         )
-    strides = dict(part.strides) if isinstance(part, Body) else {}
-    network = f"{network_of(cfg)} {strides or ''}".strip()
-    part.forward = partial(_remembering, part, part.forward, FeatureCache(Path(folder), network))
+    cache = FeatureCache(Path(folder), network_of(cfg))
+    part.forward = partial(_remembering, part, part.forward, cache)

@@ -70,7 +70,8 @@ def transformer_as_timm(weights: Mapping[str, Tensor], network: nn.Module) -> Ma
         network: a transformer of timm's; of another network the weights stay as they are.
 
     Raises:
-        InputError: DINOv3's weights have biases that the network lacks.
+        InputError: DINOv3's weights have biases that the network lacks, or timm cannot convert
+            them.
     """
     module = sys.modules[type(network).__module__]
     convert = getattr(module, "checkpoint_filter_fn", None)
@@ -81,8 +82,14 @@ def transformer_as_timm(weights: Mapping[str, Tensor], network: nn.Module) -> Ma
         weights = _as_dino(weights)
     weights = {_CHUNKED.sub(r"blocks.\1", name): value for name, value in weights.items()}
     _check_biases(weights, network)
-    with redirect_stdout(io.StringIO()):  # timm prints each bias that a network lacks
-        return dict(convert(weights, network))
+    try:
+        with redirect_stdout(io.StringIO()):  # timm prints each bias that a network lacks
+            return dict(convert(weights, network))
+    except (RuntimeError, ValueError, KeyError, AssertionError) as error:  # positions, mostly
+        raise InputError(
+            f"the weights are not of this transformer: timm cannot convert them ({error}); name "
+            f"their own network, as DINOv2's without registers, or with them (..._reg4_dinov2)"
+        ) from error
 
 
 def _bare(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from wend.loading.closer_look import closer_views
+from wend.modeling.feature_cache import views_seen_once
 from wend.schedules import Progress
 from wend.structures.boxes import box_iou
 from wend.structures.frame import Frame
@@ -170,7 +171,9 @@ class Teacher:
             best.double().cpu().numpy(),
             self.teaching.closer_look,
         )
-        for index, (close, of_close) in zip(seen, self._look_at([*parts], frames), strict=True):
+        with views_seen_once():
+            looks = self._look_at([*parts], frames)
+        for index, (close, of_close) in zip(seen, looks, strict=True):
             if len(close):
                 boxes, scores = predictions[index]
                 boxes, top = boxes.clone(), scores.argmax()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wend.loading.closer_look import look_closer
 from wend.loading.crop import Sample
 from wend.modeling.arithmetic import settle_precision
+from wend.modeling.feature_cache import views_seen_once
 from wend.modeling.undrawn import Undrawn
 from wend.run import settle_device
 from wend.structures.box_table import BoxTable
@@ -47,7 +48,9 @@ def predict(
         InputError: a box is not finite.
     """
     on_device = images_on(cfg.MODEL.DEVICE, images)
-    return look_closer(partial(_predict_once, model), on_device, frames, cfg.WEND.CLOSER_LOOK)
+    look = partial(_predict_once, model)
+    closer = views_seen_once()(look)
+    return look_closer(look, on_device, frames, cfg.WEND.CLOSER_LOOK, closer)
 
 
 def _predict_once(model: nn.Module, images: Tensor, frames: Sequence[Frame]) -> BoxTable:

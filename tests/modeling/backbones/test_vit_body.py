@@ -224,6 +224,14 @@ def test_dinov2s_registers_and_positions_become_timms():
         torch.testing.assert_close(weights[f"backbone.body.net.model.{name}"], value)
 
 
+def test_weights_without_registers_are_not_those_of_a_network_with_them():
+    network = make_meta("timm", WEND__TIMM__MODEL="vit_small_patch14_reg4_dinov2").net.model
+    published = {"pos_embed": torch.zeros(1, 1 + 37 * 37, 384), "cls_token": torch.zeros(1, 1, 384)}
+    published["patch_embed.proj.weight"] = torch.zeros(384, 3, 14, 14)
+    with pytest.raises(InputError, match=r"cannot convert them .* without registers, or with them"):
+        transformer_as_timm(published, network)
+
+
 def test_dinov3s_names_become_timms():
     """facebookresearch/dinov3: storage_tokens, ls1.gamma, and what timm computes itself."""
     body = make("timm", WEND__TIMM__MODEL="vit_small_patch16_dinov3")
