@@ -229,7 +229,7 @@ def test_a_row_for_exif(tmp_path, capsys):
     exif[0x0112] = 3
     Image.new("RGB", (120, 90)).save(tmp_path / "p/0.png", exif=exif)
     _, printed, _ = report(tmp_path, capsys, "mine")
-    row = next(line for line in printed.splitlines() if "EXIF" in line)
+    row = next(line for line in printed.splitlines() if "looked at" in line)
     assert re.search(r"1 +of 10 looked at; exif: ignore \(orientation 3: 1\)", row)
 
 

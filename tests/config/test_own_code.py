@@ -202,8 +202,9 @@ def test_doctor_lists_what_is_registered(folder, capsys):
     assert "schedules (WEND.ETA_SCHEDULE): constant, cosine, half, linear, step\n" in shown
     assert "backbones (build_<name>_backbone): densenet161, googlenet, inception_v3" in shown
     sources = (
-        "autodistill, c2am, coco, csv, detectron2, fiftyone, label_studio, labelme, localization, "
-        "lost, openimages, parquet, psol, sam, supervision, tokencut, voc, yolo"
+        "autodistill, c2am, coco, csv, cvat, detectron2, fiftyone, hugging_face, label_studio, "
+        "labelme, localization, lost, openimages, parquet, psol, sam, supervision, tokencut, voc, "
+        "yolo"
     )
     assert f"box sources: {sources}\n" in shown
     assert re.search(

@@ -111,7 +111,7 @@ def test_weights_that_do_not_fit_are_named(weights, change, message):
         ("resnet18", {}, "expected timm:<model> or torchvision:<model>"),
         ("torchvision:resnet", {}, r"no such model; near: .*resnet101"),
         ("torchvision:fcos_resnet50_fpn", {}, "no such model"),
-        ("torchvision:resnet18", {"layer": "layer9"}, "no such module; it has conv1, bn1"),
+        ("torchvision:resnet18", {"layer": "layer9"}, "no such module. Did you mean 'layer4'"),
         ("torchvision:resnet18", {"input_size": 32, "layer": "fc"}, r"its output is \(1, 1000\)"),
         ("timm:resnet18", {"layer": "keys"}, "has no attention between all of an image's patches"),
         ("torchvision:resnet18", {"layer": "keys"}, "only of timm's vision transformers"),
