@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import _utils
 
 from wend.cli.train import main
 from wend.logs import kept_logging
@@ -265,6 +266,14 @@ def detections(engine: str, model: torch.nn.Module, crops: list[tuple]) -> list[
         return [(image.pred_boxes.tensor, image.scores) for image in instances]
     outputs = model([image.float() for image, _ in crops])
     return [(output["boxes"], output["scores"]) for output in outputs]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hung_workers():
+    """A loader that an error ends waits 5 seconds for a worker that hangs before it ends that."""
+    before, _utils.MP_STATUS_CHECK_INTERVAL = _utils.MP_STATUS_CHECK_INTERVAL, 0.3
+    yield
+    _utils.MP_STATUS_CHECK_INTERVAL = before
 
 
 @pytest.fixture(scope="session", autouse=True)

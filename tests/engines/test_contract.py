@@ -189,6 +189,9 @@ def _share_on_border(picture, box, role):
     return sum(near[y, x] for x, y in inside) / len(inside)
 
 
+@pytest.mark.parametrize(
+    "output_dir", ["fcos", pytest.param("rcnn", marks=pytest.mark.slow)], indirect=True
+)
 def test_report_writes_a_table_and_pictures_with_boxes_in_their_places(
     output_dir, toy_root, capsys
 ):

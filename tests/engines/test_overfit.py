@@ -21,7 +21,10 @@ def toy_crops(count=4):
         yield torch.from_numpy(image[:, :, ::-1].transpose(2, 0, 1).copy()), corners
 
 
-@pytest.mark.parametrize("detector", STEPS)
+@pytest.mark.parametrize(
+    "detector",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "detr" else []) for name in STEPS],
+)
 def test_it_overfits(engine, detector):
     """GT-known Loc is 100 %: each image's best box has IoU > 0.5 with its box."""
     if (engine, detector) == ("torchvision", "cln"):

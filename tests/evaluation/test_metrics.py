@@ -94,8 +94,8 @@ def test_equals_the_plain_python_reference(seed, protocol, max_boxes):
 @pytest.mark.parametrize(
     ("folder", "share", "original", "crop"),
     [
-        ("ILSVRC/test", 0.8, 51.914, 53.956),
-        ("ILSVRC/test", 1.0, 40.34, 50.424),
+        pytest.param("ILSVRC/test", 0.8, 51.914, 53.956, marks=pytest.mark.slow),
+        pytest.param("ILSVRC/test", 1.0, 40.34, 50.424, marks=pytest.mark.slow),
         ("CUB/test", 1.0, 18.174, 34.501),
     ],
 )

@@ -1,0 +1,1 @@
+from engine_runs import _hung_workers  # noqa: F401
