@@ -951,7 +951,7 @@ def test_supervisions_classes_are_chosen(tmp_path):
     rows = [sink_row("a.jpg", [0, 0, 2, 2], 0.5, 0), sink_row("a.jpg", [1, 1, 2, 2], 0.25, 1)]
     path = write(tmp_path / "r.json", rows)
     refused("holds boxes of 2 classes (0, 1), expected one", "supervision", path)
-    refused("class_id 2: no row has it", "supervision", path, class_id=2)
+    refused("class_id 2: no box has it", "supervision", path, class_id=2)
     one = read_boxes({"source": "supervision", "path": path, "class_id": 1})
     assert as_dict(one) == {"a.jpg": [[1, 1, 2, 2]]}
     both = read_boxes({"source": "supervision", "path": path, "class_id": "all"})

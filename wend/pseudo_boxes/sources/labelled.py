@@ -6,6 +6,7 @@ all boxes have a score, or none, and a size is two positive numbers, or none.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -33,6 +34,32 @@ def check_option(
     if value is not None and not isinstance(value, kinds):
         expected = "text" if kinds is str else "text or a number"
         raise InputError(f"{path}: {option}: expected {expected}, got {shown(value)}")
+
+
+def check_choice(
+    path: str | Path, option: str, chosen: object, there: Collection[object], kinds: str
+) -> None:
+    """Refuse boxes of several labels or classes of which none is chosen, or one that is not there.
+
+    Args:
+        option: the source's, which chooses.
+        chosen: its value; None for the only one, ``"all"`` for all.
+        there: the labels or classes that the boxes have.
+        kinds: what these are called.
+
+    Raises:
+        InputError: as said.
+    """
+    shown_there = some(map(shown, there))
+    if chosen is None and len(there) > 1:
+        raise InputError(
+            f"{path}: holds boxes of {len(there)} {kinds} ({shown_there}), expected one; choose "
+            f"one with {option}, or {option}: all"
+        )
+    if chosen not in (None, "all") and there and chosen not in there:
+        raise InputError(
+            f"{path}: {option} {shown(chosen)}: no box has it; they are of {shown_there}"
+        )
 
 
 def stated_size(where: str, width: object, height: object) -> Size | None:
@@ -127,7 +154,7 @@ class LabelledBoxes:
             InputError: several labels and none is chosen, no box of the label, or only some images
                 have a size.
         """
-        self._check_labels()
+        check_choice(self.path, self.option, self.label, self._labels, "labels")
         num = np.array(self._num, dtype=np.int64)
         boxes = np.array(self._rows, dtype=np.float64).reshape(-1, 4)
         scores = np.array(self._scores, dtype=np.float64) if self._first_is_scored else None
@@ -144,16 +171,3 @@ class LabelledBoxes:
         return PseudoBoxes.from_entries(
             str(self.path), frame, self._keys, num, boxes, scores, sizes
         )
-
-    def _check_labels(self) -> None:
-        label, labels, option = self.label, self._labels, self.option
-        shown_labels = some(map(shown, labels))
-        if label is None and len(labels) > 1:
-            raise InputError(
-                f"{self.path}: holds boxes of {len(labels)} labels ({shown_labels}), expected one; "
-                f"choose one with {option}, or {option}: all"
-            )
-        if label not in (None, "all") and labels and label not in labels:
-            raise InputError(
-                f"{self.path}: {option} {shown(label)}: no box has it; they are of {shown_labels}"
-            )

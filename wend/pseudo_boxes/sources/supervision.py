@@ -16,7 +16,7 @@ from wend.images.paths import require_folder
 from wend.numerals import decimal_number
 from wend.pseudo_boxes.registry import box_source
 from wend.pseudo_boxes.source_boxes import PseudoBoxes
-from wend.pseudo_boxes.sources.labelled import check_option
+from wend.pseudo_boxes.sources.labelled import check_choice, check_option
 from wend.pseudo_boxes.sources.tables import from_rows
 from wend.structures.arrow import strings
 
@@ -80,7 +80,7 @@ def read_supervision(
             names.append(row[image])
             corners.append(values)
             scores.append(np.nan if score is None or score == "" else float(score))
-    _check_classes(path, class_id, classes)
+    check_choice(path, "class_id", class_id, classes, "classes")
     marks = np.array(scores, dtype=np.float64)
     unscored = np.isnan(marks)
     if unscored.any() and not unscored.all():
@@ -90,21 +90,6 @@ def read_supervision(
         )
     boxes = np.array(corners, dtype=np.float64).reshape(-1, 4)
     return from_rows(str(path), "pixel", strings(names), boxes, None if unscored.all() else marks)
-
-
-def _check_classes(
-    path: str | Path, class_id: int | str | None, classes: Mapping[Any, None]
-) -> None:
-    if class_id is None and len(classes) > 1:
-        raise InputError(
-            f"{path}: holds boxes of {len(classes)} classes ({some(map(shown, classes))}), "
-            f"expected one; choose one with class_id, or class_id: all"
-        )
-    if class_id not in (None, "all") and classes and class_id not in classes:
-        raise InputError(
-            f"{path}: class_id {shown(class_id)}: no row has it; they have "
-            f"{some(map(shown, classes))}"
-        )
 
 
 @box_source("autodistill")
